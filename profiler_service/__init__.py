@@ -1,0 +1,1 @@
+"""Latency hysteresis points as a service: measures, stores and answers."""

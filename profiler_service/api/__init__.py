@@ -1,0 +1,1 @@
+"""The HTTP service: routes that parse, call and return."""

@@ -1,0 +1,1 @@
+"""Measuring on this host: devices, timers, the measuring child. Knows no storage."""

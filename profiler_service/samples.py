@@ -1,0 +1,124 @@
+"""What measuring yields: the platform, the protocol, and raw samples.
+
+Pure: imports neither torch, SQL nor HTTP, and knows nothing of statistics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+
+def _digest(fields: Mapping[str, object]) -> str:
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """Everything that must match for two latencies to be comparable.
+
+    Declared facts only: no clocks (they drift) and no hostname (two equal machines are
+    one platform). Equal platforms have equal keys.
+    """
+
+    device: str
+    """`cpu` or `cuda`."""
+    device_model: str
+    memory_bytes: int
+    """Memory of the device (for a CPU: of the machine), rounded down to whole GiB."""
+    driver: str
+    """GPU driver version; for a CPU, the operating system's kernel."""
+    framework: str
+    """For example `torch 2.13.0+cpu`."""
+    libraries: tuple[tuple[str, str], ...]
+    """(name, version) of BLAS and kernel libraries, sorted by name."""
+    threads: int
+    """Threads a product may use."""
+    cpus: int
+    """Processors that those threads are pinned to."""
+    flags: tuple[tuple[str, str], ...]
+    """(name, value) of what changes arithmetic or kernels: TF32, denormals; sorted."""
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits, stable across processes and machines."""
+        return _digest(self.to_json())
+
+    def to_json(self) -> dict[str, object]:
+        """The fields as JSON-ready values."""
+        fields = asdict(self)
+        fields["libraries"] = [list(pair) for pair in self.libraries]
+        fields["flags"] = [list(pair) for pair in self.flags]
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> Platform:
+        """The inverse of `to_json`."""
+        values = dict(fields)
+        for name in ("libraries", "flags"):
+            pairs = values[name]
+            assert isinstance(pairs, Sequence)
+            values[name] = tuple((str(a), str(b)) for a, b in pairs)
+        return cls(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How time was taken. Latencies under different protocols don't compare."""
+
+    timer: str
+    """`perf_counter` on a CPU; `cuda_event` or `cuda_graph` on a GPU."""
+    cache: str = "warm"
+    """`warm`: operands are where the previous call left them; `flushed`: evicted before."""
+    version: int = 1
+    """Raised whenever the measuring code changes in a way that moves latencies."""
+
+    @property
+    def key(self) -> str:
+        """Stable text, for example `perf_counter-warm-v1`."""
+        return f"{self.timer}-{self.cache}-v{self.version}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """Raw samples of one measured batch, in the order in which they were taken.
+
+    All arrays have length n (number of samples). A point that failed has no sample here
+    but an entry in `failures`: there is never a NaN or a default in place of a latency.
+    """
+
+    point: npt.NDArray[np.int32]
+    """Number of the measured point in the sweep's grid."""
+    round: npt.NDArray[np.int32]
+    """Number of the round, from 0, in which the sample was taken."""
+    time_s: npt.NDArray[np.float32]
+    """Seconds from the start of the batch to the start of the sample."""
+    latency_s: npt.NDArray[np.float64]
+    """Seconds a call (the mean of `calls` consecutive calls)."""
+    calls: int
+    """Calls timed together in each sample."""
+    unstable: npt.NDArray[np.bool_]
+    """True where the sample was still disturbed after the allowed number of discards."""
+    num_discarded: int = 0
+    """Disturbed samples thrown away and taken again."""
+    failures: Mapping[int, str] = field(default_factory=dict)
+    """Point number → why it couldn't be measured."""
+    seconds: float = 0.0
+    """Wall time that the whole batch took, warm-ups and discards included."""
+
+    def __post_init__(self) -> None:
+        n = len(self.point)
+        lengths = {len(self.round), len(self.time_s), len(self.latency_s), len(self.unstable)}
+        if lengths != {n}:
+            raise ValueError(f"columns of unequal length: {sorted(lengths | {n})}")
+        if n and not (np.isfinite(self.latency_s).all() and self.latency_s.min() > 0):
+            raise ValueError("latencies must be finite and positive")
+
+    def __len__(self) -> int:
+        return len(self.point)

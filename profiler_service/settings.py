@@ -1,0 +1,52 @@
+"""Settings: environment variables `LHP_*`, read once, in a main.
+
+Knows nothing of how they are used.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """The user's data directory for this project (XDG)."""
+    import os
+
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "lhp"
+
+
+class Settings(BaseSettings):
+    """Everything that operators can set, with its default."""
+
+    model_config = SettingsConfigDict(env_prefix="LHP_", extra="ignore")
+
+    database_url: str = Field(
+        default_factory=lambda: f"sqlite:///{default_data_dir() / 'lhp.sqlite'}",
+        description="SQLAlchemy URL of the database: sqlite:///PATH or postgresql://…",
+    )
+    host: str = Field(
+        default_factory=platform.node,
+        description="Name under which this machine registers and is asked for.",
+    )
+    device: str = Field(default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if any).")
+    threads: int = Field(
+        default=0, ge=0, description="Threads of a measured product; 0: all processors but one."
+    )
+    listen: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
+    max_points: int = Field(default=1_000_000, ge=1, description="Most points in one sweep's grid.")
+    max_window_points: int = Field(
+        default=65_536, ge=1, description="Most points in a window measured for one query."
+    )
+    max_operand_bytes: int = Field(
+        default=1 << 30, ge=1, description="Most memory one call's operands may take, bytes."
+    )
+    max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
+    url: str = Field(
+        default="http://127.0.0.1:8000", description="The service that the commands ask."
+    )

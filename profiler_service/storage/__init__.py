@@ -1,0 +1,1 @@
+"""The store: domain objects in and out; all SQL lives here."""

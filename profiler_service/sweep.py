@@ -1,0 +1,122 @@
+"""What is asked of a host: a sweep's specification, its states, its progress.
+
+Pure. Knows neither how a sweep is stored nor how it is measured.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from profiler_service.errors import InvalidRequestError
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.workload import Dims, Workload, get_workload_kind
+
+Mode = Literal["race", "grid"]
+Prefer = Literal["fastest", "nearest", "largest"]
+
+DEFAULT_MAX_GROWTH = 0.125
+MIN_GROWTH_POINTS = 32
+
+
+class SweepState(enum.StrEnum):
+    """Where a sweep stands. `queued` and `running` are the states that end by themselves."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the sweep."""
+        return self in (SweepState.DONE, SweepState.CANCELLED, SweepState.FAILED)
+
+
+def window_growth(dims: Sequence[int], max_growth: float = DEFAULT_MAX_GROWTH) -> Dims:
+    """How far the window above `dims` reaches on each axis, in units of the dimension.
+
+    `max_growth` of the dimension, and never less than 32 points (Source: ours: below 256 a
+    growth of one eighth would not reach the next multiple of a vector's or a tile's width).
+    """
+    return tuple(max(MIN_GROWTH_POINTS, int(dim * max_growth)) for dim in dims)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """A sweep as it was asked for.
+
+    `race` finds the fastest point of the window `grid` above its first point and confirms
+    it; `grid` measures every point of `grid` until each is known well enough.
+    """
+
+    workload: Workload
+    mode: Mode
+    grid: Grid
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.grid.axes) != len(self.workload.axes):
+            raise InvalidRequestError(
+                f"{self.workload.kind} has axes {', '.join(self.workload.axes)};"
+                f" the grid has {len(self.grid.axes)}",
+                hint="give one range for each axis",
+            )
+
+    @property
+    def key(self) -> str:
+        """Equal for equal requests, whatever their seed: what coalescing compares."""
+        fields = {k: v for k, v in self.to_json().items() if k != "seed"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
+
+    def to_json(self) -> dict[str, object]:
+        """The specification as JSON-ready values."""
+        return {
+            "workload": {"kind": self.workload.kind, "params": dict(self.workload.params)},
+            "mode": self.mode,
+            "grid": grid_to_json(self.grid),
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> SweepSpec:
+        """The inverse of `to_json`. Raises UnknownWorkloadError, InvalidWorkloadError."""
+        workload, grid, mode = fields["workload"], fields["grid"], fields["mode"]
+        assert isinstance(workload, Mapping) and isinstance(grid, Sequence)
+        assert mode in ("race", "grid")
+        return cls(
+            workload=get_workload_kind(str(workload["kind"])).describe(workload["params"]),
+            mode=mode,
+            grid=grid_from_json(grid),
+            seed=int(str(fields["seed"])),
+        )
+
+
+def grid_to_json(grid: Grid) -> list[list[int]]:
+    """The grid as a list of [start, count, step], one an axis."""
+    return [[axis.start, axis.count, axis.step] for axis in grid.axes]
+
+
+def grid_from_json(axes: Sequence[Sequence[int]]) -> Grid:
+    """The inverse of `grid_to_json`."""
+    return Grid(
+        axes=tuple(GridAxis(start=start, count=count, step=step) for start, count, step in axes)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a running sweep is, as people and progress bars want to know it."""
+
+    fraction: float
+    """Estimated share of the work done, 0 to 1; never falls."""
+    stage: str
+    """What is being done, in a few words: `screening`, `round 3 of 14`, `confirming`."""
+    num_samples: int
+    seconds: float
+    """Measuring time spent so far."""

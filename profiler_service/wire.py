@@ -1,0 +1,242 @@
+"""Requests and responses as they travel: pydantic models, shared by service and clients.
+
+Knows the domain's names, but neither HTTP nor how anything is found or stored.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Dims = list[int]
+
+
+class WireModel(BaseModel):
+    """Base of everything on the wire: unknown fields in a request are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LhpAnswer(WireModel):
+    """Which larger dims cost no more than the ones asked for."""
+
+    dims: Dims = Field(description="The dims asked for.", examples=[[1197, 317]])
+    lhp: Dims = Field(
+        description="The dims to use. Equal to `dims` where nothing larger is confidently faster.",
+        examples=[[1200, 320]],
+    )
+    is_lhp: bool = Field(
+        description="Whether `dims` is itself a latency hysteresis point: every larger rival"
+        " in the window is confidently slower."
+    )
+    grow_by: Dims = Field(description="`lhp` minus `dims`, per axis.", examples=[[3, 3]])
+    latency_s: float = Field(description="Median latency at `dims`, seconds a call.")
+    lhp_latency_s: float = Field(description="Median latency at `lhp`, seconds a call.")
+    speedup: float = Field(description="`latency_s` over `lhp_latency_s`, paired; 1 if equal dims.")
+    speedup_interval: tuple[float, float] = Field(
+        description="95 % interval on `speedup`, from samples taken after the choice was made."
+    )
+    verdict: Literal["faster", "slower", "ambiguous"] = Field(
+        description="The best larger dims found, against `dims`: `faster` (the answer moves),"
+        " `slower` (`dims` is an LHP) or `ambiguous` (can't be told apart; the answer stays)."
+    )
+    prefer: Literal["fastest", "nearest", "largest"]
+    workload: str = Field(description="Key of the workload.")
+    platform: str = Field(description="Key of the platform measured on.")
+    host: str = Field(description="Host that measured.")
+    curve: str = Field(description="Id of the curve that the answer was read from.")
+    measured_at: dt.datetime
+    num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
+    stale: bool = Field(
+        description="True where the host's platform has changed since: the curve describes the"
+        " platform named here, not what the host is now."
+    )
+
+
+class GridAxisRange(WireModel):
+    """Dimensions `start`, `start + step`, … up to and including `stop`."""
+
+    start: int = Field(ge=1)
+    stop: int = Field(ge=1, description="Last dimension, inclusive.")
+    step: int = Field(default=1, ge=1)
+
+
+class SweepRequest(WireModel):
+    """A request to measure every point of a grid."""
+
+    workload: str = Field(default="linear", examples=["linear"])
+    params: dict[str, int | str] = Field(
+        default_factory=dict, description="Fixed parameters; defaults where left out."
+    )
+    axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(
+        description="One range an axis, in the order of the workload's axes."
+    )
+    host: str | None = Field(default=None, description="Which host; this one where left out.")
+
+
+class ProgressInfo(WireModel):
+    """How far a sweep is."""
+
+    fraction: float
+    stage: str
+    num_samples: int
+    seconds: float
+
+
+class SweepInfo(WireModel):
+    """A sweep and where it stands."""
+
+    id: str
+    state: Literal["queued", "running", "done", "cancelled", "failed"]
+    mode: Literal["race", "grid"] = Field(
+        description="`race` finds one query's answer; `grid` measures every point."
+    )
+    workload: str = Field(description="Key of the workload.")
+    axes: list[GridAxisRange]
+    num_points: int
+    host: str
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    cancel_requested: bool
+    progress: ProgressInfo | None
+    error: str = Field(description="Why it failed; empty otherwise.")
+    curve: str | None = Field(description="Id of the curve it left, once there is one.")
+
+
+class SweepPage(WireModel):
+    """Sweeps, newest first."""
+
+    items: list[SweepInfo]
+    next_cursor: str | None
+
+
+class CurveInfo(WireModel):
+    """A curve without its points."""
+
+    id: str
+    sweep: str
+    host: str
+    workload: str = Field(description="Key of the workload.")
+    axis_names: list[str]
+    axes: list[GridAxisRange]
+    mode: Literal["race", "grid"]
+    platform: str
+    protocol: str
+    num_points: int = Field(description="Points of the grid.")
+    num_measured: int
+    num_failures: int
+    num_lhps: int
+    num_undecided: int
+    redundancy: float | None = Field(
+        description="1 − num_lhps / num_measured; null where nothing was measured."
+    )
+    measured_at: dt.datetime
+    stale: bool
+    evidence: dict[str, float]
+
+
+class CurvePage(WireModel):
+    """Curves, newest first."""
+
+    items: list[CurveInfo]
+    next_cursor: str | None
+
+
+class CurvePoints(WireModel):
+    """A curve's points as columns of equal length; only measured points."""
+
+    dims: list[Dims]
+    latency_s: list[float]
+    low_s: list[float]
+    high_s: list[float]
+    num_samples: list[int]
+    status: list[Literal["lhp", "dominated", "undecided"]]
+
+
+class BinInfo(WireModel):
+    """A hysteresis bin of a one-axis curve: after the previous LHP, up to this one."""
+
+    start: int
+    stop: int = Field(description="The LHP that ends the bin, inclusive.")
+
+
+class FailedPoint(WireModel):
+    """A point that couldn't be measured."""
+
+    dims: Dims
+    reason: str
+
+
+class CurveDetail(CurveInfo):
+    """A curve with its points, LHPs and bins."""
+
+    points: CurvePoints
+    lhps: list[Dims]
+    bins: list[BinInfo] = Field(description="Empty for more than one axis.")
+    failures: list[FailedPoint]
+
+
+class PlatformInfo(WireModel):
+    """Everything that must match for latencies to be comparable."""
+
+    key: str
+    device: str
+    device_model: str
+    memory_bytes: int
+    driver: str
+    framework: str
+    libraries: dict[str, str]
+    threads: int
+    cpus: int
+    flags: dict[str, str]
+
+
+class HostInfo(WireModel):
+    """A machine that measures."""
+
+    name: str
+    platform: str
+    dtypes: list[str]
+    registered_at: dt.datetime
+    last_seen_at: dt.datetime
+    present: bool = Field(description="Whether its worker has been heard of lately.")
+
+
+class ParameterInfo(WireModel):
+    """A fixed parameter of a workload kind."""
+
+    name: str
+    default: int | str
+    description: str
+    choices: list[str]
+    minimum: int | None
+    maximum: int | None
+
+
+class WorkloadInfo(WireModel):
+    """A workload kind."""
+
+    name: str
+    description: str
+    axes: list[str]
+    parameters: list[ParameterInfo]
+
+
+class Problem(WireModel):
+    """An error as `application/problem+json` (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong.")
+    hint: str = Field(default="", description="What to do about it.")
+
+
+class Health(WireModel):
+    """Whether the process lives, or is ready to serve."""
+
+    status: Literal["ok", "unavailable"]
+    detail: str = ""

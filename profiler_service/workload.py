@@ -1,0 +1,233 @@
+"""What is measured: workload kinds, and frozen workload descriptions with stable keys.
+
+Pure: imports neither torch, SQL nor HTTP. A kind names the function that builds the
+measured call as "module:function"; only the measuring child process imports it. Third
+parties add kinds through the entry-point group `profiler_service.workloads`; no code ever
+arrives over the network.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from profiler_service.errors import InvalidDimsError, InvalidWorkloadError, UnknownWorkloadError
+from profiler_service.grid import MAX_DIM
+
+logger = logging.getLogger(__name__)
+
+ParamValue = int | str
+Dims = tuple[int, ...]
+
+ENTRY_POINT_GROUP = "profiler_service.workloads"
+DTYPE_SIZES_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A fixed parameter of a workload kind: its default, and what is allowed.
+
+    A string parameter lists its `choices`; a whole-number parameter has `minimum` and
+    `maximum`, both inclusive.
+    """
+
+    name: str
+    default: ParamValue
+    description: str
+    choices: tuple[str, ...] = ()
+    minimum: int = 1
+    maximum: int = 65_536
+
+    def parse(self, value: object) -> ParamValue:
+        """The value, checked and in its proper type. Raises InvalidWorkloadError."""
+        if isinstance(self.default, str):
+            if value not in self.choices:
+                raise InvalidWorkloadError(
+                    f"{self.name}={value!r} is not one of {', '.join(self.choices)}",
+                    hint=f"choose {self.name} from: {', '.join(self.choices)}",
+                )
+            return str(value)
+        # int() alone would accept "١٦", "1_6" and 16.9.
+        text = str(value)
+        if isinstance(value, bool) or re.fullmatch(r"[0-9]{1,9}", text) is None:
+            raise InvalidWorkloadError(
+                f"{self.name}={value!r} is not a whole number",
+                hint=f"{self.name} takes a whole number from {self.minimum} to {self.maximum}",
+            )
+        number = int(text)
+        if not self.minimum <= number <= self.maximum:
+            raise InvalidWorkloadError(
+                f"{self.name}={number} is outside {self.minimum} to {self.maximum}",
+                hint=f"{self.name} takes a whole number from {self.minimum} to {self.maximum}",
+            )
+        return number
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadKind:
+    """A family of workloads: named axes, fixed parameters, and how to build the call.
+
+    `builder` is "module:function"; the function is called in the measuring child (see
+    `profiler_service.measurement.operations`) and only there.
+    `operand_bytes(dims, params)` is the memory of all operands and results of one call, and
+    must be computable before anything is allocated.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    builder: str
+    operand_bytes: Callable[[Dims, Mapping[str, ParamValue]], int] = field(compare=False)
+    flops: Callable[[Dims, Mapping[str, ParamValue]], int] = field(compare=False)
+    description: str = ""
+
+    def describe(self, given: Mapping[str, object] | None = None) -> Workload:
+        """The workload of this kind with the parameters `given` and defaults for the rest.
+
+        Raises InvalidWorkloadError for an unknown parameter or a value not allowed.
+        """
+        given = dict(given or {})
+        params: list[tuple[str, ParamValue]] = []
+        for parameter in sorted(self.parameters, key=lambda p: p.name):
+            value = given.pop(parameter.name, parameter.default)
+            params.append((parameter.name, parameter.parse(value)))
+        if given:
+            known = ", ".join(p.name for p in self.parameters)
+            raise InvalidWorkloadError(
+                f"workload {self.name!r} has no parameter {', '.join(map(repr, sorted(given)))}",
+                hint=f"its parameters are: {known}",
+            )
+        return Workload(kind=self.name, params=tuple(params), axes=self.axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One workload: kind, every fixed parameter (sorted by name), and named axes.
+
+    Equal workloads have equal keys, on every machine and in every version.
+    """
+
+    kind: str
+    params: tuple[tuple[str, ParamValue], ...]
+    axes: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Stable text, for example `linear[backend=dense,batch=16,dtype=float32]`."""
+        return f"{self.kind}[{','.join(f'{name}={value}' for name, value in self.params)}]"
+
+    def param(self, name: str) -> ParamValue:
+        """The value of a fixed parameter. Raises KeyError where the kind has none."""
+        return dict(self.params)[name]
+
+    def check_dims(self, dims: Sequence[int]) -> Dims:
+        """`dims` as a tuple, one positive dimension an axis. Raises InvalidDimsError."""
+        if len(dims) != len(self.axes):
+            raise InvalidDimsError(
+                f"{self.kind} has {len(self.axes)} axes ({', '.join(self.axes)}),"
+                f" but {len(dims)} dims were given",
+                hint=f"give {len(self.axes)}: " + ",".join(self.axes),
+            )
+        for name, dim in zip(self.axes, dims, strict=True):
+            if not 1 <= dim <= MAX_DIM:
+                raise InvalidDimsError(
+                    f"{name}={dim} is outside 1 to {MAX_DIM}",
+                    hint=f"give whole numbers from 1 to {MAX_DIM}",
+                )
+        return tuple(dims)
+
+
+def parse_dims(text: str) -> Dims:
+    """Dims from text such as `1197,317`. Raises InvalidDimsError for anything else."""
+    parts = text.split(",")
+    if len(parts) > 16 or any(re.fullmatch(r"\s*[0-9]{1,9}\s*", part) is None for part in parts):
+        raise InvalidDimsError(
+            f"dims {text[:80]!r} are no list of whole numbers",
+            hint="write dims as whole numbers from 1 up, separated by commas: 1197,317",
+        )
+    return tuple(int(part) for part in parts)
+
+
+BATCH = Parameter(name="batch", default=16, description="Rows of the input (the batch size).")
+DTYPE = Parameter(
+    name="dtype",
+    default="float32",
+    choices=tuple(DTYPE_SIZES_BYTES),
+    description="Element type of weight, input and result.",
+)
+BACKEND = Parameter(
+    name="backend",
+    default="dense",
+    choices=("dense",),
+    description="Which kernel runs: `dense` is torch's own choice for a dense product.",
+)
+
+
+def _product_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+    batch, size_bytes = int(params["batch"]), DTYPE_SIZES_BYTES[str(params["dtype"])]
+    return size_bytes * (rows * columns + batch * columns + batch * rows)
+
+
+def _product_flops(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+    return 2 * int(params["batch"]) * rows * columns
+
+
+LINEAR = WorkloadKind(
+    name="linear",
+    axes=("out_features", "in_features"),
+    parameters=(BATCH, DTYPE, BACKEND),
+    builder="profiler_service.measurement.operations:build_linear",
+    operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[1], params),
+    flops=lambda dims, params: _product_flops(dims[0], dims[1], params),
+    description=(
+        "A fully connected layer without bias: input [batch, in_features] times the"
+        " transpose of weight [out_features, in_features]."
+    ),
+)
+MATMUL = WorkloadKind(
+    name="matmul",
+    axes=("size",),
+    parameters=(BATCH, DTYPE, BACKEND),
+    builder="profiler_service.measurement.operations:build_matmul",
+    operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[0], params),
+    flops=lambda dims, params: _product_flops(dims[0], dims[0], params),
+    description=(
+        "A square weight [size, size] times a batch of vectors: Fig. 2 of Yin et al."
+        " (batch 16 there)."
+    ),
+)
+
+
+@functools.cache
+def workload_kinds() -> Mapping[str, WorkloadKind]:
+    """Every workload kind by name: built-in ones, and those of installed packages.
+
+    A package whose entry point fails to import, isn't a WorkloadKind, or takes a name
+    already used is logged and left out: one broken package must not stop the service.
+    """
+    kinds = {kind.name: kind for kind in (LINEAR, MATMUL)}
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            kind = entry_point.load()
+        except Exception as error:  # noqa: BLE001  whatever a third party's import raises
+            logger.warning("workload package %s failed to import: %r", entry_point.value, error)
+            continue
+        if not isinstance(kind, WorkloadKind) or kind.name in kinds:
+            logger.warning("workload entry point %s is left out: %r", entry_point.value, kind)
+            continue
+        kinds[kind.name] = kind
+    return kinds
+
+
+def get_workload_kind(name: str) -> WorkloadKind:
+    """The workload kind called `name`. Raises UnknownWorkloadError."""
+    kinds = workload_kinds()
+    if name not in kinds:
+        raise UnknownWorkloadError(
+            f"there is no workload {name!r}", hint=f"choose one of: {', '.join(sorted(kinds))}"
+        )
+    return kinds[name]

@@ -1,0 +1,1 @@
+"""Trains compact, accurate, fast LSTMs by grow-and-prune, guided by the service."""
