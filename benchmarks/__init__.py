@@ -1,0 +1,1 @@
+"""Side-by-side timings and checks, run by hand; never part of the tests."""
