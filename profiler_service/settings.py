@@ -47,6 +47,9 @@ class Settings(BaseSettings):
         default=1 << 30, ge=1, description="Most memory one call's operands may take, bytes."
     )
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
+    presence_s: float = Field(
+        default=15, gt=0, description="A host not heard of for longer than this is away, seconds."
+    )
     url: str = Field(
         default="http://127.0.0.1:8000", description="The service that the commands ask."
     )

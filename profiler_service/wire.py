@@ -19,6 +19,73 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class LhpQuery(BaseModel):
+    """The query parameters of `GET /lhp`.
+
+    Any further parameter is taken for a fixed parameter of the workload kind; the kind
+    refuses those that it doesn't have. Fixed parameters stay text here: the kind parses them.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    dims: str = Field(
+        description="Whole numbers from 1 up, one an axis, separated by commas, in the order of"
+        " the workload's axes; for `linear`: out_features,in_features.",
+        examples=["1197,317"],
+    )
+    workload: str = Field(default="linear", description="Name of a workload kind: `/workloads`.")
+    prefer: Literal["fastest", "nearest", "largest"] = Field(
+        default="fastest",
+        description="Which to choose among the larger dims that are confidently faster: the"
+        " `fastest`, the `nearest` (least growth), or the `largest` (most capacity). For the"
+        " latter two every point of the window is measured, which takes longer.",
+    )
+    max_growth: float = Field(
+        default=0.125,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How far above `dims` to look on each axis, as a share of the dimension;"
+        " never less than 32.",
+    )
+    wait: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long to wait for a measurement, seconds, before 202 is returned.",
+    )
+    host: str | None = Field(
+        default=None, description="Which host measures; the service's own where left out."
+    )
+    platform: str | None = Field(
+        default=None,
+        description="Key of a platform (`/platforms`) to answer for, instead of the platform"
+        " that `host` is on now.",
+    )
+    batch: str | None = Field(
+        default=None,
+        description="Fixed parameter: rows of the input. 16 where left out.",
+        json_schema_extra={"type": "integer", "minimum": 1},
+    )
+    dtype: str | None = Field(
+        default=None,
+        description="Fixed parameter: element type. float32 where left out.",
+        json_schema_extra={"enum": ["float32", "bfloat16", "float16"]},
+    )
+    backend: str | None = Field(
+        default=None,
+        description="Fixed parameter: which kernel runs; `/workloads` lists the choices."
+        " `dense` where left out.",
+    )
+
+    @property
+    def fixed_parameters(self) -> dict[str, object]:
+        """Every fixed parameter given, by name: the named three and any further one."""
+        named = {"batch": self.batch, "dtype": self.dtype, "backend": self.backend}
+        given: dict[str, object] = {k: v for k, v in named.items() if v is not None}
+        return given | (self.model_extra or {})
+
+
 class LhpAnswer(WireModel):
     """Which larger dims cost no more than the ones asked for."""
 

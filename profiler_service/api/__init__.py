@@ -1,1 +1,1 @@
-"""The HTTP service: routes that parse, call and return."""
+"""The HTTP service: routes that parse, call, and return. Never measures, needs no torch."""

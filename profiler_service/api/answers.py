@@ -1,0 +1,236 @@
+"""Answers from curves that are already stored, and everything cached to give them fast.
+
+Knows neither HTTP nor how curves come about. An AnswerBook belongs to one event loop; the
+store is called from threads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from profiler_service.curve import LatencyCurve
+from profiler_service.errors import InvalidRequestError
+from profiler_service.grid import Grid
+from profiler_service.lhp import Answer, find_answer
+from profiler_service.samples import Platform
+from profiler_service.storage.store import CurveHeader, Host, Store
+from profiler_service.sweep import Prefer, window_growth
+from profiler_service.wire import LhpAnswer
+from profiler_service.workload import Dims, Workload, WorkloadKind, get_workload_kind, parse_dims
+
+MAX_CACHED_POINTS = 2_000_000
+"""Points of all curves kept in memory together: about 120 MB."""
+MAX_READY_RESPONSES = 16_384
+"""Ready-made responses kept in memory: about 1 KiB each."""
+MAX_READY_QUERY_BYTES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a query asks, parsed and checked, but for the host and platform it asks about."""
+
+    kind: WorkloadKind
+    workload: Workload
+    dims: Dims
+    prefer: Prefer
+    window: Grid
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        dims: str,
+        workload: str,
+        fixed_parameters: Mapping[str, object],
+        prefer: Prefer,
+        max_growth: float,
+    ) -> Question:
+        """The question that these texts ask.
+
+        Raises InvalidDimsError, UnknownWorkloadError, InvalidWorkloadError.
+        """
+        kind = get_workload_kind(workload)
+        described = kind.describe(fixed_parameters)
+        checked = described.check_dims(parse_dims(dims))
+        return cls(
+            kind=kind,
+            workload=described,
+            dims=checked,
+            prefer=prefer,
+            window=Grid.window(checked, window_growth(checked, max_growth)),
+        )
+
+    @property
+    def growth(self) -> Dims:
+        """How far above `dims` the answer may lie, per axis."""
+        return tuple(b - a for a, b in zip(self.window.first, self.window.last, strict=True))
+
+
+class CurveIndex:
+    """The curves of one workload on one platform, findable by the question they may answer."""
+
+    def __init__(self, headers: Sequence[CurveHeader]) -> None:
+        """Takes the headers newest first."""
+        self._grids: list[tuple[int, CurveHeader]] = []
+        # A race answers for its first point only, and there may be very many of them.
+        self._races: defaultdict[Dims, list[tuple[int, CurveHeader]]] = defaultdict(list)
+        for age, header in enumerate(headers):
+            if header.mode == "race":
+                self._races[header.grid.first].append((age, header))
+            else:
+                self._grids.append((age, header))
+
+    def covering(self, question: Question) -> Iterator[CurveHeader]:
+        """Headers of the curves that cover the question's window, newest first."""
+        found = list(self._grids)
+        # A race knows the fastest point and confirms no other: it can't say which is nearest.
+        if question.prefer == "fastest":
+            found += self._races.get(question.dims, ())
+        for _, header in sorted(found, key=lambda pair: pair[0]):
+            if header.grid.contains(question.window):
+                yield header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What is known at one generation of the store. Replaced as a whole by the next one."""
+
+    generation: int
+    hosts: Mapping[str, Host]
+    platforms: Mapping[str, Platform]
+    curves: dict[tuple[str, str], asyncio.Task[CurveIndex]] = field(default_factory=dict)
+    """(workload key, platform key) → its curves, each loaded when first asked for."""
+    ready: dict[bytes, bytes] = field(default_factory=dict)
+    """Query string → the body of the response that it gets in this generation."""
+
+    def keep_ready(self, query_string: bytes, body: bytes) -> None:
+        """Keeps the response to a query, and drops the oldest where there are too many."""
+        if len(query_string) > MAX_READY_QUERY_BYTES:
+            return
+        if len(self.ready) >= MAX_READY_RESPONSES:
+            self.ready.pop(next(iter(self.ready)))
+        self.ready[query_string] = body
+
+    def is_stale(self, host: str, platform_key: str) -> bool:
+        """Whether the host that measured on that platform is on another one now."""
+        return host not in self.hosts or self.hosts[host].platform_key != platform_key
+
+
+class AnswerBook:
+    """Finds the answers that stored curves hold.
+
+    Curves never change once kept, so loaded ones stay until space runs out. Everything else
+    is cached in a Snapshot, valid for one generation of the store: call `refresh` often.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._curves: OrderedDict[str, LatencyCurve] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LatencyCurve]] = {}
+        self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
+
+    async def refresh(self) -> None:
+        """Returns when `snapshot` is as new as the store was at the time of the call.
+
+        Raises StoreUnavailableError; the snapshot then stays as it was.
+        """
+        latest = await asyncio.to_thread(self._read_snapshot)
+        # Another refresh may have ended in between.
+        if latest is not None and latest.generation > self.snapshot.generation:
+            self.snapshot = latest
+
+    def _read_snapshot(self) -> Snapshot | None:
+        # The generation is read first: what is read after it can only be newer.
+        generation = self._store.generation()
+        if generation == self.snapshot.generation:
+            return None
+        return Snapshot(
+            generation=generation,
+            hosts={host.name: host for host in self._store.list_hosts()},
+            platforms={platform.key: platform for platform in self._store.list_platforms()},
+        )
+
+    async def find(self, question: Question, platform_key: str) -> LhpAnswer | None:
+        """The answer of the newest curve that holds one, or None. Loads what it needs."""
+        snapshot = self.snapshot
+        index = await self._curve_index(snapshot, question.workload.key, platform_key)
+        for header in index.covering(question):
+            curve = await self._curve(header.id)
+            answer = _answer(curve, header, question)
+            if answer is not None:
+                return LhpAnswer(
+                    dims=list(answer.dims),
+                    lhp=list(answer.lhp),
+                    is_lhp=answer.is_lhp,
+                    grow_by=list(answer.grow_by),
+                    latency_s=answer.latency_s,
+                    lhp_latency_s=answer.lhp_latency_s,
+                    speedup=answer.speedup,
+                    speedup_interval=answer.speedup_interval,
+                    verdict=answer.verdict,
+                    prefer=answer.prefer,
+                    workload=question.workload.key,
+                    platform=header.platform_key,
+                    host=header.host,
+                    curve=header.id,
+                    measured_at=header.measured_at,
+                    num_samples=answer.num_samples,
+                    stale=snapshot.is_stale(header.host, header.platform_key),
+                )
+        return None
+
+    async def _curve_index(
+        self, snapshot: Snapshot, workload_key: str, platform_key: str
+    ) -> CurveIndex:
+        key = (workload_key, platform_key)
+        task = snapshot.curves.get(key)
+        if task is None or (task.done() and task.exception() is not None):
+            task = asyncio.create_task(
+                asyncio.to_thread(
+                    lambda: CurveIndex(self._store.find_curves(workload_key, platform_key))
+                )
+            )
+            snapshot.curves[key] = task
+        return task.result() if task.done() else await asyncio.shield(task)
+
+    async def _curve(self, curve_id: str) -> LatencyCurve:
+        if curve_id in self._curves:
+            self._curves.move_to_end(curve_id)
+            return self._curves[curve_id]
+        if curve_id not in self._loading:
+            self._loading[curve_id] = asyncio.create_task(self._load(curve_id))
+        return await asyncio.shield(self._loading[curve_id])
+
+    async def _load(self, curve_id: str) -> LatencyCurve:
+        try:
+            curve = await asyncio.to_thread(self._store.load_curve, curve_id)
+        finally:
+            del self._loading[curve_id]
+        self._curves[curve_id] = curve
+        num_points = sum(kept.grid.size for kept in self._curves.values())
+        while num_points > MAX_CACHED_POINTS and len(self._curves) > 1:
+            _, dropped = self._curves.popitem(last=False)
+            num_points -= dropped.grid.size
+        return curve
+
+
+def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Answer | None:
+    """The answer that the curve holds for the question, or None."""
+    if header.mode == "race" and header.grid != question.window:
+        # The fastest point of a larger window is that of this one only if it lies inside.
+        target = int(curve.answers.target[0])
+        if target < 0 or question.window.find_index(curve.grid.dims(target)) is None:
+            return None
+    return find_answer(curve, question.dims, prefer=question.prefer, growth=question.growth)
+
+
+def check_given_once(names: Sequence[str]) -> None:
+    """Raises InvalidRequestError where a query parameter was given more than once."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InvalidRequestError(
+            f"given more than once: {', '.join(twice)}", hint="give every parameter once"
+        )

@@ -1,0 +1,120 @@
+"""Curves as JSON, CSV and Arrow, in chunks: a million points never stand in memory as text.
+
+Knows neither HTTP nor the store. Every format has the same rows: the measured points in
+row-major order, with columns for the dims, then latency_s, low_s, high_s, num_samples, status.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from profiler_service.curve import LatencyCurve, PointStatus
+from profiler_service.lhp import hysteresis_bins
+from profiler_service.wire import BinInfo, CurveInfo, FailedPoint
+
+CHUNK_POINTS = 16_384
+
+
+def curve_table(curve: LatencyCurve) -> pa.Table:
+    """The measured points as a table."""
+    measured = np.flatnonzero(curve.num_samples)
+    dims = curve.grid.all_dims()[measured]
+    names = [status.name.lower() for status in PointStatus]
+    return pa.table(
+        {name: dims[:, axis] for axis, name in enumerate(curve.workload.axes)}
+        | {
+            "latency_s": curve.latency_s[measured],
+            "low_s": curve.low_s[measured],
+            "high_s": curve.high_s[measured],
+            "num_samples": curve.num_samples[measured],
+            "status": pa.DictionaryArray.from_arrays(curve.status[measured], names),
+        }
+    )
+
+
+def arrow_chunks(curve: LatencyCurve) -> Iterator[bytes]:
+    """An Arrow IPC stream."""
+    table = curve_table(curve)
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        for batch in table.to_batches(CHUNK_POINTS):
+            writer.write_batch(batch)
+            yield _taken(sink)
+    yield _taken(sink)
+
+
+def csv_chunks(curve: LatencyCurve) -> Iterator[bytes]:
+    """CSV with a header line."""
+    table = curve_table(curve)
+    sink = io.BytesIO()
+    sink.write(",".join(table.column_names).encode() + b"\n")
+    options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
+    for start in range(0, table.num_rows, CHUNK_POINTS):
+        pa.csv.write_csv(_plain(table.slice(start, CHUNK_POINTS)), sink, options)
+        yield _taken(sink)
+    yield _taken(sink)
+
+
+def json_chunks(curve: LatencyCurve, info: CurveInfo) -> Iterator[bytes]:
+    """A CurveDetail."""
+    table = curve_table(curve)
+    yield info.model_dump_json().removesuffix("}").encode() + b',"points":{"dims":'
+    axes = table.select(list(curve.workload.axes))
+    dims = np.stack([axes.column(name).to_numpy() for name in axes.column_names], axis=1)
+    yield from _json_list(dims[i : i + CHUNK_POINTS].tolist() for i in _starts(len(dims)))
+    for name in table.column_names[len(curve.workload.axes) :]:
+        column = table.column(name)
+        yield f',"{name}":'.encode()
+        yield from _json_list(
+            column.slice(i, CHUNK_POINTS).to_pylist() for i in _starts(len(column))
+        )
+    is_lhp = curve.status == PointStatus.LHP
+    yield b'},"lhps":'
+    lhps = curve.grid.all_dims()[is_lhp]
+    yield from _json_list(lhps[i : i + CHUNK_POINTS].tolist() for i in _starts(len(lhps)))
+    bins: list[dict[str, object]] = []
+    if len(curve.grid.axes) == 1:
+        bins = [
+            BinInfo(start=each.start, stop=each.stop).model_dump()
+            for each in hysteresis_bins(
+                curve.grid.all_dims()[:, 0].tolist(), [bool(lhp) for lhp in is_lhp]
+            )
+        ]
+    failures = [
+        FailedPoint(dims=list(curve.grid.dims(index)), reason=reason).model_dump()
+        for index, reason in sorted(curve.failures.items())
+    ]
+    yield f',"bins":{json.dumps(bins)},"failures":{json.dumps(failures)}}}'.encode()
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The table with status as text: CSV knows no dictionaries."""
+    position = table.schema.get_field_index("status")
+    return table.set_column(position, "status", table.column("status").cast(pa.string()))
+
+
+def _starts(length: int) -> range:
+    return range(0, length, CHUNK_POINTS)
+
+
+def _json_list(chunks: Iterator[list[object]]) -> Iterator[bytes]:
+    """One JSON list made of all chunks. Raises ValueError for NaN, which JSON doesn't have."""
+    separator = "["
+    for chunk in chunks:
+        yield (separator + json.dumps(chunk, allow_nan=False)[1:-1]).encode()
+        separator = ","
+    yield b"]" if separator == "," else b"[]"
+
+
+def _taken(sink: io.BytesIO) -> bytes:
+    """What was written to `sink` since the last time; empties it."""
+    written = sink.getvalue()
+    sink.seek(0)
+    sink.truncate()
+    return written

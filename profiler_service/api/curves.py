@@ -1,0 +1,100 @@
+"""/curves: what was measured, for people and for plots."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response, StreamingResponse
+
+from profiler_service.api.curve_formats import arrow_chunks, csv_chunks, json_chunks
+from profiler_service.api.parts import PartsDep
+from profiler_service.api.problems import problem_responses
+from profiler_service.api.views import curve_info
+from profiler_service.wire import CurveDetail, CurvePage
+
+Format = Literal["json", "csv", "arrow"]
+
+MEDIA_TYPES: dict[Format, str] = {
+    "json": "application/json",
+    "csv": "text/csv",
+    "arrow": "application/vnd.apache.arrow.stream",
+}
+
+router = APIRouter(prefix="/curves", tags=["curves"])
+
+
+@router.get("", summary="Curves, newest first", responses=problem_responses(422, 503))
+async def list_curves(
+    parts: PartsDep,
+    workload: Annotated[str | None, Query(description="Name of a workload kind.")] = None,
+    host: str | None = None,
+    platform: Annotated[str | None, Query(description="Key of a platform.")] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> CurvePage:
+    """One page of curves, without their points."""
+    await parts.book.refresh()
+    snapshot = parts.book.snapshot
+    page = await asyncio.to_thread(
+        parts.store.list_curves,
+        kind=workload,
+        platform_key=platform,
+        host=host,
+        cursor=cursor,
+        limit=limit,
+    )
+    return CurvePage(
+        items=[
+            curve_info(header, stale=snapshot.is_stale(header.host, header.platform_key))
+            for header in page.items
+        ],
+        next_cursor=page.next_cursor,
+    )
+
+
+def choose_format(accept: str) -> Format:
+    """The format that an Accept header asks for: the first one known, else JSON."""
+    asked = [part.split(";")[0].strip().lower() for part in accept.split(",")]
+    known: dict[str, Format] = {media_type: name for name, media_type in MEDIA_TYPES.items()}
+    return next((known[media_type] for media_type in asked if media_type in known), "json")
+
+
+@router.get(
+    "/{curve_id}",
+    response_model=CurveDetail,
+    summary="One curve with its points",
+    response_description="The curve: its header, measured points, LHPs, bins and failures as"
+    " JSON, or its measured points as CSV or an Arrow IPC stream.",
+    responses={
+        200: {
+            "content": {
+                MEDIA_TYPES["csv"]: {"schema": {"type": "string"}},
+                MEDIA_TYPES["arrow"]: {"schema": {"type": "string", "format": "binary"}},
+            }
+        },
+        **problem_responses(404, 422, 503),
+    },
+)
+def get_curve(
+    curve_id: str,
+    parts: PartsDep,
+    format: Annotated[  # noqa: A002  the name that the address has
+        Format | None, Query(description="What to send; where left out, as `Accept` says.")
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Response:
+    """Streams the curve. Rows are the measured points, the last axis varying fastest."""
+    header = parts.store.get_curve_header(curve_id)
+    curve = parts.store.load_curve(curve_id)
+    chosen = format or choose_format(accept)
+    if chosen == "arrow":
+        chunks = arrow_chunks(curve)
+    elif chosen == "csv":
+        chunks = csv_chunks(curve)
+    else:
+        host = parts.store.get_host(header.host)
+        stale = host.platform_key != header.platform_key
+        chunks = json_chunks(curve, curve_info(header, stale=stale))
+    return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"})

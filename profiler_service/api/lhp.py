@@ -1,0 +1,199 @@
+"""GET /lhp: the central question.
+
+Warm queries never reach the route's function: the response to each query string is kept,
+ready-made, for as long as the store's generation stays the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+
+from profiler_service.api.answers import Question, check_given_once
+from profiler_service.api.parts import Parts, PartsDep
+from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
+from profiler_service.api.sweeping import check_measures_on
+from profiler_service.api.views import sweep_info
+from profiler_service.errors import (
+    ConflictError,
+    InvalidRequestError,
+    MeasurementError,
+    UnknownHostError,
+    UnknownPlatformError,
+)
+from profiler_service.storage.store import Sweep
+from profiler_service.sweep import SweepState
+from profiler_service.wire import LhpAnswer, LhpQuery, SweepInfo
+
+
+class WarmRoute(APIRoute):
+    """A route that gives the ready-made response to a query string, where there is one.
+
+    Overriding `get_route_handler` is FastAPI's documented way to look at a request before it
+    is parsed.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler that looks for a ready-made response before it parses anything."""
+        parse_and_answer = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            parts: Parts = request.app.state.parts
+            body = parts.book.snapshot.ready.get(request.scope["query_string"])
+            if body is not None:
+                return Response(body, media_type="application/json")
+            return await parse_and_answer(request)
+
+        return handler
+
+
+router = APIRouter(route_class=WarmRoute, tags=["query"])
+
+
+@router.get(
+    "/lhp",
+    response_model=LhpAnswer,
+    summary="Which larger dims cost no more than mine?",
+    response_description="The answer, from measured latencies.",
+    responses={
+        202: {
+            "model": SweepInfo,
+            "description": "Not measured within `wait`. The sweep goes on; ask again, or watch"
+            " it at `Location`.",
+            "headers": {
+                "Location": {
+                    "description": "Address of the sweep.",
+                    "schema": {"type": "string"},
+                },
+                "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+            },
+        },
+        **problem_responses(404, 409, 422, 500, 503),
+    },
+)
+async def get_lhp(
+    request: Request, query: Annotated[LhpQuery, Query()], parts: PartsDep
+) -> Response:
+    """Answers from a stored curve where one covers the window above `dims`.
+
+    Otherwise the window is measured on the host asked, equal requests sharing one
+    measurement. The call waits for it up to `wait` seconds, then returns 202. A client that
+    goes away leaves the measurement running: its result is kept for the next who asks.
+
+    Fixed parameters of the workload kind (`batch`, `dtype`, `backend` for the built-in ones;
+    `/workloads` lists them all) are query parameters of the same name.
+
+    An answer never mixes platforms: it comes from the platform that `host` is on now, or from
+    the one named by `platform`. An answer is at most 0.3 s older than the newest curve kept.
+    """
+    check_given_once([name for name, _ in request.query_params.multi_items()])
+    if query.wait > parts.settings.max_wait_s:
+        raise InvalidRequestError(
+            f"wait={query.wait:g} is longer than {parts.settings.max_wait_s:g} seconds",
+            hint="wait less, and ask again after 202",
+        )
+    question = Question.parse(
+        dims=query.dims,
+        workload=query.workload,
+        fixed_parameters=query.fixed_parameters,
+        prefer=query.prefer,
+        max_growth=query.max_growth,
+    )
+    deadline_s = time.monotonic() + query.wait
+    snapshot = parts.book.snapshot
+    platform_key = await _find_platform_key(query, parts)
+    answer = None
+    if platform_key is not None:
+        answer = await parts.book.find(question, platform_key)
+    if answer is None:
+        outcome = await _measure(question, query, parts, deadline_s)
+        if isinstance(outcome, Sweep):
+            return _accepted(outcome)
+        return Response(outcome.model_dump_json(), media_type="application/json")
+    body = answer.model_dump_json().encode()
+    snapshot.keep_ready(request.scope["query_string"], body)
+    return Response(body, media_type="application/json")
+
+
+async def _measure(
+    question: Question, query: LhpQuery, parts: Parts, deadline_s: float
+) -> LhpAnswer | Sweep:
+    """The answer, measured where need be; or the sweep that hasn't ended by the deadline."""
+    if query.platform is not None and query.host is None:
+        host = await parts.desk.get_present_host_on(query.platform)
+    else:
+        host = await parts.desk.get_present_host(
+            query.host or parts.settings.host, wait_s=max(0.0, deadline_s - time.monotonic())
+        )
+    platform_key = query.platform or host.platform_key
+    # Someone else may have measured it since the snapshot was taken.
+    await parts.book.refresh()
+    answer = await parts.book.find(question, platform_key)
+    if answer is not None:
+        return answer
+    check_measures_on(host, platform_key)
+    sweep, _ = await parts.desk.submit(
+        question.workload,
+        question.window,
+        host,
+        mode="race" if question.prefer == "fastest" else "grid",
+        max_points=parts.settings.max_window_points,
+    )
+    ended = await parts.desk.wait_final(sweep.id, wait_s=max(0.0, deadline_s - time.monotonic()))
+    if ended is None:
+        return sweep
+    await parts.book.refresh()
+    answer = await parts.book.find(question, platform_key)
+    if answer is None:
+        raise _unanswered(ended, question.dims)
+    return answer
+
+
+async def _find_platform_key(query: LhpQuery, parts: Parts) -> str | None:
+    """The platform asked about; None where the host asked hasn't registered yet.
+
+    Raises UnknownPlatformError, UnknownHostError.
+    """
+    snapshot = parts.book.snapshot
+    host = query.host or parts.settings.host
+    if (query.platform is not None and query.platform not in snapshot.platforms) or (
+        (query.platform is None or query.host is not None) and host not in snapshot.hosts
+    ):
+        await parts.book.refresh()
+        snapshot = parts.book.snapshot
+    if query.host is not None and query.host not in (*snapshot.hosts, parts.settings.host):
+        raise UnknownHostError(f"there is no host {query.host!r}", hint="GET /hosts lists them")
+    if query.platform is None:
+        return snapshot.hosts[host].platform_key if host in snapshot.hosts else None
+    if query.platform not in snapshot.platforms:
+        raise UnknownPlatformError(
+            f"there is no platform {query.platform!r}", hint="GET /platforms lists them"
+        )
+    return query.platform
+
+
+def _accepted(sweep: Sweep) -> Response:
+    return Response(
+        sweep_info(sweep).model_dump_json(),
+        status_code=202,
+        headers={"Location": f"/sweeps/{sweep.id}", "Retry-After": f"{RETRY_AFTER_S:.0f}"},
+        media_type="application/json",
+    )
+
+
+def _unanswered(sweep: Sweep, dims: tuple[int, ...]) -> ConflictError | MeasurementError:
+    """Why a sweep that has ended left no answer."""
+    if sweep.state == SweepState.CANCELLED:
+        return ConflictError(f"sweep {sweep.id} was cancelled", hint="ask again to measure anew")
+    where = f"GET /sweeps/{sweep.id} tells more"
+    if sweep.state == SweepState.FAILED:
+        return MeasurementError(f"sweep {sweep.id} failed: {sweep.error}", hint=where)
+    return MeasurementError(
+        f"sweep {sweep.id} could not measure {','.join(map(str, dims))}",
+        hint=f"GET /curves/{sweep.curve_id} lists what failed, and why; ask again to retry",
+    )

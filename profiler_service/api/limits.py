@@ -1,0 +1,62 @@
+"""Bounds on what a request may carry, before any route sees it.
+
+Knows neither routes nor the domain.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from profiler_service.api.problems import problem_response
+
+MAX_BODY_BYTES = 1 << 20
+MAX_QUERY_BYTES = 8 << 10
+
+
+class RequestLimits:
+    """An ASGI layer that answers 413 to long bodies, and 414 to long query strings.
+
+    A body is counted as it arrives, so that one without a Content-Length is bounded too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on if it is within bounds."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if len(scope["query_string"]) > MAX_QUERY_BYTES:
+            response = problem_response(
+                414,
+                f"the query string is longer than {MAX_QUERY_BYTES} bytes",
+                "leave out what the service doesn't ask for; see /docs",
+            )
+            await response(scope, receive, send)
+        elif scope["method"] in ("GET", "HEAD"):  # nothing reads their bodies
+            await self.app(scope, receive, send)
+        else:
+            await self._bound_body(scope, receive, send)
+
+    async def _bound_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
+            response = problem_response(
+                413, f"the body is longer than {MAX_BODY_BYTES} bytes", "send a smaller body"
+            )
+            await response(scope, receive, send)
+            return
+        size_bytes = 0
+
+        async def counted() -> Message:
+            nonlocal size_bytes
+            message = await receive()
+            size_bytes += len(message.get("body", b""))
+            if size_bytes > MAX_BODY_BYTES:
+                raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+            return message
+
+        await self.app(scope, counted, send)

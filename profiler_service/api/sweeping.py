@@ -1,0 +1,210 @@
+"""Asking hosts to measure: the checks before it, and waiting for it.
+
+Knows neither HTTP nor how a sweep is carried out. A SweepDesk belongs to one event loop; the
+store is called from threads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from profiler_service.api.views import is_present
+from profiler_service.errors import (
+    ConflictError,
+    HostAwayError,
+    LhpError,
+    UnknownHostError,
+    UnsupportedOnHostError,
+    WindowTooLargeError,
+)
+from profiler_service.grid import Grid
+from profiler_service.samples import Platform
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Host, Store, Sweep
+from profiler_service.sweep import Mode, SweepSpec, SweepState
+from profiler_service.workload import Workload, get_workload_kind
+
+POLL_S = 0.05
+HOST_POLL_S = 0.1
+
+
+def check_affordable(
+    workload: Workload, grid: Grid, host: Host, platform: Platform, *, max_operand_bytes: int
+) -> None:
+    """Returns where `host` can multiply operands as large as the grid's largest point has.
+
+    Raises UnsupportedOnHostError, WindowTooLargeError. Allocates nothing.
+    """
+    dtype = dict(workload.params).get("dtype")
+    if dtype is not None and dtype not in host.dtypes:
+        raise UnsupportedOnHostError(
+            f"host {host.name!r} ({platform.device_model}) doesn't multiply {dtype}",
+            hint=f"choose dtype from: {', '.join(host.dtypes)}; or another host",
+        )
+    size_bytes = get_workload_kind(workload.kind).operand_bytes(grid.last, dict(workload.params))
+    limit_bytes = min(max_operand_bytes, platform.memory_bytes // 4)
+    if size_bytes > limit_bytes:
+        raise WindowTooLargeError(
+            f"operands at {','.join(map(str, grid.last))} take {size_bytes / 2**20:,.0f} MiB;"
+            f" on host {host.name!r} at most {limit_bytes / 2**20:,.0f} MiB are measured",
+            hint="ask for smaller dims, less growth, a smaller batch or a narrower dtype",
+        )
+
+
+class SweepDesk:
+    """Hands sweeps in, and waits for them."""
+
+    def __init__(self, store: Store, settings: Settings, enqueue: Callable[[Sweep], None]) -> None:
+        self._store = store
+        self._settings = settings
+        self._enqueue = enqueue
+        self._opened_at_s = time.monotonic()
+        self._submitting: dict[tuple[str, str], asyncio.Task[tuple[Sweep, bool]]] = {}
+        self._watches: dict[str, _Watch] = {}
+        self._poller: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Ends the polling. Call it when no request waits any longer."""
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+
+    async def get_present_host(self, name: str, *, wait_s: float = 0) -> Host:
+        """The host called `name`, whose worker is running.
+
+        This machine's own host is waited for while it hasn't registered, or was gone before
+        this service started: service and worker start together, and the worker takes longer.
+
+        Raises UnknownHostError, HostAwayError.
+        """
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            host = await asyncio.to_thread(self._find_host, name)
+            if host is not None and is_present(host, presence_s=self._settings.presence_s):
+                return host
+            if host is None and name != self._settings.host:
+                raise UnknownHostError(
+                    f"there is no host {name!r}", hint="GET /hosts lists the hosts"
+                )
+            now_s = time.monotonic()
+            starting = now_s - self._opened_at_s < self._settings.presence_s
+            may_come = name == self._settings.host and (host is None or starting)
+            if not may_come or now_s >= deadline_s:
+                raise HostAwayError(
+                    f"host {name!r} has no running worker"
+                    + ("" if host is None else f" (last heard of {host.last_seen_at:%F %T} UTC)"),
+                    hint="start it there with `lhp worker`, or ask for another host: GET /hosts",
+                )
+            await asyncio.sleep(min(HOST_POLL_S, max(0.0, deadline_s - now_s)))
+
+    def _find_host(self, name: str) -> Host | None:
+        try:
+            return self._store.get_host(name)
+        except UnknownHostError:
+            return None
+
+    async def get_present_host_on(self, platform_key: str) -> Host:
+        """A host that is on that platform now, with a running worker. HostAwayError for none."""
+        for host in await asyncio.to_thread(self._store.list_hosts):
+            if host.platform_key == platform_key and is_present(
+                host, presence_s=self._settings.presence_s
+            ):
+                return host
+        raise HostAwayError(
+            f"no host on platform {platform_key} has a running worker",
+            hint="start one with `lhp worker`, or leave out `platform`; GET /hosts lists them",
+        )
+
+    async def submit(
+        self, workload: Workload, grid: Grid, host: Host, *, mode: Mode, max_points: int
+    ) -> tuple[Sweep, bool]:
+        """A sweep over `grid` on `host`, and whether it is new; equal requests share one.
+
+        Raises WindowTooLargeError, UnsupportedOnHostError.
+        """
+        if grid.size > max_points:
+            raise WindowTooLargeError(
+                f"{grid.size:,} points are asked for; at most {max_points:,} are measured at once",
+                hint="ask for fewer: smaller dims, a smaller max_growth, or larger steps",
+            )
+        platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
+        check_affordable(
+            workload,
+            grid,
+            host,
+            platform,
+            max_operand_bytes=self._settings.max_operand_bytes,
+        )
+        spec = SweepSpec(
+            workload=workload, mode=mode, grid=grid, seed=random.SystemRandom().getrandbits(31)
+        )
+        key = (host.name, spec.key)
+        if key in self._submitting:
+            sweep, _ = await asyncio.shield(self._submitting[key])
+            return sweep, False
+        task = asyncio.create_task(asyncio.to_thread(self._create, spec, host.name))
+        self._submitting[key] = task
+        task.add_done_callback(lambda _: self._submitting.pop(key))
+        return await asyncio.shield(task)
+
+    def _create(self, spec: SweepSpec, host: str) -> tuple[Sweep, bool]:
+        sweep, is_new = self._store.create_sweep(spec, host=host)
+        # Not only new ones: a process may have died between creating and enqueueing.
+        if sweep.state == SweepState.QUEUED:
+            self._enqueue(sweep)
+        return sweep, is_new
+
+    async def wait_final(self, sweep_id: str, *, wait_s: float) -> Sweep | None:
+        """The sweep once it has ended, or None where that takes longer than `wait_s`.
+
+        All who wait, for whichever sweeps, share one poller.
+        """
+        watch = self._watches.setdefault(sweep_id, _Watch())
+        watch.num_waiting += 1
+        try:
+            if self._poller is None or self._poller.done():
+                self._poller = asyncio.create_task(self._poll())
+            done, _ = await asyncio.wait([watch.ended], timeout=wait_s)
+            return watch.ended.result() if done else None
+        finally:
+            watch.num_waiting -= 1
+            if watch.num_waiting == 0 and self._watches.get(sweep_id) is watch:
+                del self._watches[sweep_id]
+
+    async def _poll(self) -> None:
+        while self._watches:
+            watched = dict(self._watches)
+            try:
+                sweeps = await asyncio.to_thread(
+                    lambda ids: [self._store.get_sweep(i) for i in ids], list(watched)
+                )
+            except LhpError as error:
+                for sweep_id, watch in watched.items():
+                    watch.ended.set_exception(error)
+                    self._watches.pop(sweep_id, None)
+                continue
+            for sweep in sweeps:
+                if sweep.state.is_final:
+                    watched[sweep.id].ended.set_result(sweep)
+                    self._watches.pop(sweep.id, None)
+            await asyncio.sleep(POLL_S)
+
+
+class _Watch:
+    """A sweep that someone waits for."""
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[Sweep] = asyncio.get_running_loop().create_future()
+        self.num_waiting = 0
+
+
+def check_measures_on(host: Host, platform_key: str) -> None:
+    """Raises ConflictError where `host` isn't on that platform now."""
+    if host.platform_key != platform_key:
+        raise ConflictError(
+            f"host {host.name!r} is on platform {host.platform_key} now, not on {platform_key}",
+            hint="leave out `host` or `platform`",
+        )

@@ -1,0 +1,115 @@
+"""/sweeps: asking for curves, and watching them come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from profiler_service.api.parts import PartsDep
+from profiler_service.api.problems import problem_responses
+from profiler_service.api.views import sweep_info
+from profiler_service.errors import InvalidDimsError
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.storage.store import Sweep
+from profiler_service.sweep import SweepState
+from profiler_service.wire import GridAxisRange, SweepInfo, SweepPage, SweepRequest
+from profiler_service.workload import get_workload_kind
+
+EVENT_POLL_S = 0.25
+
+router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+
+
+def _grid_axis(axis: GridAxisRange) -> GridAxis:
+    if axis.stop < axis.start:
+        raise InvalidDimsError(
+            f"the range from {axis.start} to {axis.stop} is empty",
+            hint="stop is inclusive and not below start",
+        )
+    return GridAxis(
+        start=axis.start, count=(axis.stop - axis.start) // axis.step + 1, step=axis.step
+    )
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Measure every point of a grid",
+    response_description="A new sweep, queued.",
+    responses={
+        200: {"model": SweepInfo, "description": "An equal sweep is under way already: this one."},
+        **problem_responses(404, 409, 413, 422, 503),
+    },
+)
+async def post_sweep(request: SweepRequest, response: Response, parts: PartsDep) -> SweepInfo:
+    """Queues the sweep on the host; returns at once. Equal unfinished sweeps are one."""
+    workload = get_workload_kind(request.workload).describe(request.params)
+    grid = Grid(axes=tuple(_grid_axis(axis) for axis in request.axes))
+    workload.check_dims(grid.first)
+    host = await parts.desk.get_present_host(request.host or parts.settings.host)
+    sweep, is_new = await parts.desk.submit(
+        workload, grid, host, mode="grid", max_points=parts.settings.max_points
+    )
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/sweeps/{sweep.id}"
+    return sweep_info(sweep)
+
+
+@router.get("", summary="Sweeps, newest first", responses=problem_responses(422, 503))
+def list_sweeps(
+    parts: PartsDep,
+    host: str | None = None,
+    state: SweepState | None = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> SweepPage:
+    """One page of sweeps, those that queries asked for included."""
+    page = parts.store.list_sweeps(host=host, state=state, cursor=cursor, limit=limit)
+    return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/{sweep_id}", summary="One sweep", responses=problem_responses(404, 422, 503))
+def get_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
+    """The sweep and where it stands."""
+    return sweep_info(parts.store.get_sweep(sweep_id))
+
+
+@router.post(
+    "/{sweep_id}/cancel",
+    summary="Cancel a sweep",
+    responses=problem_responses(404, 409, 413, 422, 503),
+)
+def cancel_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
+    """The sweep, marked to be cancelled. What was measured by then is kept."""
+    return sweep_info(parts.store.request_cancel(sweep_id))
+
+
+def _existing_sweep(sweep_id: str, parts: PartsDep) -> Sweep:
+    """The sweep, got before the stream begins: an unknown one is a 404, not a broken stream."""
+    return parts.store.get_sweep(sweep_id)
+
+
+@router.get(
+    "/{sweep_id}/events",
+    response_class=EventSourceResponse,
+    summary="A sweep's progress, live",
+    response_description="Server-sent events: `progress` whenever something changed, and at"
+    " last one `end`. The data of each is a SweepInfo.",
+    responses=problem_responses(404, 422, 503),
+)
+async def stream_sweep(
+    sweep: Annotated[Sweep, Depends(_existing_sweep)], parts: PartsDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Streams until the sweep has ended; idle stretches carry comments that keep it alive."""
+    told: Sweep | None = None
+    while not sweep.state.is_final:
+        if sweep != told:
+            yield ServerSentEvent(event="progress", data=sweep_info(sweep))
+            told = sweep
+        await asyncio.sleep(EVENT_POLL_S)
+        sweep = await asyncio.to_thread(parts.store.get_sweep, sweep.id)
+    yield ServerSentEvent(event="end", data=sweep_info(sweep))

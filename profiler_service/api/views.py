@@ -1,0 +1,135 @@
+"""Domain objects as they travel: one function for each resource.
+
+Knows no HTTP and asks the store nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from profiler_service.grid import Grid
+from profiler_service.samples import Platform
+from profiler_service.storage.store import CurveHeader, Host, Sweep
+from profiler_service.sweep import Mode
+from profiler_service.wire import (
+    CurveInfo,
+    GridAxisRange,
+    HostInfo,
+    ParameterInfo,
+    PlatformInfo,
+    ProgressInfo,
+    SweepInfo,
+    WorkloadInfo,
+)
+from profiler_service.workload import WorkloadKind
+
+
+def axis_ranges(grid: Grid) -> list[GridAxisRange]:
+    """The grid's axes as ranges whose stops are inclusive."""
+    return [GridAxisRange(start=axis.start, stop=axis.last, step=axis.step) for axis in grid.axes]
+
+
+def sweep_info(sweep: Sweep) -> SweepInfo:
+    """The sweep as it travels."""
+    progress = sweep.progress
+    return SweepInfo(
+        id=sweep.id,
+        state=sweep.state.value,
+        mode=sweep.spec.mode,
+        workload=sweep.spec.workload.key,
+        axes=axis_ranges(sweep.spec.grid),
+        num_points=sweep.spec.grid.size,
+        host=sweep.host,
+        created_at=sweep.created_at,
+        started_at=sweep.started_at,
+        finished_at=sweep.finished_at,
+        cancel_requested=sweep.cancel_requested,
+        progress=None
+        if progress is None
+        else ProgressInfo(
+            fraction=progress.fraction,
+            stage=progress.stage,
+            num_samples=progress.num_samples,
+            seconds=progress.seconds,
+        ),
+        error=sweep.error,
+        curve=sweep.curve_id,
+    )
+
+
+def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
+    """The curve without its points."""
+    mode: Mode = "race" if header.mode == "race" else "grid"
+    return CurveInfo(
+        id=header.id,
+        sweep=header.sweep_id,
+        host=header.host,
+        workload=header.workload.key,
+        axis_names=list(header.workload.axes),
+        axes=axis_ranges(header.grid),
+        mode=mode,
+        platform=header.platform_key,
+        protocol=header.protocol_key,
+        num_points=header.grid.size,
+        num_measured=header.num_measured,
+        num_failures=header.num_failures,
+        num_lhps=header.num_lhps,
+        num_undecided=header.num_undecided,
+        redundancy=1 - header.num_lhps / header.num_measured if header.num_measured else None,
+        measured_at=header.measured_at,
+        stale=stale,
+        evidence=dict(header.evidence),
+    )
+
+
+def is_present(host: Host, *, presence_s: float) -> bool:
+    """Whether the host's worker was heard of within the last `presence_s` seconds."""
+    return dt.datetime.now(dt.UTC) - host.last_seen_at <= dt.timedelta(seconds=presence_s)
+
+
+def host_info(host: Host, *, presence_s: float) -> HostInfo:
+    """The host as it travels."""
+    return HostInfo(
+        name=host.name,
+        platform=host.platform_key,
+        dtypes=list(host.dtypes),
+        registered_at=host.registered_at,
+        last_seen_at=host.last_seen_at,
+        present=is_present(host, presence_s=presence_s),
+    )
+
+
+def platform_info(platform: Platform) -> PlatformInfo:
+    """The platform as it travels."""
+    return PlatformInfo(
+        key=platform.key,
+        device=platform.device,
+        device_model=platform.device_model,
+        memory_bytes=platform.memory_bytes,
+        driver=platform.driver,
+        framework=platform.framework,
+        libraries=dict(platform.libraries),
+        threads=platform.threads,
+        cpus=platform.cpus,
+        flags=dict(platform.flags),
+    )
+
+
+def workload_info(kind: WorkloadKind) -> WorkloadInfo:
+    """The workload kind as it travels."""
+    return WorkloadInfo(
+        name=kind.name,
+        description=kind.description,
+        axes=list(kind.axes),
+        parameters=[
+            ParameterInfo(
+                name=parameter.name,
+                default=parameter.default,
+                description=parameter.description,
+                choices=list(parameter.choices),
+                minimum=None if parameter.choices else parameter.minimum,
+                maximum=None if parameter.choices else parameter.maximum,
+            )
+            for parameter in kind.parameters
+        ],
+    )

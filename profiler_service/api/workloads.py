@@ -1,0 +1,24 @@
+"""/workloads: what can be measured."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from profiler_service.api.problems import problem_responses
+from profiler_service.api.views import workload_info
+from profiler_service.wire import WorkloadInfo
+from profiler_service.workload import get_workload_kind, workload_kinds
+
+router = APIRouter(prefix="/workloads", tags=["workloads"])
+
+
+@router.get("", summary="Every workload kind")
+async def list_workloads() -> list[WorkloadInfo]:
+    """The kinds installed here, with their axes and fixed parameters."""
+    return [workload_info(kind) for kind in workload_kinds().values()]
+
+
+@router.get("/{name}", summary="One workload kind", responses=problem_responses(404, 422))
+async def get_workload(name: str) -> WorkloadInfo:
+    """The kind of that name."""
+    return workload_info(get_workload_kind(name))
