@@ -1,84 +1,73 @@
-"""The store's contract: domain objects in and out. The only module that others import."""
+"""The store: domain objects in and out, on SQLite or PostgreSQL.
+
+The one module of this package that others import, with `schema`. It measures nothing and
+computes no statistics; a curve is kept as it is given.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Self, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection, Engine
+
+from profiler_service.curve import LatencyCurve
+from profiler_service.errors import (
+    ConflictError,
+    InvalidRequestError,
+    UnknownCurveError,
+    UnknownHostError,
+    UnknownPlatformError,
+    UnknownSweepError,
+)
+from profiler_service.samples import Platform, Samples
+from profiler_service.storage import rows, schema
+from profiler_service.storage.database import (
+    create_database_engine,
+    database_errors,
+    parse_url,
+    write_access,
+)
+from profiler_service.storage.records import CurveHeader, Host, Page, Sweep
+from profiler_service.storage.tables import (
+    batches,
+    curve_arrays,
+    curves,
+    generation,
+    hosts,
+    platforms,
+    sweeps,
+    unfinished,
+)
+from profiler_service.sweep import Progress, SweepSpec, SweepState
+
+__all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep"]
+
+MAX_PAGE_SIZE = 1000
 
 T = TypeVar("T")
 
-from profiler_service.curve import LatencyCurve
-from profiler_service.grid import Grid
-from profiler_service.samples import Platform, Samples
-from profiler_service.sweep import Progress, SweepSpec, SweepState
-from profiler_service.workload import Workload
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """A machine that measures, as it registered itself."""
-
-    name: str
-    platform_key: str
-    dtypes: tuple[str, ...]
-    """Element types that its device multiplies."""
-    registered_at: dt.datetime
-    last_seen_at: dt.datetime
-    """Last heartbeat of its worker."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """A sweep and where it stands."""
-
-    id: str
-    """Sortable by creation time (UUID version 7 or like it)."""
-    host: str
-    spec: SweepSpec
-    state: SweepState
-    created_at: dt.datetime
-    started_at: dt.datetime | None
-    finished_at: dt.datetime | None
-    cancel_requested: bool
-    progress: Progress | None
-    error: str
-    """Why it failed; empty otherwise."""
-    curve_id: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurveHeader:
-    """Everything about a stored curve except its arrays."""
-
-    id: str
-    sweep_id: str
-    host: str
-    workload: Workload
-    platform_key: str
-    protocol_key: str
-    grid: Grid
-    mode: str
-    num_measured: int
-    num_lhps: int
-    num_undecided: int
-    num_failures: int
-    measured_at: dt.datetime
-    evidence: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page(Generic[T]):
-    """One page of a long list, newest first."""
-
-    items: Sequence[T]
-    next_cursor: str | None
-    """Pass it as `cursor` for the next page; None on the last."""
+_SWEEPS = sa.select(sweeps, curves.c.id.label("curve_id")).outerjoin_from(
+    sweeps, curves, curves.c.sweep_id == sweeps.c.id
+)
 
 
 class Store:
-    """All that is kept, on SQLite or PostgreSQL. Safe to share between threads."""
+    """All that is kept, on SQLite or PostgreSQL. Safe to share between threads.
+
+    Several processes may use one database at once. Any method raises StoreUnavailableError
+    where the database can't be reached (any more).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing_engine = write_access(engine)
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -89,41 +78,83 @@ class Store:
             SchemaTooOldError: `lhp db upgrade` must be run first (also on an empty database).
             SchemaTooNewError: a newer version wrote the schema.
         """
-        raise NotImplementedError
+        engine = create_database_engine(parse_url(url))
+        try:
+            schema.check(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine)
 
     def close(self) -> None:
         """Releases every connection."""
-        raise NotImplementedError
+        self._engine.dispose()
 
     def ping(self) -> None:
         """Returns when the database answers. Raises StoreUnavailableError."""
-        raise NotImplementedError
+        with self._read() as connection:
+            connection.execute(sa.select(1))
 
     # Hosts and platforms
 
     def register_host(self, name: str, platform: Platform, *, dtypes: Sequence[str]) -> Host:
         """The host `name`, now on `platform` and seen just now; registers both if new."""
-        raise NotImplementedError
+        now = dt.datetime.now(dt.UTC)
+        facts = {"platform_key": platform.key, "dtypes": list(dtypes)}
+        with self._write() as connection:
+            _register_platform(connection, platform)
+            new = _insert_or_ignore(
+                connection,
+                hosts,
+                {"name": name, **facts, "registered_at": now, "last_seen_at": now},
+            )
+            host = _get_host(connection, name, lock=True)
+            if new or (host.platform_key, host.dtypes) != (platform.key, tuple(dtypes)):
+                _raise_generation(connection)
+            connection.execute(
+                sa.update(hosts).where(hosts.c.name == name).values(**facts, last_seen_at=now)
+            )
+            return _get_host(connection, name)
 
     def touch_host(self, name: str) -> None:
         """Records a heartbeat. Raises UnknownHostError."""
-        raise NotImplementedError
+        with self._write() as connection:
+            touched = connection.execute(
+                sa.update(hosts)
+                .where(hosts.c.name == name)
+                .values(last_seen_at=dt.datetime.now(dt.UTC))
+            )
+            if touched.rowcount == 0:
+                raise _unknown_host(name)
 
     def get_host(self, name: str) -> Host:
         """The host called `name`. Raises UnknownHostError."""
-        raise NotImplementedError
+        with self._read() as connection:
+            return _get_host(connection, name)
 
     def list_hosts(self) -> list[Host]:
         """Every host, by name."""
-        raise NotImplementedError
+        with self._read() as connection:
+            found = connection.execute(sa.select(hosts).order_by(hosts.c.name))
+            return [rows.host_from_row(row) for row in found]
 
     def get_platform(self, key: str) -> Platform:
         """The platform with `key`. Raises UnknownPlatformError."""
-        raise NotImplementedError
+        with self._read() as connection:
+            fields = connection.scalar(sa.select(platforms.c.fields).where(platforms.c.key == key))
+        if fields is None:
+            raise UnknownPlatformError(
+                f"there is no platform {key!r}", hint="`GET /platforms` lists the known ones"
+            )
+        return Platform.from_json(fields)
 
     def list_platforms(self) -> list[Platform]:
         """Every platform ever registered, oldest first."""
-        raise NotImplementedError
+        with self._read() as connection:
+            found = connection.scalars(
+                sa.select(platforms.c.fields).order_by(platforms.c.registered_at, platforms.c.key)
+            )
+            return [Platform.from_json(fields) for fields in found]
 
     # Sweeps and their samples
 
@@ -134,11 +165,25 @@ class Store:
         is returned instead of making a second one, also when two processes ask at the same
         moment. Raises UnknownHostError.
         """
-        raise NotImplementedError
+        equal = (
+            _SWEEPS.where(sweeps.c.host == host)
+            .where(sweeps.c.spec_key == spec.key)
+            .where(unfinished)
+        )
+        with self._write() as connection:
+            _get_host(connection, host)
+            while True:
+                # The unique index on unfinished sweeps decides who is first.
+                new = _insert_or_ignore(connection, sweeps, rows.sweep_to_values(spec, host=host))
+                row = connection.execute(equal).one_or_none()
+                if row is not None:
+                    return rows.sweep_from_row(row), new
+                # On PostgreSQL the other one may have ended between the two statements.
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """The sweep with that id. Raises UnknownSweepError."""
-        raise NotImplementedError
+        with self._read() as connection:
+            return _get_sweep(connection, sweep_id)
 
     def list_sweeps(
         self,
@@ -149,33 +194,92 @@ class Store:
         limit: int = 50,
     ) -> Page[Sweep]:
         """Sweeps, newest first. Raises InvalidRequestError for a cursor it didn't give."""
-        raise NotImplementedError
+        query = _SWEEPS
+        if host is not None:
+            query = query.where(sweeps.c.host == host)
+        if state is not None:
+            query = query.where(sweeps.c.state == state)
+        return self._page(query, sweeps.c.id, rows.sweep_from_row, cursor=cursor, limit=limit)
 
     def start_sweep(self, sweep_id: str) -> Sweep:
-        """The sweep, moved from queued to running (a running one stays). UnknownSweepError."""
-        raise NotImplementedError
+        """The sweep, moved from queued to running; one that is past that stays as it is.
+
+        Raises UnknownSweepError.
+        """
+        with self._write() as connection:
+            connection.execute(
+                sa.update(sweeps)
+                .where(sweeps.c.id == sweep_id)
+                .where(sweeps.c.state == SweepState.QUEUED)
+                .values(state=SweepState.RUNNING, started_at=dt.datetime.now(dt.UTC))
+            )
+            return _get_sweep(connection, sweep_id)
 
     def request_cancel(self, sweep_id: str) -> Sweep:
         """The sweep, marked to be cancelled; a queued one is cancelled at once.
 
         Raises UnknownSweepError; ConflictError where it has already ended.
         """
-        raise NotImplementedError
+        with self._write() as connection:
+            state = _lock_sweep(connection, sweep_id)
+            if state.is_final:
+                raise ConflictError(
+                    f"sweep {sweep_id} has already ended: {state}",
+                    hint="there is nothing left to cancel",
+                )
+            values: dict[str, Any] = {"cancel_requested": True}
+            if state == SweepState.QUEUED:
+                values |= {
+                    "state": SweepState.CANCELLED,
+                    "finished_at": dt.datetime.now(dt.UTC),
+                }
+            connection.execute(sa.update(sweeps).where(sweeps.c.id == sweep_id).values(values))
+            return _get_sweep(connection, sweep_id)
 
     def fail_sweep(self, sweep_id: str, error: str) -> None:
-        """Ends the sweep as failed, with the reason."""
-        raise NotImplementedError
+        """Ends the sweep as failed, with the reason; one that has ended stays as it is.
+
+        Raises UnknownSweepError.
+        """
+        with self._write() as connection:
+            if not _lock_sweep(connection, sweep_id).is_final:
+                _end_sweep(connection, sweep_id, SweepState.FAILED, error=error)
 
     def commit_batch(self, sweep_id: str, index: int, samples: Samples, progress: Progress) -> bool:
         """Keeps batch number `index` and the progress, in one transaction.
 
-        False, and nothing changed, where that batch is already kept.
+        False, and nothing changed, where that batch is already kept. Raises
+        UnknownSweepError; ConflictError for a new batch of a sweep that has ended.
         """
-        raise NotImplementedError
+        values = rows.samples_to_values(samples)
+        with self._write() as connection:
+            state = _lock_sweep(connection, sweep_id)
+            new = _insert_or_ignore(
+                connection, batches, {"sweep_id": sweep_id, "number": index, **values}
+            )
+            if not new:
+                return False
+            if state.is_final:  # raising takes the batch back
+                raise ConflictError(
+                    f"sweep {sweep_id} has already ended: {state}",
+                    hint="its curve is made: ask for a new sweep to measure more",
+                )
+            connection.execute(
+                sa.update(sweeps).where(sweeps.c.id == sweep_id).values(progress=asdict(progress))
+            )
+            return True
 
     def load_batches(self, sweep_id: str) -> list[Samples]:
-        """Every batch kept for the sweep, in order of index (0, 1, 2, …)."""
-        raise NotImplementedError
+        """Every batch kept for the sweep, in order of index (0, 1, 2, …).
+
+        Raises UnknownSweepError.
+        """
+        with self._read() as connection:
+            _get_sweep(connection, sweep_id)
+            found = connection.execute(
+                sa.select(batches).where(batches.c.sweep_id == sweep_id).order_by(batches.c.number)
+            )
+            return [rows.samples_from_row(row) for row in found]
 
     # Curves
 
@@ -186,20 +290,58 @@ class Store:
 
         One transaction, which also raises `generation`. Doing it again for a sweep that has
         ended changes nothing and returns the id kept then.
+
+        Raises UnknownSweepError; ValueError for a state that isn't final.
         """
-        raise NotImplementedError
+        if not state.is_final:
+            raise ValueError(f"{state} ends no sweep")
+        arrays = None if curve is None else rows.curve_arrays_to_values(curve)
+        with self._write() as connection:
+            if _lock_sweep(connection, sweep_id).is_final:
+                return _get_sweep(connection, sweep_id).curve_id
+            _end_sweep(connection, sweep_id, state)
+            if curve is None or arrays is None:
+                return None
+            sweep = _get_sweep(connection, sweep_id)
+            _register_platform(connection, curve.platform)
+            values = rows.curve_to_values(curve)
+            values |= {"sweep_id": sweep_id, "host": sweep.host, "mode": sweep.spec.mode}
+            connection.execute(sa.insert(curves).values(values))
+            connection.execute(sa.insert(curve_arrays).values(curve_id=values["id"], **arrays))
+            _raise_generation(connection)
+            return str(values["id"])
 
     def get_curve_header(self, curve_id: str) -> CurveHeader:
         """The curve's header. Raises UnknownCurveError."""
-        raise NotImplementedError
+        with self._read() as connection:
+            row = connection.execute(sa.select(curves).where(curves.c.id == curve_id)).one_or_none()
+        if row is None:
+            raise _unknown_curve(curve_id)
+        return rows.header_from_row(row)
 
     def load_curve(self, curve_id: str) -> LatencyCurve:
         """The curve with its arrays. Raises UnknownCurveError."""
-        raise NotImplementedError
+        with self._read() as connection:
+            row = connection.execute(
+                sa.select(curves, curve_arrays, platforms.c.fields)
+                .join_from(curves, curve_arrays)
+                .join(platforms)
+                .where(curves.c.id == curve_id)
+            ).one_or_none()
+        if row is None:
+            raise _unknown_curve(curve_id)
+        return rows.curve_from_row(row)
 
     def find_curves(self, workload_key: str, platform_key: str) -> list[CurveHeader]:
         """Headers of every curve of that workload on that platform, newest first."""
-        raise NotImplementedError
+        with self._read() as connection:
+            found = connection.execute(
+                sa.select(curves)
+                .where(curves.c.workload_key == workload_key)
+                .where(curves.c.platform_key == platform_key)
+                .order_by(curves.c.id.desc())
+            )
+            return [rows.header_from_row(row) for row in found]
 
     def list_curves(
         self,
@@ -211,11 +353,134 @@ class Store:
         limit: int = 50,
     ) -> Page[CurveHeader]:
         """Curve headers, newest first. InvalidRequestError for a cursor it didn't give."""
-        raise NotImplementedError
+        query = sa.select(curves)
+        for column, wanted in (
+            (curves.c.kind, kind),
+            (curves.c.platform_key, platform_key),
+            (curves.c.host, host),
+        ):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        return self._page(query, curves.c.id, rows.header_from_row, cursor=cursor, limit=limit)
 
     def generation(self) -> int:
         """A number that grows with every curve kept and every host registered or changed.
 
         Caches of answers are valid as long as it stays the same.
         """
-        raise NotImplementedError
+        with self._read() as connection:
+            return int(connection.execute(sa.select(generation.c.value)).scalar_one())
+
+    # Transactions
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with database_errors(self._engine.url), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with database_errors(self._engine.url), self._writing_engine.begin() as connection:
+            yield connection
+
+    def _page(
+        self,
+        query: sa.Select[Any],
+        id_column: sa.Column[str],
+        from_row: Callable[[rows.Row], T],
+        *,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[T]:
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise InvalidRequestError(
+                f"limit {limit} is outside 1 to {MAX_PAGE_SIZE}",
+                hint="ask for a smaller page, and follow its cursor",
+            )
+        if cursor is not None:
+            if re.fullmatch(r"[0-9a-f]{32}", cursor) is None:
+                raise InvalidRequestError(
+                    "the cursor wasn't given by this list",
+                    hint="leave the cursor out to start at the newest",
+                )
+            query = query.where(id_column < cursor)
+        with self._read() as connection:
+            found = connection.execute(query.order_by(id_column.desc()).limit(limit + 1)).all()
+        return Page(
+            items=[from_row(row) for row in found[:limit]],
+            next_cursor=found[limit - 1].id if len(found) > limit else None,
+        )
+
+
+def _insert_or_ignore(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+    """Inserts the row unless one with the same key is there: whether it did."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table).values(values).on_conflict_do_nothing()
+    return connection.execute(statement).rowcount == 1
+
+
+def _register_platform(connection: Connection, platform: Platform) -> None:
+    _insert_or_ignore(
+        connection,
+        platforms,
+        {
+            "key": platform.key,
+            "fields": platform.to_json(),
+            "registered_at": dt.datetime.now(dt.UTC),
+        },
+    )
+
+
+def _raise_generation(connection: Connection) -> None:
+    connection.execute(sa.update(generation).values(value=generation.c.value + 1))
+
+
+def _get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:
+    query = sa.select(hosts).where(hosts.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise _unknown_host(name)
+    return rows.host_from_row(row)
+
+
+def _get_sweep(connection: Connection, sweep_id: str) -> Sweep:
+    row = connection.execute(_SWEEPS.where(sweeps.c.id == sweep_id)).one_or_none()
+    if row is None:
+        raise _unknown_sweep(sweep_id)
+    return rows.sweep_from_row(row)
+
+
+def _lock_sweep(connection: Connection, sweep_id: str) -> SweepState:
+    """The sweep's state, which nobody else changes until this transaction ends."""
+    state = connection.scalar(
+        sa.select(sweeps.c.state).where(sweeps.c.id == sweep_id).with_for_update()
+    )
+    if state is None:
+        raise _unknown_sweep(sweep_id)
+    return SweepState(state)
+
+
+def _end_sweep(
+    connection: Connection, sweep_id: str, state: SweepState, *, error: str = ""
+) -> None:
+    connection.execute(
+        sa.update(sweeps)
+        .where(sweeps.c.id == sweep_id)
+        .values(state=state, finished_at=dt.datetime.now(dt.UTC), error=error)
+    )
+
+
+def _unknown_host(name: str) -> UnknownHostError:
+    return UnknownHostError(f"there is no host {name!r}", hint="`lhp hosts` lists the known ones")
+
+
+def _unknown_sweep(sweep_id: str) -> UnknownSweepError:
+    return UnknownSweepError(
+        f"there is no sweep {sweep_id!r}", hint="`GET /sweeps` lists the known ones"
+    )
+
+
+def _unknown_curve(curve_id: str) -> UnknownCurveError:
+    return UnknownCurveError(
+        f"there is no curve {curve_id!r}", hint="`lhp curves` lists the known ones"
+    )

