@@ -1,19 +1,108 @@
 """Dominance, latency hysteresis points, hysteresis bins, redundancy, and the query.
 
-numpy only. Source: Yin et al., section 3; the statistics are ours (docs/hysteresis.md).
+numpy only; knows neither how latencies were measured nor where curves are kept.
+Source: Yin et al., section 3; the statistics are ours (docs/hysteresis.md).
+
+Point d dominates q when d ≥ q on every axis, d ≠ q and L(d) ≤ L(q): more capacity, no more
+time. An LHP is a point that nothing dominates.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from profiler_service.curve import LatencyCurve
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.comparison import Verdict
+from profiler_service.curve import LatencyCurve, PointStatus
+from profiler_service.grid import Grid
 from profiler_service.sweep import Prefer
 from profiler_service.workload import Dims
 
-Verdict = Literal["faster", "slower", "ambiguous"]
+F64 = npt.NDArray[np.float64]
+
+
+def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:
+    """For every point, the number of the fastest point at or above it on every axis.
+
+    `latency` has one array axis for each grid axis (any number); NaN marks points that can't
+    answer. Returns flat row-major numbers in the same shape, -1 where every point at or above
+    is NaN. Of equally fast points one that no other of them exceeds is chosen, so a point is
+    its own argmin exactly when nothing dominates it.
+
+    One running minimum along each reversed axis: O(axes · points), no search.
+    """
+    value = np.where(np.isnan(latency), np.inf, latency)
+    number = np.where(np.isnan(latency), -1, np.arange(latency.size).reshape(latency.shape))
+    for axis in reversed(range(latency.ndim)):
+        value = np.flip(np.moveaxis(value, axis, -1), -1)
+        number = np.flip(np.moveaxis(number, axis, -1), -1)
+        running = np.minimum.accumulate(value, axis=-1)
+        # Strictly below everything seen so far (all larger): ties stay with the larger point.
+        fresh = np.ones_like(value, dtype=bool)
+        fresh[..., 1:] = value[..., 1:] < running[..., :-1]
+        source = np.maximum.accumulate(np.where(fresh, np.arange(value.shape[-1]), 0), axis=-1)
+        number = np.take_along_axis(number, source, axis=-1)
+        value = np.moveaxis(np.flip(running, -1), -1, axis)
+        number = np.moveaxis(np.flip(number, -1), -1, axis)
+    return number.astype(np.int32)
+
+
+def smallest_above(value: F64) -> F64:
+    """For every point, the smallest value among points above it, itself left out.
+
+    `value` has one array axis for each grid axis; NaN counts as absent. Infinity where
+    nothing lies above.
+    """
+    running = np.where(np.isnan(value), np.inf, value)
+    for axis in range(value.ndim):
+        running = np.flip(np.minimum.accumulate(np.flip(running, axis), axis=axis), axis)
+    above = np.full(value.shape, np.inf)
+    for axis in range(value.ndim):
+        here = [slice(None)] * value.ndim
+        there = [slice(None)] * value.ndim
+        here[axis], there[axis] = slice(None, -1), slice(1, None)
+        above[tuple(here)] = np.minimum(above[tuple(here)], running[tuple(there)])
+    return above
+
+
+def find_lhps(latency: F64) -> npt.NDArray[np.bool_]:
+    """Which points of a noise-free curve are LHPs, in the shape of `latency`; NaN never is."""
+    number = np.arange(latency.size).reshape(latency.shape)
+    is_lhp: npt.NDArray[np.bool_] = suffix_argmin(latency) == number
+    return is_lhp
+
+
+@dataclass(frozen=True, kw_only=True)
+class HysteresisBin:
+    """The dimensions after one LHP, up to and including the next: `start` to `stop`.
+
+    Every dimension of the bin is best grown to `stop`.
+    """
+
+    start: int
+    stop: int
+
+
+def hysteresis_bins(dims: Sequence[int], is_lhp: Sequence[bool]) -> list[HysteresisBin]:
+    """The bins of a one-axis curve with ascending `dims`; points after the last LHP are in none."""
+    bins: list[HysteresisBin] = []
+    start: int | None = None
+    for dim, lhp in zip(dims, is_lhp, strict=True):
+        start = dim if start is None else start
+        if lhp:
+            bins.append(HysteresisBin(start=start, stop=dim))
+            start = None
+    return bins
+
+
+def redundancy(latency: F64) -> float:
+    """1 − #LHPs / #points of a noise-free curve. Source: Yin et al., Fig. 3."""
+    measured = np.count_nonzero(~np.isnan(latency))
+    return 1 - float(np.count_nonzero(find_lhps(latency))) / measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +133,120 @@ class Answer:
         return tuple(b - a for a, b in zip(self.dims, self.lhp, strict=True))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rival:
+    """A larger point, with its latency ratio to the point asked for."""
+
+    index: int
+    ratio: float
+    low: float
+    high: float
+
+
 def find_answer(
     curve: LatencyCurve, dims: Sequence[int], *, prefer: Prefer, growth: Sequence[int]
 ) -> Answer | None:
     """The answer that `curve` holds for `dims`, or None where it holds none.
 
-    `growth` bounds how far the answer may lie above `dims`, per axis (inclusive).
+    `growth` bounds how far the answer may lie above `dims`, per axis (inclusive). For
+    `fastest` the curve's table of answers is read. Where the table's point lies beyond
+    `growth`, and for `nearest` and `largest`, the choice is made among the confirmed LHPs
+    whose whole interval lies below the queried point's: stricter than the paired comparison
+    of the table, since both intervals enter.
     """
-    raise NotImplementedError
+    asked = curve.grid.find_index(dims)
+    if asked is None or curve.answers.target[asked] < 0:
+        return None
+    table = curve.answers
+    target = int(table.target[asked])
+    tabled = _Rival(
+        index=target,
+        ratio=float(table.ratio[asked]),
+        low=float(table.ratio_low[asked]),
+        high=float(table.ratio_high[asked]),
+    )
+    limit = [dim + grow for dim, grow in zip(dims, growth, strict=True)]
+    within = all(d <= m for d, m in zip(curve.grid.dims(target), limit, strict=True))
+    if prefer == "fastest" and within:
+        chosen = tabled if target != asked else None
+    else:
+        rivals = _confirmed_rivals(curve, asked, limit)
+        if within and target != asked:
+            rivals.append(tabled)
+        chosen = _choose(curve, asked, rivals, prefer)
+    return _build_answer(curve, asked, chosen, prefer)
+
+
+def _confirmed_rivals(curve: LatencyCurve, asked: int, limit: Sequence[int]) -> list[_Rival]:
+    """LHPs above the point within `limit` whose interval lies wholly below the point's."""
+    dims = curve.grid.dims(asked)
+    lhps = np.flatnonzero(curve.status == PointStatus.LHP)
+    rivals: list[_Rival] = []
+    if len(lhps) and not math.isnan(curve.low_s[asked]):
+        coordinates = _dims_of(curve.grid, lhps)
+        eligible = (
+            np.all((coordinates >= np.array(dims)) & (coordinates <= np.array(limit)), axis=1)
+            & (lhps != asked)
+            & (curve.high_s[lhps] < curve.low_s[asked])
+        )
+        rivals = [
+            _Rival(
+                index=int(index),
+                ratio=float(curve.latency_s[index] / curve.latency_s[asked]),
+                low=float(curve.low_s[index] / curve.high_s[asked]),
+                high=float(curve.high_s[index] / curve.low_s[asked]),
+            )
+            for index in lhps[eligible]
+        ]
+    return rivals
+
+
+def _dims_of(grid: Grid, index: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """Dims of the numbered points, [points, axes]."""
+    positions = np.unravel_index(index, grid.shape)
+    return np.stack(
+        [axis.start + axis.step * p for axis, p in zip(grid.axes, positions, strict=True)], axis=1
+    )
+
+
+def _choose(
+    curve: LatencyCurve, asked: int, rivals: Sequence[_Rival], prefer: Prefer
+) -> _Rival | None:
+    """The rival that `prefer` asks for; faster ones first among equals."""
+    dims = curve.grid.dims(asked)
+
+    def rank(rival: _Rival) -> tuple[float, float]:
+        larger = curve.grid.dims(rival.index)
+        if prefer == "nearest":
+            return (sum((b - a) / a for a, b in zip(dims, larger, strict=True)), rival.ratio)
+        if prefer == "largest":
+            return (-float(math.prod(larger)), rival.ratio)
+        return (rival.ratio, 0.0)
+
+    return min(rivals, key=rank, default=None)
+
+
+def _build_answer(curve: LatencyCurve, asked: int, chosen: _Rival | None, prefer: Prefer) -> Answer:
+    dims = curve.grid.dims(asked)
+    latency_s = float(curve.latency_s[asked])
+    verdict: Verdict
+    if chosen is not None:
+        verdict = "faster"
+    elif curve.status[asked] == PointStatus.LHP:
+        verdict = "slower"
+    else:
+        verdict = "ambiguous"
+    best = asked if chosen is None else chosen.index
+    return Answer(
+        dims=dims,
+        lhp=curve.grid.dims(best),
+        is_lhp=verdict == "slower",
+        verdict=verdict,
+        prefer=prefer,
+        latency_s=latency_s,
+        lhp_latency_s=float(curve.latency_s[best]),
+        speedup=1.0 if chosen is None else 1 / chosen.ratio,
+        speedup_interval=(1.0, 1.0) if chosen is None else (1 / chosen.high, 1 / chosen.low),
+        num_samples=int(curve.num_samples[asked])
+        + (0 if chosen is None else int(curve.num_samples[best])),
+    )

@@ -1,0 +1,155 @@
+"""Comparing noisy latencies: medians, their intervals, verdicts, and the removal of drift.
+
+numpy only. Knows neither grids nor workloads: it is fed logarithms of latencies. Working in
+logarithms turns ratios into differences, so that "3 % slower" means the same everywhere.
+
+Intervals are order statistics of the sample itself (the sign test turned round): they hold
+for every continuous distribution of noise, however heavy its tails, as long as rounds are
+independent. Derivation: docs/hysteresis.md, "Comparing two points".
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+F64 = npt.NDArray[np.float64]
+Verdict = Literal["faster", "slower", "ambiguous"]
+
+CONFIDENCE = 0.95
+DRIFT_BLOCK = 32
+
+
+@functools.cache
+def interval_rank(n: int, confidence: float = CONFIDENCE) -> int:
+    """Rank k such that the k-th smallest and k-th largest of n samples enclose the median.
+
+    The interval [x_(k), x_(n-k+1)] covers the true median with at least `confidence`; the
+    largest such k is returned, or 0 where n samples are too few for any (n < 6 at 95 %).
+    Source: sign test, P(x_(k) > median) = P(Binomial(n, 1/2) < k).
+    """
+    tail = (1 - confidence) / 2
+    cumulative, k = 0.0, 0
+    while k < (n + 1) // 2:
+        # log binomial probability: 2**-n underflows beyond n of about 1,000.
+        log_p = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
+        cumulative += math.exp(log_p)
+        if cumulative > tail:
+            break
+        k += 1
+    return k
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Medians:
+    """Column medians and their intervals; arrays of length n (number of columns)."""
+
+    center: F64
+    """NaN for a column without samples."""
+    low: F64
+    """NaN for a column with too few samples for an interval."""
+    high: F64
+    count: npt.NDArray[np.int32]
+
+
+def column_medians(values: npt.NDArray[np.floating], confidence: float = CONFIDENCE) -> Medians:
+    """Medians of each column of `values` [rounds, n], NaN marking absent samples."""
+    rounds, n = values.shape
+    count = np.count_nonzero(~np.isnan(values), axis=0).astype(np.int32)
+    if rounds == 0:
+        nothing = np.full(n, np.nan)
+        return Medians(center=nothing, low=nothing, high=nothing, count=count)
+    ordered = np.sort(values, axis=0).astype(np.float64)  # NaN sorts last
+    columns = np.arange(n)
+    last = np.maximum(count - 1, 0)
+    center = (ordered[last // 2, columns] + ordered[(last + 1) // 2, columns]) / 2
+    ranks = np.array([interval_rank(m, confidence) for m in range(rounds + 1)])[count]
+    low = ordered[np.maximum(ranks - 1, 0), columns]
+    high = ordered[np.maximum(count - ranks, 0) % max(rounds, 1), columns]
+    enough = ranks > 0
+    return Medians(
+        center=np.where(count > 0, center, np.nan),
+        low=np.where(enough, low, np.nan),
+        high=np.where(enough, high, np.nan),
+        count=count,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How one point's latency compares with another's."""
+
+    verdict: Verdict
+    ratio: float
+    """Median of the paired latency ratios."""
+    low: float
+    """Lower end of the interval on the ratio; 0 where there are too few pairs."""
+    high: float
+    """Upper end of the interval; infinity where there are too few pairs."""
+    num_pairs: int
+
+
+def compare(log_ratios: F64, confidence: float = CONFIDENCE) -> Comparison:
+    """The comparison of a rival with a reference, from their paired log ratios [pairs].
+
+    `log_ratios` are log(latency of the rival / latency of the reference), each pair taken
+    within one round. The verdict is of the rival: `faster` where the whole interval lies
+    below 1, `slower` where it lies above, else `ambiguous`. Raises ValueError for no pairs.
+    """
+    n = len(log_ratios)
+    if n == 0:
+        raise ValueError("no pairs to compare")
+    ordered = np.sort(log_ratios)
+    rank = interval_rank(n, confidence)
+    low = math.exp(ordered[rank - 1]) if rank else 0.0
+    high = math.exp(ordered[n - rank]) if rank else math.inf
+    return Comparison(
+        verdict="faster" if high < 1 else "slower" if low > 1 else "ambiguous",
+        ratio=math.exp(float(np.median(log_ratios))),
+        low=low,
+        high=high,
+        num_pairs=n,
+    )
+
+
+def smooth_drift(
+    time: F64, residual: F64, *, at: F64 | None = None, block: int = DRIFT_BLOCK
+) -> F64:
+    """The slow part of `residual` [n] taken at `time` [n] (ascending), at the times `at`.
+
+    `at` defaults to `time`. Medians of consecutive blocks of `block` residuals, joined by
+    straight lines: slow against a visit, robust against outliers, linear in n. Clocks, heat
+    and neighbours move every point's latency alike, so this part is the host's and not a
+    point's. Zero where there are no residuals.
+    """
+    at = time if at is None else at
+    n = len(residual)
+    if n == 0:
+        return np.zeros_like(at)
+    edges = np.arange(0, n, block)
+    if len(edges) > 1 and n - edges[-1] < block // 2:
+        edges = edges[:-1]  # a short last block would be noisier than the rest
+    bounds = [*edges.tolist(), n]
+    centers = np.array([time[a:b].mean() for a, b in itertools.pairwise(bounds)])
+    levels = np.array([np.median(residual[a:b]) for a, b in itertools.pairwise(bounds)])
+    drift: F64 = np.interp(at, centers, levels)
+    return drift
+
+
+def grouped_medians(
+    group: npt.NDArray[np.integer], value: F64
+) -> tuple[npt.NDArray[np.int64], F64, npt.NDArray[np.int64]]:
+    """The groups that occur (ascending), the median value of each, and each one's count."""
+    order = np.lexsort((value, group))
+    ordered: npt.NDArray[np.int64] = group[order].astype(np.int64)
+    value = value[order]
+    first = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
+    count = np.diff(np.r_[first, len(ordered)])
+    median: F64 = (value[first + (count - 1) // 2] + value[first + count // 2]) / 2
+    return ordered[first], median, count

@@ -1,0 +1,191 @@
+"""From raw samples to what a curve says: drift removed, medians, verdicts, the answer table.
+
+numpy only. Knows neither how samples were planned nor where curves are kept.
+Derivation: docs/hysteresis.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.comparison import (
+    CONFIDENCE,
+    F64,
+    column_medians,
+    grouped_medians,
+    interval_rank,
+    smooth_drift,
+)
+from profiler_service.curve import I8, I32, AnswerTable, PointStatus
+from profiler_service.lhp import smallest_above, suffix_argmin
+from profiler_service.samples import Samples
+
+_PASSES = 2
+_CHUNK_POINTS = 65_536
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GridEstimate:
+    """What rounds over a grid say; arrays of length n (number of points), latencies in log s."""
+
+    log_latency: F64
+    log_low: F64
+    log_high: F64
+    num_samples: I32
+    status: I8
+    answers: AnswerTable
+
+
+def anchor_drift(log_latency: F64, time: F64, is_anchor: npt.NDArray[np.bool_]) -> F64:
+    """The anchor's level at each of the times [n] (ascending), from its own visits alone.
+
+    Medians of 5 neighbouring anchor visits, joined by straight lines: needs no knowledge of
+    the other points, so it serves before there is any. Zero where there is no anchor visit.
+    """
+    return smooth_drift(time[is_anchor], log_latency[is_anchor], at=time, block=5)
+
+
+def round_matrix(
+    batches: Sequence[Samples], num_points: int, anchor: int
+) -> npt.NDArray[np.float32]:
+    """Log latencies with drift removed, float32 [rounds, points], NaN where not visited.
+
+    First every batch is taken relative to its anchor; then, with each point's median over the
+    rounds as its reference, the slow part of what remains is taken away (`smooth_drift`), using
+    every visit instead of the anchor's alone. Several visits of one point in a round (the
+    anchor's) enter as their median.
+    """
+    batches = [batch for batch in batches if len(batch)]
+    num_rounds = 1 + max((int(batch.round.max()) for batch in batches), default=-1)
+    logs = [np.log(batch.latency_s) for batch in batches]
+    times = [batch.time_s.astype(np.float64) for batch in batches]
+    anchors = [y[batch.point == anchor] for y, batch in zip(logs, batches, strict=True)]
+    level = float(np.median(np.concatenate(anchors))) if any(map(len, anchors)) else 0.0
+    corrected = [
+        y - anchor_drift(y, t, batch.point == anchor) + (level if len(a) else 0.0)
+        for y, t, a, batch in zip(logs, times, anchors, batches, strict=True)
+    ]
+    matrix = _fill(batches, corrected, num_rounds, num_points)
+    for _ in range(_PASSES if num_rounds > 2 else 0):
+        reference = column_medians(matrix).center
+        corrected = [
+            y - smooth_drift(t, y - reference[batch.point])
+            for y, t, batch in zip(logs, times, batches, strict=True)
+        ]
+        matrix = _fill(batches, corrected, num_rounds, num_points)
+    return matrix
+
+
+def _fill(
+    batches: Sequence[Samples], corrected: Sequence[F64], num_rounds: int, num_points: int
+) -> npt.NDArray[np.float32]:
+    matrix = np.full((num_rounds, num_points), np.nan, dtype=np.float32)
+    if not batches:
+        return matrix
+    point = np.concatenate([batch.point for batch in batches]).astype(np.int64)
+    round_ = np.concatenate([batch.round for batch in batches]).astype(np.int64)
+    value = np.concatenate(corrected)
+    cells, medians, _ = grouped_medians(round_ * num_points + point, value)
+    matrix.ravel()[cells] = medians
+    return matrix
+
+
+def estimate_grid(batches: Sequence[Samples], shape: tuple[int, ...], anchor: int) -> GridEstimate:
+    """Everything that rounds over a grid of `shape` say about its points.
+
+    Even rounds choose, odd rounds judge: the answer to each point is the suffix argmin of the
+    even rounds' medians, and its ratio's interval comes from the odd rounds, paired within
+    each. Choosing the smallest of many noisy values flatters it; samples that had no part in
+    the choice don't.
+    """
+    num_points = int(np.prod(shape))
+    matrix = round_matrix(batches, num_points, anchor)
+    overall = column_medians(matrix)
+    chosen = column_medians(matrix[0::2]).center
+    target = suffix_argmin(chosen.reshape(shape)).ravel()
+    answers = _judge(matrix[1::2], target)
+    high = overall.high
+    above = smallest_above(overall.low.reshape(shape)).ravel()
+    # A measured point above without an interval could still be faster: nothing is certain.
+    no_interval = (overall.count > 0) & np.isnan(overall.low)
+    unknown_above = np.isneginf(
+        smallest_above(np.where(no_interval, -np.inf, np.nan).reshape(shape)).ravel()
+    )
+    status = np.full(num_points, PointStatus.UNMEASURED, dtype=np.int8)
+    status[overall.count > 0] = PointStatus.UNDECIDED
+    status[~np.isnan(high) & (high < above) & ~unknown_above] = PointStatus.LHP
+    moved = (answers.target >= 0) & (answers.target != np.arange(num_points))
+    status[moved] = PointStatus.DOMINATED
+    return GridEstimate(
+        log_latency=overall.center,
+        log_low=overall.low,
+        log_high=overall.high,
+        num_samples=_count_samples(batches, num_points),
+        status=status,
+        answers=answers,
+    )
+
+
+def _count_samples(batches: Sequence[Samples], num_points: int) -> I32:
+    counts = np.zeros(num_points, dtype=np.int64)
+    for batch in batches:
+        counts += np.bincount(batch.point, minlength=num_points)
+    return counts.astype(np.int32)
+
+
+def _judge(matrix: npt.NDArray[np.float32], target: I32) -> AnswerTable:
+    """The answer table for the chosen targets, judged on the rounds of `matrix`.
+
+    Points whose target isn't confidently faster answer with themselves.
+    """
+    rounds, n = matrix.shape
+    own = np.arange(n, dtype=np.int32)
+    ratio, low, high = (np.full(n, np.nan) for _ in range(3))
+    larger = np.flatnonzero((target >= 0) & (target != own))
+    for start in range(0, len(larger), _CHUNK_POINTS):
+        part = larger[start : start + _CHUNK_POINTS]
+        pairs = column_medians(matrix[:, target[part]] - matrix[:, part])
+        ratio[part] = np.exp(pairs.center)
+        low[part] = np.exp(pairs.low)
+        high[part] = np.exp(pairs.high)
+    measured = target >= 0
+    answer = np.where(high < 1, target, own)  # NaN compares false: too few pairs stay
+    # Without judging rounds of its own a point has no answer, not even itself.
+    judged = np.count_nonzero(~np.isnan(matrix), axis=0) if rounds else np.zeros(n, dtype=int)
+    answer = np.where(measured & (judged >= min_pairs()), answer, -1)
+    return AnswerTable(target=answer.astype(np.int32), ratio=ratio, ratio_low=low, ratio_high=high)
+
+
+def min_pairs() -> int:
+    """Fewest pairs that give an interval at all: 6 at 95 %."""
+    n = 1
+    while interval_rank(n, CONFIDENCE) == 0:
+        n += 1
+    return n
+
+
+def additive_model(
+    positions: npt.NDArray[np.intp], value: F64, shape: tuple[int, ...], passes: int = 6
+) -> list[F64]:
+    """One effect for each position of each axis, whose sums approximate `value`.
+
+    `positions` is [samples, axes]; medians polish (Tukey): robust against outliers and lone
+    fast points. Effects of positions never sampled are interpolated between neighbours. The
+    overall level sits in the first axis. Source: ours; rows and columns of a matrix product
+    share alignment and tiling effects, so log latency is nearly additive in them.
+    """
+    residual = value.copy()
+    effects = [np.zeros(count) for count in shape]
+    for _ in range(passes):
+        for axis in range(len(shape)):
+            seen, step, _ = grouped_medians(positions[:, axis], residual)
+            effects[axis][seen] += step
+            residual -= np.interp(positions[:, axis], seen, step)
+    for axis, count in enumerate(shape):
+        seen = np.unique(positions[:, axis])
+        effects[axis] = np.interp(np.arange(count), seen, effects[axis][seen])
+    return effects

@@ -1,0 +1,110 @@
+"""Synthetic devices: known latencies, with the noise, drift and neighbours of real hosts.
+
+Shares nothing with the measuring code; only turns batches into samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.grid import Grid
+from profiler_service.plan import Batch, Planner
+from profiler_service.samples import Platform, Protocol, Samples
+
+PLATFORM = Platform(
+    device="cpu",
+    device_model="synthetic",
+    memory_bytes=1 << 30,
+    driver="none",
+    framework="none",
+    libraries=(),
+    threads=1,
+    cpus=1,
+    flags=(),
+)
+PROTOCOL = Protocol(timer="perf_counter")
+
+F64 = npt.NDArray[np.float64]
+
+
+@dataclass
+class SyntheticDevice:
+    """`latency_s` [points] is the truth; everything else is what gets in its way."""
+
+    latency_s: F64
+    noise: float = 0.03
+    """Scale of the heavy-tailed noise (Student t, 3 degrees of freedom), relative."""
+    spikes: float = 0.02
+    """Share of samples that a pre-emption prolongs by half and more."""
+    drift: float = 0.05
+    """Size of the slow wave and the ramp that every point shares, relative."""
+    period_s: float = 0.7
+    neighbour_from_s: float = float("inf")
+    """From then on a noisy neighbour makes everything 30 % slower, and three times noisier."""
+    failing: frozenset[int] = frozenset()
+    seed: int = 0
+    clock_s: float = 0.0
+    visits: int = 0
+    _rng: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
+
+    def measure(self, batch: Batch) -> Samples:
+        ok = ~np.isin(batch.point, list(self.failing))
+        point = batch.point[ok]
+        n = len(point)
+        truth = self.latency_s[point]
+        cost = truth * (batch.calls + batch.warmup_calls) + 5e-6
+        start = self.clock_s + np.r_[0.0, np.cumsum(cost)[:-1]] if n else np.zeros(0)
+        wave = self.drift * np.sin(2 * np.pi * start / self.period_s) + self.drift * start / 10
+        busy = start >= self.neighbour_from_s
+        noise = self.noise * np.where(busy, 3.0, 1.0) * self._rng.standard_t(3, n)
+        spike = np.where(self._rng.random(n) < self.spikes, self._rng.uniform(0.5, 1.0, n), 0.0)
+        factor = np.exp(np.clip(noise, -0.5, 2.0) / np.sqrt(batch.calls) + wave + spike)
+        seconds = float(cost.sum())
+        samples = Samples(
+            point=point,
+            round=batch.round[ok],
+            time_s=(start - self.clock_s).astype(np.float32),
+            latency_s=truth * factor * np.where(busy, 1.3, 1.0),
+            calls=batch.calls,
+            unstable=np.zeros(n, dtype=bool),
+            failures={int(p): "synthetic failure" for p in np.unique(batch.point[~ok])},
+            seconds=seconds,
+        )
+        self.clock_s += seconds
+        self.visits += n
+        return samples
+
+    def run(self, planner: Planner) -> None:
+        """Measures until the planner is content."""
+        while (batch := planner.next_batch()) is not None:
+            planner.record(self.measure(batch))
+
+
+def smooth(grid: Grid, unit_s: float = 2e-11) -> F64:
+    """A latency that only grows: 20 µs and `unit_s` for each weight."""
+    dims = grid.all_dims().astype(np.float64)
+    latency: F64 = 20e-6 + unit_s * 16 * dims.prod(axis=1)
+    return latency
+
+
+def stairs(grid: Grid, multiple: int, step: float = 0.03) -> F64:
+    """`smooth`, and `step` slower for every axis whose dimension is no multiple of `multiple`."""
+    return slow_where(grid, lambda dim: dim % multiple != 0, step)
+
+
+def slow_where(
+    grid: Grid, is_slow: Callable[[npt.NDArray[np.int32]], npt.NDArray[np.bool_]], step: float
+) -> F64:
+    """`smooth`, and `step` slower for every axis whose dimension `is_slow`."""
+    dims = grid.all_dims()
+    factor = np.ones(grid.size)
+    for axis in range(dims.shape[1]):
+        factor *= np.where(is_slow(dims[:, axis]), 1 + step, 1.0)
+    return smooth(grid) * factor
