@@ -67,6 +67,10 @@ FEWEST_BLOCKS = 6
 """That have a finite interval: see `median_interval`."""
 MIN_SECONDS = 1.0
 HALF_WIDTH = 0.002
+"""Of the watched interval, in log ratio: ends a measurement early."""
+USABLE_HALF_WIDTH = 0.005
+"""Wider than this can't tell 1 % from nothing: goes on for up to LONGEST times as long."""
+LONGEST = 3
 UNTIMED_CALLS, TIMED_CALLS = 2, 3
 LINE_FLOATS = 16
 """float32 elements in a cache line of 64 bytes."""
@@ -237,11 +241,16 @@ def _visit(x: torch.Tensor, weight: torch.Tensor) -> int:
     return sorted(times)[TIMED_CALLS // 2]
 
 
+def _half_width(block_logs: Sequence[npt.NDArray[np.float64]], index: int) -> float:
+    low, high = median_interval([float(block[index]) for block in block_logs])
+    return (high - low) / 2
+
+
 def measure(
     dims: Dims,
     candidates: Mapping[str, Dims],
     *,
-    watch: str,
+    watch: Sequence[str],
     max_seconds: float,
     seed: int,
     threads: int,
@@ -251,9 +260,10 @@ def measure(
 
     Every block of rounds has newly placed operands, so that placement averages out; a block
     is one value to the statistics, as its rounds share their placement. Ends when the
-    interval of candidate `watch` is narrow enough, or after `max_seconds`. Candidates of
-    equal dims share one measurement, and those equal to `dims` are 1 by definition; only
-    `control` is always a copy of its own.
+    intervals of the candidates `watch` are narrow, or after `max_seconds`, or after LONGEST
+    times that where they still are too wide to be of use. Candidates of equal dims share
+    one measurement, and those equal to `dims` are 1 by definition; only `control` is always
+    a copy of its own.
     """
     rng = random.Random(seed)
     # Points to visit: `dims` first, then each distinct candidate.
@@ -265,7 +275,7 @@ def measure(
             position[name] = len(points) - 1
         else:
             position[name] = points.index(candidate)
-    watched = position[watch]
+    watched = [position[name] for name in watch]
     largest = max(out * inner for out, inner in [*points, *((BATCH, p[1]) for p in points)])
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(largest, generator=generator)
@@ -275,7 +285,7 @@ def measure(
     operands: list[tuple[torch.Tensor, torch.Tensor]] = []
     with measuring_conditions(threads=threads, cpus=cpus):
         started = time.perf_counter()
-        next_check_s = MIN_SECONDS
+        next_check_s = min(MIN_SECONDS, max_seconds)
         while True:
             # The old operands live until the new ones stand, so they can't share a place.
             placed = {}
@@ -295,13 +305,15 @@ def measure(
             block_logs.append(np.median(logs - logs[:, :1], axis=0))
 
             elapsed = time.perf_counter() - started
-            if elapsed >= max_seconds and len(block_logs) >= FEWEST_BLOCKS:
-                break
-            if elapsed >= next_check_s and len(block_logs) >= MIN_BLOCKS:
-                next_check_s = elapsed + 0.25
-                low, high = median_interval([float(block[watched]) for block in block_logs])
-                if high - low < 2 * HALF_WIDTH:
+            if elapsed < next_check_s or len(block_logs) < FEWEST_BLOCKS:
+                continue
+            next_check_s = elapsed + 0.25
+            width = max(_half_width(block_logs, index) for index in watched)
+            if elapsed >= max_seconds:
+                if width < USABLE_HALF_WIDTH or elapsed >= LONGEST * max_seconds:
                     break
+            elif len(block_logs) >= MIN_BLOCKS and width < HALF_WIDTH:
+                break
     columns = np.array(block_logs)
     blocks = {name: [float(v) for v in columns[:, i]] for name, i in position.items()}
     return Measurement(
@@ -322,7 +334,7 @@ def referee(
     return measure(
         dims,
         candidates,
-        watch="answer" if answer != dims else "control",
+        watch=["answer", "control"],
         max_seconds=max_seconds,
         seed=seed,
         threads=threads,
@@ -612,7 +624,7 @@ def judge_known_effect(*, max_seconds: float, seed: int, threads: int, cpus: int
     found = measure(
         base,
         {"larger": larger},
-        watch="larger",
+        watch=["larger"],
         max_seconds=max_seconds,
         seed=seed,
         threads=threads,

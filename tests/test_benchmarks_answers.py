@@ -54,7 +54,7 @@ def test_equal_seeds_draw_equal_queries_in_range() -> None:
 
 def measure(candidates: dict[str, Dims], dims: Dims = (64, 64)) -> Measurement:
     return answers.measure(
-        dims, candidates, watch="control", max_seconds=0.2, seed=1, threads=1, cpus=1
+        dims, candidates, watch=["control"], max_seconds=0.2, seed=1, threads=1, cpus=1
     )
 
 
