@@ -1,0 +1,39 @@
+"""The command `lhp`: errors become messages and exit codes here, and nowhere else.
+
+Exit codes: 0 done; 1 it couldn't be done; 2 what was typed can't be meant; 130 interrupted
+by Ctrl-C; and of `lhp worker`, 75 it can't run now but may later, 78 it can't run as this
+machine is set up.
+
+Knows neither how anything is measured nor how it is stored. Everything heavy is imported by
+the command that needs it, so that `lhp --help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells expect."""
+TRY_LATER = os.EX_TEMPFAIL
+CANNOT_RUN = os.EX_CONFIG
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits; never with a traceback for a known error."""
+    try:
+        from profiler_service.cli.app import run
+
+        code = run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) went away. Python would complain again at exit, when it
+        # flushes stdout; a closed reader is no error worth a message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = FAILED
+    sys.exit(code)

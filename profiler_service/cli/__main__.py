@@ -1,0 +1,6 @@
+"""`python -m profiler_service.cli`: the same as the command `lhp`. Knows nothing else."""
+
+from profiler_service.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,467 @@
+"""The commands of `lhp`: parse, ask the service (or the library), print.
+
+Knows no HTTP beyond its client, and imports what a command needs only when it runs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from profiler_service.cli import CANNOT_RUN, FAILED, INTERRUPTED, TRY_LATER, USAGE
+from profiler_service.errors import (
+    InvalidRequestError,
+    LhpError,
+    MeasurementChildDiedError,
+    StoreUnavailableError,
+    WorkerAlreadyRunningError,
+)
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from profiler_service.cli.asking import SweepOutcome
+    from profiler_service.cli.client import ServiceClient
+    from profiler_service.settings import Settings
+
+MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
+"""What may not keep a worker from running when it is started again."""
+
+app = typer.Typer(
+    name="lhp",
+    help="Latency hysteresis points: which larger dimension costs no more time than mine?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(no_args_is_help=True, help="The database.")
+app.add_typer(db, name="db")
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", help="The service to ask [LHP_URL].", metavar="URL"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
+HostOption = Annotated[
+    str | None, typer.Option(help="Host that measures; the service's own where left out.")
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", metavar="NAME=VALUE", help="A fixed parameter of the workload; repeatable."
+    ),
+]
+BatchOption = Annotated[int | None, typer.Option(help="Rows of the input (the batch size).")]
+DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+BackendOption = Annotated[str | None, typer.Option(help="Which kernel runs: dense.")]
+
+
+def run() -> int:
+    """The exit code of the command line in `sys.argv`, its errors printed on stderr."""
+    try:
+        app(prog_name="lhp")
+    except LhpError as error:
+        _print_error(error)
+        return USAGE if isinstance(error, InvalidRequestError) else FAILED
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else FAILED
+    return 0
+
+
+def _print_error(error: LhpError) -> None:
+    _say(f"error: {error}")
+    if error.hint:
+        _say(f"hint: {error.hint}")
+
+
+def _say(line: str) -> None:
+    """Prints one line for people on stderr, brackets and all."""
+    typer.echo(line, err=True)
+
+
+def _print_json(model: BaseModel) -> None:
+    typer.echo(model.model_dump_json(indent=2))
+
+
+def load_settings() -> Settings:
+    """The settings from the environment. Raises InvalidRequestError naming what is wrong."""
+    from pydantic import ValidationError
+
+    from profiler_service.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = "LHP_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidRequestError(
+            f"{name}={first['input']!r}: {first['msg']}", hint=f"correct or unset {name}"
+        ) from error
+
+
+def service_url(settings: Settings, given: str | None) -> str:
+    """The service's address: as `given`, from LHP_URL, or where `lhp serve` would listen."""
+    if given:
+        return given
+    if "url" in settings.model_fields_set or not settings.port:
+        return settings.url
+    host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+    return f"http://{host}:{settings.port}"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        typer.echo(f"lhp {importlib.metadata.version('lhp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# Running the service
+
+
+@app.command()
+def serve(
+    listen: Annotated[str | None, typer.Option(help="Address to listen on [LHP_LISTEN].")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes any free one [LHP_PORT].")
+    ] = None,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Measure on this machine, too.")
+    ] = True,
+) -> None:
+    """Run the service, and a worker that measures on this machine."""
+    from profiler_service.cli.serve import run_service
+
+    settings = load_settings()
+    overrides = {k: v for k, v in (("listen", listen), ("port", port)) if v is not None}
+    raise typer.Exit(run_service(settings.model_copy(update=overrides), with_worker=worker))
+
+
+@app.command()
+def worker(
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Measure on this machine what the database's sweeps ask of it, until stopped."""
+    from profiler_service.cli.serve import configure_logging, end_when_stdin_closes
+
+    settings = load_settings()
+    configure_logging()
+    if until_stdin_closes:
+        end_when_stdin_closes()
+    from profiler_service.worker import run as run_worker
+
+    try:
+        run_worker(settings)
+    except LhpError as error:
+        _print_error(error)
+        raise typer.Exit(TRY_LATER if isinstance(error, MAY_PASS) else CANNOT_RUN) from error
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database's schema up to date (makes a new database where there is none)."""
+    from profiler_service.cli.serve import upgrade_database
+
+    upgrade_database(load_settings())
+    _say("the database is up to date")
+
+
+# Asking the service
+
+
+@app.command()
+def query(
+    dims: Annotated[str, typer.Argument(help="The dimensions you have: 1197,317")],
+    workload: Annotated[str, typer.Option(help="Kind of workload.")] = "linear",
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    backend: BackendOption = None,
+    param: ParamOption = None,
+    prefer: Annotated[
+        str, typer.Option(help="fastest, nearest or largest of what costs no more.")
+    ] = "fastest",
+    max_growth: Annotated[
+        float | None, typer.Option(help="How far to look, as a share of each dimension.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait where it must be measured first.")
+    ] = 120,
+    host: HostOption = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Key of a platform: see `lhp hosts`.")
+    ] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Which larger dimensions cost no more time than DIMS? Measures them first if need be."""
+    from profiler_service.cli.asking import ask
+    from profiler_service.cli.text import describe_answer, format_dims
+    from profiler_service.workload import parse_dims
+
+    request: dict[str, str | int | float] = {
+        "dims": format_dims(parse_dims(dims)),
+        "workload": workload,
+        "prefer": prefer,
+    }
+    for name, value in (("max_growth", max_growth), ("host", host), ("platform", platform)):
+        if value is not None:
+            request[name] = value
+    params = _parameters(batch=batch, dtype=dtype, backend=backend, pairs=param)
+    if taken := sorted(params.keys() & {*request, "max_growth", "host", "platform", "wait"}):
+        raise InvalidRequestError(
+            f"{taken[0]!r} is no parameter of a workload",
+            hint=f"use the option --{taken[0].replace('_', '-')}",
+        )
+    with _client(url) as client:
+        answer = ask(client, request | params, wait_s=wait, console=_console())
+    if json:
+        _print_json(answer)
+    else:
+        typer.echo(describe_answer(answer, dt.datetime.now(dt.UTC)))
+
+
+@app.command()
+def sweep(
+    kind: Annotated[str, typer.Argument(help="Kind of workload: linear, matmul")],
+    ranges: Annotated[
+        list[str], typer.Argument(metavar="RANGE...", help="FIRST:LAST[:STEP], one an axis")
+    ],
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    backend: BackendOption = None,
+    param: ParamOption = None,
+    host: HostOption = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it, and don't wait.")] = False,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure every point of a grid: `lhp sweep matmul 256:512`. Ctrl-C keeps what was done."""
+    from pydantic import ValidationError
+
+    from profiler_service.cli.asking import run_sweep
+    from profiler_service.cli.text import parse_range
+    from profiler_service.wire import SweepRequest
+
+    try:
+        request = SweepRequest(
+            workload=kind,
+            params=_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param),
+            axes=[parse_range(text) for text in ranges],
+            host=host,
+        )
+    except ValidationError as error:
+        raise InvalidRequestError(
+            f"{len(ranges)} ranges are too many", hint="give one range for each axis"
+        ) from error
+    with _client(url) as client:
+        if detach:
+            started, _ = client.create_sweep(request)
+            if json:
+                _print_json(started)
+            else:
+                typer.echo(f"sweep {started.id} is {started.state} on {started.host}")
+                _say("hint: the same command without --detach follows it")
+            return
+        outcome = run_sweep(client, request, console=_console())
+        if json:
+            _print_json(outcome.sweep)
+        else:
+            _report_outcome(client, outcome)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if outcome.sweep.state != "done":
+        raise typer.Exit(FAILED)
+
+
+def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
+    from profiler_service.cli.text import describe_curve
+
+    sweep = outcome.sweep
+    if sweep.state == "failed":
+        _say(f"error: sweep {sweep.id} failed: {sweep.error}")
+    elif sweep.state in ("queued", "running"):
+        _say(f"sweep {sweep.id} is still {sweep.state}")
+        _say("hint: the same command follows it")
+    elif sweep.state == "cancelled":
+        kept = "what it measured is kept" if sweep.curve else "it had measured nothing"
+        _say(f"sweep {sweep.id} was cancelled: {kept}")
+    if sweep.curve:
+        typer.echo(describe_curve(client.get_curve(sweep.curve)))
+        typer.echo(f"plot it: lhp plot {sweep.curve}")
+
+
+@app.command()
+def curves(
+    workload: Annotated[str | None, typer.Option(help="Only this kind of workload.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only curves measured by this host.")] = None,
+    platform: Annotated[str | None, typer.Option(help="Only this platform (its key).")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most curves to list.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the curves measured so far, newest first."""
+    from profiler_service.cli.text import format_age, format_range
+    from profiler_service.plot import format_redundancy
+
+    given = {
+        "workload": workload,
+        "host": host,
+        "platform": platform,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    with _client(url) as client:
+        page = client.list_curves({k: v for k, v in given.items() if v is not None})
+    if json:
+        _print_json(page)
+        return
+    if not page.items:
+        _say("no curves: measure one with `lhp sweep matmul 256:320`")
+        return
+    now = dt.datetime.now(dt.UTC)
+    table = _table(
+        "ID", "WORKLOAD", "RANGES", "MODE", "HOST", "POINTS", "LHPS", "REDUNDANCY", "AGE"
+    )
+    for curve in page.items:
+        table.add_row(
+            curve.id,
+            # Brackets are no markup here.
+            Text(curve.workload),
+            " ".join(map(format_range, curve.axes)),
+            curve.mode,
+            curve.host,
+            f"{curve.num_measured}/{curve.num_points}",
+            str(curve.num_lhps),
+            format_redundancy(curve),
+            format_age(curve.measured_at, now) + (", stale" if curve.stale else ""),
+        )
+    _print_table(table)
+    if page.next_cursor:
+        _say(f"more: add --cursor {page.next_cursor}")
+
+
+@app.command()
+def plot(
+    curve_id: Annotated[
+        str | None, typer.Argument(metavar="[CURVE]", help="Id of a curve; the newest if left out.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write: FILE.png or FILE.html.", dir_okay=False
+        ),
+    ] = None,
+    url: UrlOption = None,
+) -> None:
+    """Draw a curve with its LHPs and hysteresis bins (a heat map for two axes)."""
+    from profiler_service.errors import NotFoundError
+
+    if output is not None and output.suffix.lower() not in (".png", ".html"):
+        raise InvalidRequestError(
+            f"can't draw into {str(output)!r}", hint="end the file's name with .png or .html"
+        )
+    with _client(url) as client:
+        if curve_id is None:
+            newest = client.list_curves({"limit": 1}).items
+            if not newest:
+                raise NotFoundError(
+                    "there is no curve yet", hint="measure one with `lhp sweep matmul 256:320`"
+                )
+            curve_id = newest[0].id
+        curve = client.get_curve(curve_id)
+        platform = client.get_platform(curve.platform)
+    from profiler_service.plot import save_plot
+
+    output = output or Path(f"{curve.workload.partition('[')[0]}-{curve.id}.png")
+    save_plot(curve, output, platform=platform)
+    typer.echo(str(output))
+
+
+@app.command()
+def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
+    """List the machines that measure."""
+    from profiler_service.cli.text import format_age
+
+    with _client(url) as client:
+        listed = client.list_hosts()
+        platforms = {platform.key: platform for platform in client.list_platforms()}
+    if json:
+        typer.echo(f"[{', '.join(host.model_dump_json() for host in listed)}]")
+        return
+    if not listed:
+        _say("no hosts: start a worker with `lhp serve` or `lhp worker`")
+        return
+    now = dt.datetime.now(dt.UTC)
+    table = _table("HOST", "STATE", "LAST SEEN", "DEVICE", "THREADS", "DTYPES", "PLATFORM")
+    for host in listed:
+        platform = platforms[host.platform]
+        table.add_row(
+            host.name,
+            "present" if host.present else "away",
+            format_age(host.last_seen_at, now),
+            f"{platform.device}: {platform.device_model}",
+            str(platform.threads),
+            " ".join(host.dtypes),
+            host.platform,
+        )
+    _print_table(table)
+
+
+def _parameters(
+    *, batch: int | None, dtype: str | None, backend: str | None, pairs: list[str] | None
+) -> dict[str, int | str]:
+    """The workload's fixed parameters from options and `--param`, each given once."""
+    from profiler_service.cli.text import parse_params
+
+    params: dict[str, int | str] = {**parse_params(pairs or ())}
+    for name, value in (("batch", batch), ("dtype", dtype), ("backend", backend)):
+        if value is None:
+            continue
+        if name in params:
+            raise InvalidRequestError(
+                f"parameter {name!r} is given twice", hint=f"drop --{name} or --param {name}=…"
+            )
+        params[name] = value
+    return params
+
+
+def _client(url: str | None) -> ServiceClient:
+    from profiler_service.cli.client import ServiceClient
+
+    return ServiceClient(service_url(load_settings(), url))
+
+
+def _console() -> Console:
+    return Console(stderr=True)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _print_table(table: Table) -> None:
+    console = Console()
+    # A pipe has no width: folding to 80 columns there would break lines that scripts read.
+    console = console if console.is_terminal else Console(width=10_000)
+    console.print(table)

@@ -1,0 +1,203 @@
+"""The service as the commands see it: typed requests, and its problems as our errors.
+
+Knows neither terminals nor exit codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from profiler_service.errors import (
+    ConflictError,
+    HostAwayError,
+    InvalidRequestError,
+    LhpError,
+    NotFoundError,
+)
+from profiler_service.wire import (
+    CurveDetail,
+    CurvePage,
+    HostInfo,
+    LhpAnswer,
+    PlatformInfo,
+    Problem,
+    SweepInfo,
+    SweepRequest,
+)
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | float]
+
+READ_TIMEOUT_S = 30.0
+"""How long an answer may take to begin, beyond what was asked to be waited for."""
+
+_ERRORS: Mapping[int, type[LhpError]] = {
+    400: InvalidRequestError,
+    404: NotFoundError,
+    405: InvalidRequestError,
+    409: ConflictError,
+    413: InvalidRequestError,
+    422: InvalidRequestError,
+    503: HostAwayError,
+}
+
+
+class ServiceUnreachableError(LhpError):
+    """Nothing answers at the service's address."""
+
+
+class ServiceFailedError(LhpError):
+    """The service answered with an error of its own, or with what it never should."""
+
+
+class ServiceClient:
+    """One service, at `url`. Every method raises what the service's problem stands for.
+
+    Raises (each method): ServiceUnreachableError, ServiceFailedError, and of the error tree
+    InvalidRequestError (4xx), NotFoundError (404), ConflictError (409), HostAwayError (503).
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            parsed = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise InvalidRequestError(
+                f"{url!r} is no address of a service: {error}",
+                hint="write it as http://HOST:PORT, with --url or LHP_URL",
+            ) from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise InvalidRequestError(
+                f"{url!r} is no address of a service",
+                hint="write it as http://HOST:PORT, with --url or LHP_URL",
+            )
+        self._http = httpx.Client(
+            base_url=self.url, timeout=httpx.Timeout(READ_TIMEOUT_S, connect=5.0)
+        )
+
+    def close(self) -> None:
+        """Releases the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def query(self, query: Query, *, wait_s: float) -> LhpAnswer | SweepInfo:
+        """The answer; or, where it isn't known within `wait_s`, the sweep that will find it."""
+        response = self._send(
+            "GET",
+            "/lhp",
+            params={**query, "wait": wait_s},
+            timeout=httpx.Timeout(READ_TIMEOUT_S + wait_s, connect=5.0),
+        )
+        if response.status_code == httpx.codes.ACCEPTED:
+            return _parse(SweepInfo, response)
+        return _parse(LhpAnswer, response)
+
+    def create_sweep(self, request: SweepRequest) -> tuple[SweepInfo, bool]:
+        """The sweep asked for, and whether it is new: an equal one under way is joined."""
+        response = self._send("POST", "/sweeps", json=request.model_dump())
+        return _parse(SweepInfo, response), response.status_code == httpx.codes.CREATED
+
+    def get_sweep(self, sweep_id: str) -> SweepInfo:
+        """The sweep with that id."""
+        return _parse(SweepInfo, self._send("GET", f"/sweeps/{_segment(sweep_id)}"))
+
+    def cancel_sweep(self, sweep_id: str) -> SweepInfo:
+        """The sweep, asked to stop; as it is where it has ended already."""
+        try:
+            return _parse(SweepInfo, self._send("POST", f"/sweeps/{_segment(sweep_id)}/cancel"))
+        except ConflictError:
+            return self.get_sweep(sweep_id)
+
+    def list_curves(self, query: Query) -> CurvePage:
+        """A page of curves, newest first."""
+        return _parse(CurvePage, self._send("GET", "/curves", params=query))
+
+    def get_curve(self, curve_id: str) -> CurveDetail:
+        """The curve with that id, with all its points."""
+        return _parse(CurveDetail, self._send("GET", f"/curves/{_segment(curve_id)}"))
+
+    def list_hosts(self) -> list[HostInfo]:
+        """Every host that has registered."""
+        return _parse(list[HostInfo], self._send("GET", "/hosts"))
+
+    def list_platforms(self) -> list[PlatformInfo]:
+        """Every platform that a host has registered."""
+        return _parse(list[PlatformInfo], self._send("GET", "/platforms"))
+
+    def get_platform(self, key: str) -> PlatformInfo:
+        """The platform with that key."""
+        return _parse(PlatformInfo, self._send("GET", f"/platforms/{_segment(key)}"))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Query | None = None,
+        json: object = None,
+        timeout: httpx.Timeout | None = None,
+    ) -> httpx.Response:
+        request = self._http.build_request(
+            method,
+            path,
+            params=dict(params) if params else None,
+            json=json,
+            timeout=timeout or self._http.timeout,
+        )
+        try:
+            response = self._http.send(request)
+        except httpx.TimeoutException as error:
+            raise ServiceUnreachableError(
+                f"the service at {self.url} didn't answer in time",
+                hint="look at its log; ask another one with --url or LHP_URL",
+            ) from error
+        except httpx.TransportError as error:
+            raise ServiceUnreachableError(
+                f"no service at {self.url} ({error})",
+                hint="start one with `lhp serve`, or say where it is with --url or LHP_URL",
+            ) from error
+        if response.is_success:
+            return response
+        raise self._problem(response)
+
+    def _problem(self, response: httpx.Response) -> LhpError:
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError:
+            return ServiceFailedError(
+                f"{response.request.url} answered {response.status_code} {response.reason_phrase}",
+                hint="is this an LHP service? check --url or LHP_URL",
+            )
+        error = _ERRORS.get(problem.status, ServiceFailedError)
+        return error(problem.detail or problem.title, hint=problem.hint)
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _parse(kind: type[T], response: httpx.Response) -> T:
+    try:
+        return TypeAdapter(kind).validate_json(response.content)
+    except ValidationError as error:
+        raise ServiceFailedError(
+            f"{response.request.url} answered what this version doesn't understand"
+            f" ({error.error_count()} fields)",
+            hint="is this an LHP service of the same version? check --url or LHP_URL",
+        ) from error

@@ -1,0 +1,136 @@
+"""Between what people type and read, and the domain: ranges, parameters, sentences.
+
+Pure. Knows neither HTTP nor terminals.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+
+from profiler_service.errors import InvalidDimsError, InvalidRequestError
+from profiler_service.plot import format_redundancy
+from profiler_service.wire import CurveInfo, GridAxisRange, LhpAnswer
+
+
+def parse_range(text: str) -> GridAxisRange:
+    """The range written as FIRST, FIRST:LAST or FIRST:LAST:STEP.
+
+    LAST is inclusive; where STEP jumps over it, the range ends at the last dimension before
+    it. Raises InvalidDimsError for anything else.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})(?::([0-9]{1,9})(?::([0-9]{1,9}))?)?", text)
+    if match is None:
+        raise InvalidDimsError(
+            f"{text[:80]!r} is no range of dimensions",
+            hint="write FIRST:LAST or FIRST:LAST:STEP with whole numbers from 1 up: 256:512:4",
+        )
+    first = int(match[1])
+    last = int(match[2] or first)
+    step = int(match[3] or 1)
+    if first < 1 or step < 1 or last < first:
+        raise InvalidDimsError(
+            f"range {text!r} is empty",
+            hint="give a FIRST of at least 1, a LAST not below it, and a STEP of at least 1",
+        )
+    return GridAxisRange(start=first, stop=last - (last - first) % step, step=step)
+
+
+def parse_params(pairs: Sequence[str]) -> dict[str, str]:
+    """Parameters by name from texts such as `dtype=bfloat16`.
+
+    Their meaning is left to the service, which knows the workload. Raises
+    InvalidRequestError for a text that is no pair, or a name given twice.
+    """
+    params: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value):
+            raise InvalidRequestError(
+                f"{pair[:80]!r} is no parameter", hint="write --param NAME=VALUE: --param batch=32"
+            )
+        if name in params:
+            raise InvalidRequestError(f"parameter {name!r} is given twice", hint="give it once")
+        params[name] = value
+    return params
+
+
+def format_dims(dims: Sequence[int]) -> str:
+    """Dims as they are typed: `1197,317`."""
+    return ",".join(map(str, dims))
+
+
+def format_range(axis: GridAxisRange) -> str:
+    """A range as it is typed: `256:512` or `256:512:4`."""
+    return f"{axis.start}:{axis.stop}" + (f":{axis.step}" if axis.step != 1 else "")
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration to three figures in the unit that suits it: `87.1 µs`, `2.40 ms`, `3 min`."""
+    for scale, unit in ((1e-6, "µs"), (1e-3, "ms"), (1, "s")):
+        value = seconds / scale
+        if value < 999.5 and not (unit == "s" and value >= 119.5):
+            decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            return f"{value:.{decimals}f} {unit}"
+    for size_s, unit in ((60, "min"), (3600, "h"), (86400, "days")):
+        value = seconds / size_s
+        if value < {"min": 119.5, "h": 47.5}.get(unit, float("inf")):
+            break
+    return f"{value:.0f} {unit}"
+
+
+def format_age(moment: dt.datetime, now: dt.datetime) -> str:
+    """How long before `now` the moment was: `3 min ago`, `just now` within two seconds."""
+    age_s = (now - moment).total_seconds()
+    return "just now" if age_s < 2 else f"{format_seconds(age_s)} ago"
+
+
+def describe_answer(answer: LhpAnswer, now: dt.datetime) -> str:
+    """The answer in a few short lines for people."""
+    asked, best = format_dims(answer.dims), format_dims(answer.lhp)
+    if answer.lhp != answer.dims:
+        percent, low, high = (
+            100 * (ratio - 1) for ratio in (answer.speedup, *answer.speedup_interval)
+        )
+        lines = [
+            f"{best}  {percent:.1f} % faster than {asked}"
+            f" (95 % interval {low:.1f} to {high:.1f} %), grow by {format_dims(answer.grow_by)}",
+            f"{format_seconds(answer.lhp_latency_s)} instead of {format_seconds(answer.latency_s)}",
+        ]
+    elif answer.is_lhp:
+        lines = [
+            f"{asked}  keep it: it is an LHP, every larger rival in the window is slower",
+            format_seconds(answer.latency_s),
+        ]
+    else:
+        lines = [
+            f"{asked}  keep it: nothing larger is confidently faster",
+            format_seconds(answer.latency_s),
+        ]
+    lines[-1] += (
+        f" · {answer.workload} on {answer.host}"
+        f" · measured {format_age(answer.measured_at, now)} · curve {answer.curve}"
+    )
+    if answer.stale:
+        lines.append(
+            "stale: the host's platform has changed since; this describes platform"
+            f" {answer.platform}"
+        )
+    return "\n".join(lines)
+
+
+def describe_curve(curve: CurveInfo) -> str:
+    """The curve in two short lines for people."""
+    ranges = " × ".join(
+        f"{name} {format_range(axis)}"
+        for name, axis in zip(curve.axis_names, curve.axes, strict=True)
+    )
+    measured = f"{curve.num_measured} of {curve.num_points} points measured"
+    if curve.num_failures:
+        measured += f", {curve.num_failures} failed"
+    undecided = f" ({curve.num_undecided} undecided)" if curve.num_undecided else ""
+    return (
+        f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}\n"
+        f"{measured}, {curve.num_lhps} LHPs{undecided}, redundancy {format_redundancy(curve)}"
+    )

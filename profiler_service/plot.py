@@ -1,0 +1,479 @@
+"""Pictures of latency curves: PNG through matplotlib, self-contained HTML through plotly.
+
+One axis: latency against the dimension, LHPs marked, hysteresis bins shaded in turns. Two
+axes: a heat map of the measured points, LHPs marked. Knows neither where a curve comes from
+nor how its LHPs were found: it draws what it is given.
+
+matplotlib and plotly are imported by the functions that need them; each takes a while, and a
+picture needs only one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.errors import InvalidRequestError, LhpError
+from profiler_service.wire import CurveDetail, CurveInfo, GridAxisRange, PlatformInfo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+F64 = npt.NDArray[np.float64]
+
+POINT, LHP, UNDECIDED, FAILED = "#6b7a90", "#c8102e", "#e08a00", "#111111"
+BINS = ("#dfe9f5", "#f6f1e3")
+UNMEASURED = "#e6e6e6"
+COLOR_PERCENTILES = (1, 99)
+"""The colours of a heat map span these, so that one outlier doesn't wash out the rest."""
+MARKED_POINTS = 400
+"""Up to so many points each gets a dot one can see; above it they shrink to a texture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """A curve's points as arrays of equal length, latencies in `unit`."""
+
+    dims: npt.NDArray[np.int64]
+    """int64 [points, axes]."""
+    latency: F64
+    low: F64
+    high: F64
+    status: npt.NDArray[np.str_]
+    unit: str
+    """`µs` or `ms`."""
+
+    def where(self, status: str) -> npt.NDArray[np.bool_]:
+        """bool [points]: which points have that status."""
+        chosen: npt.NDArray[np.bool_] = self.status == status
+        return chosen
+
+
+def save_plot(curve: CurveDetail, path: Path, *, platform: PlatformInfo | None = None) -> None:
+    """Writes the picture of `curve` to `path`: `.png` or `.html`.
+
+    Raises InvalidRequestError for another ending, or a curve of more than two axes; LhpError
+    where the file can't be written.
+    """
+    ending = path.suffix.lower()
+    try:
+        if ending == ".png":
+            draw_png(curve, platform=platform).savefig(path, dpi=150)
+        elif ending == ".html":
+            path.write_text(render_html(curve, platform=platform), encoding="utf-8")
+        else:
+            raise InvalidRequestError(
+                f"can't draw into {str(path)!r}", hint="end the file's name with .png or .html"
+            )
+    except OSError as error:
+        raise LhpError(
+            f"can't write {str(path)!r}: {error.strerror}", hint="say where with -o FILE"
+        ) from error
+
+
+def format_redundancy(curve: CurveInfo) -> str:
+    """The redundancy as a percentage, or as a range where points are undecided.
+
+    Undecided points may turn out to be LHPs, so the lower end counts them as such.
+    """
+    if curve.redundancy is None:
+        return "unknown"
+    high = 100 * curve.redundancy
+    if not curve.num_undecided:
+        return f"{high:.1f} %"
+    low = max(0.0, high - 100 * curve.num_undecided / curve.num_measured)
+    return f"{low:.1f} to {high:.1f} %"
+
+
+def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tuple[str, str]:
+    """The heading of a curve's picture: what was measured; on what, and what was found."""
+    if platform is None:
+        where = f"platform {curve.platform}"
+    else:
+        threads = "1 thread" if platform.threads == 1 else f"{platform.threads} threads"
+        where = f"{platform.device_model}, {threads}"
+    if curve.redundancy is None:
+        found = "nothing measured"
+    else:
+        found = (
+            f"{curve.num_lhps} of {curve.num_measured} points are LHPs,"
+            f" redundancy {format_redundancy(curve)}"
+        )
+    return curve.workload, f"{where} · {found} · {curve.measured_at:%Y-%m-%d}"
+
+
+def draw_png(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> Figure:
+    """A matplotlib figure of the curve, not tied to any window or global state.
+
+    Raises InvalidRequestError for a curve of more than two axes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    _check_axes(curve)
+    columns = _columns(curve)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    title, subtitle = plot_title(curve, platform)
+    figure.suptitle(title, fontsize=13)
+    axes.set_title(subtitle, fontsize=9, color="#555555")
+    if len(curve.axes) == 1:
+        _draw_staircase(axes, curve, columns)
+    else:
+        _draw_heat_map(axes, curve, columns)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=9)
+    return figure
+
+
+def render_html(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> str:
+    """A whole HTML page with the interactive figure; needs no network to show.
+
+    Raises InvalidRequestError for a curve of more than two axes.
+    """
+    figure = build_plotly(curve, platform=platform)
+    # include_plotlyjs=True writes the library that ships in plotly's wheel into the page.
+    page: str = figure.to_html(include_plotlyjs=True, full_html=True)
+    return page
+
+
+def build_plotly(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> Any:
+    """A plotly `Figure` of the curve (plotly carries no types).
+
+    Raises InvalidRequestError for a curve of more than two axes.
+    """
+    import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+    _check_axes(curve)
+    columns = _columns(curve)
+    title, subtitle = plot_title(curve, platform)
+    build = _staircase_traces if len(curve.axes) == 1 else _heat_map_traces
+    figure = go.Figure(build(curve, columns))
+    figure.update_layout(
+        title={"text": f"{title}<br><sub>{subtitle}</sub>"},
+        template="plotly_white",
+        legend={"orientation": "h", "y": -0.15},
+    )
+    if len(curve.axes) == 1:
+        figure.update_xaxes(title=curve.axis_names[0])
+        figure.update_yaxes(title=f"latency, {columns.unit} a call", rangemode="tozero")
+        figure.update_layout(
+            shapes=[
+                {
+                    "type": "rect",
+                    "x0": start,
+                    "x1": stop,
+                    "yref": "paper",
+                    "y0": 0,
+                    "y1": 1,
+                    "fillcolor": BINS[number % 2],
+                    "line": {"width": 0},
+                    "layer": "below",
+                }
+                for number, (start, stop) in enumerate(_bin_edges(curve))
+            ]
+        )
+    else:
+        figure.update_xaxes(title=curve.axis_names[1])
+        figure.update_yaxes(title=curve.axis_names[0])
+    return figure
+
+
+def _check_axes(curve: CurveDetail) -> None:
+    if len(curve.axes) > 2:
+        raise InvalidRequestError(
+            f"curve {curve.id} has {len(curve.axes)} axes; a picture has room for two",
+            hint="sweep a plane of it: give all but two axes a single dimension",
+        )
+
+
+def _columns(curve: CurveDetail) -> _Columns:
+    points = curve.points
+    latency_s = np.asarray(points.latency_s, dtype=np.float64)
+    slowest_s = float(latency_s.max()) if latency_s.size else 0.0
+    unit, unit_s = ("ms", 1e-3) if slowest_s >= 10e-3 else ("µs", 1e-6)
+    return _Columns(
+        dims=np.asarray(points.dims, dtype=np.int64).reshape(-1, len(curve.axes)),
+        latency=latency_s / unit_s,
+        low=np.asarray(points.low_s, dtype=np.float64) / unit_s,
+        high=np.asarray(points.high_s, dtype=np.float64) / unit_s,
+        status=np.asarray(points.status, dtype=np.str_),
+        unit=unit,
+    )
+
+
+def _bin_edges(curve: CurveDetail) -> list[tuple[float, float]]:
+    """Left and right edge of each hysteresis bin; neighbours touch."""
+    half = curve.axes[0].step / 2
+    return [(bin_.start - half, bin_.stop + half) for bin_ in curve.bins]
+
+
+def _failed_dims(curve: CurveDetail) -> npt.NDArray[np.int64]:
+    """int64 [failed points, axes]."""
+    dims = [failure.dims for failure in curve.failures]
+    return np.asarray(dims, dtype=np.int64).reshape(-1, len(curve.axes))
+
+
+# PNG
+
+
+def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    edges = _bin_edges(curve)
+    for turn, color in enumerate(BINS):
+        axes.broken_barh(
+            [(left, right - left) for left, right in edges[turn::2]],
+            (0, 1),
+            transform=axes.get_xaxis_transform(),
+            color=color,
+            linewidth=0,
+            zorder=0,
+            gid="bins",
+        )
+    dims = columns.dims[:, 0]
+    if dims.size:
+        axes.vlines(
+            dims,
+            columns.low,
+            columns.high,
+            color=POINT,
+            alpha=0.4,
+            linewidth=1,
+            label="95 % interval",
+        )
+    size = 14 if len(dims) <= MARKED_POINTS else 3
+    for status, color, marker, label in (
+        ("dominated", POINT, "o", "measured"),
+        ("undecided", UNDECIDED, "D", "undecided"),
+        ("lhp", LHP, "o", "LHP"),
+    ):
+        chosen = columns.where(status)
+        if chosen.any():
+            axes.scatter(
+                dims[chosen],
+                columns.latency[chosen],
+                s=2.2 * size if status == "lhp" else size,
+                color=color,
+                marker=marker,
+                linewidths=0,
+                label=label,
+                zorder=3 if status == "lhp" else 2,
+                gid=status,
+            )
+    failed = _failed_dims(curve)[:, 0]
+    if failed.size:
+        axes.scatter(
+            failed,
+            np.zeros(failed.size),
+            s=24,
+            color=FAILED,
+            marker="x",
+            label="failed",
+            clip_on=False,
+            zorder=4,
+            gid="failed",
+        )
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    axes.set_xlabel(curve.axis_names[0])
+    axes.set_ylabel(f"latency, {columns.unit} a call")
+    left, right = _limits(curve.axes[0])
+    room = (right - left) / 100
+    axes.set_xlim(left - room, right + room)
+    # From zero: a staircase of 2 % must not look like one of 200 %.
+    axes.set_ylim(0, 1.08 * float(columns.high.max()) if columns.high.size else 1)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_heat_map(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    rows, cols = curve.axes
+    image = _image(curve, columns)
+    extent = (*_limits(cols), *_limits(rows))
+    axes.set_facecolor(UNMEASURED)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    if columns.latency.size:
+        low, high = np.percentile(columns.latency, COLOR_PERCENTILES)
+        picture = axes.imshow(
+            image,
+            origin="lower",
+            extent=extent,
+            aspect="auto",
+            interpolation="nearest",
+            cmap=colormaps["viridis"],
+            vmin=low,
+            vmax=high,
+        )
+        axes.figure.colorbar(
+            picture, ax=axes, label=f"latency, {columns.unit} a call", extend="both", pad=0.02
+        )
+    for status, marker, face, edge, label in (
+        ("undecided", "D", "none", UNDECIDED, "undecided"),
+        ("lhp", "o", LHP, "white", "LHP"),
+    ):
+        chosen = columns.where(status)
+        if chosen.any():
+            axes.scatter(
+                columns.dims[chosen, 1],
+                columns.dims[chosen, 0],
+                s=_mark_size(int(chosen.sum())),
+                facecolors=face,
+                edgecolors=edge,
+                marker=marker,
+                linewidths=0.7,
+                label=label,
+                gid=status,
+            )
+    if curve.mode == "race":
+        axes.scatter(
+            cols.start,
+            rows.start,
+            s=60,
+            facecolors="none",
+            edgecolors=FAILED,
+            marker="s",
+            label="asked",
+            clip_on=False,
+            gid="asked",
+        )
+    failed = _failed_dims(curve)
+    if len(failed):
+        axes.scatter(
+            failed[:, 1], failed[:, 0], s=24, color=FAILED, marker="x", label="failed", gid="failed"
+        )
+    axes.set_xlabel(curve.axis_names[1])
+    axes.set_ylabel(curve.axis_names[0])
+    axes.set_xlim(*_limits(cols))
+    axes.set_ylim(*_limits(rows))
+
+
+def _mark_size(marks: int) -> float:
+    return 34 if marks <= 100 else 12 if marks <= 1000 else 3
+
+
+def _limits(axis: GridAxisRange) -> tuple[float, float]:
+    """The axis with half a step of room on both sides: the edges of its outermost cells."""
+    half = axis.step / 2
+    return axis.start - half, axis.stop + half
+
+
+def _image(curve: CurveDetail, columns: _Columns) -> F64:
+    """float64 [first axis, second axis]: latency; NaN where nothing was measured."""
+    shape = tuple((axis.stop - axis.start) // axis.step + 1 for axis in curve.axes)
+    image = np.full(shape, np.nan)
+    starts = np.array([axis.start for axis in curve.axes])
+    steps = np.array([axis.step for axis in curve.axes])
+    positions = (columns.dims - starts) // steps
+    image[positions[:, 0], positions[:, 1]] = columns.latency
+    return image
+
+
+# HTML
+
+
+def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, Any]]:
+    dims = columns.dims[:, 0]
+    traces = []
+    for status, color, symbol, size, label in (
+        ("dominated", POINT, "circle", 5, "measured"),
+        ("undecided", UNDECIDED, "diamond", 6, "undecided"),
+        ("lhp", LHP, "circle", 8, "LHP"),
+    ):
+        chosen = columns.where(status)
+        if not chosen.any():
+            continue
+        latency, low, high = (c[chosen] for c in (columns.latency, columns.low, columns.high))
+        traces.append(
+            {
+                "type": "scattergl",
+                "mode": "markers",
+                "name": label,
+                "x": dims[chosen],
+                "y": latency,
+                "error_y": {
+                    "array": high - latency,
+                    "arrayminus": latency - low,
+                    "thickness": 1,
+                    "width": 0,
+                },
+                "marker": {"color": color, "symbol": symbol, "size": size},
+                "hovertemplate": f"{curve.axis_names[0]} %{{x}}<br>%{{y:.2f}} {columns.unit}",
+            }
+        )
+    if curve.failures:
+        failed = _failed_dims(curve)[:, 0]
+        traces.append(_failed_trace(curve, x=failed, y=np.zeros(len(failed))))
+    return traces
+
+
+def _heat_map_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, Any]]:
+    rows, cols = curve.axes
+    first, second = curve.axis_names
+    traces: list[dict[str, Any]] = []
+    if columns.latency.size:
+        low, high = np.percentile(columns.latency, COLOR_PERCENTILES)
+        traces.append(
+            {
+                "type": "heatmap",
+                "x": np.arange(cols.start, cols.stop + 1, cols.step),
+                "y": np.arange(rows.start, rows.stop + 1, rows.step),
+                "z": _image(curve, columns),
+                "zmin": low,
+                "zmax": high,
+                "colorscale": "Viridis",
+                "colorbar": {"title": {"text": f"latency, {columns.unit} a call"}},
+                "hovertemplate": f"{first} %{{y}}, {second} %{{x}}<br>"
+                f"%{{z:.2f}} {columns.unit}<extra></extra>",
+            }
+        )
+    for status, color, symbol, label in (
+        ("undecided", UNDECIDED, "diamond-open", "undecided"),
+        ("lhp", LHP, "circle", "LHP"),
+    ):
+        dims = columns.dims[columns.where(status)]
+        if len(dims):
+            marker = {"color": color, "symbol": symbol, "size": 7}
+            traces.append(_marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker))
+    if curve.mode == "race":
+        marker = {"color": FAILED, "symbol": "square-open", "size": 12}
+        traces.append(
+            _marks_trace("asked", x=np.array([cols.start]), y=np.array([rows.start]), marker=marker)
+        )
+    if curve.failures:
+        failed = _failed_dims(curve)
+        traces.append(_failed_trace(curve, x=failed[:, 1], y=failed[:, 0]))
+    return traces
+
+
+def _marks_trace(
+    name: str, *, x: npt.NDArray[Any], y: npt.NDArray[Any], marker: dict[str, object]
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": x,
+        "y": y,
+        "marker": marker,
+        "hovertemplate": "%{y},%{x}",
+    }
+
+
+def _failed_trace(
+    curve: CurveDetail, *, x: npt.NDArray[Any], y: npt.NDArray[Any]
+) -> dict[str, Any]:
+    marker: dict[str, object] = {"color": FAILED, "symbol": "x", "size": 8}
+    return _marks_trace("failed", x=x, y=y, marker=marker) | {
+        "text": [failure.reason for failure in curve.failures],
+        "hovertemplate": "%{text}",
+    }
