@@ -1,0 +1,240 @@
+"""Durable sweeps: a sweep that was enqueued is run to its end, whatever dies meanwhile.
+
+All use of the job engine (DBOS) lives here. Knows neither planners nor measuring nor curves:
+it calls `run_batch(sweep_id)` until that says the sweep has ended. The store is the truth
+about a sweep; the engine only remembers that somebody has to go on with it. See
+docs/decisions/0002-durable-sweeps-on-dbos.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+
+from profiler_service.errors import StoreUnavailableError
+from profiler_service.settings import Settings
+from profiler_service.storage.database import describe, find_sqlite_path, parse_url
+from profiler_service.storage.store import Store, Sweep
+from profiler_service.sweep import SweepState
+
+APPLICATION = "lhp"
+APPLICATION_VERSION = "1"
+"""Pinned: the engine resumes only jobs of its own version, and ours survive an upgrade,
+because a job's body keeps nothing but the sweep's id."""
+SCHEMA = "dbos"
+WORKFLOW = "run_sweep"
+STEP = "run_batch"
+POLLING_INTERVAL_S = 0.05
+CONNECT_TIMEOUT_S = 5
+MAX_RESTARTS = 100
+"""How often a sweep may take its worker with it before it is given up."""
+
+_LIVE = ("ENQUEUED", "DELAYED", "PENDING")
+_GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+
+
+def queue_name(host: str) -> str:
+    """Name of the queue that the worker of `host` serves."""
+    return f"sweeps@{host}"
+
+
+def engine_url(database_url: str) -> sa.URL:
+    """Where the job engine's tables are: for SQLite a file `NAME.jobs.sqlite` beside ours.
+
+    For PostgreSQL the same database (schema `dbos`), with a bounded time to connect. Raises
+    StoreUnavailableError for a URL that can't be used.
+    """
+    url = parse_url(database_url)
+    if (path := find_sqlite_path(url)) is not None:
+        return url.set(database=str(path.with_name(f"{path.stem}.jobs.sqlite")))
+    if "connect_timeout" in url.query:
+        return url
+    return url.update_query_dict({"connect_timeout": str(CONNECT_TIMEOUT_S)})
+
+
+def upgrade(settings: Settings) -> None:
+    """Creates the job engine's tables, or brings them up to date; harmless when repeated.
+
+    Must have run before anything is enqueued. Raises StoreUnavailableError.
+    """
+    _log_through_logging()
+    url = engine_url(settings.database_url)
+    with _engine_errors(url):
+        if (path := find_sqlite_path(url)) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Stays with the file: the frequent polling then never waits for a writer.
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+        DBOS.migrate(_text(url), schema=SCHEMA)
+
+
+class JobClient:
+    """Enqueues sweeps from any process. Safe to share between threads; connects when used."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises StoreUnavailableError for a URL that can't be used."""
+        _log_through_logging()
+        self._host = settings.host
+        self._url = engine_url(settings.database_url)
+        self._client = _create_client(self._url)
+
+    def enqueue(self, sweep: Sweep) -> None:
+        """Hands the sweep to its host's worker, now or when one starts; harmless if repeated.
+
+        Raises StoreUnavailableError.
+        """
+        with _engine_errors(self._url):
+            self._client.enqueue(
+                {
+                    "workflow_name": WORKFLOW,
+                    "queue_name": queue_name(sweep.host),
+                    "workflow_id": sweep.id,
+                    "app_version": APPLICATION_VERSION,
+                },
+                sweep.id,
+            )
+
+    def reconcile(self, store: Store) -> None:
+        """Makes the engine's jobs agree with the store's sweeps of this host.
+
+        An open sweep without a job (its process died between the two) gets one; one whose job
+        ended (its database was away at the wrong moment) is run again, or failed where it took
+        its worker down too often; jobs of sweeps that have ended are forgotten. Raises
+        StoreError.
+        """
+        # Sweeps first: whatever is created or ends from here on only looks too open.
+        open_sweeps = [
+            sweep
+            for state in (SweepState.RUNNING, SweepState.QUEUED)
+            for sweep in _list_sweeps(store, self._host, state)
+        ]
+        with _engine_errors(self._url):
+            jobs = {
+                job.workflow_id: job.status
+                for job in self._client.list_workflows(
+                    queue_name=queue_name(self._host), load_input=False, load_output=False
+                )
+            }
+        for sweep in open_sweeps:
+            status = jobs.pop(sweep.id, None)
+            if status in _LIVE or store.get_sweep(sweep.id).state.is_final:
+                continue
+            if status is None:
+                self.enqueue(sweep)
+            elif status == _GIVEN_UP:
+                store.fail_sweep(sweep.id, f"the worker died {MAX_RESTARTS} times measuring it")
+            else:
+                with _engine_errors(self._url):
+                    self._client.rewind_workflow(sweep.id, queue_name=queue_name(self._host))
+        if ended := [sweep_id for sweep_id, status in jobs.items() if status not in _LIVE]:
+            with _engine_errors(self._url):
+                self._client.delete_workflows(ended)
+
+    def close(self) -> None:
+        """Releases every connection."""
+        self._client.destroy()
+
+
+@contextlib.contextmanager
+def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[None]:
+    """While entered, runs the sweeps enqueued for `settings.host`, one after the other.
+
+    Calls `run_batch(sweep_id)` in a thread until it returns True (the sweep has ended). Jobs
+    that an earlier process left unfinished come first. An Exception from `run_batch` ends the
+    job (`JobClient.reconcile` starts it again if the sweep is open still); anything else
+    (SystemExit, say) leaves it to be resumed by the next process. Leaving doesn't wait for a
+    batch under way. `upgrade` must have run. Raises StoreUnavailableError.
+    """
+    _log_through_logging()
+    url = engine_url(settings.database_url)
+    config: DBOSConfig = {
+        "name": APPLICATION,
+        "application_version": APPLICATION_VERSION,
+        "executor_id": settings.host,
+        "system_database_url": _text(url),
+        "dbos_system_schema": SCHEMA,
+        "sys_db_pool_size": 5,
+        "serializer": DBOSPortableJSONSerializer(),
+        "run_migrations": False,
+        "enable_otlp": False,
+        "log_level": "WARNING",
+    }
+    try:
+        with _engine_errors(url):
+            # Before launching: the engine looks for new queues only once a second.
+            client = _create_client(url)
+            try:
+                client.register_queue(
+                    queue_name(settings.host),
+                    worker_concurrency=1,
+                    polling_interval_sec=POLLING_INTERVAL_S,
+                )
+            finally:
+                client.destroy()
+            DBOS(config=config)
+
+            @DBOS.step(name=STEP)
+            def step(sweep_id: str) -> bool:
+                return run_batch(sweep_id)
+
+            @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RESTARTS)
+            def run_sweep(sweep_id: str) -> None:
+                while not step(sweep_id):
+                    pass
+
+            DBOS.listen_queues([queue_name(settings.host)])
+            DBOS.launch()
+        yield
+    finally:
+        DBOS.destroy(destroy_registry=True)
+
+
+def _create_client(url: sa.URL) -> DBOSClient:
+    """The engine's client; connects when it is used, and fails rather than waits."""
+    return DBOSClient(
+        system_database_url=_text(url),
+        dbos_system_schema=SCHEMA,
+        serializer=DBOSPortableJSONSerializer(),
+        application_name=APPLICATION,
+        lazy=True,
+        retry_connection_errors=False,
+    )
+
+
+def _list_sweeps(store: Store, host: str, state: SweepState) -> Iterator[Sweep]:
+    cursor = None
+    while True:
+        page = store.list_sweeps(host=host, state=state, cursor=cursor)
+        yield from page.items
+        if (cursor := page.next_cursor) is None:
+            return
+
+
+def _text(url: sa.URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+@contextlib.contextmanager
+def _engine_errors(url: sa.URL) -> Iterator[None]:
+    """Turns every failure of the engine's database into StoreUnavailableError."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        raise StoreUnavailableError(
+            f"the job engine's tables in {describe(url)} can't be used: {reason}",
+            hint="see that the database can be reached and written, then run `lhp db upgrade`",
+        ) from error
+
+
+def _log_through_logging() -> None:
+    """Keeps the engine from writing to the console by itself, and from chatting."""
+    logger = logging.getLogger("dbos")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.WARNING)

@@ -1,0 +1,304 @@
+"""The worker of one host: job → plan → measure → curve → store.
+
+The composition root of the measuring side. `SweepRunner` does the work and knows nothing of
+the job engine; `run` wires it to the engine, the host's lock, the heartbeat and the signals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import logging
+import os
+import signal
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from profiler_service import jobs
+from profiler_service.errors import (
+    LhpError,
+    MeasurementError,
+    StoreUnavailableError,
+    WorkerAlreadyRunningError,
+)
+from profiler_service.grid import Grid
+from profiler_service.measurement.measurer import Measurer
+from profiler_service.measurement.processors import pin_away
+from profiler_service.plan import Batch, Planner, create_planner
+from profiler_service.samples import Platform, Samples
+from profiler_service.samples import Protocol as TimingProtocol
+from profiler_service.settings import Settings, default_data_dir
+from profiler_service.storage.store import Store, Sweep
+from profiler_service.sweep import SweepSpec, SweepState
+from profiler_service.workload import Workload
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 5.0
+BATCH_GRACE_S = 0.5
+"""How long a batch under way may go on after the worker was told to stop."""
+STOP_LIMIT_S = 5.0
+"""After this long, a worker told to stop ends without tidying up (which is safe, too)."""
+
+
+class BatchMeasurer(Protocol):
+    """What the runner needs of `measurement.measurer.Measurer`."""
+
+    @property
+    def platform(self) -> Platform:
+        """What is measured on."""
+
+    @property
+    def protocol(self) -> TimingProtocol:
+        """How time is taken."""
+
+    @property
+    def dtypes(self) -> Sequence[str]:
+        """Element types that the device multiplies."""
+
+    @property
+    def measured_cpus(self) -> Collection[int]:
+        """Processors that the child measures on; this process keeps off them."""
+
+    def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
+        """The samples of `batch`."""
+
+    def interrupt(self) -> None:
+        """Makes a `measure` under way in another thread raise soon."""
+
+    def close(self) -> None:
+        """Ends the child."""
+
+
+class StopRequest(SystemExit):
+    """The worker was told to stop. No Exception: the job under way stays to be resumed."""
+
+
+@dataclass(kw_only=True)
+class _RunningSweep:
+    """The sweep that this process is measuring, and its planner, which knows every batch kept."""
+
+    id: str
+    planner: Planner
+    num_batches: int = 0
+    num_samples: int = 0
+    first_failure: str = ""
+
+    def record(self, samples: Samples) -> None:
+        self.planner.record(samples)
+        self.num_batches += 1
+        self.num_samples += len(samples)
+        if samples.failures and not self.first_failure:
+            self.first_failure = next(iter(samples.failures.values()))
+
+
+class SweepRunner:
+    """Takes sweeps forward batch by batch. For one thread at a time, but for `stop`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        measurer: BatchMeasurer,
+        create_planner: Callable[[SweepSpec], Planner] = create_planner,
+    ) -> None:
+        self._store = store
+        self._measurer = measurer
+        self._create_planner = create_planner
+        self._running: _RunningSweep | None = None
+        self._stopping = False
+        self._busy = threading.Lock()
+
+    def run_batch(self, sweep_id: str) -> bool:
+        """Whether the sweep has ended; if it hasn't, its next batch is measured and kept.
+
+        Batches kept already are never measured again: the store's count decides which is
+        next. A sweep that can't be measured ends as failed, with the reason. Raises
+        StoreUnavailableError (what was measured but couldn't be kept will be measured again)
+        and StopRequest after `stop`.
+        """
+        with self._busy:
+            if self._stopping:
+                raise StopRequest(0)
+            try:
+                return self._run_batch(sweep_id)
+            except Exception as error:
+                if self._stopping:
+                    raise StopRequest(0) from error
+                if isinstance(error, StoreUnavailableError):
+                    raise
+                if isinstance(error, LhpError):
+                    reason = f"{error} ({error.hint})" if error.hint else str(error)
+                    logger.warning("sweep %s failed: %s", sweep_id, reason)
+                else:
+                    reason = f"internal error: {error!r}"
+                    logger.exception("sweep %s failed on an unforeseen error", sweep_id)
+                self._store.fail_sweep(sweep_id, reason)
+                return True
+
+    def stop(self) -> None:
+        """Returns when no batch is under way any more, at most a few times BATCH_GRACE_S later.
+
+        A short batch is finished and kept; a longer one is broken off.
+        """
+        self._stopping = True
+        if not self._busy.acquire(timeout=BATCH_GRACE_S):
+            self._measurer.interrupt()
+            if not self._busy.acquire(timeout=2 * BATCH_GRACE_S):
+                logger.warning("the batch under way doesn't end; leaving it")
+                return
+        self._busy.release()
+
+    def _run_batch(self, sweep_id: str) -> bool:
+        if self._running is None or self._running.id != sweep_id:
+            self._running = None
+            sweep = self._store.start_sweep(sweep_id)
+            running = None if sweep.state.is_final else self._resume(sweep)
+        else:
+            sweep = self._store.get_sweep(sweep_id)
+            running = self._running
+        self._running = None  # until all below has gone well
+        if running is None or sweep.state.is_final:
+            return True
+        if sweep.cancel_requested:
+            self._finish(running, SweepState.CANCELLED)
+            return True
+        batch = running.planner.next_batch()
+        if batch is None:
+            self._finish(running, SweepState.DONE)
+            return True
+        samples = self._measurer.measure(sweep.spec.workload, sweep.spec.grid, batch)
+        index = running.num_batches
+        running.record(samples)
+        if self._store.commit_batch(sweep_id, index, samples, running.planner.progress()):
+            self._running = running
+        return False
+
+    def _resume(self, sweep: Sweep) -> _RunningSweep:
+        running = _RunningSweep(id=sweep.id, planner=self._create_planner(sweep.spec))
+        for samples in self._store.load_batches(sweep.id):
+            batch = running.planner.next_batch()
+            if batch is None or not np.isin(samples.point, batch.point).all():
+                raise MeasurementError(
+                    "the samples kept don't fit the plan: the software has changed meanwhile",
+                    hint="start the sweep again",
+                )
+            running.record(samples)
+        logger.info("sweep %s goes on after %d batches", sweep.id, running.num_batches)
+        return running
+
+    def _finish(self, running: _RunningSweep, state: SweepState) -> None:
+        if running.num_samples:
+            curve = running.planner.build_curve(
+                self._measurer.platform, self._measurer.protocol, dt.datetime.now(dt.UTC)
+            )
+            self._store.finish_sweep(running.id, curve, state=state)
+        elif state is SweepState.CANCELLED:
+            self._store.finish_sweep(running.id, None, state=state)
+        else:
+            reason = running.first_failure or "the plan held no point to measure"
+            self._store.fail_sweep(running.id, f"no point could be measured: {reason}")
+        logger.info("sweep %s ended after %d batches", running.id, running.num_batches)
+
+
+def create_measurer(settings: Settings) -> Measurer:
+    """The measurer that `settings` ask for. Raises MeasurementError."""
+    return Measurer(device=settings.device, threads=settings.threads)
+
+
+def run(
+    settings: Settings,
+    *,
+    create_measurer: Callable[[Settings], BatchMeasurer] = create_measurer,
+    create_planner: Callable[[SweepSpec], Planner] = create_planner,
+) -> None:
+    """Measures this host's sweeps until SIGTERM or SIGINT, then returns; main thread only.
+
+    On a signal the batch under way is finished or broken off within about two seconds;
+    batches kept stay kept, and the sweep goes on when a worker starts again.
+
+    Raises:
+        WorkerAlreadyRunningError: another worker measures on this host.
+        StoreError: the database can't be used at the start. (Later on, it is waited for.)
+        MeasurementError: the device asked for isn't there.
+    """
+    with _stop_on_signals(), contextlib.ExitStack() as stack:
+        stack.enter_context(hold_lock(settings.host))
+        jobs.upgrade(settings)
+        store = Store.open(settings.database_url)
+        stack.callback(store.close)
+        measurer = create_measurer(settings)
+        stack.callback(measurer.close)
+        pin_away(measurer.measured_cpus)
+        store.register_host(settings.host, measurer.platform, dtypes=measurer.dtypes)
+        client = jobs.JobClient(settings)
+        stack.callback(client.close)
+        runner = SweepRunner(store=store, measurer=measurer, create_planner=create_planner)
+        stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
+        stack.callback(runner.stop)
+        logger.info("measuring for host %s on %s", settings.host, measurer.platform.device_model)
+        while True:
+            try:
+                store.touch_host(settings.host)
+                client.reconcile(store)
+            except StoreUnavailableError as error:
+                logger.warning("%s; trying again", error)
+            time.sleep(HEARTBEAT_S)
+
+
+@contextlib.contextmanager
+def hold_lock(host: str) -> Iterator[None]:
+    """While entered, this process is the only worker of `host` on this machine.
+
+    The kernel frees the lock however the process ends. Raises WorkerAlreadyRunningError.
+    """
+    directory = default_data_dir()
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"worker-{urllib.parse.quote(host, safe='')}.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise WorkerAlreadyRunningError(
+                f"a worker of host {host!r} is running already (process {file.read().strip()})",
+                hint="stop it first: two would measure each other's noise",
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """Turns the first SIGTERM or SIGINT into a StopRequest here, which leaving swallows.
+
+    From then on the process ends within STOP_LIMIT_S, even if a thread waits for a database
+    that doesn't answer.
+    """
+    watchdog = threading.Timer(STOP_LIMIT_S, os._exit, (0,))
+    watchdog.daemon = True
+
+    def stop(_signal_number: int, _frame: object) -> None:
+        if not watchdog.is_alive():
+            watchdog.start()
+            raise StopRequest(0)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except StopRequest:
+        logger.info("stopped")
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        if all(t.daemon or t is threading.main_thread() for t in threading.enumerate()):
+            watchdog.cancel()

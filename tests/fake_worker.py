@@ -1,0 +1,181 @@
+"""A planner and a measurer whose every step is known beforehand, and a worker made of them.
+
+`python -m tests.fake_worker` runs the real worker on them, as the tests of jobs need it: the
+planner visits one point a batch, in order; the measurer writes down each batch it begins.
+Settings come from the environment (`LHP_*`), as for the real one, and:
+FAKE_LOG (file), FAKE_BATCH_S (seconds a batch takes), FAKE_MODEL (device model).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from profiler_service import worker
+from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.errors import LhpError, MeasurementError
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.plan import Batch
+from profiler_service.samples import Platform, Protocol, Samples
+from profiler_service.settings import Settings
+from profiler_service.sweep import Progress, SweepSpec
+from profiler_service.workload import MATMUL, Workload
+
+PROTOCOL = Protocol(timer="fake")
+
+
+def platform(model: str = "fake") -> Platform:
+    """A platform that differs from others by its model only."""
+    return Platform(
+        device="cpu",
+        device_model=model,
+        memory_bytes=1 << 30,
+        driver="none",
+        framework="none",
+        libraries=(),
+        threads=1,
+        cpus=1,
+        flags=(),
+    )
+
+
+def spec(num_batches: int) -> SweepSpec:
+    """A sweep of as many points, hence batches."""
+    grid = Grid(axes=(GridAxis(start=1, count=num_batches),))
+    return SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
+
+
+class FakePlanner:
+    """Batch number i visits point i; after the last point there is nothing left to do."""
+
+    def __init__(self, spec: SweepSpec) -> None:
+        self._spec = spec
+        self._batches: list[Samples] = []
+
+    def next_batch(self) -> Batch | None:
+        index = len(self._batches)
+        if index == self._spec.grid.size:
+            return None
+        return Batch(
+            point=np.array([index], dtype=np.int32), round=np.array([index], dtype=np.int32)
+        )
+
+    def record(self, samples: Samples) -> None:
+        self._batches.append(samples)
+
+    def progress(self) -> Progress:
+        done = len(self._batches)
+        return Progress(
+            fraction=done / self._spec.grid.size,
+            stage=f"batch {done}",
+            num_samples=sum(map(len, self._batches)),
+            seconds=sum(samples.seconds for samples in self._batches),
+        )
+
+    def build_curve(
+        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
+    ) -> LatencyCurve:
+        size = self._spec.grid.size
+        latency_s = np.full(size, np.nan)
+        failures: dict[int, str] = {}
+        for samples in self._batches:
+            latency_s[samples.point] = samples.latency_s
+            failures |= samples.failures
+        measured = np.isfinite(latency_s)
+        none = np.full(size, np.nan)
+        return LatencyCurve(
+            workload=self._spec.workload,
+            platform=platform,
+            protocol=protocol,
+            grid=self._spec.grid,
+            latency_s=latency_s,
+            low_s=latency_s,
+            high_s=latency_s,
+            num_samples=measured.astype(np.int32),
+            status=np.where(measured, PointStatus.UNDECIDED, PointStatus.UNMEASURED).astype(
+                np.int8
+            ),
+            answers=AnswerTable(
+                target=np.full(size, -1, dtype=np.int32),
+                ratio=none,
+                ratio_low=none,
+                ratio_high=none,
+            ),
+            measured_at=measured_at,
+            failures=failures,
+        )
+
+
+class FakeMeasurer:
+    """Point i takes i + 1 milliseconds a call; a batch takes `batch_s`."""
+
+    def __init__(
+        self,
+        log: Path,
+        *,
+        batch_s: float = 0.0,
+        model: str = "fake",
+        failing: Collection[int] = (),
+    ) -> None:
+        self.platform = platform(model)
+        self.protocol = PROTOCOL
+        self.dtypes = ("float32",)
+        self.measured_cpus: tuple[int, ...] = ()
+        self.closed = False
+        self._log = log
+        self._batch_s = batch_s
+        self._failing = failing
+        self._interrupted = threading.Event()
+
+    def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
+        with self._log.open("a") as log:
+            log.write(f"{batch.round[0]}\n")
+        if self._interrupted.wait(self._batch_s):
+            raise MeasurementError("interrupted")
+        ok = ~np.isin(batch.point, list(self._failing))
+        point = batch.point[ok]
+        return Samples(
+            point=point,
+            round=batch.round[ok],
+            time_s=np.zeros(len(point), dtype=np.float32),
+            latency_s=(point + 1) / 1000,
+            calls=1,
+            unstable=np.zeros(len(point), dtype=np.bool_),
+            failures={int(p): "too large" for p in batch.point[~ok]},
+            seconds=self._batch_s,
+        )
+
+    def interrupt(self) -> None:
+        self._interrupted.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def begun(log: Path) -> list[int]:
+    """Numbers of the batches begun so far, in order."""
+    return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def main() -> None:
+    """Runs the worker; an error of ours becomes exit code 1 and one line."""
+    logging.basicConfig(level=logging.INFO)
+    measurer = FakeMeasurer(
+        Path(os.environ["FAKE_LOG"]),
+        batch_s=float(os.environ["FAKE_BATCH_S"]),
+        model=os.environ.get("FAKE_MODEL", "fake"),
+    )
+    try:
+        worker.run(Settings(), create_measurer=lambda _: measurer, create_planner=FakePlanner)
+    except LhpError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

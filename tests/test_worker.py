@@ -1,0 +1,276 @@
+"""The runner, batch by batch, on both databases, without the job engine; and the lock."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from profiler_service.errors import (
+    LhpError,
+    MeasurementError,
+    StoreUnavailableError,
+    WorkerAlreadyRunningError,
+)
+from profiler_service.grid import Grid
+from profiler_service.plan import Batch
+from profiler_service.samples import Samples
+from profiler_service.storage.store import Store, Sweep
+from profiler_service.sweep import Progress, SweepState
+from profiler_service.worker import StopRequest, SweepRunner, hold_lock
+from profiler_service.workload import Workload
+from tests.fake_worker import FakeMeasurer, FakePlanner, begun, platform, spec
+
+HOST = "host"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "begun.txt"
+
+
+def create_sweep(store: Store, num_batches: int) -> Sweep:
+    store.register_host(HOST, platform(), dtypes=["float32"])
+    return store.create_sweep(spec(num_batches), host=HOST)[0]
+
+
+def create_runner(store: Store, measurer: FakeMeasurer) -> SweepRunner:
+    return SweepRunner(store=store, measurer=measurer, create_planner=FakePlanner)
+
+
+def test_every_batch_is_measured_once_and_the_curve_is_kept(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 3)
+    runner = create_runner(store, FakeMeasurer(log))
+
+    # Three batches, one a call; the fourth call finds nothing left and builds the curve.
+    assert [runner.run_batch(sweep.id) for _ in range(4)] == [False, False, False, True]
+
+    assert begun(log) == [0, 1, 2]
+    ended = store.get_sweep(sweep.id)
+    assert ended.state is SweepState.DONE and ended.curve_id is not None
+    # Point i takes i + 1 ms.
+    np.testing.assert_allclose(store.load_curve(ended.curve_id).latency_s, [1e-3, 2e-3, 3e-3])
+    assert ended.progress is not None and ended.progress.stage == "batch 3"
+
+
+def test_an_ended_sweep_is_left_alone(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 1)
+    store.request_cancel(sweep.id)
+
+    assert create_runner(store, FakeMeasurer(log)).run_batch(sweep.id)
+
+    assert begun(log) == []
+    assert store.get_sweep(sweep.id).state is SweepState.CANCELLED
+
+
+def test_a_new_process_measures_nothing_that_was_kept(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 4)
+    first = create_runner(store, FakeMeasurer(log))
+    first.run_batch(sweep.id)
+    first.run_batch(sweep.id)
+
+    # As after a crash right after the second batch was kept: the job engine may ask for it
+    # again, but the store decides, and it says that batch 2 is next.
+    second = create_runner(store, FakeMeasurer(log))
+    while not second.run_batch(sweep.id):
+        pass
+
+    assert begun(log) == [0, 1, 2, 3]
+    assert store.get_sweep(sweep.id).state is SweepState.DONE
+
+
+def test_sweeps_may_take_turns(store: Store, log: Path) -> None:
+    one, other = create_sweep(store, 2), create_sweep(store, 3)
+    runner = create_runner(store, FakeMeasurer(log))
+
+    assert [runner.run_batch(s.id) for s in (one, other, one, other, one, other, other)] == [
+        False,
+        False,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert begun(log) == [0, 0, 1, 1, 2]
+
+
+class ForgetfulStore(Store):
+    """Is unreachable for the first batch number 1 that it is to keep."""
+
+    failed = False
+
+    def commit_batch(self, sweep_id: str, index: int, samples: Samples, progress: Progress) -> bool:
+        if index == 1 and not self.failed:
+            self.failed = True
+            raise StoreUnavailableError("away")
+        return super().commit_batch(sweep_id, index, samples, progress)
+
+
+def test_a_batch_that_could_not_be_kept_is_measured_again(database_url: str, log: Path) -> None:
+    store = ForgetfulStore.open(database_url)
+    sweep = create_sweep(store, 2)
+    runner = create_runner(store, FakeMeasurer(log))
+    assert not runner.run_batch(sweep.id)
+
+    with pytest.raises(StoreUnavailableError):
+        runner.run_batch(sweep.id)
+    assert store.get_sweep(sweep.id).state is SweepState.RUNNING
+    while not runner.run_batch(sweep.id):
+        pass
+
+    # The planner had recorded batch 1 already; had it been kept on, batch 1 would be missing.
+    assert begun(log) == [0, 1, 1]
+    assert [list(samples.point) for samples in store.load_batches(sweep.id)] == [[0], [1]]
+    assert store.get_sweep(sweep.id).state is SweepState.DONE
+    store.close()
+
+
+def test_cancelling_keeps_the_curve_of_what_was_measured(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 5)
+    runner = create_runner(store, FakeMeasurer(log))
+    runner.run_batch(sweep.id)
+    runner.run_batch(sweep.id)
+    store.request_cancel(sweep.id)
+
+    assert runner.run_batch(sweep.id)
+
+    ended = store.get_sweep(sweep.id)
+    assert ended.state is SweepState.CANCELLED and ended.curve_id is not None
+    assert store.get_curve_header(ended.curve_id).num_measured == 2
+    assert begun(log) == [0, 1]
+
+
+def test_cancelling_before_the_first_batch_leaves_no_curve(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 5)
+    store.start_sweep(sweep.id)
+    store.request_cancel(sweep.id)
+
+    assert create_runner(store, FakeMeasurer(log)).run_batch(sweep.id)
+
+    ended = store.get_sweep(sweep.id)
+    assert (ended.state, ended.curve_id) == (SweepState.CANCELLED, None)
+
+
+def test_a_failed_point_does_not_end_the_sweep(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 3)
+    runner = create_runner(store, FakeMeasurer(log, failing=[0]))
+    while not runner.run_batch(sweep.id):
+        pass
+
+    ended = store.get_sweep(sweep.id)
+    assert ended.state is SweepState.DONE and ended.curve_id is not None
+    curve = store.load_curve(ended.curve_id)
+    assert dict(curve.failures) == {0: "too large"} and curve.num_measured == 2
+
+
+def test_a_sweep_of_failed_points_only_fails_with_the_reason(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 2)
+    runner = create_runner(store, FakeMeasurer(log, failing=[0, 1]))
+    while not runner.run_batch(sweep.id):
+        pass
+
+    ended = store.get_sweep(sweep.id)
+    assert ended.state is SweepState.FAILED and ended.curve_id is None
+    assert "too large" in ended.error
+
+
+class BrokenMeasurer(FakeMeasurer):
+    error: Exception = MeasurementError("the GPU is lost", hint="restart the host")
+
+    def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BrokenMeasurer.error, "the GPU is lost (restart the host)"),
+        (LhpError("no hint"), "no hint"),
+        (ZeroDivisionError("a fault"), "internal error: ZeroDivisionError('a fault')"),
+    ],
+)
+def test_an_error_ends_the_sweep_with_its_reason(
+    store: Store, log: Path, error: Exception, reason: str
+) -> None:
+    sweep = create_sweep(store, 2)
+    measurer = BrokenMeasurer(log)
+    measurer.error = error
+    runner = create_runner(store, measurer)
+
+    assert runner.run_batch(sweep.id)  # True: nobody is to try for ever
+
+    ended = store.get_sweep(sweep.id)
+    assert (ended.state, ended.error) == (SweepState.FAILED, reason)
+
+
+def test_samples_that_do_not_fit_the_plan_fail_the_sweep(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 3)
+    # The fake plan begins with point 0; what is kept as its first batch is point 2.
+    foreign = FakeMeasurer(log).measure(
+        sweep.spec.workload,
+        sweep.spec.grid,
+        Batch(point=np.array([2], dtype=np.int32), round=np.array([0], dtype=np.int32)),
+    )
+    progress = Progress(fraction=0, stage="", num_samples=1, seconds=0)
+    store.start_sweep(sweep.id)
+    store.commit_batch(sweep.id, 0, foreign, progress)
+
+    assert create_runner(store, FakeMeasurer(log)).run_batch(sweep.id)
+    assert "don't fit the plan" in store.get_sweep(sweep.id).error
+
+
+def test_stopping_breaks_off_a_long_batch_and_leaves_the_sweep_open(
+    store: Store, log: Path
+) -> None:
+    sweep = create_sweep(store, 2)
+    begins = threading.Event()
+
+    class LongMeasurer(FakeMeasurer):
+        def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
+            begins.set()
+            return super().measure(workload, grid, batch)
+
+    runner = create_runner(store, LongMeasurer(log, batch_s=60))
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            runner.run_batch(sweep.id)
+        except StopRequest as request:
+            raised.append(request)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begins.wait(30)
+    runner.stop()
+    thread.join(30)
+
+    assert len(raised) == 1 and not isinstance(raised[0], Exception)
+    assert store.get_sweep(sweep.id).state is SweepState.RUNNING
+    assert store.load_batches(sweep.id) == []
+    with pytest.raises(StopRequest):
+        runner.run_batch(sweep.id)
+
+
+@pytest.fixture
+def _data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("_data_dir")
+def test_the_lock_admits_one_worker_a_host() -> None:
+    with hold_lock("a/b c"):
+        with (
+            pytest.raises(WorkerAlreadyRunningError, match=rf"process {os.getpid()}\b") as refusal,
+            hold_lock("a/b c"),
+        ):
+            pass
+        assert refusal.value.hint
+        with hold_lock("another"):
+            pass
+    with hold_lock("a/b c"):  # free again
+        pass
