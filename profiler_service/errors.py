@@ -97,5 +97,9 @@ class MeasurementChildDiedError(MeasurementError):
     """The measuring child process ended while it was measuring."""
 
 
+class MeasurementInterruptedError(MeasurementError):
+    """The measurement was interrupted on request; its samples are lost, the measurer is not."""
+
+
 class WorkerAlreadyRunningError(LhpError):
     """Another worker holds this host's lock: two would measure each other's noise."""

@@ -1,36 +1,244 @@
-"""The measuring side's contract: a child process that turns batches into samples."""
+"""The measuring side's contract: a child process that turns batches into samples.
+
+The parent's half: never imports torch. Knows neither storage nor planners.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.errors import (
+    MeasurementChildDiedError,
+    MeasurementError,
+    MeasurementInterruptedError,
+    PlatformMismatchError,
+    UnsupportedOnHostError,
+)
 from profiler_service.grid import Grid
+from profiler_service.measurement.exchange import (
+    CAPACITY,
+    NOWHERE,
+    Finished,
+    Order,
+    PointFailed,
+    Refused,
+    Setup,
+)
+from profiler_service.measurement.process import ChildDiedError, ChildProcess
+from profiler_service.measurement.processors import (
+    available_cpus,
+    choose_measured_cpus,
+    find_cpu_quota,
+)
 from profiler_service.plan import Batch
 from profiler_service.samples import Platform, Protocol, Samples
-from profiler_service.workload import Workload
+from profiler_service.workload import Workload, WorkloadKind, workload_kinds
+
+MAX_DEATHS: Final = 3
+"""Deaths of the child in a row, without a sample in between, after which measuring ends."""
+_GRACE_S: Final = 1.0
 
 
 class Measurer:
     """A measuring child process, pinned away from this one. Not safe to share.
 
-    Raises MeasurementError on creation where the device asked for isn't there.
+    The child is started at once, stays warm between batches, is replaced when it dies, and
+    ends by itself when this process does. Only `interrupt` may be called by other threads.
+
+    Raises MeasurementError on creation where the device asked for isn't there, or torch isn't.
     """
 
     platform: Platform
     protocol: Protocol
     dtypes: tuple[str, ...]
+    measured_cpus: tuple[int, ...]
+    """Processors that the child is pinned to: what `processors.pin_away` takes."""
 
-    def __init__(self, *, device: str = "auto", threads: int = 0) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        threads: int = 0,
+        point_timeout_s: float = 60.0,
+        kinds: Mapping[str, WorkloadKind] | None = None,
+    ) -> None:
+        """Starts the child and waits until it is ready (seconds: it imports torch).
+
+        `threads` 0 stands for all processors but one. A visit that takes longer than
+        `point_timeout_s` seconds makes its point a failure. `kinds` are the workload kinds
+        that can be measured; the installed ones by default.
+        """
+        self.measured_cpus = choose_measured_cpus(available_cpus(), threads, quota=find_cpu_quota())
+        self._setup = Setup(device=device, cpus=self.measured_cpus)
+        self._point_timeout_s = point_timeout_s
+        self._kinds = workload_kinds() if kinds is None else kinds
+        self._interrupted_at: float | None = None
+        self._child: ChildProcess | None = ChildProcess(self._setup)
+        ready = self._child.ready
+        self.platform, self.protocol, self.dtypes = ready.platform, ready.protocol, ready.dtypes
 
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
-        """The samples of `batch`. A point that can't be measured is listed as a failure."""
-        raise NotImplementedError
+        """The samples of `batch`: one for each visit, in order, but for failed points.
+
+        A point that can't be measured (it raises, runs out of memory or time, or kills the
+        child) is listed as a failure and has no sample at all; the others all have theirs.
+
+        Raises:
+            UnsupportedOnHostError: the device lacks the workload's dtype.
+            MeasurementChildDiedError: the child can't be kept alive.
+            MeasurementInterruptedError: `interrupt` was called meanwhile.
+            MeasurementError: the workload's builder is missing.
+        """
+        kind = self._get_kind(workload)
+        self._interrupted_at = None
+        batch_started_s = time.perf_counter()
+        visit_dims = _dims_of(grid, batch.point)
+        started_s = np.zeros(len(batch.point))
+        latency_s = np.zeros(len(batch.point))
+        unstable = np.zeros(len(batch.point), dtype=np.bool_)
+        num_discarded, num_deaths = 0, 0
+        failures: dict[int, str] = {}
+        pending = np.arange(len(batch.point))
+        while len(pending):
+            visits = pending[:CAPACITY]
+            child = self._get_child()
+            death = self._carry_out(
+                child,
+                Order(
+                    builder=kind.builder,
+                    params=dict(workload.params),
+                    dims=visit_dims[visits],
+                    point=batch.point[visits],
+                    calls=batch.calls,
+                    warmup_calls=batch.warmup_calls,
+                ),
+                failures,
+            )
+            block, size = child.block, len(visits)
+            done = block.latency_s[:size] > 0
+            started_s[visits] = block.started_s[:size]
+            latency_s[visits] = block.latency_s[:size]
+            unstable[visits] = block.unstable[:size]
+            num_discarded += int(block.num_discarded[:size][done].sum())
+            self._check_interrupted()
+            if death is not None:
+                num_deaths = 0 if done.any() else num_deaths + 1
+                if num_deaths == MAX_DEATHS:
+                    raise MeasurementChildDiedError(
+                        f"the measuring process died {MAX_DEATHS} times without a sample: {death}",
+                        hint="`lhp doctor` tells whether this host can measure at all",
+                    )
+                under_way = block.under_way
+                if under_way != NOWHERE and not done[under_way]:
+                    failures.setdefault(int(batch.point[visits[under_way]]), death)
+            is_failed = np.isin(batch.point, list(failures))
+            pending = np.flatnonzero((latency_s == 0) & ~is_failed)
+        kept = ~np.isin(batch.point, list(failures))
+        return Samples(
+            point=batch.point[kept],
+            round=batch.round[kept],
+            time_s=(started_s[kept] - batch_started_s).astype(np.float32),
+            latency_s=latency_s[kept],
+            calls=batch.calls,
+            unstable=unstable[kept],
+            num_discarded=num_discarded,
+            failures=failures,
+            seconds=time.perf_counter() - batch_started_s,
+        )
+
+    def interrupt(self) -> None:
+        """Makes the `measure` under way, if any, raise within about a second.
+
+        Safe to call from other threads and from signal handlers. The measurer stays usable.
+        """
+        self._interrupted_at = time.monotonic()
+        child = self._child
+        if child is not None:
+            child.block.stop = True
 
     def close(self) -> None:
-        """Ends the child."""
-        raise NotImplementedError
+        """Ends the child. A later `measure` would start a new one."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None
+
+    def _get_kind(self, workload: Workload) -> WorkloadKind:
+        if workload.kind not in self._kinds:
+            raise MeasurementError(
+                f"no workload kind {workload.kind!r} is installed here",
+                hint="install the package that brings it on this host too",
+            )
+        dtype = dict(workload.params).get("dtype", self.dtypes[0])
+        if dtype not in self.dtypes:
+            raise UnsupportedOnHostError(
+                f"{self.platform.device_model} doesn't multiply {dtype}",
+                hint=f"choose dtype from: {', '.join(self.dtypes)}",
+            )
+        return self._kinds[workload.kind]
+
+    def _get_child(self) -> ChildProcess:
+        if self._child is None:
+            try:
+                child = ChildProcess(self._setup)
+            except MeasurementError as error:
+                raise MeasurementChildDiedError(
+                    f"the measuring process can't be started again: {error}", hint=error.hint
+                ) from error
+            self._child = child
+            if child.ready.platform != self.platform:
+                raise PlatformMismatchError(
+                    "the platform changed while it was measured",
+                    hint="start the worker again: it registers the new platform",
+                )
+        self._child.block.stop = False
+        self._check_interrupted()
+        return self._child
+
+    def _check_interrupted(self) -> None:
+        if self._interrupted_at is not None:
+            raise MeasurementInterruptedError("the measurement was interrupted")
+
+    def _carry_out(self, child: ChildProcess, order: Order, failures: dict[int, str]) -> str | None:
+        """None when the order is finished; otherwise why the child is no more.
+
+        Failed points are added to `failures`.
+        """
+        visit, since = NOWHERE, time.monotonic()
+
+        def find_reason_to_end() -> str | None:
+            nonlocal visit, since
+            now = time.monotonic()
+            if self._interrupted_at is not None and now > self._interrupted_at + _GRACE_S:
+                return "it was interrupted"
+            if child.block.under_way != visit:
+                visit, since = child.block.under_way, now
+            elif now > since + self._point_timeout_s:
+                return f"it took longer than {self._point_timeout_s:g} s"
+            return None
+
+        try:
+            child.order(order)
+            while not isinstance(message := child.receive(find_reason_to_end), Finished):
+                if isinstance(message, PointFailed):
+                    failures.setdefault(message.point, message.reason)
+                elif isinstance(message, Refused):
+                    break
+        except ChildDiedError as error:
+            self.close()
+            return str(error)
+        except BaseException:
+            # Ctrl-C, most likely. The child is still at its visits: not to be ordered again.
+            self.close()
+            raise
+        if isinstance(message, Refused):
+            raise MeasurementError(message.message, hint=message.hint)
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -42,3 +250,9 @@ class Measurer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _dims_of(grid: Grid, point: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    positions = np.unravel_index(point, grid.shape)
+    columns = [axis.start + axis.step * p for axis, p in zip(grid.axes, positions, strict=True)]
+    return np.stack(columns, axis=1).astype(np.int32)

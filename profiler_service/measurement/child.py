@@ -1,0 +1,155 @@
+"""The measuring child process: takes orders, visits points, leaves samples in shared memory.
+
+Started by `process.ChildProcess`, and only by it. Knows neither storage nor planners.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import queue
+import random
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from profiler_service.errors import MeasurementError
+from profiler_service.measurement.exchange import (
+    NOWHERE,
+    Block,
+    Finished,
+    Order,
+    PointFailed,
+    Ready,
+    Refused,
+    Setup,
+)
+from profiler_service.workload import ParamValue
+
+if TYPE_CHECKING:
+    from profiler_service.measurement.devices import Device
+    from profiler_service.measurement.operations import Builder, Operands
+
+
+def main(connection_fd: int, block_fd: int) -> None:
+    """Carries out orders from the connection until its other end is closed."""
+    # The parent alone decides when to stop: a service manager sends SIGTERM to every process,
+    # which would end a visit here, and its point would count as failed.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):  # let the kernel take this process first, not the service
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    connection = Connection(connection_fd)
+    block = Block(block_fd)
+    orders: queue.SimpleQueue[Setup | Order] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, orders), daemon=True).start()
+    setup = orders.get()
+    assert isinstance(setup, Setup)
+    os.sched_setaffinity(0, setup.cpus)
+    try:
+        # Not at the head: importing torch takes seconds, reads the threads' environment, and
+        # may fail.
+        import torch
+
+        from profiler_service.measurement.devices import open_device, probe_dtypes
+
+        device = open_device(setup.device, num_cpus=len(setup.cpus))
+        dtypes = probe_dtypes(device.name)
+    except ImportError as error:
+        connection.send(
+            Refused(
+                message=f"measuring needs torch, which can't be imported: {error}",
+                hint="pip install 'lhp[measure]' (then try again)",
+            )
+        )
+        return
+    except (MeasurementError, RuntimeError) as error:
+        connection.send(Refused(message=str(error), hint=getattr(error, "hint", "")))
+        return
+    with torch.inference_mode():
+        connection.send(Ready(platform=device.platform(), protocol=device.protocol, dtypes=dtypes))
+        gc.freeze()  # what torch keeps alive need not be searched at every order
+        desk = Desk(device, block, connection.send)
+        while True:
+            order = orders.get()
+            assert isinstance(order, Order)
+            desk.carry_out(order)
+
+
+def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order]) -> None:
+    # A thread of its own notices at any moment that the parent is gone, also if it was killed.
+    try:
+        while True:
+            orders.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+class Desk:
+    """Carries out orders on one device."""
+
+    def __init__(self, device: Device, block: Block, send: Callable[[object], None]) -> None:
+        self._device = device
+        self._block = block
+        self._send = send
+        self._operands: Operands | None = None
+
+    def carry_out(self, order: Order) -> None:
+        """Makes the order's visits; says at the end that it is finished, or refused."""
+        from profiler_service.measurement.operations import load_builder
+
+        try:
+            build = load_builder(order.builder)
+        except (ImportError, AttributeError, ValueError) as error:
+            self._send(Refused(message=f"the builder {order.builder} is missing: {error}"))
+            return
+        gc.collect()
+        gc.disable()
+        try:
+            self._visit(order, build, self._operands_for(order.params))
+        finally:
+            gc.enable()
+        self._block.under_way = NOWHERE
+        self._send(Finished())
+
+    def _operands_for(self, params: Mapping[str, ParamValue]) -> Operands:
+        from profiler_service.measurement.operations import Operands
+
+        dtype = str(params.get("dtype", "float32"))
+        if self._operands is None or str(self._operands.dtype) != f"torch.{dtype}":
+            self._operands = None  # frees the old arenas before new ones come
+            self._operands = Operands(dtype, self._device.name, random.Random())
+        return self._operands
+
+    def _visit(self, order: Order, build: Builder, operands: Operands) -> None:
+        block, sample = self._block, self._device.sample
+        calls, warmup_calls, params = order.calls, order.warmup_calls, order.params
+        failed: set[int] = set()
+        visits = zip(order.point.tolist(), order.dims.tolist(), strict=True)
+        for visit, (point, dims) in enumerate(visits):
+            if block.stop:
+                return
+            if point in failed:
+                continue
+            block.under_way = visit
+            call = None  # lets go of the last visit's operands
+            operands.start_visit()
+            try:
+                call = build(operands, tuple(dims), params)
+                block.put(visit, sample(call, calls=calls, warmup_calls=warmup_calls))
+            except Exception as error:  # third parties' calls raise what they like
+                failed.add(point)
+                self._send(PointFailed(point=point, reason=describe(error)))
+                if not self._device.is_usable():
+                    # No other point could be measured in this process; a new one will be.
+                    raise SystemExit(1) from error
+
+
+def describe(error: Exception) -> str:
+    """One line that says what was raised."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

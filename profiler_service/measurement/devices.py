@@ -1,0 +1,304 @@
+"""Devices: what one is, as a Platform, and how a call is timed on it. Child only.
+
+Knows neither which points are measured nor where samples go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from typing import Protocol as TypingProtocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from profiler_service.errors import MeasurementError
+from profiler_service.measurement.operations import Call
+from profiler_service.measurement.timer import CpuStopwatch, Reading, Sample, take_sample
+from profiler_service.samples import Platform, Protocol
+from profiler_service.workload import DTYPE_SIZES_BYTES
+
+_GIB: Final = 1 << 30
+# Instruction sets by which kernel libraries pick their kernels, as /proc/cpuinfo names them.
+_KERNEL_ISAS: Final = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
+    *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "asimd", "bf16", "i8mm", "sve", "sve2"),
+)
+# Variables by which users change kernels or their arithmetic.
+_KERNEL_VARIABLES: Final = re.compile(
+    r"(MKL|ONEDNN|DNNL|OPENBLAS|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
+)
+# Set by us; the number of threads is a field of the platform already.
+_OWN_VARIABLES: Final = frozenset({"MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
+
+
+class Device(TypingProtocol):
+    """A device that can be measured on."""
+
+    name: str
+    """As torch names it."""
+    protocol: Protocol
+
+    def platform(self) -> Platform:
+        """What must match for latencies to be comparable."""
+
+    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
+        """One sample of `call`, after `warmup_calls` untimed calls."""
+
+    def is_usable(self) -> bool:
+        """Whether the device still works in this process after an error."""
+
+
+def open_device(name: str, *, num_cpus: int) -> Device:
+    """The device `name`: `cpu`, `cuda`, or `auto` for CUDA where there is any.
+
+    Sets torch's process-wide state: threads, denormals.
+
+    Raises MeasurementError where the device isn't there.
+    """
+    torch.set_num_threads(num_cpus)
+    torch.set_num_interop_threads(1)
+    denormals_flushed = torch.set_flush_denormal(True)
+    if name not in ("auto", "cpu", "cuda"):
+        raise MeasurementError(
+            f"there is no device {name!r}", hint="set LHP_DEVICE to auto, cpu or cuda"
+        )
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MeasurementError(
+            f"torch {torch.__version__} finds no CUDA device here",
+            hint="check the driver with nvidia-smi and that torch is a CUDA build,"
+            " or set LHP_DEVICE=cpu",
+        )
+    if name == "cpu" or not torch.cuda.is_available():
+        return CpuDevice(num_cpus=num_cpus, denormals_flushed=denormals_flushed)
+    return CudaDevice()
+
+
+def probe_dtypes(device: str) -> tuple[str, ...]:
+    """The element types that `device` multiplies."""
+    working = []
+    for name in DTYPE_SIZES_BYTES:
+        with contextlib.suppress(RuntimeError):
+            x = torch.ones(16, 64, dtype=getattr(torch, name), device=device)
+            F.linear(x, x).cpu()
+            working.append(name)
+    return tuple(working)
+
+
+class CpuDevice:
+    """The processors that this process is pinned to."""
+
+    name = "cpu"
+    protocol = Protocol(timer="perf_counter")
+
+    def __init__(self, *, num_cpus: int, denormals_flushed: bool) -> None:
+        self._num_cpus = num_cpus
+        self._denormals_flushed = denormals_flushed
+        self._stopwatch = CpuStopwatch(clock_ns=time.perf_counter_ns, preemptions=_preemptions)
+
+    def platform(self) -> Platform:
+        """This machine's processors and memory, the kernel, torch and its libraries."""
+        cpuinfo = read_cpuinfo()
+        isas = set((cpuinfo.get("flags") or cpuinfo.get("Features") or "").split())
+        flags = {
+            "flush_denormal": str(self._denormals_flushed).lower(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "isa": " ".join(isa for isa in _KERNEL_ISAS if isa in isas),
+            "torch_isa": torch.backends.cpu.get_cpu_capability(),
+            **kernel_variables(os.environ),
+        }
+        pages = os.sysconf("SC_PHYS_PAGES")
+        return Platform(
+            device="cpu",
+            device_model=cpu_model(cpuinfo),
+            memory_bytes=pages * os.sysconf("SC_PAGE_SIZE") // _GIB * _GIB,
+            driver=f"{platform.system()} {platform.release()}",
+            framework=f"torch {torch.__version__}",
+            libraries=tuple(sorted(parse_libraries(torch.__config__.show()).items())),
+            threads=torch.get_num_threads(),
+            cpus=self._num_cpus,
+            flags=tuple(sorted(flags.items())),
+        )
+
+    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
+        """One sample of `call` by the wall clock, after `warmup_calls` untimed calls."""
+        for _ in range(warmup_calls):
+            call()
+        return take_sample(lambda: self._stopwatch.read(call, calls), calls=calls)
+
+    def is_usable(self) -> bool:
+        """True: errors on a CPU leave nothing behind."""
+        return True
+
+
+class CudaDevice:
+    """The first CUDA device, timed by CUDA graphs.
+
+    Every visit captures its calls in one graph and times a replay of that between two CUDA
+    events. Small products are shorter than their launch, so that timed one by one all of them
+    would cost the same; and since latencies of one curve must compare, large ones are timed
+    the same way. Another replay, untimed, runs right before the first event, and keeps the
+    device busy while the host queues what is timed.
+    """
+
+    name = "cuda"
+    protocol = Protocol(timer="cuda_graph")
+
+    def __init__(self) -> None:
+        self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._is_throttled = find_throttle_probe(str(torch.cuda.get_device_properties(0).uuid))
+
+    def platform(self) -> Platform:
+        """The device and its memory, the driver, torch, CUDA, cuBLAS and cuDNN."""
+        properties = torch.cuda.get_device_properties(0)
+        libraries = {
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+            "cublas": find_cublas_version() or f"of CUDA {torch.version.cuda}",
+        }
+        flags = {
+            "cudnn_tf32": str(torch.backends.cudnn.allow_tf32).lower(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            **kernel_variables(os.environ),
+        }
+        return Platform(
+            device="cuda",
+            device_model=properties.name,
+            memory_bytes=properties.total_memory // _GIB * _GIB,
+            driver=read_nvidia_driver(),
+            framework=f"torch {torch.__version__}",
+            libraries=tuple(sorted(libraries.items())),
+            threads=1,
+            cpus=1,
+            flags=tuple(sorted(flags.items())),
+        )
+
+    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
+        """One sample of `call` by CUDA events around a graph of `calls` calls."""
+        # Capture wants libraries to have been initialised, on another stream than the default.
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
+            for _ in range(max(1, warmup_calls)):
+                call()
+        torch.cuda.current_stream().wait_stream(self._side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._side):
+            for _ in range(calls):
+                call()
+        return take_sample(lambda: self._read(graph), calls=calls)
+
+    def is_usable(self) -> bool:
+        """Whether the CUDA context survived: an illegal access, for one, ends it for good."""
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError:
+            return False
+        return True
+
+    def _read(self, graph: torch.cuda.CUDAGraph) -> Reading:
+        started_s = time.perf_counter()
+        graph.replay()
+        self._start.record()
+        graph.replay()
+        self._end.record()
+        self._end.synchronize()
+        return Reading(
+            started_s=started_s,
+            elapsed_s=self._start.elapsed_time(self._end) * 1e-3,
+            disturbed=self._is_throttled(),
+        )
+
+
+def _preemptions() -> int:
+    # Of the whole process: a pre-empted worker thread delays a product like the main thread.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """The fields of the first processor in /proc/cpuinfo; empty where there is none."""
+    if not path.is_file():
+        return {}
+    first = path.read_text().partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def cpu_model(cpuinfo: Mapping[str, str]) -> str:
+    """The processor's name and what tells apart processors of one (virtual) name."""
+    name = cpuinfo.get("model name") or platform.processor() or platform.machine()
+    fields = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
+    numbers = [f"{field} {cpuinfo[field]}" for field in fields if field in cpuinfo]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+def parse_libraries(configuration: str) -> dict[str, str]:
+    """Versions of the product libraries named in torch's build configuration, by name."""
+    patterns = {
+        "mkl": r"Math Kernel Library Version (\S+)",
+        "onednn": r"(?:MKL-DNN|oneDNN) v(\S+)",
+        "blas": r"BLAS_INFO=(\w+)",
+        "openmp": r"OpenMP (\d+)",
+    }
+    found = {name: re.search(pattern, configuration) for name, pattern in patterns.items()}
+    return {name: match.group(1) for name, match in found.items() if match}
+
+
+def kernel_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that change which kernels run, but for the thread counts."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if _KERNEL_VARIABLES.fullmatch(name) and name not in _OWN_VARIABLES
+    }
+
+
+def find_cublas_version() -> str | None:
+    """The version of the installed cuBLAS package, or None where torch brings its own."""
+    for distribution in importlib.metadata.distributions():
+        if str(distribution.metadata["Name"]).startswith("nvidia-cublas"):
+            return distribution.version
+    return None
+
+
+def read_nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """The NVIDIA driver's version; `unknown` where the driver doesn't show it."""
+    text = path.read_text() if path.is_file() else ""
+    match = re.search(r"Kernel Module[^\d]*(\d[\d.]+)", text)
+    return match.group(1) if match else "unknown"
+
+
+def find_throttle_probe(uuid: str) -> Callable[[], bool]:
+    """A function that tells whether the GPU `uuid` is slowed down by heat or power supply.
+
+    Without nvidia-ml-py (an optional dependency) it always says no.
+    """
+    try:
+        import pynvml  # type: ignore[import-untyped]
+    except ImportError:
+        return lambda: False
+    nvml: Any = pynvml
+    try:
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+    except nvml.NVMLError:
+        return lambda: False
+    # Not the software power cap: a GPU under load may live at it, and every sample would go.
+    reasons = (
+        nvml.nvmlClocksThrottleReasonHwSlowdown
+        | nvml.nvmlClocksThrottleReasonHwThermalSlowdown
+        | nvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
+        | nvml.nvmlClocksEventReasonSwThermalSlowdown
+    )
+    return lambda: bool(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle) & reasons)

@@ -1,0 +1,142 @@
+"""What the two sides of a measurement exchange: messages, and a block of shared memory.
+
+Messages say what to do and what went wrong; samples go into the block one by one, so that
+those already taken outlive the child. Knows neither torch nor processes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.measurement.timer import Sample
+from profiler_service.samples import Platform, Protocol
+from profiler_service.workload import ParamValue
+
+CAPACITY: Final = 8192
+"""Most visits in one order."""
+NOWHERE: Final = -1
+"""Value of `Block.under_way` while no visit is being made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Parent to child, once: what to measure on."""
+
+    device: str
+    """`cpu`, `cuda`, or `auto`."""
+    cpus: tuple[int, ...]
+    """Processors to run on, one thread each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Child to parent, once: what it measures on, and how."""
+
+    platform: Platform
+    protocol: Protocol
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Child to parent: the setup or the order can't be carried out at all."""
+
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Order:
+    """Parent to child: visits to make, at most CAPACITY, with their results into the block."""
+
+    builder: str
+    params: Mapping[str, ParamValue]
+    dims: npt.NDArray[np.int32]
+    """[visits, axes]"""
+    point: npt.NDArray[np.int32]
+    """[visits]; equal numbers are the same point."""
+    calls: int
+    warmup_calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointFailed:
+    """Child to parent: a point couldn't be measured; its other visits are left out."""
+
+    point: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """Child to parent: the order is done, or was broken off by `Block.stop`."""
+
+
+_BLOCK: Final = np.dtype(
+    [
+        ("under_way", np.int64),
+        ("stop", np.int64),
+        ("started_s", np.float64, CAPACITY),
+        ("latency_s", np.float64, CAPACITY),
+        ("num_discarded", np.int32, CAPACITY),
+        ("unstable", np.bool_, CAPACITY),
+    ]
+)
+
+
+class Block:
+    """Shared memory: what the child is doing, and the samples of the order under way."""
+
+    def __init__(self, fd: int) -> None:
+        """Maps the block behind the file descriptor `fd`, which stays open."""
+        self._fields = np.ndarray((), _BLOCK, buffer=mmap.mmap(fd, _BLOCK.itemsize))
+        self.started_s: npt.NDArray[np.float64] = self._fields["started_s"]
+        self.latency_s: npt.NDArray[np.float64] = self._fields["latency_s"]
+        """0 for visits that have no sample (yet)."""
+        self.num_discarded: npt.NDArray[np.int32] = self._fields["num_discarded"]
+        self.unstable: npt.NDArray[np.bool_] = self._fields["unstable"]
+
+    @staticmethod
+    def create_fd() -> int:
+        """The file descriptor of a new block full of zeros; the caller closes it."""
+        fd = os.memfd_create("lhp-samples")
+        os.truncate(fd, _BLOCK.itemsize)
+        return fd
+
+    @property
+    def under_way(self) -> int:
+        """Number of the visit being made, or NOWHERE."""
+        return int(self._fields["under_way"])
+
+    @under_way.setter
+    def under_way(self, visit: int) -> None:
+        self._fields["under_way"] = visit
+
+    @property
+    def stop(self) -> bool:
+        """Whether the child is to make no further visit."""
+        return bool(self._fields["stop"])
+
+    @stop.setter
+    def stop(self, value: bool) -> None:
+        self._fields["stop"] = value
+
+    def clear(self) -> None:
+        """Forgets all samples and the visit under way, but not `stop`."""
+        self.under_way = NOWHERE
+        self.latency_s[:] = 0
+
+    def put(self, visit: int, sample: Sample) -> None:
+        """Keeps the sample of one visit."""
+        self.started_s[visit] = sample.started_s
+        self.num_discarded[visit] = sample.num_discarded
+        self.unstable[visit] = sample.unstable
+        # Last, since this is what tells that the row is complete.
+        self.latency_s[visit] = sample.latency_s

@@ -1,0 +1,88 @@
+"""Which processors measure and which are left for everything else.
+
+Knows nothing of what runs on them. Linux: processors are numbered as in its affinity masks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from profiler_service.errors import MeasurementError
+
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+
+
+_BEFORE_PINNING: Final = "LHP_CPUS_BEFORE_PINNING"
+
+
+def available_cpus() -> tuple[int, ...]:
+    """Numbers of the processors that measuring may choose from, ascending.
+
+    Those that this process may run on; where `pin_away` was called in it or in one that
+    started it, those from before.
+    """
+    before = os.environ.get(_BEFORE_PINNING)
+    if before:
+        return tuple(int(cpu) for cpu in before.split(","))
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def find_cpu_quota(root: Path = CGROUP_ROOT) -> float | None:
+    """Processors' worth of time that the container may use, or None without a limit.
+
+    A container limited to two processors' time on a large machine still sees all of its
+    processors; with a thread on each it would be throttled in every sample.
+    """
+    v2, v1 = root / "cpu.max", root / "cpu"
+    if v2.is_file():
+        quota, period = v2.read_text().split()
+    elif (v1 / "cpu.cfs_quota_us").is_file():
+        quota = (v1 / "cpu.cfs_quota_us").read_text().strip()
+        period = (v1 / "cpu.cfs_period_us").read_text().strip()
+    else:
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def choose_measured_cpus(
+    available: Collection[int], threads: int, *, quota: float | None = None
+) -> tuple[int, ...]:
+    """The processors to measure on, ascending: `threads` of them, counted from the last.
+
+    0 threads stands for all but the first processor, within the quota. The first one is left
+    free, since interrupts and the rest of the system tend to run there.
+
+    Raises MeasurementError where more threads are asked for than there are processors.
+    """
+    cpus = sorted(available)
+    usable = len(cpus) if quota is None else min(len(cpus), max(1, math.floor(quota)))
+    if threads > usable:
+        raise MeasurementError(
+            f"{threads} threads were asked for, but only {usable} processors are available here",
+            hint=f"set LHP_THREADS to {usable} or less, or to 0 for all processors but one",
+        )
+    count = threads or max(1, usable - 1)
+    return tuple(cpus[-count:])
+
+
+def pin_away(measured_cpus: Collection[int]) -> tuple[int, ...]:
+    """The processors this process runs on from now on: those that don't measure.
+
+    Moves every thread of the process; threads and processes started later inherit it, and
+    are told by an environment variable which processors there were. Where no processor would
+    be left, nothing changes.
+    """
+    available = available_cpus()
+    rest = tuple(cpu for cpu in available if cpu not in measured_cpus)
+    if not rest:
+        return available
+    os.environ[_BEFORE_PINNING] = ",".join(map(str, available))
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # the thread may have ended meanwhile
+            os.sched_setaffinity(int(thread.name), rest)
+    return rest
