@@ -106,6 +106,16 @@ def sweep_from_row(row: Row) -> Sweep:
     )
 
 
+def progress_to_json(progress: Progress) -> dict[str, float | int | str]:
+    """The `progress` column of `sweeps`."""
+    return {
+        "fraction": float(progress.fraction),
+        "stage": progress.stage,
+        "num_samples": int(progress.num_samples),
+        "seconds": float(progress.seconds),
+    }
+
+
 def samples_to_values(samples: Samples) -> Values:
     """The columns that a batch of samples fills; every bit of the samples is kept.
 
@@ -113,9 +123,10 @@ def samples_to_values(samples: Samples) -> Values:
     """
     return {
         "num_samples": len(samples),
-        "calls": samples.calls,
-        "num_discarded": samples.num_discarded,
-        "seconds": samples.seconds,
+        # numpy's numbers are welcome above but not in a driver
+        "calls": int(samples.calls),
+        "num_discarded": int(samples.num_discarded),
+        "seconds": float(samples.seconds),
         "failures": _failures_to_json(samples.failures),
         "arrays": blobs.pack({name: getattr(samples, name) for name in _SAMPLE_ARRAYS}),
     }
@@ -146,7 +157,7 @@ def curve_to_values(curve: LatencyCurve) -> Values:
         "num_undecided": curve.num_undecided,
         "num_failures": len(curve.failures),
         "measured_at": curve.measured_at,
-        "evidence": dict(curve.evidence),
+        "evidence": {name: float(value) for name, value in curve.evidence.items()},
     }
 
 

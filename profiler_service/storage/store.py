@@ -10,7 +10,6 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
@@ -265,7 +264,9 @@ class Store:
                     hint="its curve is made: ask for a new sweep to measure more",
                 )
             connection.execute(
-                sa.update(sweeps).where(sweeps.c.id == sweep_id).values(progress=asdict(progress))
+                sa.update(sweeps)
+                .where(sweeps.c.id == sweep_id)
+                .values(progress=rows.progress_to_json(progress))
             )
             return True
 
@@ -415,8 +416,9 @@ class Store:
 def _insert_or_ignore(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
     """Inserts the row unless one with the same key is there: whether it did."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table).values(values).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # RETURNING, because an INSERT's row count isn't reported by every driver.
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(sa.literal(1))
+    return connection.scalar(statement) is not None
 
 
 def _register_platform(connection: Connection, platform: Platform) -> None:

@@ -1,14 +1,146 @@
-import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
+"""The schema's revisions: made, checked, refused."""
 
+from __future__ import annotations
+
+import importlib.resources
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy.engine import Connection
+
+from profiler_service.errors import SchemaTooNewError, SchemaTooOldError, StoreUnavailableError
 from profiler_service.storage import schema
-from profiler_service.storage.database import create_database_engine, parse_url
+from profiler_service.storage.database import create_database_engine, parse_url, write_access
+from profiler_service.storage.store import Store
 from profiler_service.storage.tables import metadata
 
+HEAD = "0001"
 
-def test_the_migrations_make_the_tables_that_the_code_uses(database_url: str) -> None:
-    engine = create_database_engine(parse_url(database_url))
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+@contextmanager
+def connect(url: str) -> Iterator[Connection]:
+    """A connection in a transaction that is committed at the end."""
+    engine = create_database_engine(parse_url(url))
+    with write_access(engine).begin() as connection:
+        yield connection
     engine.dispose()
+
+
+def downgrade(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option(
+        "script_location", str(importlib.resources.files("profiler_service.migrations"))
+    )
+    with connect(url) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def list_tables(url: str) -> set[str]:
+    with connect(url) as connection:
+        return set(sa.inspect(connection).get_table_names())
+
+
+def test_migrations_make_the_tables_that_the_code_uses(database_url: str) -> None:
+    with connect(database_url) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_unfinished_sweeps_are_unique_only_while_unfinished(database_url: str) -> None:
+    # compare_metadata doesn't look at the condition of an index
+    with connect(database_url) as connection:
+        (index,) = (
+            index
+            for index in sa.inspect(connection).get_indexes("sweeps")
+            if index["name"] == "uq_sweeps_unfinished"
+        )
+        condition = str(index["dialect_options"][f"{connection.dialect.name}_where"])
+    assert index["unique"]
+    assert "queued" in condition and "running" in condition and "cancel_requested" in condition
+
+
+def test_upgrade_makes_the_schema_and_may_be_repeated(empty_database_url: str) -> None:
+    assert schema.current_revision(empty_database_url) is None
+    schema.upgrade(empty_database_url)
+    assert schema.current_revision(empty_database_url) == HEAD
+    schema.upgrade(empty_database_url)
+    assert schema.current_revision(empty_database_url) == HEAD
+    assert list_tables(empty_database_url) == {*metadata.tables, "alembic_version"}
+
+
+def test_downgraded_schema_is_too_old_and_can_be_upgraded(database_url: str) -> None:
+    downgrade(database_url, "base")
+    assert list_tables(database_url) == {"alembic_version"}
+    with pytest.raises(SchemaTooOldError, match="no schema") as caught:
+        Store.open(database_url)
+    assert "lhp db upgrade" in caught.value.hint
+    schema.upgrade(database_url)
+    Store.open(database_url).close()
+
+
+def test_empty_database_is_too_old(empty_database_url: str) -> None:
+    with pytest.raises(SchemaTooOldError) as caught:
+        Store.open(empty_database_url)
+    assert "lhp db upgrade" in caught.value.hint
+
+
+def test_schema_of_a_newer_version_is_refused(database_url: str) -> None:
+    with connect(database_url) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    for use in (Store.open, schema.upgrade):
+        with pytest.raises(SchemaTooNewError, match="9999") as caught:
+            use(database_url)
+        assert "newer version" in caught.value.hint
+    assert schema.current_revision(database_url) == "9999"
+
+
+def test_upgrade_is_silent_and_indifferent_to_the_working_directory(
+    empty_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    schema.upgrade(empty_database_url)
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_failed_upgrade_leaves_nothing(empty_database_url: str) -> None:
+    # The last table that the first migration makes is in the way.
+    with connect(empty_database_url) as connection:
+        connection.execute(sa.text("CREATE TABLE generation (id INTEGER)"))
+    with pytest.raises((sa.exc.ProgrammingError, StoreUnavailableError)):
+        schema.upgrade(empty_database_url)
+    assert list_tables(empty_database_url) == {"generation"}
+
+
+def test_sqlite_directories_are_made_by_upgrade_alone(tmp_path: Path) -> None:
+    path = tmp_path / "100 % new" / "deep" / "lhp.sqlite"
+    url = f"sqlite:///{path}"
+    with pytest.raises(SchemaTooOldError, match="doesn't exist yet"):
+        Store.open(url)
+    assert schema.current_revision(url) is None
+    assert not path.parent.exists()
+    schema.upgrade(url)
+    Store.open(url).close()
+
+
+def test_sqlite_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailableError, match="file") as caught:
+        schema.upgrade(f"sqlite:///{tmp_path / 'file' / 'lhp.sqlite'}")
+    assert "LHP_DATABASE_URL" in caught.value.hint
