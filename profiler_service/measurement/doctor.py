@@ -1,0 +1,271 @@
+"""Whether this host is quiet enough to measure on, and what to change if it isn't.
+
+Measures one product over and over for a few seconds and looks around in /proc and /sys. Knows
+neither storage nor planners.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.measurement.measurer import Measurer
+from profiler_service.measurement.processors import available_cpus
+from profiler_service.plan import Batch
+from profiler_service.workload import LINEAR
+
+Verdict = Literal["good", "fair", "poor"]
+F64 = npt.NDArray[np.float64]
+
+ROUNDS: Final = 400
+"""Rounds for which the smallest resolvable effect is stated."""
+QUIET_EFFECT: Final = 0.005
+"""A host is quiet enough when it can resolve this relative effect."""
+_ANCHOR: Final = Grid(axes=(GridAxis(start=1197, count=1), GridAxis(start=317, count=1)))
+_VISITS: Final = 250
+_DRIFT_WINDOW_S: Final = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    value: str
+    """What was found, for people."""
+    verdict: Verdict
+    advice: str = ""
+    """What to change; empty where nothing need be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """What the host is like for measuring."""
+
+    findings: tuple[Finding, ...]
+    smallest_effect: float
+    """Smallest relative difference of two latencies that 400 rounds resolve (0.01 is 1 %)."""
+    num_samples: int
+
+    @property
+    def quiet_enough(self) -> bool:
+        """Whether differences of half a percent can be told from noise here."""
+        return self.smallest_effect <= QUIET_EFFECT
+
+    def to_json(self) -> dict[str, object]:
+        """The fields and the overall verdict as JSON-ready values."""
+        return {
+            "quiet_enough": self.quiet_enough,
+            "smallest_effect": self.smallest_effect,
+            "num_samples": self.num_samples,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def examine(*, device: str = "auto", threads: int = 0, seconds: float = 5.0) -> Diagnosis:
+    """The diagnosis of this host, after measuring an anchor product for `seconds`.
+
+    `device` and `threads` are those of `Measurer`. Raises MeasurementError where the host
+    can't measure at all.
+    """
+    # Before anything of ours adds to it.
+    load = examine_load(os.getloadavg()[0], num_cpus=len(available_cpus()))
+    with Measurer(device=device, threads=threads) as measurer:
+        before = read_cpu_times(measurer.measured_cpus)
+        time_s, latency_s, num_discarded = _measure_anchor(measurer, seconds)
+        after = read_cpu_times(measurer.measured_cpus)
+        measured_cpus = measurer.measured_cpus
+        on_cpu = measurer.platform.device == "cpu"
+    return Diagnosis(
+        findings=(
+            examine_spread(latency_s),
+            examine_drift(time_s, latency_s),
+            examine_disturbances(num_discarded, len(latency_s)),
+            examine_steal(before, after),
+            load,
+            *([examine_governor(), examine_turbo()] if on_cpu else []),
+            examine_pinning(measured_cpus, available_cpus()),
+        ),
+        smallest_effect=smallest_resolvable_effect(latency_s),
+        num_samples=len(latency_s),
+    )
+
+
+def _measure_anchor(measurer: Measurer, seconds: float) -> tuple[F64, F64, int]:
+    visits = np.zeros(_VISITS, dtype=np.int32)
+    batch = Batch(point=visits, round=visits)
+    started_s = time.perf_counter()
+    times: list[F64] = []
+    latencies: list[F64] = []
+    num_discarded = 0
+    while not latencies or time.perf_counter() < started_s + seconds:
+        batch_started_s = time.perf_counter() - started_s
+        samples = measurer.measure(LINEAR.describe(), _ANCHOR, batch)
+        times.append(batch_started_s + samples.time_s.astype(np.float64))
+        latencies.append(samples.latency_s)
+        num_discarded += samples.num_discarded
+    return np.concatenate(times), np.concatenate(latencies), num_discarded
+
+
+def smallest_resolvable_effect(latency_s: F64, *, rounds: int = ROUNDS) -> float:
+    """The smallest relative difference that the median of `rounds` paired ratios resolves.
+
+    Two visits next to each other stand for a pair within a round. With a robust standard
+    deviation s of their log-ratio, the median of n has the standard error 1.2533 s / √n; an
+    effect is resolved when it shows at the 95 % level four times out of five, from
+    1.96 + 0.84 = 2.8 standard errors. (Source: ours, from the normal approximation.)
+    """
+    log_ratio = np.log(latency_s[1::2]) - np.log(latency_s[: len(latency_s) // 2 * 2 : 2])
+    s = 1.4826 * float(np.median(np.abs(log_ratio - np.median(log_ratio))))
+    return math.expm1(2.8 * 1.2533 * s / math.sqrt(rounds))
+
+
+def examine_spread(latency_s: F64) -> Finding:
+    """The interquartile range of the anchor's latency, relative to its median."""
+    low, median, high = np.percentile(latency_s, [25, 50, 75])
+    spread = float((high - low) / median)
+    return Finding(
+        name="spread",
+        value=f"{spread:.1%} between quartiles, median {median * 1e6:.1f} µs",
+        verdict=_grade(spread, fair=0.04, poor=0.10),
+        advice="" if spread <= 0.04 else "stop other programs, or use a machine of your own",
+    )
+
+
+def examine_drift(time_s: F64, latency_s: F64) -> Finding:
+    """How far the anchor's medians over quarters of a second move, relative to their median."""
+    window = (time_s / _DRIFT_WINDOW_S).astype(np.int64)
+    medians = np.array([np.median(latency_s[window == w]) for w in np.unique(window)])
+    drift = float((medians.max() - medians.min()) / np.median(medians))
+    return Finding(
+        name="drift",
+        value=f"{drift:.1%} over {len(medians)} windows of {_DRIFT_WINDOW_S:g} s",
+        verdict=_grade(drift, fair=0.05, poor=0.20),
+        advice=""
+        if drift <= 0.05
+        else "clocks or neighbours change while measuring: fix the clock, wait for a quieter time",
+    )
+
+
+def examine_disturbances(num_discarded: int, num_samples: int) -> Finding:
+    """The share of samples thrown away because something interfered with them."""
+    share = num_discarded / (num_discarded + num_samples)
+    return Finding(
+        name="disturbances",
+        value=f"{share:.1%} of samples discarded ({num_discarded})",
+        verdict=_grade(share, fair=0.05, poor=0.30),
+        advice=""
+        if share <= 0.05
+        else "other programs run on the measured processors, or the device throttles",
+    )
+
+
+def examine_steal(before: Sequence[int], after: Sequence[int]) -> Finding:
+    """The share of the measured processors' time that the hypervisor gave to others.
+
+    `before` and `after` are readings of `read_cpu_times`.
+    """
+    spent = [b - a for a, b in zip(before, after, strict=True)]
+    # Fields of /proc/stat: user nice system idle iowait irq softirq steal; guest time, which
+    # follows, is part of user time already.
+    total = sum(spent[:8])
+    steal = spent[7] / total if total else 0.0
+    return Finding(
+        name="steal",
+        value=f"{steal:.1%} of the time taken by the hypervisor",
+        verdict=_grade(steal, fair=0.005, poor=0.03),
+        advice="" if steal <= 0.005 else "use a machine with processors of its own",
+    )
+
+
+def examine_load(load: float, *, num_cpus: int) -> Finding:
+    """The load average of the last minute, against the number of processors."""
+    share = load / num_cpus
+    return Finding(
+        name="load",
+        value=f"{load:.2f} before measuring, on {num_cpus} processors",
+        verdict=_grade(share, fair=0.25, poor=0.75),
+        advice="" if share <= 0.25 else "wait until other programs have ended, or stop them",
+    )
+
+
+def examine_governor(root: Path = Path("/sys/devices/system/cpu")) -> Finding:
+    """The frequency governors of the processors."""
+    files = sorted(root.glob("cpu[0-9]*/cpufreq/scaling_governor"))
+    governors = sorted({path.read_text().strip() for path in files})
+    if not governors:
+        return Finding(
+            name="governor", value="not visible: a virtual machine, most likely", verdict="fair"
+        )
+    if governors == ["performance"]:
+        return Finding(name="governor", value="performance", verdict="good")
+    return Finding(
+        name="governor",
+        value=", ".join(governors),
+        verdict="fair",
+        advice="sudo cpupower frequency-set -g performance",
+    )
+
+
+def examine_turbo(root: Path = Path("/sys/devices/system/cpu")) -> Finding:
+    """Whether the processors may raise their clock for as long as heat allows."""
+    no_turbo, boost = root / "intel_pstate" / "no_turbo", root / "cpufreq" / "boost"
+    if no_turbo.is_file():
+        switch, is_on = no_turbo, no_turbo.read_text().strip() == "0"
+    elif boost.is_file():
+        switch, is_on = boost, boost.read_text().strip() == "1"
+    else:
+        return Finding(
+            name="turbo", value="not visible: a virtual machine, most likely", verdict="fair"
+        )
+    if not is_on:
+        return Finding(name="turbo", value="off", verdict="good")
+    return Finding(
+        name="turbo",
+        value="on: the clock depends on heat and on the other processors",
+        verdict="fair",
+        advice=f"echo {1 if switch is no_turbo else 0} | sudo tee {switch}",
+    )
+
+
+def examine_pinning(measured: Sequence[int], available: Sequence[int]) -> Finding:
+    """Which processors measure, and whether any is left for everything else."""
+    value = f"{len(measured)} threads on processors {_ranges(measured)} of {_ranges(available)}"
+    if len(measured) < len(available):
+        return Finding(name="threads", value=value, verdict="good")
+    return Finding(
+        name="threads",
+        value=value,
+        verdict="fair",
+        advice="leave a processor to the rest of the system: LHP_THREADS=0 on two or more",
+    )
+
+
+def read_cpu_times(cpus: Sequence[int], path: Path = Path("/proc/stat")) -> tuple[int, ...]:
+    """The sums over `cpus` of the columns of /proc/stat, in clock ticks."""
+    names = {f"cpu{cpu}" for cpu in cpus}
+    rows = [line.split() for line in path.read_text().splitlines()]
+    times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in names]
+    return tuple(map(sum, zip(*times, strict=True)))
+
+
+def _grade(value: float, *, fair: float, poor: float) -> Verdict:
+    if value > poor:
+        return "poor"
+    return "fair" if value > fair else "good"
+
+
+def _ranges(cpus: Sequence[int]) -> str:
+    starts = [cpu for cpu in cpus if cpu - 1 not in cpus]
+    ends = [cpu for cpu in cpus if cpu + 1 not in cpus]
+    pairs = zip(starts, ends, strict=True)
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)
