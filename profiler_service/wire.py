@@ -9,6 +9,9 @@ import datetime as dt
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from profiler_service.workload import DTYPE_SIZES_BYTES
 
 Dims = list[int]
 
@@ -54,25 +57,25 @@ class LhpQuery(BaseModel):
         allow_inf_nan=False,
         description="How long to wait for a measurement, seconds, before 202 is returned.",
     )
-    host: str | None = Field(
+    host: str | SkipJsonSchema[None] = Field(
         default=None, description="Which host measures; the service's own where left out."
     )
-    platform: str | None = Field(
+    platform: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Key of a platform (`/platforms`) to answer for, instead of the platform"
         " that `host` is on now.",
     )
-    batch: str | None = Field(
+    batch: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Fixed parameter: rows of the input. 16 where left out.",
         json_schema_extra={"type": "integer", "minimum": 1},
     )
-    dtype: str | None = Field(
+    dtype: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Fixed parameter: element type. float32 where left out.",
-        json_schema_extra={"enum": ["float32", "bfloat16", "float16"]},
+        json_schema_extra={"enum": list(DTYPE_SIZES_BYTES)},
     )
-    backend: str | None = Field(
+    backend: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Fixed parameter: which kernel runs; `/workloads` lists the choices."
         " `dense` where left out.",

@@ -94,6 +94,7 @@ def create_app(
         description=DESCRIPTION,
         version="0.1.0",
         openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
     app.add_middleware(RequestLimits)
@@ -116,6 +117,11 @@ async def _refresh_forever(book: AnswerBook) -> None:
         except StoreError as error:
             if not away:
                 logger.warning("answers may be out of date: %s", error)
+            away = True
+        except Exception:
+            # A refresher that dies would leave the answers old for ever, and nobody would know.
+            if not away:
+                logger.exception("answers may be out of date")
             away = True
         else:
             away = False

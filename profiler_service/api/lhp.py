@@ -89,7 +89,8 @@ async def get_lhp(
     `/workloads` lists them all) are query parameters of the same name.
 
     An answer never mixes platforms: it comes from the platform that `host` is on now, or from
-    the one named by `platform`. An answer is at most 0.3 s older than the newest curve kept.
+    the one named by `platform`. Answers take new curves into account within 0.3 s of
+    their being kept, and at once where this service waited for them.
     """
     check_given_once([name for name, _ in request.query_params.multi_items()])
     if query.wait > parts.settings.max_wait_s:

@@ -121,9 +121,10 @@ def install_problem_handlers(app: FastAPI) -> None:
             for path in describe()["paths"].values():
                 for operation in path.values():
                     for status, response in operation["responses"].items():
-                        content = response.get("content", {})
-                        if status >= "400" and "application/json" in content:
-                            content[MEDIA_TYPE] = content.pop("application/json")
+                        # FastAPI files an error's model under the route's own media type.
+                        if status >= "400":
+                            (body,) = response["content"].values()
+                            response["content"] = {MEDIA_TYPE: body}
         return describe()
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

@@ -15,7 +15,6 @@ from profiler_service.api.views import is_present
 from profiler_service.errors import (
     ConflictError,
     HostAwayError,
-    LhpError,
     UnknownHostError,
     UnsupportedOnHostError,
     WindowTooLargeError,
@@ -181,7 +180,7 @@ class SweepDesk:
                 sweeps = await asyncio.to_thread(
                     lambda ids: [self._store.get_sweep(i) for i in ids], list(watched)
                 )
-            except LhpError as error:
+            except Exception as error:  # noqa: BLE001  handed on to everyone who waits
                 for sweep_id, watch in watched.items():
                     watch.ended.set_exception(error)
                     self._watches.pop(sweep_id, None)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from profiler_service.api import answers
+from profiler_service.api.answers import AnswerBook, CurveIndex, Question, Snapshot
+from profiler_service.curve import LatencyCurve
+from profiler_service.errors import InvalidDimsError, InvalidWorkloadError, UnknownWorkloadError
+from profiler_service.grid import Grid
+from profiler_service.storage.store import CurveHeader, Store
+from profiler_service.workload import LINEAR
+from tests.api.conftest import keep_curve
+from tests.api.curves import MEASURED_AT, PLATFORM, square, stairs
+
+
+def question(dims: str = "5,6", prefer: str = "fastest", max_growth: float = 0.125) -> Question:
+    return Question.parse(
+        dims=dims,
+        workload="linear",
+        fixed_parameters={},
+        prefer=prefer,  # type: ignore[arg-type]
+        max_growth=max_growth,
+    )
+
+
+def test_a_question_knows_its_window() -> None:
+    asked = question("1197,317")
+    assert asked.window == Grid.window((1197, 317), (149, 39))
+    assert asked.growth == (149, 39)
+    # Clipped where the largest dimension accepted is reached: 65536 - 65500 = 36.
+    assert question("65500,317").growth == (36, 39)
+
+
+def test_a_question_must_be_one() -> None:
+    with pytest.raises(InvalidDimsError):
+        question("5")
+    with pytest.raises(UnknownWorkloadError):
+        Question.parse(
+            dims="5", workload="conv", fixed_parameters={}, prefer="fastest", max_growth=0
+        )
+    with pytest.raises(InvalidWorkloadError):
+        Question.parse(
+            dims="5,6",
+            workload="linear",
+            fixed_parameters={"colour": "red"},
+            prefer="fastest",
+            max_growth=0,
+        )
+
+
+HEADER = CurveHeader(
+    id="c",
+    sweep_id="s",
+    host="here",
+    workload=LINEAR.describe(),
+    platform_key=PLATFORM.key,
+    protocol_key="p",
+    grid=square(1, 100),
+    mode="grid",
+    num_measured=1,
+    num_lhps=1,
+    num_undecided=0,
+    num_failures=0,
+    measured_at=MEASURED_AT,
+    evidence={},
+)
+
+
+def test_the_index_finds_covering_curves_newest_first() -> None:
+    def header(curve_id: str, mode: str, grid: Grid) -> CurveHeader:
+        return dataclasses.replace(HEADER, id=curve_id, mode=mode, grid=grid)
+
+    index = CurveIndex(
+        [
+            header("race", "race", Grid.window((5, 6), (32, 32))),
+            header("too small", "grid", square(1, 37)),
+            header("other race", "race", Grid.window((5, 5), (40, 40))),
+            header("grid", "grid", square(1, 38)),
+            header("short race", "race", Grid.window((5, 6), (32, 31))),
+            header("old race", "race", Grid.window((5, 6), (64, 64))),
+        ]
+    )
+    # The window is 5 to 37 by 6 to 38.
+    assert [h.id for h in index.covering(question())] == ["race", "grid", "old race"]
+    assert [h.id for h in index.covering(question(prefer="nearest"))] == ["grid"]
+
+
+def test_kept_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MAX_READY_RESPONSES", 2)
+    snapshot = Snapshot(generation=1, hosts={}, platforms={})
+    for query in (b"a", b"b", b"c"):
+        snapshot.keep_ready(query, b"answer")
+    assert list(snapshot.ready) == [b"b", b"c"]
+    snapshot.keep_ready(b"x" * 600, b"answer")
+    assert list(snapshot.ready) == [b"b", b"c"]
+
+
+@pytest.mark.anyio
+async def test_loaded_curves_are_bounded(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for first in (1, 101, 201):
+        keep_curve(sqlite_store, square(first, first + 33), stairs(8))
+    loads: list[str] = []
+    load_curve = sqlite_store.load_curve
+
+    def counted(curve_id: str) -> LatencyCurve:
+        loads.append(curve_id)
+        return load_curve(curve_id)
+
+    monkeypatch.setattr(sqlite_store, "load_curve", counted)
+    # Two curves of 34² = 1156 points fit, three don't.
+    monkeypatch.setattr(answers, "MAX_CACHED_POINTS", 2500)
+    book = AnswerBook(sqlite_store)
+    await book.refresh()
+
+    async def find(first: int) -> str:
+        answer = await book.find(question(f"{first},{first}", max_growth=0), PLATFORM.key)
+        assert answer is not None
+        return answer.curve
+
+    one, two = await find(1), await find(101)
+    assert await find(1) == one
+    assert loads == [one, two]
+    three = await find(201)  # drops `two`, which was used least recently
+    assert (await find(1), await find(101)) == (one, two)
+    assert loads == [one, two, three, two]

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from profiler_service.api.curve_formats import (
+    CHUNK_POINTS,
+    arrow_chunks,
+    csv_chunks,
+    curve_table,
+    json_chunks,
+)
+from profiler_service.api.curves import choose_format
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.wire import CurveDetail, CurveInfo
+from profiler_service.workload import MATMUL
+from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve
+from tests.api.curves import MEASURED_AT, NUM_SAMPLES, PLATFORM, build_curve, square, stairs
+
+pytestmark = pytest.mark.anyio
+
+NAMES = ["out_features", "in_features", "latency_s", "low_s", "high_s", "num_samples", "status"]
+
+
+async def test_detail(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    # 3 to 5 on both axes, steps of 4: only (4,4) is fast.
+    curve_id = keep_curve(sqlite_worker.store, square(3, 5), stairs(4), failing=[(3, 5)])
+
+    response = await client.get(f"/curves/{curve_id}")
+
+    assert response.headers["content-type"] == "application/json"
+    detail = CurveDetail.model_validate_json(response.content)
+    assert (detail.id, detail.host, detail.platform) == (curve_id, HOST, PLATFORM.key)
+    assert detail.axis_names == ["out_features", "in_features"]
+    assert (detail.num_points, detail.num_measured, detail.num_failures) == (9, 8, 1)
+    assert detail.measured_at == MEASURED_AT
+    assert not detail.stale
+    dims = [[3, 3], [3, 4], [4, 3], [4, 4], [4, 5], [5, 3], [5, 4], [5, 5]]
+    assert detail.points.dims == dims
+    assert detail.points.latency_s == pytest.approx(
+        [(1e-3 if d == [4, 4] else 2e-3) + 1e-6 * sum(d) for d in dims]
+    )
+    assert detail.points.low_s == pytest.approx([0.999 * s for s in detail.points.latency_s])
+    assert detail.points.high_s == pytest.approx([1.001 * s for s in detail.points.latency_s])
+    assert detail.points.num_samples == [NUM_SAMPLES] * 8
+    # Nothing above (4,4) is faster. Of what isn't below (4,4), (5,3) is dominated by nothing:
+    # (5,4) and (5,5) are slower by 1 and 2 µs; so are (4,5), (5,4) and (5,5) LHPs.
+    lhps = [[4, 4], [4, 5], [5, 3], [5, 4], [5, 5]]
+    assert detail.lhps == lhps
+    assert detail.points.status == ["lhp" if d in lhps else "dominated" for d in dims]
+    assert detail.num_lhps == 5
+    assert detail.redundancy == pytest.approx(1 - 5 / 8)
+    assert detail.bins == []
+    assert [(f.dims, f.reason) for f in detail.failures] == [([3, 5], "out of memory")]
+
+
+async def test_a_one_axis_curve_has_bins(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    curve_id = keep_curve(
+        sqlite_worker.store,
+        Grid(axes=(GridAxis(start=3, count=8),)),
+        stairs(4),
+        workload=MATMUL.describe(),
+    )
+    detail = (await client.get(f"/curves/{curve_id}")).json()
+    # 4 and 8 are fast; 9 and 10 are slow, but nothing above beats them.
+    assert detail["lhps"] == [[4], [8], [9], [10]]
+    assert detail["bins"] == [
+        {"start": 3, "stop": 4},
+        {"start": 5, "stop": 8},
+        {"start": 9, "stop": 9},
+        {"start": 10, "stop": 10},
+    ]
+
+
+async def test_csv(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    curve_id = keep_curve(sqlite_worker.store, square(3, 5), stairs(4), failing=[(3, 5)])
+    response = await client.get(f"/curves/{curve_id}", params={"format": "csv"})
+    assert response.headers["content-type"].startswith("text/csv")
+    rows = list(csv.reader(io.StringIO(response.text)))
+    assert rows[0] == NAMES
+    assert len(rows) == 9
+    fast = rows[4]
+    assert fast[:2] == ["4", "4"]
+    assert [float(cell) for cell in fast[2:5]] == pytest.approx(
+        [1.008e-3, 1.006992e-3, 1.009008e-3]
+    )
+    assert fast[5:] == [str(NUM_SAMPLES), "lhp"]
+
+
+async def test_arrow(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    curve_id = keep_curve(sqlite_worker.store, square(3, 5), stairs(4))
+    response = await client.get(f"/curves/{curve_id}", params={"format": "arrow"})
+    assert response.headers["content-type"] == "application/vnd.apache.arrow.stream"
+    table = pa.ipc.open_stream(response.content).read_all()
+    assert table.column_names == NAMES
+    assert table.num_rows == 9
+    assert table.column("out_features").to_pylist() == [3, 3, 3, 4, 4, 4, 5, 5, 5]
+    assert table.column("latency_s").to_pylist()[4] == pytest.approx(1.008e-3)
+    assert table.column("status").to_pylist()[4] == "lhp"
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        ("", "json"),
+        ("*/*", "json"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "json"),
+        ("text/csv", "csv"),
+        ("TEXT/CSV; header=present, application/json", "csv"),
+        ("application/vnd.apache.arrow.stream", "arrow"),
+    ],
+)
+def test_accept_chooses_the_format(accept: str, chosen: str) -> None:
+    assert choose_format(accept) == chosen
+
+
+async def test_the_address_overrules_accept(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    curve_id = keep_curve(sqlite_worker.store, square(3, 5), stairs(4))
+    accept = {"accept": "text/csv"}
+    by_accept = await client.get(f"/curves/{curve_id}", headers=accept)
+    by_address = await client.get(f"/curves/{curve_id}?format=json", headers=accept)
+    assert by_accept.headers["content-type"].startswith("text/csv")
+    assert by_accept.headers["vary"] == "Accept"
+    assert by_address.headers["content-type"] == "application/json"
+
+
+async def test_unknown_curves_and_formats(client: httpx.AsyncClient) -> None:
+    check_problem(await client.get("/curves/nothing"), 404)
+    check_problem(await client.get("/curves/nothing?format=xml"), 422)
+
+
+@pytest.mark.parametrize("num_points", [1, CHUNK_POINTS, CHUNK_POINTS + 1, 3 * CHUNK_POINTS - 1])
+def test_chunks_join_into_the_whole(num_points: int) -> None:
+    curve = build_curve(
+        Grid(axes=(GridAxis(start=1, count=num_points),)),
+        stairs(64),
+        workload=MATMUL.describe(),
+    )
+    table = curve_table(curve)
+    json_parts = list(json_chunks(curve, info_of(num_points)))
+    detail = CurveDetail.model_validate_json(b"".join(json_parts))
+    assert max(len(part) for part in json_parts) < 40 * CHUNK_POINTS
+    assert [dims for (dims,) in detail.points.dims] == list(range(1, num_points + 1))
+    assert detail.points.latency_s == table.column("latency_s").to_pylist()
+    assert detail.points.status == table.column("status").to_pylist()
+
+    rows = b"".join(csv_chunks(curve)).decode().splitlines()
+    assert len(rows) == num_points + 1
+    assert [float(row.split(",")[1]) for row in rows[1:]] == detail.points.latency_s
+
+    assert pa.ipc.open_stream(b"".join(arrow_chunks(curve))).read_all().equals(table)
+
+
+def test_a_curve_without_measured_points_is_whole_too() -> None:
+    grid = Grid(axes=(GridAxis(start=1, count=2),))
+    curve = build_curve(grid, stairs(4), workload=MATMUL.describe(), failing=[(1,), (2,)])
+    detail = CurveDetail.model_validate_json(b"".join(json_chunks(curve, info_of(2))))
+    assert (detail.points.dims, detail.lhps, len(detail.failures)) == ([], [], 2)
+    assert b"".join(csv_chunks(curve)).count(b"\n") == 1
+    assert pa.ipc.open_stream(b"".join(arrow_chunks(curve))).read_all().num_rows == 0
+
+
+def info_of(num_points: int) -> CurveInfo:
+    """The header of some one-axis curve."""
+    fields: dict[str, Any] = {
+        "id": "c",
+        "sweep": "s",
+        "host": HOST,
+        "workload": "matmul[]",
+        "axis_names": ["size"],
+        "axes": [{"start": 1, "stop": num_points, "step": 1}],
+        "mode": "grid",
+        "platform": PLATFORM.key,
+        "protocol": "p",
+        "num_points": num_points,
+        "num_measured": num_points,
+        "num_failures": 0,
+        "num_lhps": 0,
+        "num_undecided": 0,
+        "redundancy": None,
+        "measured_at": MEASURED_AT,
+        "stale": False,
+        "evidence": {},
+    }
+    return CurveInfo.model_validate(fields)
+
+
+async def test_list_pages_and_filters(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    store = sqlite_worker.store
+    first = keep_curve(store, square(3, 5), stairs(4))
+    second = keep_curve(
+        store, Grid(axes=(GridAxis(start=3, count=8),)), stairs(4), workload=MATMUL.describe()
+    )
+    page = (await client.get("/curves", params={"limit": 1})).json()
+    assert [item["id"] for item in page["items"]] == [second]
+    page = (await client.get("/curves", params={"cursor": page["next_cursor"]})).json()
+    assert [item["id"] for item in page["items"]] == [first]
+    assert page["next_cursor"] is None
+
+    async def ids(**query: str) -> list[str]:
+        page = (await client.get("/curves", params=query)).json()
+        return [CurveInfo.model_validate(item).id for item in page["items"]]
+
+    assert await ids(workload="linear") == [first]
+    assert await ids(host=HOST) == [second, first]
+    assert await ids(host="there") == []
+    assert await ids(platform=PLATFORM.key) == [second, first]
+    assert await ids(platform="0123456789abcdef") == []
+    check_problem(await client.get("/curves?cursor=made-up"), 422)
+
+
+async def test_curves_of_a_changed_host_are_stale(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    curve_id = keep_curve(sqlite_worker.store, square(3, 5), stairs(4))
+    changed = dataclasses.replace(PLATFORM, driver="newer")
+    sqlite_worker.store.register_host(HOST, changed, dtypes=DTYPES)
+    assert (await client.get(f"/curves/{curve_id}")).json()["stale"]
+    assert (await client.get("/curves")).json()["items"][0]["stale"]
+
+
+def test_numbers_keep_their_full_precision() -> None:
+    grid = Grid(axes=(GridAxis(start=1, count=50),))
+    curve = build_curve(grid, lambda dims: 1e-6 / 3 * dims[0], workload=MATMUL.describe())
+    detail = CurveDetail.model_validate_json(b"".join(json_chunks(curve, info_of(50))))
+    np.testing.assert_array_equal(detail.points.latency_s, curve.latency_s)

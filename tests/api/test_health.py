@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from profiler_service.settings import Settings
+from profiler_service.storage import schema
+from profiler_service.storage.store import Store
+from tests.api.conftest import HOST, Worker, check_problem, keep_curve, serving
+from tests.api.curves import square, stairs
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_working_service_lives_and_is_ready(both_client: httpx.AsyncClient) -> None:
+    for address in ("/healthz", "/readyz"):
+        response = await both_client.get(address)
+        assert (response.status_code, response.json()["status"]) == (200, "ok")
+
+
+@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+async def test_without_its_database_it_lives_and_is_not_ready(
+    settings: Settings, empty_database_url: str, postgres_url: str
+) -> None:
+    schema.upgrade(empty_database_url)
+    store = Store.open(empty_database_url)
+    keep_curve(store, square(1, 48), stairs(8))
+    name = sa.make_url(empty_database_url).database
+    server = sa.create_engine(
+        sa.make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    async with serving(settings, Worker(store)) as client:
+        known = await client.get("/lhp?dims=5,6")
+        assert known.status_code == 200
+        with server.connect() as connection:
+            connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+            connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :n"
+                ),
+                {"n": name},
+            )
+        assert (await client.get("/healthz")).status_code == 200
+        check_problem(await client.get("/readyz"), 503)
+        check_problem(await client.get("/hosts"), 503)
+        check_problem(await client.get("/lhp?dims=500,600"), 503)
+        # What is known stays known.
+        assert (await client.get("/lhp?dims=5,6")).content == known.content
+        with server.connect() as connection:
+            connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        assert (await client.get("/readyz")).status_code == 200
+        assert (await client.get(f"/hosts/{HOST}")).status_code == 200
+    store.close()
+    server.dispose()

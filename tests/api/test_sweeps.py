@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.settings import Settings
+from profiler_service.sweep import SweepState
+from profiler_service.wire import SweepInfo
+from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
+from tests.api.curves import PLATFORM, stairs
+
+pytestmark = pytest.mark.anyio
+
+REQUEST: dict[str, Any] = {
+    "workload": "linear",
+    "params": {"batch": 4},
+    "axes": [{"start": 8, "stop": 20, "step": 4}, {"start": 1, "stop": 3}],
+}
+
+
+async def test_post_queues_a_sweep(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    response = await client.post("/sweeps", json=REQUEST)
+
+    assert response.status_code == 201, response.text
+    info = SweepInfo.model_validate_json(response.content)
+    assert response.headers["location"] == f"/sweeps/{info.id}"
+    assert (info.state, info.mode, info.host) == ("queued", "grid", HOST)
+    # 8, 12, 16, 20 times 1, 2, 3.
+    assert info.num_points == 12
+    assert (await sqlite_worker.take()).spec.grid == Grid(
+        axes=(GridAxis(start=8, count=4, step=4), GridAxis(start=1, count=3))
+    )
+    assert (await client.get(f"/sweeps/{info.id}")).json() == response.json()
+
+
+async def test_a_stop_between_steps_is_not_reached(client: httpx.AsyncClient) -> None:
+    axes = [{"start": 8, "stop": 22, "step": 4}, {"start": 1, "stop": 3}]
+    info = (await client.post("/sweeps", json=REQUEST | {"axes": axes})).json()
+    assert info["axes"][0] == {"start": 8, "stop": 20, "step": 4}
+
+
+async def test_an_equal_unfinished_sweep_is_given_back(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    first = await client.post("/sweeps", json=REQUEST)
+    second = await client.post("/sweeps", json=REQUEST)
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.headers["location"] == first.headers["location"]
+    # Once it has ended, the same request measures anew.
+    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    assert (await client.post("/sweeps", json=REQUEST)).status_code == 201
+
+
+BAD_REQUESTS = [
+    (b"{", 422, "/docs"),
+    (b"[]", 422, "/docs"),
+    (json.dumps(REQUEST | {"colour": "red"}).encode(), 422, "/docs"),
+    (json.dumps(REQUEST | {"workload": "conv"}).encode(), 404, "linear"),
+    (json.dumps(REQUEST | {"params": {"colour": 3}}).encode(), 422, "batch"),
+    (json.dumps(REQUEST | {"params": {"dtype": "float16"}}).encode(), 422, "bfloat16"),
+    (json.dumps(REQUEST | {"axes": []}).encode(), 422, "/docs"),
+    (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 9}]}).encode(), 422, "out_features"),
+    (json.dumps(REQUEST | {"axes": [{"start": 9, "stop": 1}] * 2}).encode(), 422, "stop"),
+    (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 70000}] * 2}).encode(), 422, "65536"),
+    # 1001² points are more than a million.
+    (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 1001}] * 2}).encode(), 422, "fewer"),
+    # One point of 60,000² · 4 bytes = 13.4 GiB.
+    (json.dumps(REQUEST | {"axes": [{"start": 60000, "stop": 60000}] * 2}).encode(), 422, "small"),
+    (json.dumps(REQUEST | {"host": "nowhere"}).encode(), 404, "/hosts"),
+    (b" " * (1 << 20) + b"1", 413, "smaller"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "hint"), BAD_REQUESTS)
+async def test_bad_requests_say_what_to_do_and_queue_nothing(
+    client: httpx.AsyncClient, sqlite_worker: Worker, body: bytes, status: int, hint: str
+) -> None:
+    response = await client.post(
+        "/sweeps", content=body, headers={"content-type": "application/json"}
+    )
+    check_problem(response, status, hint)
+    assert not sqlite_worker.store.list_sweeps().items
+
+
+async def test_a_body_without_a_length_is_bounded_too(client: httpx.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 65536
+
+    response = await client.post(
+        "/sweeps", content=endless(), headers={"content-type": "application/json"}
+    )
+    check_problem(response, 413, "smaller")
+
+
+async def test_a_host_that_is_away_gets_no_sweep(sqlite_worker: Worker) -> None:
+    settings = Settings(database_url="sqlite:///unused", host=HOST, presence_s=1e-6)
+    async with serving(settings, sqlite_worker) as client:
+        check_problem(await client.post("/sweeps", json=REQUEST), 503, "lhp worker")
+    assert not sqlite_worker.store.list_sweeps().items
+
+
+async def test_cancel(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    address = (await client.post("/sweeps", json=REQUEST)).headers["location"]
+    response = await client.post(f"{address}/cancel")
+    assert (response.status_code, response.json()["state"]) == (200, "cancelled")
+    check_problem(await client.post(f"{address}/cancel"), 409)
+    check_problem(await client.post("/sweeps/nothing/cancel"), 404)
+
+
+async def test_list_pages_newest_first(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    sqlite_worker.store.register_host("there", PLATFORM, dtypes=DTYPES)
+    ids = [
+        (await client.post("/sweeps", json=REQUEST | {"params": {"batch": n}})).json()["id"]
+        for n in (1, 2, 3)
+    ]
+    other = (await client.post("/sweeps", json=REQUEST | {"host": "there"})).json()["id"]
+    await client.post(f"/sweeps/{ids[0]}/cancel")
+
+    first = (await client.get("/sweeps", params={"limit": 3})).json()
+    assert [item["id"] for item in first["items"]] == [other, ids[2], ids[1]]
+    second = (await client.get("/sweeps", params={"cursor": first["next_cursor"]})).json()
+    assert [item["id"] for item in second["items"]] == [ids[0]]
+    assert second["next_cursor"] is None
+    there = (await client.get("/sweeps", params={"host": "there"})).json()
+    assert [item["id"] for item in there["items"]] == [other]
+    cancelled = (await client.get("/sweeps", params={"state": "cancelled"})).json()
+    assert [item["id"] for item in cancelled["items"]] == [ids[0]]
+
+
+@pytest.mark.parametrize("query", ["cursor=made-up", "limit=0", "limit=501", "state=asleep"])
+async def test_bad_pages_are_422(client: httpx.AsyncClient, query: str) -> None:
+    check_problem(await client.get(f"/sweeps?{query}"), 422)
+
+
+async def test_unknown_sweeps_are_404(client: httpx.AsyncClient) -> None:
+    check_problem(await client.get("/sweeps/nothing"), 404)
+    check_problem(await client.get("/sweeps/nothing/events"), 404)
+
+
+def parse_events(text: str) -> list[tuple[str, SweepInfo]]:
+    """(event, data) of every event in a text/event-stream body."""
+    events = []
+    for block in text.strip().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if line[0] != ":")
+        if fields:
+            events.append((fields["event"], SweepInfo.model_validate_json(fields["data"])))
+    return events
+
+
+async def test_events_of_an_ended_sweep_are_its_end(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    address = (await client.post("/sweeps", json=REQUEST)).headers["location"]
+    curve_id = sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    response = await client.get(f"{address}/events")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    ((event, info),) = parse_events(response.text)
+    assert (event, info.state, info.curve) == ("end", "done", curve_id)
+
+
+async def test_events_follow_a_sweep_to_its_end(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    address = (await client.post("/sweeps", json=REQUEST)).headers["location"]
+    sweep = await sqlite_worker.take()
+    following = asyncio.create_task(client.get(f"{address}/events"))
+    # Without the sweep's end the stream would have none.
+    done, _ = await asyncio.wait([following], timeout=0.1)
+    assert not done
+    sqlite_worker.store.start_sweep(sweep.id)
+    sqlite_worker.store.finish_sweep(sweep.id, None, state=SweepState.CANCELLED)
+    events = parse_events((await following).text)
+    assert events[0][0] == "progress"
+    assert (events[-1][0], events[-1][1].state) == ("end", "cancelled")
