@@ -24,6 +24,9 @@ from profiler_service.curve import I8, I32, AnswerTable, PointStatus
 from profiler_service.lhp import smallest_above, suffix_argmin
 from profiler_service.samples import Samples
 
+CHOOSE_EVERY = 3
+"""Every third round chooses and the others judge: telling that the chosen point is faster
+takes more samples than finding one that is nearly the fastest."""
 _PASSES = 2
 _CHUNK_POINTS = 65_536
 
@@ -97,17 +100,18 @@ def _fill(
 def estimate_grid(batches: Sequence[Samples], shape: tuple[int, ...], anchor: int) -> GridEstimate:
     """Everything that rounds over a grid of `shape` say about its points.
 
-    Even rounds choose, odd rounds judge: the answer to each point is the suffix argmin of the
-    even rounds' medians, and its ratio's interval comes from the odd rounds, paired within
-    each. Choosing the smallest of many noisy values flatters it; samples that had no part in
-    the choice don't.
+    Some rounds choose, the others judge (CHOOSE_EVERY): the answer to each point is the suffix
+    argmin of the choosing rounds' medians, and its ratio's interval comes from the judging
+    rounds, paired within each. Choosing the smallest of many noisy values flatters it; samples
+    that had no part in the choice don't.
     """
     num_points = int(np.prod(shape))
     matrix = round_matrix(batches, num_points, anchor)
     overall = column_medians(matrix)
-    chosen = column_medians(matrix[0::2]).center
+    chooses = np.arange(len(matrix)) % CHOOSE_EVERY == 0
+    chosen = column_medians(matrix[chooses]).center
     target = suffix_argmin(chosen.reshape(shape)).ravel()
-    answers = _judge(matrix[1::2], target)
+    answers = _judge(matrix[~chooses], target)
     high = overall.high
     above = smallest_above(overall.low.reshape(shape)).ravel()
     # A measured point above without an interval could still be faster: nothing is certain.

@@ -28,6 +28,7 @@ from profiler_service.comparison import (
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.errors import MeasurementError
 from profiler_service.estimate import (
+    CHOOSE_EVERY,
     additive_model,
     anchor_drift,
     estimate_grid,
@@ -200,15 +201,18 @@ class _SteppedPlanner(abc.ABC):
 class GridPlanner(_SteppedPlanner):
     """Measures every point of the grid until each is known well enough.
 
-    Rounds visit every active point once, in a fresh random order, with the anchor (the grid's
-    middle point) before every 16 of them. A point rests once the interval on its median is
-    narrower than ± TARGET, and after MAX_ROUNDS in any case.
+    Rounds visit every point that hasn't failed once, in a fresh random order, with the anchor (the grid's
+    middle point) before every 16 of them. Measuring ends when all but LOOSE_SHARE of the points
+    have an interval on their median narrower than ± TARGET, and after MAX_ROUNDS in any case.
+    No point rests earlier than the others: two points are compared in the rounds that they
+    share, and resting on a luckily narrow interval would leave its rivals too few.
     """
 
     MIN_ROUNDS = 18
-    """9 rounds choose and 9 judge: the smallest number whose interval forgives an outlier."""
+    """6 rounds choose and 12 judge: an interval of 12 pairs forgives two outliers a side."""
     MAX_ROUNDS = 240
     TARGET = 0.005
+    LOOSE_SHARE = 0.1
 
     def _plan(self) -> Generator[Batch, Samples, None]:
         anchor = self._num_points // 2
@@ -235,11 +239,12 @@ class GridPlanner(_SteppedPlanner):
                 self._learn_visit_s(samples)
                 start += len(part)
             active = np.setdiff1d(active, list(self._failures))
-            if number + 1 == next_look:
-                active = active[self._is_loose()[active]]
-                next_look += max(2, 2 * (next_look // 16))  # even: as many choose as judge
             if not len(active):
                 return
+            if number + 1 == next_look:
+                next_look += CHOOSE_EVERY * max(1, next_look // 12)
+                if np.mean(self._is_loose()[active]) <= self.LOOSE_SHARE:
+                    return
 
     def _is_loose(self) -> npt.NDArray[np.bool_]:
         """Which points' intervals are still wider than the target."""

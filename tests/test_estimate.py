@@ -1,0 +1,97 @@
+"""From samples to curves: drift, verdicts, and the answer table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from profiler_service.curve import PointStatus
+from profiler_service.estimate import additive_model, estimate_grid, round_matrix
+from profiler_service.samples import Samples
+
+
+def rounds_of(
+    latency: list[float], rounds: int, *, drift: float = 0.0, noise: float = 0.0, seed: int = 0
+) -> list[Samples]:
+    """One batch a round, points in random order, point 0 the anchor (before and after)."""
+    rng = np.random.default_rng(seed)
+    truth = np.array(latency)
+    batches = []
+    for number in range(rounds):
+        point = np.r_[0, rng.permutation(len(truth)), 0].astype(np.int32)
+        time = np.arange(len(point)) * 1e-3
+        factor = np.exp(noise * rng.standard_normal(len(point)))
+        ramp = np.exp(drift * (number + time / time[-1]))
+        batches.append(
+            Samples(
+                point=point,
+                round=np.full(len(point), number, dtype=np.int32),
+                time_s=time.astype(np.float32),
+                latency_s=truth[point] * factor * ramp,
+                calls=1,
+                unstable=np.zeros(len(point), dtype=bool),
+            )
+        )
+    return batches
+
+
+def test_exact_samples_give_the_exact_curve() -> None:
+    # Suffix minima of 4 2 5 3: point 1 (2) and point 3 (3) are LHPs; 0 → 1 at 2/4, 2 → 3 at 3/5.
+    estimate = estimate_grid(rounds_of([4.0, 2.0, 5.0, 3.0], 12), (4,), anchor=0)
+    np.testing.assert_allclose(np.exp(estimate.log_latency), [4, 2, 5, 3], rtol=1e-6)
+    assert estimate.answers.target.tolist() == [1, 1, 3, 3]
+    np.testing.assert_allclose(estimate.answers.ratio[[0, 2]], [0.5, 0.6], rtol=1e-6)
+    assert [PointStatus(s).name for s in estimate.status] == ["DOMINATED", "LHP"] * 2
+    # Point 0 is visited three times a round, as point and as anchor.
+    assert estimate.num_samples.tolist() == [36, 12, 12, 12]
+
+
+def test_five_judging_rounds_answer_nothing() -> None:
+    # 8 rounds: 0, 3 and 6 choose, 5 judge, and five pairs have no 95 % interval.
+    estimate = estimate_grid(rounds_of([4.0, 2.0], 8), (2,), anchor=0)
+    assert estimate.answers.target.tolist() == [-1, -1]
+    assert PointStatus.DOMINATED not in estimate.status
+
+
+def test_equal_points_stay_undecided() -> None:
+    estimate = estimate_grid(rounds_of([2.0, 2.0, 2.0], 40, noise=0.02), (3,), anchor=0)
+    assert estimate.answers.target.tolist() == [0, 1, 2]
+    assert [PointStatus(s).name for s in estimate.status] == ["UNDECIDED", "UNDECIDED", "LHP"]
+
+
+def test_drift_does_not_pose_as_an_effect() -> None:
+    # Everything becomes 10 % slower in each round of 200 points: taken at its word, points late
+    # in a round would look slower than early ones.
+    truth = [1.0] * 200
+    matrix = round_matrix(rounds_of(truth, 8, drift=0.1), 200, anchor=0)
+    spread = np.nanmax(np.nanmedian(matrix, axis=0)) - np.nanmin(np.nanmedian(matrix, axis=0))
+    assert spread < 0.01
+
+
+def test_an_unmeasured_rival_is_no_rival_but_an_unsure_one_is() -> None:
+    batches = rounds_of([2.0, 3.0], 12)
+    # Point 2 is seen in three rounds only: no interval, so nothing below it is certain.
+    unsure = rounds_of([2.0, 3.0, 9.0], 3)
+    estimate = estimate_grid(batches, (3,), anchor=0)
+    assert estimate.status[1] == PointStatus.LHP
+    estimate = estimate_grid([*unsure, *batches[3:]], (3,), anchor=0)
+    assert estimate.status[1] == PointStatus.UNDECIDED
+
+
+def test_additive_model_finds_row_and_column_effects() -> None:
+    rng = np.random.default_rng(3)
+    rows, columns = rng.normal(size=20), rng.normal(size=30)
+    truth = np.add.outer(rows, columns)
+    number = rng.choice(600, size=300, replace=False)
+    positions = np.stack(np.unravel_index(number, (20, 30)), axis=1)
+    value = truth.ravel()[number] + 0.01 * rng.standard_normal(300)
+    value[::20] += 5.0  # outliers
+    effects = additive_model(positions, value, (20, 30))
+    predicted = np.add.outer(*effects)
+    assert np.abs(predicted - truth).max() < 0.05
+
+
+def test_additive_model_interpolates_positions_never_sampled() -> None:
+    positions = np.array([[0], [2]])
+    effects = additive_model(positions, np.array([1.0, 3.0]), (3,))
+    assert effects[0].tolist() == pytest.approx([1.0, 2.0, 3.0])

@@ -1,0 +1,53 @@
+"""Sweep specifications: what coalesces, what survives JSON, how far a window reaches."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from profiler_service.errors import InvalidRequestError
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.sweep import SweepSpec, SweepState, window_growth
+from profiler_service.workload import LINEAR, MATMUL
+
+
+def spec(*, seed: int = 0, batch: int = 16, mode: str = "race") -> SweepSpec:
+    return SweepSpec(
+        workload=LINEAR.describe({"batch": batch}),
+        mode=mode,  # type: ignore[arg-type]
+        grid=Grid.window((100, 200), (32, 32)),
+        seed=seed,
+    )
+
+
+def test_equal_requests_share_a_key_whatever_their_seed() -> None:
+    assert spec(seed=1).key == spec(seed=2).key
+    assert spec(batch=8).key != spec().key
+    assert spec(mode="grid").key != spec().key
+
+
+def test_json_round_trip() -> None:
+    assert SweepSpec.from_json(json.loads(json.dumps(spec(seed=3).to_json()))) == spec(seed=3)
+
+
+def test_one_range_an_axis() -> None:
+    with pytest.raises(InvalidRequestError, match="out_features, in_features"):
+        SweepSpec(
+            workload=LINEAR.describe(), mode="grid", grid=Grid(axes=(GridAxis(start=1, count=2),))
+        )
+    SweepSpec(
+        workload=MATMUL.describe(), mode="grid", grid=Grid(axes=(GridAxis(start=1, count=2),))
+    )
+
+
+def test_windows_reach_an_eighth_and_never_less_than_32() -> None:
+    # 1197 / 8 = 149.6, 317 / 8 = 39.6, 100 / 8 = 12.5.
+    assert window_growth((1197, 317)) == (149, 39)
+    assert window_growth((100,)) == (32,)
+    assert window_growth((1000,), 0.0) == (32,)
+    assert window_growth((1000,), 0.5) == (500,)
+
+
+def test_final_states() -> None:
+    assert [s for s in SweepState if not s.is_final] == [SweepState.QUEUED, SweepState.RUNNING]
