@@ -274,7 +274,7 @@ def find_cublas_version() -> str | None:
 def read_nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:
     """The NVIDIA driver's version; `unknown` where the driver doesn't show it."""
     text = path.read_text() if path.is_file() else ""
-    match = re.search(r"Kernel Module[^\d]*(\d[\d.]+)", text)
+    match = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", text)
     return match.group(1) if match else "unknown"
 
 

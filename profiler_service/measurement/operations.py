@@ -77,7 +77,7 @@ class Arena:
         memory = torch.empty(int(count * _GROWTH), dtype=dtype, device=self._device)
         block = torch.randn(min(len(memory), _BLOCK_ELEMENTS), device=self._device)
         # No value near zero: a float16 below 6e-5 is denormal, and denormals are slow.
-        block = (block.sign() * block.abs().clamp_min_(1e-3)).to(dtype)
+        block = torch.copysign(block.abs().clamp_min_(1e-3), block).to(dtype)
         for start in range(0, len(memory), _BLOCK_ELEMENTS):
             part = memory[start : start + _BLOCK_ELEMENTS]
             part.copy_(block[: len(part)])

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from profiler_service.measurement.doctor import (
+    Diagnosis,
+    Finding,
+    examine,
+    examine_disturbances,
+    examine_drift,
+    examine_governor,
+    examine_load,
+    examine_pinning,
+    examine_spread,
+    examine_steal,
+    examine_turbo,
+    read_cpu_times,
+    smallest_resolvable_effect,
+)
+
+
+def test_this_host_is_examined() -> None:
+    diagnosis = examine(device="cpu", seconds=0.5)
+    assert [finding.name for finding in diagnosis.findings] == [
+        *("spread", "drift", "disturbances", "steal"),
+        *("load", "governor", "turbo", "threads"),
+    ]
+    assert diagnosis.num_samples >= 250
+    assert diagnosis.smallest_effect > 0
+    fields = json.loads(json.dumps(diagnosis.to_json()))
+    assert fields["quiet_enough"] is diagnosis.quiet_enough
+    assert fields["findings"][0]["name"] == "spread"
+
+
+def test_smallest_effect_of_known_noise() -> None:
+    # Log-latencies with a standard deviation of 1 % each: a pair's ratio has √2 %, the median
+    # of 400 of them 1.2533 · √2 % / 20, and 2.8 of these are 0.248 %.
+    rng = np.random.default_rng(0)
+    latency_s = 1e-4 * np.exp(rng.normal(0, 0.01, 100_000))
+    assert smallest_resolvable_effect(latency_s) == pytest.approx(0.00248, rel=0.02)
+    # Four times the rounds resolve half the effect.
+    assert smallest_resolvable_effect(latency_s, rounds=1600) == pytest.approx(0.00124, rel=0.02)
+
+
+def test_slow_drift_does_not_hide_small_effects() -> None:
+    # Neighbouring visits are paired: a doubling over the whole time cancels.
+    steady = np.full(1001, 1e-4)
+    assert smallest_resolvable_effect(steady * np.linspace(1, 2, 1001)) < 1e-3
+
+
+def diagnosis(smallest_effect: float) -> Diagnosis:
+    return Diagnosis(findings=(), smallest_effect=smallest_effect, num_samples=1)
+
+
+def test_a_host_is_quiet_enough_when_half_a_percent_can_be_resolved() -> None:
+    assert diagnosis(0.005).quiet_enough
+    assert not diagnosis(0.0051).quiet_enough
+
+
+@pytest.mark.parametrize(("spread", "verdict"), [(0.02, "good"), (0.06, "fair"), (0.30, "poor")])
+def test_spread(spread: float, verdict: str) -> None:
+    # Evenly from 1 − spread to 1 + spread: the quartiles lie `spread` apart.
+    finding = examine_spread(1e-4 * np.linspace(1 - spread, 1 + spread, 101))
+    assert finding.value == f"{spread:.1%} between quartiles, median 100.0 µs"
+    assert finding.verdict == verdict
+    assert bool(finding.advice) == (verdict != "good")
+
+
+@pytest.mark.parametrize(("drift", "verdict"), [(0.01, "good"), (0.10, "fair"), (0.30, "poor")])
+def test_drift(drift: float, verdict: str) -> None:
+    # Three windows of 0.25 s with latencies of 1 − drift/2, 1 and 1 + drift/2.
+    time_s = np.repeat([0.1, 0.3, 0.6], 5)
+    latency_s = np.repeat([1 - drift / 2, 1, 1 + drift / 2], 5)
+    finding = examine_drift(time_s, latency_s)
+    assert finding.value == f"{drift:.1%} over 3 windows of 0.25 s"
+    assert finding.verdict == verdict
+
+
+def test_spread_within_a_window_is_no_drift() -> None:
+    time_s = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.45])
+    assert examine_drift(time_s, np.array([1.0, 5.0, 9.0, 1.0, 5.0, 9.0])).verdict == "good"
+
+
+def test_disturbances() -> None:
+    assert examine_disturbances(0, 100).verdict == "good"
+    assert examine_disturbances(10, 90).value == "10.0% of samples discarded (10)"
+    assert examine_disturbances(10, 90).verdict == "fair"
+    assert examine_disturbances(100, 100).verdict == "poor"
+
+
+def test_steal_is_the_share_of_the_measured_processors_only(tmp_path: Path) -> None:
+    path = tmp_path / "stat"
+    path.write_text(
+        "cpu  9 9 9 9 9 9 9 9 0 0\n"
+        "cpu0 1000 0 0 0 0 0 0 1000 0 0\n"
+        "cpu1 10 1 2 3 4 5 6 7 10 0\n"
+        "cpu11 20 1 2 3 4 5 6 8 20 0\n"
+        "intr 123\n"
+    )
+    before = read_cpu_times((1, 11), path)
+    assert before == (30, 2, 4, 6, 8, 10, 12, 15, 30, 0)
+    # 90 ticks of user time and 10 stolen ones; guest time (90) is part of user time.
+    finding = examine_steal(before, (120, 2, 4, 6, 8, 10, 12, 25, 120, 0))
+    assert finding.value == "10.0% of the time taken by the hypervisor"
+    assert finding.verdict == "poor"
+    assert examine_steal(before, (130, 2, 4, 6, 8, 10, 12, 15, 130, 0)).verdict == "good"
+    assert examine_steal(before, before).verdict == "good"  # not a tick has passed
+
+
+def test_load_counts_per_processor() -> None:
+    assert examine_load(0.4, num_cpus=2).verdict == "good"
+    assert examine_load(1.0, num_cpus=2).verdict == "fair"
+    assert examine_load(2.0, num_cpus=2).verdict == "poor"
+    assert examine_load(2.0, num_cpus=64).verdict == "good"
+
+
+def test_governor(tmp_path: Path) -> None:
+    assert examine_governor(tmp_path).value.startswith("not visible")
+    for cpu, governor in (("cpu0", "performance"), ("cpu1", "performance")):
+        (tmp_path / cpu / "cpufreq").mkdir(parents=True)
+        (tmp_path / cpu / "cpufreq" / "scaling_governor").write_text(governor + "\n")
+    assert examine_governor(tmp_path) == Finding(
+        name="governor", value="performance", verdict="good"
+    )
+    (tmp_path / "cpu1" / "cpufreq" / "scaling_governor").write_text("powersave\n")
+    finding = examine_governor(tmp_path)
+    assert (finding.value, finding.verdict) == ("performance, powersave", "fair")
+    assert "cpupower" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("file", "on", "off"), [("intel_pstate/no_turbo", "0", "1"), ("cpufreq/boost", "1", "0")]
+)
+def test_turbo(tmp_path: Path, file: str, on: str, off: str) -> None:
+    assert examine_turbo(tmp_path).value.startswith("not visible")
+    path = tmp_path / file
+    path.parent.mkdir()
+    path.write_text(on + "\n")
+    finding = examine_turbo(tmp_path)
+    assert finding.verdict == "fair"
+    assert finding.advice == f"echo {off} | sudo tee {path}"
+    path.write_text(off + "\n")
+    assert examine_turbo(tmp_path) == Finding(name="turbo", value="off", verdict="good")
+
+
+def test_pinning() -> None:
+    finding = examine_pinning((1, 2, 3, 5), (0, 1, 2, 3, 4, 5))
+    assert finding.value == "4 threads on processors 1-3,5 of 0-5"
+    assert finding.verdict == "good"
+    assert examine_pinning((0,), (0,)).verdict == "fair"

@@ -1,0 +1,341 @@
+"""A real child process: no part of it is replaced, but for workloads that misbehave."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from profiler_service.errors import (
+    MeasurementChildDiedError,
+    MeasurementError,
+    MeasurementInterruptedError,
+    UnsupportedOnHostError,
+)
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.measurement.exchange import CAPACITY
+from profiler_service.measurement.measurer import Measurer
+from profiler_service.plan import Batch
+from profiler_service.workload import LINEAR, MATMUL, workload_kinds
+from tests.measurement import builders
+from tests.measurement.builders import (
+    ASKS_TOO_MUCH,
+    BLOCKS,
+    KILLS_ITSELF,
+    KILLS_ITSELF_TOO,
+    KINDS,
+    MISSING,
+    NOTHING,
+    RAISES_LATER,
+    TROUBLE,
+    workload,
+)
+
+LINE = Grid(axes=(GridAxis(start=1, count=100),))
+"""Its point number i has dims (i + 1,)."""
+
+
+def batch_of(dims: Sequence[int], *, calls: int = 1, warmup_calls: int = 0) -> Batch:
+    """Visits of LINE's points with these dims, in this order, each in a round of its own."""
+    return Batch(
+        point=np.array(dims, dtype=np.int32) - 1,
+        round=np.arange(len(dims), dtype=np.int32),
+        calls=calls,
+        warmup_calls=warmup_calls,
+    )
+
+
+@pytest.fixture(scope="module")
+def measurer() -> Iterator[Measurer]:
+    with Measurer(device="cpu", kinds={**workload_kinds(), **KINDS}) as measurer:
+        yield measurer
+
+
+def child_pid(measurer: Measurer) -> int:
+    assert measurer._child is not None
+    return measurer._child.pid
+
+
+def test_linear_is_measured_once_per_visit_in_order(measurer: Measurer) -> None:
+    grid = Grid(axes=(GridAxis(start=8, count=4, step=8), GridAxis(start=5, count=3)))
+    rng = np.random.default_rng(0)
+    point = rng.permutation(np.tile(np.arange(grid.size, dtype=np.int32), 5))
+    rounds = np.arange(len(point), dtype=np.int32) // 12
+    batch = Batch(point=point, round=rounds, calls=3, warmup_calls=2)
+    samples = measurer.measure(LINEAR.describe(), grid, batch)
+    np.testing.assert_array_equal(samples.point, point)
+    np.testing.assert_array_equal(samples.round, rounds)
+    assert samples.calls == 3
+    assert not samples.failures
+    assert (samples.latency_s > 0).all()
+    assert (np.diff(samples.time_s) > 0).all()
+    # Samples begin and end within the batch: the last one began before the end.
+    assert 0 < samples.time_s[0] < samples.time_s[-1] < samples.seconds
+    # All that is timed happened within the batch's wall time.
+    assert samples.latency_s.sum() * 3 < samples.seconds
+
+
+def test_a_larger_product_takes_longer(measurer: Measurer) -> None:
+    # 64 times the multiplications: dims reach the operands, and the unit is seconds a call.
+    grid = Grid(axes=(GridAxis(start=64, count=2, step=448),))
+    visits = np.tile(np.array([0, 1], dtype=np.int32), 20)
+    batch = Batch(point=visits, round=visits, calls=2)
+    samples = measurer.measure(MATMUL.describe(), grid, batch)
+    small = np.median(samples.latency_s[samples.point == 0])
+    large = np.median(samples.latency_s[samples.point == 1])
+    assert 1e-7 < small * 3 < large < 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_every_dtype_the_device_has_can_be_measured(measurer: Measurer, dtype: str) -> None:
+    if dtype not in measurer.dtypes:
+        pytest.skip(f"this device doesn't multiply {dtype}")
+    samples = measurer.measure(MATMUL.describe({"dtype": dtype}), LINE, batch_of([30, 31]))
+    assert len(samples) == 2
+
+
+def test_dtype_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
+    with pytest.raises(UnsupportedOnHostError, match="doesn't multiply float8") as caught:
+        measurer.measure(workload(TROUBLE, dtype="float8"), LINE, batch_of([1]))
+    assert "float32" in caught.value.hint
+
+
+def test_batch_without_visits(measurer: Measurer) -> None:
+    assert len(measurer.measure(MATMUL.describe(), LINE, batch_of([]))) == 0
+
+
+def test_batch_larger_than_the_block(measurer: Measurer) -> None:
+    dims = [1 + i % 7 for i in range(CAPACITY + 5)]
+    samples = measurer.measure(workload(NOTHING), LINE, batch_of(dims))
+    np.testing.assert_array_equal(samples.point, np.array(dims) - 1)
+    assert (np.diff(samples.time_s) >= 0).all()
+
+
+def test_point_that_raises_is_a_failure_and_the_others_are_measured(measurer: Measurer) -> None:
+    pid = child_pid(measurer)
+    samples = measurer.measure(
+        workload(TROUBLE), LINE, batch_of([1, ASKS_TOO_MUCH, 2, ASKS_TOO_MUCH, 3])
+    )
+    np.testing.assert_array_equal(samples.point, [0, 1, 2])
+    np.testing.assert_array_equal(samples.round, [0, 2, 4])
+    assert list(samples.failures) == [ASKS_TOO_MUCH - 1]
+    assert samples.failures[ASKS_TOO_MUCH - 1].startswith("RuntimeError: ")
+    assert child_pid(measurer) == pid  # no reason to end the child
+
+
+def test_point_that_fails_later_loses_its_earlier_samples(measurer: Measurer) -> None:
+    samples = measurer.measure(workload(TROUBLE), LINE, batch_of([RAISES_LATER, 1] * 3))
+    np.testing.assert_array_equal(samples.point, [0, 0, 0])
+    assert samples.failures == {RAISES_LATER - 1: "RuntimeError: not twice"}
+
+
+def test_point_that_kills_the_child_is_a_failure_and_the_others_are_measured(
+    measurer: Measurer, tmp_path: Path
+) -> None:
+    log = tmp_path / "visits"
+    pid = child_pid(measurer)
+    dims = [1, 2, KILLS_ITSELF, 3, KILLS_ITSELF, KILLS_ITSELF_TOO, 4]
+    samples = measurer.measure(workload(TROUBLE, log=str(log)), LINE, batch_of(dims))
+    np.testing.assert_array_equal(samples.point, [0, 1, 2, 3])
+    np.testing.assert_array_equal(samples.round, [0, 1, 3, 6])
+    assert (np.diff(samples.time_s) > 0).all()
+    died = "the measuring process died (signal 9: SIGKILL; out of memory?)"
+    assert samples.failures == {KILLS_ITSELF - 1: died, KILLS_ITSELF_TOO - 1: died}
+    # Nothing was visited twice: the samples of 1 and 2 outlived the child that took them,
+    # and the second visit of the deadly point was left out.
+    assert log.read_text().split() == ["1", "2", "13", "3", "14", "4"]
+    assert child_pid(measurer) != pid
+
+
+def test_point_that_takes_too_long_is_a_failure(measurer: Measurer) -> None:
+    with Measurer(device="cpu", kinds=KINDS, point_timeout_s=0.5) as impatient:
+        samples = impatient.measure(workload(TROUBLE), LINE, batch_of([1, BLOCKS, 2, BLOCKS]))
+        assert impatient.platform.key == measurer.platform.key  # two children, one platform
+    np.testing.assert_array_equal(samples.point, [0, 1])
+    assert samples.failures == {BLOCKS - 1: "it took longer than 0.5 s"}
+
+
+def test_child_that_dies_at_every_point_is_given_up() -> None:
+    everything_kills = builders.kind("everything_kills", "build_death")
+    with (
+        Measurer(device="cpu", kinds={everything_kills.name: everything_kills}) as doomed,
+        pytest.raises(MeasurementChildDiedError, match=r"3 times .* \(signal 11: SIGSEGV\)"),
+    ):
+        doomed.measure(workload(everything_kills), LINE, batch_of([1, 2, 3, 4]))
+
+
+def test_builder_that_is_missing_is_an_error_not_a_failed_point(measurer: Measurer) -> None:
+    with pytest.raises(MeasurementError, match="build_what_is_not_there"):
+        measurer.measure(workload(MISSING), LINE, batch_of([1]))
+    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+
+
+def test_workload_kind_that_is_not_installed(measurer: Measurer) -> None:
+    other = builders.kind("other", "build_nothing")
+    with pytest.raises(MeasurementError, match="'other'"):
+        measurer.measure(workload(other), LINE, batch_of([1]))
+
+
+def after_the_visit_began(fifo: Path, do: Callable[[], None]) -> threading.Thread:
+    def wait() -> None:
+        fifo.read_text()  # returns when the visit has written to it
+        do()
+
+    os.mkfifo(fifo)
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_interrupt_between_visits_leaves_the_child_alive(
+    measurer: Measurer, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    pid = child_pid(measurer)
+    many = [1] + [2] * 2_000_000  # at some 10 µs each, 20 s of visits
+    thread = after_the_visit_began(fifo, measurer.interrupt)
+    started_s = time.monotonic()
+    with pytest.raises(MeasurementInterruptedError):
+        measurer.measure(workload(NOTHING, fifo=str(fifo)), LINE, batch_of(many))
+    thread.join()
+    assert time.monotonic() - started_s < 10
+    assert child_pid(measurer) == pid
+    # An interrupt ends one measurement, not the next.
+    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1, 2]))) == 2
+    measurer.interrupt()
+    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1, 2]))) == 2
+
+
+def test_interrupt_of_a_visit_that_never_ends(measurer: Measurer, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    thread = after_the_visit_began(fifo, measurer.interrupt)
+    started_s = time.monotonic()
+    with pytest.raises(MeasurementInterruptedError):
+        measurer.measure(workload(TROUBLE, fifo=str(fifo)), LINE, batch_of([BLOCKS]))
+    thread.join()
+    assert time.monotonic() - started_s < 10
+    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+
+
+def test_ctrl_c_leaves_a_measurer_that_still_measures(measurer: Measurer, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    main = threading.main_thread().ident
+    assert main is not None
+    thread = after_the_visit_began(fifo, lambda: signal.pthread_kill(main, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        measurer.measure(workload(TROUBLE, fifo=str(fifo)), LINE, batch_of([BLOCKS]))
+    thread.join()
+    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+
+
+def test_child_ignores_the_signals_that_end_its_parent(measurer: Measurer) -> None:
+    pid = child_pid(measurer)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(pid, number)
+    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+    assert child_pid(measurer) == pid
+
+
+def test_child_runs_on_the_measured_processors_with_a_thread_on_each(measurer: Measurer) -> None:
+    assert os.sched_getaffinity(child_pid(measurer)) == set(measurer.measured_cpus)
+    assert measurer.platform.cpus == len(measurer.measured_cpus)
+    assert measurer.platform.threads == len(measurer.measured_cpus)
+    if len(os.sched_getaffinity(0)) > 1:
+        assert os.sched_getaffinity(0) - set(measurer.measured_cpus)
+
+
+def test_platform_and_protocol_of_a_cpu(measurer: Measurer) -> None:
+    platform = measurer.platform
+    assert measurer.protocol.key == "perf_counter-warm-v1"
+    assert platform.device == "cpu"
+    assert platform.framework.startswith("torch 2.")
+    assert platform.memory_bytes > 0 and platform.memory_bytes % 2**30 == 0
+    assert dict(platform.libraries)["onednn"]
+    assert dict(platform.flags)["flush_denormal"] in ("true", "false")
+    assert platform.from_json(platform.to_json()) == platform
+    assert measurer.dtypes[0] == "float32"
+
+
+def test_close_ends_the_child() -> None:
+    measurer = Measurer(device="cpu", kinds=KINDS)
+    pid = child_pid(measurer)
+    measurer.close()
+    measurer.close()  # twice is once
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "message", "hint"),
+    [("cuda", "finds no CUDA device", "nvidia-smi"), ("abacus", "no device 'abacus'", "auto")],
+)
+def test_device_that_is_not_there_is_refused(device: str, message: str, hint: str) -> None:
+    import torch
+
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(MeasurementError, match=message) as caught:
+        Measurer(device=device)
+    assert hint in caught.value.hint
+
+
+def test_without_torch_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MeasurementError, match=r"needs torch.*No module named 'torch'") as caught:
+        Measurer()
+    assert "pip install 'lhp[measure]'" in caught.value.hint
+
+
+PARENT = """
+import sys, threading
+from profiler_service.measurement import doctor
+from profiler_service.measurement.measurer import Measurer
+
+measurer = Measurer(device="cpu")
+assert "torch" not in sys.modules
+print(measurer._child.pid, flush=True)
+threading.Event().wait()
+"""
+
+
+def test_parent_never_imports_torch_and_its_child_dies_with_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    ended, _, _ = select.select([child], [], [], 30)
+    os.close(child)
+    assert ended  # a process's descriptor becomes readable when it ends
+
+
+@pytest.mark.gpu
+def test_linear_on_cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    grid = Grid(axes=(GridAxis(start=1024, count=2), GridAxis(start=512, count=2)))
+    visits = np.tile(np.arange(4, dtype=np.int32), 10)
+    with Measurer(device="cuda") as measurer:
+        assert measurer.protocol.timer == "cuda_graph"
+        for dtype in measurer.dtypes:
+            samples = measurer.measure(
+                LINEAR.describe({"dtype": dtype}),
+                grid,
+                Batch(point=visits, round=visits, calls=20, warmup_calls=2),
+            )
+            assert not samples.failures
+            np.testing.assert_array_equal(samples.point, visits)
+            assert (samples.latency_s < 1e-3).all()
