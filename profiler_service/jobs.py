@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ WORKFLOW = "run_sweep"
 STEP = "run_batch"
 POLLING_INTERVAL_S = 0.05
 CONNECT_TIMEOUT_S = 5
+LEAVE_S = 0.5
 MAX_RESTARTS = 100
 """How often a sweep may take its worker with it before it is given up."""
 
@@ -113,13 +115,7 @@ class JobClient:
             for state in (SweepState.RUNNING, SweepState.QUEUED)
             for sweep in _list_sweeps(store, self._host, state)
         ]
-        with _engine_errors(self._url):
-            jobs = {
-                job.workflow_id: job.status
-                for job in self._client.list_workflows(
-                    queue_name=queue_name(self._host), load_input=False, load_output=False
-                )
-            }
+        jobs = self.list_jobs()
         for sweep in open_sweeps:
             status = jobs.pop(sweep.id, None)
             if status in _LIVE or store.get_sweep(sweep.id).state.is_final:
@@ -135,6 +131,14 @@ class JobClient:
             with _engine_errors(self._url):
                 self._client.delete_workflows(ended)
 
+    def list_jobs(self) -> dict[str, str]:
+        """The engine's status of each job of this host, by sweep id. StoreUnavailableError."""
+        with _engine_errors(self._url):
+            found = self._client.list_workflows(
+                queue_name=queue_name(self._host), load_input=False, load_output=False
+            )
+        return {job.workflow_id: job.status for job in found}
+
     def close(self) -> None:
         """Releases every connection."""
         self._client.destroy()
@@ -147,8 +151,9 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[N
     Calls `run_batch(sweep_id)` in a thread until it returns True (the sweep has ended). Jobs
     that an earlier process left unfinished come first. An Exception from `run_batch` ends the
     job (`JobClient.reconcile` starts it again if the sweep is open still); anything else
-    (SystemExit, say) leaves it to be resumed by the next process. Leaving doesn't wait for a
-    batch under way. `upgrade` must have run. Raises StoreUnavailableError.
+    (SystemExit, say) leaves it to be resumed by the next process. To leave, make `run_batch`
+    raise such a thing: the job under way is waited for, but not for long. `upgrade` must have
+    run. Raises StoreUnavailableError.
     """
     _log_through_logging()
     url = engine_url(settings.database_url)
@@ -164,6 +169,7 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[N
         "enable_otlp": False,
         "log_level": "WARNING",
     }
+    busy = threading.Lock()
     try:
         with _engine_errors(url):
             # Before launching: the engine looks for new queues only once a second.
@@ -184,13 +190,17 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[N
 
             @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RESTARTS)
             def run_sweep(sweep_id: str) -> None:
-                while not step(sweep_id):
-                    pass
+                with busy:
+                    while not step(sweep_id):
+                        pass
 
             DBOS.listen_queues([queue_name(settings.host)])
             DBOS.launch()
         yield
     finally:
+        busy.acquire(timeout=LEAVE_S)
+        # What the engine's threads find closed under them from here on is nobody's concern.
+        logging.getLogger("dbos").setLevel(logging.CRITICAL)
         DBOS.destroy(destroy_registry=True)
 
 

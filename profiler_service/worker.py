@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 5.0
 BATCH_GRACE_S = 0.5
 """How long a batch under way may go on after the worker was told to stop."""
+INTERRUPT_S = 1.5
+"""How long breaking it off may take."""
 STOP_LIMIT_S = 5.0
 """After this long, a worker told to stop ends without tidying up (which is safe, too)."""
 
@@ -112,6 +114,7 @@ class SweepRunner:
         self._store = store
         self._measurer = measurer
         self._create_planner = create_planner
+        self._measured_as = f"{measurer.platform.key} {measurer.protocol.key}"
         self._running: _RunningSweep | None = None
         self._stopping = False
         self._busy = threading.Lock()
@@ -144,14 +147,14 @@ class SweepRunner:
                 return True
 
     def stop(self) -> None:
-        """Returns when no batch is under way any more, at most a few times BATCH_GRACE_S later.
+        """Returns when no batch is under way any more, at most about two seconds later.
 
         A short batch is finished and kept; a longer one is broken off.
         """
         self._stopping = True
         if not self._busy.acquire(timeout=BATCH_GRACE_S):
             self._measurer.interrupt()
-            if not self._busy.acquire(timeout=2 * BATCH_GRACE_S):
+            if not self._busy.acquire(timeout=INTERRUPT_S):
                 logger.warning("the batch under way doesn't end; leaving it")
                 return
         self._busy.release()
@@ -159,7 +162,7 @@ class SweepRunner:
     def _run_batch(self, sweep_id: str) -> bool:
         if self._running is None or self._running.id != sweep_id:
             self._running = None
-            sweep = self._store.start_sweep(sweep_id)
+            sweep = self._store.start_sweep(sweep_id, measured_as=self._measured_as)
             running = None if sweep.state.is_final else self._resume(sweep)
         else:
             sweep = self._store.get_sweep(sweep_id)

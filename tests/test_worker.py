@@ -207,6 +207,22 @@ def test_an_error_ends_the_sweep_with_its_reason(
     assert (ended.state, ended.error) == (SweepState.FAILED, reason)
 
 
+def test_samples_of_two_platforms_are_never_mixed(store: Store, log: Path) -> None:
+    begun_before, queued = create_sweep(store, 3), create_sweep(store, 2)
+    create_runner(store, FakeMeasurer(log)).run_batch(begun_before.id)
+    store.start_sweep(queued.id, measured_as="something else")  # started, but nothing measured
+
+    other = create_runner(store, FakeMeasurer(log, model="another GPU"))
+    assert other.run_batch(begun_before.id)
+    while not other.run_batch(queued.id):
+        pass
+
+    ended = store.get_sweep(begun_before.id)
+    assert ended.state is SweepState.FAILED and "platform" in ended.error
+    assert store.get_sweep(queued.id).state is SweepState.DONE
+    assert begun(log) == [0, 0, 1]
+
+
 def test_samples_that_do_not_fit_the_plan_fail_the_sweep(store: Store, log: Path) -> None:
     sweep = create_sweep(store, 3)
     # The fake plan begins with point 0; what is kept as its first batch is point 2.

@@ -20,6 +20,7 @@ from profiler_service.curve import LatencyCurve
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
+    PlatformMismatchError,
     UnknownCurveError,
     UnknownHostError,
     UnknownPlatformError,
@@ -200,10 +201,11 @@ class Store:
             query = query.where(sweeps.c.state == state)
         return self._page(query, sweeps.c.id, rows.sweep_from_row, cursor=cursor, limit=limit)
 
-    def start_sweep(self, sweep_id: str) -> Sweep:
+    def start_sweep(self, sweep_id: str, *, measured_as: str | None = None) -> Sweep:
         """The sweep, moved from queued to running; one that is past that stays as it is.
 
-        Raises UnknownSweepError.
+        `measured_as` names what its samples are taken on and how, from now on. Raises
+        UnknownSweepError; PlatformMismatchError where batches kept were measured otherwise.
         """
         with self._write() as connection:
             connection.execute(
@@ -212,7 +214,10 @@ class Store:
                 .where(sweeps.c.state == SweepState.QUEUED)
                 .values(state=SweepState.RUNNING, started_at=dt.datetime.now(dt.UTC))
             )
-            return _get_sweep(connection, sweep_id)
+            sweep = _get_sweep(connection, sweep_id)
+            if measured_as is not None and not sweep.state.is_final:
+                _set_measured_as(connection, sweep_id, measured_as)
+            return sweep
 
     def request_cancel(self, sweep_id: str) -> Sweep:
         """The sweep, marked to be cancelled; a queued one is cancelled at once.
@@ -460,6 +465,23 @@ def _lock_sweep(connection: Connection, sweep_id: str) -> SweepState:
     if state is None:
         raise _unknown_sweep(sweep_id)
     return SweepState(state)
+
+
+def _set_measured_as(connection: Connection, sweep_id: str, measured_as: str) -> None:
+    otherwise = (
+        sa.select(sweeps.c.id)
+        .join_from(sweeps, batches)
+        .where(sweeps.c.id == sweep_id)
+        .where(sweeps.c.measured_as != measured_as)
+    )
+    if connection.execute(otherwise.limit(1)).first() is not None:
+        raise PlatformMismatchError(
+            "the host's platform or its way of timing has changed since the sweep began",
+            hint="ask for a new sweep: samples of the two can't be mixed",
+        )
+    connection.execute(
+        sa.update(sweeps).where(sweeps.c.id == sweep_id).values(measured_as=measured_as)
+    )
 
 
 def _end_sweep(

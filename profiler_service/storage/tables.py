@@ -91,6 +91,7 @@ sweeps = sa.Table(
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("started_at", UtcDateTime),
+    sa.Column("measured_as", Text),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("progress", sa.JSON(none_as_null=True)),
     sa.Column("error", Text, nullable=False),
