@@ -43,6 +43,7 @@ class _Columns:
     """int64 [points, axes]."""
     latency: F64
     low: F64
+    """Not finite where the interval isn't bounded (a single sample); `high` likewise."""
     high: F64
     status: npt.NDArray[np.str_]
     unit: str
@@ -79,10 +80,11 @@ def save_plot(curve: CurveDetail, path: Path, *, platform: PlatformInfo | None =
 def format_redundancy(curve: CurveInfo) -> str:
     """The redundancy as a percentage, or as a range where points are undecided.
 
-    Undecided points may turn out to be LHPs, so the lower end counts them as such.
+    Undecided points may turn out to be LHPs, so the lower end counts them as such. A dash
+    where nothing was measured, or only what one query needed.
     """
-    if curve.redundancy is None:
-        return "unknown"
+    if curve.redundancy is None or curve.mode == "race":
+        return "–"
     high = 100 * curve.redundancy
     if not curve.num_undecided:
         return f"{high:.1f} %"
@@ -99,6 +101,8 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
         where = f"{platform.device_model}, {threads}"
     if curve.redundancy is None:
         found = "nothing measured"
+    elif curve.mode == "race":
+        found = f"{curve.num_measured} of {curve.num_points} points measured to answer one query"
     else:
         found = (
             f"{curve.num_lhps} of {curve.num_measured} points are LHPs,"
@@ -163,7 +167,7 @@ def build_plotly(curve: CurveDetail, *, platform: PlatformInfo | None = None) ->
     )
     if len(curve.axes) == 1:
         figure.update_xaxes(title=curve.axis_names[0])
-        figure.update_yaxes(title=f"latency, {columns.unit} a call", rangemode="tozero")
+        figure.update_yaxes(title=f"latency, {columns.unit} a call", range=_latency_limits(columns))
         figure.update_layout(
             shapes=[
                 {
@@ -209,6 +213,15 @@ def _columns(curve: CurveDetail) -> _Columns:
     )
 
 
+def _latency_limits(columns: _Columns) -> tuple[float, float]:
+    """Where the latency axis begins and ends: around the points, however wide an interval."""
+    if not columns.latency.size:
+        return 0.0, 1.0
+    fastest, slowest = float(columns.latency.min()), float(columns.latency.max())
+    room = 0.08 * ((slowest - fastest) or slowest)
+    return fastest - room, slowest + room
+
+
 def _bin_edges(curve: CurveDetail) -> list[tuple[float, float]]:
     """Left and right edge of each hysteresis bin; neighbours touch."""
     half = curve.axes[0].step / 2
@@ -227,6 +240,7 @@ def _failed_dims(curve: CurveDetail) -> npt.NDArray[np.int64]:
 def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
     from matplotlib.ticker import MaxNLocator
 
+    floor, ceiling = _latency_limits(columns)
     edges = _bin_edges(curve)
     for turn, color in enumerate(BINS):
         axes.broken_barh(
@@ -272,7 +286,7 @@ def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
     if failed.size:
         axes.scatter(
             failed,
-            np.zeros(failed.size),
+            np.full(failed.size, floor),
             s=24,
             color=FAILED,
             marker="x",
@@ -287,8 +301,7 @@ def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
     left, right = _limits(curve.axes[0])
     room = (right - left) / 100
     axes.set_xlim(left - room, right + room)
-    # From zero: a staircase of 2 % must not look like one of 200 %.
-    axes.set_ylim(0, 1.08 * float(columns.high.max()) if columns.high.size else 1)
+    axes.set_ylim(floor, ceiling)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -322,7 +335,7 @@ def _draw_heat_map(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
         ("lhp", "o", LHP, "white", "LHP"),
     ):
         chosen = columns.where(status)
-        if chosen.any():
+        if chosen.any() and _is_marked(curve, status):
             axes.scatter(
                 columns.dims[chosen, 1],
                 columns.dims[chosen, 0],
@@ -359,6 +372,11 @@ def _draw_heat_map(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
 
 def _mark_size(marks: int) -> float:
     return 34 if marks <= 100 else 12 if marks <= 1000 else 3
+
+
+def _is_marked(curve: CurveDetail, status: str) -> bool:
+    """Whether a heat map marks points of that status: a race leaves most undecided."""
+    return not (status == "undecided" and curve.mode == "race")
 
 
 def _limits(axis: GridAxisRange) -> tuple[float, float]:
@@ -401,8 +419,8 @@ def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, A
                 "x": dims[chosen],
                 "y": latency,
                 "error_y": {
-                    "array": high - latency,
-                    "arrayminus": latency - low,
+                    "array": np.where(np.isfinite(high), high - latency, 0),
+                    "arrayminus": np.where(np.isfinite(low), latency - low, 0),
                     "thickness": 1,
                     "width": 0,
                 },
@@ -412,7 +430,8 @@ def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, A
         )
     if curve.failures:
         failed = _failed_dims(curve)[:, 0]
-        traces.append(_failed_trace(curve, x=failed, y=np.zeros(len(failed))))
+        floor, _ = _latency_limits(columns)
+        traces.append(_failed_trace(curve, x=failed, y=np.full(len(failed), floor)))
     return traces
 
 
@@ -441,7 +460,7 @@ def _heat_map_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, An
         ("lhp", LHP, "circle", "LHP"),
     ):
         dims = columns.dims[columns.where(status)]
-        if len(dims):
+        if len(dims) and _is_marked(curve, status):
             marker = {"color": color, "symbol": symbol, "size": 7}
             traces.append(_marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker))
     if curve.mode == "race":

@@ -6,6 +6,7 @@ Knows no HTTP beyond its client, and imports what a command needs only when it r
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from profiler_service.cli.asking import SweepOutcome
     from profiler_service.cli.client import ServiceClient
     from profiler_service.settings import Settings
+    from profiler_service.wire import HostInfo
 
 MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
 """What may not keep a worker from running when it is started again."""
@@ -63,10 +65,13 @@ DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or floa
 BackendOption = Annotated[str | None, typer.Option(help="Which kernel runs: dense.")]
 
 
-def run() -> int:
-    """The exit code of the command line in `sys.argv`, its errors printed on stderr."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command line `arguments` (of this process where left out).
+
+    Errors are printed on stderr.
+    """
     try:
-        app(prog_name="lhp")
+        app(args=arguments, prog_name="lhp")
     except LhpError as error:
         _print_error(error)
         return USAGE if isinstance(error, InvalidRequestError) else FAILED
@@ -86,8 +91,10 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _print_json(model: BaseModel) -> None:
-    typer.echo(model.model_dump_json(indent=2))
+def _print_json(value: BaseModel | list[HostInfo] | Mapping[str, object]) -> None:
+    from pydantic_core import to_json
+
+    typer.echo(to_json(value, indent=2))
 
 
 def load_settings() -> Settings:
@@ -227,7 +234,7 @@ def query(
     if taken := sorted(params.keys() & {*request, "max_growth", "host", "platform", "wait"}):
         raise InvalidRequestError(
             f"{taken[0]!r} is no parameter of a workload",
-            hint=f"use the option --{taken[0].replace('_', '-')}",
+            hint="see `lhp query --help` for where it goes",
         )
     with _client(url) as client:
         answer = ask(client, request | params, wait_s=wait, console=_console())
@@ -404,7 +411,7 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
         listed = client.list_hosts()
         platforms = {platform.key: platform for platform in client.list_platforms()}
     if json:
-        typer.echo(f"[{', '.join(host.model_dump_json() for host in listed)}]")
+        _print_json(listed)
         return
     if not listed:
         _say("no hosts: start a worker with `lhp serve` or `lhp worker`")
@@ -423,6 +430,38 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
             host.platform,
         )
     _print_table(table)
+
+
+@app.command()
+def doctor(
+    seconds: Annotated[
+        float, typer.Option(min=0.5, max=3600, help="How long to measure, seconds.")
+    ] = 5,
+    json: JsonOption = False,
+) -> None:
+    """Is this machine quiet enough to measure on? Says what to change; exits with 1 if not."""
+    from profiler_service.cli.follow import show_progress
+    from profiler_service.measurement.doctor import examine
+
+    settings = load_settings()
+    with show_progress(_console()) as report:
+        report(f"measuring one product for {seconds:g} s")
+        diagnosis = examine(device=settings.device, threads=settings.threads, seconds=seconds)
+    if json:
+        _print_json(diagnosis.to_json())
+    else:
+        table = _table("CHECK", "VERDICT", "FOUND")
+        for finding in diagnosis.findings:
+            style = {"good": "green", "fair": "yellow", "poor": "red"}[finding.verdict]
+            found = finding.value + (f"\n→ {finding.advice}" if finding.advice else "")
+            table.add_row(finding.name, Text(finding.verdict, style=style), Text(found))
+        _print_table(table)
+        verdict = "quiet enough" if diagnosis.quiet_enough else "too noisy"
+        typer.echo(
+            f"{verdict}: differences from {diagnosis.smallest_effect:.2%} up can be told from noise"
+        )
+    if not diagnosis.quiet_enough:
+        raise typer.Exit(FAILED)
 
 
 def _parameters(

@@ -167,10 +167,15 @@ class ServiceClient:
                 f"the service at {self.url} didn't answer in time",
                 hint="look at its log; ask another one with --url or LHP_URL",
             ) from error
-        except httpx.TransportError as error:
+        except httpx.ConnectError as error:
             raise ServiceUnreachableError(
                 f"no service at {self.url} ({error})",
                 hint="start one with `lhp serve`, or say where it is with --url or LHP_URL",
+            ) from error
+        except httpx.TransportError as error:
+            raise ServiceUnreachableError(
+                f"the service at {self.url} broke off its answer ({error})",
+                hint="look at its log, then try again",
             ) from error
         if response.is_success:
             return response

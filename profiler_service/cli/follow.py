@@ -1,11 +1,12 @@
 """Waiting for a sweep before the user's eyes: a progress bar, or a few plain lines.
 
-A terminal gets a bar with stage, rate and time left; anything else gets one line a stage and
-no control codes. Always on stderr. Knows neither typer nor exit codes.
+A terminal gets a bar with stage, rate and time left; anything else gets a plain line every
+ten seconds and no control codes. Always on stderr. Knows neither typer nor exit codes.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from profiler_service.sweep import SweepState
 from profiler_service.wire import SweepInfo
 
 POLL_S = 0.2
+LINE_EVERY_S = 10.0
 PATIENCE_S = 30.0
 """How long the service may be away (restarting) before following a sweep gives up."""
 
@@ -35,13 +37,16 @@ class Report(Protocol):
 def show_progress(console: Console) -> Iterator[Report]:
     """A report that shows what it is given on `console` until the context ends."""
     if not console.is_terminal:
-        last_stage = ""
+        next_line = -math.inf
 
         def report_line(stage: str, *, fraction: float | None = None, rate: str = "") -> None:
-            nonlocal last_stage
-            if stage != last_stage:
-                console.print(stage, markup=False, highlight=False, soft_wrap=True)
-                last_stage = stage
+            nonlocal next_line
+            if time.monotonic() < next_line:
+                return
+            next_line = time.monotonic() + LINE_EVERY_S
+            done = "" if fraction is None else f"{fraction:.0%} done, "
+            line = f"{done}{stage}" + (f", {rate}" if rate else "")
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
         yield report_line
         return
@@ -66,7 +71,7 @@ def show_progress(console: Console) -> Iterator[Report]:
 
 
 def follow_sweep(
-    client: ServiceClient, sweep: SweepInfo, report: Report, *, until: float = float("inf")
+    client: ServiceClient, sweep: SweepInfo, report: Report, *, until: float = math.inf
 ) -> SweepInfo:
     """The sweep in a final state, or as it stands when `time.monotonic()` reaches `until`.
 

@@ -47,12 +47,11 @@ class ListenError(LhpError):
 
 
 def configure_logging() -> None:
-    """Sends what is logged to stderr, one line each."""
+    """Sends what is logged to stderr, one line each: libraries from warnings on, us from info."""
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    # Its start and stop are told in our own words.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    logging.getLogger("profiler_service").setLevel(logging.INFO)
 
 
 def upgrade_database(settings: Settings) -> None:

@@ -1,0 +1,169 @@
+"""`lhp curves`, `hosts`, `plot` and what holds for every command."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from profiler_service.wire import CurvePage, HostInfo
+from tests.cli.conftest import Lhp
+from tests.cli.stub import HEADER, HOST, MATMUL, Reply, StubService
+
+EMPTY = CurvePage(items=[], next_cursor=None)
+
+
+def test_curves_are_a_table_whose_lines_arent_folded(lhp: Lhp) -> None:
+    done = lhp("curves")
+    assert done.code == 0
+    heading, line = done.out.splitlines()
+    assert heading.split()[:3] == ["ID", "WORKLOAD", "RANGES"]
+    # Brackets are markup to the table's library, and must come out as they are.
+    assert line.split()[:6] == ["c7", MATMUL, "256:261", "grid", "anvil", "5/6"]
+
+
+def test_curves_pass_their_filters_on_and_tell_of_further_pages(
+    lhp: Lhp, service: StubService
+) -> None:
+    service.reply("GET /curves", CurvePage(items=[HEADER], next_cursor="abc"))
+    options = "--workload matmul --host anvil --platform f00d --limit 1 --cursor zz"
+    done = lhp("curves", *options.split())
+    [(query, _)] = service.sent("GET /curves")
+    assert query == {
+        "workload": "matmul",
+        "host": "anvil",
+        "platform": "f00d",
+        "limit": "1",
+        "cursor": "zz",
+    }
+    assert "--cursor abc" in done.err
+
+
+def test_curves_as_json_are_the_page(lhp: Lhp) -> None:
+    page = CurvePage.model_validate(json.loads(lhp("curves", "--json").out))
+    assert [curve.id for curve in page.items] == ["c7"]
+
+
+def test_no_curves_say_how_to_get_one(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /curves", EMPTY)
+    done = lhp("curves")
+    assert (done.code, done.out) == (0, "")
+    assert "lhp sweep" in done.err
+
+
+def test_hosts_are_a_table_with_their_device(lhp: Lhp) -> None:
+    done = lhp("hosts")
+    assert done.code == 0
+    for text in ("anvil", "present", "cpu: Example 9000", "float32 bfloat16", "f00d"):
+        assert text in done.out
+
+
+def test_hosts_as_json(lhp: Lhp) -> None:
+    listed = TypeAdapter(list[HostInfo]).validate_python(json.loads(lhp("hosts", "--json").out))
+    assert listed == [HOST]
+
+
+def test_no_hosts_say_how_to_get_one(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /hosts", [])
+    done = lhp("hosts")
+    assert (done.code, done.out) == (0, "")
+    assert "lhp worker" in done.err
+
+
+def test_plot_draws_the_newest_curve_into_a_file_named_after_it(lhp: Lhp, tmp_path: Path) -> None:
+    done = lhp("plot")
+    assert done.code == 0, done.err
+    assert done.out == "matmul-c7.png\n"
+    assert (tmp_path / "matmul-c7.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_plot_draws_the_curve_named_into_the_file_named(lhp: Lhp, tmp_path: Path) -> None:
+    done = lhp("plot", "c7", "-o", "picture.html")
+    assert done.code == 0, done.err
+    assert done.out == "picture.html\n"
+    assert "Example 9000" in (tmp_path / "picture.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["plot", "-o", "picture.gif"], 2, ".png or .html"),
+        (["plot", "-o", "picture"], 2, ".png or .html"),
+        (["plot", "-o", "missing/picture.png"], 1, "can't write 'missing/picture.png'"),
+        (["plot", "missing"], 1, "there is no /curves/missing"),
+        # A slash must not lead to another resource.
+        (["plot", "../hosts"], 1, "error:"),
+    ],
+)
+def test_plot_that_cant_be_drawn(lhp: Lhp, arguments: list[str], code: int, message: str) -> None:
+    done = lhp(*arguments)
+    assert done.code == code
+    assert message in done.err
+    assert "hint:" in done.err
+
+
+def test_plot_without_any_curve(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /curves", EMPTY)
+    done = lhp("plot")
+    assert done.code == 1
+    assert "there is no curve yet" in done.err
+
+
+def test_version(lhp: Lhp) -> None:
+    assert lhp("--version").out == f"lhp {importlib.metadata.version('lhp')}\n"
+
+
+def test_an_unknown_command_is_a_usage_error(lhp: Lhp) -> None:
+    assert lhp("swep").code == 2
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from profiler_service.cli.app import run\n"
+        "assert run(['--help']) == 0\n"
+        "heavy = ['torch', 'matplotlib', 'plotly', 'dbos', 'sqlalchemy', 'numpy', 'fastapi',"
+        " 'httpx', 'pydantic']\n"
+        "print('imported:', [name for name in heavy if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "imported: []" in done.stdout, done.stderr
+    for name in ("serve", "worker", "query", "sweep", "curves", "plot", "hosts", "doctor", "db"):
+        assert f" {name} " in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_traceback(
+    start_lhp: Callable[..., subprocess.Popen[str]], service: StubService, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "profiler_service.cli", "curves", "--json"],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"LHP_URL": service.url},
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_problems_of_the_service_are_told_by_every_command(lhp: Lhp, service: StubService) -> None:
+    away = Reply.problem(503, "the database is away", "wait a little")
+    for route in ("GET /curves", "GET /hosts", "POST /sweeps"):
+        service.reply(route, away)
+    for command in (["curves"], ["hosts"], ["plot"], ["sweep", "matmul", "1:2"]):
+        done = lhp(*command)
+        assert (done.code, done.err) == (
+            1,
+            "error: the database is away\nhint: wait a little\n",
+        )

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+
+from profiler_service.wire import LhpAnswer
+from tests.cli.conftest import Lhp
+from tests.cli.stub import ANSWER, DONE, Reply, StubService, make_sweep
+
+RACE = make_sweep(mode="race")
+
+
+def test_a_measured_answer_is_one_sentence(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("query", "1197,317")
+    assert done.code == 0
+    assert done.out.startswith("1200,320  3.4 % faster than 1197,317")
+    assert done.err == ""
+
+
+def test_json_is_the_answer_and_nothing_else(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /lhp", Reply(RACE, 202), ANSWER)
+    service.reply("GET /sweeps/s1", DONE)
+    done = lhp("query", "1197,317", "--json")
+    assert done.code == 0
+    assert LhpAnswer.model_validate(json.loads(done.out)) == ANSWER
+
+
+def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /lhp", ANSWER)
+    options = "--workload linear --batch 8 --dtype bfloat16 --backend dense --prefer nearest"
+    more = "--max-growth 0.25 --host anvil --platform f00d --param layout=nk"
+    lhp("query", " 1197, 317", *options.split(), *more.split())
+    [(query, _)] = service.sent("GET /lhp")
+    wait = query.pop("wait")
+    assert query == {
+        "dims": "1197,317",
+        "workload": "linear",
+        "batch": "8",
+        "dtype": "bfloat16",
+        "backend": "dense",
+        "prefer": "nearest",
+        "max_growth": "0.25",
+        "host": "anvil",
+        "platform": "f00d",
+        "layout": "nk",
+    }
+    assert 0 < float(wait) <= 1
+
+
+def test_a_sweep_under_way_is_followed_and_then_asked_again(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /lhp", Reply(RACE, 202), ANSWER)
+    service.reply("GET /sweeps/s1", RACE, RACE, DONE)
+    done = lhp("query", "1197,317")
+    assert done.code == 0
+    assert done.out.startswith("1200,320")
+    assert len(list(service.sent("GET /sweeps/s1"))) == 3
+    # 18 samples in 0.5 s; a quarter took 0.5 s, so three more quarters take 1.5 s.
+    assert "25% done, round 3 of 12, 18 samples, 36/s, 1.50 s left" in done.err
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ({"state": "failed", "error": "the GPU is gone"}, "the GPU is gone"),
+        ({"state": "cancelled"}, "cancelled"),
+    ],
+)
+def test_a_sweep_that_ends_without_an_answer_is_an_error(
+    lhp: Lhp, service: StubService, end: dict[str, object], message: str
+) -> None:
+    service.reply("GET /lhp", Reply(RACE, 202))
+    service.reply("GET /sweeps/s1", make_sweep(**end))
+    done = lhp("query", "1197,317")
+    assert done.code == 1
+    assert done.out == ""
+    assert message in done.err
+
+
+def test_waiting_ends_after_the_time_given_and_the_sweep_goes_on(
+    lhp: Lhp, service: StubService
+) -> None:
+    service.reply("GET /lhp", Reply(RACE, 202))
+    service.reply("GET /sweeps/s1", RACE)
+    done = lhp("query", "1197,317", "--wait", "0.3")
+    assert done.code == 1
+    assert "error: not measured yet: sweep s1 is 25% done" in done.err
+    assert "hint: it goes on" in done.err
+
+
+def test_a_service_that_never_finds_its_answer_is_not_asked_for_ever(
+    lhp: Lhp, service: StubService
+) -> None:
+    service.reply("GET /lhp", Reply(RACE, 202))
+    service.reply("GET /sweeps/s1", DONE)
+    done = lhp("query", "1197,317")
+    assert done.code == 1
+    assert "no answer" in done.err
+
+
+def test_a_worker_that_is_still_starting_is_waited_for(lhp: Lhp, service: StubService) -> None:
+    away = Reply.problem(503, "host 'anvil' isn't there", "start its worker")
+    service.reply("GET /lhp", away, ANSWER)
+    done = lhp("query", "1197,317")
+    assert done.code == 0
+    first, second = (float(query["wait"]) for query, _ in service.sent("GET /lhp"))
+    assert first <= 1 < second
+
+
+def test_a_host_that_stays_away_is_an_error(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /lhp", Reply.problem(503, "host 'anvil' isn't there", "start its worker"))
+    done = lhp("query", "1197,317")
+    assert done.code == 1
+    assert "error: host 'anvil' isn't there\nhint: start its worker\n" in done.err
+
+
+@pytest.mark.parametrize(("status", "code"), [(422, 2), (404, 1), (409, 1), (500, 1)])
+def test_a_problem_is_told_with_its_hint(
+    lhp: Lhp, service: StubService, status: int, code: int
+) -> None:
+    service.reply("GET /lhp", Reply.problem(status, "it can't [be] done", "do [something] else"))
+    done = lhp("query", "1197,317")
+    assert done.code == code
+    assert done.err == "error: it can't [be] done\nhint: do [something] else\n"
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply("<h1>Bad gateway</h1>", 502), Reply("<h1>Hello</h1>"), Reply(RACE)]
+)
+def test_an_answer_of_something_else_is_no_traceback(
+    lhp: Lhp, service: StubService, reply: Reply
+) -> None:
+    service.reply("GET /lhp", reply)
+    done = lhp("query", "1197,317")
+    assert done.code == 1
+    assert "is this an LHP service" in done.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["1197,x"],
+        [""],
+        ["-5"],
+        ["5,5", "--param", "nonsense"],
+        ["5,5", "--batch", "8", "--param", "batch=16"],
+        ["5,5", "--param", "prefer=largest"],
+        ["5,5", "--param", "wait=9"],
+        ["5,5", "--no-such-option"],
+        ["5,5", "--url", "nowhere"],
+        ["5,5", "--url", "ftp://anvil"],
+        ["5,5", "--url", "http://anvil:port"],
+        [],
+    ],
+)
+def test_what_cant_be_meant_is_refused_before_anything_is_sent(
+    lhp: Lhp, service: StubService, arguments: list[str]
+) -> None:
+    done = lhp("query", *arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err
+    assert service.requests == []
+
+
+def test_no_service_says_how_to_start_one(lhp: Lhp) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    done = lhp("query", "5,5", "--url", f"http://127.0.0.1:{port}")
+    assert done.code == 1
+    assert f"error: no service at http://127.0.0.1:{port}" in done.err
+    assert "`lhp serve`" in done.err
+
+
+def test_the_service_is_looked_for_where_serve_would_listen(
+    lhp: Lhp, service: StubService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LHP_URL")
+    monkeypatch.setenv("LHP_PORT", str(service.port))
+    service.reply("GET /lhp", ANSWER)
+    assert lhp("query", "1197,317").code == 0
+
+
+def test_a_setting_that_cant_be_read_is_named(lhp: Lhp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LHP_PORT", "eight")
+    done = lhp("query", "5,5")
+    assert done.code == 2
+    assert done.err.startswith("error: LHP_PORT='eight'")

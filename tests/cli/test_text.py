@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from profiler_service.cli.text import (
+    describe_answer,
+    describe_curve,
+    format_age,
+    format_range,
+    format_seconds,
+    parse_params,
+    parse_range,
+)
+from profiler_service.errors import InvalidDimsError, InvalidRequestError
+from profiler_service.plot import format_redundancy
+from profiler_service.wire import GridAxisRange
+from tests.cli.stub import ANSWER, CURVE, NOW
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "stop", "step"),
+    [
+        ("256:512", 256, 512, 1),
+        ("256", 256, 256, 1),
+        # 1100, 1104, …, 1300: 200 is a multiple of 4.
+        ("1100:1300:4", 1100, 1300, 4),
+        # 10, 14, 18: the next would be 22, beyond 20.
+        ("10:20:4", 10, 18, 4),
+        ("5:5:9", 5, 5, 9),
+    ],
+)
+def test_a_range_is_read_inclusively(text: str, start: int, stop: int, step: int) -> None:
+    assert parse_range(text) == GridAxisRange(start=start, stop=stop, step=step)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "1:", ":2", "1:2:3:4", "2:1", "0:5", "1:5:0", "-1:5", "1.5:2", "١:٢", "1-5"]
+)
+def test_what_is_no_range_is_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(InvalidDimsError) as caught:
+        parse_range(text)
+    assert caught.value.hint
+
+
+def test_a_range_is_written_as_it_is_typed() -> None:
+    assert format_range(GridAxisRange(start=256, stop=512)) == "256:512"
+    assert format_range(GridAxisRange(start=10, stop=18, step=4)) == "10:18:4"
+
+
+def test_params_are_read_and_an_equals_sign_may_be_part_of_a_value() -> None:
+    assert parse_params(["batch=32", "note=a=b"]) == {"batch": "32", "note": "a=b"}
+
+
+@pytest.mark.parametrize("pairs", [["batch"], ["=3"], ["batch="], ["batch=1", "batch=2"]])
+def test_what_is_no_pair_or_comes_twice_is_refused(pairs: list[str]) -> None:
+    with pytest.raises(InvalidRequestError):
+        parse_params(pairs)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (87.14e-6, "87.1 µs"),
+        (999.4e-6, "999 µs"),
+        (999.6e-6, "1.00 ms"),
+        (2.4e-3, "2.40 ms"),
+        (1.5, "1.50 s"),
+        (119.0, "119 s"),
+        (120.0, "2 min"),
+        (3 * 3600.0, "3 h"),
+        (5 * 86400.0, "5 days"),
+    ],
+)
+def test_durations_have_three_figures_and_a_fitting_unit(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+def test_ages() -> None:
+    assert format_age(NOW, NOW + dt.timedelta(seconds=1)) == "just now"
+    assert format_age(NOW, NOW + dt.timedelta(minutes=3)) == "3 min ago"
+
+
+def test_an_answer_that_moves_says_by_how_much_and_how_surely() -> None:
+    text = describe_answer(ANSWER, NOW + dt.timedelta(minutes=3))
+    # 100 · (1.034 - 1) = 3.4; 1.029 and 1.039 likewise.
+    assert text.splitlines()[0] == (
+        "1200,320  3.4 % faster than 1197,317 (95 % interval 2.9 to 3.9 %), grow by 3,3"
+    )
+    assert "116 µs instead of 120 µs" in text
+    assert "3 min ago" in text
+    assert "stale" not in text
+
+
+def test_an_answer_that_stays_tells_an_lhp_from_an_undecided_point() -> None:
+    stays = {"lhp": [1197, 317], "grow_by": [0, 0], "speedup": 1.0}
+    lhp = ANSWER.model_copy(update={**stays, "is_lhp": True, "verdict": "slower"})
+    undecided = ANSWER.model_copy(update={**stays, "verdict": "ambiguous"})
+    assert "it is an LHP" in describe_answer(lhp, NOW)
+    assert "nothing larger is confidently faster" in describe_answer(undecided, NOW)
+    assert "LHP" not in describe_answer(undecided, NOW)
+
+
+def test_a_stale_answer_says_so() -> None:
+    assert "stale" in describe_answer(ANSWER.model_copy(update={"stale": True}), NOW)
+
+
+def test_redundancy_is_a_range_while_points_are_undecided() -> None:
+    # 2 LHPs of 5 points: 60 %; with the undecided one as third LHP: 40 %.
+    assert format_redundancy(CURVE) == "40.0 to 60.0 %"
+    assert format_redundancy(CURVE.model_copy(update={"num_undecided": 0})) == "60.0 %"
+    assert format_redundancy(CURVE.model_copy(update={"redundancy": None})) == "–"
+    # A race decides one point only: its share of LHPs says nothing.
+    assert format_redundancy(CURVE.model_copy(update={"mode": "race"})) == "–"
+
+
+def test_a_curve_is_described() -> None:
+    text = describe_curve(CURVE)
+    assert "size 256:261" in text
+    assert "5 of 6 points measured, 1 failed" in text
+    assert "2 LHPs (1 undecided)" in text
