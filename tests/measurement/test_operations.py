@@ -74,7 +74,8 @@ def test_arena_is_bounded_and_allocates_only_when_a_larger_operand_comes() -> No
 def test_contents_are_normal_numbers_everywhere_also_beyond_one_block(dtype: torch.dtype) -> None:
     values = new_arena(dtype).take((2_500_000,)).float()
     assert values.abs().min() >= torch.finfo(dtype).smallest_normal
-    # No zero either, which a generator yields now and then. Mean 0 ± 5/√(2^20), as the block of 2^20 values repeats; deviation 1.
+    # Normally distributed: a deviation of 1, and a mean of 0 ± 5/√(2^20), since a block of
+    # 2^20 values repeats.
     assert abs(values.mean()) < 0.005
     assert values.std() == pytest.approx(1, abs=0.005)
 
