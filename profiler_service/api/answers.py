@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler_service.curve import LatencyCurve
-from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid
 from profiler_service.lhp import Answer, find_answer
 from profiler_service.samples import Platform
@@ -103,7 +102,7 @@ class Snapshot:
     platforms: Mapping[str, Platform]
     curves: dict[tuple[str, str], asyncio.Task[CurveIndex]] = field(default_factory=dict)
     """(workload key, platform key) → its curves, each loaded when first asked for."""
-    ready: dict[bytes, bytes] = field(default_factory=dict)
+    ready: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     """Query string → the body of the response that it gets in this generation."""
 
     def keep_ready(self, query_string: bytes, body: bytes) -> None:
@@ -111,7 +110,7 @@ class Snapshot:
         if len(query_string) > MAX_READY_QUERY_BYTES:
             return
         if len(self.ready) >= MAX_READY_RESPONSES:
-            self.ready.pop(next(iter(self.ready)))
+            self.ready.popitem(last=False)
         self.ready[query_string] = body
 
     def is_stale(self, host: str, platform_key: str) -> bool:
@@ -225,12 +224,3 @@ def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Ans
         if target < 0 or question.window.find_index(curve.grid.dims(target)) is None:
             return None
     return find_answer(curve, question.dims, prefer=question.prefer, growth=question.growth)
-
-
-def check_given_once(names: Sequence[str]) -> None:
-    """Raises InvalidRequestError where a query parameter was given more than once."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InvalidRequestError(
-            f"given more than once: {', '.join(twice)}", hint="give every parameter once"
-        )
