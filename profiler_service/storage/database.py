@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from profiler_service.errors import StoreUnavailableError
@@ -68,9 +70,9 @@ def create_database_engine(url: sa.URL) -> Engine:
     Every connection begins its transactions itself: with a write lock at once where
     `write_access` is asked for, so that no transaction has to turn from reading to writing.
     """
-    sqlite = url.get_backend_name() == "sqlite"
+    is_sqlite = url.get_backend_name() == "sqlite"
     connect_args: dict[str, object] = {"timeout": BUSY_TIMEOUT_S}
-    if not sqlite:
+    if not is_sqlite:
         connect_args = (
             {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
         )
@@ -79,13 +81,13 @@ def create_database_engine(url: sa.URL) -> Engine:
         connect_args=connect_args,
         # PostgreSQL refuses NaN in JSON and SQLite doesn't: refuse it on both.
         json_serializer=functools.partial(json.dumps, allow_nan=False),
-        pool_pre_ping=not sqlite,
+        pool_pre_ping=not is_sqlite,
         pool_size=5,
         max_overflow=35,  # the 40 threads that serve requests
         pool_timeout=CONNECT_TIMEOUT_S,
         hide_parameters=True,
     )
-    if sqlite:
+    if is_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -100,9 +102,25 @@ def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> 
     # Otherwise the driver would begin transactions late, and never around schema changes.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    _switch_to_wal(cursor)
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _switch_to_wal(cursor: DBAPICursor) -> None:
+    # Where two processes switch a new file at once, SQLite refuses one without waiting: each
+    # holds a lock that the other needs. It has let go of its own by then, so asking again helps.
+    deadline_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -6,9 +6,11 @@ import multiprocessing
 import multiprocessing.synchronize
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from profiler_service.storage import schema
+from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import Store
 from tests.storage.examples import PROGRESS, create_platform, create_samples, create_spec
 
@@ -38,6 +40,15 @@ def upgrade(url: str) -> None:
     schema.upgrade(url)
 
 
+def connect_to_new_files(directory: str) -> None:
+    for number in range(50):
+        engine = create_database_engine(parse_url(f"sqlite:///{directory}/{number}.sqlite"))
+        barrier.wait()
+        with engine.connect():
+            pass
+        engine.dispose()
+
+
 def create_sweeps(url: str) -> list[tuple[str, bool]]:
     store = Store.open(url)
     created = []
@@ -65,6 +76,11 @@ def test_two_processes_upgrade_an_empty_database_once(empty_database_url: str) -
     store = Store.open(empty_database_url)
     assert store.generation() == 0  # its one row: two would make it no single number
     store.close()
+
+
+def test_two_processes_may_be_first_to_open_a_sqlite_file(tmp_path: Path) -> None:
+    # Each switches the file to write-ahead logging; SQLite itself lets one of them down.
+    run_twice(connect_to_new_files, str(tmp_path))
 
 
 def test_two_processes_asking_for_the_same_get_one_sweep(store: Store, database_url: str) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -443,11 +444,21 @@ def test_no_sweep_ends_as_running(store: Store, sweep: Sweep) -> None:
     assert store.get_sweep(sweep.id) == sweep
 
 
-def test_curve_that_cannot_be_kept_leaves_the_sweep_unfinished(store: Store, sweep: Sweep) -> None:
-    # NaN is no JSON: PostgreSQL refuses it, so both do.
-    curve = replace(create_curve(), evidence={"seconds": float("nan")})
-    with pytest.raises((ValueError, sa.exc.StatementError)):
-        store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        # NaN is no JSON: PostgreSQL refuses it, so both do.
+        {"evidence": {"seconds": float("nan")}},
+        # Which moment would a time without a zone be?
+        {"measured_at": dt.datetime(2026, 3, 1)},  # noqa: DTZ001
+    ],
+)
+def test_curve_that_cannot_be_kept_leaves_the_sweep_unfinished(
+    store: Store, sweep: Sweep, fault: dict[str, Any]
+) -> None:
+    # raised by SQLAlchemy or by the driver
+    with pytest.raises((sa.exc.StatementError, ValueError), match=r"JSON|time zone"):
+        store.finish_sweep(sweep.id, replace(create_curve(), **fault), state=SweepState.DONE)
     assert store.get_sweep(sweep.id) == sweep
     assert store.generation() == 1  # the host's registration
 

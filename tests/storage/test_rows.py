@@ -1,0 +1,54 @@
+"""Ids and packed arrays: the store's parts that need no database."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from profiler_service.storage import blobs
+from profiler_service.storage.rows import create_id
+
+
+def test_ids_are_distinct_version_7_uuids_in_order_of_time() -> None:
+    before_ms = time.time_ns() // 1_000_000
+    ids = [create_id() for _ in range(1000)]
+    after_ms = time.time_ns() // 1_000_000
+    assert len(set(ids)) == 1000
+    assert sorted(ids) == ids
+    for number in map(uuid.UUID, ids):
+        assert number.version == 7
+        assert number.variant == uuid.RFC_4122
+        # the first 48 of the 128 bits are milliseconds since 1970
+        assert before_ms <= number.int >> 80 <= after_ms
+
+
+def test_packed_arrays_come_back_with_their_types_and_bits() -> None:
+    columns: dict[str, npt.NDArray[Any]] = {
+        "number": np.array([1, -1, 2**31 - 1], dtype=np.int32),
+        "small": np.array([1, 2, 3], dtype=np.int8),
+        "real": np.array([0.1, np.nan, 5e-324]),
+        "half": np.array([0.1, np.nan, -0.0], dtype=np.float32),
+        "flag": np.array([True, False, True]),
+    }
+    found = blobs.unpack(blobs.pack(columns))
+    assert list(found) == list(columns)
+    for name, column in columns.items():
+        np.testing.assert_array_equal(found[name], column, strict=True)
+
+
+def test_packed_empty_arrays_come_back_empty() -> None:
+    found = blobs.unpack(blobs.pack({"a": np.zeros(0, np.int32), "b": np.zeros(0, np.bool_)}))
+    np.testing.assert_array_equal(found["a"], np.zeros(0, np.int32), strict=True)
+    np.testing.assert_array_equal(found["b"], np.zeros(0, np.bool_), strict=True)
+
+
+def test_packed_arrays_are_an_arrow_stream_and_smaller_than_the_arrays() -> None:
+    column = np.repeat(np.arange(100, dtype=np.int32), 1000)
+    data = blobs.pack({"point": column})
+    assert pa.ipc.open_stream(data).read_all().column("point").to_pylist() == column.tolist()
+    assert len(data) < column.nbytes / 10
