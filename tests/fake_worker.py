@@ -12,7 +12,8 @@ import datetime as dt
 import logging
 import os
 import threading
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from profiler_service.settings import Settings
 from profiler_service.sweep import Progress, SweepSpec
 from profiler_service.workload import MATMUL, Workload
 
+PATIENCE_S = 120.0
 PROTOCOL = Protocol(timer="fake")
 
 
@@ -161,6 +163,14 @@ class FakeMeasurer:
 def begun(log: Path) -> list[int]:
     """Numbers of the batches begun so far, in order."""
     return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Returns once `reached()`; fails after PATIENCE_S."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not reached():
+        assert time.monotonic() < deadline, "not reached"
+        time.sleep(0.002)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,19 +21,11 @@ from profiler_service.errors import StoreUnavailableError
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import SweepState
-from tests.fake_worker import begun, platform, spec
+from profiler_service.worker import STOP_LIMIT_S
+from tests.fake_worker import PATIENCE_S, begun, platform, spec, wait_until
 
 ROOT = Path(__file__).parent.parent
 HOST = "a host/with odd characters"
-PATIENCE_S = 60.0
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    """Returns once `reached()`; fails after PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        assert time.monotonic() < deadline, "not reached"
-        time.sleep(0.002)
 
 
 class Fleet:
@@ -115,9 +107,9 @@ def client(settings: Settings) -> Iterator[jobs.JobClient]:
 def test_a_killed_worker_loses_at_most_the_batch_under_way(
     fleet: Fleet, client: jobs.JobClient
 ) -> None:
-    sweep = fleet.create_sweep(120)
+    sweep = fleet.create_sweep(200)
     client.enqueue(sweep)
-    moments = sorted(random.Random(2).sample(range(1, 110), 4))
+    moments = sorted(random.Random(2).sample(range(1, 150), 4))
     kept_at_kill = []
     log_at_kill = []
     for moment in moments:
@@ -134,7 +126,7 @@ def test_a_killed_worker_loses_at_most_the_batch_under_way(
     assert ended.state is SweepState.DONE, ended.error
     # Every batch was kept once (the fake planner's batch i is point i).
     kept = fleet.store.load_batches(sweep.id)
-    assert [list(samples.point) for samples in kept] == [[i] for i in range(120)]
+    assert [list(samples.point) for samples in kept] == [[i] for i in range(200)]
     # No batch was begun again after it had been kept: when a process died with k batches
     # kept (0 to k - 1), its successors began with batch k exactly, and went on upwards.
     log = begun(fleet.log)
@@ -142,7 +134,7 @@ def test_a_killed_worker_loses_at_most_the_batch_under_way(
         assert log[length] == num_kept
         assert min(log[length:]) == num_kept
     # Hence at most one batch a kill was measured twice.
-    assert len(log) <= 120 + len(moments)
+    assert len(log) <= 200 + len(moments)
     assert "Traceback" not in fleet.output()
 
 
@@ -194,7 +186,8 @@ def test_a_signal_ends_the_worker_soon_and_the_sweep_goes_on_later(
     seconds = time.monotonic() - start
 
     assert code == 0, fleet.output()
-    assert seconds < 4  # goal: 2 s, but the machine may be busy
+    assert seconds < STOP_LIMIT_S + 3  # starting and ending a process included
+    assert "stopped" in fleet.output()  # in good order, not by the watchdog
     assert "Traceback" not in fleet.output()
     assert fleet.store.get_sweep(sweep.id).state is SweepState.RUNNING
     num_kept, num_begun = fleet.num_kept(sweep), len(begun(fleet.log))

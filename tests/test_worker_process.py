@@ -1,0 +1,103 @@
+"""The worker as it is run: real measurer, real planner, real job engine, one kill."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from profiler_service import jobs
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.settings import Settings
+from profiler_service.storage import schema
+from profiler_service.storage.store import Store
+from profiler_service.sweep import SweepSpec, SweepState
+from profiler_service.workload import MATMUL
+from tests.fake_worker import wait_until
+
+
+def children(pid: int) -> list[int]:
+    """The process's children, of all of its threads."""
+    return [
+        int(child)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    ]
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process lives; a zombie that nobody has reaped yet doesn't."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        "LHP_DATABASE_URL": f"sqlite:///{tmp_path / 'lhp.sqlite'}",
+        "LHP_HOST": "host",
+        "LHP_DEVICE": "cpu",
+        "XDG_DATA_HOME": str(tmp_path),
+    }
+
+
+@pytest.fixture
+def start_worker(environment: dict[str, str]) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    processes = []
+    code = "from profiler_service import settings, worker; worker.run(settings.Settings())"
+
+    def start() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **environment})
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_real_sweep_survives_a_killed_worker(
+    start_worker: Callable[[], subprocess.Popen[bytes]], environment: dict[str, str]
+) -> None:
+    pytest.importorskip("torch")
+    settings = Settings(database_url=environment["LHP_DATABASE_URL"], host="host")
+    schema.upgrade(settings.database_url)
+    jobs.upgrade(settings)
+    with (
+        contextlib.closing(Store.open(settings.database_url)) as store,
+        contextlib.closing(jobs.JobClient(settings)) as client,
+    ):
+        first = start_worker()
+        wait_until(lambda: len(store.list_hosts()) == 1)
+        grid = Grid(axes=(GridAxis(start=64, count=4, step=8),))
+        spec = SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
+        sweep, _ = store.create_sweep(spec, host="host")
+        client.enqueue(sweep)
+        wait_until(lambda: len(store.load_batches(sweep.id)) >= 2)
+
+        measuring = children(first.pid)
+        first.kill()
+        first.wait()
+        kept = store.load_batches(sweep.id)
+        start_worker()
+        wait_until(lambda: store.get_sweep(sweep.id).state.is_final)
+
+        ended = store.get_sweep(sweep.id)
+        assert ended.state is SweepState.DONE, ended.error
+        assert ended.curve_id is not None
+        curve = store.load_curve(ended.curve_id)
+        assert curve.num_measured == 4 and (curve.latency_s > 0).all()
+        # What had been kept is still what it was.
+        for before, after in zip(kept, store.load_batches(sweep.id), strict=False):
+            np.testing.assert_array_equal(before.latency_s, after.latency_s)
+        # The measuring child went down with its worker.
+        assert measuring
+        assert not any(map(is_running, measuring))
