@@ -139,13 +139,20 @@ def test_latency_is_in_milliseconds_from_ten_of_them_on() -> None:
     assert draw_png(CURVE).axes[0].get_ylabel() == "latency, µs a call"
 
 
-def test_an_unbounded_interval_is_left_out_and_doesnt_stretch_the_picture() -> None:
+@pytest.mark.parametrize("unbounded", [float("inf"), None])
+def test_an_unbounded_interval_is_left_out_and_doesnt_stretch_the_picture(
+    unbounded: float | None,
+) -> None:
     # A point with one sample has no interval.
-    high = [float("inf"), 31e-6, 31e-6, 26e-6, 29e-6]
+    high = [unbounded, 31e-6, 31e-6, 26e-6, 29e-6]
     points = CURVE.points.model_copy(update={"high_s": high})
-    axes = draw_png(CURVE.model_copy(update={"points": points})).axes[0]
+    curve = CURVE.model_copy(update={"points": points})
+    axes = draw_png(curve).axes[0]
     # Latencies from 20 to 30: 8 % of that is 0.8.
     assert axes.get_ylim() == pytest.approx((19.2, 30.8))
+    lhps = next(trace for trace in build_plotly(curve).data if trace.name == "LHP")
+    # The other LHP: 26 - 25 µs.
+    np.testing.assert_allclose(lhps.error_y.array, [0, 1])
 
 
 @pytest.mark.parametrize("curve", [CURVE, PLANE], ids=["one axis", "two axes"])

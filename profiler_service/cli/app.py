@@ -166,7 +166,11 @@ def worker(
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Measure on this machine what the database's sweeps ask of it, until stopped."""
-    from profiler_service.cli.serve import configure_logging, end_when_stdin_closes
+    from profiler_service.cli.serve import (
+        configure_logging,
+        end_when_stdin_closes,
+        prepare_database,
+    )
 
     settings = load_settings()
     configure_logging()
@@ -175,6 +179,9 @@ def worker(
     from profiler_service.worker import run as run_worker
 
     try:
+        if not until_stdin_closes:
+            # Whoever holds the other end of stdin has done so.
+            prepare_database(settings)
         run_worker(settings)
     except LhpError as error:
         _print_error(error)
@@ -310,7 +317,7 @@ def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
         kept = "what it measured is kept" if sweep.curve else "it had measured nothing"
         _say(f"sweep {sweep.id} was cancelled: {kept}")
     if sweep.curve:
-        typer.echo(describe_curve(client.get_curve(sweep.curve)))
+        typer.echo(describe_curve(client.get_curve_header(sweep.curve, host=sweep.host)))
         typer.echo(f"plot it: lhp plot {sweep.curve}")
 
 

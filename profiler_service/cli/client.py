@@ -22,6 +22,7 @@ from profiler_service.errors import (
 )
 from profiler_service.wire import (
     CurveDetail,
+    CurveInfo,
     CurvePage,
     HostInfo,
     LhpAnswer,
@@ -131,6 +132,16 @@ class ServiceClient:
     def get_curve(self, curve_id: str) -> CurveDetail:
         """The curve with that id, with all its points."""
         return _parse(CurveDetail, self._send("GET", f"/curves/{_segment(curve_id)}"))
+
+    def get_curve_header(self, curve_id: str, *, host: str) -> CurveInfo:
+        """The curve with that id, measured by `host`, without its points.
+
+        Among the newest of the host, as a rule: its points may be a hundred megabytes.
+        """
+        for header in self.list_curves({"host": host, "limit": 20}).items:
+            if header.id == curve_id:
+                return header
+        return self.get_curve(curve_id)
 
     def list_hosts(self) -> list[HostInfo]:
         """Every host that has registered."""

@@ -64,7 +64,11 @@ def show_progress(console: Console) -> Iterator[Report]:
 
         def report_bar(stage: str, *, fraction: float | None = None, rate: str = "") -> None:
             progress.update(
-                task, description=stage, total=fraction and 1, completed=fraction or 0, rate=rate
+                task,
+                description=stage,
+                total=None if fraction is None else 1,
+                completed=fraction or 0,
+                rate=rate,
             )
 
         yield report_bar

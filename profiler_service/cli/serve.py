@@ -63,6 +63,21 @@ def upgrade_database(settings: Settings) -> None:
     jobs.upgrade(settings)
 
 
+def prepare_database(settings: Settings) -> None:
+    """Returns where the database can be used; the embedded default is made and upgraded here.
+
+    Raises StoreError; of a database that an operator has chosen, also where it needs
+    `lhp db upgrade`.
+    """
+    from profiler_service.storage.store import Store
+
+    if settings.database_url == Settings.model_fields["database_url"].get_default(
+        call_default_factory=True
+    ):
+        upgrade_database(settings)
+    Store.open(settings.database_url).close()
+
+
 def run_service(settings: Settings, *, with_worker: bool) -> int:
     """The exit code of the service, once it was stopped: 0, or 130 after Ctrl-C.
 
@@ -71,7 +86,7 @@ def run_service(settings: Settings, *, with_worker: bool) -> int:
     """
     configure_logging()
     with contextlib.closing(listen_on(settings.listen, settings.port)) as listener:
-        _prepare_database(settings)
+        prepare_database(settings)
         if with_worker:
             _make_way(settings)
         return _serve(settings, listener, with_worker=with_worker)
@@ -113,17 +128,6 @@ def listen_on(address: str, port: int) -> socket.socket:
             hint="choose another address with --listen, or another port with --port",
         ) from error
     return listener
-
-
-def _prepare_database(settings: Settings) -> None:
-    """Makes sure that the database can be used, making the embedded default where need be."""
-    from profiler_service.storage.store import Store
-
-    if settings.database_url == Settings.model_fields["database_url"].get_default(
-        call_default_factory=True
-    ):
-        upgrade_database(settings)
-    Store.open(settings.database_url).close()
 
 
 def _make_way(settings: Settings) -> None:

@@ -167,3 +167,18 @@ def test_problems_of_the_service_are_told_by_every_command(lhp: Lhp, service: St
             1,
             "error: the database is away\nhint: wait a little\n",
         )
+
+
+@pytest.mark.parametrize("json_wanted", [True, False])
+def test_doctor_examines_this_machine(lhp: Lhp, json_wanted: bool) -> None:
+    done = lhp("doctor", "--seconds", "0.5", *(["--json"] if json_wanted else []))
+    if json_wanted:
+        diagnosis = json.loads(done.out)
+        assert {finding["name"] for finding in diagnosis["findings"]} > {"spread", "load"}
+        quiet = diagnosis["quiet_enough"]
+    else:
+        assert "spread" in done.out
+        quiet = "\nquiet enough: differences from " in done.out
+        assert quiet or "\ntoo noisy: differences from " in done.out
+    assert done.code == (0 if quiet else 1)
+    assert done.err == "measuring one product for 0.5 s\n"

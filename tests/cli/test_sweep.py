@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from profiler_service.wire import SweepInfo
+from profiler_service.wire import CurvePage, SweepInfo
 from tests.cli.conftest import Lhp
 from tests.cli.stub import CURVE, DONE, Reply, StubService, make_sweep
 
@@ -25,6 +25,8 @@ def test_a_sweep_is_followed_and_its_curve_summed_up(lhp: Lhp, service: StubServ
     assert "5 of 6 points measured, 1 failed, 2 LHPs (1 undecided)" in done.out
     assert "redundancy 40.0 to 60.0 %" in done.out
     assert "lhp plot c7" in done.out
+    # Its points, which may be many, aren't fetched for this.
+    assert service.sent("GET /curves/c7") == []
     [(_, body)] = service.sent("POST /sweeps")
     assert json.loads(body) == {
         "workload": "matmul",
@@ -32,6 +34,15 @@ def test_a_sweep_is_followed_and_its_curve_summed_up(lhp: Lhp, service: StubServ
         "axes": [{"start": 256, "stop": 261, "step": 1}],
         "host": None,
     }
+
+
+def test_a_curve_that_isnt_among_the_newest_is_summed_up_too(
+    lhp: Lhp, service: StubService
+) -> None:
+    service.reply("POST /sweeps", NEW)
+    service.reply("GET /sweeps/s1", DONE)
+    service.reply("GET /curves", CurvePage(items=[], next_cursor=None))
+    assert "5 of 6 points measured" in lhp("sweep", "matmul", "256:261").out
 
 
 def test_json_is_the_sweep_and_nothing_else(lhp: Lhp, service: StubService) -> None:

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from profiler_service.cli.serve import ListenError, WorkerKeeper, listen_on
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+# The whole service, as a process
+
+
+def read_greeting(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """The address that `lhp serve` says it listens on, and all that it says once it does."""
+    assert process.stdout is not None and process.stderr is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Ctrl-C stops it"):
+            match = re.match(r"listening on (http://\S+:\d+),", lines[0])
+            assert match
+            return match[1], "".join(lines)
+    raise AssertionError(process.stderr.read())
+
+
+def find_children(pid: int) -> list[int]:
+    """Ids of the processes that `pid` has started and that still run."""
+    children: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        children += map(int, (thread / "children").read_text().split())
+    return children
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Returns once `condition` holds; fails after half a minute."""
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    """Whether process `pid` lives and isn't waiting for its parent to notice its end."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
+)
+def test_it_makes_its_database_serves_says_what_to_try_and_ends_cleanly(
+    start_lhp: Start, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process = start_lhp("serve", "--port", "0", "--no-worker")
+    url, greeting = read_greeting(process)
+    assert httpx.get(f"{url}/readyz").status_code == 200
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert f"curl '{url}/lhp?dims=1197,317'" in greeting
+    assert f"LHP_URL={url} lhp query 1197,317" in greeting
+    assert "Traceback" not in err
+    assert (tmp_path / "data" / "lhp" / "lhp.sqlite").exists()
+
+
+def test_a_killed_worker_is_started_again_and_ends_with_the_service(start_lhp: Start) -> None:
+    process = start_lhp("serve", "--port", "0")
+    read_greeting(process)
+    wait_until(lambda: bool(find_children(process.pid)))
+    [worker] = find_children(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: find_children(process.pid) not in ([], [worker]))
+    [second] = find_children(process.pid)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "the worker ended unexpectedly (SIGKILL): starting it again" in err
+    assert "Traceback" not in err
+    assert not is_running(second)
+
+
+def test_no_worker_outlives_a_killed_service(start_lhp: Start) -> None:
+    process = start_lhp("serve", "--port", "0")
+    read_greeting(process)
+    wait_until(lambda: bool(find_children(process.pid)))
+    [worker] = find_children(process.pid)
+    process.kill()
+    wait_until(lambda: not is_running(worker))
+
+
+def test_a_port_in_use_is_told_before_anything_starts(start_lhp: Start, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start_lhp("serve", LHP_PORT=str(port))
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert out == ""
+    assert err == (f"error: port {port} is in use\nhint: choose another with --port or LHP_PORT\n")
+    assert not (tmp_path / "data").exists()
+
+
+def test_it_refuses_to_listen_wider_than_this_machine(start_lhp: Start, tmp_path: Path) -> None:
+    process = start_lhp("serve", "--listen", "0.0.0.0", "--port", "0")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "error: refusing to listen on 0.0.0.0" in err
+    assert "no access tokens yet" in err
+    assert "SSH tunnel" in err
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_database_of_ones_own_is_upgraded_only_when_asked(
+    start_lhp: Start, tmp_path: Path
+) -> None:
+    url = {"LHP_DATABASE_URL": f"sqlite:///{tmp_path / 'mine.sqlite'}"}
+    refused = start_lhp("serve", "--port", "0", "--no-worker", **url)
+    _, err = refused.communicate(timeout=30)
+    assert refused.returncode == 1
+    assert "hint: run `lhp db upgrade`" in err
+    upgrade = start_lhp("db", "upgrade", **url)
+    assert (upgrade.communicate(timeout=30)[0], upgrade.returncode) == ("", 0)
+    served = start_lhp("serve", "--port", "0", "--no-worker", **url)
+    url_served, _ = read_greeting(served)
+    assert httpx.get(f"{url_served}/readyz").status_code == 200
+
+
+def test_a_database_that_cant_be_reached_is_no_traceback(start_lhp: Start) -> None:
+    url = "postgresql://lhp:secret@127.0.0.1:1/lhp"
+    for command in (("serve", "--port", "0"), ("db", "upgrade")):
+        process = start_lhp(*command, LHP_DATABASE_URL=url)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert err.startswith("error: ")
+        assert "secret" not in err
+        assert "Traceback" not in err
+
+
+def test_a_second_worker_may_try_later(start_lhp: Start) -> None:
+    first = start_lhp("worker")
+    assert first.stderr is not None
+    # The lock is held once it says that it measures.
+    assert any("measuring for host" in line for line in first.stderr)
+    second = start_lhp("worker")
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == os.EX_TEMPFAIL
+    assert f"running already (process {first.pid})" in err
+    assert "Traceback" not in err
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == 0
+
+
+def test_more_threads_than_processors_are_refused_before_anything_starts(
+    start_lhp: Start,
+) -> None:
+    process = start_lhp("serve", "--port", "0", LHP_THREADS="100000")
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert out == ""
+    assert "hint: set LHP_THREADS" in err
+
+
+# Listening
+
+
+def test_a_listening_socket_keeps_its_port_from_others() -> None:
+    with listen_on("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ListenError, match=f"port {port} is in use"):
+            listen_on("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "127.0.0.5"])
+def test_every_name_of_this_machine_alone_will_do(address: str) -> None:
+    with listen_on(address, 0) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "no.such.host.invalid", ""])
+def test_anything_wider_or_unknown_is_refused(address: str) -> None:
+    with pytest.raises(ListenError) as caught:
+        listen_on(address, 0)
+    assert caught.value.hint
+
+
+# Keeping a worker
+
+
+def count_starts(path: Path, code: str) -> list[str]:
+    """A command that leaves one letter in `path` for each time it is started."""
+    script = f"import sys, os\nopen({str(path)!r}, 'a').write('x')\n{code}"
+    return [sys.executable, "-c", script]
+
+
+def test_a_worker_that_keeps_ending_is_given_up_after_its_restarts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts = tmp_path / "starts"
+    command = count_starts(starts, "sys.exit(1)")
+    keeper = WorkerKeeper(command, first_delay_s=0.01, max_restarts=3)
+    with caplog.at_level(logging.WARNING):
+        keeper.start()
+        keeper.join()
+    # The first start and three more.
+    assert starts.read_text() == "xxxx"
+    assert "restart 3 of 3" in caplog.text
+    # 10 ms, then twice as much each time.
+    assert [re.findall(r"in (\S+) s", r.message) for r in caplog.records] == [
+        ["0.01"],
+        ["0.02"],
+        ["0.04"],
+        [],
+    ]
+    assert "giving up after 3 restarts" in caplog.records[-1].message
+
+
+def test_a_worker_that_had_lived_long_enough_is_given_its_restarts_anew(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    # Ends with 78 (won't be started again) on its fifth start; every life counts as long.
+    command = count_starts(starts, f"sys.exit(78 if os.stat({str(starts)!r}).st_size == 5 else 1)")
+    keeper = WorkerKeeper(command, first_delay_s=0.01, max_restarts=2, healthy_s=0)
+    keeper.start()
+    keeper.join()
+    assert starts.read_text() == "xxxxx"
+
+
+def test_a_worker_that_says_it_cant_run_isnt_started_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts = tmp_path / "starts"
+    keeper = WorkerKeeper(count_starts(starts, f"sys.exit({os.EX_CONFIG})"), first_delay_s=0.01)
+    keeper.start()
+    keeper.join()
+    assert starts.read_text() == "x"
+    assert "this machine doesn't measure" in caplog.text
+
+
+def test_stopping_ends_the_worker_and_the_wait_for_the_next(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    running = WorkerKeeper(count_starts(starts, "import time; time.sleep(600)"))
+    running.start()
+    wait_until(starts.exists)
+    running.stop()
+    waiting = WorkerKeeper(count_starts(tmp_path / "more", "sys.exit(1)"), first_delay_s=600)
+    waiting.start()
+    wait_until((tmp_path / "more").exists)
+    waiting.stop()
+    assert starts.read_text() == "x"
