@@ -29,8 +29,8 @@ F64 = npt.NDArray[np.float64]
 POINT, LHP, UNDECIDED, FAILED = "#6b7a90", "#c8102e", "#e08a00", "#111111"
 BINS = ("#dfe9f5", "#f6f1e3")
 UNMEASURED = "#e6e6e6"
-COLOR_PERCENTILES = (1, 99)
-"""The colours of a heat map span these, so that one outlier doesn't wash out the rest."""
+COLOR_PERCENTILES = (1, 95)
+"""The colours of a heat map span these, so that outliers don't wash out the rest."""
 MARKED_POINTS = 400
 """Up to so many points each gets a dot one can see; above it they shrink to a texture."""
 
@@ -219,7 +219,7 @@ def _latency_limits(columns: _Columns) -> tuple[float, float]:
         return 0.0, 1.0
     fastest, slowest = float(columns.latency.min()), float(columns.latency.max())
     room = 0.08 * ((slowest - fastest) or slowest)
-    return fastest - room, slowest + room
+    return max(0.0, fastest - room), slowest + room
 
 
 def _bin_edges(curve: CurveDetail) -> list[tuple[float, float]]:
