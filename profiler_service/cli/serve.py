@@ -196,9 +196,11 @@ class _Server(uvicorn.Server):
 
 
 def _greet(url: str, settings: Settings) -> None:
+    from profiler_service.storage.database import describe, parse_url
+
     ask_elsewhere = "" if url == settings.url else f"LHP_URL={url} "
     typer.echo(
-        f"listening on {url}, database {_without_password(settings.database_url)}\n"
+        f"listening on {url}, keeping curves in {describe(parse_url(settings.database_url))}\n"
         "\n"
         "what to try next, in another terminal:\n"
         f"  {ask_elsewhere}lhp query 1197,317\n"
@@ -208,12 +210,6 @@ def _greet(url: str, settings: Settings) -> None:
         "\n"
         "Ctrl-C stops it; what was measured stays."
     )
-
-
-def _without_password(database_url: str) -> str:
-    from sqlalchemy.engine import make_url
-
-    return make_url(database_url).render_as_string(hide_password=True)
 
 
 class WorkerKeeper:
