@@ -1,0 +1,40 @@
+# `make run` starts the service; `make test` runs every test. Both install what they need.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+INSTALL = $(PIP) install --quiet --constraint constraints.txt
+
+.PHONY: run test lint format clean
+
+run: $(VENV)/service.installed
+	$(BIN)/lhp serve
+
+test: $(VENV)/dev.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/service.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
+	@echo "Installing the service into $(VENV) (a few minutes the first time: torch is large)"
+	$(INSTALL) --editable '.[measure]'
+	@touch $@
+
+$(VENV)/dev.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
+	@echo "Installing the service and its tests into $(VENV) (a few minutes the first time: torch is large)"
+	$(INSTALL) --editable '.[measure,dev]'
+	@touch $@

@@ -1,0 +1,151 @@
+"""Who may import whom: the layout's table, held against the real imports."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+PURE = {"numpy"}
+"""What the mathematics may use besides the standard library."""
+
+# Module or package (the longest prefix counts) → project modules, and outside packages, that it
+# may import. A package may always import itself.
+ALLOWED: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "grid": ({"errors"}, PURE),
+    "workload": ({"errors", "grid"}, set()),
+    "samples": (set(), PURE),
+    "sweep": ({"errors", "grid", "workload"}, set()),
+    "curve": ({"grid", "samples", "workload"}, PURE),
+    "comparison": (set(), PURE),
+    "lhp": ({"comparison", "curve", "grid", "sweep", "workload"}, PURE),
+    "estimate": ({"comparison", "curve", "lhp", "samples"}, PURE),
+    "plan": ({"comparison", "curve", "errors", "estimate", "samples", "sweep"}, PURE),
+    "settings": (set(), {"pydantic", "pydantic_settings"}),
+    "wire": ({"workload"}, {"pydantic"}),
+    "plot": ({"errors", "lhp", "wire"}, {"numpy", "matplotlib", "plotly"}),
+    "measurement": (
+        {"errors", "grid", "plan", "samples", "workload"},
+        {"numpy", "torch", "pynvml"},
+    ),
+    "storage": (
+        {"curve", "errors", "grid", "samples", "sweep", "workload", "migrations"},
+        {"numpy", "sqlalchemy", "alembic", "pyarrow"},
+    ),
+    "jobs": ({"errors", "settings", "storage", "sweep"}, {"dbos", "sqlalchemy"}),
+    "worker": (
+        {
+            "errors",
+            "grid",
+            "jobs",
+            "measurement",
+            "plan",
+            "samples",
+            "settings",
+            "storage",
+            "sweep",
+            "workload",
+        },
+        PURE,
+    ),
+    "api": (
+        {
+            "curve",
+            "errors",
+            "grid",
+            "jobs",
+            "lhp",
+            "samples",
+            "settings",
+            "storage",
+            "sweep",
+            "wire",
+            "workload",
+        },
+        {"fastapi", "starlette", "pydantic", "numpy", "pyarrow"},
+    ),
+    "cli": (
+        {
+            "api",
+            "errors",
+            "jobs",
+            "measurement",
+            "plot",
+            "settings",
+            "storage",
+            "sweep",
+            "wire",
+            "worker",
+            "workload",
+        },
+        {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core", "uvicorn"},
+    ),
+}
+
+
+def modules() -> list[Path]:
+    """Every module of the service but its root."""
+    root = ROOT / "profiler_service"
+    return sorted(p for p in root.rglob("*.py") if p != root / "__init__.py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names of everything the module imports, anywhere in its text."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            names.add(node.module)
+            if node.module == "profiler_service":
+                names.update(f"profiler_service.{alias.name}" for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_import_only_what_the_layout_allows(path: Path) -> None:
+    own = path.relative_to(ROOT / "profiler_service").with_suffix("").parts[0]
+    allowed_rooms, allowed_packages = ALLOWED[own]
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "profiler_service":
+            if len(parts) > 1:
+                assert parts[1] in allowed_rooms | {own}, f"{own} may not import {name}"
+        elif parts[0] not in sys.stdlib_module_names:
+            assert parts[0] in allowed_packages, f"{own} may not import {name}"
+
+
+def test_the_table_names_only_what_exists() -> None:
+    rooms = {p.relative_to(ROOT / "profiler_service").with_suffix("").parts[0] for p in modules()}
+    assert set(ALLOWED) == rooms
+
+
+@pytest.mark.parametrize(
+    "module", ["profiler_service.plan", "profiler_service.wire", "profiler_service.api.app"]
+)
+def test_torch_stays_out_of(module: str) -> None:
+    """Also through others: the mathematics and the API process never load torch."""
+    program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_the_trainer_imports_only_shared_parts_of_the_service() -> None:
+    allowed = {"workload", "wire", "networks"}
+    for path in (ROOT / "trainer_client").rglob("*.py"):
+        for name in imports_of(path):
+            parts = name.split(".")
+            if parts[0] == "profiler_service":
+                assert len(parts) > 1 and parts[1] in allowed, f"{path} may not import {name}"
+
+
+def test_the_referees_share_no_code_with_the_service() -> None:
+    for name in imports_of(ROOT / "benchmarks" / "answers.py"):
+        assert name.split(".")[0] not in {"profiler_service", "trainer_client", "tests"}
