@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from profiler_service.api import curves, health, hosts, lhp, sweeps, workloads
 from profiler_service.api.answers import AnswerBook
 from profiler_service.api.limits import RequestLimits
+from profiler_service.api.on_demand import OnDemand
 from profiler_service.api.parts import Parts
 from profiler_service.api.problems import install_problem_handlers
 from profiler_service.api.sweeping import SweepDesk
@@ -83,7 +84,13 @@ def create_app(
             await book.refresh()
             desk = SweepDesk(opened, settings, hand_over)
             stack.push_async_callback(desk.close)
-            app.state.parts = Parts(settings=settings, store=opened, book=book, desk=desk)
+            app.state.parts = Parts(
+                settings=settings,
+                store=opened,
+                book=book,
+                desk=desk,
+                on_demand=OnDemand(book, desk, max_window_points=settings.max_window_points),
+            )
             refreshing = asyncio.create_task(_refresh_forever(book))
             stack.push_async_callback(_end, refreshing)
             yield

@@ -20,17 +20,13 @@ from starlette.datastructures import QueryParams
 from profiler_service.api.answers import Question
 from profiler_service.api.parts import Parts, PartsDep
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
-from profiler_service.api.sweeping import check_measures_on
 from profiler_service.api.views import sweep_info
 from profiler_service.errors import (
-    ConflictError,
     InvalidRequestError,
-    MeasurementError,
     UnknownHostError,
     UnknownPlatformError,
 )
 from profiler_service.storage.store import Sweep
-from profiler_service.sweep import SweepState
 from profiler_service.wire import LhpAnswer, LhpQuery, SweepInfo
 
 
@@ -160,35 +156,19 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
 async def _measure(
     question: Question, query: LhpQuery, parts: Parts, deadline_s: float
 ) -> LhpAnswer | Sweep:
-    """The answer, measured where need be; or the sweep that hasn't ended by the deadline."""
+    """The answer, measured now; or the sweep that hasn't ended by the deadline."""
     if query.platform is not None and query.host is None:
         host = await parts.desk.get_present_host_on(query.platform)
     else:
         host = await parts.desk.get_present_host(
             query.host or parts.settings.host, wait_s=max(0.0, deadline_s - time.monotonic())
         )
-    platform_key = query.platform or host.platform_key
-    # Someone else may have measured it since the snapshot was taken.
-    await parts.book.refresh()
-    answer = await parts.book.find(question, platform_key)
-    if answer is not None:
-        return answer
-    check_measures_on(host, platform_key)
-    sweep, _ = await parts.desk.submit(
-        question.workload,
-        question.window,
+    return await parts.on_demand.answer(
+        question,
         host,
-        mode="race" if question.prefer == "fastest" else "grid",
-        max_points=parts.settings.max_window_points,
+        query.platform or host.platform_key,
+        wait_s=max(0.0, deadline_s - time.monotonic()),
     )
-    ended = await parts.desk.wait_final(sweep.id, wait_s=max(0.0, deadline_s - time.monotonic()))
-    if ended is None:
-        return sweep
-    await parts.book.refresh()
-    answer = await parts.book.find(question, platform_key)
-    if answer is None:
-        raise _unanswered(ended, question.dims)
-    return answer
 
 
 async def _find_platform_key(query: LhpQuery, parts: Parts) -> str | None:
@@ -220,17 +200,4 @@ def _accepted(sweep: Sweep) -> Response:
         status_code=202,
         headers={"Location": f"/sweeps/{sweep.id}", "Retry-After": f"{RETRY_AFTER_S:.0f}"},
         media_type="application/json",
-    )
-
-
-def _unanswered(sweep: Sweep, dims: tuple[int, ...]) -> ConflictError | MeasurementError:
-    """Why a sweep that has ended left no answer."""
-    if sweep.state == SweepState.CANCELLED:
-        return ConflictError(f"sweep {sweep.id} was cancelled", hint="ask again to measure anew")
-    where = f"GET /sweeps/{sweep.id} tells more"
-    if sweep.state == SweepState.FAILED:
-        return MeasurementError(f"sweep {sweep.id} failed: {sweep.error}", hint=where)
-    return MeasurementError(
-        f"sweep {sweep.id} could not measure {','.join(map(str, dims))}",
-        hint=f"GET /curves/{sweep.curve_id} lists what failed, and why; ask again to retry",
     )

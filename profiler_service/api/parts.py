@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from profiler_service.api.answers import AnswerBook
+from profiler_service.api.on_demand import OnDemand
 from profiler_service.api.sweeping import SweepDesk
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -24,6 +25,7 @@ class Parts:
     store: Store
     book: AnswerBook
     desk: SweepDesk
+    on_demand: OnDemand
 
 
 async def _parts(request: Request) -> Parts:

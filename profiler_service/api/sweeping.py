@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from profiler_service.api.views import is_present
 from profiler_service.errors import (
-    ConflictError,
     HostAwayError,
     UnknownHostError,
     UnsupportedOnHostError,
@@ -61,8 +60,7 @@ class SweepDesk:
         self._settings = settings
         self._enqueue = enqueue
         self._opened_at_s = time.monotonic()
-        self._submitting: dict[tuple[str, str], asyncio.Task[tuple[Sweep, bool]]] = {}
-        self._watches: dict[str, _Watch] = {}
+        self._waiting: dict[str, list[asyncio.Future[Sweep]]] = {}
         self._poller: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -140,14 +138,7 @@ class SweepDesk:
         spec = SweepSpec(
             workload=workload, mode=mode, grid=grid, seed=random.SystemRandom().getrandbits(31)
         )
-        key = (host.name, spec.key)
-        if key in self._submitting:
-            sweep, _ = await asyncio.shield(self._submitting[key])
-            return sweep, False
-        task = asyncio.create_task(asyncio.to_thread(self._create, spec, host.name))
-        self._submitting[key] = task
-        task.add_done_callback(lambda _: self._submitting.pop(key))
-        return await asyncio.shield(task)
+        return await asyncio.to_thread(self._create, spec, host.name)
 
     def _create(self, spec: SweepSpec, host: str) -> tuple[Sweep, bool]:
         sweep, is_new = self._store.create_sweep(spec, host=host)
@@ -156,54 +147,34 @@ class SweepDesk:
             self._enqueue(sweep)
         return sweep, is_new
 
-    async def wait_final(self, sweep_id: str, *, wait_s: float) -> Sweep | None:
-        """The sweep once it has ended, or None where that takes longer than `wait_s`.
-
-        All who wait, for whichever sweeps, share one poller.
-        """
-        watch = self._watches.setdefault(sweep_id, _Watch())
-        watch.num_waiting += 1
+    async def wait_final(self, sweep_id: str) -> Sweep:
+        """The sweep once it has ended. All who wait share one poller. Raises StoreError."""
+        ended: asyncio.Future[Sweep] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(sweep_id, []).append(ended)
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll())
         try:
-            if self._poller is None or self._poller.done():
-                self._poller = asyncio.create_task(self._poll())
-            done, _ = await asyncio.wait([watch.ended], timeout=wait_s)
-            return watch.ended.result() if done else None
+            return await ended
         finally:
-            watch.num_waiting -= 1
-            if watch.num_waiting == 0 and self._watches.get(sweep_id) is watch:
-                del self._watches[sweep_id]
+            self._waiting[sweep_id].remove(ended)
+            if not self._waiting[sweep_id]:
+                del self._waiting[sweep_id]
 
     async def _poll(self) -> None:
-        while self._watches:
-            watched = dict(self._watches)
+        while self._waiting:
+            ids = list(self._waiting)
             try:
                 sweeps = await asyncio.to_thread(
-                    lambda ids: [self._store.get_sweep(i) for i in ids], list(watched)
+                    lambda ids: [self._store.get_sweep(i) for i in ids], ids
                 )
             except Exception as error:  # noqa: BLE001  handed on to everyone who waits
-                for sweep_id, watch in watched.items():
-                    watch.ended.set_exception(error)
-                    self._watches.pop(sweep_id, None)
-                continue
-            for sweep in sweeps:
-                if sweep.state.is_final:
-                    watched[sweep.id].ended.set_result(sweep)
-                    self._watches.pop(sweep.id, None)
+                for sweep_id in ids:
+                    for ended in self._waiting.get(sweep_id, ()):
+                        if not ended.done():
+                            ended.set_exception(error)
+            else:
+                for sweep in sweeps:
+                    for ended in self._waiting.get(sweep.id, ()):
+                        if sweep.state.is_final and not ended.done():
+                            ended.set_result(sweep)
             await asyncio.sleep(POLL_S)
-
-
-class _Watch:
-    """A sweep that someone waits for."""
-
-    def __init__(self) -> None:
-        self.ended: asyncio.Future[Sweep] = asyncio.get_running_loop().create_future()
-        self.num_waiting = 0
-
-
-def check_measures_on(host: Host, platform_key: str) -> None:
-    """Raises ConflictError where `host` isn't on that platform now."""
-    if host.platform_key != platform_key:
-        raise ConflictError(
-            f"host {host.name!r} is on platform {host.platform_key} now, not on {platform_key}",
-            hint="leave out `host` or `platform`",
-        )

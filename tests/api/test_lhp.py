@@ -113,8 +113,33 @@ async def test_equal_queries_share_one_sweep(
     asking.append(asyncio.create_task(ask(both_client, "05,6", batch="16", workload="linear")))
     worker.finish(await worker.take(), stairs(8))
     answers = await asyncio.gather(*asking)
+    assert {answer.status_code for answer in answers} == {200}
     assert {str(answer.json()["lhp"]) for answer in answers} == {"[8, 8]"}
     assert len(worker.store.list_sweeps().items) == 1
+    assert worker.handed_in.empty()
+
+
+async def test_queries_for_other_points_of_one_window_wait_side_by_side(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = [asyncio.create_task(ask(client, f"{n},{n}")) for n in (5, 6, 7)]
+    sweeps = [await sqlite_worker.take() for _ in asking]
+    # Ended in another order than asked for.
+    for sweep in reversed(sweeps):
+        sqlite_worker.finish(sweep, stairs(8))
+    answers = await asyncio.gather(*asking)
+    assert [answer.json()["dims"] for answer in answers] == [[5, 5], [6, 6], [7, 7]]
+    assert [answer.json()["lhp"] for answer in answers] == [[8, 8]] * 3
+
+
+async def test_one_query_that_stops_waiting_leaves_the_others_waiting(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    patient = asyncio.create_task(ask(client))
+    sweep = await sqlite_worker.take()
+    assert (await ask(client, wait=0)).json()["id"] == sweep.id
+    sqlite_worker.finish(sweep, stairs(8))
+    assert (await patient).json()["lhp"] == [8, 8]
 
 
 async def test_a_different_workload_is_measured_apart(

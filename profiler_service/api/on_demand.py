@@ -1,0 +1,127 @@
+"""Answers measured on demand: what a query waits for where no curve covers its window.
+
+Knows no HTTP. Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from profiler_service.api.answers import AnswerBook, Question
+from profiler_service.api.sweeping import SweepDesk
+from profiler_service.errors import ConflictError, LhpError, MeasurementError
+from profiler_service.storage.store import Host, Sweep
+from profiler_service.sweep import Mode, SweepSpec, SweepState
+from profiler_service.wire import LhpAnswer
+from profiler_service.workload import Dims
+
+
+@dataclass(kw_only=True)
+class _Measurement:
+    """A measurement that one or many queries wait for."""
+
+    ended: asyncio.Task[Sweep | None]
+    """The sweep when it has ended; None where none was needed after all."""
+    queued: asyncio.Future[Sweep] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    num_waiting: int = 0
+
+
+class OnDemand:
+    """Has windows measured; queries that need the same one share the measurement.
+
+    From before the sweep is queued until its curve can be found, so that no query falls
+    between the two and has the window measured again.
+    """
+
+    def __init__(self, book: AnswerBook, desk: SweepDesk, *, max_window_points: int) -> None:
+        self._book = book
+        self._desk = desk
+        self._max_window_points = max_window_points
+        self._measurements: dict[tuple[str, str], _Measurement] = {}
+
+    async def answer(
+        self, question: Question, host: Host, platform_key: str, *, wait_s: float
+    ) -> LhpAnswer | Sweep:
+        """The answer; or, where that takes longer than `wait_s`, the sweep that will bring it.
+
+        Raises WindowTooLargeError, UnsupportedOnHostError; ConflictError where `host` isn't on
+        that platform, or the sweep was cancelled; MeasurementError where it left no answer.
+        """
+        if host.platform_key != platform_key:
+            raise ConflictError(
+                f"host {host.name!r} is on platform {host.platform_key}, not on {platform_key}",
+                hint="leave out `host` or `platform`",
+            )
+        mode: Mode = "race" if question.prefer == "fastest" else "grid"
+        spec = SweepSpec(workload=question.workload, mode=mode, grid=question.window)
+        key = (host.name, spec.key)
+        measurement = self._measurements.get(key)
+        if measurement is None:
+            measurement = _Measurement(
+                ended=asyncio.create_task(self._measure(key, question, host, mode))
+            )
+            self._measurements[key] = measurement
+        measurement.num_waiting += 1
+        try:
+            # Queueing takes a moment only, and 202 must name the sweep.
+            under_way: list[asyncio.Future[Any]] = [measurement.ended, measurement.queued]
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([measurement.ended], timeout=wait_s)
+        finally:
+            measurement.num_waiting -= 1
+            if measurement.num_waiting == 0:
+                self._forget(key, measurement)
+                measurement.ended.cancel()
+        if not measurement.ended.done():
+            return measurement.queued.result()
+        sweep = measurement.ended.result()
+        answer = await self._book.find(question, platform_key)
+        if answer is None:
+            raise _unanswered(sweep, question.dims)
+        return answer
+
+    async def _measure(
+        self, key: tuple[str, str], question: Question, host: Host, mode: Mode
+    ) -> Sweep | None:
+        measurement = self._measurements[key]
+        try:
+            # Someone else may have measured it since the snapshot was taken.
+            await self._book.refresh()
+            if await self._book.find(question, host.platform_key) is not None:
+                return None
+            sweep, _ = await self._desk.submit(
+                question.workload,
+                question.window,
+                host,
+                mode=mode,
+                max_points=self._max_window_points,
+            )
+            measurement.queued.set_result(sweep)
+            ended = await self._desk.wait_final(sweep.id)
+            await self._book.refresh()
+            return ended
+        finally:
+            self._forget(key, measurement)
+
+    def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:
+        if self._measurements.get(key) is measurement:
+            del self._measurements[key]
+
+
+def _unanswered(sweep: Sweep | None, dims: Dims) -> LhpError:
+    """Why a measurement that has ended left no answer."""
+    if sweep is None:
+        return MeasurementError("the answer was there and is gone", hint="ask again")
+    if sweep.state == SweepState.CANCELLED:
+        return ConflictError(f"sweep {sweep.id} was cancelled", hint="ask again to measure anew")
+    where = f"GET /sweeps/{sweep.id} tells more"
+    if sweep.state == SweepState.FAILED:
+        return MeasurementError(f"sweep {sweep.id} failed: {sweep.error}", hint=where)
+    return MeasurementError(
+        f"sweep {sweep.id} could not measure {','.join(map(str, dims))}",
+        hint=f"GET /curves/{sweep.curve_id} lists what failed, and why; ask again to retry",
+    )
