@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,29 +105,27 @@ def test_writer_locks_out_writers_from_its_start_and_readers_never(tmp_path: Pat
     engine.dispose()
 
 
-def test_connection_cut_by_the_server_is_replaced(
-    postgres_url: str, request: pytest.FixtureRequest
-) -> None:
-    url = postgres_url
-    schema_engine = sa.create_engine(
-        sa.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+def test_connection_cut_by_the_server_is_replaced(postgres_database_url: str) -> None:
+    schema.upgrade(postgres_database_url)
+    server = sa.create_engine(
+        parse_url(postgres_database_url).set(database="postgres"), isolation_level="AUTOCOMMIT"
     )
-    with schema_engine.connect() as connection:
-        connection.execute(sa.text("CREATE DATABASE lhp_cut"))
-        cut_url = sa.make_url(url).set(database="lhp_cut").render_as_string(hide_password=False)
-        schema.upgrade(cut_url)
-        store = Store.open(cut_url)
+    name = parse_url(postgres_database_url).database
+    with closing(Store.open(postgres_database_url)) as store:
         store.register_host("east", create_platform(), dtypes=[])
-        connection.execute(
-            sa.text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'lhp_cut'"
+        with server.connect() as connection:
+            cut = connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid, 10000)"
+                    " FROM pg_stat_activity WHERE datname = :name"
+                ),
+                {"name": name},
             )
-        )
-        store.ping()
-        assert store.get_host("east").name == "east"
-        # And when it stays away:
-        connection.execute(sa.text("DROP DATABASE lhp_cut WITH (FORCE)"))
-        with pytest.raises(StoreUnavailableError, match="lhp_cut"):
+            assert cut.all() == [(True,)]
             store.ping()
-        store.close()
-    schema_engine.dispose()
+            assert store.get_host("east").name == "east"
+            # And when it stays away:
+            connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+            with pytest.raises(StoreUnavailableError, match=str(name)):
+                store.ping()
+    server.dispose()

@@ -6,6 +6,7 @@ import multiprocessing
 import multiprocessing.synchronize
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +31,7 @@ def run_twice(function: Callable[[str], T], url: str) -> list[T]:
     """What `function(url)` returned in each of two processes, run at the same moment."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        2, mp_context=context, initializer=set_barrier, initargs=(context.Barrier(2),)
+        2, mp_context=context, initializer=set_barrier, initargs=(context.Barrier(2, timeout=60),)
     ) as pool:
         return [future.result() for future in [pool.submit(function, url) for _ in range(2)]]
 
@@ -50,32 +51,29 @@ def connect_to_new_files(directory: str) -> None:
 
 
 def create_sweeps(url: str) -> list[tuple[str, bool]]:
-    store = Store.open(url)
     created = []
-    for start in range(1, NUM_BATCHES + 1):
-        barrier.wait()
-        sweep, new = store.create_sweep(create_spec(start=start), host="east")
-        created.append((sweep.id, new))
-    store.close()
+    with closing(Store.open(url)) as store:
+        for start in range(1, NUM_BATCHES + 1):
+            barrier.wait()
+            sweep, new = store.create_sweep(create_spec(start=start), host="east")
+            created.append((sweep.id, new))
     return created
 
 
 def commit_batches(url: str) -> list[bool]:
-    store = Store.open(url)
-    (sweep,) = store.list_sweeps().items
     kept = []
-    for number in range(NUM_BATCHES):
-        barrier.wait()
-        kept.append(store.commit_batch(sweep.id, number, create_samples(), PROGRESS))
-    store.close()
+    with closing(Store.open(url)) as store:
+        (sweep,) = store.list_sweeps().items
+        for number in range(NUM_BATCHES):
+            barrier.wait()
+            kept.append(store.commit_batch(sweep.id, number, create_samples(), PROGRESS))
     return kept
 
 
 def test_two_processes_upgrade_an_empty_database_once(empty_database_url: str) -> None:
     run_twice(upgrade, empty_database_url)
-    store = Store.open(empty_database_url)
-    assert store.generation() == 0  # its one row: two would make it no single number
-    store.close()
+    with closing(Store.open(empty_database_url)) as store:
+        assert store.generation() == 0  # its one row: two would make it no single number
 
 
 def test_two_processes_may_be_first_to_open_a_sqlite_file(tmp_path: Path) -> None:

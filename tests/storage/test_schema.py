@@ -29,9 +29,11 @@ HEAD = "0001"
 def connect(url: str) -> Iterator[Connection]:
     """A connection in a transaction that is committed at the end."""
     engine = create_database_engine(parse_url(url))
-    with write_access(engine).begin() as connection:
-        yield connection
-    engine.dispose()
+    try:
+        with write_access(engine).begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 def downgrade(url: str, revision: str) -> None:
