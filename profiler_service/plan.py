@@ -201,11 +201,12 @@ class _SteppedPlanner(abc.ABC):
 class GridPlanner(_SteppedPlanner):
     """Measures every point of the grid until each is known well enough.
 
-    Rounds visit every point that hasn't failed once, in a fresh random order, with the anchor (the grid's
-    middle point) before every 16 of them. Measuring ends when all but LOOSE_SHARE of the points
-    have an interval on their median narrower than ± TARGET, and after MAX_ROUNDS in any case.
-    No point rests earlier than the others: two points are compared in the rounds that they
-    share, and resting on a luckily narrow interval would leave its rivals too few.
+    Each round visits every point that hasn't failed once, in a fresh random order, with the
+    anchor (the grid's middle point) before every 16 of them. Measuring ends when all but
+    LOOSE_SHARE of the points have an interval on their median narrower than ± TARGET, and after
+    MAX_ROUNDS in any case. No point rests earlier than the others: two points are compared in
+    the rounds that they share, and resting on a luckily narrow interval would leave its rivals
+    too few.
     """
 
     MIN_ROUNDS = 18

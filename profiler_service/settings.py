@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
     max_points: int = Field(default=1_000_000, ge=1, description="Most points in one sweep's grid.")
     max_window_points: int = Field(
-        default=65_536, ge=1, description="Most points in a window measured for one query."
+        default=2_000_000, ge=1, description="Most points in a window measured for one query."
     )
     max_operand_bytes: int = Field(
         default=1 << 30, ge=1, description="Most memory one call's operands may take, bytes."

@@ -201,7 +201,8 @@ class CurveInfo(WireModel):
     num_lhps: int
     num_undecided: int
     redundancy: float | None = Field(
-        description="1 − num_lhps / num_measured; null where nothing was measured."
+        description="1 − num_lhps / num_measured; null where nothing was measured, and for a"
+        " race, which looks for one point's answer and at no other point closely."
     )
     measured_at: dt.datetime
     stale: bool
@@ -220,8 +221,10 @@ class CurvePoints(WireModel):
 
     dims: list[Dims]
     latency_s: list[float]
-    low_s: list[float]
-    high_s: list[float]
+    low_s: list[float | None] = Field(
+        description="Lower end of the 95 % interval on the median; null for fewer than 6 samples."
+    )
+    high_s: list[float | None] = Field(description="Upper end of it, likewise.")
     num_samples: list[int]
     status: list[Literal["lhp", "dominated", "undecided"]]
 

@@ -1,7 +1,8 @@
 """Curves as JSON, CSV and Arrow, in chunks: a million points never stand in memory as text.
 
 Knows neither HTTP nor the store. Every format has the same rows: the measured points in
-row-major order, with columns for the dims, then latency_s, low_s, high_s, num_samples, status.
+row-major order, with columns for the dims, then latency_s, low_s, high_s, num_samples, status;
+low_s and high_s are null (in CSV: empty) where there are too few samples for an interval.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ def curve_table(curve: LatencyCurve) -> pa.Table:
         {name: dims[:, axis] for axis, name in enumerate(curve.workload.axes)}
         | {
             "latency_s": curve.latency_s[measured],
-            "low_s": curve.low_s[measured],
-            "high_s": curve.high_s[measured],
+            # NaN, where samples are too few for an interval, becomes null.
+            "low_s": pa.array(curve.low_s[measured], from_pandas=True),
+            "high_s": pa.array(curve.high_s[measured], from_pandas=True),
             "num_samples": curve.num_samples[measured],
             "status": pa.DictionaryArray.from_arrays(curve.status[measured], names),
         }

@@ -17,6 +17,9 @@ from profiler_service.sweep import Mode, SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer
 from profiler_service.workload import Dims
 
+MAX_GRID_WINDOW_POINTS = 65_536
+"""Most points in a window where every one must be measured many times (`nearest`, `largest`)."""
+
 
 @dataclass(kw_only=True)
 class _Measurement:
@@ -98,7 +101,9 @@ class OnDemand:
                 question.window,
                 host,
                 mode=mode,
-                max_points=self._max_window_points,
+                max_points=self._max_window_points
+                if mode == "race"
+                else min(self._max_window_points, MAX_GRID_WINDOW_POINTS),
             )
             measurement.queued.set_result(sweep)
             ended = await self._desk.wait_final(sweep.id)

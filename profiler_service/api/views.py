@@ -75,7 +75,9 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         num_failures=header.num_failures,
         num_lhps=header.num_lhps,
         num_undecided=header.num_undecided,
-        redundancy=1 - header.num_lhps / header.num_measured if header.num_measured else None,
+        redundancy=1 - header.num_lhps / header.num_measured
+        if header.num_measured and mode == "grid"
+        else None,
         measured_at=header.measured_at,
         stale=stale,
         evidence=dict(header.evidence),

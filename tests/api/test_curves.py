@@ -233,3 +233,18 @@ def test_numbers_keep_their_full_precision() -> None:
     curve = build_curve(grid, lambda dims: 1e-6 / 3 * dims[0], workload=MATMUL.describe())
     detail = CurveDetail.model_validate_json(b"".join(json_chunks(curve, info_of(50))))
     np.testing.assert_array_equal(detail.points.latency_s, curve.latency_s)
+
+
+def test_points_with_too_few_samples_have_no_interval() -> None:
+    # (3,4) was seen once: a latency, but NaN for its interval, which JSON doesn't have.
+    curve = build_curve(Grid(axes=(GridAxis(start=3, count=2),) * 2), stairs(4))
+    curve.low_s[1] = curve.high_s[1] = np.nan
+
+    text = b"".join(json_chunks(curve, info_of(4)))
+    points = CurveDetail.model_validate_json(text).points
+    assert points.low_s[1] is None and points.high_s[1] is None
+    assert points.low_s[0] == pytest.approx(0.999 * points.latency_s[0])
+    rows = list(csv.DictReader(io.StringIO(b"".join(csv_chunks(curve)).decode())))
+    assert (rows[1]["low_s"], rows[1]["high_s"]) == ("", "")
+    table = pa.ipc.open_stream(b"".join(arrow_chunks(curve))).read_all()
+    assert table.column("low_s").null_count == table.column("high_s").null_count == 1
