@@ -17,6 +17,7 @@ from profiler_service.curve import LatencyCurve
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
+    PlatformMismatchError,
     UnknownCurveError,
     UnknownHostError,
     UnknownPlatformError,
@@ -197,6 +198,21 @@ def test_started_sweep_stays_started(store: Store, sweep: Sweep) -> None:
     assert started.started_at is not None
     assert started.started_at >= sweep.created_at
     assert store.start_sweep(sweep.id) == started
+
+
+def test_sweep_with_samples_goes_on_only_as_it_was_measured(store: Store, sweep: Sweep) -> None:
+    store.start_sweep(sweep.id, measured_as="old")
+    # Nothing is measured yet: the host may still change.
+    started = store.start_sweep(sweep.id, measured_as="one")
+    store.commit_batch(sweep.id, 0, create_samples(), PROGRESS)
+    assert store.start_sweep(sweep.id, measured_as="one").state == SweepState.RUNNING
+    with pytest.raises(PlatformMismatchError) as caught:
+        store.start_sweep(sweep.id, measured_as="other")
+    assert "new sweep" in caught.value.hint
+    assert store.get_sweep(sweep.id) == replace(started, progress=PROGRESS)
+    # An ended sweep is only looked at, from whatever host.
+    store.finish_sweep(sweep.id, None, state=SweepState.CANCELLED)
+    assert store.start_sweep(sweep.id, measured_as="other").state == SweepState.CANCELLED
 
 
 def test_queued_sweep_is_cancelled_at_once(store: Store, sweep: Sweep) -> None:
