@@ -12,7 +12,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
@@ -22,6 +22,8 @@ from profiler_service.settings import Settings
 from profiler_service.storage.database import describe, find_sqlite_path, parse_url
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import SweepState
+
+logger = logging.getLogger(__name__)
 
 APPLICATION = "lhp"
 APPLICATION_VERSION = "1"
@@ -36,7 +38,9 @@ LEAVE_S = 0.5
 MAX_RESTARTS = 100
 """How often a sweep may take its worker with it before it is given up."""
 
-_LIVE = ("ENQUEUED", "DELAYED", "PENDING")
+_WAITING = ("ENQUEUED", "DELAYED")
+_PENDING = "PENDING"
+"""A process has taken the job, whether or not it is still there."""
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
 
@@ -84,6 +88,7 @@ class JobClient:
         self._host = settings.host
         self._url = engine_url(settings.database_url)
         self._client = _create_client(self._url)
+        self._abandoned: set[str] = set()
 
     def enqueue(self, sweep: Sweep) -> None:
         """Hands the sweep to its host's worker, now or when one starts; harmless if repeated.
@@ -101,13 +106,14 @@ class JobClient:
                 sweep.id,
             )
 
-    def reconcile(self, store: Store) -> None:
+    def reconcile(self, store: Store, running: Collection[str]) -> None:
         """Makes the engine's jobs agree with the store's sweeps of this host.
 
-        An open sweep without a job (its process died between the two) gets one; one whose job
-        ended (its database was away at the wrong moment) is run again, or failed where it took
-        its worker down too often; jobs of sweeps that have ended are forgotten. Raises
-        StoreError.
+        For its worker only, every few seconds; `running` are the sweeps that it is running now,
+        as `run_jobs` gives them. An open sweep without a job (its process died between the
+        two) gets one. A job that nobody runs (the database was away at the wrong moment) is
+        run again, and its sweep is failed where it took the worker down too often. Jobs of
+        sweeps that have ended are forgotten. Raises StoreError.
         """
         # Sweeps first: whatever is created or ends from here on only looks too open.
         open_sweeps = [
@@ -116,18 +122,28 @@ class JobClient:
             for sweep in _list_sweeps(store, self._host, state)
         ]
         jobs = self.list_jobs()
+        abandoned = set()
         for sweep in open_sweeps:
             status = jobs.pop(sweep.id, None)
-            if status in _LIVE or store.get_sweep(sweep.id).state.is_final:
+            if status in _WAITING or sweep.id in running:
+                continue
+            if store.get_sweep(sweep.id).state.is_final:
                 continue
             if status is None:
                 self.enqueue(sweep)
             elif status == _GIVEN_UP:
                 store.fail_sweep(sweep.id, f"the worker died {MAX_RESTARTS} times measuring it")
-            else:
+            elif status != _PENDING:
                 with _engine_errors(self._url):
                     self._client.rewind_workflow(sweep.id, queue_name=queue_name(self._host))
-        if ended := [sweep_id for sweep_id, status in jobs.items() if status not in _LIVE]:
+            elif sweep.id not in self._abandoned:
+                abandoned.add(sweep.id)  # unless it is being started just now: see next time
+            else:
+                with _engine_errors(self._url):
+                    self._client.resume_workflow(sweep.id, queue_name=queue_name(self._host))
+        self._abandoned = abandoned
+        ended = [sweep_id for sweep_id, s in jobs.items() if s not in (*_WAITING, _PENDING)]
+        if ended:
             with _engine_errors(self._url):
                 self._client.delete_workflows(ended)
 
@@ -144,16 +160,21 @@ class JobClient:
         self._client.destroy()
 
 
+class _LeaveJob(BaseException):
+    """Ends a job's thread without the engine taking note: the job stays to be resumed."""
+
+
 @contextlib.contextmanager
-def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[None]:
+def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[Collection[str]]:
     """While entered, runs the sweeps enqueued for `settings.host`, one after the other.
 
-    Calls `run_batch(sweep_id)` in a thread until it returns True (the sweep has ended). Jobs
-    that an earlier process left unfinished come first. An Exception from `run_batch` ends the
-    job (`JobClient.reconcile` starts it again if the sweep is open still); anything else
-    (SystemExit, say) leaves it to be resumed by the next process. To leave, make `run_batch`
-    raise such a thing: the job under way is waited for, but not for long. `upgrade` must have
-    run. Raises StoreUnavailableError.
+    Gives the ids of the sweeps running at any time, for `JobClient.reconcile`. Calls
+    `run_batch(sweep_id)` in a thread until it returns True (the sweep has ended). Jobs that an
+    earlier process left unfinished come first. A StoreUnavailableError from `run_batch`, and
+    what is no Exception (SystemExit, say), leaves the job to be resumed by `reconcile` or the
+    next process; another Exception ends it, and `reconcile` starts it again if the sweep is
+    still open. To leave, make `run_batch` raise SystemExit: the job under way is waited for,
+    but not for long. `upgrade` must have run. Raises StoreUnavailableError.
     """
     _log_through_logging()
     url = engine_url(settings.database_url)
@@ -167,8 +188,9 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[N
         "serializer": DBOSPortableJSONSerializer(),
         "run_migrations": False,
         "enable_otlp": False,
-        "log_level": "WARNING",
+        "log_level": "ERROR",
     }
+    running: set[str] = set()
     busy = threading.Lock()
     try:
         with _engine_errors(url):
@@ -186,17 +208,25 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[N
 
             @DBOS.step(name=STEP)
             def step(sweep_id: str) -> bool:
-                return run_batch(sweep_id)
+                try:
+                    return run_batch(sweep_id)
+                except StoreUnavailableError as error:
+                    logger.warning("sweep %s is left for now: %s", sweep_id, error)
+                    raise _LeaveJob from error
 
             @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RESTARTS)
             def run_sweep(sweep_id: str) -> None:
                 with busy:
-                    while not step(sweep_id):
-                        pass
+                    running.add(sweep_id)
+                    try:
+                        while not step(sweep_id):
+                            pass
+                    finally:
+                        running.discard(sweep_id)
 
             DBOS.listen_queues([queue_name(settings.host)])
             DBOS.launch()
-        yield
+        yield running
     finally:
         busy.acquire(timeout=LEAVE_S)
         # What the engine's threads find closed under them from here on is nobody's concern.
@@ -243,8 +273,11 @@ def _engine_errors(url: sa.URL) -> Iterator[None]:
 
 
 def _log_through_logging() -> None:
-    """Keeps the engine from writing to the console by itself, and from chatting."""
-    logger = logging.getLogger("dbos")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    logger.setLevel(logging.WARNING)
+    """Keeps the engine from writing to the console by itself, and from chatting.
+
+    Its warnings repeat at every poll while a database is away; the worker says so itself.
+    """
+    engine_logger = logging.getLogger("dbos")
+    if not engine_logger.handlers:
+        engine_logger.addHandler(logging.NullHandler())
+    engine_logger.setLevel(logging.ERROR)

@@ -244,13 +244,13 @@ def run(
         client = jobs.JobClient(settings)
         stack.callback(client.close)
         runner = SweepRunner(store=store, measurer=measurer, create_planner=create_planner)
-        stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
+        running = stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
         stack.callback(runner.stop)
         logger.info("measuring for host %s on %s", settings.host, measurer.platform.device_model)
         while True:
             try:
                 store.touch_host(settings.host)
-                client.reconcile(store)
+                client.reconcile(store, running)
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
             time.sleep(HEARTBEAT_S)

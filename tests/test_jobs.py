@@ -236,36 +236,63 @@ def test_cancelling_a_running_sweep_leaves_the_partial_curve(
     assert header.num_measured == fleet.num_kept(sweep) >= 3
 
 
-def test_a_job_that_ended_before_its_sweep_is_run_again_and_forgotten_in_the_end(
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RuntimeError("a fault"), "ERROR"), (StoreUnavailableError("x"), "PENDING")],
+)
+def test_a_job_that_nobody_runs_is_run_again_and_forgotten_in_the_end(
+    fleet: Fleet, settings: Settings, client: jobs.JobClient, error: Exception, status: str
+) -> None:
+    sweep = fleet.create_sweep(1)
+    client.enqueue(sweep)
+    calls: list[str] = []
+
+    def run_batch(sweep_id: str) -> bool:
+        calls.append(sweep_id)
+        if len(calls) == 1:
+            raise error
+        fleet.store.fail_sweep(sweep.id, "seen")
+        return True
+
+    with jobs.run_jobs(settings, run_batch) as running:
+        wait_until(lambda: bool(calls) and not running and client.list_jobs()[sweep.id] == status)
+
+        def ended() -> bool:
+            client.reconcile(fleet.store, running)
+            return fleet.store.get_sweep(sweep.id).state.is_final
+
+        wait_until(ended)
+
+        def forgotten() -> bool:
+            client.reconcile(fleet.store, running)
+            return client.list_jobs() == {}
+
+        wait_until(forgotten)
+    assert calls == [sweep.id] * 2
+
+
+def test_a_job_under_way_is_left_alone(
     fleet: Fleet, settings: Settings, client: jobs.JobClient
 ) -> None:
     sweep = fleet.create_sweep(1)
     client.enqueue(sweep)
-    fails, succeeds = threading.Event(), threading.Event()
+    begins, may_end = threading.Event(), threading.Event()
+    calls: list[str] = []
 
     def run_batch(sweep_id: str) -> bool:
-        assert sweep_id == sweep.id
-        if not fails.is_set():
-            fails.set()
-            raise StoreUnavailableError("away for a moment")
+        calls.append(sweep_id)
+        begins.set()
+        assert may_end.wait(PATIENCE_S)
         fleet.store.fail_sweep(sweep.id, "seen")
-        succeeds.set()
         return True
 
-    with jobs.run_jobs(settings, run_batch):
-        assert fails.wait(PATIENCE_S)
-
-        def reconciled() -> bool:
-            client.reconcile(fleet.store)
-            return succeeds.is_set()
-
-        wait_until(reconciled)
-
-        def forgotten() -> bool:
-            client.reconcile(fleet.store)
-            return client.list_jobs() == {}
-
-        wait_until(forgotten)
+    with jobs.run_jobs(settings, run_batch) as running:
+        assert begins.wait(PATIENCE_S)
+        for _ in range(3):
+            client.reconcile(fleet.store, running)
+        may_end.set()
+        wait_until(lambda: client.list_jobs()[sweep.id] == "SUCCESS")
+    assert calls == [sweep.id]
 
 
 def test_an_unreachable_database_is_said_soon_and_without_the_password() -> None:
