@@ -36,7 +36,7 @@ POLLING_INTERVAL_S = 0.05
 CONNECT_TIMEOUT_S = 5
 LEAVE_S = 0.5
 MAX_RESTARTS = 100
-"""How often a sweep may take its worker with it before it is given up."""
+"""How often a job may be resumed by a new worker before its sweep is given up."""
 
 _WAITING = ("ENQUEUED", "DELAYED")
 _PENDING = "PENDING"
@@ -112,7 +112,7 @@ class JobClient:
         For its worker only, every few seconds; `running` are the sweeps that it is running now,
         as `run_jobs` gives them. An open sweep without a job (its process died between the
         two) gets one. A job that nobody runs (the database was away at the wrong moment) is
-        run again, and its sweep is failed where it took the worker down too often. Jobs of
+        run again, and its sweep is failed where too many workers ended with it. Jobs of
         sweeps that have ended are forgotten. Raises StoreError.
         """
         # Sweeps first: whatever is created or ends from here on only looks too open.
@@ -132,7 +132,9 @@ class JobClient:
             if status is None:
                 self.enqueue(sweep)
             elif status == _GIVEN_UP:
-                store.fail_sweep(sweep.id, f"the worker died {MAX_RESTARTS} times measuring it")
+                store.fail_sweep(
+                    sweep.id, f"its worker ended more than {MAX_RESTARTS} times while measuring it"
+                )
             elif status != _PENDING:
                 with _engine_errors(self._url):
                     self._client.rewind_workflow(sweep.id, queue_name=queue_name(self._host))

@@ -295,6 +295,31 @@ def test_a_job_under_way_is_left_alone(
     assert calls == [sweep.id]
 
 
+def test_a_sweep_that_workers_keep_ending_with_is_given_up(
+    fleet: Fleet,
+    settings: Settings,
+    client: jobs.JobClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_RESTARTS", 0)
+    sweep = fleet.create_sweep(1)
+    client.enqueue(sweep)
+    called = threading.Event()
+
+    def run_batch(sweep_id: str) -> bool:
+        called.set()
+        raise SystemExit
+
+    with jobs.run_jobs(settings, run_batch):
+        assert called.wait(PATIENCE_S)
+    with jobs.run_jobs(settings, run_batch) as running:
+        wait_until(lambda: "EXCEEDED" in client.list_jobs()[sweep.id])
+        client.reconcile(fleet.store, running)
+
+    ended = fleet.store.get_sweep(sweep.id)
+    assert ended.state is SweepState.FAILED and "more than 0 times" in ended.error
+
+
 def test_an_unreachable_database_is_said_soon_and_without_the_password() -> None:
     with socket.socket() as taken:  # bound but not listening: refused at once
         taken.bind(("127.0.0.1", 0))
