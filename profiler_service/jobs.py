@@ -152,10 +152,14 @@ class JobClient:
     def list_jobs(self) -> dict[str, str]:
         """The engine's status of each job of this host, by sweep id. StoreUnavailableError."""
         with _engine_errors(self._url):
-            found = self._client.list_workflows(
-                queue_name=queue_name(self._host), load_input=False, load_output=False
-            )
-        return {job.workflow_id: job.status for job in found}
+            found = self._client.list_workflows(name=WORKFLOW, load_input=False, load_output=False)
+        # A job given up is in no queue any more, but still says who ran it last.
+        return {
+            job.workflow_id: job.status
+            for job in found
+            if job.queue_name == queue_name(self._host)
+            or (job.queue_name is None and job.executor_id == self._host)
+        }
 
     def close(self) -> None:
         """Releases every connection."""

@@ -314,6 +314,9 @@ def test_a_sweep_that_workers_keep_ending_with_is_given_up(
         assert called.wait(PATIENCE_S)
     with jobs.run_jobs(settings, run_batch) as running:
         wait_until(lambda: "EXCEEDED" in client.list_jobs()[sweep.id])
+        another = settings.model_copy(update={"host": "another"})
+        with contextlib.closing(jobs.JobClient(another)) as theirs:
+            assert theirs.list_jobs() == {}
         client.reconcile(fleet.store, running)
 
     ended = fleet.store.get_sweep(sweep.id)

@@ -284,7 +284,7 @@ def find_throttle_probe(uuid: str) -> Callable[[], bool]:
     Without nvidia-ml-py (an optional dependency) it always says no.
     """
     try:
-        import pynvml  # type: ignore[import-untyped]
+        import pynvml
     except ImportError:
         return lambda: False
     nvml: Any = pynvml
