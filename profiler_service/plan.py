@@ -226,26 +226,30 @@ class GridPlanner(_SteppedPlanner):
         self._measured_from = len(self._batches)
         active = np.setdiff1d(np.arange(self._num_points), list(self._failures))
         next_look = self.MIN_ROUNDS
-        for number in range(self.MAX_ROUNDS):
-            order = self._rng.permutation(active).astype(np.int32)
+        number = 0
+        while number < self.MAX_ROUNDS:
+            # Several rounds of a small grid fill a batch, one of a large grid takes several.
+            count = min(max(1, self._batch_visits() // len(active)), next_look - number)
+            rounds = [self._rng.permutation(active).astype(np.int32) for _ in range(count)]
             start = 0
-            while start < len(order):
-                part = order[start : start + self._batch_visits()]
+            while start < len(active):
+                parts = [order[start : start + self._batch_visits()] for order in rounds]
                 self._advance(
-                    (number + start / len(order)) / self.MAX_ROUNDS,
-                    f"round {number + 1} of at most {self.MAX_ROUNDS},"
-                    f" {len(active)} of {self._num_points} points",
+                    (number + count * start / len(active)) / self.MAX_ROUNDS,
+                    f"round {number + 1} of at most {self.MAX_ROUNDS}, {len(active)} points",
                 )
-                samples = yield self._batch([self._with_anchors(part, anchor)], number)
+                samples = yield self._batch([self._with_anchors(p, anchor) for p in parts], number)
                 self._learn_visit_s(samples)
-                start += len(part)
+                start += len(parts[0])
+            number += count
             active = np.setdiff1d(active, list(self._failures))
             if not len(active):
                 return
-            if number + 1 == next_look:
-                next_look += CHOOSE_EVERY * max(1, next_look // 12)
+            if number == next_look:
                 if np.mean(self._is_loose()[active]) <= self.LOOSE_SHARE:
                     return
+                step = CHOOSE_EVERY * max(1, next_look // 12)
+                next_look = min(next_look + step, self.MAX_ROUNDS)
 
     def _is_loose(self) -> npt.NDArray[np.bool_]:
         """Which points' intervals are still wider than the target."""

@@ -102,7 +102,11 @@ class _RunningSweep:
 
 
 class SweepRunner:
-    """Takes sweeps forward batch by batch. For one thread at a time, but for `stop`."""
+    """Takes sweeps forward batch by batch. For one thread at a time, but for `stop`.
+
+    A race has somebody waiting for its answer, a grid sweep may take hours: between two
+    batches of a grid sweep the races that wait on the same host are run to their ends.
+    """
 
     def __init__(
         self,
@@ -115,13 +119,14 @@ class SweepRunner:
         self._measurer = measurer
         self._create_planner = create_planner
         self._measured_as = f"{measurer.platform.key} {measurer.protocol.key}"
-        self._running: _RunningSweep | None = None
+        self._running: dict[str, _RunningSweep] = {}
         self._stopping = False
         self._busy = threading.Lock()
 
     def run_batch(self, sweep_id: str) -> bool:
         """Whether the sweep has ended; if it hasn't, its next batch is measured and kept.
 
+        Where it is a grid sweep and a race waits, a batch of the race is measured instead.
         Batches kept already are never measured again: the store's count decides which is
         next. A sweep that can't be measured ends as failed, with the reason. Raises
         StoreUnavailableError (what was measured but couldn't be kept will be measured again)
@@ -130,21 +135,11 @@ class SweepRunner:
         with self._busy:
             if self._stopping:
                 raise StopRequest(0)
-            try:
-                return self._run_batch(sweep_id)
-            except Exception as error:
-                if self._stopping:
-                    raise StopRequest(0) from error
-                if isinstance(error, StoreUnavailableError):
-                    raise
-                if isinstance(error, LhpError):
-                    reason = f"{error} ({error.hint})" if error.hint else str(error)
-                    logger.warning("sweep %s failed: %s", sweep_id, reason)
-                else:
-                    reason = f"internal error: {error!r}"
-                    logger.exception("sweep %s failed on an unforeseen error", sweep_id)
-                self._store.fail_sweep(sweep_id, reason)
-                return True
+            race_id = self._find_waiting_race(sweep_id)
+            if race_id is not None:
+                self._run_batch_or_fail(race_id)
+                return False
+            return self._run_batch_or_fail(sweep_id)
 
     def stop(self) -> None:
         """Returns when no batch is under way any more, at most about two seconds later.
@@ -159,15 +154,43 @@ class SweepRunner:
                 return
         self._busy.release()
 
+    def _find_waiting_race(self, sweep_id: str) -> str | None:
+        """The oldest open race on the host of the grid sweep; None where the sweep is a race."""
+        sweep = self._store.get_sweep(sweep_id)
+        if sweep.spec.mode == "race":
+            return None
+        races = [
+            other.id
+            for state in (SweepState.RUNNING, SweepState.QUEUED)
+            for other in self._store.list_sweeps(host=sweep.host, state=state).items
+            if other.spec.mode == "race"
+        ]
+        return min(races, default=None)
+
+    def _run_batch_or_fail(self, sweep_id: str) -> bool:
+        try:
+            return self._run_batch(sweep_id)
+        except Exception as error:
+            if self._stopping:
+                raise StopRequest(0) from error
+            if isinstance(error, StoreUnavailableError):
+                raise
+            if isinstance(error, LhpError):
+                reason = f"{error} ({error.hint})" if error.hint else str(error)
+                logger.warning("sweep %s failed: %s", sweep_id, reason)
+            else:
+                reason = f"internal error: {error!r}"
+                logger.exception("sweep %s failed on an unforeseen error", sweep_id)
+            self._store.fail_sweep(sweep_id, reason)
+            return True
+
     def _run_batch(self, sweep_id: str) -> bool:
-        if self._running is None or self._running.id != sweep_id:
-            self._running = None
+        running = self._running.pop(sweep_id, None)  # kept again once all below has gone well
+        if running is None:
             sweep = self._store.start_sweep(sweep_id, measured_as=self._measured_as)
             running = None if sweep.state.is_final else self._resume(sweep)
         else:
             sweep = self._store.get_sweep(sweep_id)
-            running = self._running
-        self._running = None  # until all below has gone well
         if running is None or sweep.state.is_final:
             return True
         if sweep.cancel_requested:
@@ -181,7 +204,7 @@ class SweepRunner:
         index = running.num_batches
         running.record(samples)
         if self._store.commit_batch(sweep_id, index, samples, running.planner.progress()):
-            self._running = running
+            self._running[sweep_id] = running
         return False
 
     def _resume(self, sweep: Sweep) -> _RunningSweep:

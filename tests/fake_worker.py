@@ -25,7 +25,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.plan import Batch
 from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.settings import Settings
-from profiler_service.sweep import Progress, SweepSpec
+from profiler_service.sweep import Mode, Progress, SweepSpec
 from profiler_service.workload import MATMUL, Workload
 
 PATIENCE_S = 120.0
@@ -47,10 +47,10 @@ def platform(model: str = "fake") -> Platform:
     )
 
 
-def spec(num_batches: int) -> SweepSpec:
+def spec(num_batches: int, mode: Mode = "grid") -> SweepSpec:
     """A sweep of as many points, hence batches."""
     grid = Grid(axes=(GridAxis(start=1, count=num_batches),))
-    return SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
+    return SweepSpec(workload=MATMUL.describe(), mode=mode, grid=grid)
 
 
 class FakePlanner:

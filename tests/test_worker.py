@@ -98,6 +98,35 @@ def test_sweeps_may_take_turns(store: Store, log: Path) -> None:
     assert begun(log) == [0, 0, 1, 1, 2]
 
 
+def test_a_race_is_run_between_the_batches_of_a_grid_sweep(store: Store, log: Path) -> None:
+    grid = create_sweep(store, 3)
+    runner = create_runner(store, FakeMeasurer(log))
+    assert not runner.run_batch(grid.id)
+    race = store.create_sweep(spec(2, "race"), host=HOST)[0]
+
+    # Two batches of the race and its end, then the grid sweep's remaining two and its end.
+    assert [runner.run_batch(grid.id) for _ in range(6)] == [False] * 5 + [True]
+
+    assert begun(log) == [0, 0, 1, 1, 2]
+    assert store.get_sweep(race.id).state is SweepState.DONE
+    ended, waited = store.get_sweep(grid.id), store.get_sweep(race.id)
+    assert ended.finished_at is not None and waited.finished_at is not None
+    assert waited.finished_at < ended.finished_at
+    # The race's own job finds it ended.
+    assert runner.run_batch(race.id)
+    assert len(begun(log)) == 5
+
+
+def test_a_failing_race_leaves_the_grid_sweep_alone(store: Store, log: Path) -> None:
+    grid = create_sweep(store, 2)
+    race = store.create_sweep(spec(1, "race"), host=HOST)[0]
+    runner = create_runner(store, FakeMeasurer(log, failing=[0]))
+    while not runner.run_batch(grid.id):
+        pass
+    assert store.get_sweep(race.id).state is SweepState.FAILED
+    assert store.get_sweep(grid.id).state is SweepState.DONE
+
+
 class ForgetfulStore(Store):
     """Is unreachable for the first batch number 1 that it is to keep."""
 
