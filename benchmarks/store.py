@@ -1,10 +1,10 @@
 """What the store costs: bytes a point, and seconds to write, load and list.
 
-    python benchmarks/store.py                      # SQLite in a temporary directory
-    python benchmarks/store.py --postgres           # and a temporary PostgreSQL
-    python benchmarks/store.py --postgres postgresql://…/EMPTY_DATABASE
+    python -m benchmarks.store                      # SQLite in a temporary directory
+    python -m benchmarks.store --postgres           # and a temporary PostgreSQL
+    python -m benchmarks.store --postgres postgresql://…/EMPTY_DATABASE
 
-Prints a Markdown table and keeps nothing; a database given by URL must be empty, and is left
+Prints a Markdown report; a database given by URL must be empty, and is left
 filled. The data are made up: a staircase of steps of eight dimensions with 1 % noise in
 curves and 2 % in samples, whole nanoseconds, in rounds of random order.
 """
@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import track
 
+from benchmarks.provenance import heading
 from profiler_service.curve import F64, I32, AnswerTable, LatencyCurve
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.samples import Platform, Protocol, Samples
@@ -241,16 +242,26 @@ def main() -> None:
         const="",
         help="measure PostgreSQL too: the empty database at URL, or a temporary server",
     )
-    postgres = parser.parse_args().postgres
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report there, too")
+    args = parser.parse_args()
+    postgres = args.postgres
+    lines = heading("What the store costs", "benchmarks.store", "sqlalchemy", "pyarrow", "psycopg")
     with ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="lhp-store-"))
         columns = {"SQLite": measure(f"sqlite:///{directory}/lhp.sqlite")}
         if postgres is not None:
             columns["PostgreSQL"] = measure(postgres or stack.enter_context(temporary_postgres()))
-    print(f"| | {' | '.join(columns)} |")
-    print(f"|---|{'---:|' * len(columns)}")
+    lines += [
+        "Goal: a curve of a million points loads in one second.",
+        "",
+        f"| | {' | '.join(columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+    ]
     for name in columns["SQLite"]:
-        print(f"| {name} | {' | '.join(figures[name] for figures in columns.values())} |")
+        lines.append(f"| {name} | {' | '.join(figures[name] for figures in columns.values())} |")
+    print("\n".join(lines))
+    if args.out:
+        args.out.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
