@@ -6,6 +6,7 @@ Derivation: docs/hysteresis.md.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ CHOOSE_EVERY = 3
 """Every third round chooses and the others judge: telling that the chosen point is faster
 takes more samples than finding one that is nearly the fastest."""
 _PASSES = 2
+_FIT_PASSES = 5
+_RIDGE = 0.05
 _CHUNK_POINTS = 65_536
 
 
@@ -172,24 +175,74 @@ def min_pairs() -> int:
     return n
 
 
-def additive_model(
-    positions: npt.NDArray[np.intp], value: F64, shape: tuple[int, ...], passes: int = 6
-) -> list[F64]:
-    """One effect for each position of each axis, whose sums approximate `value`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdditiveFit:
+    """Log latency as a level, one effect for each position of each axis, and drift."""
 
-    `positions` is [samples, axes]; medians polish (Tukey): robust against outliers and lone
-    fast points. Effects of positions never sampled are interpolated between neighbours. The
-    overall level sits in the first axis. Source: ours; rows and columns of a matrix product
-    share alignment and tiling effects, so log latency is nearly additive in them.
+    level: float
+    effects: tuple[F64, ...]
+    """One array an axis, of the axis' length."""
+    without_drift: F64
+    """The samples' log latencies with the fitted drift taken away, [samples]."""
+    noise: float
+    """Scale of what the fit leaves (1.48 times the median absolute residual)."""
+
+    def predict(self) -> F64:
+        """The fit's log latency at every point, in the grid's shape."""
+        predicted = self.effects[0] + self.level
+        for effect in self.effects[1:]:
+            predicted = np.add.outer(predicted, effect)
+        return predicted
+
+
+def fit_additive(
+    positions: npt.NDArray[np.intp], log_latency: F64, time: F64, shape: tuple[int, ...]
+) -> AdditiveFit:
+    """The additive fit to samples [n] taken at ascending times [n] at `positions` [n, axes].
+
+    Least squares reweighted by Huber's weights, so that pre-empted samples count little; a
+    slight pull towards 0 settles what the samples leave open (positions never visited, and the
+    level that axes could trade). Drift is the slow part of the residuals. Source: ours; rows
+    and columns of a matrix product share alignment and tiling effects, so log latency is
+    nearly additive in them.
     """
-    residual = value.copy()
-    effects = [np.zeros(count) for count in shape]
-    for _ in range(passes):
-        for axis in range(len(shape)):
-            seen, step, _ = grouped_medians(positions[:, axis], residual)
-            effects[axis][seen] += step
-            residual -= np.interp(positions[:, axis], seen, step)
-    for axis, count in enumerate(shape):
-        seen = np.unique(positions[:, axis])
-        effects[axis] = np.interp(np.arange(count), seen, effects[axis][seen])
-    return effects
+    offsets = np.cumsum([0, *shape])
+    columns = positions + offsets[:-1]
+    num_effects = int(offsets[-1])
+    level = float(np.median(log_latency))
+    drift = np.zeros_like(log_latency)
+    fitted = np.zeros_like(log_latency)
+    solution = np.zeros(num_effects)
+    for _ in range(_FIT_PASSES):
+        residual = log_latency - level - drift - fitted
+        scale = 1.48 * float(np.median(np.abs(residual))) + 1e-9
+        weight = np.minimum(1.0, 1.5 * scale / np.maximum(np.abs(residual), 1e-12))
+        weight[np.abs(residual) > 6 * scale] *= 0.2
+        solution = _solve_effects(columns, weight, log_latency - level - drift, num_effects)
+        fitted = solution[columns].sum(axis=1)
+        level += float(np.median(log_latency - level - drift - fitted))
+        drift = smooth_drift(time, log_latency - level - fitted)
+    effects = tuple(solution[a:b] for a, b in itertools.pairwise(offsets.tolist()))
+    residual = log_latency - level - drift - fitted
+    return AdditiveFit(
+        level=level,
+        effects=effects,
+        without_drift=log_latency - drift,
+        noise=1.48 * float(np.median(np.abs(residual))),
+    )
+
+
+def _solve_effects(columns: npt.NDArray[np.intp], weight: F64, value: F64, num_effects: int) -> F64:
+    """The ridge solution of value ~ sum of effects[columns], weighted."""
+    right = np.zeros(num_effects)
+    diagonal = np.full(num_effects, _RIDGE)
+    for column in columns.T:
+        np.add.at(right, column, weight * value)
+        np.add.at(diagonal, column, weight)
+    if columns.shape[1] == 1:
+        return np.asarray(right / diagonal, dtype=np.float64)
+    normal = np.zeros((num_effects, num_effects))
+    np.fill_diagonal(normal, diagonal)
+    for one, other in itertools.permutations(columns.T, 2):
+        np.add.at(normal, (one, other), weight)
+    return np.asarray(np.linalg.solve(normal, right), dtype=np.float64)

@@ -29,9 +29,9 @@ from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.errors import MeasurementError
 from profiler_service.estimate import (
     CHOOSE_EVERY,
-    additive_model,
-    anchor_drift,
+    AdditiveFit,
     estimate_grid,
+    fit_additive,
     round_matrix,
 )
 from profiler_service.samples import Platform, Protocol, Samples
@@ -41,10 +41,11 @@ Points = npt.NDArray[np.int32]
 
 ANCHOR_EVERY = 16
 """Visits of other points between two visits of the anchor."""
-CALIBRATION_VISITS = 64
-MIN_SAMPLE_S = 20e-6
+MIN_SAMPLE_S = 8e-6
 """A sample lasts at least this long, or the clock's own cost would show; calls are repeated."""
 MAX_CALLS = 8
+CHEAP_VISIT_S = 2e-3
+"""A race makes fewer visits than its tables say only where a visit takes longer than this."""
 BATCH_S = 0.5
 """A batch is meant to last this long: what a killed worker loses at most."""
 MAX_BATCH_VISITS = 2048
@@ -97,6 +98,8 @@ def create_planner(spec: SweepSpec) -> Planner:
 class _SteppedPlanner(abc.ABC):
     """A planner written as one generator: yields batches, is sent their samples."""
 
+    CALIBRATION_VISITS = 64
+
     def __init__(self, spec: SweepSpec) -> None:
         self._spec = spec
         self._num_points = spec.grid.size
@@ -106,6 +109,7 @@ class _SteppedPlanner(abc.ABC):
         self._fraction = 0.0
         self._stage = "calibrating"
         self._calls = 1
+        self._num_calls = 0
         self._visit_s = 0.0
         self._steps = self._plan()
         self._pending: Batch | None = next(self._steps)
@@ -146,7 +150,8 @@ class _SteppedPlanner(abc.ABC):
 
     def _calibrate(self, anchor: int) -> Generator[Batch, Samples, bool]:
         """Warms the host up on the anchor and learns what a visit costs; False if it fails."""
-        samples = yield self._batch([np.full(CALIBRATION_VISITS, anchor, dtype=np.int32)], 0)
+        visits = np.full(self.CALIBRATION_VISITS, anchor, dtype=np.int32)
+        samples = yield self._batch([visits], 0)
         if not len(samples):
             return False
         latency_s = float(np.median(samples.latency_s))
@@ -155,14 +160,16 @@ class _SteppedPlanner(abc.ABC):
         self._visit_s = per_visit_s + (self._calls - 1) * latency_s
         return True
 
-    def _batch(self, rounds: Sequence[Points], first_round: int) -> Batch:
+    def _batch(self, rounds: Sequence[Points], first_round: int, *, warmup_calls: int = 1) -> Batch:
         """One batch of the given rounds, numbered from `first_round`."""
+        self._num_calls += sum(map(len, rounds)) * (self._calls + warmup_calls)
         return Batch(
             point=np.concatenate(rounds).astype(np.int32),
             round=np.repeat(
                 np.arange(first_round, first_round + len(rounds)), [len(r) for r in rounds]
             ).astype(np.int32),
             calls=self._calls,
+            warmup_calls=warmup_calls,
         )
 
     def _with_anchors(self, points: Points, anchor: int) -> Points:
@@ -179,13 +186,13 @@ class _SteppedPlanner(abc.ABC):
         if len(samples):
             self._visit_s = (self._visit_s + samples.seconds / len(samples)) / 2
 
-    def _cost(self, warmup_calls: int = 1) -> dict[str, float]:
+    def _cost(self) -> dict[str, float]:
         """The evidence that every planner gives."""
         return {
             "seconds": round(self._seconds(), 4),
             "batches": len(self._batches),
             "samples": sum(map(len, self._batches)),
-            "calls": sum(len(b) * (b.calls + warmup_calls) for b in self._batches),
+            "calls": self._num_calls,
             "discarded": sum(b.num_discarded for b in self._batches),
             "unstable": sum(int(b.unstable.sum()) for b in self._batches),
         }
@@ -289,120 +296,199 @@ class GridPlanner(_SteppedPlanner):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RaceStage:
+    """One stage of a race: who took part, and who was left when it ended."""
+
+    name: str
+    """`narrow` (positions of each axis compete), `contest` (points do), or `confirm`."""
+    num_visits: int
+    seconds: float
+    field: tuple[int, ...]
+    """Contest and confirm: numbers of the points that took part. Narrow: how many positions of
+    each axis did."""
+    kept: tuple[int, ...]
+    """Likewise, of those who were kept, best first."""
+    why: str
+    """Why the others were dropped."""
+
+
 class RacePlanner(_SteppedPlanner):
     """Finds the fastest point of the window above the grid's first point, and confirms it.
 
-    1. Screen: visit points once in random order, the queried point as the anchor; as many as
-       SCREEN_S allows. A robust additive model of the axes proposes, and so do the raw
-       observations: neither alone decides who races.
-    2. Race: few and fewer candidates, visited in interleaved rounds, ranked by their median
-       over all rounds relative to the queried point.
-    3. Confirm: the leader against the queried point on fresh samples, in pairs of adjacent
+    Log latency over a window is nearly the sum of one effect for each axis' position (rows and
+    columns of a product share alignment and tiling). So positions are raced before points:
+
+    1. *Narrow.* Points are visited in balanced random designs, every position of an axis equally
+       often; a robust additive fit ranks the positions of each axis, the better ones stay, and
+       the next design visits their products only.
+    2. *Contest.* The points that the fit puts first, and the fastest ones seen whatever the fit
+       says of them, meet in interleaved rounds and are ranked by their own medians. The model
+       proposes; measurements of the very points dispose.
+    3. *Confirm.* The leader against the queried point on fresh samples, in pairs of adjacent
        visits in random order, judged at a few fixed looks. Each look's interval has its share
        of the error allowed to the whole race (Bonferroni), so looking repeatedly and trying a
        second and third candidate costs no honesty.
+
+    How often each is visited follows the noise seen while calibrating. What this finds, and
+    with which probability: docs/hysteresis.md, "What a race finds".
     """
 
-    SCREEN_S = 2.0
-    MIN_VISITS_PER_POSITION = 2
-    STAGES = ((256, 4), (96, 6), (32, 10), (12, 20), (5, 60))
-    """(candidates, rounds) of each stage; (256, 4) races everybody in a smaller window."""
-    STAGES_S = 4.0
-    LOOKS = (100, 200, 400, 800)
+    CALIBRATION_VISITS = 24
+    NARROWING = ((1.0, 5), (0.375, 6), (10, 8), (5, 10))
+    """(positions of each axis: a share, or a number; visits of each) at REFERENCE_NOISE."""
+    CONTEST = ((20, 6), (8, 14), (4, 36))
+    """(points, rounds) at REFERENCE_NOISE."""
+    NUM_OBSERVED = 4
+    """Places in the contest for the fastest points seen, whatever the fit says."""
+    REFERENCE_NOISE = 0.025
+    LOOKS = (50, 100, 200, 400, 800)
     """Pairs of the confirmation at which a verdict may fall."""
-    CONFIRM_S = 2.0
+    FEWEST_PAIRS = 12
+    WORTHWHILE = 0.005
+    """Confirming ends where the rival can't be faster by this much any more."""
+    CONFIRM_S = 1.5
+    """Confirming more pairs than FEWEST_PAIRS ends after this long."""
     MAX_ATTEMPTS = 3
+    PROBE_POINTS = 12
+    COLD_PENALTY = 0.08
+    """Where a shape's first call is slower than its second by more than this, calls are warmed
+    up while narrowing, too (kernels compiled for each shape, say)."""
 
     def __init__(self, spec: SweepSpec) -> None:
         self._round = 0
-        self._raced_point: list[Points] = []
-        self._raced_value: list[F64] = []
-        self._screened: tuple[Points, F64] = (np.zeros(0, dtype=np.int32), np.zeros(0))
-        self._base: list[float] = []
+        self._noise = self.REFERENCE_NOISE
+        self._narrowed: list[Samples] = []
+        self._contested: list[Samples] = []
         self._best: tuple[int, Comparison] | None = None
         self._is_settled = False
         self._num_confirmations = 0
+        self.stages: list[RaceStage] = []
         super().__init__(spec)
 
     def _plan(self) -> Generator[Batch, Samples, None]:
         if not (yield from self._calibrate(0)):
             return
+        log = np.log(self._batches[0].latency_s)
+        self._noise = float(1.48 * np.median(np.abs(log - np.median(log))))
         self._round = 1
-        candidates = np.arange(1, self._num_points, dtype=np.int32)
-        if not len(candidates):
+        if self._num_points == 1:
+            self._is_settled = True
             return
-        if len(candidates) > self.STAGES[0][0]:
-            candidates = yield from self._screen(candidates)
-        thrift = self._thrift()
-        for number, (size, rounds) in enumerate(self.STAGES):
-            size = max(min(size, 4), int(size * thrift))
-            candidates = candidates[:size]
-            fraction = 0.4 + 0.4 * number / len(self.STAGES)
-            self._advance(fraction, f"racing {len(candidates)} candidates")
-            candidates = yield from self._race(candidates, rounds)
+        warmup_calls = yield from self._probe()
+        yield from self._narrow(warmup_calls)
+        candidates = self._propose()
+        # Where calls take long, what a call leaves in the caches for the next is nothing.
+        warmup_calls = warmup_calls if self._visit_s > 5e-3 else 1
+        for number, (size, rounds) in enumerate(self.CONTEST):
             if not len(candidates):
                 return
-        yield from self._confirm_leaders(candidates)
+            self._advance(0.6 + 0.1 * number, f"racing {min(size, len(candidates))} points")
+            candidates = yield from self._contest(
+                candidates[:size], self._scaled(rounds), warmup_calls
+            )
+        yield from self._confirm_leaders(candidates, warmup_calls)
         self._is_settled = True
 
-    def _thrift(self) -> float:
-        """Share of the full number of candidates that expensive calls leave affordable."""
-        visits = sum(size * rounds for size, rounds in self.STAGES)
-        return min(1.0, self.STAGES_S / (visits * self._visit_s))
+    def _scaled(self, visits: int, fewest: int = 1) -> int:
+        """`visits` as needed at REFERENCE_NOISE, for the noise seen here."""
+        share = (self._noise / self.REFERENCE_NOISE) ** 2
+        # Calls must be dear before a quiet moment is taken at its word.
+        least = min(1.0, CHEAP_VISIT_S / self._visit_s)
+        return max(fewest, int(np.ceil(visits * float(np.clip(share, least, 1.5)))))
 
-    def _screen(self, candidates: Points) -> Generator[Batch, Samples, Points]:
-        """The most promising points, best first, after one visit to as many as time allows."""
+    def _probe(self) -> Generator[Batch, Samples, int]:
+        """How many warm-up calls new shapes need: visits a few points twice without any."""
+        count = min(self.PROBE_POINTS, self._num_points - 1)
+        points = 1 + self._rng.choice(self._num_points - 1, size=count, replace=False)
+        rounds = [self._rng.permutation(points), self._rng.permutation(points)]
+        samples = yield self._batch(rounds, self._round, warmup_calls=0)
+        log_ratios = _paired_log_ratios(samples, self._round, self._round + 1)
+        self._round += 2
+        penalty = -float(np.median(log_ratios)) if len(log_ratios) else 0.0
+        return int(penalty > self.COLD_PENALTY)
+
+    def _narrow(self, warmup_calls: int) -> Generator[Batch, Samples, None]:
+        """Races the positions of each axis; keeps all samples in `_narrowed`."""
         shape = self._spec.grid.shape
-        fewest = self.MIN_VISITS_PER_POSITION * sum(shape)
-        order = self._rng.permutation(candidates).astype(np.int32)
-        points: list[Points] = []
-        values: list[F64] = []
-        start, started_s = 0, self._seconds()
-        while start < len(order):
-            spent_s = self._seconds() - started_s
-            if start >= fewest and spent_s >= self.SCREEN_S:
-                break
+        alive = [np.arange(count) for count in shape]
+        for number, (keep, visits) in enumerate(self.NARROWING):
+            if number:
+                field = tuple(map(len, alive))
+                effects = self._fit().effects
+                alive = [
+                    positions[np.argsort(effect[positions], kind="stable")][
+                        : max(int(np.ceil(keep * count)) if keep < 1 else int(keep), 1)
+                    ]
+                    for positions, effect, count in zip(alive, effects, shape, strict=True)
+                ]
+                self._end_stage("narrow", field, tuple(map(len, alive)), "slower positions")
             self._advance(
-                0.4 * max(start / len(order), spent_s / self.SCREEN_S * (start >= fewest)),
-                f"screening {len(order)} points",
+                0.15 * number,
+                f"narrowing {' x '.join(str(len(positions)) for positions in alive)} positions",
             )
-            part = order[start : start + self._batch_visits()]
-            samples = yield self._batch([self._with_anchors(part, 0)], self._round)
+            yield from self._visit_design(alive, self._scaled(visits), warmup_calls)
+
+    def _visit_design(
+        self, alive: Sequence[npt.NDArray[np.intp]], visits: int, warmup_calls: int
+    ) -> Generator[Batch, Samples, None]:
+        """Visits every living position of every axis at least `visits` times, paired at random."""
+        count = max(map(len, alive))
+        columns = [
+            np.concatenate(
+                [
+                    self._rng.permutation(np.resize(self._rng.permutation(positions), count))
+                    for _ in range(visits)
+                ]
+            )
+            for positions in alive
+        ]
+        points = np.ravel_multi_index(columns, self._spec.grid.shape).astype(np.int32)
+        if self._failures:
+            points = points[~np.isin(points, list(self._failures))]
+        start = 0
+        while start < len(points):
+            part = points[start : start + self._batch_visits()]
+            samples = yield self._batch([part], self._round, warmup_calls=warmup_calls)
+            self._round += 1
             self._learn_visit_s(samples)
+            self._narrowed.append(samples)
             start += len(part)
-            log = np.log(samples.latency_s)
-            drift = anchor_drift(log, samples.time_s.astype(np.float64), samples.point == 0)
-            other = samples.point != 0
-            points.append(samples.point[other])
-            values.append((log - drift)[other])
-        self._round += 1
-        point, value = np.concatenate(points), np.concatenate(values)
-        self._screened = (point, value)
-        return self._propose(point, value)
 
-    def _propose(self, point: Points, value: F64) -> Points:
-        """Candidates, alternately the model's best and the best observed, without repeats."""
-        shape = self._spec.grid.shape
-        positions = np.stack(np.unravel_index(point, shape), axis=1)
-        effects = additive_model(positions, value, shape)
-        predicted = effects[0]
-        for effect in effects[1:]:
-            predicted = np.add.outer(predicted, effect)
-        flat = predicted.ravel()
-        flat[[0, *self._failures]] = np.inf
-        size = min(self.STAGES[0][0], self._num_points - 1)
-        by_model = np.argpartition(flat, size - 1)[:size]
-        by_model = by_model[np.argsort(flat[by_model], kind="stable")]
-        by_model = by_model[np.isfinite(flat[by_model])]
-        observed = point[np.argsort(value, kind="stable")][:size]
-        # Alternate as far as both reach.
-        both = min(len(by_model), len(observed))
-        mixed = np.stack([by_model[:both], observed[:both]], axis=1).ravel()
-        mixed = np.concatenate([mixed, by_model[both:], observed[both:]])
-        _, first = np.unique(mixed, return_index=True)
-        return mixed[np.sort(first)][:size].astype(np.int32)
+    def _fit(self) -> AdditiveFit:
+        """The additive fit to everything seen while narrowing."""
+        point, log, time = _joined(self._narrowed)
+        positions = np.stack(np.unravel_index(point, self._spec.grid.shape), axis=1)
+        fit = fit_additive(positions, log, time, self._spec.grid.shape)
+        self._noise = max(fit.noise, 1e-4)
+        return fit
 
-    def _race(self, candidates: Points, rounds: int) -> Generator[Batch, Samples, Points]:
+    def _propose(self) -> Points:
+        """The contest's field: the fit's favourites, and the fastest points seen."""
+        size = min(self.CONTEST[0][0], self._num_points - 1)
+        if not any(map(len, self._narrowed)):
+            return np.zeros(0, dtype=np.int32)
+        fit = self._fit()
+        predicted = fit.predict().ravel()
+        predicted[[0, *self._failures]] = np.inf
+        favourites = np.argpartition(predicted, size - 1)[:size]
+        favourites = favourites[np.argsort(predicted[favourites], kind="stable")]
+        favourites = favourites[np.isfinite(predicted[favourites])]
+        point, median, _ = grouped_medians(_joined(self._narrowed)[0], fit.without_drift)
+        observed = point[np.argsort(median, kind="stable")]
+        observed = observed[~np.isin(observed, favourites) & (observed != 0)]
+        field = np.concatenate([favourites, observed[: self.NUM_OBSERVED]]).astype(np.int32)
+        self._end_stage(
+            "narrow",
+            tuple(self._spec.grid.shape),
+            tuple(field.tolist()),
+            "slower by the fit, and not among the fastest seen",
+        )
+        return field
+
+    def _contest(
+        self, candidates: Points, rounds: int, warmup_calls: int
+    ) -> Generator[Batch, Samples, Points]:
         """The candidates, fastest first, after `rounds` more interleaved rounds."""
         field = np.append(candidates, 0)
         per_batch = max(1, self._batch_visits() // len(field))
@@ -410,50 +496,79 @@ class RacePlanner(_SteppedPlanner):
         while done < rounds:
             count = min(per_batch, rounds - done)
             samples = yield self._batch(
-                [self._rng.permutation(field) for _ in range(count)], self._round
+                [self._rng.permutation(field) for _ in range(count)],
+                self._round,
+                warmup_calls=warmup_calls,
             )
             self._learn_visit_s(samples)
+            self._contested.append(samples)
             self._round += count
             done += count
-            self._take(samples)
-        point, median, _ = grouped_medians(
-            np.concatenate(self._raced_point), np.concatenate(self._raced_value)
+        score = self._scores()
+        ranked: Points = candidates[np.argsort(score[candidates], kind="stable")]
+        ranked = ranked[np.isfinite(score[ranked])]
+        self._end_stage(
+            "contest", tuple(candidates.tolist()), tuple(ranked.tolist()), "larger median"
         )
+        return ranked
+
+    def _scores(self) -> F64:
+        """Median log latency of each point over the contest, drift removed; infinity unraced."""
         score = np.full(self._num_points, np.inf)
+        point, median, _ = grouped_medians(*self._contest_values())
         score[point] = median
         if self._failures:
             score[list(self._failures)] = np.inf
-        ranked: Points = candidates[np.argsort(score[candidates], kind="stable")]
-        ranked = ranked[np.isfinite(score[ranked])]
-        return ranked
+        return score
 
-    def _take(self, samples: Samples) -> None:
-        """Keeps a batch's log latencies relative to the queried point, drift removed."""
-        if not np.any(samples.point == 0):
-            return
-        log = np.log(samples.latency_s)
-        point, median, _ = grouped_medians(samples.point, log)
-        reference = median[np.searchsorted(point, samples.point)]
-        drift = smooth_drift(samples.time_s.astype(np.float64), log - reference)
-        level = float(np.median((log - drift)[samples.point == 0]))
-        self._base.append(level)
-        self._raced_point.append(samples.point)
-        self._raced_value.append(log - drift - level)
+    def _contest_values(self) -> tuple[npt.NDArray[np.int64], F64]:
+        """Points and log latencies of all contest and confirmation visits, drift removed."""
+        point, log, time = _joined(self._contested)
+        if not len(point):
+            return point, log
+        groups, median, _ = grouped_medians(point, log)
+        drift = smooth_drift(time, log - median[np.searchsorted(groups, point)])
+        return point, log - drift
 
-    def _score(self, point: int) -> float:
-        raced = np.concatenate(self._raced_point)
-        return float(np.median(np.concatenate(self._raced_value)[raced == point]))
+    def _end_stage(
+        self, name: str, field: tuple[int, ...], kept: tuple[int, ...], why: str
+    ) -> None:
+        seen_visits = sum(stage.num_visits for stage in self.stages)
+        seen_s = sum(stage.seconds for stage in self.stages)
+        self.stages.append(
+            RaceStage(
+                name=name,
+                num_visits=sum(map(len, self._batches)) - seen_visits,
+                seconds=self._seconds() - seen_s,
+                field=field,
+                kept=kept,
+                why=why,
+            )
+        )
 
-    def _confirm_leaders(self, ranked: Points) -> Generator[Batch, Samples, None]:
+    def _confirm_leaders(
+        self, ranked: Points, warmup_calls: int
+    ) -> Generator[Batch, Samples, None]:
         """Confirms the leader; where that fails, the next ones that seemed faster."""
-        error = (1 - CONFIDENCE) / (self.MAX_ATTEMPTS * len(self.LOOKS))
+        calls = self._calls + warmup_calls
+        pair_s = 2 * self._visit_s * calls / (self._calls + 1)
+        looks = [n for n in self.LOOKS if n * pair_s <= self.CONFIRM_S] or [self.FEWEST_PAIRS]
+        confidence = 1 - (1 - CONFIDENCE) / (self.MAX_ATTEMPTS * len(looks))
+        score = self._scores()
         for attempt, rival in enumerate(ranked[: self.MAX_ATTEMPTS].tolist()):
-            if attempt and self._score(rival) >= 0:
+            if attempt and score[rival] >= score[0]:
                 break
-            self._advance(0.8 + 0.2 * attempt / self.MAX_ATTEMPTS, "confirming")
-            comparison = yield from self._confirm(rival, 1 - error)
+            self._advance(0.9 + 0.1 * attempt / self.MAX_ATTEMPTS, "confirming")
+            comparison = yield from self._confirm(rival, looks, confidence, warmup_calls)
             if comparison is None:
                 continue
+            self._end_stage(
+                "confirm",
+                (rival,),
+                (rival,) if comparison.verdict == "faster" else (),
+                f"{comparison.verdict} than the queried point,"
+                f" ratio {comparison.ratio:.4f} [{comparison.low:.4f}, {comparison.high:.4f}]",
+            )
             if self._best is None or comparison.ratio < self._best[1].ratio:
                 self._best = (rival, comparison)
             if comparison.verdict == "faster":
@@ -461,32 +576,32 @@ class RacePlanner(_SteppedPlanner):
                 break
 
     def _confirm(
-        self, rival: int, confidence: float
+        self, rival: int, looks: Sequence[int], confidence: float, warmup_calls: int
     ) -> Generator[Batch, Samples, Comparison | None]:
         """The comparison of one rival with the queried point on samples of its own."""
         log_ratios: list[F64] = []
         comparison: Comparison | None = None
         pairs = 0
-        for look in self.LOOKS:
-            if pairs and look * 2 * self._visit_s > self.CONFIRM_S:
-                break
+        for look in looks:
             while pairs < look:
                 count = min(look - pairs, max(6, self._batch_visits() // 2))
                 field = np.array([0, rival], dtype=np.int32)
                 samples = yield self._batch(
-                    [self._rng.permutation(field) for _ in range(count)], self._round
+                    [self._rng.permutation(field) for _ in range(count)],
+                    self._round,
+                    warmup_calls=warmup_calls,
                 )
                 self._round += count
                 pairs += count
-                self._take(samples)
-                log_ratios.append(_paired_log_ratios(samples, rival))
+                self._contested.append(samples)
+                log_ratios.append(_paired_point_ratios(samples, rival))
             ratios = np.concatenate(log_ratios)
             if not len(ratios):
                 return None
-            self._num_confirmations += len(ratios)
             comparison = compare(ratios, confidence)
-            if comparison.verdict != "ambiguous":
+            if comparison.verdict != "ambiguous" or comparison.low > 1 - self.WORTHWHILE:
                 break
+        self._num_confirmations += 0 if comparison is None else comparison.num_pairs
         return comparison
 
     def build_curve(
@@ -497,22 +612,21 @@ class RacePlanner(_SteppedPlanner):
         calibration = self._batches[0] if self._batches else None
         if calibration is None or not len(calibration) or 0 in self._failures:
             raise self._first_failure()
-        base = float(np.median(self._base or np.log(calibration.latency_s)))
         center, low, high = (np.full(n, np.nan) for _ in range(3))
-        screened, value = self._screened
-        center[screened] = base + value
-        raced_point = np.concatenate([np.zeros(0, dtype=np.int32), *self._raced_point])
-        raced_value = np.concatenate([np.zeros(0), *self._raced_value])
-        for point in np.unique(raced_point).tolist():
-            medians = column_medians(raced_value[raced_point == point][:, np.newaxis])
-            center[point] = base + medians.center[0]
-            low[point], high[point] = base + medians.low[0], base + medians.high[0]
-        center[0] = base if np.isnan(center[0]) else center[0]
+        center[0] = np.median(np.log(calibration.latency_s))
+        if any(map(len, self._narrowed)):
+            seen, median, _ = grouped_medians(_joined(self._narrowed)[0], self._fit().without_drift)
+            center[seen] = median
+        point, value = self._contest_values()
+        for raced in np.unique(point).tolist():
+            medians = column_medians(value[point == raced][:, np.newaxis])
+            center[raced] = medians.center[0]
+            low[raced], high[raced] = medians.low[0], medians.high[0]
         num_samples = sum(np.bincount(b.point, minlength=n) for b in self._batches)
         status = np.where(np.isnan(center), PointStatus.UNMEASURED, PointStatus.UNDECIDED)
         target = np.full(n, -1, dtype=np.int32)
         ratio, ratio_low, ratio_high = (np.full(n, np.nan) for _ in range(3))
-        if self._is_settled or n == 1:
+        if self._is_settled:
             target[0] = 0
         if self._best is not None:
             rival, comparison = self._best
@@ -547,7 +661,27 @@ class RacePlanner(_SteppedPlanner):
         )
 
 
-def _paired_log_ratios(samples: Samples, rival: int) -> F64:
+def _joined(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64, F64]:
+    """Points, log latencies and times (ascending, seconds of measuring) of all the batches."""
+    starts_s = np.cumsum([0.0, *(batch.seconds for batch in batches)])
+    point = np.concatenate([np.zeros(0, dtype=np.int64), *(b.point for b in batches)])
+    log = np.log(np.concatenate([np.zeros(0), *(b.latency_s for b in batches)]))
+    time = np.concatenate(
+        [np.zeros(0), *(s + b.time_s for s, b in zip(starts_s, batches, strict=False))]
+    )
+    return point.astype(np.int64), log, time
+
+
+def _paired_log_ratios(samples: Samples, first: int, second: int) -> F64:
+    """log(latency in round `second` / in round `first`) of each point seen in both."""
+    log = np.log(samples.latency_s)
+    early, late = samples.round == first, samples.round == second
+    own = dict(zip(samples.point[early].tolist(), log[early].tolist(), strict=True))
+    other = dict(zip(samples.point[late].tolist(), log[late].tolist(), strict=True))
+    return np.array([other[p] - own[p] for p in sorted(own.keys() & other.keys())])
+
+
+def _paired_point_ratios(samples: Samples, rival: int) -> F64:
     """log(latency of the rival / of the queried point) of each round that has both."""
     log = np.log(samples.latency_s)
     mine, yours = samples.point == 0, samples.point == rival

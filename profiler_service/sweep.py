@@ -16,7 +16,7 @@ from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.workload import Dims, Workload, get_workload_kind
 
-Mode = Literal["race", "grid"]
+Mode = Literal["race", "survey", "grid"]
 Prefer = Literal["fastest", "nearest", "largest"]
 
 DEFAULT_MAX_GROWTH = 0.125
@@ -52,7 +52,8 @@ class SweepSpec:
     """A sweep as it was asked for.
 
     `race` finds the fastest point of the window `grid` above its first point and confirms
-    it; `grid` measures every point of `grid` until each is known well enough.
+    it; `survey` does so after a look at every point; `grid` measures every point of `grid`
+    until each is known well enough.
     """
 
     workload: Workload
@@ -88,7 +89,7 @@ class SweepSpec:
         """The inverse of `to_json`. Raises UnknownWorkloadError, InvalidWorkloadError."""
         workload, grid, mode = fields["workload"], fields["grid"], fields["mode"]
         assert isinstance(workload, Mapping) and isinstance(grid, Sequence)
-        assert mode in ("race", "grid")
+        assert mode in ("race", "survey", "grid")
         return cls(
             workload=get_workload_kind(str(workload["kind"])).describe(workload["params"]),
             mode=mode,
