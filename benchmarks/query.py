@@ -142,10 +142,11 @@ def save_curve(database_url: str) -> None:
     latency_s = 1e-9 * dims.prod(axis=1) * np.where((dims % 8 == 0).all(axis=1), 1.0, 1.5)
     target = suffix_argmin(latency_s.reshape(grid.shape)).ravel()
     ratio = latency_s[target] / latency_s
+    protocol = Protocol(timer="perf_counter")
     curve = LatencyCurve(
         workload=LINEAR.describe(),
         platform=synthetic,
-        protocol=Protocol(timer="perf_counter"),
+        protocol=protocol,
         grid=grid,
         latency_s=latency_s,
         low_s=latency_s * 0.999,
@@ -161,7 +162,7 @@ def save_curve(database_url: str) -> None:
     )
     schema.upgrade(database_url)
     store = Store.open(database_url)
-    store.register_host(HOST, synthetic, dtypes=("float32",))
+    store.register_host(HOST, synthetic, protocol=protocol, dtypes=("float32",))
     spec = SweepSpec(workload=LINEAR.describe(), mode="grid", grid=grid)
     sweep, _ = store.create_sweep(spec, host=HOST)
     store.start_sweep(sweep.id)

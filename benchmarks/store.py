@@ -42,6 +42,8 @@ SAMPLED_POINTS, SAMPLES_PER_POINT = 100_000, 10
 BATCH_SAMPLES = 10_000
 REPEATS = 7
 
+PROTOCOL = Protocol(timer="perf_counter")
+
 Figures = dict[str, str]
 
 
@@ -87,7 +89,7 @@ def create_curve(spec: SweepSpec) -> LatencyCurve:
     return LatencyCurve(
         workload=spec.workload,
         platform=create_platform(),
-        protocol=Protocol(timer="perf_counter"),
+        protocol=PROTOCOL,
         grid=spec.grid,
         latency_s=latency_s,
         low_s=latency_s * (1 - generator.uniform(0.001, 0.01, n)),
@@ -158,7 +160,7 @@ def measure(url: str) -> Figures:
         raise SystemExit("the database given already has a schema: give an empty one")
     schema.upgrade(url)
     store = Store.open(url)
-    store.register_host("here", create_platform(), dtypes=["float32"])
+    store.register_host("here", create_platform(), protocol=PROTOCOL, dtypes=["float32"])
     console = Console(stderr=True)
     figures: Figures = {}
 
@@ -203,9 +205,9 @@ def measure(url: str) -> Figures:
     figures["1,000 curves of 10,000 points: bytes a point"] = f"{many_bytes / points:.1f}"
     figures["1,000 curves of 10,000 points: total"] = f"{many_bytes / 1e6:.0f} MB"
     workload_key, platform_key = LINEAR.describe().key, create_platform().key
-    found_s = median_s(lambda: store.find_curves(workload_key, platform_key))
+    found_s = median_s(lambda: store.find_curves(workload_key, platform_key, PROTOCOL.key))
     figures["`find_curves` that finds all 1,001"] = f"{found_s * 1e3:.1f} ms"
-    none_s = median_s(lambda: store.find_curves("linear[]", platform_key))
+    none_s = median_s(lambda: store.find_curves("linear[]", platform_key, PROTOCOL.key))
     figures["`find_curves` that finds none"] = f"{none_s * 1e3:.2f} ms"
     page_s = median_s(lambda: store.list_curves(kind="linear"))
     figures["`list_curves`, a page of 50"] = f"{page_s * 1e3:.1f} ms"

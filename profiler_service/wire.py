@@ -120,8 +120,8 @@ class LhpAnswer(WireModel):
     measured_at: dt.datetime
     num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
     stale: bool = Field(
-        description="True where the host's platform has changed since: the curve describes the"
-        " platform named here, not what the host is now."
+        description="True where the host's platform, or how it takes time, has changed since:"
+        " the curve describes the platform named here, not what the host would measure now."
     )
 
 
@@ -205,7 +205,9 @@ class CurveInfo(WireModel):
         " race, which looks for one point's answer and at no other point closely."
     )
     measured_at: dt.datetime
-    stale: bool
+    stale: bool = Field(
+        description="True where the host is on another platform now, or takes time otherwise."
+    )
     evidence: dict[str, float]
 
 
@@ -272,6 +274,7 @@ class HostInfo(WireModel):
 
     name: str
     platform: str
+    protocol: str = Field(description="How it takes time; curves of another protocol are stale.")
     dtypes: list[str]
     registered_at: dt.datetime
     last_seen_at: dt.datetime

@@ -263,7 +263,12 @@ def run(
         measurer = create_measurer(settings)
         stack.callback(measurer.close)
         pin_away(measurer.measured_cpus)
-        store.register_host(settings.host, measurer.platform, dtypes=measurer.dtypes)
+        store.register_host(
+            settings.host,
+            measurer.platform,
+            protocol=measurer.protocol,
+            dtypes=measurer.dtypes,
+        )
         client = jobs.JobClient(settings)
         stack.callback(client.close)
         runner = SweepRunner(store=store, measurer=measurer, create_planner=create_planner)

@@ -22,7 +22,7 @@ from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import SweepState
 from profiler_service.worker import STOP_LIMIT_S
-from tests.fake_worker import PATIENCE_S, begun, platform, spec, wait_until
+from tests.fake_worker import PATIENCE_S, PROTOCOL, begun, platform, spec, wait_until
 
 ROOT = Path(__file__).parent.parent
 HOST = "a host/with odd characters"
@@ -92,7 +92,7 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture
 def fleet(store: Store, settings: Settings, tmp_path: Path) -> Iterator[Fleet]:
-    store.register_host(HOST, platform(), dtypes=["float32"])
+    store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
     fleet = Fleet(store, settings, tmp_path)
     yield fleet
     fleet.close()
@@ -353,7 +353,7 @@ def test_an_unreachable_database_is_said_soon_and_without_the_password() -> None
 
 def test_without_tables_the_hint_is_to_upgrade(store: Store, database_url: str) -> None:
     settings = Settings(database_url=database_url, host=HOST)
-    store.register_host(HOST, platform(), dtypes=["float32"])
+    store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
     sweep, _ = store.create_sweep(spec(1), host=HOST)
     with (
         contextlib.closing(jobs.JobClient(settings)) as client,

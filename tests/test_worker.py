@@ -22,7 +22,7 @@ from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import Progress, SweepState
 from profiler_service.worker import StopRequest, SweepRunner, hold_lock
 from profiler_service.workload import Workload
-from tests.fake_worker import FakeMeasurer, FakePlanner, begun, platform, spec
+from tests.fake_worker import PROTOCOL, FakeMeasurer, FakePlanner, begun, platform, spec
 
 HOST = "host"
 
@@ -33,7 +33,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def create_sweep(store: Store, num_batches: int) -> Sweep:
-    store.register_host(HOST, platform(), dtypes=["float32"])
+    store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
     return store.create_sweep(spec(num_batches), host=HOST)[0]
 
 

@@ -26,6 +26,7 @@ def upgrade() -> None:
         "hosts",
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("platform_key", sa.Text, nullable=False),
+        sa.Column("protocol_key", sa.Text, nullable=False),
         sa.Column("dtypes", sa.JSON, nullable=False),
         sa.Column("registered_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False),
@@ -89,6 +90,7 @@ def upgrade() -> None:
         sa.Column("params", sa.JSON, nullable=False),
         sa.Column("axes", sa.JSON, nullable=False),
         sa.Column("platform_key", sa.Text, nullable=False),
+        sa.Column("protocol_key", sa.Text, nullable=False),
         sa.Column("protocol", sa.JSON, nullable=False),
         sa.Column("mode", sa.Text, nullable=False),
         sa.Column("grid", sa.JSON, nullable=False),
@@ -107,7 +109,9 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        "ix_curves_workload_key_platform_key_id", "curves", ["workload_key", "platform_key", "id"]
+        "ix_curves_workload_key_platform_key_protocol_key_id",
+        "curves",
+        ["workload_key", "platform_key", "protocol_key", "id"],
     )
     op.create_index("ix_curves_kind_id", "curves", ["kind", "id"])
     op.create_index("ix_curves_platform_key_id", "curves", ["platform_key", "id"])

@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from profiler_service.api.views import is_stale
 from profiler_service.curve import LatencyCurve
 from profiler_service.grid import Grid
 from profiler_service.lhp import Answer, find_answer
@@ -68,8 +69,22 @@ class Question:
         return tuple(b - a for a, b in zip(self.window.first, self.window.last, strict=True))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Where and how the curves that may answer were measured."""
+
+    platform_key: str
+    protocol_key: str | None
+    """None: that of the newest curve, for a platform that no host is on now."""
+
+    @classmethod
+    def of(cls, host: Host) -> Conditions:
+        """Those under which the host measures now."""
+        return cls(platform_key=host.platform_key, protocol_key=host.protocol_key)
+
+
 class CurveIndex:
-    """The curves of one workload on one platform, findable by the question they may answer."""
+    """The curves of one workload under the same conditions, findable by question."""
 
     def __init__(self, headers: Sequence[CurveHeader]) -> None:
         """Takes the headers newest first."""
@@ -100,8 +115,8 @@ class Snapshot:
     generation: int
     hosts: Mapping[str, Host]
     platforms: Mapping[str, Platform]
-    curves: dict[tuple[str, str], asyncio.Task[CurveIndex]] = field(default_factory=dict)
-    """(workload key, platform key) → its curves, each loaded when first asked for."""
+    curves: dict[tuple[str, str, str], asyncio.Task[CurveIndex]] = field(default_factory=dict)
+    """(workload key, platform key, protocol key) → its curves, each loaded when first asked for."""
     ready: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     """Query string → the body of the response that it gets in this generation."""
 
@@ -113,9 +128,9 @@ class Snapshot:
             self.ready.popitem(last=False)
         self.ready[query_string] = body
 
-    def is_stale(self, host: str, platform_key: str) -> bool:
-        """Whether the host that measured on that platform is on another one now."""
-        return host not in self.hosts or self.hosts[host].platform_key != platform_key
+    def is_stale(self, header: CurveHeader) -> bool:
+        """Whether the curve's host would measure on another platform now, or otherwise."""
+        return is_stale(header, self.hosts.get(header.host))
 
 
 class AnswerBook:
@@ -152,10 +167,16 @@ class AnswerBook:
             platforms={platform.key: platform for platform in self._store.list_platforms()},
         )
 
-    async def find(self, question: Question, platform_key: str) -> LhpAnswer | None:
+    async def find(self, question: Question, conditions: Conditions) -> LhpAnswer | None:
         """The answer of the newest curve that holds one, or None. Loads what it needs."""
         snapshot = self.snapshot
-        index = await self._curve_index(snapshot, question.workload.key, platform_key)
+        workload_key, platform_key = question.workload.key, conditions.platform_key
+        protocol_key = conditions.protocol_key or await asyncio.to_thread(
+            self._store.find_newest_protocol, workload_key, platform_key
+        )
+        if protocol_key is None:
+            return None
+        index = await self._curve_index(snapshot, (workload_key, platform_key, protocol_key))
         for header in index.covering(question):
             curve = await self._curve(header.id)
             answer = _answer(curve, header, question)
@@ -177,20 +198,15 @@ class AnswerBook:
                     curve=header.id,
                     measured_at=header.measured_at,
                     num_samples=answer.num_samples,
-                    stale=snapshot.is_stale(header.host, header.platform_key),
+                    stale=snapshot.is_stale(header),
                 )
         return None
 
-    async def _curve_index(
-        self, snapshot: Snapshot, workload_key: str, platform_key: str
-    ) -> CurveIndex:
-        key = (workload_key, platform_key)
+    async def _curve_index(self, snapshot: Snapshot, key: tuple[str, str, str]) -> CurveIndex:
         task = snapshot.curves.get(key)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.create_task(
-                asyncio.to_thread(
-                    lambda: CurveIndex(self._store.find_curves(workload_key, platform_key))
-                )
+                asyncio.to_thread(lambda: CurveIndex(self._store.find_curves(*key)))
             )
             snapshot.curves[key] = task
         return task.result() if task.done() else await asyncio.shield(task)

@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from profiler_service.api.curve_formats import arrow_chunks, csv_chunks, json_chunks
 from profiler_service.api.parts import PartsDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.api.views import curve_info
+from profiler_service.api.views import curve_info, is_stale
 from profiler_service.wire import CurveDetail, CurvePage
 
 Format = Literal["json", "csv", "arrow"]
@@ -46,10 +46,7 @@ async def list_curves(
         limit=limit,
     )
     return CurvePage(
-        items=[
-            curve_info(header, stale=snapshot.is_stale(header.host, header.platform_key))
-            for header in page.items
-        ],
+        items=[curve_info(header, stale=snapshot.is_stale(header)) for header in page.items],
         next_cursor=page.next_cursor,
     )
 
@@ -94,7 +91,6 @@ def get_curve(
     elif chosen == "csv":
         chunks = csv_chunks(curve)
     else:
-        host = parts.store.get_host(header.host)
-        stale = host.platform_key != header.platform_key
+        stale = is_stale(header, parts.store.get_host(header.host))
         chunks = json_chunks(curve, curve_info(header, stale=stale))
     return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"})

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.datastructures import QueryParams
 
-from profiler_service.api.answers import Question
+from profiler_service.api.answers import Conditions, Question
 from profiler_service.api.parts import Parts, PartsDep
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
 from profiler_service.api.views import sweep_info
@@ -120,8 +120,10 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
     Fixed parameters of the workload kind (`batch`, `dtype`, `backend` for the built-in ones;
     `/workloads` lists them all) are query parameters of the same name.
 
-    An answer never mixes platforms: it comes from the platform that `host` is on now, or from
-    the one named by `platform`. Answers take new curves into account within 0.3 s of
+    An answer never mixes platforms, nor ways of taking time: it comes from the platform that
+    `host` is on now, or from the one named by `platform`, and from curves measured as its
+    hosts measure now. Where no host is on it any more, its newest curves answer, as `stale`.
+    Answers take new curves into account within 0.3 s of
     their being kept, and at once where this service waited for them.
     """
     query = parse_query(request.query_params)
@@ -139,10 +141,10 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
     )
     deadline_s = time.monotonic() + query.wait
     snapshot = parts.book.snapshot
-    platform_key = await _find_platform_key(query, parts)
+    conditions = await _find_conditions(query, parts)
     answer = None
-    if platform_key is not None:
-        answer = await parts.book.find(question, platform_key)
+    if conditions is not None:
+        answer = await parts.book.find(question, conditions)
     if answer is None:
         outcome = await _measure(question, query, parts, deadline_s)
         if isinstance(outcome, Sweep):
@@ -171,8 +173,8 @@ async def _measure(
     )
 
 
-async def _find_platform_key(query: LhpQuery, parts: Parts) -> str | None:
-    """The platform asked about; None where the host asked hasn't registered yet.
+async def _find_conditions(query: LhpQuery, parts: Parts) -> Conditions | None:
+    """The conditions asked about; None where the host asked hasn't registered yet.
 
     Raises UnknownPlatformError, UnknownHostError.
     """
@@ -186,12 +188,16 @@ async def _find_platform_key(query: LhpQuery, parts: Parts) -> str | None:
     if query.host is not None and query.host not in (*snapshot.hosts, parts.settings.host):
         raise UnknownHostError(f"there is no host {query.host!r}", hint="GET /hosts lists them")
     if query.platform is None:
-        return snapshot.hosts[host].platform_key if host in snapshot.hosts else None
+        return Conditions.of(snapshot.hosts[host]) if host in snapshot.hosts else None
     if query.platform not in snapshot.platforms:
         raise UnknownPlatformError(
             f"there is no platform {query.platform!r}", hint="GET /platforms lists them"
         )
-    return query.platform
+    on_it = [each for each in snapshot.hosts.values() if each.platform_key == query.platform]
+    if not on_it:
+        return Conditions(platform_key=query.platform, protocol_key=None)
+    # They should all measure alike; during an upgrade, those heard of last are ahead.
+    return Conditions.of(max(on_it, key=lambda each: (each.name == host, each.last_seen_at)))
 
 
 def _accepted(sweep: Sweep) -> Response:

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from profiler_service.api.answers import AnswerBook, Question
+from profiler_service.api.answers import AnswerBook, Conditions, Question
 from profiler_service.api.sweeping import SweepDesk
 from profiler_service.errors import ConflictError, LhpError, MeasurementError
 from profiler_service.storage.store import Host, Sweep
@@ -82,7 +82,7 @@ class OnDemand:
         if not measurement.ended.done():
             return measurement.queued.result()
         sweep = measurement.ended.result()
-        answer = await self._book.find(question, platform_key)
+        answer = await self._book.find(question, Conditions.of(host))
         if answer is None:
             raise _unanswered(sweep, question.dims)
         return answer
@@ -94,7 +94,7 @@ class OnDemand:
         try:
             # Someone else may have measured it since the snapshot was taken.
             await self._book.refresh()
-            if await self._book.find(question, host.platform_key) is not None:
+            if await self._book.find(question, Conditions.of(host)) is not None:
                 return None
             sweep, _ = await self._desk.submit(
                 question.workload,

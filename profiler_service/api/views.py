@@ -57,6 +57,14 @@ def sweep_info(sweep: Sweep) -> SweepInfo:
     )
 
 
+def is_stale(header: CurveHeader, host: Host | None) -> bool:
+    """Whether the curve's host would measure on another platform now, or otherwise."""
+    return host is None or (host.platform_key, host.protocol_key) != (
+        header.platform_key,
+        header.protocol_key,
+    )
+
+
 def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
     """The curve without its points."""
     mode: Mode = "race" if header.mode == "race" else "grid"
@@ -94,6 +102,7 @@ def host_info(host: Host, *, presence_s: float) -> HostInfo:
     return HostInfo(
         name=host.name,
         platform=host.platform_key,
+        protocol=host.protocol_key,
         dtypes=list(host.dtypes),
         registered_at=host.registered_at,
         last_seen_at=host.last_seen_at,

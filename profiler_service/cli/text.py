@@ -114,7 +114,8 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime) -> str:
     )
     if answer.stale:
         lines.append(
-            "stale: the host's platform has changed since; this describes platform"
+            "stale: the host's platform, or how it takes time, has changed since; this describes"
+            " platform"
             f" {answer.platform}"
         )
     return "\n".join(lines)

@@ -23,6 +23,8 @@ class Host:
 
     name: str
     platform_key: str
+    protocol_key: str
+    """How it takes time."""
     dtypes: tuple[str, ...]
     """Element types that its device multiplies."""
     registered_at: dt.datetime

@@ -26,7 +26,7 @@ from profiler_service.errors import (
     UnknownPlatformError,
     UnknownSweepError,
 )
-from profiler_service.samples import Platform, Samples
+from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.storage import rows, schema
 from profiler_service.storage.database import (
     create_database_engine,
@@ -97,10 +97,19 @@ class Store:
 
     # Hosts and platforms
 
-    def register_host(self, name: str, platform: Platform, *, dtypes: Sequence[str]) -> Host:
-        """The host `name`, now on `platform` and seen just now; registers both if new."""
+    def register_host(
+        self, name: str, platform: Platform, *, protocol: Protocol, dtypes: Sequence[str]
+    ) -> Host:
+        """The host `name`, now on `platform` and seen just now; registers both if new.
+
+        `protocol` is how it takes time from now on.
+        """
         now = dt.datetime.now(dt.UTC)
-        facts = {"platform_key": platform.key, "dtypes": list(dtypes)}
+        facts = {
+            "platform_key": platform.key,
+            "protocol_key": protocol.key,
+            "dtypes": list(dtypes),
+        }
         with self._write() as connection:
             _register_platform(connection, platform)
             new = _insert_or_ignore(
@@ -109,7 +118,8 @@ class Store:
                 {"name": name, **facts, "registered_at": now, "last_seen_at": now},
             )
             host = _get_host(connection, name, lock=True)
-            if new or (host.platform_key, host.dtypes) != (platform.key, tuple(dtypes)):
+            known = (host.platform_key, host.protocol_key, host.dtypes)
+            if new or known != (platform.key, protocol.key, tuple(dtypes)):
                 _raise_generation(connection)
             connection.execute(
                 sa.update(hosts).where(hosts.c.name == name).values(**facts, last_seen_at=now)
@@ -338,16 +348,30 @@ class Store:
             raise _unknown_curve(curve_id)
         return rows.curve_from_row(row)
 
-    def find_curves(self, workload_key: str, platform_key: str) -> list[CurveHeader]:
-        """Headers of every curve of that workload on that platform, newest first."""
+    def find_curves(
+        self, workload_key: str, platform_key: str, protocol_key: str
+    ) -> list[CurveHeader]:
+        """Headers of every such curve, newest first."""
         with self._read() as connection:
             found = connection.execute(
                 sa.select(curves)
                 .where(curves.c.workload_key == workload_key)
                 .where(curves.c.platform_key == platform_key)
+                .where(curves.c.protocol_key == protocol_key)
                 .order_by(curves.c.id.desc())
             )
             return [rows.header_from_row(row) for row in found]
+
+    def find_newest_protocol(self, workload_key: str, platform_key: str) -> str | None:
+        """Key of the protocol of the newest such curve; None where there is no curve."""
+        with self._read() as connection:
+            return connection.scalar(
+                sa.select(curves.c.protocol_key)
+                .where(curves.c.workload_key == workload_key)
+                .where(curves.c.platform_key == platform_key)
+                .order_by(curves.c.id.desc())
+                .limit(1)
+            )
 
     def list_curves(
         self,

@@ -15,13 +15,13 @@ import pytest
 from profiler_service.api.app import create_app
 from profiler_service.errors import UnknownHostError
 from profiler_service.grid import Grid
-from profiler_service.samples import Platform
+from profiler_service.samples import Platform, Protocol
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.workload import LINEAR, Workload
-from tests.api.curves import PLATFORM, Latency, build_curve
+from tests.api.curves import PLATFORM, PROTOCOL, Latency, build_curve
 
 HOST = "here"
 DTYPES = ("float32", "bfloat16")
@@ -67,6 +67,7 @@ class Worker:
         latency: Latency,
         *,
         platform: Platform = PLATFORM,
+        protocol: Protocol = PROTOCOL,
         failing: Sequence[Sequence[int]] = (),
     ) -> str:
         """Ends the sweep with the curve that `latency` makes; its id."""
@@ -76,6 +77,7 @@ class Worker:
             latency,
             workload=sweep.spec.workload,
             platform=platform,
+            protocol=protocol,
             failing=failing,
         )
         curve_id = self.store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
@@ -91,16 +93,19 @@ def keep_curve(
     workload: Workload | None = None,
     host: str = HOST,
     platform: Platform = PLATFORM,
+    protocol: Protocol = PROTOCOL,
     failing: Sequence[Sequence[int]] = (),
 ) -> str:
     """Keeps a finished `grid` sweep of `latency`; the curve's id. Registers the host if new."""
     try:
         store.get_host(host)
     except UnknownHostError:
-        store.register_host(host, platform, dtypes=DTYPES)
+        store.register_host(host, platform, protocol=protocol, dtypes=DTYPES)
     spec = SweepSpec(workload=workload or LINEAR.describe(), mode="grid", grid=grid)
     sweep, _ = store.create_sweep(spec, host=host)
-    return Worker(store).finish(sweep, latency, platform=platform, failing=failing)
+    return Worker(store).finish(
+        sweep, latency, platform=platform, protocol=protocol, failing=failing
+    )
 
 
 @pytest.fixture
@@ -127,7 +132,7 @@ async def serving(settings: Settings, worker: Worker) -> AsyncIterator[httpx.Asy
 @pytest.fixture
 def sqlite_worker(sqlite_store: Store) -> Worker:
     """The worker of a registered host, on SQLite."""
-    sqlite_store.register_host(HOST, PLATFORM, dtypes=DTYPES)
+    sqlite_store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
     return Worker(sqlite_store)
 
 
@@ -143,7 +148,7 @@ async def client(
 @pytest.fixture
 def worker(store: Store) -> Worker:
     """The worker of a registered host, once on SQLite and once on PostgreSQL."""
-    store.register_host(HOST, PLATFORM, dtypes=DTYPES)
+    store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
     return Worker(store)
 
 

@@ -47,6 +47,7 @@ def build_curve(
     *,
     workload: Workload | None = None,
     platform: Platform = PLATFORM,
+    protocol: Protocol = PROTOCOL,
     failing: Sequence[Sequence[int]] = (),
     num_samples: int = NUM_SAMPLES,
 ) -> LatencyCurve:
@@ -63,7 +64,7 @@ def build_curve(
     return LatencyCurve(
         workload=workload or LINEAR.describe(),
         platform=platform,
-        protocol=PROTOCOL,
+        protocol=protocol,
         grid=grid,
         latency_s=latency_s,
         low_s=latency_s * 0.999,

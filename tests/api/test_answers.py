@@ -5,14 +5,16 @@ import dataclasses
 import pytest
 
 from profiler_service.api import answers
-from profiler_service.api.answers import AnswerBook, CurveIndex, Question, Snapshot
+from profiler_service.api.answers import AnswerBook, Conditions, CurveIndex, Question, Snapshot
 from profiler_service.curve import LatencyCurve
 from profiler_service.errors import InvalidDimsError, InvalidWorkloadError, UnknownWorkloadError
 from profiler_service.grid import Grid
 from profiler_service.storage.store import CurveHeader, Store
 from profiler_service.workload import LINEAR
 from tests.api.conftest import keep_curve
-from tests.api.curves import MEASURED_AT, PLATFORM, square, stairs
+from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, square, stairs
+
+HERE = Conditions(platform_key=PLATFORM.key, protocol_key=PROTOCOL.key)
 
 
 def question(dims: str = "5,6", prefer: str = "fastest", max_growth: float = 0.125) -> Question:
@@ -117,7 +119,7 @@ async def test_loaded_curves_are_bounded(
     await book.refresh()
 
     async def find(first: int) -> str:
-        answer = await book.find(question(f"{first},{first}", max_growth=0), PLATFORM.key)
+        answer = await book.find(question(f"{first},{first}", max_growth=0), HERE)
         assert answer is not None
         return answer.curve
 

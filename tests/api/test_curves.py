@@ -22,7 +22,15 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.wire import CurveDetail, CurveInfo
 from profiler_service.workload import MATMUL
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve
-from tests.api.curves import MEASURED_AT, NUM_SAMPLES, PLATFORM, build_curve, square, stairs
+from tests.api.curves import (
+    MEASURED_AT,
+    NUM_SAMPLES,
+    PLATFORM,
+    PROTOCOL,
+    build_curve,
+    square,
+    stairs,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -223,7 +231,7 @@ async def test_curves_of_a_changed_host_are_stale(
 ) -> None:
     curve_id = keep_curve(sqlite_worker.store, square(3, 5), stairs(4))
     changed = dataclasses.replace(PLATFORM, driver="newer")
-    sqlite_worker.store.register_host(HOST, changed, dtypes=DTYPES)
+    sqlite_worker.store.register_host(HOST, changed, protocol=PROTOCOL, dtypes=DTYPES)
     assert (await client.get(f"/curves/{curve_id}")).json()["stale"]
     assert (await client.get("/curves")).json()["items"][0]["stale"]
 

@@ -6,7 +6,7 @@ import pytest
 from profiler_service.settings import Settings
 from profiler_service.wire import HostInfo, PlatformInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
-from tests.api.curves import PLATFORM
+from tests.api.curves import PLATFORM, PROTOCOL
 
 pytestmark = pytest.mark.anyio
 
@@ -15,6 +15,7 @@ async def test_hosts(client: httpx.AsyncClient) -> None:
     (host,) = (await client.get("/hosts")).json()
     info = HostInfo.model_validate(host)
     assert (info.name, info.platform, info.dtypes) == (HOST, PLATFORM.key, list(DTYPES))
+    assert info.protocol == PROTOCOL.key
     assert info.present
     assert (await client.get(f"/hosts/{HOST}")).json()["name"] == HOST
     check_problem(await client.get("/hosts/nowhere"), 404)

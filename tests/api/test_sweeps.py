@@ -13,7 +13,7 @@ from profiler_service.settings import Settings
 from profiler_service.sweep import SweepState
 from profiler_service.wire import SweepInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
-from tests.api.curves import PLATFORM, stairs
+from tests.api.curves import PLATFORM, PROTOCOL, stairs
 
 pytestmark = pytest.mark.anyio
 
@@ -115,7 +115,7 @@ async def test_cancel(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
 
 
 async def test_list_pages_newest_first(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
-    sqlite_worker.store.register_host("there", PLATFORM, dtypes=DTYPES)
+    sqlite_worker.store.register_host("there", PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
     ids = [
         (await client.post("/sweeps", json=REQUEST | {"params": {"batch": n}})).json()["id"]
         for n in (1, 2, 3)

@@ -71,6 +71,7 @@ PLATFORM = PlatformInfo(
 HOST = HostInfo(
     name="anvil",
     platform="f00d",
+    protocol="perf_counter-warm-v1",
     dtypes=["float32", "bfloat16"],
     registered_at=NOW,
     last_seen_at=NOW,

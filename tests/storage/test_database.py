@@ -14,7 +14,7 @@ from profiler_service.errors import StoreUnavailableError
 from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url, write_access
 from profiler_service.storage.store import Store
-from tests.storage.examples import create_platform
+from tests.storage.examples import PROTOCOL, create_platform
 
 PASSWORD = "s3cret-pa55"
 
@@ -112,7 +112,7 @@ def test_connection_cut_by_the_server_is_replaced(postgres_database_url: str) ->
     )
     name = parse_url(postgres_database_url).database
     with closing(Store.open(postgres_database_url)) as store:
-        store.register_host("east", create_platform(), dtypes=[])
+        store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
         with server.connect() as connection:
             cut = connection.execute(
                 sa.text(

@@ -13,7 +13,7 @@ from typing import TypeVar
 from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import Store
-from tests.storage.examples import PROGRESS, create_platform, create_samples, create_spec
+from tests.storage.examples import PROGRESS, PROTOCOL, create_platform, create_samples, create_spec
 
 T = TypeVar("T")
 NUM_BATCHES = 20
@@ -82,7 +82,7 @@ def test_two_processes_may_be_first_to_open_a_sqlite_file(tmp_path: Path) -> Non
 
 
 def test_two_processes_asking_for_the_same_get_one_sweep(store: Store, database_url: str) -> None:
-    store.register_host("east", create_platform(), dtypes=[])
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
     first, second = run_twice(create_sweeps, database_url)
     assert [sweep_id for sweep_id, _ in first] == [sweep_id for sweep_id, _ in second]
     assert [a + b for (_, a), (_, b) in zip(first, second, strict=True)] == [1] * NUM_BATCHES
@@ -90,7 +90,7 @@ def test_two_processes_asking_for_the_same_get_one_sweep(store: Store, database_
 
 
 def test_two_processes_keep_each_batch_once(store: Store, database_url: str) -> None:
-    store.register_host("east", create_platform(), dtypes=[])
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
     sweep, _ = store.create_sweep(create_spec(), host="east")
     first, second = run_twice(commit_batches, database_url)
     assert [a + b for a, b in zip(first, second, strict=True)] == [1] * NUM_BATCHES

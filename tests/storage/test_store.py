@@ -44,7 +44,9 @@ NO_ID = "0" * 32
 @pytest.fixture
 def host(store: Store) -> Host:
     """A registered host named `east`."""
-    return store.register_host("east", create_platform(), dtypes=["float32", "bfloat16"])
+    return store.register_host(
+        "east", create_platform(), protocol=PROTOCOL, dtypes=["float32", "bfloat16"]
+    )
 
 
 @pytest.fixture
@@ -80,9 +82,12 @@ def test_open_store_answers(store: Store) -> None:
 
 def test_registered_host_is_found_as_registered(store: Store) -> None:
     before = dt.datetime.now(dt.UTC)
-    host = store.register_host("east", create_platform(), dtypes=["float32", "bfloat16"])
+    host = store.register_host(
+        "east", create_platform(), protocol=PROTOCOL, dtypes=["float32", "bfloat16"]
+    )
     after = dt.datetime.now(dt.UTC)
     assert (host.name, host.platform_key) == ("east", create_platform().key)
+    assert host.protocol_key == PROTOCOL.key
     assert host.dtypes == ("float32", "bfloat16")
     assert before <= host.registered_at == host.last_seen_at <= after
     assert host.registered_at.tzinfo is dt.UTC
@@ -94,8 +99,10 @@ def test_host_on_a_changed_platform_keeps_its_name_and_first_registration(
     store: Store, host: Host
 ) -> None:
     changed = create_platform(threads=2)
-    again = store.register_host("east", changed, dtypes=["float32"])
+    flushed = replace(PROTOCOL, cache="flushed")
+    again = store.register_host("east", changed, protocol=flushed, dtypes=["float32"])
     assert again.platform_key == changed.key != host.platform_key
+    assert again.protocol_key == flushed.key != host.protocol_key
     assert again.dtypes == ("float32",)
     assert again.registered_at == host.registered_at
     assert again.last_seen_at > host.last_seen_at
@@ -105,7 +112,7 @@ def test_host_on_a_changed_platform_keeps_its_name_and_first_registration(
 
 def test_hosts_are_listed_by_name(store: Store) -> None:
     for name in ("west", "east", "north"):
-        store.register_host(name, create_platform(), dtypes=[])
+        store.register_host(name, create_platform(), protocol=PROTOCOL, dtypes=[])
     assert [host.name for host in store.list_hosts()] == ["east", "north", "west"]
     assert store.list_platforms() == [create_platform()]
 
@@ -134,7 +141,8 @@ def test_unknown_names_are_typed_errors(store: Store, host: Host, name: str) -> 
         store.get_curve_header(name)
     assert store.list_sweeps(host=name).items == []
     assert store.list_curves(kind=name, platform_key=name, host=name).items == []
-    assert store.find_curves(name, name) == []
+    assert store.find_curves(name, name, name) == []
+    assert store.find_newest_protocol(name, name) is None
 
 
 # Sweeps
@@ -169,7 +177,7 @@ def test_equal_request_joins_the_unfinished_sweep(store: Store, sweep: Sweep) ->
 
 
 def test_unlike_requests_get_sweeps_of_their_own(store: Store, sweep: Sweep) -> None:
-    store.register_host("west", create_platform(), dtypes=[])
+    store.register_host("west", create_platform(), protocol=PROTOCOL, dtypes=[])
     requests = [
         (create_spec(), "west"),
         (create_spec(start=2), "east"),
@@ -486,21 +494,26 @@ def test_unknown_curve_is_a_typed_error(store: Store) -> None:
         store.load_curve(NO_ID)
 
 
-def test_curves_are_found_by_workload_and_platform_newest_first(store: Store, host: Host) -> None:
+def test_curves_are_found_by_workload_platform_and_protocol_newest_first(
+    store: Store, host: Host
+) -> None:
     other = create_platform(threads=2)
     flushed = replace(PROTOCOL, cache="flushed")
     first = finish_new_sweep(store, create_curve(), start=1)
     finish_new_sweep(store, create_curve(platform=other), start=2)
     finish_new_sweep(store, create_curve(workload=MATMUL.describe({"batch": 1})), start=3)
-    last = finish_new_sweep(store, create_curve(protocol=flushed), start=4)
-    found = store.find_curves(MATMUL.describe().key, create_platform().key)
-    assert [header.id for header in found] == [last, first]
-    assert [header.protocol_key for header in found] == [flushed.key, PROTOCOL.key]
+    second = finish_new_sweep(store, create_curve(), start=4)
+    last = finish_new_sweep(store, create_curve(protocol=flushed), start=5)
+    asked = MATMUL.describe().key, create_platform().key
+    assert [header.id for header in store.find_curves(*asked, PROTOCOL.key)] == [second, first]
+    assert [header.id for header in store.find_curves(*asked, flushed.key)] == [last]
+    assert store.find_newest_protocol(*asked) == flushed.key
+    assert store.find_newest_protocol(MATMUL.describe().key, other.key) == PROTOCOL.key
 
 
 def test_curves_are_listed_by_kind_platform_and_host(store: Store, host: Host) -> None:
     other = create_platform(threads=2)
-    store.register_host("west", other, dtypes=[])
+    store.register_host("west", other, protocol=PROTOCOL, dtypes=[])
     a = finish_new_sweep(store, create_curve(), start=1)
     b = finish_new_sweep(store, create_curve(workload=LINEAR.describe()), start=2)
     c = finish_new_sweep(store, create_curve(platform=other), start=3, host="west")
@@ -523,13 +536,20 @@ def test_generation_grows_when_answers_may_change(store: Store) -> None:
         seen.append(store.generation())
         return seen[-1] > seen[-2]
 
-    store.register_host("east", create_platform(), dtypes=["float32"])
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=["float32"])
     assert grew()
-    store.register_host("east", create_platform(), dtypes=["float32"])
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=["float32"])
     assert not grew()
-    store.register_host("east", create_platform(), dtypes=["float32", "float16"])
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=["float32", "float16"])
     assert grew()
-    store.register_host("east", create_platform(threads=2), dtypes=["float32", "float16"])
+    store.register_host(
+        "east", create_platform(threads=2), protocol=PROTOCOL, dtypes=["float32", "float16"]
+    )
+    assert grew()
+    flushed = replace(PROTOCOL, cache="flushed")
+    store.register_host(
+        "east", create_platform(threads=2), protocol=flushed, dtypes=["float32", "float16"]
+    )
     assert grew()
     store.touch_host("east")
     assert not grew()
@@ -577,7 +597,7 @@ def test_pages_of_curves_follow_their_cursor(store: Store, host: Host) -> None:
 
 
 def test_sweeps_are_listed_by_host_and_state(store: Store, sweep: Sweep) -> None:
-    store.register_host("west", create_platform(), dtypes=[])
+    store.register_host("west", create_platform(), protocol=PROTOCOL, dtypes=[])
     other, _ = store.create_sweep(create_spec(), host="west")
     store.start_sweep(other.id)
     third, _ = store.create_sweep(create_spec(start=2), host="west")
@@ -615,7 +635,10 @@ def test_lists_of_headers_never_read_arrays(store: Store, database_url: str, hos
         connection.exec_driver_sql("DELETE FROM curve_arrays")
         connection.commit()
     engine.dispose()
-    assert store.find_curves(MATMUL.describe().key, create_platform().key)[0].id == curve_id
+    assert (
+        store.find_curves(MATMUL.describe().key, create_platform().key, PROTOCOL.key)[0].id
+        == curve_id
+    )
     assert store.list_curves().items[0].id == curve_id
     with pytest.raises(UnknownCurveError):
         store.load_curve(curve_id)
