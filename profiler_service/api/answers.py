@@ -168,7 +168,11 @@ class AnswerBook:
         )
 
     async def find(self, question: Question, conditions: Conditions) -> LhpAnswer | None:
-        """The answer of the newest curve that holds one, or None. Loads what it needs."""
+        """The answer that curves hold, or None; loads what it needs.
+
+        The newest decided one, even where newer curves can't tell: one that was cancelled
+        early must not silence a better one. Where none can, the newest.
+        """
         snapshot = self.snapshot
         workload_key, platform_key = question.workload.key, conditions.platform_key
         protocol_key = conditions.protocol_key or await asyncio.to_thread(
@@ -177,30 +181,16 @@ class AnswerBook:
         if protocol_key is None:
             return None
         index = await self._curve_index(snapshot, (workload_key, platform_key, protocol_key))
+        undecided: LhpAnswer | None = None
         for header in index.covering(question):
-            curve = await self._curve(header.id)
-            answer = _answer(curve, header, question)
-            if answer is not None:
-                return LhpAnswer(
-                    dims=list(answer.dims),
-                    lhp=list(answer.lhp),
-                    is_lhp=answer.is_lhp,
-                    grow_by=list(answer.grow_by),
-                    latency_s=answer.latency_s,
-                    lhp_latency_s=answer.lhp_latency_s,
-                    speedup=answer.speedup,
-                    speedup_interval=answer.speedup_interval,
-                    verdict=answer.verdict,
-                    prefer=answer.prefer,
-                    workload=question.workload.key,
-                    platform=header.platform_key,
-                    host=header.host,
-                    curve=header.id,
-                    measured_at=header.measured_at,
-                    num_samples=answer.num_samples,
-                    stale=snapshot.is_stale(header),
-                )
-        return None
+            answer = _answer(await self._curve(header.id), header, question)
+            if answer is None:
+                continue
+            found = _lhp_answer(answer, header, stale=snapshot.is_stale(header))
+            if answer.verdict != "ambiguous":
+                return found
+            undecided = undecided or found
+        return undecided
 
     async def _curve_index(self, snapshot: Snapshot, key: tuple[str, str, str]) -> CurveIndex:
         task = snapshot.curves.get(key)
@@ -240,3 +230,26 @@ def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Ans
         if target < 0 or question.window.find_index(curve.grid.dims(target)) is None:
             return None
     return find_answer(curve, question.dims, prefer=question.prefer, growth=question.growth)
+
+
+def _lhp_answer(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswer:
+    """The answer as it travels."""
+    return LhpAnswer(
+        dims=list(answer.dims),
+        lhp=list(answer.lhp),
+        is_lhp=answer.is_lhp,
+        grow_by=list(answer.grow_by),
+        latency_s=answer.latency_s,
+        lhp_latency_s=answer.lhp_latency_s,
+        speedup=answer.speedup,
+        speedup_interval=answer.speedup_interval,
+        verdict=answer.verdict,
+        prefer=answer.prefer,
+        workload=header.workload.key,
+        platform=header.platform_key,
+        host=header.host,
+        curve=header.id,
+        measured_at=header.measured_at,
+        num_samples=answer.num_samples,
+        stale=stale,
+    )

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from profiler_service.api import answers
 from profiler_service.api.answers import AnswerBook, Conditions, CurveIndex, Question, Snapshot
-from profiler_service.curve import LatencyCurve
+from profiler_service.curve import LatencyCurve, PointStatus
 from profiler_service.errors import InvalidDimsError, InvalidWorkloadError, UnknownWorkloadError
 from profiler_service.grid import Grid
 from profiler_service.storage.store import CurveHeader, Store
+from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.workload import LINEAR
-from tests.api.conftest import keep_curve
-from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, square, stairs
+from tests.api.conftest import HOST, keep_curve
+from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, build_curve, square, stairs
 
 HERE = Conditions(platform_key=PLATFORM.key, protocol_key=PROTOCOL.key)
 
@@ -97,6 +99,52 @@ def test_kept_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(snapshot.ready) == [b"b", b"c"]
     snapshot.keep_ready(b"x" * 600, b"answer")
     assert list(snapshot.ready) == [b"b", b"c"]
+
+
+def keep_undecided_curve(store: Store) -> str:
+    """The id of a new curve of 1 to 48 on both axes that can tell of no point where to go."""
+    spec = SweepSpec(workload=LINEAR.describe(), mode="grid", grid=square(1, 48))
+    sweep, _ = store.create_sweep(spec, host=HOST)
+    curve = build_curve(spec.grid, stairs(8))
+    itself = np.arange(spec.grid.size, dtype=np.int32)
+    poor = dataclasses.replace(
+        curve,
+        status=np.full(spec.grid.size, PointStatus.UNDECIDED, dtype=np.int8),
+        answers=dataclasses.replace(curve.answers, target=itself),
+    )
+    curve_id = store.finish_sweep(sweep.id, poor, state=SweepState.CANCELLED)
+    assert curve_id is not None
+    return curve_id
+
+
+@pytest.mark.anyio
+async def test_a_newer_curve_that_cannot_tell_silences_no_older_one(sqlite_store: Store) -> None:
+    book = AnswerBook(sqlite_store)
+
+    async def find(dims: str) -> tuple[str, str]:
+        await book.refresh()
+        answer = await book.find(question(dims), HERE)
+        assert answer is not None
+        return answer.curve, answer.verdict
+
+    keep_curve(sqlite_store, square(1, 48), stairs(8))
+    newer = keep_curve(sqlite_store, square(1, 48), stairs(16))
+    keep_undecided_curve(sqlite_store)
+    # Both decided curves hold an answer: (5,6) is beaten by (16,16), and (16,16) by nothing.
+    assert await find("5,6") == (newer, "faster")
+    assert await find("16,16") == (newer, "slower")
+
+
+@pytest.mark.anyio
+async def test_where_no_curve_can_tell_the_newest_says_so(sqlite_store: Store) -> None:
+    sqlite_store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=[])
+    keep_undecided_curve(sqlite_store)
+    newer = keep_undecided_curve(sqlite_store)
+    book = AnswerBook(sqlite_store)
+    await book.refresh()
+    answer = await book.find(question(), HERE)
+    assert answer is not None
+    assert (answer.curve, answer.verdict, answer.lhp) == (newer, "ambiguous", [5, 6])
 
 
 @pytest.mark.anyio
