@@ -15,7 +15,7 @@ from profiler_service.api.views import sweep_info
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.storage.store import Sweep
-from profiler_service.sweep import SweepState
+from profiler_service.sweep import Mode, SweepState
 from profiler_service.wire import GridAxisRange, SweepInfo, SweepPage, SweepRequest
 from profiler_service.workload import get_workload_kind
 
@@ -64,11 +64,12 @@ def list_sweeps(
     parts: PartsDep,
     host: str | None = None,
     state: SweepState | None = None,
+    mode: Mode | None = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> SweepPage:
     """One page of sweeps, those that queries asked for included."""
-    page = parts.store.list_sweeps(host=host, state=state, cursor=cursor, limit=limit)
+    page = parts.store.list_sweeps(host=host, state=state, mode=mode, cursor=cursor, limit=limit)
     return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
 
 

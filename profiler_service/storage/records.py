@@ -74,7 +74,7 @@ class CurveHeader:
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):
-    """One page of a long list, newest first."""
+    """One page of a long list, newest first unless asked for otherwise."""
 
     items: Sequence[T]
     next_cursor: str | None

@@ -200,16 +200,28 @@ class Store:
         *,
         host: str | None = None,
         state: SweepState | None = None,
+        mode: str | None = None,
+        oldest_first: bool = False,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Sweep]:
-        """Sweeps, newest first. Raises InvalidRequestError for a cursor it didn't give."""
+        """Sweeps, newest or oldest first. InvalidRequestError for a cursor it didn't give."""
         query = _SWEEPS
-        if host is not None:
-            query = query.where(sweeps.c.host == host)
-        if state is not None:
-            query = query.where(sweeps.c.state == state)
-        return self._page(query, sweeps.c.id, rows.sweep_from_row, cursor=cursor, limit=limit)
+        for column, wanted in (
+            (sweeps.c.host, host),
+            (sweeps.c.state, state),
+            (sweeps.c.mode, mode),
+        ):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        return self._page(
+            query,
+            sweeps.c.id,
+            rows.sweep_from_row,
+            oldest_first=oldest_first,
+            cursor=cursor,
+            limit=limit,
+        )
 
     def start_sweep(self, sweep_id: str, *, measured_as: str | None = None) -> Sweep:
         """The sweep, moved from queued to running; one that is past that stays as it is.
@@ -419,6 +431,7 @@ class Store:
         id_column: sa.Column[str],
         from_row: Callable[[rows.Row], T],
         *,
+        oldest_first: bool = False,
         cursor: str | None,
         limit: int,
     ) -> Page[T]:
@@ -431,11 +444,12 @@ class Store:
             if re.fullmatch(r"[0-9a-f]{32}", cursor) is None:
                 raise InvalidRequestError(
                     "the cursor wasn't given by this list",
-                    hint="leave the cursor out to start at the newest",
+                    hint="leave the cursor out to start at the beginning",
                 )
-            query = query.where(id_column < cursor)
+            query = query.where(id_column > cursor if oldest_first else id_column < cursor)
+        order = id_column.asc() if oldest_first else id_column.desc()
         with self._read() as connection:
-            found = connection.execute(query.order_by(id_column.desc()).limit(limit + 1)).all()
+            found = connection.execute(query.order_by(order).limit(limit + 1)).all()
         return Page(
             items=[from_row(row) for row in found[:limit]],
             next_cursor=found[limit - 1].id if len(found) > limit else None,

@@ -10,8 +10,9 @@ import pytest
 
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.settings import Settings
-from profiler_service.sweep import SweepState
+from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import SweepInfo
+from profiler_service.workload import LINEAR
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
 
@@ -132,9 +133,15 @@ async def test_list_pages_newest_first(client: httpx.AsyncClient, sqlite_worker:
     assert [item["id"] for item in there["items"]] == [other]
     cancelled = (await client.get("/sweeps", params={"state": "cancelled"})).json()
     assert [item["id"] for item in cancelled["items"]] == [ids[0]]
+    race = SweepSpec(workload=LINEAR.describe(), mode="race", grid=Grid.window((5, 6), (32, 32)))
+    race_id = sqlite_worker.store.create_sweep(race, host=HOST)[0].id
+    races = (await client.get("/sweeps", params={"mode": "race"})).json()
+    assert [item["id"] for item in races["items"]] == [race_id]
 
 
-@pytest.mark.parametrize("query", ["cursor=made-up", "limit=0", "limit=501", "state=asleep"])
+@pytest.mark.parametrize(
+    "query", ["cursor=made-up", "limit=0", "limit=501", "state=asleep", "mode=walk"]
+)
 async def test_bad_pages_are_422(client: httpx.AsyncClient, query: str) -> None:
     check_problem(await client.get(f"/sweeps?{query}"), 422)
 

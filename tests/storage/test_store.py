@@ -596,7 +596,7 @@ def test_pages_of_curves_follow_their_cursor(store: Store, host: Host) -> None:
     assert second.next_cursor is None
 
 
-def test_sweeps_are_listed_by_host_and_state(store: Store, sweep: Sweep) -> None:
+def test_sweeps_are_listed_by_host_state_and_mode(store: Store, sweep: Sweep) -> None:
     store.register_host("west", create_platform(), protocol=PROTOCOL, dtypes=[])
     other, _ = store.create_sweep(create_spec(), host="west")
     store.start_sweep(other.id)
@@ -609,6 +609,19 @@ def test_sweeps_are_listed_by_host_and_state(store: Store, sweep: Sweep) -> None
     assert ids(store.list_sweeps(host="west")) == [third.id, other.id]
     assert ids(store.list_sweeps(state=SweepState.QUEUED)) == [third.id, sweep.id]
     assert ids(store.list_sweeps(host="west", state=SweepState.RUNNING)) == [other.id]
+    race, _ = store.create_sweep(create_spec(mode="race"), host="west")
+    assert ids(store.list_sweeps(mode="race")) == [race.id]
+    assert ids(store.list_sweeps(mode="grid", host="west")) == [third.id, other.id]
+    assert ids(store.list_sweeps(mode="survey")) == []
+
+
+def test_pages_of_sweeps_oldest_first_follow_their_cursor(store: Store, host: Host) -> None:
+    ids = [store.create_sweep(create_spec(start=start), host="east")[0].id for start in range(1, 4)]
+    first = store.list_sweeps(oldest_first=True, limit=2)
+    second = store.list_sweeps(oldest_first=True, limit=2, cursor=first.next_cursor)
+    assert [sweep.id for sweep in first.items] == ids[:2]
+    assert [sweep.id for sweep in second.items] == ids[2:]
+    assert second.next_cursor is None
 
 
 @pytest.mark.parametrize("cursor", ["", "nonsense", "0" * 31, "G" * 32, "0" * 32 + "\n", "\0"])
