@@ -7,7 +7,7 @@ Derivation: docs/hysteresis.md.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from profiler_service.comparison import (
     smooth_drift,
 )
 from profiler_service.curve import I8, I32, AnswerTable, PointStatus
-from profiler_service.lhp import smallest_above, suffix_argmin
+from profiler_service.lhp import find_confirmed_lhps, suffix_argmin
 from profiler_service.samples import Samples
 
 CHOOSE_EVERY = 3
@@ -31,6 +31,7 @@ takes more samples than finding one that is nearly the fastest."""
 _PASSES = 2
 _FIT_PASSES = 5
 _RIDGE = 0.05
+_SWEEPS = 8
 _CHUNK_POINTS = 65_536
 
 
@@ -100,8 +101,15 @@ def _fill(
     return matrix
 
 
-def estimate_grid(batches: Sequence[Samples], shape: tuple[int, ...], anchor: int) -> GridEstimate:
+def estimate_grid(
+    batches: Sequence[Samples],
+    shape: tuple[int, ...],
+    anchor: int,
+    failed: Collection[int] = (),
+) -> GridEstimate:
     """Everything that rounds over a grid of `shape` say about its points.
+
+    Points that have `failed`, be it after many samples, are left out: nobody should grow there.
 
     Some rounds choose, the others judge (CHOOSE_EVERY): the answer to each point is the suffix
     argmin of the choosing rounds' medians, and its ratio's interval comes from the judging
@@ -110,28 +118,27 @@ def estimate_grid(batches: Sequence[Samples], shape: tuple[int, ...], anchor: in
     """
     num_points = int(np.prod(shape))
     matrix = round_matrix(batches, num_points, anchor)
+    matrix[:, list(failed)] = np.nan
     overall = column_medians(matrix)
     chooses = np.arange(len(matrix)) % CHOOSE_EVERY == 0
     chosen = column_medians(matrix[chooses]).center
     target = suffix_argmin(chosen.reshape(shape)).ravel()
     answers = _judge(matrix[~chooses], target)
-    high = overall.high
-    above = smallest_above(overall.low.reshape(shape)).ravel()
-    # A measured point above without an interval could still be faster: nothing is certain.
-    no_interval = (overall.count > 0) & np.isnan(overall.low)
-    unknown_above = np.isneginf(
-        smallest_above(np.where(no_interval, -np.inf, np.nan).reshape(shape)).ravel()
+    lhps = find_confirmed_lhps(
+        overall.low.reshape(shape), overall.high.reshape(shape), overall.count.reshape(shape) > 0
     )
     status = np.full(num_points, PointStatus.UNMEASURED, dtype=np.int8)
     status[overall.count > 0] = PointStatus.UNDECIDED
-    status[~np.isnan(high) & (high < above) & ~unknown_above] = PointStatus.LHP
+    status[lhps.ravel()] = PointStatus.LHP
     moved = (answers.target >= 0) & (answers.target != np.arange(num_points))
     status[moved] = PointStatus.DOMINATED
     return GridEstimate(
         log_latency=overall.center,
         log_low=overall.low,
         log_high=overall.high,
-        num_samples=_count_samples(batches, num_points),
+        num_samples=np.where(overall.count > 0, _count_samples(batches, num_points), 0).astype(
+            np.int32
+        ),
         status=status,
         answers=answers,
     )
@@ -218,7 +225,7 @@ def fit_additive(
         scale = 1.48 * float(np.median(np.abs(residual))) + 1e-9
         weight = np.minimum(1.0, 1.5 * scale / np.maximum(np.abs(residual), 1e-12))
         weight[np.abs(residual) > 6 * scale] *= 0.2
-        solution = _solve_effects(columns, weight, log_latency - level - drift, num_effects)
+        solution = _solve_effects(columns, weight, log_latency - level - drift, solution)
         fitted = solution[columns].sum(axis=1)
         level += float(np.median(log_latency - level - drift - fitted))
         drift = smooth_drift(time, log_latency - level - fitted)
@@ -232,17 +239,21 @@ def fit_additive(
     )
 
 
-def _solve_effects(columns: npt.NDArray[np.intp], weight: F64, value: F64, num_effects: int) -> F64:
-    """The ridge solution of value ~ sum of effects[columns], weighted."""
-    right = np.zeros(num_effects)
-    diagonal = np.full(num_effects, _RIDGE)
+def _solve_effects(columns: npt.NDArray[np.intp], weight: F64, value: F64, start: F64) -> F64:
+    """The ridge solution of value ~ sum of effects[columns], weighted, improved from `start`.
+
+    Axis by axis, each effect becomes the weighted mean of what the other axes leave
+    (Gauss-Seidel on the normal equations): linear in the samples, and without the linear
+    algebra library, whose last bits and threads differ between machines.
+    """
+    effects = start.copy()
+    total = np.full(len(start), _RIDGE)
     for column in columns.T:
-        np.add.at(right, column, weight * value)
-        np.add.at(diagonal, column, weight)
-    if columns.shape[1] == 1:
-        return np.asarray(right / diagonal, dtype=np.float64)
-    normal = np.zeros((num_effects, num_effects))
-    np.fill_diagonal(normal, diagonal)
-    for one, other in itertools.permutations(columns.T, 2):
-        np.add.at(normal, (one, other), weight)
-    return np.asarray(np.linalg.solve(normal, right), dtype=np.float64)
+        total += np.bincount(column, weight, len(start))
+    for _ in range(_SWEEPS if columns.shape[1] > 1 else 1):
+        for axis, column in enumerate(columns.T):
+            others = effects[columns].sum(axis=1) - effects[columns[:, axis]]
+            sums = np.bincount(column, weight * (value - others), len(start))
+            seen = np.unique(column)
+            effects[seen] = sums[seen] / total[seen]
+    return effects

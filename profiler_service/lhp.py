@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from profiler_service.comparison import Verdict
 from profiler_service.curve import LatencyCurve, PointStatus
-from profiler_service.grid import Grid
 from profiler_service.sweep import Prefer
 from profiler_service.workload import Dims
 
@@ -76,6 +75,19 @@ def find_lhps(latency: F64) -> npt.NDArray[np.bool_]:
     return is_lhp
 
 
+def find_confirmed_lhps(
+    low: F64, high: F64, measured: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which points lie confidently below every larger one: their `high` below all others' `low`.
+
+    All arrays have one array axis for each grid axis. A measured point without an interval
+    (NaN) could be anywhere, so nothing below it is confirmed; an unmeasured one is no rival.
+    """
+    unsure = np.where(measured & np.isnan(low), -np.inf, low)
+    confirmed: npt.NDArray[np.bool_] = high < smallest_above(unsure)  # NaN compares false
+    return confirmed
+
+
 @dataclass(frozen=True, kw_only=True)
 class HysteresisBin:
     """The dimensions after one LHP, up to and including the next: `start` to `stop`.
@@ -113,7 +125,8 @@ class Answer:
     lhp: Dims
     """The dims to use; equal to `dims` where nothing larger is confidently faster."""
     is_lhp: bool
-    """Whether `dims` is itself an LHP: every larger rival is confidently slower."""
+    """Whether `dims` is itself an LHP. From a grid curve: every larger point is confidently
+    slower. From a race: its best rivals are."""
     verdict: Verdict
     """Of the best larger point found against `dims`: `faster` where the answer moved;
     otherwise `slower` or `ambiguous`."""
@@ -149,10 +162,11 @@ def find_answer(
     """The answer that `curve` holds for `dims`, or None where it holds none.
 
     `growth` bounds how far the answer may lie above `dims`, per axis (inclusive). For
-    `fastest` the curve's table of answers is read. Where the table's point lies beyond
-    `growth`, and for `nearest` and `largest`, the choice is made among the confirmed LHPs
-    whose whole interval lies below the queried point's: stricter than the paired comparison
-    of the table, since both intervals enter.
+    `fastest` the curve's table of answers is read; where the table's point lies beyond
+    `growth`, the curve doesn't know which point within is the fastest, and holds no answer.
+    For `nearest` and `largest` the choice is among the confirmed LHPs of the window (what
+    lies beyond `growth` is no rival) whose whole interval lies below the queried point's:
+    stricter than the paired comparison of the table, since both intervals enter.
     """
     asked = curve.grid.find_index(dims)
     if asked is None or curve.answers.target[asked] < 0:
@@ -167,46 +181,47 @@ def find_answer(
     )
     limit = [dim + grow for dim, grow in zip(dims, growth, strict=True)]
     within = all(d <= m for d, m in zip(curve.grid.dims(target), limit, strict=True))
-    if prefer == "fastest" and within:
+    is_lhp = bool(curve.status[asked] == PointStatus.LHP)
+    if prefer == "fastest":
+        if not within:
+            return None
         chosen = tabled if target != asked else None
     else:
-        rivals = _confirmed_rivals(curve, asked, limit)
+        is_lhp, rivals = _window_rivals(curve, asked, limit)
         if within and target != asked:
             rivals.append(tabled)
         chosen = _choose(curve, asked, rivals, prefer)
-    return _build_answer(curve, asked, chosen, prefer)
+    return _build_answer(curve, asked, chosen, prefer, is_lhp)
 
 
-def _confirmed_rivals(curve: LatencyCurve, asked: int, limit: Sequence[int]) -> list[_Rival]:
-    """LHPs above the point within `limit` whose interval lies wholly below the point's."""
-    dims = curve.grid.dims(asked)
-    lhps = np.flatnonzero(curve.status == PointStatus.LHP)
-    rivals: list[_Rival] = []
-    if len(lhps) and not math.isnan(curve.low_s[asked]):
-        coordinates = _dims_of(curve.grid, lhps)
-        eligible = (
-            np.all((coordinates >= np.array(dims)) & (coordinates <= np.array(limit)), axis=1)
-            & (lhps != asked)
-            & (curve.high_s[lhps] < curve.low_s[asked])
+def _window_rivals(
+    curve: LatencyCurve, asked: int, limit: Sequence[int]
+) -> tuple[bool, list[_Rival]]:
+    """Whether the point is an LHP of its window, and the window's LHPs that beat it.
+
+    To beat it, an LHP's interval must lie wholly below the point's.
+    """
+    grid = curve.grid
+    window = tuple(
+        slice(int(first), (bound - axis.start) // axis.step + 1)
+        for first, axis, bound in zip(
+            np.unravel_index(asked, grid.shape), grid.axes, limit, strict=True
         )
-        rivals = [
-            _Rival(
-                index=int(index),
-                ratio=float(curve.latency_s[index] / curve.latency_s[asked]),
-                low=float(curve.low_s[index] / curve.high_s[asked]),
-                high=float(curve.high_s[index] / curve.low_s[asked]),
-            )
-            for index in lhps[eligible]
-        ]
-    return rivals
-
-
-def _dims_of(grid: Grid, index: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """Dims of the numbered points, [points, axes]."""
-    positions = np.unravel_index(index, grid.shape)
-    return np.stack(
-        [axis.start + axis.step * p for axis, p in zip(grid.axes, positions, strict=True)], axis=1
     )
+    number = np.arange(grid.size).reshape(grid.shape)[window]
+    low, high = (values.reshape(grid.shape)[window] for values in (curve.low_s, curve.high_s))
+    measured = curve.num_samples.reshape(grid.shape)[window] > 0
+    lhps = find_confirmed_lhps(low, high, measured)
+    beats = lhps & (high < curve.low_s[asked])
+    return bool(lhps.flat[0]), [
+        _Rival(
+            index=index,
+            ratio=float(curve.latency_s[index] / curve.latency_s[asked]),
+            low=float(curve.low_s[index] / curve.high_s[asked]),
+            high=float(curve.high_s[index] / curve.low_s[asked]),
+        )
+        for index in number[beats].tolist()
+    ]
 
 
 def _choose(
@@ -226,13 +241,15 @@ def _choose(
     return min(rivals, key=rank, default=None)
 
 
-def _build_answer(curve: LatencyCurve, asked: int, chosen: _Rival | None, prefer: Prefer) -> Answer:
+def _build_answer(
+    curve: LatencyCurve, asked: int, chosen: _Rival | None, prefer: Prefer, is_lhp: bool
+) -> Answer:
     dims = curve.grid.dims(asked)
     latency_s = float(curve.latency_s[asked])
     verdict: Verdict
     if chosen is not None:
         verdict = "faster"
-    elif curve.status[asked] == PointStatus.LHP:
+    elif is_lhp:
         verdict = "slower"
     else:
         verdict = "ambiguous"

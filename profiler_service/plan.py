@@ -20,6 +20,7 @@ from profiler_service.comparison import (
     CONFIDENCE,
     F64,
     Comparison,
+    Verdict,
     column_medians,
     compare,
     grouped_medians,
@@ -44,6 +45,9 @@ ANCHOR_EVERY = 16
 MIN_SAMPLE_S = 8e-6
 """A sample lasts at least this long, or the clock's own cost would show; calls are repeated."""
 MAX_CALLS = 8
+CALIBRATION_VISITS = 24
+FIRST_VISITS = 4
+"""Visits before anything is known of what one costs."""
 CHEAP_VISIT_S = 2e-3
 """A race makes fewer visits than its tables say only where a visit takes longer than this."""
 BATCH_S = 0.5
@@ -92,13 +96,11 @@ class Planner(TypingProtocol):
 
 def create_planner(spec: SweepSpec) -> Planner:
     """The planner for `spec.mode`."""
-    return RacePlanner(spec) if spec.mode == "race" else GridPlanner(spec)
+    return GridPlanner(spec) if spec.mode == "grid" else RacePlanner(spec)
 
 
 class _SteppedPlanner(abc.ABC):
     """A planner written as one generator: yields batches, is sent their samples."""
-
-    CALIBRATION_VISITS = 64
 
     def __init__(self, spec: SweepSpec) -> None:
         self._spec = spec
@@ -110,7 +112,10 @@ class _SteppedPlanner(abc.ABC):
         self._stage = "calibrating"
         self._calls = 1
         self._num_calls = 0
+        self._num_samples = 0
+        self._seconds = 0.0
         self._visit_s = 0.0
+        self._calibration_s: F64 = np.zeros(0)
         self._steps = self._plan()
         self._pending: Batch | None = next(self._steps)
 
@@ -124,25 +129,32 @@ class _SteppedPlanner(abc.ABC):
 
     def record(self, samples: Samples) -> None:
         """Takes the samples of the batch given last."""
+        assert self._pending is not None, "nothing was to be measured"
+        per_visit = self._pending.calls + self._pending.warmup_calls
+        self._num_calls += len(self._pending.point) * per_visit
+        self._num_samples += len(samples)
+        self._seconds += samples.seconds
         self._batches.append(samples)
         self._failures.update(samples.failures)
         try:
-            self._pending = self._steps.send(samples)
+            self._pending = None if self._is_hopeless() else self._steps.send(samples)
         except StopIteration:
             self._pending = None
+        if self._pending is None:
             self._advance(1.0, "finished")
+
+    def _is_hopeless(self) -> bool:
+        """Whether failures leave nothing that could still be found."""
+        return False
 
     def progress(self) -> Progress:
         """How far the sweep is."""
         return Progress(
             fraction=self._fraction,
             stage=self._stage,
-            num_samples=sum(map(len, self._batches)),
-            seconds=self._seconds(),
+            num_samples=self._num_samples,
+            seconds=self._seconds,
         )
-
-    def _seconds(self) -> float:
-        return sum(batch.seconds for batch in self._batches)
 
     def _advance(self, fraction: float, stage: str) -> None:
         self._fraction = max(self._fraction, min(fraction, 1.0))
@@ -150,19 +162,24 @@ class _SteppedPlanner(abc.ABC):
 
     def _calibrate(self, anchor: int) -> Generator[Batch, Samples, bool]:
         """Warms the host up on the anchor and learns what a visit costs; False if it fails."""
-        visits = np.full(self.CALIBRATION_VISITS, anchor, dtype=np.int32)
-        samples = yield self._batch([visits], 0)
-        if not len(samples):
-            return False
-        latency_s = float(np.median(samples.latency_s))
+        latencies_s: list[F64] = []
+        visits, per_visit_s = FIRST_VISITS, 0.0
+        while visits:
+            samples = yield self._batch([np.full(visits, anchor, dtype=np.int32)], 0)
+            if not len(samples):
+                return False
+            is_first = not latencies_s
+            latencies_s.append(samples.latency_s)
+            per_visit_s = samples.seconds / len(samples)
+            visits = min(CALIBRATION_VISITS - visits, int(BATCH_S / per_visit_s)) if is_first else 0
+        self._calibration_s = np.concatenate(latencies_s)
+        latency_s = float(np.median(self._calibration_s))
         self._calls = int(np.clip(np.ceil(MIN_SAMPLE_S / latency_s), 1, MAX_CALLS))
-        per_visit_s = max(samples.seconds / len(samples), 2 * latency_s)
-        self._visit_s = per_visit_s + (self._calls - 1) * latency_s
+        self._visit_s = max(per_visit_s, 2 * latency_s) + (self._calls - 1) * latency_s
         return True
 
     def _batch(self, rounds: Sequence[Points], first_round: int, *, warmup_calls: int = 1) -> Batch:
         """One batch of the given rounds, numbered from `first_round`."""
-        self._num_calls += sum(map(len, rounds)) * (self._calls + warmup_calls)
         return Batch(
             point=np.concatenate(rounds).astype(np.int32),
             round=np.repeat(
@@ -173,7 +190,12 @@ class _SteppedPlanner(abc.ABC):
         )
 
     def _with_anchors(self, points: Points, anchor: int) -> Points:
-        """The points with the anchor before every ANCHOR_EVERY of them, and at the end."""
+        """The points with the anchor before every ANCHOR_EVERY of them, and at the end.
+
+        Without it once it has failed: the residuals of the other points then show the drift.
+        """
+        if anchor in self._failures:
+            return points
         every = np.arange(0, len(points), ANCHOR_EVERY)
         return np.append(np.insert(points, every, anchor), anchor).astype(np.int32)
 
@@ -189,9 +211,9 @@ class _SteppedPlanner(abc.ABC):
     def _cost(self) -> dict[str, float]:
         """The evidence that every planner gives."""
         return {
-            "seconds": round(self._seconds(), 4),
+            "seconds": round(self._seconds, 4),
             "batches": len(self._batches),
-            "samples": sum(map(len, self._batches)),
+            "samples": self._num_samples,
             "calls": self._num_calls,
             "discarded": sum(b.num_discarded for b in self._batches),
             "unstable": sum(int(b.unstable.sum()) for b in self._batches),
@@ -275,7 +297,7 @@ class GridPlanner(_SteppedPlanner):
         measured = self._batches[getattr(self, "_measured_from", len(self._batches)) :]
         if not any(map(len, measured)):
             raise self._first_failure()
-        estimate = estimate_grid(measured, self._spec.grid.shape, self._anchor)
+        estimate = estimate_grid(measured, self._spec.grid.shape, self._anchor, self._failures)
         return LatencyCurve(
             workload=self._spec.workload,
             platform=platform,
@@ -334,11 +356,14 @@ class RacePlanner(_SteppedPlanner):
     with which probability: docs/hysteresis.md, "What a race finds".
     """
 
-    CALIBRATION_VISITS = 24
     NARROWING = ((1.0, 5), (0.375, 6), (10, 8), (5, 10))
     """(positions of each axis: a share, or a number; visits of each) at REFERENCE_NOISE."""
     CONTEST = ((20, 6), (8, 14), (4, 36))
     """(points, rounds) at REFERENCE_NOISE."""
+    SURVEY = ((1.0, 2), (0.25, 2), (0.02, 4))
+    """(share of the points, looks at each) of a survey's stages."""
+    NUM_SURVEYED = 16
+    """Places in the contest for the fastest points of a survey."""
     NUM_OBSERVED = 4
     """Places in the contest for the fastest points seen, whatever the fit says."""
     REFERENCE_NOISE = 0.025
@@ -359,9 +384,11 @@ class RacePlanner(_SteppedPlanner):
         self._round = 0
         self._noise = self.REFERENCE_NOISE
         self._narrowed: list[Samples] = []
+        self._surveyed: Points = np.zeros(0, dtype=np.int32)
         self._contested: list[Samples] = []
         self._best: tuple[int, Comparison] | None = None
         self._is_settled = False
+        self._verdicts: list[Verdict] = []
         self._num_confirmations = 0
         self.stages: list[RaceStage] = []
         super().__init__(spec)
@@ -369,26 +396,34 @@ class RacePlanner(_SteppedPlanner):
     def _plan(self) -> Generator[Batch, Samples, None]:
         if not (yield from self._calibrate(0)):
             return
-        log = np.log(self._batches[0].latency_s)
+        log = np.log(self._calibration_s)
         self._noise = float(1.48 * np.median(np.abs(log - np.median(log))))
         self._round = 1
         if self._num_points == 1:
             self._is_settled = True
             return
         warmup_calls = yield from self._probe()
+        if self._spec.mode == "survey":
+            yield from self._survey(warmup_calls)
         yield from self._narrow(warmup_calls)
         candidates = self._propose()
         # Where calls take long, what a call leaves in the caches for the next is nothing.
         warmup_calls = warmup_calls if self._visit_s > 5e-3 else 1
         for number, (size, rounds) in enumerate(self.CONTEST):
-            if not len(candidates):
-                return
             self._advance(0.6 + 0.1 * number, f"racing {min(size, len(candidates))} points")
-            candidates = yield from self._contest(
-                candidates[:size], self._scaled(rounds), warmup_calls
-            )
+            if len(candidates):
+                # Everybody proposed starts: places aren't taken from one another.
+                candidates = yield from self._contest(
+                    candidates[:size] if number else candidates,
+                    self._scaled(rounds),
+                    warmup_calls,
+                )
         yield from self._confirm_leaders(candidates, warmup_calls)
         self._is_settled = True
+
+    def _is_hopeless(self) -> bool:
+        """Without the queried point there is nobody to race against."""
+        return 0 in self._failures
 
     def _scaled(self, visits: int, fewest: int = 1) -> int:
         """`visits` as needed at REFERENCE_NOISE, for the noise seen here."""
@@ -414,8 +449,13 @@ class RacePlanner(_SteppedPlanner):
         alive = [np.arange(count) for count in shape]
         for number, (keep, visits) in enumerate(self.NARROWING):
             if number:
+                if not any(map(len, self._narrowed)):
+                    return
                 field = tuple(map(len, alive))
-                effects = self._fit().effects
+                fit = self._fit()
+                self._noise = max(fit.noise, 1e-4)
+                # Rounded, so that the last bits of a sum decide nothing when it is replayed.
+                effects = [effect.round(6) for effect in fit.effects]
                 alive = [
                     positions[np.argsort(effect[positions], kind="stable")][
                         : max(int(np.ceil(keep * count)) if keep < 1 else int(keep), 1)
@@ -428,6 +468,42 @@ class RacePlanner(_SteppedPlanner):
                 f"narrowing {' x '.join(str(len(positions)) for positions in alive)} positions",
             )
             yield from self._visit_design(alive, self._scaled(visits), warmup_calls)
+
+    def _survey(self, warmup_calls: int) -> Generator[Batch, Samples, None]:
+        """Looks at every point, and again at those that look fast; samples join `_narrowed`."""
+        field = np.arange(1, self._num_points, dtype=np.int32)
+        for number, (share, looks) in enumerate(self.SURVEY):
+            if number:
+                if not any(map(len, self._narrowed)):
+                    return
+                size = max(int(np.ceil(share * self._num_points)), self.NUM_SURVEYED)
+                kept = self._fastest_seen(field, lenient=number == 1)[:size]
+                why = "slower in both looks" if number == 1 else "larger median"
+                self._end_stage("survey", (len(field),), (len(kept),), why)
+                field = kept
+            self._advance(0.05 * number, f"looking at {len(field)} points")
+            for _ in range(looks):
+                order = self._rng.permutation(field[~np.isin(field, list(self._failures))])
+                for start in range(0, len(order), MAX_BATCH_VISITS):
+                    part = order[start : start + MAX_BATCH_VISITS]
+                    samples = yield self._batch([part], self._round, warmup_calls=warmup_calls)
+                    self._learn_visit_s(samples)
+                    self._narrowed.append(samples)
+                self._round += 1
+        self._surveyed = self._fastest_seen(field)[: self.NUM_SURVEYED]
+
+    def _fastest_seen(self, field: Points, *, lenient: bool = False) -> Points:
+        """The points of `field` that were seen, by the median of their looks, fastest first.
+
+        `lenient` takes each point's fastest look instead: one that was spoiled loses nobody.
+        """
+        point, _, _ = _joined(self._narrowed)
+        value = self._fit().without_drift
+        groups, score, _ = grouped_medians(point, value)
+        if lenient:
+            np.minimum.at(score, np.searchsorted(groups, point), value)
+        ranked = groups[np.argsort(score.round(6), kind="stable")]
+        return ranked[np.isin(ranked, field)].astype(np.int32)
 
     def _visit_design(
         self, alive: Sequence[npt.NDArray[np.intp]], visits: int, warmup_calls: int
@@ -459,9 +535,7 @@ class RacePlanner(_SteppedPlanner):
         """The additive fit to everything seen while narrowing."""
         point, log, time = _joined(self._narrowed)
         positions = np.stack(np.unravel_index(point, self._spec.grid.shape), axis=1)
-        fit = fit_additive(positions, log, time, self._spec.grid.shape)
-        self._noise = max(fit.noise, 1e-4)
-        return fit
+        return fit_additive(positions, log, time, self._spec.grid.shape)
 
     def _propose(self) -> Points:
         """The contest's field: the fit's favourites, and the fastest points seen."""
@@ -469,15 +543,16 @@ class RacePlanner(_SteppedPlanner):
         if not any(map(len, self._narrowed)):
             return np.zeros(0, dtype=np.int32)
         fit = self._fit()
-        predicted = fit.predict().ravel()
+        predicted = fit.predict().ravel().round(6)
         predicted[[0, *self._failures]] = np.inf
         favourites = np.argpartition(predicted, size - 1)[:size]
         favourites = favourites[np.argsort(predicted[favourites], kind="stable")]
         favourites = favourites[np.isfinite(predicted[favourites])]
-        point, median, _ = grouped_medians(_joined(self._narrowed)[0], fit.without_drift)
-        observed = point[np.argsort(median, kind="stable")]
-        observed = observed[~np.isin(observed, favourites) & (observed != 0)]
-        field = np.concatenate([favourites, observed[: self.NUM_OBSERVED]]).astype(np.int32)
+        everybody = np.arange(1, self._num_points, dtype=np.int32)
+        observed = self._fastest_seen(everybody)[: self.NUM_OBSERVED]
+        field = np.concatenate([self._surveyed, favourites, observed]).astype(np.int32)
+        field = field[np.sort(np.unique(field, return_index=True)[1])]
+        field = field[~np.isin(field, list(self._failures))]
         self._end_stage(
             "narrow",
             tuple(self._spec.grid.shape),
@@ -538,8 +613,8 @@ class RacePlanner(_SteppedPlanner):
         self.stages.append(
             RaceStage(
                 name=name,
-                num_visits=sum(map(len, self._batches)) - seen_visits,
-                seconds=self._seconds() - seen_s,
+                num_visits=self._num_samples - seen_visits,
+                seconds=self._seconds - seen_s,
                 field=field,
                 kept=kept,
                 why=why,
@@ -569,6 +644,7 @@ class RacePlanner(_SteppedPlanner):
                 f"{comparison.verdict} than the queried point,"
                 f" ratio {comparison.ratio:.4f} [{comparison.low:.4f}, {comparison.high:.4f}]",
             )
+            self._verdicts.append(comparison.verdict)
             if self._best is None or comparison.ratio < self._best[1].ratio:
                 self._best = (rival, comparison)
             if comparison.verdict == "faster":
@@ -609,11 +685,10 @@ class RacePlanner(_SteppedPlanner):
     ) -> LatencyCurve:
         """The curve from everything recorded so far; it answers the queried point alone."""
         n = self._num_points
-        calibration = self._batches[0] if self._batches else None
-        if calibration is None or not len(calibration) or 0 in self._failures:
+        if not len(self._calibration_s) or 0 in self._failures:
             raise self._first_failure()
         center, low, high = (np.full(n, np.nan) for _ in range(3))
-        center[0] = np.median(np.log(calibration.latency_s))
+        center[0] = np.median(np.log(self._calibration_s))
         if any(map(len, self._narrowed)):
             seen, median, _ = grouped_medians(_joined(self._narrowed)[0], self._fit().without_drift)
             center[seen] = median
@@ -635,7 +710,7 @@ class RacePlanner(_SteppedPlanner):
             if comparison.verdict == "faster":
                 target[0] = rival
                 status[0] = PointStatus.DOMINATED
-            elif comparison.verdict == "slower":
+            elif set(self._verdicts) == {"slower"}:
                 status[0] = PointStatus.LHP
         return LatencyCurve(
             workload=self._spec.workload,

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     )
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
-    max_points: int = Field(default=1_000_000, ge=1, description="Most points in one sweep's grid.")
+    max_points: int = Field(default=65_536, ge=1, description="Most points in one sweep's grid.")
     max_window_points: int = Field(
         default=2_000_000, ge=1, description="Most points in a window measured for one query."
     )

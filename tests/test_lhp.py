@@ -168,8 +168,21 @@ def test_growth_bounds_every_preference() -> None:
         assert answer is not None and answer.lhp == (expected,)
     answer = find_answer(STAIRCASE, [102], prefer="largest", growth=[2])
     assert answer is not None and answer.lhp == (103,)
-    answer = find_answer(STAIRCASE, [102], prefer="fastest", growth=[0])
+    answer = find_answer(STAIRCASE, [102], prefer="largest", growth=[0])
     assert answer is not None and answer.lhp == (102,)
+
+
+def test_a_faster_point_beyond_the_growth_hides_nothing_within() -> None:
+    # 105 (1.0) dominates everything, so 102 (3.0) is no LHP of the grid; but within two steps
+    # of 100 it is the fastest, and the only LHP of that window that beats 100.
+    curve = curve_of([8.0, 9.0, 3.0, 9.0, 9.0, 1.0], target=[5] * 6, status=[D] * 5 + [L])
+    for prefer in ("nearest", "largest"):
+        answer = find_answer(curve, [100], prefer=prefer, growth=[2])
+        assert answer is not None and answer.lhp == (102,)
+    # The table knows the fastest of the grid, not of the window: to be raced.
+    assert find_answer(curve, [100], prefer="fastest", growth=[2]) is None
+    answer = find_answer(curve, [102], prefer="nearest", growth=[2])
+    assert answer is not None and (answer.lhp, answer.is_lhp) == ((102,), True)
 
 
 def test_overlapping_intervals_never_move_an_answer_beyond_the_table() -> None:
