@@ -77,7 +77,7 @@ SCREEN_ROUNDS = 5
 SEMIFINAL_ROUNDS = 25
 SEMIFINALISTS, OTHERS = 48, 16
 FINALISTS = 10
-FINAL_S = 5.0
+FINAL_S = 4.0
 """The final measurement goes on for up to three times as long where that is too noisy."""
 HALF_WIDTH = 0.0025
 """Of the interval on answer over best: narrower than this is narrow enough."""
@@ -614,8 +614,12 @@ def build_report(
 
 
 def to_json(verdict: Verdict) -> Mapping[str, object]:
-    """One query's raw figures, JSON-ready."""
-    return asdict(verdict) | {"regret": asdict(verdict.regret)}
+    """One query's raw figures, JSON-ready; the blocks' log ratios to five places."""
+    measurement = asdict(verdict.measurement)
+    measurement["blocks"] = {
+        name: [round(log, 5) for log in logs] for name, logs in verdict.measurement.blocks.items()
+    }
+    return asdict(verdict) | {"measurement": measurement, "regret": asdict(verdict.regret)}
 
 
 # --- Main -----------------------------------------------------------------------------------
