@@ -7,7 +7,6 @@ the job engine; `run` wires it to the engine, the host's lock, the heartbeat and
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import fcntl
 import logging
 import os
@@ -223,7 +222,9 @@ class SweepRunner:
     def _finish(self, running: _RunningSweep, state: SweepState) -> None:
         if running.num_samples:
             curve = running.planner.build_curve(
-                self._measurer.platform, self._measurer.protocol, dt.datetime.now(dt.UTC)
+                self._measurer.platform,
+                self._measurer.protocol,
+                self._store.last_measured_at(running.id),
             )
             self._store.finish_sweep(running.id, curve, state=state)
         elif state is SweepState.CANCELLED:

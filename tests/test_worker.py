@@ -98,6 +98,19 @@ def test_sweeps_may_take_turns(store: Store, log: Path) -> None:
     assert begun(log) == [0, 0, 1, 1, 2]
 
 
+def test_a_curve_tells_when_its_last_batch_was_measured(store: Store, log: Path) -> None:
+    sweep = create_sweep(store, 2)
+    runner = create_runner(store, FakeMeasurer(log))
+    assert not runner.run_batch(sweep.id)
+    assert not runner.run_batch(sweep.id)
+    last = store.last_measured_at(sweep.id)
+    # Another worker, started later, makes the curve.
+    assert create_runner(store, FakeMeasurer(log)).run_batch(sweep.id)
+    curve_id = store.get_sweep(sweep.id).curve_id
+    assert curve_id is not None
+    assert store.get_curve_header(curve_id).measured_at == last
+
+
 def test_a_race_is_run_between_the_batches_of_a_grid_sweep(store: Store, log: Path) -> None:
     grid = create_sweep(store, 3)
     runner = create_runner(store, FakeMeasurer(log))

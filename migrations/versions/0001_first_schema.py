@@ -75,6 +75,7 @@ def upgrade() -> None:
         sa.Column("calls", sa.Integer, nullable=False),
         sa.Column("num_discarded", sa.Integer, nullable=False),
         sa.Column("seconds", sa.Double, nullable=False),
+        sa.Column("measured_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("failures", sa.JSON, nullable=False),
         sa.Column("arrays", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("sweep_id", "number", name="pk_batches"),

@@ -118,7 +118,7 @@ def progress_to_json(progress: Progress) -> dict[str, float | int | str]:
 
 
 def samples_to_values(samples: Samples) -> Values:
-    """The columns that a batch of samples fills; every bit of the samples is kept.
+    """The columns of a batch measured just now; every bit of the samples is kept.
 
     A resumed sweep replays them, and must decide what it decided the first time.
     """
@@ -128,6 +128,7 @@ def samples_to_values(samples: Samples) -> Values:
         "calls": int(samples.calls),
         "num_discarded": int(samples.num_discarded),
         "seconds": float(samples.seconds),
+        "measured_at": dt.datetime.now(dt.UTC),
         "failures": _failures_to_json(samples.failures),
         "arrays": blobs.pack({name: getattr(samples, name) for name in _SAMPLE_ARRAYS}),
     }

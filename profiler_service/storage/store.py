@@ -309,6 +309,16 @@ class Store:
             )
             return [rows.samples_from_row(row) for row in found]
 
+    def last_measured_at(self, sweep_id: str) -> dt.datetime:
+        """When the newest batch of the sweep was kept, UTC; without one, when it was created.
+
+        Raises UnknownSweepError.
+        """
+        with self._read() as connection:
+            newest = sa.select(sa.func.max(batches.c.measured_at))
+            last = connection.scalar(newest.where(batches.c.sweep_id == sweep_id))
+            return last or _get_sweep(connection, sweep_id).created_at
+
     # Curves
 
     def finish_sweep(

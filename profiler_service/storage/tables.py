@@ -121,6 +121,7 @@ batches = sa.Table(
     sa.Column("calls", sa.Integer, nullable=False),
     sa.Column("num_discarded", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("measured_at", UtcDateTime, nullable=False),
     sa.Column("failures", sa.JSON, nullable=False),
     sa.Column("arrays", sa.LargeBinary, nullable=False),
 )

@@ -259,6 +259,7 @@ def test_unknown_sweep_is_a_typed_error(store: Store) -> None:
         lambda: store.fail_sweep(NO_ID, "why"),
         lambda: store.commit_batch(NO_ID, 0, create_samples(), PROGRESS),
         lambda: store.load_batches(NO_ID),
+        lambda: store.last_measured_at(NO_ID),
         lambda: store.finish_sweep(NO_ID, create_curve(), state=SweepState.DONE),
     ]
     for call in calls:
@@ -302,6 +303,21 @@ def test_committed_samples_come_back_bit_for_bit(store: Store, sweep: Sweep) -> 
 
 def test_sweep_without_batches_loads_none(store: Store, sweep: Sweep) -> None:
     assert store.load_batches(sweep.id) == []
+
+
+def test_sweep_was_last_measured_when_its_newest_batch_was_kept(store: Store, sweep: Sweep) -> None:
+    assert store.last_measured_at(sweep.id) == sweep.created_at
+    store.commit_batch(sweep.id, 0, create_samples(), PROGRESS)
+    before = dt.datetime.now(dt.UTC)
+    store.commit_batch(sweep.id, 1, create_samples(), PROGRESS)
+    after = dt.datetime.now(dt.UTC)
+    last = store.last_measured_at(sweep.id)
+    assert before <= last <= after
+    assert last.utcoffset() == dt.timedelta(0)
+    # Neither a batch that is kept already nor the end of the sweep is a measurement.
+    assert not store.commit_batch(sweep.id, 1, create_samples(), PROGRESS)
+    store.finish_sweep(sweep.id, create_curve(), state=SweepState.DONE)
+    assert store.last_measured_at(sweep.id) == last
 
 
 def test_batch_is_kept_once(store: Store, sweep: Sweep) -> None:
