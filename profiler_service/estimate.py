@@ -106,6 +106,7 @@ def estimate_grid(
     shape: tuple[int, ...],
     anchor: int,
     failed: Collection[int] = (),
+    confidence: float = CONFIDENCE,
 ) -> GridEstimate:
     """Everything that rounds over a grid of `shape` say about its points.
 
@@ -119,11 +120,11 @@ def estimate_grid(
     num_points = int(np.prod(shape))
     matrix = round_matrix(batches, num_points, anchor)
     matrix[:, list(failed)] = np.nan
-    overall = column_medians(matrix)
+    overall = column_medians(matrix, confidence)
     chooses = np.arange(len(matrix)) % CHOOSE_EVERY == 0
     chosen = column_medians(matrix[chooses]).center
     target = suffix_argmin(chosen.reshape(shape)).ravel()
-    answers = _judge(matrix[~chooses], target)
+    answers = _judge(matrix[~chooses], target, confidence)
     lhps = find_confirmed_lhps(
         overall.low.reshape(shape), overall.high.reshape(shape), overall.count.reshape(shape) > 0
     )
@@ -151,7 +152,7 @@ def _count_samples(batches: Sequence[Samples], num_points: int) -> I32:
     return counts.astype(np.int32)
 
 
-def _judge(matrix: npt.NDArray[np.float32], target: I32) -> AnswerTable:
+def _judge(matrix: npt.NDArray[np.float32], target: I32, confidence: float) -> AnswerTable:
     """The answer table for the chosen targets, judged on the rounds of `matrix`.
 
     Points whose target isn't confidently faster answer with themselves.
@@ -162,7 +163,7 @@ def _judge(matrix: npt.NDArray[np.float32], target: I32) -> AnswerTable:
     larger = np.flatnonzero((target >= 0) & (target != own))
     for start in range(0, len(larger), _CHUNK_POINTS):
         part = larger[start : start + _CHUNK_POINTS]
-        pairs = column_medians(matrix[:, target[part]] - matrix[:, part])
+        pairs = column_medians(matrix[:, target[part]] - matrix[:, part], confidence)
         ratio[part] = np.exp(pairs.center)
         low[part] = np.exp(pairs.low)
         high[part] = np.exp(pairs.high)

@@ -31,9 +31,9 @@ from profiler_service.errors import MeasurementError
 from profiler_service.estimate import (
     CHOOSE_EVERY,
     AdditiveFit,
+    GridEstimate,
     estimate_grid,
     fit_additive,
-    round_matrix,
 )
 from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.sweep import Progress, SweepSpec
@@ -228,14 +228,17 @@ class _SteppedPlanner(abc.ABC):
 
 
 class GridPlanner(_SteppedPlanner):
-    """Measures every point of the grid until each is known well enough.
+    """Measures every point of the grid, and longest where dominance is undecided.
 
-    Each round visits every point that hasn't failed once, in a fresh random order, with the
-    anchor (the grid's middle point) before every 16 of them. Measuring ends when all but
-    LOOSE_SHARE of the points have an interval on their median narrower than ± TARGET, and after
-    MAX_ROUNDS in any case. No point rests earlier than the others: two points are compared in
-    the rounds that they share, and resting on a luckily narrow interval would leave its rivals
-    too few.
+    Each round visits every active point once, in a fresh random order, with the anchor (the
+    grid's middle point) before every 16 of them. At some of the rounds, points that a larger
+    one beats beyond doubt (at REST_CONFIDENCE, stricter than the curve's own verdicts, since
+    there are many looks) are laid to rest: no LHP can be among them, and whatever they would
+    beat is beaten by the one that beats them. Measuring ends when all but LOOSE_SHARE of the
+    active points have an interval on their median narrower than ± TARGET, and after MAX_ROUNDS
+    in any case. No active point rests before the others because its own interval is narrow:
+    two points are compared in the rounds that they share, and resting on a luckily narrow
+    interval would leave its rivals too few.
     """
 
     MIN_ROUNDS = 18
@@ -243,6 +246,7 @@ class GridPlanner(_SteppedPlanner):
     MAX_ROUNDS = 240
     TARGET = 0.005
     LOOSE_SHARE = 0.1
+    REST_CONFIDENCE = 0.998
 
     def _plan(self) -> Generator[Batch, Samples, None]:
         anchor = self._num_points // 2
@@ -253,6 +257,7 @@ class GridPlanner(_SteppedPlanner):
             anchor = int(self._rng.choice(remaining))
         self._anchor = anchor
         self._measured_from = len(self._batches)
+        self._expected_rounds = 2 * self.MIN_ROUNDS
         active = np.setdiff1d(np.arange(self._num_points), list(self._failures))
         next_look = self.MIN_ROUNDS
         number = 0
@@ -263,9 +268,10 @@ class GridPlanner(_SteppedPlanner):
             start = 0
             while start < len(active):
                 parts = [order[start : start + self._batch_visits()] for order in rounds]
+                done = number + count * start / len(active)
                 self._advance(
-                    (number + count * start / len(active)) / self.MAX_ROUNDS,
-                    f"round {number + 1} of at most {self.MAX_ROUNDS}, {len(active)} points",
+                    self._share_done(done, len(active)),
+                    f"round {number + 1}, {len(active)} of {self._num_points} points undecided",
                 )
                 samples = yield self._batch([self._with_anchors(p, anchor) for p in parts], number)
                 self._learn_visit_s(samples)
@@ -275,20 +281,30 @@ class GridPlanner(_SteppedPlanner):
             if not len(active):
                 return
             if number == next_look:
-                if np.mean(self._is_loose()[active]) <= self.LOOSE_SHARE:
+                estimate = self._estimate(self.REST_CONFIDENCE)
+                active = active[estimate.status[active] != PointStatus.DOMINATED]
+                half = np.nan_to_num((estimate.log_high - estimate.log_low)[active] / 2, nan=1.0)
+                if np.mean(half > self.TARGET) <= self.LOOSE_SHARE:
                     return
+                # Intervals narrow with the square root of the rounds.
+                share = (np.quantile(half, 1 - self.LOOSE_SHARE) / self.TARGET) ** 2
+                self._expected_rounds = int(np.clip(number * share, number, self.MAX_ROUNDS))
                 step = CHOOSE_EVERY * max(1, next_look // 12)
                 next_look = min(next_look + step, self.MAX_ROUNDS)
 
-    def _is_loose(self) -> npt.NDArray[np.bool_]:
-        """Which points' intervals are still wider than the target."""
-        medians = column_medians(self._matrix())
-        loose: npt.NDArray[np.bool_] = ~(medians.high - medians.low <= 2 * self.TARGET)
-        return loose
+    def _share_done(self, rounds: float, num_active: int) -> float:
+        """Estimated share of all visits that has been made."""
+        left = max(0.0, self._expected_rounds - rounds) * num_active
+        return self._num_samples / (self._num_samples + left)
 
-    def _matrix(self) -> npt.NDArray[np.float32]:
-        batches = self._batches[self._measured_from :]
-        return round_matrix(batches, self._num_points, self._anchor)
+    def _estimate(self, confidence: float = CONFIDENCE) -> GridEstimate:
+        return estimate_grid(
+            self._batches[self._measured_from :],
+            self._spec.grid.shape,
+            self._anchor,
+            self._failures,
+            confidence,
+        )
 
     def build_curve(
         self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
@@ -297,7 +313,7 @@ class GridPlanner(_SteppedPlanner):
         measured = self._batches[getattr(self, "_measured_from", len(self._batches)) :]
         if not any(map(len, measured)):
             raise self._first_failure()
-        estimate = estimate_grid(measured, self._spec.grid.shape, self._anchor, self._failures)
+        estimate = self._estimate()
         return LatencyCurve(
             workload=self._spec.workload,
             platform=platform,
