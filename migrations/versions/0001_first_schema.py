@@ -101,6 +101,7 @@ def upgrade() -> None:
         sa.Column("num_failures", sa.Integer, nullable=False),
         sa.Column("measured_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("evidence", sa.JSON, nullable=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_curves"),
         sa.UniqueConstraint("sweep_id", name="uq_curves_sweep_id"),
         sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name="fk_curves_sweep_id_sweeps"),
@@ -110,9 +111,9 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
-        "ix_curves_workload_key_platform_key_protocol_key_id",
+        "ix_curves_workload_key_platform_key_protocol_key_generation",
         "curves",
-        ["workload_key", "platform_key", "protocol_key", "id"],
+        ["workload_key", "platform_key", "protocol_key", "generation"],
     )
     op.create_index("ix_curves_kind_id", "curves", ["kind", "id"])
     op.create_index("ix_curves_platform_key_id", "curves", ["platform_key", "id"])

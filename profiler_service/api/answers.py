@@ -23,9 +23,15 @@ from profiler_service.workload import Dims, Workload, WorkloadKind, get_workload
 
 MAX_CACHED_POINTS = 2_000_000
 """Points of all curves kept in memory together: about 120 MB."""
+MAX_INDEXES = 1024
+"""Workloads, each under its conditions, whose curves' headers are kept in memory."""
 MAX_READY_RESPONSES = 16_384
 """Ready-made responses kept in memory: about 1 KiB each."""
 MAX_READY_QUERY_BYTES = 512
+
+
+IndexKey = tuple[str, str, str]
+"""Keys of a workload, a platform and a protocol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,16 +92,29 @@ class Conditions:
 class CurveIndex:
     """The curves of one workload under the same conditions, findable by question."""
 
-    def __init__(self, headers: Sequence[CurveHeader]) -> None:
+    def __init__(self, headers: Sequence[CurveHeader] = ()) -> None:
         """Takes the headers newest first."""
+        self.generation = -1
+        """Every curve kept up to this generation of the store is here."""
+        self.loading: asyncio.Task[None] | None = None
+        """Under way while newer curves are being looked for."""
+        self._known: set[str] = set()
         self._grids: list[tuple[int, CurveHeader]] = []
         # A race answers for its first point only, and there may be very many of them.
         self._races: defaultdict[Dims, list[tuple[int, CurveHeader]]] = defaultdict(list)
-        for age, header in enumerate(headers):
+        self.add(headers)
+
+    def add(self, headers: Sequence[CurveHeader]) -> None:
+        """Takes headers, newest first, of newer curves; those that it has it passes over."""
+        for header in reversed(headers):
+            if header.id in self._known:
+                continue
+            numbered = (len(self._known), header)
+            self._known.add(header.id)
             if header.mode == "race":
-                self._races[header.grid.first].append((age, header))
+                self._races[header.grid.first].append(numbered)
             else:
-                self._grids.append((age, header))
+                self._grids.append(numbered)
 
     def covering(self, question: Question) -> Iterator[CurveHeader]:
         """Headers of the curves that cover the question's window, newest first."""
@@ -103,7 +122,7 @@ class CurveIndex:
         # A race knows the fastest point and confirms no other: it can't say which is nearest.
         if question.prefer == "fastest":
             found += self._races.get(question.dims, ())
-        for _, header in sorted(found, key=lambda pair: pair[0]):
+        for _, header in sorted(found, key=lambda pair: pair[0], reverse=True):
             if header.grid.contains(question.window):
                 yield header
 
@@ -115,8 +134,6 @@ class Snapshot:
     generation: int
     hosts: Mapping[str, Host]
     platforms: Mapping[str, Platform]
-    curves: dict[tuple[str, str, str], asyncio.Task[CurveIndex]] = field(default_factory=dict)
-    """(workload key, platform key, protocol key) → its curves, each loaded when first asked for."""
     ready: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     """Query string → the body of the response that it gets in this generation."""
 
@@ -136,12 +153,14 @@ class Snapshot:
 class AnswerBook:
     """Finds the answers that stored curves hold.
 
-    Curves never change once kept, so loaded ones stay until space runs out. Everything else
-    is cached in a Snapshot, valid for one generation of the store: call `refresh` often.
+    Curves never change once kept, so loaded ones stay until space runs out, and an index of
+    them only ever takes newer ones up. Everything else is cached in a Snapshot, valid for one
+    generation of the store: call `refresh` often.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._indexes: OrderedDict[IndexKey, CurveIndex] = OrderedDict()
         self._curves: OrderedDict[str, LatencyCurve] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LatencyCurve]] = {}
         self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
@@ -180,7 +199,8 @@ class AnswerBook:
         )
         if protocol_key is None:
             return None
-        index = await self._curve_index(snapshot, (workload_key, platform_key, protocol_key))
+        key = (workload_key, platform_key, protocol_key)
+        index = await self._curve_index(key, snapshot.generation)
         undecided: LhpAnswer | None = None
         for header in index.covering(question):
             answer = _answer(await self._curve(header.id), header, question)
@@ -192,14 +212,28 @@ class AnswerBook:
             undecided = undecided or found
         return undecided
 
-    async def _curve_index(self, snapshot: Snapshot, key: tuple[str, str, str]) -> CurveIndex:
-        task = snapshot.curves.get(key)
-        if task is None or (task.done() and task.exception() is not None):
-            task = asyncio.create_task(
-                asyncio.to_thread(lambda: CurveIndex(self._store.find_curves(*key)))
+    async def _curve_index(self, key: IndexKey, generation: int) -> CurveIndex:
+        """The index of those curves, which knows every one kept up to the generation."""
+        index = self._indexes.setdefault(key, CurveIndex())
+        self._indexes.move_to_end(key)
+        if len(self._indexes) > MAX_INDEXES:
+            self._indexes.popitem(last=False)
+        while index.generation < generation:
+            if index.loading is None:
+                index.loading = asyncio.create_task(self._load_newer(key, index, generation))
+            await asyncio.shield(index.loading)
+        return index
+
+    async def _load_newer(self, key: IndexKey, index: CurveIndex, generation: int) -> None:
+        """Takes up what was kept since the index was loaded last."""
+        try:
+            headers = await asyncio.to_thread(
+                lambda: self._store.find_curves(*key, after_generation=index.generation)
             )
-            snapshot.curves[key] = task
-        return task.result() if task.done() else await asyncio.shield(task)
+            index.add(headers)
+            index.generation = generation
+        finally:
+            index.loading = None
 
     async def _curve(self, curve_id: str) -> LatencyCurve:
         if curve_id in self._curves:

@@ -343,11 +343,22 @@ class Store:
             sweep = _get_sweep(connection, sweep_id)
             _register_platform(connection, curve.platform)
             values = rows.curve_to_values(curve)
-            values |= {"sweep_id": sweep_id, "host": sweep.host, "mode": sweep.spec.mode}
+            curve_id = str(values["id"])
+            values |= {
+                "sweep_id": sweep_id,
+                "host": sweep.host,
+                "mode": sweep.spec.mode,
+                "generation": 0,
+            }
             connection.execute(sa.insert(curves).values(values))
-            connection.execute(sa.insert(curve_arrays).values(curve_id=values["id"], **arrays))
-            _raise_generation(connection)
-            return str(values["id"])
+            connection.execute(sa.insert(curve_arrays).values(curve_id=curve_id, **arrays))
+            # Last of all: from here to the commit, every other process that writes waits.
+            connection.execute(
+                sa.update(curves)
+                .where(curves.c.id == curve_id)
+                .values(generation=_raise_generation(connection))
+            )
+            return curve_id
 
     def get_curve_header(self, curve_id: str) -> CurveHeader:
         """The curve's header. Raises UnknownCurveError."""
@@ -371,27 +382,33 @@ class Store:
         return rows.curve_from_row(row)
 
     def find_curves(
-        self, workload_key: str, platform_key: str, protocol_key: str
+        self,
+        workload_key: str,
+        platform_key: str,
+        protocol_key: str,
+        *,
+        after_generation: int = -1,
     ) -> list[CurveHeader]:
-        """Headers of every such curve, newest first."""
+        """Headers of every such curve kept after that generation, the last one kept first."""
         with self._read() as connection:
             found = connection.execute(
                 sa.select(curves)
                 .where(curves.c.workload_key == workload_key)
                 .where(curves.c.platform_key == platform_key)
                 .where(curves.c.protocol_key == protocol_key)
-                .order_by(curves.c.id.desc())
+                .where(curves.c.generation > after_generation)
+                .order_by(curves.c.generation.desc())
             )
             return [rows.header_from_row(row) for row in found]
 
     def find_newest_protocol(self, workload_key: str, platform_key: str) -> str | None:
-        """Key of the protocol of the newest such curve; None where there is no curve."""
+        """Key of the protocol of the last such curve kept; None where there is none."""
         with self._read() as connection:
             return connection.scalar(
                 sa.select(curves.c.protocol_key)
                 .where(curves.c.workload_key == workload_key)
                 .where(curves.c.platform_key == platform_key)
-                .order_by(curves.c.id.desc())
+                .order_by(curves.c.generation.desc())
                 .limit(1)
             )
 
@@ -418,7 +435,8 @@ class Store:
     def generation(self) -> int:
         """A number that grows with every curve kept and every host registered or changed.
 
-        Caches of answers are valid as long as it stays the same.
+        Caches of answers are valid as long as it stays the same. Transactions raise it one
+        after the other: whoever has read it can see every curve kept up to it.
         """
         with self._read() as connection:
             return int(connection.execute(sa.select(generation.c.value)).scalar_one())
@@ -486,8 +504,10 @@ def _register_platform(connection: Connection, platform: Platform) -> None:
     )
 
 
-def _raise_generation(connection: Connection) -> None:
-    connection.execute(sa.update(generation).values(value=generation.c.value + 1))
+def _raise_generation(connection: Connection) -> int:
+    """The new generation; nobody else raises it until this transaction ends."""
+    raised = sa.update(generation).values(value=generation.c.value + 1)
+    return int(connection.execute(raised.returning(generation.c.value)).scalar_one())
 
 
 def _get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:

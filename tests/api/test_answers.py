@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import numpy as np
@@ -8,7 +9,12 @@ import pytest
 from profiler_service.api import answers
 from profiler_service.api.answers import AnswerBook, Conditions, CurveIndex, Question, Snapshot
 from profiler_service.curve import LatencyCurve, PointStatus
-from profiler_service.errors import InvalidDimsError, InvalidWorkloadError, UnknownWorkloadError
+from profiler_service.errors import (
+    InvalidDimsError,
+    InvalidWorkloadError,
+    StoreUnavailableError,
+    UnknownWorkloadError,
+)
 from profiler_service.grid import Grid
 from profiler_service.storage.store import CurveHeader, Store
 from profiler_service.sweep import SweepSpec, SweepState
@@ -99,6 +105,75 @@ def test_kept_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(snapshot.ready) == [b"b", b"c"]
     snapshot.keep_ready(b"x" * 600, b"answer")
     assert list(snapshot.ready) == [b"b", b"c"]
+
+
+@pytest.mark.anyio
+async def test_each_header_is_read_once(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[list[str]] = []
+    find_curves = sqlite_store.find_curves
+
+    def counted(*key: str, after_generation: int) -> list[CurveHeader]:
+        headers = find_curves(*key, after_generation=after_generation)
+        reads.append([header.id for header in headers])
+        return headers
+
+    monkeypatch.setattr(sqlite_store, "find_curves", counted)
+    book = AnswerBook(sqlite_store)
+
+    async def find() -> str:
+        answer = await book.find(question(), HERE)
+        assert answer is not None
+        return answer.curve
+
+    one = keep_curve(sqlite_store, square(1, 40), stairs(8))
+    two = keep_curve(sqlite_store, square(1, 41), stairs(8))
+    await book.refresh()
+    # Those who ask at the same time share one reading.
+    assert set(await asyncio.gather(find(), find())) == {two}
+    assert reads == [[two, one]]
+    three = keep_curve(sqlite_store, square(1, 42), stairs(8))
+    assert await find() == two  # as of the last refresh
+    await book.refresh()
+    assert await find() == three
+    # A change of host changes the generation, too, and adds no curve.
+    sqlite_store.register_host("there", PLATFORM, protocol=PROTOCOL, dtypes=[])
+    await book.refresh()
+    assert await find() == three
+    assert reads == [[two, one], [three], []]
+
+
+@pytest.mark.anyio
+async def test_a_failed_reading_is_done_again(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = keep_curve(sqlite_store, square(1, 40), stairs(8))
+    book = AnswerBook(sqlite_store)
+    await book.refresh()
+
+    def fail(*_key: str, after_generation: int) -> list[CurveHeader]:
+        raise StoreUnavailableError("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_store, "find_curves", fail)
+        with pytest.raises(StoreUnavailableError):
+            await book.find(question(), HERE)
+    answer = await book.find(question(), HERE)
+    assert answer is not None and answer.curve == kept
+
+
+@pytest.mark.anyio
+async def test_indexes_are_bounded(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MAX_INDEXES", 2)
+    kept = keep_curve(sqlite_store, square(1, 40), stairs(8))
+    book = AnswerBook(sqlite_store)
+    await book.refresh()
+    for platform_key in ("a", "b", PLATFORM.key, "c", "d", PLATFORM.key):
+        conditions = dataclasses.replace(HERE, platform_key=platform_key)
+        answer = await book.find(question(), conditions)
+        assert (answer and answer.curve) == (kept if platform_key == PLATFORM.key else None)
+    assert [platform_key for _, platform_key, _ in book._indexes] == ["d", PLATFORM.key]
 
 
 def keep_undecided_curve(store: Store) -> str:

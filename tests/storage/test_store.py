@@ -25,6 +25,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.samples import Protocol, Samples
+from profiler_service.storage import rows
 from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import CurveHeader, Host, Page, Store, Sweep
 from profiler_service.sweep import Progress, SweepSpec, SweepState
@@ -525,6 +526,29 @@ def test_curves_are_found_by_workload_platform_and_protocol_newest_first(
     assert [header.id for header in store.find_curves(*asked, flushed.key)] == [last]
     assert store.find_newest_protocol(*asked) == flushed.key
     assert store.find_newest_protocol(MATMUL.describe().key, other.key) == PROTOCOL.key
+
+
+def test_curves_kept_after_a_generation_are_found_whatever_their_clock_said(
+    store: Store, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = MATMUL.describe().key, create_platform().key, PROTOCOL.key
+    first = finish_new_sweep(store, create_curve(), start=1)
+    one = store.generation()
+    late, _ = store.create_sweep(create_spec(start=2), host="east")
+    # Made by a process whose clock is slow: the id sorts before all others.
+    monkeypatch.setattr(rows, "create_id", lambda: "0" * 31 + "1")
+    second = store.finish_sweep(late.id, create_curve(), state=SweepState.DONE)
+    monkeypatch.undo()
+    two = store.generation()
+    third = finish_new_sweep(store, create_curve(), start=3)
+
+    def ids(after_generation: int) -> list[str]:
+        return [each.id for each in store.find_curves(*asked, after_generation=after_generation)]
+
+    assert ids(-1) == [third, second, first]
+    assert ids(one) == [third, second]
+    assert ids(two) == [third]
+    assert ids(store.generation()) == []
 
 
 def test_curves_are_listed_by_kind_platform_and_host(store: Store, host: Host) -> None:
