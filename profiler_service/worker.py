@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from profiler_service import jobs
 from profiler_service.errors import (
     LhpError,
     MeasurementError,
+    PlatformMismatchError,
     StoreUnavailableError,
     WorkerAlreadyRunningError,
 )
@@ -47,6 +47,8 @@ INTERRUPT_S = 1.5
 """How long breaking it off may take."""
 STOP_LIMIT_S = 5.0
 """After this long, a worker told to stop ends without tidying up (which is safe, too)."""
+PLATFORM_CHANGED = 1
+"""Exit code of a worker that is to be started again, so that it registers the new platform."""
 
 
 class BatchMeasurer(Protocol):
@@ -79,7 +81,10 @@ class BatchMeasurer(Protocol):
 
 
 class StopRequest(SystemExit):
-    """The worker was told to stop. No Exception: the job under way stays to be resumed."""
+    """The worker is to end. No Exception: the job under way stays to be resumed.
+
+    The code is 0 where the worker was told to stop, PLATFORM_CHANGED where it can't go on.
+    """
 
 
 @dataclass(kw_only=True)
@@ -118,6 +123,8 @@ class SweepRunner:
         self._measurer = measurer
         self._create_planner = create_planner
         self._measured_as = f"{measurer.platform.key} {measurer.protocol.key}"
+        self.platform_changed = threading.Event()
+        """Set once the measurer's platform is no more: nothing will be measured from here on."""
         self._running: dict[str, _RunningSweep] = {}
         self._stopping = False
         self._busy = threading.Lock()
@@ -128,8 +135,9 @@ class SweepRunner:
         Where it is a grid sweep and a race waits, a batch of the race is measured instead.
         Batches kept already are never measured again: the store's count decides which is
         next. A sweep that can't be measured ends as failed, with the reason. Raises
-        StoreUnavailableError (what was measured but couldn't be kept will be measured again)
-        and StopRequest after `stop`.
+        StoreUnavailableError (what was measured but couldn't be kept will be measured again),
+        and StopRequest after `stop` and where the platform has changed: the sweep stays as it
+        is, and a worker that has registered the new platform decides about it.
         """
         with self._busy:
             if self._stopping:
@@ -199,7 +207,13 @@ class SweepRunner:
         if batch is None:
             self._finish(running, SweepState.DONE)
             return True
-        samples = self._measurer.measure(sweep.spec.workload, sweep.spec.grid, batch)
+        try:
+            samples = self._measurer.measure(sweep.spec.workload, sweep.spec.grid, batch)
+        except PlatformMismatchError as error:
+            logger.error("%s (%s)", error, error.hint)
+            self._stopping = True
+            self.platform_changed.set()
+            raise StopRequest(PLATFORM_CHANGED) from error
         index = running.num_batches
         running.record(samples)
         if self._store.commit_batch(sweep_id, index, samples, running.planner.progress()):
@@ -255,8 +269,9 @@ def run(
         WorkerAlreadyRunningError: another worker measures on this host.
         StoreError: the database can't be used at the start. (Later on, it is waited for.)
         MeasurementError: the device asked for isn't there.
+        SystemExit: with the code PLATFORM_CHANGED, where the platform has changed meanwhile.
     """
-    with _stop_on_signals(), contextlib.ExitStack() as stack:
+    with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
         stack.enter_context(hold_lock(settings.host))
         jobs.upgrade(settings)
         store = Store.open(settings.database_url)
@@ -282,7 +297,8 @@ def run(
                 client.reconcile(store, running)
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
-            time.sleep(HEARTBEAT_S)
+            if runner.platform_changed.wait(HEARTBEAT_S):
+                stop(PLATFORM_CHANGED)
 
 
 @contextlib.contextmanager
@@ -310,27 +326,38 @@ def hold_lock(host: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stop_on_signals() -> Iterator[None]:
+def _stop_on_signals() -> Iterator[Callable[[int], None]]:
     """Turns the first SIGTERM or SIGINT into a StopRequest here, which leaving swallows.
 
-    From then on the process ends within STOP_LIMIT_S, even if a thread waits for a database
-    that doesn't answer.
+    Gives a function that raises one with another exit code, which leaving lets through. From
+    then on the process ends within STOP_LIMIT_S, even if a thread waits for a database that
+    doesn't answer.
     """
-    watchdog = threading.Timer(STOP_LIMIT_S, os._exit, (0,))
-    watchdog.daemon = True
+    watchdog: threading.Timer | None = None
 
-    def stop(_signal_number: int, _frame: object) -> None:
-        if not watchdog.is_alive():
+    def stop(code: int) -> None:
+        nonlocal watchdog
+        if watchdog is None:
+            watchdog = threading.Timer(STOP_LIMIT_S, os._exit, (code,))
+            watchdog.daemon = True
             watchdog.start()
-            raise StopRequest(0)
+            raise StopRequest(code)
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    def stop_on_signal(_signal_number: int, _frame: object) -> None:
+        stop(0)
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, stop_on_signal) for number in signals}
     try:
-        yield
-    except StopRequest:
+        yield stop
+    except StopRequest as request:
         logger.info("stopped")
+        if request.code:
+            raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        if all(t.daemon or t is threading.main_thread() for t in threading.enumerate()):
+        if watchdog is not None and all(
+            t.daemon or t is threading.main_thread() for t in threading.enumerate()
+        ):
             watchdog.cancel()

@@ -12,6 +12,7 @@ import pytest
 from profiler_service.errors import (
     LhpError,
     MeasurementError,
+    PlatformMismatchError,
     StoreUnavailableError,
     WorkerAlreadyRunningError,
 )
@@ -20,7 +21,7 @@ from profiler_service.plan import Batch
 from profiler_service.samples import Samples
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import Progress, SweepState
-from profiler_service.worker import StopRequest, SweepRunner, hold_lock
+from profiler_service.worker import PLATFORM_CHANGED, StopRequest, SweepRunner, hold_lock
 from profiler_service.workload import Workload
 from tests.fake_worker import PROTOCOL, FakeMeasurer, FakePlanner, begun, platform, spec
 
@@ -263,6 +264,31 @@ def test_samples_of_two_platforms_are_never_mixed(store: Store, log: Path) -> No
     assert ended.state is SweepState.FAILED and "platform" in ended.error
     assert store.get_sweep(queued.id).state is SweepState.DONE
     assert begun(log) == [0, 0, 1]
+
+
+def test_a_change_of_platform_ends_the_worker_and_leaves_the_sweep(store: Store, log: Path) -> None:
+    class MovedMeasurer(FakeMeasurer):
+        def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
+            if batch.round[0] == 1:
+                raise PlatformMismatchError("the platform changed", hint="start again")
+            return super().measure(workload, grid, batch)
+
+    sweep = create_sweep(store, 2)
+    runner = create_runner(store, MovedMeasurer(log))
+    assert not runner.run_batch(sweep.id)
+    assert not runner.platform_changed.is_set()
+
+    with pytest.raises(StopRequest) as request:
+        runner.run_batch(sweep.id)
+
+    assert request.value.code == PLATFORM_CHANGED
+    assert runner.platform_changed.is_set()
+    assert store.get_sweep(sweep.id).state is SweepState.RUNNING
+    # Nothing is measured from here on, whatever is asked for.
+    other = create_sweep(store, 3)
+    with pytest.raises(StopRequest):
+        runner.run_batch(other.id)
+    assert begun(log) == [0]
 
 
 def test_samples_that_do_not_fit_the_plan_fail_the_sweep(store: Store, log: Path) -> None:

@@ -1,4 +1,4 @@
-"""The worker as it is run: real measurer, real planner, real job engine, one kill."""
+"""The worker as it is run: real measurer, real planner, real job engine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiler_service import jobs
+from profiler_service import jobs, worker
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.workload import MATMUL
-from tests.fake_worker import wait_until
+from tests.fake_worker import PATIENCE_S, wait_until
+
+StartWorker = Callable[..., subprocess.Popen[bytes]]
+
+WORKER = "from profiler_service import settings, worker; worker.run(settings.Settings())"
+
+# Its child dies after the first batch; the next one would find another platform.
+WORKER_THAT_MOVES = """
+import os
+from profiler_service import settings, worker
+from profiler_service.measurement.measurer import Measurer
+
+class MovingMeasurer(Measurer):
+    def measure(self, *arguments):
+        samples = super().measure(*arguments)
+        os.environ["MKL_CBWR"] = "COMPATIBLE"
+        self.close()
+        return samples
+
+worker.run(settings.Settings(), create_measurer=lambda _: MovingMeasurer(device="cpu"))
+"""
 
 
 def children(pid: int) -> list[int]:
@@ -49,12 +69,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def start_worker(environment: dict[str, str]) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start_worker(environment: dict[str, str]) -> Iterator[StartWorker]:
     processes = []
-    code = "from profiler_service import settings, worker; worker.run(settings.Settings())"
 
-    def start() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **environment})
+    def start(code: str = WORKER, **variables: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env={**os.environ, **environment, **variables}
+        )
         processes.append(process)
         return process
 
@@ -65,7 +86,7 @@ def start_worker(environment: dict[str, str]) -> Iterator[Callable[[], subproces
 
 
 def test_a_real_sweep_survives_a_killed_worker(
-    start_worker: Callable[[], subprocess.Popen[bytes]], environment: dict[str, str]
+    start_worker: StartWorker, environment: dict[str, str]
 ) -> None:
     pytest.importorskip("torch")
     settings = Settings(database_url=environment["LHP_DATABASE_URL"], host="host")
@@ -101,3 +122,36 @@ def test_a_real_sweep_survives_a_killed_worker(
         # The measuring child went down with its worker.
         assert measuring
         assert not any(map(is_running, measuring))
+
+
+def test_a_worker_whose_platform_changes_ends_to_be_started_again(
+    start_worker: StartWorker, environment: dict[str, str]
+) -> None:
+    pytest.importorskip("torch")
+    settings = Settings(database_url=environment["LHP_DATABASE_URL"], host="host")
+    schema.upgrade(settings.database_url)
+    jobs.upgrade(settings)
+    with (
+        contextlib.closing(Store.open(settings.database_url)) as store,
+        contextlib.closing(jobs.JobClient(settings)) as client,
+    ):
+        first = start_worker(WORKER_THAT_MOVES)
+        wait_until(lambda: len(store.list_hosts()) == 1)
+        [before] = store.list_hosts()
+        grid = Grid(axes=(GridAxis(start=64, count=4, step=8),))
+        spec = SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
+        sweep, _ = store.create_sweep(spec, host="host")
+        client.enqueue(sweep)
+
+        # Neither 0 (told to stop) nor 78 (not worth starting again).
+        assert first.wait(PATIENCE_S) == worker.PLATFORM_CHANGED == 1
+        assert store.get_sweep(sweep.id).state is SweepState.RUNNING
+        assert len(store.load_batches(sweep.id)) == 1
+
+        start_worker(MKL_CBWR="COMPATIBLE")
+        wait_until(lambda: store.get_sweep(sweep.id).state.is_final)
+        ended = store.get_sweep(sweep.id)
+        assert ended.state is SweepState.FAILED and "platform" in ended.error
+        assert len(store.load_batches(sweep.id)) == 1
+        [after] = store.list_hosts()
+        assert after.platform_key != before.platform_key

@@ -94,6 +94,8 @@ class Measurer:
             MeasurementChildDiedError: the child can't be kept alive.
             MeasurementInterruptedError: `interrupt` was called meanwhile.
             MeasurementError: the workload's builder is missing.
+            PlatformMismatchError: the child had to be replaced, and what the new one measures
+                on, or how, isn't what this measurer says. So will every later call.
         """
         kind = self._get_kind(workload)
         self._interrupted_at = None
@@ -190,12 +192,19 @@ class Measurer:
                 raise MeasurementChildDiedError(
                     f"the measuring process can't be started again: {error}", hint=error.hint
                 ) from error
-            self._child = child
-            if child.ready.platform != self.platform:
+            ready = child.ready
+            if (ready.platform, ready.protocol, ready.dtypes) != (
+                self.platform,
+                self.protocol,
+                self.dtypes,
+            ):
+                # Not kept: the next call would take it for one of the measurer's platform.
+                child.close()
                 raise PlatformMismatchError(
                     "the platform changed while it was measured",
                     hint="start the worker again: it registers the new platform",
                 )
+            self._child = child
         self._child.block.stop = False
         self._check_interrupted()
         return self._child

@@ -19,12 +19,14 @@ from profiler_service.errors import (
     MeasurementChildDiedError,
     MeasurementError,
     MeasurementInterruptedError,
+    PlatformMismatchError,
     UnsupportedOnHostError,
 )
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.plan import Batch
+from profiler_service.samples import Protocol
 from profiler_service.workload import LINEAR, MATMUL, workload_kinds
 from tests.measurement import builders
 from tests.measurement.builders import (
@@ -263,6 +265,36 @@ def test_platform_and_protocol_of_a_cpu(measurer: Measurer) -> None:
     assert dict(platform.flags)["flush_denormal"] in ("true", "false")
     assert platform.from_json(platform.to_json()) == platform
     assert measurer.dtypes[0] == "float32"
+
+
+def test_child_on_another_platform_never_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Measurer(device="cpu", kinds=KINDS) as measurer:
+        registered = measurer.platform
+        # What a child is started with decides on its platform: the next one has another.
+        monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+        assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+        measurer.close()
+        for _ in range(2):  # not only once: a second call would find no child either
+            with pytest.raises(PlatformMismatchError, match="platform changed") as caught:
+                measurer.measure(workload(NOTHING), LINE, batch_of([1]))
+            assert "start the worker again" in caught.value.hint
+        assert measurer.platform == registered
+        # As it was at first, it measures again.
+        monkeypatch.delenv("MKL_CBWR")
+        assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("protocol", Protocol(timer="sundial")), ("dtypes", ("float32", "float8"))],
+)
+def test_child_that_measures_in_another_way_never_measures(name: str, value: object) -> None:
+    with Measurer(device="cpu", kinds=KINDS) as measurer:
+        measurer.close()
+        setattr(measurer, name, value)  # as if this had been found when the measurer was made
+        for _ in range(2):
+            with pytest.raises(PlatformMismatchError):
+                measurer.measure(workload(NOTHING), LINE, batch_of([1]))
 
 
 def test_close_ends_the_child() -> None:
