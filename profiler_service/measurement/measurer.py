@@ -41,7 +41,17 @@ from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.workload import Workload, WorkloadKind, workload_kinds
 
 MAX_DEATHS: Final = 3
-"""Deaths of the child in a row, without a sample in between, after which measuring ends."""
+"""Deaths of the child between visits, without a sample in between, after which measuring ends.
+
+No point is to blame for them, so nothing would be different the next time.
+"""
+MAX_DEADLY_POINTS: Final = 64
+"""Points in a row that may kill the child, or take too long, until measuring ends.
+
+Each of them is a failure of its own and isn't tried again: neighbours that all exceed memory or
+time are no reason to lose the rest of a grid. Yet each costs a new child, some seconds, and so
+many of them say that it is the host that can't measure.
+"""
 _GRACE_S: Final = 1.0
 
 
@@ -104,7 +114,7 @@ class Measurer:
         started_s = np.zeros(len(batch.point))
         latency_s = np.zeros(len(batch.point))
         unstable = np.zeros(len(batch.point), dtype=np.bool_)
-        num_discarded, num_deaths = 0, 0
+        num_discarded, num_deaths, num_deadly_points = 0, 0, 0
         failures: dict[int, str] = {}
         pending = np.arange(len(batch.point))
         while len(pending):
@@ -130,15 +140,20 @@ class Measurer:
             num_discarded += int(block.num_discarded[:size][done].sum())
             self._check_interrupted()
             if death is not None:
-                num_deaths = 0 if done.any() else num_deaths + 1
-                if num_deaths == MAX_DEATHS:
-                    raise MeasurementChildDiedError(
-                        f"the measuring process died {MAX_DEATHS} times without a sample: {death}",
-                        hint="`lhp doctor` tells whether this host can measure at all",
-                    )
+                if done.any():
+                    num_deaths = num_deadly_points = 0
                 under_way = block.under_way
                 if under_way != NOWHERE and not done[under_way]:
                     failures.setdefault(int(batch.point[visits[under_way]]), death)
+                    num_deadly_points += 1
+                else:
+                    num_deaths += 1
+                if num_deaths == MAX_DEATHS or num_deadly_points == MAX_DEADLY_POINTS:
+                    raise MeasurementChildDiedError(
+                        f"the measuring process died {num_deaths + num_deadly_points} times"
+                        f" without a sample: {death}",
+                        hint="`lhp doctor` tells whether this host can measure at all",
+                    )
             is_failed = np.isin(batch.point, list(failures))
             pending = np.flatnonzero((latency_s == 0) & ~is_failed)
         kept = ~np.isin(batch.point, list(failures))

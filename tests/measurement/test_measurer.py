@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -166,13 +167,41 @@ def test_point_that_takes_too_long_is_a_failure(measurer: Measurer) -> None:
     assert samples.failures == {BLOCKS - 1: "it took longer than 0.5 s"}
 
 
-def test_child_that_dies_at_every_point_is_given_up() -> None:
-    everything_kills = builders.kind("everything_kills", "build_death")
+def test_batch_whose_points_all_kill_the_child_is_a_batch_of_failures() -> None:
+    kind = builders.kind("everything_kills", "build_death")
+    with Measurer(device="cpu", kinds={kind.name: kind}) as doomed:
+        samples = doomed.measure(workload(kind), LINE, batch_of([1, 2, 3, 4]))
+    assert len(samples) == 0
+    died = "the measuring process died (signal 11: SIGSEGV)"
+    assert samples.failures == dict.fromkeys([0, 1, 2, 3], died)
+
+
+def test_child_that_dies_at_too_many_points_in_a_row_is_given_up(
+    measurer: Measurer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The real limit would take minutes: each of these deaths costs a new child.
+    monkeypatch.setattr("profiler_service.measurement.measurer.MAX_DEADLY_POINTS", 2)
+    # Not in a row: a sample lies between the two.
+    samples = measurer.measure(
+        workload(TROUBLE), LINE, batch_of([KILLS_ITSELF, 1, KILLS_ITSELF_TOO, 2])
+    )
+    assert len(samples) == len(samples.failures) == 2
+    with pytest.raises(MeasurementChildDiedError, match=r"2 times .* \(signal 9: SIGKILL"):
+        measurer.measure(workload(TROUBLE), LINE, batch_of([KILLS_ITSELF, KILLS_ITSELF_TOO, 2]))
+
+
+def test_child_that_dies_before_its_visits_is_given_up_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Dies as soon as the builder is imported, before any point could be to blame.
+    (tmp_path / "deadly.py").write_text("import os; os.kill(os.getpid(), 11)")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = replace(builders.kind("deadly", "build"), builder="deadly:build")
     with (
-        Measurer(device="cpu", kinds={everything_kills.name: everything_kills}) as doomed,
+        Measurer(device="cpu", kinds={kind.name: kind}) as doomed,
         pytest.raises(MeasurementChildDiedError, match=r"3 times .* \(signal 11: SIGSEGV\)"),
     ):
-        doomed.measure(workload(everything_kills), LINE, batch_of([1, 2, 3, 4]))
+        doomed.measure(workload(kind), LINE, batch_of([1, 2, 3, 4]))
 
 
 def test_builder_that_is_missing_is_an_error_not_a_failed_point(measurer: Measurer) -> None:
