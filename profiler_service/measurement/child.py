@@ -71,7 +71,14 @@ def main(connection_fd: int, block_fd: int) -> None:
         connection.send(Refused(message=str(error), hint=getattr(error, "hint", "")))
         return
     with torch.inference_mode():
-        connection.send(Ready(platform=device.platform(), protocol=device.protocol, dtypes=dtypes))
+        connection.send(
+            Ready(
+                platform=device.platform(),
+                protocol=device.protocol,
+                dtypes=dtypes,
+                min_sample_s=device.min_sample_s,
+            )
+        )
         gc.freeze()  # what torch keeps alive need not be searched at every order
         desk = Desk(device, block, connection.send)
         while True:

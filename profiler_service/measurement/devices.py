@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -22,11 +23,19 @@ import torch.nn.functional as F  # noqa: N812
 
 from profiler_service.errors import MeasurementError
 from profiler_service.measurement.operations import Call
-from profiler_service.measurement.timer import CpuStopwatch, Reading, Sample, take_sample
+from profiler_service.measurement.timer import (
+    CpuStopwatch,
+    EventStopwatch,
+    Sample,
+    take_lasting_sample,
+    take_sample,
+)
 from profiler_service.samples import Platform, Protocol
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 _GIB: Final = 1 << 30
+_MAX_CUDA_CLOCK_HZ: Final = 3e9
+"""No GPU's clock is faster. On a slower one, what is given in its cycles lasts longer."""
 # Instruction sets by which kernel libraries pick their kernels, as /proc/cpuinfo names them.
 _KERNEL_ISAS: Final = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
@@ -46,6 +55,8 @@ class Device(TypingProtocol):
     name: str
     """As torch names it."""
     protocol: Protocol
+    min_sample_s: float
+    """Shortest sample that the device's clock resolves well."""
 
     def platform(self) -> Platform:
         """What must match for latencies to be comparable."""
@@ -98,6 +109,7 @@ class CpuDevice:
 
     name = "cpu"
     protocol = Protocol(timer="perf_counter")
+    min_sample_s = 8e-6
 
     def __init__(self, *, num_cpus: int, denormals_flushed: bool) -> None:
         self._num_cpus = num_cpus
@@ -142,21 +154,27 @@ class CpuDevice:
 class CudaDevice:
     """The first CUDA device, timed by CUDA graphs.
 
-    Every visit captures its calls in one graph and times a replay of that between two CUDA
+    Every visit captures its calls in one graph and times replays of that between two CUDA
     events. Small products are shorter than their launch, so that timed one by one all of them
     would cost the same; and since latencies of one curve must compare, large ones are timed
-    the same way. Another replay, untimed, runs right before the first event, and keeps the
-    device busy while the host queues what is timed.
+    the same way. What is timed is queued behind a delay, so that the device never waits for
+    the host, and replayed until it lasts `min_sample_s`.
     """
 
     name = "cuda"
     protocol = Protocol(timer="cuda_graph")
+    min_sample_s = 50e-6  # events resolve 0.5 µs: 1 % of it
 
     def __init__(self) -> None:
-        self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        uuid = str(torch.cuda.get_device_properties(0).uuid)
+        self._stopwatch = EventStopwatch(
+            start=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
+            end=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
+            delay=delay_cuda,
+            is_disturbed=find_throttle_probe(uuid),
+            clock_s=time.perf_counter,
+        )
         self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._is_throttled = find_throttle_probe(str(torch.cuda.get_device_properties(0).uuid))
 
     def platform(self) -> Platform:
         """The device and its memory, the driver, torch, CUDA, cuBLAS and cuDNN."""
@@ -196,7 +214,12 @@ class CudaDevice:
         with torch.cuda.graph(graph, stream=self._side):
             for _ in range(calls):
                 call()
-        return take_sample(lambda: self._read(graph), calls=calls)
+        graph.replay()  # the first one also uploads the graph
+        return take_lasting_sample(
+            lambda repeats: self._stopwatch.read(graph.replay, repeats),
+            calls=calls,
+            min_sample_s=self.min_sample_s,
+        )
 
     def is_usable(self) -> bool:
         """Whether the CUDA context survived: an illegal access, for one, ends it for good."""
@@ -206,18 +229,10 @@ class CudaDevice:
             return False
         return True
 
-    def _read(self, graph: torch.cuda.CUDAGraph) -> Reading:
-        started_s = time.perf_counter()
-        graph.replay()
-        self._start.record()
-        graph.replay()
-        self._end.record()
-        self._end.synchronize()
-        return Reading(
-            started_s=started_s,
-            elapsed_s=self._start.elapsed_time(self._end) * 1e-3,
-            disturbed=self._is_throttled(),
-        )
+
+def delay_cuda(seconds: float) -> None:
+    """Queues a kernel that does nothing for `seconds`, or up to about three times as long."""
+    torch.cuda._sleep(math.ceil(seconds * _MAX_CUDA_CLOCK_HZ))  # type: ignore[no-untyped-call]
 
 
 def _preemptions() -> int:

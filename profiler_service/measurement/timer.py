@@ -1,17 +1,22 @@
 """How one sample is taken: read the clock, discard what was disturbed, retake, give up.
 
-Pure: fed with a clock and a disturbance counter. Knows neither torch nor any device.
+Pure: fed with clocks, events and disturbance counters. Knows neither torch nor any device.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 MAX_RETAKES: Final = 3
 """Times that a disturbed sample is discarded and taken again before it is kept as it is."""
+MAX_REPEATS: Final = 64
+"""Most times that work too short for the clock is repeated: work of 1 µs then lasts 64 µs."""
+QUEUEING_S: Final = 15e-6
+"""Time within which a host has surely queued one piece of work; about 5 µs is usual."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,67 @@ class CpuStopwatch:
             elapsed_s=(end_ns - start_ns) * 1e-9,
             disturbed=self.preemptions() != preemptions_before,
         )
+
+
+class Event(Protocol):
+    """A mark in a device's queue, as `torch.cuda.Event` is."""
+
+    def record(self) -> None:
+        """Puts the mark behind all that is queued."""
+
+    def synchronize(self) -> None:
+        """Returns once the device has reached the mark."""
+
+    def elapsed_time(self, end: Any, /) -> float:
+        """Milliseconds from this mark to `end`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventStopwatch:
+    """Times work that a device takes from a queue, by marks in that queue.
+
+    `delay` queues work that lasts at least as many seconds as it is given. What is timed waits
+    behind that until the host has queued all of it; else the device would wait for the host
+    between two pieces, and the host be timed.
+    """
+
+    start: Event
+    end: Event
+    delay: Callable[[float], object]
+    is_disturbed: Callable[[], bool]
+    clock_s: Callable[[], float]
+
+    def read(self, queue_work: Callable[[], object], repeats: int) -> Reading:
+        """The reading of `repeats` pieces of work queued one after the other."""
+        started_s = self.clock_s()
+        self.delay(QUEUEING_S * (repeats + 2))  # the two marks are queued, too
+        self.start.record()
+        for _ in itertools.repeat(None, repeats):
+            queue_work()
+        self.end.record()
+        self.end.synchronize()
+        return Reading(
+            started_s=started_s,
+            elapsed_s=self.start.elapsed_time(self.end) * 1e-3,
+            disturbed=self.is_disturbed(),
+        )
+
+
+def take_lasting_sample(
+    read: Callable[[int], Reading], *, calls: int, min_sample_s: float
+) -> Sample:
+    """A sample as of `take_sample`, of calls repeated until they last about `min_sample_s`.
+
+    `read(repeats)` times `repeats` times `calls` calls. The first reading only tells how often
+    to repeat: were it kept where it is long enough, points near the limit would be kept when
+    they happened to be slow. Never more than MAX_REPEATS.
+
+    Raises:
+        ArithmeticError: the clock didn't advance, so there is no latency to report.
+    """
+    once_s = max(read(1).elapsed_s, min_sample_s / MAX_REPEATS)
+    repeats = min(MAX_REPEATS, math.ceil(min_sample_s / once_s))
+    return take_sample(lambda: read(repeats), calls=calls * repeats)
 
 
 def take_sample(

@@ -3,8 +3,12 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
+import pytest
+import torch
+
 from profiler_service.measurement.devices import (
     cpu_model,
+    delay_cuda,
     kernel_variables,
     parse_libraries,
     probe_dtypes,
@@ -93,3 +97,10 @@ def test_nvidia_driver_version(tmp_path: Path) -> None:
 
 def test_float32_is_always_among_the_dtypes() -> None:
     assert probe_dtypes("cpu")[0] == "float32"
+
+
+def test_delay_is_long_enough_on_the_fastest_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[int] = []
+    monkeypatch.setattr(torch.cuda, "_sleep", slept.append)
+    delay_cuda(50e-6)
+    assert slept == [150_000]  # 50 µs at 3 GHz; 75 µs at 2 GHz
