@@ -98,8 +98,9 @@ class LhpAnswer(WireModel):
         examples=[[1200, 320]],
     )
     is_lhp: bool = Field(
-        description="Whether `dims` is itself a latency hysteresis point: every larger rival"
-        " in the window is confidently slower."
+        description="Whether `dims` is itself a latency hysteresis point. From a race or a"
+        " survey: its best rivals are confidently slower; from a grid sweep: every larger point"
+        " is."
     )
     grow_by: Dims = Field(description="`lhp` minus `dims`, per axis.", examples=[[3, 3]])
     latency_s: float = Field(description="Median latency at `dims`, seconds a call.")
