@@ -99,7 +99,7 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
     else:
         threads = "1 thread" if platform.threads == 1 else f"{platform.threads} threads"
         where = f"{platform.device_model}, {threads}"
-    if curve.redundancy is None:
+    if not curve.num_measured:
         found = "nothing measured"
     elif curve.mode == "race":
         found = f"{curve.num_measured} of {curve.num_points} points measured to answer one query"

@@ -131,6 +131,11 @@ def test_the_title_names_workload_platform_and_redundancy() -> None:
     assert "platform f00d" in plot_title(CURVE)[1]
 
 
+def test_the_title_of_a_race_promises_no_redundancy() -> None:
+    curve = CURVE.model_copy(update={"mode": "race", "redundancy": None})
+    assert "· 5 of 6 points measured to answer one query ·" in plot_title(curve)[1]
+
+
 def test_latency_is_in_milliseconds_from_ten_of_them_on() -> None:
     slow = [10e-3, 11e-3, 12e-3, 13e-3, 14e-3]
     points = CURVE.points.model_copy(update={"latency_s": slow, "low_s": slow, "high_s": slow})
