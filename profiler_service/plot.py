@@ -83,7 +83,7 @@ def format_redundancy(curve: CurveInfo) -> str:
     Undecided points may turn out to be LHPs, so the lower end counts them as such. A dash
     where nothing was measured, or only what one query needed.
     """
-    if curve.redundancy is None or curve.mode == "race":
+    if curve.redundancy is None or curve.mode != "grid":
         return "–"
     high = 100 * curve.redundancy
     if not curve.num_undecided:
@@ -101,7 +101,7 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
         where = f"{platform.device_model}, {threads}"
     if not curve.num_measured:
         found = "nothing measured"
-    elif curve.mode == "race":
+    elif curve.mode != "grid":
         found = f"{curve.num_measured} of {curve.num_points} points measured to answer one query"
     else:
         found = (
@@ -347,7 +347,7 @@ def _draw_heat_map(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
                 label=label,
                 gid=status,
             )
-    if curve.mode == "race":
+    if curve.mode != "grid":
         axes.scatter(
             cols.start,
             rows.start,
@@ -375,8 +375,8 @@ def _mark_size(marks: int) -> float:
 
 
 def _is_marked(curve: CurveDetail, status: str) -> bool:
-    """Whether a heat map marks points of that status: a race leaves most undecided."""
-    return not (status == "undecided" and curve.mode == "race")
+    """Whether a heat map marks points of that status: races leave most undecided."""
+    return not (status == "undecided" and curve.mode != "grid")
 
 
 def _limits(axis: GridAxisRange) -> tuple[float, float]:
@@ -463,7 +463,7 @@ def _heat_map_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, An
         if len(dims) and _is_marked(curve, status):
             marker = {"color": color, "symbol": symbol, "size": 7}
             traces.append(_marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker))
-    if curve.mode == "race":
+    if curve.mode != "grid":
         marker = {"color": FAILED, "symbol": "square-open", "size": 12}
         traces.append(
             _marks_trace("asked", x=np.array([cols.start]), y=np.array([rows.start]), marker=marker)

@@ -43,6 +43,13 @@ class LhpQuery(BaseModel):
         " `fastest`, the `nearest` (least growth), or the `largest` (most capacity). For the"
         " latter two every point of the window is measured, which takes longer.",
     )
+    effort: Literal["quick", "thorough"] = Field(
+        default="quick",
+        description="How closely to look for the `fastest`: `quick` looks at a sample of the"
+        " window, guided by a model of its rows and columns; `thorough` looks at every point"
+        " before it races, so that a lone fast point is found, too, and takes several times as"
+        " long.",
+    )
     max_growth: float = Field(
         default=0.125,
         ge=0,
@@ -135,7 +142,7 @@ class GridAxisRange(WireModel):
 
 
 class SweepRequest(WireModel):
-    """A request to measure every point of a grid."""
+    """A request to measure a grid."""
 
     workload: str = Field(default="linear", examples=["linear"])
     params: dict[str, int | str] = Field(
@@ -143,6 +150,12 @@ class SweepRequest(WireModel):
     )
     axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(
         description="One range an axis, in the order of the workload's axes."
+    )
+    mode: Literal["race", "survey", "grid"] = Field(
+        default="grid",
+        description="`grid` measures every point closely. `race` and `survey` look for the"
+        " fastest one at or above the grid's first point, as `/lhp` does with the effort"
+        " `quick` and `thorough`.",
     )
     host: str | None = Field(default=None, description="Which host; this one where left out.")
 
@@ -161,8 +174,9 @@ class SweepInfo(WireModel):
 
     id: str
     state: Literal["queued", "running", "done", "cancelled", "failed"]
-    mode: Literal["race", "grid"] = Field(
-        description="`race` finds one query's answer; `grid` measures every point."
+    mode: Literal["race", "survey", "grid"] = Field(
+        description="`race` finds one query's answer, `survey` does so after a look at every"
+        " point; `grid` measures every point closely."
     )
     workload: str = Field(description="Key of the workload.")
     axes: list[GridAxisRange]
@@ -193,7 +207,7 @@ class CurveInfo(WireModel):
     workload: str = Field(description="Key of the workload.")
     axis_names: list[str]
     axes: list[GridAxisRange]
-    mode: Literal["race", "grid"]
+    mode: Literal["race", "survey", "grid"]
     platform: str
     protocol: str
     num_points: int = Field(description="Points of the grid.")
@@ -203,7 +217,7 @@ class CurveInfo(WireModel):
     num_undecided: int
     redundancy: float | None = Field(
         description="1 − num_lhps / num_measured; null where nothing was measured, and for a"
-        " race, which looks for one point's answer and at no other point closely."
+        " race or a survey, which look for one point's answer and at few others closely."
     )
     measured_at: dt.datetime
     stale: bool = Field(

@@ -113,10 +113,11 @@ def test_a_heat_map_colours_measured_points_only() -> None:
     assert positions(figure, "asked") == []
 
 
-def test_a_race_marks_what_was_asked_instead_of_what_it_left_undecided() -> None:
+@pytest.mark.parametrize("mode", ["race", "survey"])
+def test_a_race_marks_what_was_asked_instead_of_what_it_left_undecided(mode: str) -> None:
     statuses = ["undecided"] * 5
     points = PLANE.points.model_copy(update={"status": statuses})
-    figure = draw_png(PLANE.model_copy(update={"mode": "race", "points": points}))
+    figure = draw_png(PLANE.model_copy(update={"mode": mode, "points": points}))
     assert positions(figure, "asked") == [[5, 10]]
     assert positions(figure, "undecided") == []
 
@@ -131,8 +132,9 @@ def test_the_title_names_workload_platform_and_redundancy() -> None:
     assert "platform f00d" in plot_title(CURVE)[1]
 
 
-def test_the_title_of_a_race_promises_no_redundancy() -> None:
-    curve = CURVE.model_copy(update={"mode": "race", "redundancy": None})
+@pytest.mark.parametrize("mode", ["race", "survey"])
+def test_the_title_of_a_race_promises_no_redundancy(mode: str) -> None:
+    curve = CURVE.model_copy(update={"mode": mode, "redundancy": None})
     assert "· 5 of 6 points measured to answer one query ·" in plot_title(curve)[1]
 
 

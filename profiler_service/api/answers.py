@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from profiler_service.api.views import is_stale
 from profiler_service.curve import LatencyCurve
@@ -17,7 +18,7 @@ from profiler_service.grid import Grid
 from profiler_service.lhp import Answer, find_answer
 from profiler_service.samples import Platform
 from profiler_service.storage.store import CurveHeader, Host, Store
-from profiler_service.sweep import Prefer, window_growth
+from profiler_service.sweep import Mode, Prefer, window_growth
 from profiler_service.wire import LhpAnswer
 from profiler_service.workload import Dims, Workload, WorkloadKind, get_workload_kind, parse_dims
 
@@ -29,6 +30,8 @@ MAX_READY_RESPONSES = 16_384
 """Ready-made responses kept in memory: about 1 KiB each."""
 MAX_READY_QUERY_BYTES = 512
 
+
+Effort = Literal["quick", "thorough"]
 
 IndexKey = tuple[str, str, str]
 """Keys of a workload, a platform and a protocol."""
@@ -42,6 +45,7 @@ class Question:
     workload: Workload
     dims: Dims
     prefer: Prefer
+    effort: Effort
     window: Grid
 
     @classmethod
@@ -52,6 +56,7 @@ class Question:
         workload: str,
         fixed_parameters: Mapping[str, object],
         prefer: Prefer,
+        effort: Effort,
         max_growth: float,
     ) -> Question:
         """The question that these texts ask.
@@ -66,8 +71,20 @@ class Question:
             workload=described,
             dims=checked,
             prefer=prefer,
+            effort=effort,
             window=Grid.window(checked, window_growth(checked, max_growth)),
         )
+
+    @property
+    def mode(self) -> Mode:
+        """The sweep that answers it with the least effort.
+
+        A race knows the fastest of the points that it looked at, a survey that of all points.
+        Neither confirms any other: they can't say which is the nearest or the largest.
+        """
+        if self.prefer != "fastest":
+            return "grid"
+        return "survey" if self.effort == "thorough" else "race"
 
     @property
     def growth(self) -> Dims:
@@ -100,7 +117,7 @@ class CurveIndex:
         """Under way while newer curves are being looked for."""
         self._known: set[str] = set()
         self._grids: list[tuple[int, CurveHeader]] = []
-        # A race answers for its first point only, and there may be very many of them.
+        # Races and surveys answer for their first point only; there may be very many of them.
         self._races: defaultdict[Dims, list[tuple[int, CurveHeader]]] = defaultdict(list)
         self.add(headers)
 
@@ -111,17 +128,20 @@ class CurveIndex:
                 continue
             numbered = (len(self._known), header)
             self._known.add(header.id)
-            if header.mode == "race":
-                self._races[header.grid.first].append(numbered)
-            else:
+            if header.mode == "grid":
                 self._grids.append(numbered)
+            else:
+                self._races[header.grid.first].append(numbered)
 
     def covering(self, question: Question) -> Iterator[CurveHeader]:
-        """Headers of the curves that cover the question's window, newest first."""
+        """Headers of the curves that cover the question's window closely enough, newest first."""
         found = list(self._grids)
-        # A race knows the fastest point and confirms no other: it can't say which is nearest.
-        if question.prefer == "fastest":
-            found += self._races.get(question.dims, ())
+        if question.mode != "grid":
+            found += [
+                (number, header)
+                for number, header in self._races.get(question.dims, ())
+                if question.mode == "race" or header.mode == "survey"
+            ]
         for _, header in sorted(found, key=lambda pair: pair[0], reverse=True):
             if header.grid.contains(question.window):
                 yield header
@@ -258,7 +278,7 @@ class AnswerBook:
 
 def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Answer | None:
     """The answer that the curve holds for the question, or None."""
-    if header.mode == "race" and header.grid != question.window:
+    if header.mode != "grid" and header.grid != question.window:
         # The fastest point of a larger window is that of this one only if it lies inside.
         target = int(curve.answers.target[0])
         if target < 0 or question.window.find_index(curve.grid.dims(target)) is None:

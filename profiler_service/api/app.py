@@ -89,7 +89,7 @@ def create_app(
                 store=opened,
                 book=book,
                 desk=desk,
-                on_demand=OnDemand(book, desk, max_window_points=settings.max_window_points),
+                on_demand=OnDemand(book, desk, settings),
             )
             refreshing = asyncio.create_task(_refresh_forever(book))
             stack.push_async_callback(_end, refreshing)

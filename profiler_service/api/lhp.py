@@ -137,6 +137,7 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
         workload=query.workload,
         fixed_parameters=query.fixed_parameters,
         prefer=query.prefer,
+        effort=query.effort,
         max_growth=query.max_growth,
     )
     deadline_s = time.monotonic() + query.wait

@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from profiler_service.api.answers import AnswerBook, Conditions, Question
-from profiler_service.api.sweeping import SweepDesk
+from profiler_service.api.sweeping import SweepDesk, max_window_points
 from profiler_service.errors import ConflictError, LhpError, MeasurementError
+from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Sweep
-from profiler_service.sweep import Mode, SweepSpec, SweepState
+from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer
 from profiler_service.workload import Dims
-
-MAX_GRID_WINDOW_POINTS = 65_536
-"""Most points in a window where every one must be measured many times (`nearest`, `largest`)."""
 
 
 @dataclass(kw_only=True)
@@ -40,10 +38,10 @@ class OnDemand:
     between the two and has the window measured again.
     """
 
-    def __init__(self, book: AnswerBook, desk: SweepDesk, *, max_window_points: int) -> None:
+    def __init__(self, book: AnswerBook, desk: SweepDesk, settings: Settings) -> None:
         self._book = book
         self._desk = desk
-        self._max_window_points = max_window_points
+        self._settings = settings
         self._measurements: dict[tuple[str, str], _Measurement] = {}
 
     async def answer(
@@ -59,13 +57,12 @@ class OnDemand:
                 f"host {host.name!r} is on platform {host.platform_key}, not on {platform_key}",
                 hint="leave out `host` or `platform`",
             )
-        mode: Mode = "race" if question.prefer == "fastest" else "grid"
-        spec = SweepSpec(workload=question.workload, mode=mode, grid=question.window)
+        spec = SweepSpec(workload=question.workload, mode=question.mode, grid=question.window)
         key = (host.name, spec.key)
         measurement = self._measurements.get(key)
         if measurement is None:
             measurement = _Measurement(
-                ended=asyncio.create_task(self._measure(key, question, host, mode))
+                ended=asyncio.create_task(self._measure(key, question, host))
             )
             self._measurements[key] = measurement
         measurement.num_waiting += 1
@@ -87,9 +84,7 @@ class OnDemand:
             raise _unanswered(sweep, question.dims)
         return answer
 
-    async def _measure(
-        self, key: tuple[str, str], question: Question, host: Host, mode: Mode
-    ) -> Sweep | None:
+    async def _measure(self, key: tuple[str, str], question: Question, host: Host) -> Sweep | None:
         measurement = self._measurements[key]
         try:
             # Someone else may have measured it since the snapshot was taken.
@@ -100,10 +95,8 @@ class OnDemand:
                 question.workload,
                 question.window,
                 host,
-                mode=mode,
-                max_points=self._max_window_points
-                if mode == "race"
-                else min(self._max_window_points, MAX_GRID_WINDOW_POINTS),
+                mode=question.mode,
+                max_points=max_window_points(question.mode, self._settings),
             )
             measurement.queued.set_result(sweep)
             ended = await self._desk.wait_final(sweep.id)

@@ -27,6 +27,15 @@ from profiler_service.workload import Workload, get_workload_kind
 
 POLL_S = 0.05
 HOST_POLL_S = 0.1
+MAX_GRID_WINDOW_POINTS = 65_536
+"""Most points in a window where every one must be looked at before a query is answered."""
+
+
+def max_window_points(mode: Mode, settings: Settings) -> int:
+    """Most points in a window that is measured in that mode to answer a query."""
+    if mode == "race":
+        return settings.max_window_points
+    return min(settings.max_window_points, MAX_GRID_WINDOW_POINTS)
 
 
 def check_affordable(

@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from profiler_service.api.parts import PartsDep
 from profiler_service.api.problems import problem_responses
+from profiler_service.api.sweeping import max_window_points
 from profiler_service.api.views import sweep_info
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
@@ -38,7 +39,7 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
 @router.post(
     "",
     status_code=201,
-    summary="Measure every point of a grid",
+    summary="Measure a grid",
     response_description="A new sweep, queued.",
     responses={
         200: {"model": SweepInfo, "description": "An equal sweep is under way already: this one."},
@@ -50,9 +51,16 @@ async def post_sweep(request: SweepRequest, response: Response, parts: PartsDep)
     workload = get_workload_kind(request.workload).describe(request.params)
     grid = Grid(axes=tuple(_grid_axis(axis) for axis in request.axes))
     workload.check_dims(grid.first)
-    host = await parts.desk.get_present_host(request.host or parts.settings.host)
+    settings = parts.settings
+    host = await parts.desk.get_present_host(request.host or settings.host)
     sweep, is_new = await parts.desk.submit(
-        workload, grid, host, mode="grid", max_points=parts.settings.max_points
+        workload,
+        grid,
+        host,
+        mode=request.mode,
+        max_points=settings.max_points
+        if request.mode == "grid"
+        else max_window_points(request.mode, settings),
     )
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/sweeps/{sweep.id}"

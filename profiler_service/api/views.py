@@ -10,7 +10,6 @@ import datetime as dt
 from profiler_service.grid import Grid
 from profiler_service.samples import Platform
 from profiler_service.storage.store import CurveHeader, Host, Sweep
-from profiler_service.sweep import Mode
 from profiler_service.wire import (
     CurveInfo,
     GridAxisRange,
@@ -67,7 +66,6 @@ def is_stale(header: CurveHeader, host: Host | None) -> bool:
 
 def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
     """The curve without its points."""
-    mode: Mode = "race" if header.mode == "race" else "grid"
     return CurveInfo(
         id=header.id,
         sweep=header.sweep_id,
@@ -75,7 +73,7 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         workload=header.workload.key,
         axis_names=list(header.workload.axes),
         axes=axis_ranges(header.grid),
-        mode=mode,
+        mode=header.mode,
         platform=header.platform_key,
         protocol=header.protocol_key,
         num_points=header.grid.size,
@@ -84,7 +82,7 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         num_lhps=header.num_lhps,
         num_undecided=header.num_undecided,
         redundancy=1 - header.num_lhps / header.num_measured
-        if header.num_measured and mode == "grid"
+        if header.num_measured and header.mode == "grid"
         else None,
         measured_at=header.measured_at,
         stale=stale,

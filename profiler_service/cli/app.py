@@ -211,6 +211,9 @@ def query(
     prefer: Annotated[
         str, typer.Option(help="fastest, nearest or largest of what costs no more.")
     ] = "fastest",
+    effort: Annotated[
+        str, typer.Option(help="quick looks at a sample of the window, thorough at every point.")
+    ] = "quick",
     max_growth: Annotated[
         float | None, typer.Option(help="How far to look, as a share of each dimension.")
     ] = None,
@@ -233,6 +236,7 @@ def query(
         "dims": format_dims(parse_dims(dims)),
         "workload": workload,
         "prefer": prefer,
+        "effort": effort,
     }
     for name, value in (("max_growth", max_growth), ("host", host), ("platform", platform)):
         if value is not None:

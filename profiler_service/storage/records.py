@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from profiler_service.grid import Grid
-from profiler_service.sweep import Progress, SweepSpec, SweepState
+from profiler_service.sweep import Mode, Progress, SweepSpec, SweepState
 from profiler_service.workload import Workload
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class CurveHeader:
     platform_key: str
     protocol_key: str
     grid: Grid
-    mode: str
+    mode: Mode
     num_measured: int
     num_lhps: int
     num_undecided: int

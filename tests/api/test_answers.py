@@ -17,7 +17,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.storage.store import CurveHeader, Store
-from profiler_service.sweep import SweepSpec, SweepState
+from profiler_service.sweep import Mode, SweepSpec, SweepState
 from profiler_service.workload import LINEAR
 from tests.api.conftest import HOST, keep_curve
 from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, build_curve, square, stairs
@@ -25,12 +25,18 @@ from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, build_curve, squar
 HERE = Conditions(platform_key=PLATFORM.key, protocol_key=PROTOCOL.key)
 
 
-def question(dims: str = "5,6", prefer: str = "fastest", max_growth: float = 0.125) -> Question:
+def question(
+    dims: str = "5,6",
+    prefer: str = "fastest",
+    effort: str = "quick",
+    max_growth: float = 0.125,
+) -> Question:
     return Question.parse(
         dims=dims,
         workload="linear",
         fixed_parameters={},
         prefer=prefer,  # type: ignore[arg-type]
+        effort=effort,  # type: ignore[arg-type]
         max_growth=max_growth,
     )
 
@@ -48,7 +54,12 @@ def test_a_question_must_be_one() -> None:
         question("5")
     with pytest.raises(UnknownWorkloadError):
         Question.parse(
-            dims="5", workload="conv", fixed_parameters={}, prefer="fastest", max_growth=0
+            dims="5",
+            workload="conv",
+            fixed_parameters={},
+            prefer="fastest",
+            effort="quick",
+            max_growth=0,
         )
     with pytest.raises(InvalidWorkloadError):
         Question.parse(
@@ -56,6 +67,7 @@ def test_a_question_must_be_one() -> None:
             workload="linear",
             fixed_parameters={"colour": "red"},
             prefer="fastest",
+            effort="quick",
             max_growth=0,
         )
 
@@ -79,7 +91,7 @@ HEADER = CurveHeader(
 
 
 def test_the_index_finds_covering_curves_newest_first() -> None:
-    def header(curve_id: str, mode: str, grid: Grid) -> CurveHeader:
+    def header(curve_id: str, mode: Mode, grid: Grid) -> CurveHeader:
         return dataclasses.replace(HEADER, id=curve_id, mode=mode, grid=grid)
 
     index = CurveIndex(
@@ -89,12 +101,18 @@ def test_the_index_finds_covering_curves_newest_first() -> None:
             header("other race", "race", Grid.window((5, 5), (40, 40))),
             header("grid", "grid", square(1, 38)),
             header("short race", "race", Grid.window((5, 6), (32, 31))),
+            header("survey", "survey", Grid.window((5, 6), (32, 32))),
             header("old race", "race", Grid.window((5, 6), (64, 64))),
+            header("other survey", "survey", Grid.window((5, 5), (40, 40))),
         ]
     )
     # The window is 5 to 37 by 6 to 38.
-    assert [h.id for h in index.covering(question())] == ["race", "grid", "old race"]
-    assert [h.id for h in index.covering(question(prefer="nearest"))] == ["grid"]
+    assert [h.id for h in index.covering(question())] == ["race", "grid", "survey", "old race"]
+    # A survey has looked at every point, and a grid closely; a race at a sample only.
+    assert [h.id for h in index.covering(question(effort="thorough"))] == ["grid", "survey"]
+    for effort in ("quick", "thorough"):
+        found = index.covering(question(prefer="nearest", effort=effort))
+        assert [h.id for h in found] == ["grid"]
 
 
 def test_kept_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
     operation = schema["paths"]["/lhp"]["get"]
     names = [parameter["name"] for parameter in operation["parameters"]]
     assert names == [
-        *("dims", "workload", "prefer", "max_growth", "wait"),
+        *("dims", "workload", "prefer", "effort", "max_growth", "wait"),
         *("host", "platform", "batch", "dtype", "backend"),
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])

@@ -232,6 +232,39 @@ async def test_a_race_answers_only_what_it_ran_for(
     assert modes == {"race", "grid"}
 
 
+async def test_a_thorough_question_is_answered_by_a_survey(
+    both_client: httpx.AsyncClient, worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(both_client))
+    race = await worker.take()
+    worker.finish(race, stairs(16))
+    assert (await asking).json()["lhp"] == [16, 16]
+    # A race, which looks at a sample of the window, isn't thorough.
+    asking = asyncio.create_task(ask(both_client, effort="thorough"))
+    survey = await worker.take()
+    assert (race.spec.mode, survey.spec.mode) == ("race", "survey")
+    assert survey.spec.grid == race.spec.grid
+    worker.finish(survey, stairs(8))
+    thorough = (await asking).json()
+    assert thorough["lhp"] == [8, 8]
+    # But a survey, the newer curve here, answers quick questions, too.
+    assert (await ask(both_client)).json() == thorough
+    header = (await both_client.get(f"/curves/{thorough['curve']}")).json()
+    assert (header["mode"], header["redundancy"]) == ("survey", None)
+    assert worker.handed_in.empty()
+
+
+async def test_a_grid_curve_answers_thorough_questions(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    assert (await ask(client, effort="thorough")).json()["lhp"] == [8, 8]
+    # The effort is that of looking for the fastest: the nearest takes a grid sweep anyway.
+    assert (await ask(client, "40,40", effort="thorough", prefer="nearest", wait=0)).json()[
+        "mode"
+    ] == "grid"
+
+
 @pytest.mark.parametrize(("multiple", "status"), [(64, 202), (16, 200)])
 async def test_a_race_over_a_larger_window_answers_if_its_winner_is_near_enough(
     client: httpx.AsyncClient, sqlite_worker: Worker, multiple: int, status: int
@@ -464,6 +497,9 @@ BAD_QUERIES = [
     ("dims=65536,65536", 422, "smaller"),
     # 513 · 513 points: a race looks at a sample of them, a grid sweep would take hours.
     ("dims=4096,4096&prefer=nearest", 422, "max_growth"),
+    # 257 · 257 = 66,049 points are more than 65,536 to look at.
+    ("dims=2048,2048&effort=thorough", 422, "max_growth"),
+    ("dims=5,6&effort=none", 422, "/docs"),
     # 4,097 · 4,097 points are too many even so.
     ("dims=8192,8192&max_growth=0.5", 422, "max_growth"),
     ("dims=5,6&" + "x" * 9000, 414, ""),

@@ -40,6 +40,20 @@ async def test_post_queues_a_sweep(client: httpx.AsyncClient, sqlite_worker: Wor
     assert (await client.get(f"/sweeps/{info.id}")).json() == response.json()
 
 
+@pytest.mark.parametrize(("mode", "side"), [("race", 1414), ("survey", 256)])
+async def test_a_window_can_be_raced_within_bounds(
+    client: httpx.AsyncClient, sqlite_worker: Worker, mode: str, side: int
+) -> None:
+    # 1,414² = 1,999,396 of two million points, and 256² = 65,536.
+    request = {"mode": mode, "axes": [{"start": 8, "stop": 7 + side}] * 2}
+    response = await client.post("/sweeps", json=request)
+    assert response.status_code == 201, response.text
+    assert response.json()["mode"] == mode
+    assert (await sqlite_worker.take()).spec.mode == mode
+    request = {"mode": mode, "axes": [{"start": 8, "stop": 8 + side}] * 2}
+    check_problem(await client.post("/sweeps", json=request), 422, "fewer")
+
+
 async def test_a_stop_between_steps_is_not_reached(client: httpx.AsyncClient) -> None:
     axes = [{"start": 8, "stop": 22, "step": 4}, {"start": 1, "stop": 3}]
     info = (await client.post("/sweeps", json=REQUEST | {"axes": axes})).json()
@@ -62,6 +76,7 @@ BAD_REQUESTS = [
     (b"{", 422, "/docs"),
     (b"[]", 422, "/docs"),
     (json.dumps(REQUEST | {"colour": "red"}).encode(), 422, "/docs"),
+    (json.dumps(REQUEST | {"mode": "walk"}).encode(), 422, "/docs"),
     (json.dumps(REQUEST | {"workload": "conv"}).encode(), 404, "linear"),
     (json.dumps(REQUEST | {"params": {"colour": 3}}).encode(), 422, "batch"),
     (json.dumps(REQUEST | {"params": {"dtype": "float16"}}).encode(), 422, "bfloat16"),

@@ -31,7 +31,7 @@ def test_json_is_the_answer_and_nothing_else(lhp: Lhp, service: StubService) -> 
 def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubService) -> None:
     service.reply("GET /lhp", ANSWER)
     options = "--workload linear --batch 8 --dtype bfloat16 --backend dense --prefer nearest"
-    more = "--max-growth 0.25 --host anvil --platform f00d --param layout=nk"
+    more = "--max-growth 0.25 --host anvil --platform f00d --effort thorough --param layout=nk"
     lhp("query", " 1197, 317", *options.split(), *more.split())
     [(query, _)] = service.sent("GET /lhp")
     wait = query.pop("wait")
@@ -42,6 +42,7 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
         "dtype": "bfloat16",
         "backend": "dense",
         "prefer": "nearest",
+        "effort": "thorough",
         "max_growth": "0.25",
         "host": "anvil",
         "platform": "f00d",
