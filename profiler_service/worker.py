@@ -162,15 +162,17 @@ class SweepRunner:
         self._busy.release()
 
     def _find_waiting_race(self, sweep_id: str) -> str | None:
-        """The oldest open race on the host of the grid sweep; None where the sweep is a race."""
+        """The oldest open race or survey on the grid sweep's host; None where it is no grid."""
         sweep = self._store.get_sweep(sweep_id)
-        if sweep.spec.mode == "race":
+        if sweep.spec.mode != "grid":
             return None
         races = [
             other.id
             for state in (SweepState.RUNNING, SweepState.QUEUED)
-            for other in self._store.list_sweeps(host=sweep.host, state=state).items
-            if other.spec.mode == "race"
+            for mode in ("race", "survey")
+            for other in self._store.list_sweeps(
+                host=sweep.host, state=state, mode=mode, oldest_first=True, limit=1
+            ).items
         ]
         return min(races, default=None)
 
@@ -224,13 +226,16 @@ class SweepRunner:
         running = _RunningSweep(id=sweep.id, planner=self._create_planner(sweep.spec))
         for samples in self._store.load_batches(sweep.id):
             batch = running.planner.next_batch()
-            if batch is None or not np.isin(samples.point, batch.point).all():
+            if batch is None or not _fits(samples, batch):
                 raise MeasurementError(
                     "the samples kept don't fit the plan: the software has changed meanwhile",
                     hint="start the sweep again",
                 )
             running.record(samples)
-        logger.info("sweep %s goes on after %d batches", sweep.id, running.num_batches)
+        if running.num_batches:
+            logger.info("sweep %s goes on after %d batches", sweep.id, running.num_batches)
+        else:
+            logger.info("sweep %s starts", sweep.id)
         return running
 
     def _finish(self, running: _RunningSweep, state: SweepState) -> None:
@@ -247,6 +252,17 @@ class SweepRunner:
             reason = running.first_failure or "the plan held no point to measure"
             self._store.fail_sweep(running.id, f"no point could be measured: {reason}")
         logger.info("sweep %s ended after %d batches", running.id, running.num_batches)
+
+
+def _fits(samples: Samples, batch: Batch) -> bool:
+    """Whether the samples are those of `batch`: every visit, in order, but for failed points."""
+    failed = list(samples.failures)
+    kept, planned = ~np.isin(samples.point, failed), ~np.isin(batch.point, failed)
+    return (
+        samples.calls == batch.calls
+        and np.array_equal(samples.point[kept], batch.point[planned])
+        and np.array_equal(samples.round[kept], batch.round[planned])
+    )
 
 
 def create_measurer(settings: Settings) -> Measurer:

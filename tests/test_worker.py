@@ -291,13 +291,22 @@ def test_a_change_of_platform_ends_the_worker_and_leaves_the_sweep(store: Store,
     assert begun(log) == [0]
 
 
-def test_samples_that_do_not_fit_the_plan_fail_the_sweep(store: Store, log: Path) -> None:
+@pytest.mark.parametrize(
+    ("point", "number", "calls"),
+    # The fake plan begins with one visit to point 0, in round 0, of one call.
+    [([2], [0], 1), ([0], [1], 1), ([0, 0], [0, 0], 1), ([], [], 1), ([0], [0], 2)],
+)
+def test_samples_that_do_not_fit_the_plan_fail_the_sweep(
+    store: Store, log: Path, point: list[int], number: list[int], calls: int
+) -> None:
     sweep = create_sweep(store, 3)
-    # The fake plan begins with point 0; what is kept as its first batch is point 2.
-    foreign = FakeMeasurer(log).measure(
-        sweep.spec.workload,
-        sweep.spec.grid,
-        Batch(point=np.array([2], dtype=np.int32), round=np.array([0], dtype=np.int32)),
+    foreign = Samples(
+        point=np.array(point, dtype=np.int32),
+        round=np.array(number, dtype=np.int32),
+        time_s=np.zeros(len(point), dtype=np.float32),
+        latency_s=np.ones(len(point)),
+        calls=calls,
+        unstable=np.zeros(len(point), dtype=np.bool_),
     )
     progress = Progress(fraction=0, stage="", num_samples=1, seconds=0)
     store.start_sweep(sweep.id)
