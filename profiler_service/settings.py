@@ -5,19 +5,33 @@ Knows nothing of how they are used.
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def default_data_dir() -> Path:
     """The user's data directory for this project (XDG)."""
-    import os
-
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "lhp"
+
+
+def _expand_home(url: str) -> str:
+    """The URL of a SQLite file with `~` at the head of its path replaced, as a shell would."""
+    match = re.fullmatch(r"(sqlite(?:\+pysqlite)?:///)(~.*)", url)
+    return url if match is None else match[1] + os.path.expanduser(match[2])  # noqa: PTH111
+
+
+def _check_device(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda"):
+        advice = ", and CUDA_VISIBLE_DEVICES says which" if name.startswith("cuda") else ""
+        raise ValueError(f"the device is auto, cpu or cuda{advice}")
+    return name
 
 
 class Settings(BaseSettings):
@@ -25,7 +39,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LHP_", extra="ignore")
 
-    database_url: str = Field(
+    database_url: Annotated[str, AfterValidator(_expand_home)] = Field(
         default_factory=lambda: f"sqlite:///{default_data_dir() / 'lhp.sqlite'}",
         description="SQLAlchemy URL of the database: sqlite:///PATH or postgresql://…",
     )
@@ -33,7 +47,9 @@ class Settings(BaseSettings):
         default_factory=platform.node,
         description="Name under which this machine registers and is asked for.",
     )
-    device: str = Field(default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if any).")
+    device: Annotated[str, AfterValidator(_check_device)] = Field(
+        default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if any)."
+    )
     threads: int = Field(
         default=0, ge=0, description="Threads of a measured product; 0: all processors but one."
     )

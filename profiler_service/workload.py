@@ -53,15 +53,16 @@ class Parameter:
             return str(value)
         # int() alone would accept "١٦", "1_6" and 16.9.
         text = str(value)
-        if isinstance(value, bool) or re.fullmatch(r"[0-9]{1,9}", text) is None:
+        if isinstance(value, bool) or re.fullmatch(r"[0-9]+", text) is None:
             raise InvalidWorkloadError(
-                f"{self.name}={value!r} is not a whole number",
+                f"{self.name}={text[:80]!r} is not a whole number",
                 hint=f"{self.name} takes a whole number from {self.minimum} to {self.maximum}",
             )
-        number = int(text)
-        if not self.minimum <= number <= self.maximum:
+        # Longer ones aren't even parsed: int() refuses thousands of digits.
+        number = int(text) if len(text) <= 9 else None
+        if number is None or not self.minimum <= number <= self.maximum:
             raise InvalidWorkloadError(
-                f"{self.name}={number} is outside {self.minimum} to {self.maximum}",
+                f"{self.name}={text[:80]} is outside {self.minimum} to {self.maximum}",
                 hint=f"{self.name} takes a whole number from {self.minimum} to {self.maximum}",
             )
         return number
@@ -127,9 +128,10 @@ class Workload:
     def check_dims(self, dims: Sequence[int]) -> Dims:
         """`dims` as a tuple, one positive dimension an axis. Raises InvalidDimsError."""
         if len(dims) != len(self.axes):
+            axes = "1 axis" if len(self.axes) == 1 else f"{len(self.axes)} axes"
+            given = "1 dim was" if len(dims) == 1 else f"{len(dims)} dims were"
             raise InvalidDimsError(
-                f"{self.kind} has {len(self.axes)} axes ({', '.join(self.axes)}),"
-                f" but {len(dims)} dims were given",
+                f"{self.kind} has {axes} ({', '.join(self.axes)}), but {given} given",
                 hint=f"give {len(self.axes)}: " + ",".join(self.axes),
             )
         for name, dim in zip(self.axes, dims, strict=True):
@@ -144,11 +146,14 @@ class Workload:
 def parse_dims(text: str) -> Dims:
     """Dims from text such as `1197,317`. Raises InvalidDimsError for anything else."""
     parts = text.split(",")
-    if len(parts) > 16 or any(re.fullmatch(r"\s*[0-9]{1,9}\s*", part) is None for part in parts):
-        raise InvalidDimsError(
-            f"dims {text[:80]!r} are no list of whole numbers",
-            hint="write dims as whole numbers from 1 up, separated by commas: 1197,317",
-        )
+    hint = f"write dims as whole numbers from 1 to {MAX_DIM}, separated by commas: 1197,317"
+    if len(parts) > 16 or any(re.fullmatch(r"\s*[0-9]+\s*", part) is None for part in parts):
+        raise InvalidDimsError(f"dims {text[:80]!r} are no list of whole numbers", hint=hint)
+    for part in parts:
+        if len(part.strip()) > 9:
+            raise InvalidDimsError(
+                f"dimension {part.strip()[:80]} is larger than {MAX_DIM}", hint=hint
+            )
     return tuple(int(part) for part in parts)
 
 

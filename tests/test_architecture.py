@@ -74,6 +74,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {
             "api",
             "errors",
+            "grid",
             "jobs",
             "measurement",
             "plot",

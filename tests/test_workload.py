@@ -64,6 +64,26 @@ def test_malformed_dims(text: str) -> None:
         parse_dims(text)
 
 
+@pytest.mark.parametrize("dim", ["2147483647", "99999999999", "9" * 5000])
+def test_dims_too_large_to_be_meant_are_called_too_large(dim: str) -> None:
+    with pytest.raises(InvalidDimsError, match=r"^dimension [0-9]+ is larger than 65536") as caught:
+        parse_dims(f"{dim},5")
+    assert "65536" in caught.value.hint
+    assert len(str(caught.value)) < 200
+
+
+def test_a_parameter_too_large_to_be_meant_is_called_outside() -> None:
+    with pytest.raises(InvalidWorkloadError, match=r"batch=9+ is outside 1 to 65536"):
+        LINEAR.describe({"batch": "9" * 23})
+
+
+def test_complaints_count_in_singular_and_plural() -> None:
+    with pytest.raises(InvalidDimsError, match=r"1 axis \(size\), but 2 dims were given"):
+        MATMUL.describe().check_dims([5, 6])
+    with pytest.raises(InvalidDimsError, match=r"2 axes \(.*\), but 1 dim was given"):
+        LINEAR.describe().check_dims([5])
+
+
 def test_dims() -> None:
     assert parse_dims("1197, 317") == (1197, 317)
     assert LINEAR.describe().check_dims([1197, 317]) == (1197, 317)

@@ -106,8 +106,8 @@ def _report_sweep(sweep: SweepInfo, report: Report) -> None:
     rate = f"{progress.num_samples} samples"
     if progress.seconds > 0:
         rate += f", {progress.num_samples / progress.seconds:,.0f}/s"
-    # The first per cents are too short to tell the time left from.
-    if progress.fraction >= 0.02 and not sweep.cancel_requested:
+    # The first per cents are too short to tell the time left from; at the end none is left.
+    if 0.02 <= progress.fraction < 1 and not sweep.cancel_requested:
         left_s = progress.seconds * (1 - progress.fraction) / progress.fraction
         rate += f", {format_seconds(left_s)} left"
     stage = "cancelling" if sweep.cancel_requested else progress.stage

@@ -10,7 +10,9 @@ import re
 from collections.abc import Sequence
 
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
+from profiler_service.grid import MAX_DIM
 from profiler_service.plot import format_redundancy
+from profiler_service.sweep import Mode
 from profiler_service.wire import CurveInfo, GridAxisRange, LhpAnswer
 
 
@@ -20,19 +22,30 @@ def parse_range(text: str) -> GridAxisRange:
     LAST is inclusive; where STEP jumps over it, the range ends at the last dimension before
     it. Raises InvalidDimsError for anything else.
     """
-    match = re.fullmatch(r"([0-9]{1,9})(?::([0-9]{1,9})(?::([0-9]{1,9}))?)?", text)
+    match = re.fullmatch(r"([0-9]+)(?::([0-9]+)(?::([0-9]+))?)?", text)
     if match is None:
         raise InvalidDimsError(
             f"{text[:80]!r} is no range of dimensions",
             hint="write FIRST:LAST or FIRST:LAST:STEP with whole numbers from 1 up: 256:512:4",
         )
+    for number in match.groups(default="1"):
+        if len(number) > 9:
+            raise InvalidDimsError(
+                f"{number[:80]} in range {text[:80]!r} is larger than {MAX_DIM}",
+                hint=f"keep every dimension at or below {MAX_DIM}",
+            )
     first = int(match[1])
     last = int(match[2] or first)
     step = int(match[3] or 1)
-    if first < 1 or step < 1 or last < first:
+    if first < 1:
         raise InvalidDimsError(
-            f"range {text!r} is empty",
-            hint="give a FIRST of at least 1, a LAST not below it, and a STEP of at least 1",
+            f"range {text!r} starts at 0", hint="dims start at 1: give a FIRST of at least 1"
+        )
+    if step < 1:
+        raise InvalidDimsError(f"range {text!r} has step 0", hint="give a STEP of at least 1")
+    if last < first:
+        raise InvalidDimsError(
+            f"range {text!r} is empty", hint="LAST is inclusive and not below FIRST"
         )
     return GridAxisRange(start=first, stop=last - (last - first) % step, step=step)
 
@@ -86,8 +99,11 @@ def format_age(moment: dt.datetime, now: dt.datetime) -> str:
     return "just now" if age_s < 2 else f"{format_seconds(age_s)} ago"
 
 
-def describe_answer(answer: LhpAnswer, now: dt.datetime) -> str:
-    """The answer in a few short lines for people."""
+def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = None) -> str:
+    """The answer in a few short lines for people.
+
+    `mode` is that of the curve it was read from: only a grid sweep knows every larger point.
+    """
     asked, best = format_dims(answer.dims), format_dims(answer.lhp)
     if answer.lhp != answer.dims:
         percent, low, high = (
@@ -98,9 +114,14 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime) -> str:
             f" (95 % interval {low:.1f} to {high:.1f} %), grow by {format_dims(answer.grow_by)}",
             f"{format_seconds(answer.lhp_latency_s)} instead of {format_seconds(answer.latency_s)}",
         ]
+    elif answer.is_lhp and mode == "grid":
+        lines = [
+            f"{asked}  keep it: it is an LHP, every larger point is slower",
+            format_seconds(answer.latency_s),
+        ]
     elif answer.is_lhp:
         lines = [
-            f"{asked}  keep it: it is an LHP, every larger rival in the window is slower",
+            f"{asked}  keep it: the best larger rival found is slower",
             format_seconds(answer.latency_s),
         ]
     else:

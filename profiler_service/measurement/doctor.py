@@ -239,7 +239,9 @@ def examine_turbo(root: Path = Path("/sys/devices/system/cpu")) -> Finding:
 
 def examine_pinning(measured: Sequence[int], available: Sequence[int]) -> Finding:
     """Which processors measure, and whether any is left for everything else."""
-    value = f"{len(measured)} threads on processors {_ranges(measured)} of {_ranges(available)}"
+    threads = "1 thread" if len(measured) == 1 else f"{len(measured)} threads"
+    processors = "processor" if len(measured) == 1 else "processors"
+    value = f"{threads} on {processors} {_ranges(measured)} of {_ranges(available)}"
     if len(measured) < len(available):
         return Finding(name="threads", value=value, verdict="good")
     return Finding(

@@ -15,6 +15,7 @@ from typing import Final
 from profiler_service.errors import MeasurementError
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+CPU_ROOT: Final = Path("/sys/devices/system/cpu")
 
 
 _BEFORE_PINNING: Final = "LHP_CPUS_BEFORE_PINNING"
@@ -62,12 +63,41 @@ def choose_measured_cpus(
     cpus = sorted(available)
     usable = len(cpus) if quota is None else min(len(cpus), max(1, math.floor(quota)))
     if threads > usable:
+        there = "1 processor is" if usable == 1 else f"{usable} processors are"
         raise MeasurementError(
-            f"{threads} threads were asked for, but only {usable} processors are available here",
+            f"{threads} threads were asked for, but only {there} available here",
             hint=f"set LHP_THREADS to {usable} or less, or to 0 for all processors but one",
         )
     count = threads or max(1, usable - 1)
     return tuple(cpus[-count:])
+
+
+def describe_cores(cpus: Collection[int], root: Path = CPU_ROOT) -> dict[str, str]:
+    """How the processors `cpus` share cores, as flags of a platform.
+
+    `threads_per_core`: hardware threads of the cores that they are on, each number once (`1 2`
+    where some are on small cores). `smt_siblings`: how many of them share a core with another
+    of them. Empty where the system doesn't show it.
+    """
+    cores = []
+    for cpu in cpus:
+        path = root / f"cpu{cpu}" / "topology" / "thread_siblings_list"
+        if not path.is_file():
+            return {}
+        cores.append(_parse_cpu_list(path.read_text()))
+    sizes = sorted({len(core) for core in cores})
+    return {
+        "threads_per_core": " ".join(map(str, sizes)),
+        "smt_siblings": str(sum(len(core.intersection(cpus)) > 1 for core in cores)),
+    }
+
+
+def _parse_cpu_list(text: str) -> frozenset[int]:
+    """The numbers in a list of Linux's, such as `0-3,8`."""
+    ranges = (part.partition("-") for part in text.strip().split(","))
+    return frozenset(
+        cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1)
+    )
 
 
 def pin_away(measured_cpus: Collection[int]) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from profiler_service.cli.text import (
 )
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.plot import format_redundancy
+from profiler_service.sweep import Mode
 from profiler_service.wire import GridAxisRange
 from tests.cli.stub import ANSWER, CURVE, NOW
 
@@ -42,6 +43,26 @@ def test_what_is_no_range_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(InvalidDimsError) as caught:
         parse_range(text)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint", "advice"),
+    [
+        ("0:5", "starts at 0", "dims start at 1"),
+        ("1:5:0", "step 0", "STEP of at least 1"),
+        ("5:1", "is empty", "LAST"),
+        ("1:99999999999", "99999999999 in range .* is larger than 65536", "65536"),
+        # More digits than int() takes.
+        ("9" * 5000, "is larger than 65536", "65536"),
+    ],
+)
+def test_a_range_is_refused_for_what_is_wrong_with_it(
+    text: str, complaint: str, advice: str
+) -> None:
+    with pytest.raises(InvalidDimsError, match=complaint) as caught:
+        parse_range(text)
+    assert advice in caught.value.hint
+    assert len(str(caught.value)) < 300
 
 
 def test_a_range_is_written_as_it_is_typed() -> None:
@@ -97,9 +118,16 @@ def test_an_answer_that_stays_tells_an_lhp_from_an_undecided_point() -> None:
     stays = {"lhp": [1197, 317], "grow_by": [0, 0], "speedup": 1.0}
     lhp = ANSWER.model_copy(update={**stays, "is_lhp": True, "verdict": "slower"})
     undecided = ANSWER.model_copy(update={**stays, "verdict": "ambiguous"})
-    assert "it is an LHP" in describe_answer(lhp, NOW)
-    assert "nothing larger is confidently faster" in describe_answer(undecided, NOW)
-    assert "LHP" not in describe_answer(undecided, NOW)
+    assert "it is an LHP, every larger point is slower" in describe_answer(lhp, NOW, mode="grid")
+    assert "nothing larger is confidently faster" in describe_answer(undecided, NOW, mode="grid")
+    assert "LHP" not in describe_answer(undecided, NOW, mode="grid")
+
+
+@pytest.mark.parametrize("mode", ["race", "survey", None])
+def test_only_a_grid_sweep_knows_every_larger_point(mode: Mode | None) -> None:
+    stays = {"lhp": [1197, 317], "grow_by": [0, 0], "speedup": 1.0, "verdict": "slower"}
+    text = describe_answer(ANSWER.model_copy(update={**stays, "is_lhp": True}), NOW, mode=mode)
+    assert text.startswith("1197,317  keep it: the best larger rival found is slower\n")
 
 
 def test_a_stale_answer_says_so() -> None:

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from profiler_service.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("sqlite:///~/lhp.sqlite", "sqlite:////home/ann/lhp.sqlite"),
+        ("sqlite+pysqlite:///~/a b.sqlite", "sqlite+pysqlite:////home/ann/a b.sqlite"),
+        # Only at the head of a path does a tilde stand for something.
+        ("sqlite:////srv/~/lhp.sqlite", "sqlite:////srv/~/lhp.sqlite"),
+        ("postgresql://ann:~secret@db/lhp", "postgresql://ann:~secret@db/lhp"),
+    ],
+)
+def test_a_tilde_stands_for_the_home_directory(
+    given: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("LHP_DATABASE_URL", given)
+    assert Settings().database_url == meant
+
+
+def test_the_default_is_under_the_data_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("LHP_DATABASE_URL", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert Settings().database_url == f"sqlite:///{tmp_path}/lhp/lhp.sqlite"
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
+def test_devices(device: str) -> None:
+    assert Settings(device=device).device == device
+
+
+@pytest.mark.parametrize("device", ["tpu", "", "CPU", "cuda:1"])
+def test_unknown_devices_are_refused_at_once(device: str) -> None:
+    with pytest.raises(ValidationError, match="auto, cpu or cuda"):
+        Settings(device=device)
