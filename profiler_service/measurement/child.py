@@ -57,7 +57,7 @@ def main(connection_fd: int, block_fd: int) -> None:
 
         from profiler_service.measurement.devices import open_device, probe_dtypes
 
-        device = open_device(setup.device, num_cpus=len(setup.cpus))
+        device = open_device(setup.device, cpus=setup.cpus)
         dtypes = probe_dtypes(device.name)
     except ImportError as error:
         connection.send(

@@ -13,7 +13,7 @@ import platform
 import re
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 from typing import Protocol as TypingProtocol
@@ -23,6 +23,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from profiler_service.errors import MeasurementError
 from profiler_service.measurement.operations import Call
+from profiler_service.measurement.processors import describe_cores
 from profiler_service.measurement.timer import (
     CpuStopwatch,
     EventStopwatch,
@@ -43,10 +44,10 @@ _KERNEL_ISAS: Final = (
 )
 # Variables by which users change kernels or their arithmetic.
 _KERNEL_VARIABLES: Final = re.compile(
-    r"(MKL|ONEDNN|DNNL|OPENBLAS|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
+    r"(MKL|ONEDNN|DNNL|OPENBLAS|OMP|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
 )
 # Set by us; the number of threads is a field of the platform already.
-_OWN_VARIABLES: Final = frozenset({"MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
+_OWN_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
 
 
 class Device(TypingProtocol):
@@ -68,14 +69,16 @@ class Device(TypingProtocol):
         """Whether the device still works in this process after an error."""
 
 
-def open_device(name: str, *, num_cpus: int) -> Device:
+def open_device(name: str, *, cpus: Collection[int]) -> Device:
     """The device `name`: `cpu`, `cuda`, or `auto` for CUDA where there is any.
+
+    `cpus` are the processors that this process is pinned to: it gets a thread for each.
 
     Sets torch's process-wide state: threads, denormals.
 
     Raises MeasurementError where the device isn't there.
     """
-    torch.set_num_threads(num_cpus)
+    torch.set_num_threads(len(cpus))
     torch.set_num_interop_threads(1)
     denormals_flushed = torch.set_flush_denormal(True)
     if name not in ("auto", "cpu", "cuda"):
@@ -89,7 +92,7 @@ def open_device(name: str, *, num_cpus: int) -> Device:
             " or set LHP_DEVICE=cpu",
         )
     if name == "cpu" or not torch.cuda.is_available():
-        return CpuDevice(num_cpus=num_cpus, denormals_flushed=denormals_flushed)
+        return CpuDevice(cpus=cpus, denormals_flushed=denormals_flushed)
     return CudaDevice()
 
 
@@ -111,8 +114,8 @@ class CpuDevice:
     protocol = Protocol(timer="perf_counter")
     min_sample_s = 8e-6
 
-    def __init__(self, *, num_cpus: int, denormals_flushed: bool) -> None:
-        self._num_cpus = num_cpus
+    def __init__(self, *, cpus: Collection[int], denormals_flushed: bool) -> None:
+        self._cpus = cpus
         self._denormals_flushed = denormals_flushed
         self._stopwatch = CpuStopwatch(clock_ns=time.perf_counter_ns, preemptions=_preemptions)
 
@@ -125,6 +128,7 @@ class CpuDevice:
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "isa": " ".join(isa for isa in _KERNEL_ISAS if isa in isas),
             "torch_isa": torch.backends.cpu.get_cpu_capability(),
+            **describe_cores(self._cpus),
             **kernel_variables(os.environ),
         }
         pages = os.sysconf("SC_PHYS_PAGES")
@@ -136,7 +140,7 @@ class CpuDevice:
             framework=f"torch {torch.__version__}",
             libraries=tuple(sorted(parse_libraries(torch.__config__.show()).items())),
             threads=torch.get_num_threads(),
-            cpus=self._num_cpus,
+            cpus=len(self._cpus),
             flags=tuple(sorted(flags.items())),
         )
 
@@ -270,12 +274,19 @@ def parse_libraries(configuration: str) -> dict[str, str]:
 
 
 def kernel_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that change which kernels run, but for the thread counts."""
-    return {
+    """The environment variables that change which kernels run and how, but for thread counts.
+
+    Of LD_PRELOAD (allocators, mostly) the files' names, not where they are.
+    """
+    variables = {
         name: value
         for name, value in environment.items()
         if _KERNEL_VARIABLES.fullmatch(name) and name not in _OWN_VARIABLES
     }
+    preloaded = re.split(r"[\s:]+", environment.get("LD_PRELOAD", "").strip(" :"))
+    if preloaded != [""]:
+        variables["LD_PRELOAD"] = " ".join(Path(path).name for path in preloaded)
+    return variables
 
 
 def find_cublas_version() -> str | None:

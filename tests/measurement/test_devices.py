@@ -69,6 +69,7 @@ def test_only_variables_that_change_kernels_belong_to_the_platform() -> None:
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "MKL_CBWR": "COMPATIBLE",
         "NVIDIA_TF32_OVERRIDE": "0",
+        "OMP_WAIT_POLICY": "ACTIVE",
         "MKL_NUM_THREADS": "1",  # ours
         "OMP_NUM_THREADS": "1",  # ours
         "HOME": "/root",
@@ -78,7 +79,26 @@ def test_only_variables_that_change_kernels_belong_to_the_platform() -> None:
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "MKL_CBWR": "COMPATIBLE",
         "NVIDIA_TF32_OVERRIDE": "0",
+        "OMP_WAIT_POLICY": "ACTIVE",
     }
+
+
+@pytest.mark.parametrize(
+    ("preload", "flag"),
+    [
+        ("/usr/lib/libjemalloc.so.2", "libjemalloc.so.2"),
+        ("/opt/b/libiomp5.so:/opt/a/libtcmalloc.so.4", "libiomp5.so libtcmalloc.so.4"),
+        (" libone.so  /lib/libtwo.so ", "libone.so libtwo.so"),  # blanks separate as well
+        ("/a/libtwo.so:", "libtwo.so"),
+    ],
+)
+def test_preloaded_libraries_belong_to_the_platform_by_name(preload: str, flag: str) -> None:
+    assert kernel_variables({"LD_PRELOAD": preload}) == {"LD_PRELOAD": flag}
+
+
+@pytest.mark.parametrize("preload", ["", " ", ":"])
+def test_nothing_preloaded_is_no_flag(preload: str) -> None:
+    assert kernel_variables({"LD_PRELOAD": preload}) == {}
 
 
 def test_nvidia_driver_version(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
+from profiler_service.measurement.processors import describe_cores
 from profiler_service.plan import Batch
 from profiler_service.samples import Protocol
 from profiler_service.workload import LINEAR, MATMUL, workload_kinds
@@ -292,7 +293,10 @@ def test_platform_and_protocol_of_a_cpu(measurer: Measurer) -> None:
     assert platform.framework.startswith("torch 2.")
     assert platform.memory_bytes > 0 and platform.memory_bytes % 2**30 == 0
     assert dict(platform.libraries)["onednn"]
-    assert dict(platform.flags)["flush_denormal"] in ("true", "false")
+    flags = dict(platform.flags)
+    assert flags["flush_denormal"] in ("true", "false")
+    cores = describe_cores(measurer.measured_cpus)
+    assert {name: flags[name] for name in cores} == cores
     assert platform.from_json(platform.to_json()) == platform
     assert measurer.dtypes[0] == "float32"
 

@@ -11,6 +11,7 @@ from profiler_service.errors import MeasurementError
 from profiler_service.measurement.processors import (
     available_cpus,
     choose_measured_cpus,
+    describe_cores,
     find_cpu_quota,
 )
 
@@ -60,6 +61,33 @@ def test_quota_of_cgroup_version_1(tmp_path: Path) -> None:
 
 def test_no_quota_without_cgroups(tmp_path: Path) -> None:
     assert find_cpu_quota(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("measured", "threads_per_core", "smt_siblings"),
+    [
+        ((4, 5), "1", "0"),  # whole cores
+        ((0, 1), "2", "0"),  # half of two cores
+        ((0, 1, 2), "2", "2"),  # 0 and 2 share one; 3, beside 1, is not measured
+        ((0, 1, 2, 3), "2", "4"),
+        ((1, 4, 5), "1 2", "0"),  # cores of two kinds
+        ((8, 9, 10), "4", "3"),
+    ],
+)
+def test_how_measured_processors_share_cores(
+    tmp_path: Path, measured: tuple[int, ...], threads_per_core: str, smt_siblings: str
+) -> None:
+    # Two cores of two threads, two of one, and one of four.
+    for siblings in ("0,2", "1,3", "4", "5", "8-11"):
+        for cpu in ("8", "9", "10", "11") if siblings == "8-11" else siblings.split(","):
+            topology = tmp_path / f"cpu{cpu}" / "topology"
+            topology.mkdir(parents=True)
+            (topology / "thread_siblings_list").write_text(siblings + "\n")
+    assert describe_cores(measured, tmp_path) == {
+        "threads_per_core": threads_per_core,
+        "smt_siblings": smt_siblings,
+    }
+    assert describe_cores((*measured, 64), tmp_path) == {}  # not shown for all of them
 
 
 PIN_AWAY = """
