@@ -11,6 +11,7 @@ import abc
 import datetime as dt
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from typing import Protocol as TypingProtocol
 
 import numpy as np
@@ -338,17 +339,20 @@ class GridPlanner(_SteppedPlanner):
 class RaceStage:
     """One stage of a race: who took part, and who was left when it ended."""
 
-    name: str
-    """`narrow` (positions of each axis compete), `contest` (points do), or `confirm`."""
+    name: Literal["survey", "narrow", "contest", "confirm"]
+    """`survey` and `contest` rank points, `narrow` ranks positions of each axis."""
     num_visits: int
     seconds: float
-    field: tuple[int, ...]
-    """Contest and confirm: numbers of the points that took part. Narrow: how many positions of
-    each axis did."""
-    kept: tuple[int, ...]
-    """Likewise, of those who were kept, best first."""
+    field_size: tuple[int, ...]
+    """How many points took part; for `narrow`: how many positions of each axis."""
+    kept_size: tuple[int, ...]
+    """Likewise, how many were kept."""
     why: str
     """Why the others were dropped."""
+    kept: tuple[int, ...] = ()
+    """Contest and confirm: numbers of the points kept, best first."""
+    dropped: tuple[int, ...] = ()
+    """Contest and confirm: numbers of the points dropped."""
 
 
 class RacePlanner(_SteppedPlanner):
@@ -372,10 +376,14 @@ class RacePlanner(_SteppedPlanner):
     with which probability: docs/hysteresis.md, "What a race finds".
     """
 
+    MAX_ATTEMPTS = 3
+    """Rivals that may be tried in the confirmation."""
     NARROWING = ((1.0, 5), (0.375, 6), (10, 8), (5, 10))
     """(positions of each axis: a share, or a number; visits of each) at REFERENCE_NOISE."""
-    CONTEST = ((20, 6), (8, 14), (4, 36))
-    """(points, rounds) at REFERENCE_NOISE."""
+    NUM_FAVOURITES = 20
+    """Places in the contest for the points that the fit puts first."""
+    CONTEST = ((6, 8), (14, 4), (36, MAX_ATTEMPTS))
+    """(rounds at REFERENCE_NOISE, points kept after them)."""
     SURVEY = ((1.0, 2), (0.25, 2), (0.02, 4))
     """(share of the points, looks at each) of a survey's stages."""
     NUM_SURVEYED = 16
@@ -390,7 +398,6 @@ class RacePlanner(_SteppedPlanner):
     """Confirming ends where the rival can't be faster by this much any more."""
     CONFIRM_S = 1.5
     """Confirming more pairs than FEWEST_PAIRS ends after this long."""
-    MAX_ATTEMPTS = 3
     PROBE_POINTS = 12
     COLD_PENALTY = 0.08
     """Where a shape's first call is slower than its second by more than this, calls are warmed
@@ -398,7 +405,7 @@ class RacePlanner(_SteppedPlanner):
 
     def __init__(self, spec: SweepSpec) -> None:
         self._round = 0
-        self._noise = self.REFERENCE_NOISE
+        self.noise = self.REFERENCE_NOISE
         self._narrowed: list[Samples] = []
         self._surveyed: Points = np.zeros(0, dtype=np.int32)
         self._contested: list[Samples] = []
@@ -413,7 +420,7 @@ class RacePlanner(_SteppedPlanner):
         if not (yield from self._calibrate(0)):
             return
         log = np.log(self._calibration_s)
-        self._noise = float(1.48 * np.median(np.abs(log - np.median(log))))
+        self.noise = float(1.48 * np.median(np.abs(log - np.median(log))))
         self._round = 1
         if self._num_points == 1:
             self._is_settled = True
@@ -425,14 +432,11 @@ class RacePlanner(_SteppedPlanner):
         candidates = self._propose()
         # Where calls take long, what a call leaves in the caches for the next is nothing.
         warmup_calls = warmup_calls if self._visit_s > 5e-3 else 1
-        for number, (size, rounds) in enumerate(self.CONTEST):
-            self._advance(0.6 + 0.1 * number, f"racing {min(size, len(candidates))} points")
+        for number, (rounds, places) in enumerate(self.CONTEST):
+            self._advance(0.6 + 0.1 * number, f"racing {len(candidates)} points")
             if len(candidates):
-                # Everybody proposed starts: places aren't taken from one another.
                 candidates = yield from self._contest(
-                    candidates[:size] if number else candidates,
-                    self._scaled(rounds),
-                    warmup_calls,
+                    candidates, self._scaled(rounds), places, warmup_calls
                 )
         yield from self._confirm_leaders(candidates, warmup_calls)
         self._is_settled = True
@@ -443,7 +447,7 @@ class RacePlanner(_SteppedPlanner):
 
     def _scaled(self, visits: int, fewest: int = 1) -> int:
         """`visits` as needed at REFERENCE_NOISE, for the noise seen here."""
-        share = (self._noise / self.REFERENCE_NOISE) ** 2
+        share = (self.noise / self.REFERENCE_NOISE) ** 2
         # Calls must be dear before a quiet moment is taken at its word.
         least = min(1.0, CHEAP_VISIT_S / self._visit_s)
         return max(fewest, int(np.ceil(visits * float(np.clip(share, least, 1.5)))))
@@ -469,7 +473,7 @@ class RacePlanner(_SteppedPlanner):
                     return
                 field = tuple(map(len, alive))
                 fit = self._fit()
-                self._noise = max(fit.noise, 1e-4)
+                self.noise = max(fit.noise, 1e-4)
                 # Rounded, so that the last bits of a sum decide nothing when it is replayed.
                 effects = [effect.round(6) for effect in fit.effects]
                 alive = [
@@ -555,7 +559,7 @@ class RacePlanner(_SteppedPlanner):
 
     def _propose(self) -> Points:
         """The contest's field: the fit's favourites, and the fastest points seen."""
-        size = min(self.CONTEST[0][0], self._num_points - 1)
+        size = min(self.NUM_FAVOURITES, self._num_points - 1)
         if not any(map(len, self._narrowed)):
             return np.zeros(0, dtype=np.int32)
         fit = self._fit()
@@ -571,16 +575,17 @@ class RacePlanner(_SteppedPlanner):
         field = field[~np.isin(field, list(self._failures))]
         self._end_stage(
             "narrow",
-            tuple(self._spec.grid.shape),
-            tuple(field.tolist()),
+            self._spec.grid.shape,
+            (len(field),),
             "slower by the fit, and not among the fastest seen",
+            kept=field.tolist(),
         )
         return field
 
     def _contest(
-        self, candidates: Points, rounds: int, warmup_calls: int
+        self, candidates: Points, rounds: int, places: int, warmup_calls: int
     ) -> Generator[Batch, Samples, Points]:
-        """The candidates, fastest first, after `rounds` more interleaved rounds."""
+        """The best of the candidates, fastest first, after `rounds` more interleaved rounds."""
         field = np.append(candidates, 0)
         per_batch = max(1, self._batch_visits() // len(field))
         done = 0
@@ -598,10 +603,16 @@ class RacePlanner(_SteppedPlanner):
         score = self._scores()
         ranked: Points = candidates[np.argsort(score[candidates], kind="stable")]
         ranked = ranked[np.isfinite(score[ranked])]
+        kept = ranked[:places]
         self._end_stage(
-            "contest", tuple(candidates.tolist()), tuple(ranked.tolist()), "larger median"
+            "contest",
+            (len(candidates),),
+            (len(kept),),
+            "larger median",
+            kept=kept.tolist(),
+            dropped=np.setdiff1d(candidates, kept).tolist(),
         )
-        return ranked
+        return kept
 
     def _scores(self) -> F64:
         """Median log latency of each point over the contest, drift removed; infinity unraced."""
@@ -622,18 +633,25 @@ class RacePlanner(_SteppedPlanner):
         return point, log - drift
 
     def _end_stage(
-        self, name: str, field: tuple[int, ...], kept: tuple[int, ...], why: str
+        self,
+        name: Literal["survey", "narrow", "contest", "confirm"],
+        field_size: tuple[int, ...],
+        kept_size: tuple[int, ...],
+        why: str,
+        *,
+        kept: Sequence[int] = (),
+        dropped: Sequence[int] = (),
     ) -> None:
-        seen_visits = sum(stage.num_visits for stage in self.stages)
-        seen_s = sum(stage.seconds for stage in self.stages)
         self.stages.append(
             RaceStage(
                 name=name,
-                num_visits=self._num_samples - seen_visits,
-                seconds=self._seconds - seen_s,
-                field=field,
-                kept=kept,
+                num_visits=self._num_samples - sum(stage.num_visits for stage in self.stages),
+                seconds=self._seconds - sum(stage.seconds for stage in self.stages),
+                field_size=field_size,
+                kept_size=kept_size,
                 why=why,
+                kept=tuple(kept),
+                dropped=tuple(dropped),
             )
         )
 
@@ -646,7 +664,7 @@ class RacePlanner(_SteppedPlanner):
         looks = [n for n in self.LOOKS if n * pair_s <= self.CONFIRM_S] or [self.FEWEST_PAIRS]
         confidence = 1 - (1 - CONFIDENCE) / (self.MAX_ATTEMPTS * len(looks))
         score = self._scores()
-        for attempt, rival in enumerate(ranked[: self.MAX_ATTEMPTS].tolist()):
+        for attempt, rival in enumerate(ranked.tolist()):
             if attempt and score[rival] >= score[0]:
                 break
             self._advance(0.9 + 0.1 * attempt / self.MAX_ATTEMPTS, "confirming")
@@ -655,10 +673,12 @@ class RacePlanner(_SteppedPlanner):
                 continue
             self._end_stage(
                 "confirm",
-                (rival,),
-                (rival,) if comparison.verdict == "faster" else (),
-                f"{comparison.verdict} than the queried point,"
+                (1,),
+                (int(comparison.verdict == "faster"),),
+                f"{comparison.verdict} than the queried point:"
                 f" ratio {comparison.ratio:.4f} [{comparison.low:.4f}, {comparison.high:.4f}]",
+                kept=[rival] if comparison.verdict == "faster" else [],
+                dropped=[] if comparison.verdict == "faster" else [rival],
             )
             self._verdicts.append(comparison.verdict)
             if self._best is None or comparison.ratio < self._best[1].ratio:

@@ -191,6 +191,34 @@ class SweepInfo(WireModel):
     curve: str | None = Field(description="Id of the curve it left, once there is one.")
 
 
+class RaceStageInfo(WireModel):
+    """One stage of a race: who took part, and who was left when it ended."""
+
+    name: Literal["survey", "narrow", "contest", "confirm"] = Field(
+        description="`survey` looks at every point; `narrow` ranks the positions of each axis by"
+        " an additive fit; `contest` ranks points by their own medians; `confirm` compares one"
+        " with the dims asked for, on fresh samples."
+    )
+    num_visits: int
+    seconds: float
+    field_size: list[int] = Field(
+        description="How many points took part; for `narrow`: how many positions of each axis."
+    )
+    kept_size: list[int] = Field(description="How many were kept.")
+    kept: list[Dims] = Field(description="The points kept, best first, where they are points.")
+    dropped: list[Dims] = Field(description="Those dropped in a contest or a confirmation.")
+    why: str = Field(description="Why the others were dropped.")
+
+
+class RaceInfo(WireModel):
+    """How a race went."""
+
+    sweep: str
+    asked: Dims
+    noise: float = Field(description="Scale of one call's noise, relative.")
+    stages: list[RaceStageInfo]
+
+
 class SweepPage(WireModel):
     """Sweeps, newest first."""
 

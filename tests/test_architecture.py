@@ -61,6 +61,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "grid",
             "jobs",
             "lhp",
+            "plan",
             "samples",
             "settings",
             "storage",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from profiler_service.curve import PointStatus
+from profiler_service.curve import F64, PointStatus
 from profiler_service.estimate import estimate_grid, fit_additive, round_matrix
 from profiler_service.samples import Samples
 
@@ -84,7 +84,7 @@ def test_the_additive_fit_finds_row_and_column_effects_through_outliers_and_drif
     truth = np.add.outer(rows, columns) - 9.0
     number = rng.choice(600, size=300, replace=False)
     positions = np.stack(np.unravel_index(number, (20, 30)), axis=1)
-    time = np.arange(300) * 1e-3
+    time: F64 = np.arange(300.0) * 1e-3
     value = truth.ravel()[number] + 0.002 * rng.standard_normal(300) + 0.2 * time
     value[::20] += 0.5  # pre-empted
     fit = fit_additive(positions, value, time, (20, 30))
