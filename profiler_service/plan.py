@@ -378,11 +378,11 @@ class RacePlanner(_SteppedPlanner):
 
     MAX_ATTEMPTS = 3
     """Rivals that may be tried in the confirmation."""
-    NARROWING = ((1.0, 5), (0.375, 6), (10, 8), (5, 10))
+    NARROWING = ((1.0, 7), (0.375, 8), (10, 12), (6, 12))
     """(positions of each axis: a share, or a number; visits of each) at REFERENCE_NOISE."""
     NUM_FAVOURITES = 20
     """Places in the contest for the points that the fit puts first."""
-    CONTEST = ((6, 8), (14, 4), (36, MAX_ATTEMPTS))
+    CONTEST = ((6, 8), (20, 4), (60, MAX_ATTEMPTS))
     """(rounds at REFERENCE_NOISE, points kept after them)."""
     SURVEY = ((1.0, 2), (0.25, 2), (0.02, 4))
     """(share of the points, looks at each) of a survey's stages."""

@@ -39,8 +39,8 @@ async def test_stages_are_told_from_the_samples(
     assert race.asked == [401, 401]
     names = [stage.name for stage in race.stages]
     assert names == ["narrow"] * 4 + ["contest"] * 3 + ["confirm"]
-    # 51 positions an axis: three eighths are 20, then 10, then 5.
-    assert [stage.kept_size for stage in race.stages[:3]] == [[20, 20], [10, 10], [5, 5]]
+    # 51 positions an axis: three eighths are 20, then 10, then 6.
+    assert [stage.kept_size for stage in race.stages[:3]] == [[20, 20], [10, 10], [6, 6]]
     contest = race.stages[4]
     assert contest.kept_size == [8] and len(contest.kept) == 8
     assert len(contest.kept) + len(contest.dropped) == contest.field_size[0]
