@@ -81,6 +81,10 @@ class StoreUnavailableError(StoreError):
     """The database can't be reached."""
 
 
+class StoreUnusableError(StoreUnavailableError):
+    """What is named as the database never can be one: a malformed URL, or another kind of file."""
+
+
 class SchemaTooOldError(StoreError):
     """The database's schema is older than this version needs: `lhp db upgrade`."""
 

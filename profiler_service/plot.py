@@ -102,7 +102,8 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
     if not curve.num_measured:
         found = "nothing measured"
     elif curve.mode != "grid":
-        found = f"{curve.num_measured} of {curve.num_points} points measured to answer one query"
+        asked = ",".join(str(axis.start) for axis in curve.axes)
+        found = f"{curve.num_measured} of {curve.num_points} points looked at for one at {asked}"
     else:
         found = (
             f"{curve.num_lhps} of {curve.num_measured} points are LHPs,"
@@ -250,6 +251,8 @@ def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
             color=color,
             linewidth=0,
             zorder=0,
+            # One entry in the legend stands for both colours.
+            label="hysteresis bins" if edges and turn == 0 else None,
             gid="bins",
         )
     dims = columns.dims[:, 0]
@@ -295,6 +298,9 @@ def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
             zorder=4,
             gid="failed",
         )
+    asked = _asked(curve, columns)
+    if len(asked):
+        _mark_asked(axes, x=asked[:, 0], y=columns.latency[:1])
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.set_xlabel(curve.axis_names[0])
     axes.set_ylabel(f"latency, {columns.unit} a call")
@@ -347,18 +353,9 @@ def _draw_heat_map(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
                 label=label,
                 gid=status,
             )
-    if curve.mode != "grid":
-        axes.scatter(
-            cols.start,
-            rows.start,
-            s=60,
-            facecolors="none",
-            edgecolors=FAILED,
-            marker="s",
-            label="asked",
-            clip_on=False,
-            gid="asked",
-        )
+    asked = _asked(curve, columns)
+    if len(asked):
+        _mark_asked(axes, x=asked[:, 1], y=asked[:, 0])
     failed = _failed_dims(curve)
     if len(failed):
         axes.scatter(
@@ -368,6 +365,33 @@ def _draw_heat_map(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
     axes.set_ylabel(curve.axis_names[0])
     axes.set_xlim(*_limits(cols))
     axes.set_ylim(*_limits(rows))
+
+
+def _mark_asked(axes: Axes, *, x: npt.NDArray[np.int64], y: npt.NDArray[Any]) -> None:
+    axes.scatter(
+        x,
+        y,
+        s=60,
+        facecolors="none",
+        edgecolors=FAILED,
+        marker="s",
+        label="asked",
+        # It lies in the corner, and would be cut to a quarter.
+        clip_on=False,
+        zorder=4,
+        gid="asked",
+    )
+
+
+def _asked(curve: CurveDetail, columns: _Columns) -> npt.NDArray[np.int64]:
+    """int64 [1, axes]: the point whose query the curve answers; [0, axes] for a grid sweep.
+
+    The first of the window, and so the first that was measured; [0, axes] also where it failed.
+    """
+    first = np.array([[axis.start for axis in curve.axes]], dtype=np.int64)
+    if curve.mode == "grid" or not np.array_equal(columns.dims[:1], first):
+        return first[:0]
+    return first
 
 
 def _mark_size(marks: int) -> float:
@@ -428,6 +452,14 @@ def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, A
                 "hovertemplate": f"{curve.axis_names[0]} %{{x}}<br>%{{y:.2f}} {columns.unit}",
             }
         )
+    asked = _asked(curve, columns)
+    if len(asked):
+        traces.append(_asked_trace(x=asked[:, 0], y=columns.latency[:1]))
+    if curve.bins:
+        # Shapes have no place in a legend: an empty trace stands for them.
+        marker = {"color": BINS[0], "symbol": "square", "size": 12}
+        nothing = np.array([])
+        traces.append(_marks_trace("hysteresis bins", x=nothing, y=nothing, marker=marker))
     if curve.failures:
         failed = _failed_dims(curve)[:, 0]
         floor, _ = _latency_limits(columns)
@@ -463,11 +495,9 @@ def _heat_map_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, An
         if len(dims) and _is_marked(curve, status):
             marker = {"color": color, "symbol": symbol, "size": 7}
             traces.append(_marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker))
-    if curve.mode != "grid":
-        marker = {"color": FAILED, "symbol": "square-open", "size": 12}
-        traces.append(
-            _marks_trace("asked", x=np.array([cols.start]), y=np.array([rows.start]), marker=marker)
-        )
+    asked = _asked(curve, columns)
+    if len(asked):
+        traces.append(_asked_trace(x=asked[:, 1], y=asked[:, 0]))
     if curve.failures:
         failed = _failed_dims(curve)
         traces.append(_failed_trace(curve, x=failed[:, 1], y=failed[:, 0]))
@@ -486,6 +516,12 @@ def _marks_trace(
         "marker": marker,
         "hovertemplate": "%{y},%{x}",
     }
+
+
+def _asked_trace(*, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> dict[str, Any]:
+    marker: dict[str, object] = {"color": FAILED, "symbol": "square-open", "size": 12}
+    # Else it, which lies in the corner, would be cut to a quarter.
+    return _marks_trace("asked", x=x, y=y, marker=marker) | {"cliponaxis": False}
 
 
 def _failed_trace(

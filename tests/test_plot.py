@@ -135,7 +135,36 @@ def test_the_title_names_workload_platform_and_redundancy() -> None:
 @pytest.mark.parametrize("mode", ["race", "survey"])
 def test_the_title_of_a_race_promises_no_redundancy(mode: str) -> None:
     curve = CURVE.model_copy(update={"mode": mode, "redundancy": None})
-    assert "· 5 of 6 points measured to answer one query ·" in plot_title(curve)[1]
+    assert "· 5 of 6 points looked at for one at 256 ·" in plot_title(curve)[1]
+
+
+@pytest.mark.parametrize("mode", ["race", "survey"])
+def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
+    curve = CURVE.model_copy(update={"mode": mode})
+    assert positions(draw_png(curve), "asked") == [[256, 20]]
+    [asked] = [trace for trace in build_plotly(curve).data if trace.name == "asked"]
+    assert (list(asked.x), list(asked.y)) == ([256], pytest.approx([20]))
+    assert positions(draw_png(CURVE), "asked") == []
+    # Where it failed, there is nothing to mark.
+    assert positions(draw_png(without_points(curve)), "asked") == []
+
+
+def test_what_was_asked_lies_in_the_corner_and_isnt_cut() -> None:
+    plane = PLANE.model_copy(update={"mode": "race"})
+    [mark] = drawn(draw_png(plane), "asked")
+    assert not mark.get_clip_on()
+    [asked] = [trace for trace in build_plotly(plane).data if trace.name == "asked"]
+    assert asked.cliponaxis is False
+
+
+def test_the_legend_says_what_the_shades_are() -> None:
+    [legend] = draw_png(CURVE).legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels.count("hysteresis bins") == 1
+    assert [t.name for t in build_plotly(CURVE).data].count("hysteresis bins") == 1
+    # A heat map has none.
+    [legend] = draw_png(PLANE).legends
+    assert "hysteresis bins" not in [text.get_text() for text in legend.get_texts()]
 
 
 def test_latency_is_in_milliseconds_from_ten_of_them_on() -> None:

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
 
-from profiler_service.api import curves, health, hosts, lhp, sweeps, workloads
+from profiler_service.api import curves, health, hosts, lhp, races, sweeps, workloads
 from profiler_service.api.answers import AnswerBook
+from profiler_service.api.closing import Closing, EndRequestsQuietly
 from profiler_service.api.limits import RequestLimits
 from profiler_service.api.on_demand import OnDemand
 from profiler_service.api.parts import Parts
@@ -57,6 +58,9 @@ def create_app(
 ) -> FastAPI:
     """The service as an ASGI application, whose lifespan must run.
 
+    Call `app.state.closing.begin()` before waiting for the open requests to end: those that
+    wait for a measurement then answer at once, and streams end.
+
     Args:
         settings: what operators have set.
         store: where everything is kept; opened from `settings.database_url`, and closed,
@@ -64,6 +68,8 @@ def create_app(
         enqueue: hands a sweep to the host that measures it. May be called more than once for
             the same sweep. Where none is given, the job engine's.
     """
+
+    closing = Closing()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,14 +88,15 @@ def create_app(
                 hand_over = client.enqueue
             book = AnswerBook(opened)
             await book.refresh()
-            desk = SweepDesk(opened, settings, hand_over)
+            desk = SweepDesk(opened, settings, hand_over, closing)
             stack.push_async_callback(desk.close)
             app.state.parts = Parts(
                 settings=settings,
                 store=opened,
                 book=book,
                 desk=desk,
-                on_demand=OnDemand(book, desk, settings),
+                on_demand=OnDemand(book, desk, settings, closing),
+                closing=closing,
             )
             refreshing = asyncio.create_task(_refresh_forever(book))
             stack.push_async_callback(_end, refreshing)
@@ -104,8 +111,10 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
+    app.state.closing = closing
     app.add_middleware(RequestLimits)
-    for part in (lhp, sweeps, curves, hosts, workloads, health):
+    app.add_middleware(EndRequestsQuietly, closing=closing)
+    for part in (lhp, sweeps, races, curves, hosts, workloads, health):
         app.include_router(part.router)
     install_problem_handlers(app)
     return app

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from profiler_service.api.answers import AnswerBook, Conditions, Question
+from profiler_service.api.closing import Closing
 from profiler_service.api.sweeping import SweepDesk, max_window_points
 from profiler_service.errors import ConflictError, LhpError, MeasurementError
 from profiler_service.settings import Settings
@@ -38,8 +39,11 @@ class OnDemand:
     between the two and has the window measured again.
     """
 
-    def __init__(self, book: AnswerBook, desk: SweepDesk, settings: Settings) -> None:
+    def __init__(
+        self, book: AnswerBook, desk: SweepDesk, settings: Settings, closing: Closing
+    ) -> None:
         self._book = book
+        self._closing = closing
         self._desk = desk
         self._settings = settings
         self._measurements: dict[tuple[str, str], _Measurement] = {}
@@ -48,6 +52,8 @@ class OnDemand:
         self, question: Question, host: Host, platform_key: str, *, wait_s: float
     ) -> LhpAnswer | Sweep:
         """The answer; or, where that takes longer than `wait_s`, the sweep that will bring it.
+
+        The latter also where the service is about to end.
 
         Raises WindowTooLargeError, UnsupportedOnHostError; ConflictError where `host` isn't on
         that platform, or the sweep was cancelled; MeasurementError where it left no answer.
@@ -70,7 +76,7 @@ class OnDemand:
             # Queueing takes a moment only, and 202 must name the sweep.
             under_way: list[asyncio.Future[Any]] = [measurement.ended, measurement.queued]
             await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait([measurement.ended], timeout=wait_s)
+            await self._closing.wait(measurement.ended, timeout_s=wait_s)
         finally:
             measurement.num_waiting -= 1
             if measurement.num_waiting == 0:

@@ -11,6 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from profiler_service.api.answers import AnswerBook
+from profiler_service.api.closing import Closing
 from profiler_service.api.on_demand import OnDemand
 from profiler_service.api.sweeping import SweepDesk
 from profiler_service.settings import Settings
@@ -26,6 +27,7 @@ class Parts:
     book: AnswerBook
     desk: SweepDesk
     on_demand: OnDemand
+    closing: Closing
 
 
 async def _parts(request: Request) -> Parts:

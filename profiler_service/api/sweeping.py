@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 
+from profiler_service.api.closing import Closing
 from profiler_service.api.views import is_present
 from profiler_service.errors import (
     HostAwayError,
@@ -64,8 +65,15 @@ def check_affordable(
 class SweepDesk:
     """Hands sweeps in, and waits for them."""
 
-    def __init__(self, store: Store, settings: Settings, enqueue: Callable[[Sweep], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        enqueue: Callable[[Sweep], None],
+        closing: Closing,
+    ) -> None:
         self._store = store
+        self._closing = closing
         self._settings = settings
         self._enqueue = enqueue
         self._opened_at_s = time.monotonic()
@@ -98,13 +106,13 @@ class SweepDesk:
             now_s = time.monotonic()
             starting = now_s - self._opened_at_s < self._settings.presence_s
             may_come = name == self._settings.host and (host is None or starting)
-            if not may_come or now_s >= deadline_s:
+            if not may_come or now_s >= deadline_s or self._closing.has_begun:
                 raise HostAwayError(
                     f"host {name!r} has no running worker"
                     + ("" if host is None else f" (last heard of {host.last_seen_at:%F %T} UTC)"),
                     hint="start it there with `lhp worker`, or ask for another host: GET /hosts",
                 )
-            await asyncio.sleep(min(HOST_POLL_S, max(0.0, deadline_s - now_s)))
+            await self._closing.wait(timeout_s=min(HOST_POLL_S, deadline_s - now_s))
 
     def _find_host(self, name: str) -> Host | None:
         try:

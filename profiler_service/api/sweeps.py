@@ -113,12 +113,17 @@ def _existing_sweep(sweep_id: str, parts: PartsDep) -> Sweep:
 async def stream_sweep(
     sweep: Annotated[Sweep, Depends(_existing_sweep)], parts: PartsDep
 ) -> AsyncIterator[ServerSentEvent]:
-    """Streams until the sweep has ended; idle stretches carry comments that keep it alive."""
+    """Streams until the sweep has ended; idle stretches carry comments that keep it alive.
+
+    A stream that ends without an `end` was broken off because the service was stopped.
+    """
     told: Sweep | None = None
     while not sweep.state.is_final:
         if sweep != told:
             yield ServerSentEvent(event="progress", data=sweep_info(sweep))
             told = sweep
-        await asyncio.sleep(EVENT_POLL_S)
+        await parts.closing.wait(timeout_s=EVENT_POLL_S)
+        if parts.closing.has_begun:
+            return
         sweep = await asyncio.to_thread(parts.store.get_sweep, sweep.id)
     yield ServerSentEvent(event="end", data=sweep_info(sweep))

@@ -11,6 +11,7 @@ the command that needs it, so that `lhp --help` is quick.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -30,6 +31,8 @@ def main() -> NoReturn:
         code = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
+        # One more while Python ends would be a traceback: nothing is left to clean up.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader (`| head`) went away. Python would complain again at exit, when it

@@ -6,9 +6,11 @@ Knows no HTTP beyond its client, and imports what a command needs only when it r
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,11 +18,14 @@ from rich.table import Table
 from rich.text import Text
 
 from profiler_service.cli import CANNOT_RUN, FAILED, INTERRUPTED, TRY_LATER, USAGE
+from profiler_service.cli.command import as_typed_here, command_name
 from profiler_service.errors import (
+    InvalidDimsError,
     InvalidRequestError,
     LhpError,
     MeasurementChildDiedError,
     StoreUnavailableError,
+    StoreUnusableError,
     WorkerAlreadyRunningError,
 )
 
@@ -88,7 +93,7 @@ def _print_error(error: LhpError) -> None:
 
 def _say(line: str) -> None:
     """Prints one line for people on stderr, brackets and all."""
-    typer.echo(line, err=True)
+    typer.echo(as_typed_here(line), err=True)
 
 
 def _print_json(value: BaseModel | list[HostInfo] | Mapping[str, object]) -> None:
@@ -109,7 +114,8 @@ def load_settings() -> Settings:
         first = error.errors(include_url=False, include_context=False)[0]
         name = "LHP_" + "_".join(str(part) for part in first["loc"]).upper()
         raise InvalidRequestError(
-            f"{name}={first['input']!r}: {first['msg']}", hint=f"correct or unset {name}"
+            f"{name}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
+            hint=f"correct or unset {name}",
         ) from error
 
 
@@ -170,6 +176,7 @@ def worker(
         configure_logging,
         end_when_stdin_closes,
         prepare_database,
+        run_worker_alone,
     )
 
     settings = load_settings()
@@ -179,13 +186,16 @@ def worker(
     from profiler_service.worker import run as run_worker
 
     try:
-        if not until_stdin_closes:
-            # Whoever holds the other end of stdin has done so.
+        if until_stdin_closes:
+            # Whoever holds the other end of stdin has prepared the database.
+            run_worker_alone(settings, run_worker)
+        else:
             prepare_database(settings)
-        run_worker(settings)
+            run_worker(settings)
     except LhpError as error:
         _print_error(error)
-        raise typer.Exit(TRY_LATER if isinstance(error, MAY_PASS) else CANNOT_RUN) from error
+        may_pass = isinstance(error, MAY_PASS) and not isinstance(error, StoreUnusableError)
+        raise typer.Exit(TRY_LATER if may_pass else CANNOT_RUN) from error
 
 
 @db.command()
@@ -200,9 +210,22 @@ def upgrade() -> None:
 # Asking the service
 
 
-@app.command()
+class DimsCommand(typer.core.TyperCommand):
+    """A command whose arguments are dims: one that begins with a minus is no unknown option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses negative dims. Raises InvalidDimsError."""
+        for before, text in itertools.pairwise(["", *args]):
+            if re.match("-[0-9]", text) and not before.startswith("-"):
+                raise InvalidDimsError(
+                    f"{text!r} is negative", hint="dims are whole numbers from 1 up: 1197,317"
+                )
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=DimsCommand)
 def query(
-    dims: Annotated[str, typer.Argument(help="The dimensions you have: 1197,317")],
+    dims: Annotated[str, typer.Argument(metavar="DIMS", help="The dimensions you have: 1197,317")],
     workload: Annotated[str, typer.Option(help="Kind of workload.")] = "linear",
     batch: BatchOption = None,
     dtype: DtypeOption = None,
@@ -249,17 +272,20 @@ def query(
         )
     with _client(url) as client:
         answer = ask(client, request | params, wait_s=wait, console=_console())
+        mode = None
+        if answer.is_lhp and not json:
+            mode = client.get_curve_header(answer.curve, host=answer.host).mode
     if json:
         _print_json(answer)
     else:
-        typer.echo(describe_answer(answer, dt.datetime.now(dt.UTC)))
+        typer.echo(describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode))
 
 
-@app.command()
+@app.command(cls=DimsCommand)
 def sweep(
-    kind: Annotated[str, typer.Argument(help="Kind of workload: linear, matmul")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind of workload: linear, matmul")],
     ranges: Annotated[
-        list[str], typer.Argument(metavar="RANGE...", help="FIRST:LAST[:STEP], one an axis")
+        list[str], typer.Argument(metavar="RANGE", help="FIRST:LAST[:STEP], one an axis")
     ],
     batch: BatchOption = None,
     dtype: DtypeOption = None,
@@ -295,7 +321,10 @@ def sweep(
                 _print_json(started)
             else:
                 typer.echo(f"sweep {started.id} is {started.state} on {started.host}")
-                _say("hint: the same command without --detach follows it")
+                _say(
+                    "hint: the same command without --detach follows it,"
+                    f" `lhp cancel {started.id}` stops it"
+                )
             return
         outcome = run_sweep(client, request, console=_console())
         if json:
@@ -316,13 +345,30 @@ def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
         _say(f"error: sweep {sweep.id} failed: {sweep.error}")
     elif sweep.state in ("queued", "running"):
         _say(f"sweep {sweep.id} is still {sweep.state}")
-        _say("hint: the same command follows it")
+        _say(f"hint: the same command follows it, `lhp cancel {sweep.id}` stops it")
     elif sweep.state == "cancelled":
         kept = "what it measured is kept" if sweep.curve else "it had measured nothing"
         _say(f"sweep {sweep.id} was cancelled: {kept}")
     if sweep.curve:
         typer.echo(describe_curve(client.get_curve_header(sweep.curve, host=sweep.host)))
-        typer.echo(f"plot it: lhp plot {sweep.curve}")
+        typer.echo(f"plot it: {command_name()} plot {sweep.curve}")
+
+
+@app.command()
+def cancel(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a sweep.")],
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Stop a sweep that is queued or running; what it has measured is kept."""
+    with _client(url) as client:
+        sweep = client.cancel_sweep(sweep_id)
+    if json:
+        _print_json(sweep)
+    elif sweep.state == "cancelled":
+        typer.echo(f"sweep {sweep.id} is cancelled")
+    elif sweep.cancel_requested:
+        typer.echo(f"sweep {sweep.id} ends after the batch under way; what it measured is kept")
 
 
 @app.command()
@@ -379,7 +425,7 @@ def curves(
 @app.command()
 def plot(
     curve_id: Annotated[
-        str | None, typer.Argument(metavar="[CURVE]", help="Id of a curve; the newest if left out.")
+        str | None, typer.Argument(metavar="CURVE", help="Id of a curve; the newest if left out.")
     ] = None,
     output: Annotated[
         Path | None,

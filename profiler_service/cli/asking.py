@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from profiler_service.cli.client import Query, ServiceClient, ServiceFailedError
+from profiler_service.cli.command import as_typed_here
 from profiler_service.cli.follow import follow_sweep, show_progress
 from profiler_service.errors import ConflictError, HostAwayError, MeasurementError
 from profiler_service.sweep import SweepState
@@ -62,7 +63,11 @@ def ask(client: ServiceClient, query: Query, *, wait_s: float, console: Console)
             try:
                 sweep = follow_sweep(client, reply, report, until=until)
             except KeyboardInterrupt:
-                _say(console, "interrupted: the measuring goes on, ask again for the answer")
+                _say(
+                    console,
+                    "interrupted: the measuring goes on, ask again for the answer;"
+                    f" `lhp cancel {reply.id}` stops it",
+                )
                 raise
             _check_measured(sweep)
     raise ServiceFailedError(
@@ -85,7 +90,8 @@ def _check_measured(sweep: SweepInfo) -> None:
         done = f"{sweep.progress.fraction:.0%} done" if sweep.progress else sweep.state
         raise NotMeasuredYetError(
             f"not measured yet: sweep {sweep.id} is {done}",
-            hint="it goes on: ask again later, or with a longer --wait",
+            hint="it goes on: ask again later, or with a longer --wait;"
+            f" `lhp cancel {sweep.id}` stops it",
         )
 
 
@@ -108,14 +114,21 @@ def run_sweep(client: ServiceClient, request: SweepRequest, *, console: Console)
     except KeyboardInterrupt:
         pass
     if not is_new:
-        _say(console, f"interrupted: sweep {sweep.id} wasn't started here, and goes on")
+        _say(
+            console,
+            f"interrupted: sweep {sweep.id} wasn't started here, and goes on;"
+            f" `lhp cancel {sweep.id}` stops it",
+        )
         return SweepOutcome(sweep=client.get_sweep(sweep.id), interrupted=True)
     _say(console, "interrupted: stopping the sweep and keeping what it measured")
-    sweep = client.cancel_sweep(sweep.id)
+    try:
+        sweep = client.cancel_sweep(sweep.id)
+    except ConflictError:  # it ended just now
+        sweep = client.get_sweep(sweep.id)
     with show_progress(console) as report:
         sweep = follow_sweep(client, sweep, report, until=time.monotonic() + CANCEL_S)
     return SweepOutcome(sweep=sweep, interrupted=True)
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(as_typed_here(line), markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,7 @@ Knows neither terminals nor exit codes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self, TypeVar
@@ -119,11 +120,8 @@ class ServiceClient:
         return _parse(SweepInfo, self._send("GET", f"/sweeps/{_segment(sweep_id)}"))
 
     def cancel_sweep(self, sweep_id: str) -> SweepInfo:
-        """The sweep, asked to stop; as it is where it has ended already."""
-        try:
-            return _parse(SweepInfo, self._send("POST", f"/sweeps/{_segment(sweep_id)}/cancel"))
-        except ConflictError:
-            return self.get_sweep(sweep_id)
+        """The sweep, asked to stop. Raises ConflictError where it has ended already."""
+        return _parse(SweepInfo, self._send("POST", f"/sweeps/{_segment(sweep_id)}/cancel"))
 
     def list_curves(self, query: Query) -> CurvePage:
         """A page of curves, newest first."""
@@ -201,7 +199,11 @@ class ServiceClient:
                 hint="is this an LHP service? check --url or LHP_URL",
             )
         error = _ERRORS.get(problem.status, ServiceFailedError)
-        return error(problem.detail or problem.title, hint=problem.hint)
+        # What is meant for whoever writes HTTP requests, for those who type commands.
+        detail = re.sub(r"(^|; )(?:query|body|path)\.", r"\1", problem.detail)
+        hint = re.sub(r"GET /(?:hosts|platforms)\b", "`lhp hosts`", problem.hint)
+        hint = re.sub(r"(?:GET )?(?<![\w/])/(?=docs|sweeps|curves)", lambda _: f"{self.url}/", hint)
+        return error(detail or problem.title, hint=hint)
 
 
 def _segment(text: str) -> str:

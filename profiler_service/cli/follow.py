@@ -93,7 +93,10 @@ def follow_sweep(
             last_heard = time.monotonic()
         except ServiceUnreachableError as error:
             if time.monotonic() - last_heard > PATIENCE_S:
-                error.hint = "the sweep goes on when the service is back: type the same again"
+                error.hint = (
+                    "the sweep goes on when the service is back: type the same again to follow it,"
+                    f" `lhp cancel {sweep.id}` to stop it"
+                )
                 raise
             report("the service is away, waiting for it")
 

@@ -23,8 +23,9 @@ from types import FrameType
 import typer
 import uvicorn
 
-from profiler_service.cli import CANNOT_RUN, INTERRUPTED
-from profiler_service.errors import LhpError
+from profiler_service.cli import CANNOT_RUN, INTERRUPTED, TRY_LATER
+from profiler_service.cli.command import command_name
+from profiler_service.errors import LhpError, UnknownHostError, WorkerAlreadyRunningError
 from profiler_service.measurement.processors import (
     available_cpus,
     choose_measured_cpus,
@@ -36,10 +37,14 @@ from profiler_service.settings import Settings
 logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
-GRACE_S = 3
+GRACE_S = 1
 """How long open requests may take to end once the service is asked to stop."""
+MAX_DELAY_S = 30.0
+"""Longest pause before a worker is started again."""
 WORKER_GRACE_S = 10.0
 """How long the worker may take to put its batch away before it is killed."""
+OTHER_WORKER_POLL_S = 5.0
+"""How often to look whether another worker of this host has ended."""
 
 
 class ListenError(LhpError):
@@ -141,10 +146,11 @@ def _make_way(settings: Settings) -> None:
 def _serve(settings: Settings, listener: socket.socket, *, with_worker: bool) -> int:
     from profiler_service.api.app import create_app
 
+    app = create_app(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         loop="uvloop",
         http="httptools",
         lifespan="on",
@@ -153,21 +159,31 @@ def _serve(settings: Settings, listener: socket.socket, *, with_worker: bool) ->
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = _Server(config, on_started=lambda: _greet(url, settings))
     keeper = WorkerKeeper(
         [sys.executable, "-P", "-m", "profiler_service.cli", "worker", "--until-stdin-closes"]
     )
+
+    def begin_stopping() -> None:
+        app.state.closing.begin()
+        keeper.ask_to_stop()
+
+    server = _Server(config, on_started=lambda: _greet(url, settings), on_stopping=begin_stopping)
     received: list[int] = []
 
+    def exit_code() -> int:
+        return INTERRUPTED if received[0] == signal.SIGINT else 0
+
     def stop(signal_number: int, _frame: FrameType | None) -> None:
-        server.force_exit = bool(received)
+        if received:
+            # The worker ends by itself when the pipe to it closes.
+            os._exit(exit_code())
         received.append(signal_number)
         server.should_exit = True
 
+    # For good: Ctrl-C must stay quiet until Python has ended, too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     with contextlib.ExitStack() as cleanup:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous = signal.signal(number, stop)
-            cleanup.callback(signal.signal, number, previous)
         if with_worker:
             keeper.start()
             cleanup.callback(keeper.stop)
@@ -175,20 +191,31 @@ def _serve(settings: Settings, listener: socket.socket, *, with_worker: bool) ->
     if not received:
         raise LhpError("the service ended by itself", hint="the log above says why")
     logger.info("stopped")
-    return INTERRUPTED if received[0] == signal.SIGINT else 0
+    return exit_code()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and leaves signals to its owner."""
+    """uvicorn's server, which says when it is ready and when it stops; signals are its owner's."""
 
-    def __init__(self, config: uvicorn.Config, *, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        on_started: Callable[[], None],
+        on_stopping: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stopping()
+        await super().shutdown(sockets=sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -198,14 +225,14 @@ class _Server(uvicorn.Server):
 def _greet(url: str, settings: Settings) -> None:
     from profiler_service.storage.database import describe, parse_url
 
-    ask_elsewhere = "" if url == settings.url else f"LHP_URL={url} "
+    lhp = ("" if url == settings.url else f"LHP_URL={url} ") + command_name()
     typer.echo(
         f"listening on {url}, keeping curves in {describe(parse_url(settings.database_url))}\n"
         "\n"
         "what to try next, in another terminal:\n"
-        f"  {ask_elsewhere}lhp query 1197,317\n"
+        f"  {lhp} query 1197,317\n"
         f"  curl '{url}/lhp?dims=1197,317'\n"
-        f"  {ask_elsewhere}lhp sweep matmul 256:320 && {ask_elsewhere}lhp plot\n"
+        f"  {lhp} sweep matmul 256:320 && {lhp} plot -o curve.png\n"
         f"  {url}/docs\n"
         "\n"
         "Ctrl-C stops it; what was measured stays."
@@ -217,7 +244,8 @@ class WorkerKeeper:
 
     A worker that ends unexpectedly is started again after 1, 2, 4, … seconds, at most
     `max_restarts` times in a row; one that lived for `healthy_s` starts the count anew. A
-    worker that ends with `CANNOT_RUN` has said why, and is not started again.
+    worker that ends with `CANNOT_RUN` has said why, and is not started again; one that ends
+    with `TRY_LATER` has said why, too, and is started again as often as it takes.
     """
 
     def __init__(
@@ -245,13 +273,18 @@ class WorkerKeeper:
         """Returns when no worker will be started any more."""
         self._thread.join()
 
-    def stop(self) -> None:
-        """Ends the worker: politely first, by force after `WORKER_GRACE_S`."""
+    def ask_to_stop(self) -> None:
+        """Asks the worker to end, and starts no other; returns at once."""
         with self._lock:
             self._stopping.set()
-            process = self._process
+            if self._process is not None:
+                self._process.terminate()
+
+    def stop(self) -> None:
+        """Ends the worker: politely first, by force after `WORKER_GRACE_S`."""
+        self.ask_to_stop()
+        process = self._process
         if process is not None:
-            process.terminate()
             try:
                 process.wait(WORKER_GRACE_S)
             except subprocess.TimeoutExpired:
@@ -260,7 +293,7 @@ class WorkerKeeper:
         self._thread.join()
 
     def _keep(self) -> None:
-        restarts = 0
+        restarts = postponed = 0
         while True:
             started = time.monotonic()
             with self._lock:
@@ -282,11 +315,19 @@ class WorkerKeeper:
                 )
                 return
             if time.monotonic() - started >= self._healthy_s:
-                restarts = 0
+                restarts = postponed = 0
+            if code == TRY_LATER:
+                if not postponed:
+                    logger.warning(
+                        "the worker can't run now (see above): trying again now and then"
+                    )
+                self._stopping.wait(self._delay_s(postponed))
+                postponed += 1
+                continue
             if restarts == self._max_restarts:
                 logger.error("the worker keeps ending: giving up after %d restarts", restarts)
                 return
-            delay_s = min(30.0, self._first_delay_s * 2**restarts)
+            delay_s = self._delay_s(restarts)
             restarts += 1
             logger.warning(
                 "the worker ended unexpectedly (%s): starting it again in %g s (restart %d of %d)",
@@ -297,6 +338,10 @@ class WorkerKeeper:
             )
             self._stopping.wait(delay_s)
 
+    def _delay_s(self, num_before: int) -> float:
+        # So many doublings pass any limit, and more would overflow.
+        return min(MAX_DELAY_S, self._first_delay_s * 2.0 ** min(num_before, 30))
+
 
 def _describe_exit(code: int) -> str:
     if code >= 0:
@@ -305,6 +350,42 @@ def _describe_exit(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def run_worker_alone(settings: Settings, run: Callable[[Settings], None]) -> None:
+    """Calls `run`, the worker, as soon as no other worker of this host runs; then returns.
+
+    Says once that another one runs, if so. Raises what `run` raises.
+    """
+    told = False
+    while True:
+        try:
+            run(settings)
+        except WorkerAlreadyRunningError as error:
+            if not told:
+                logger.warning("%s: %s", error, _describe_other_worker(settings))
+            told = True
+        else:
+            return
+        time.sleep(OTHER_WORKER_POLL_S)
+
+
+def _describe_other_worker(settings: Settings) -> str:
+    """What the worker that runs already means for the service on this database."""
+    from profiler_service.api.views import is_present
+    from profiler_service.storage.store import Store
+
+    with contextlib.closing(Store.open(settings.database_url)) as store:
+        try:
+            present = is_present(store.get_host(settings.host), presence_s=settings.presence_s)
+        except UnknownHostError:
+            present = False
+    if present:
+        return "this service uses it"
+    return (
+        "it measures for another database, or is just starting; where it measures for another,"
+        " nothing new is measured here until it ends"
+    )
 
 
 def end_when_stdin_closes() -> None:

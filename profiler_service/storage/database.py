@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from profiler_service.errors import StoreUnavailableError
+from profiler_service.errors import StoreUnavailableError, StoreUnusableError
 
 URL_FORMS = "write it as sqlite:////absolute/path or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 CONNECT_TIMEOUT_S = 5
@@ -28,22 +28,22 @@ BUSY_TIMEOUT_S = 15
 
 
 def parse_url(url: str) -> sa.URL:
-    """The URL with its driver filled in. Raises StoreUnavailableError where it can't be used."""
+    """The URL with its driver filled in. Raises StoreUnusableError where it can't be used."""
     try:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):
         # Its text may be anything, a password included: say nothing of it.
-        raise StoreUnavailableError("the database URL is malformed", hint=URL_FORMS) from None
+        raise StoreUnusableError("the database URL is malformed", hint=URL_FORMS) from None
     if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise StoreUnavailableError(
+        raise StoreUnusableError(
             f"databases of the kind {parsed.drivername!r} aren't supported", hint=URL_FORMS
         )
     if parsed.host:
-        raise StoreUnavailableError("the SQLite URL lacks a slash", hint=URL_FORMS)
+        raise StoreUnusableError("the SQLite URL lacks a slash", hint=URL_FORMS)
     if parsed.database in (None, "", ":memory:") or parsed.query:
-        raise StoreUnavailableError(
+        raise StoreUnusableError(
             "the SQLite URL names no plain file, which several processes could share",
             hint=URL_FORMS,
         )
@@ -138,6 +138,11 @@ def database_errors(url: sa.URL) -> Iterator[None]:
             raise
         if isinstance(error, exc.ProgrammingError) and not error.connection_invalidated:
             raise
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise StoreUnusableError(
+                f"{describe(url)} can't be used: {error.orig}",
+                hint="give another path in LHP_DATABASE_URL, or move the file away",
+            ) from error
         raise _unavailable(url, str(error.orig)) from error
     except exc.TimeoutError as error:
         raise _unavailable(url, "every connection is in use") from error

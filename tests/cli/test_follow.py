@@ -5,7 +5,10 @@ import io
 from rich.console import Console
 
 from profiler_service.cli import follow
-from profiler_service.cli.follow import show_progress
+from profiler_service.cli.client import ServiceClient
+from profiler_service.cli.follow import follow_sweep, show_progress
+from profiler_service.wire import ProgressInfo
+from tests.cli.stub import DONE, StubService, make_sweep
 
 
 def test_a_terminal_gets_a_bar_with_stage_rate_and_share() -> None:
@@ -28,3 +31,15 @@ def test_anything_else_gets_plain_lines_now_and_then() -> None:
     # All within ten seconds of the first line.
     assert log.getvalue() == "queued\n"
     assert follow.LINE_EVERY_S == 10
+
+
+def test_at_the_end_no_time_is_left(service: StubService) -> None:
+    last = ProgressInfo(fraction=1.0, stage="finished", num_samples=18, seconds=0.5)
+    service.reply("GET /sweeps/s1", DONE)
+    log = io.StringIO()
+    with (
+        ServiceClient(service.url) as client,
+        show_progress(Console(file=log, width=200)) as report,
+    ):
+        assert follow_sweep(client, make_sweep(progress=last), report) == DONE
+    assert log.getvalue() == "100% done, finished, 18 samples, 36/s\n"

@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from profiler_service.wire import LhpAnswer
+from profiler_service.cli.command import command_name
+from profiler_service.wire import CurvePage, LhpAnswer
 from tests.cli.conftest import Lhp
-from tests.cli.stub import ANSWER, DONE, Reply, StubService, make_sweep
+from tests.cli.stub import ANSWER, DONE, HEADER, Reply, StubService, make_sweep
 
 RACE = make_sweep(mode="race")
 
@@ -89,6 +90,7 @@ def test_waiting_ends_after_the_time_given_and_the_sweep_goes_on(
     assert done.code == 1
     assert "error: not measured yet: sweep s1 is 25% done" in done.err
     assert "hint: it goes on" in done.err
+    assert "lhp cancel s1` stops it" in done.err
 
 
 def test_a_service_that_never_finds_its_answer_is_not_asked_for_ever(
@@ -128,6 +130,50 @@ def test_a_problem_is_told_with_its_hint(
 
 
 @pytest.mark.parametrize(
+    ("detail", "hint", "error", "advice"),
+    [
+        ("there is no host 'x'", "GET /hosts lists them", "there is no host 'x'", "lhp hosts`"),
+        ("no", "start one; GET /platforms lists them", "no", "start one; `LHP hosts` lists them"),
+        (
+            "query.prefer: Input should be 'fastest'; query.wait: too long",
+            "the parameters are described at /docs",
+            "prefer: Input should be 'fastest'; wait: too long",
+            "the parameters are described at URL/docs",
+        ),
+        ("sweep s1 failed", "GET /sweeps/s1 tells more", "sweep s1 failed", "URL/sweeps/s1 tells"),
+        # Nothing else is taken for an address.
+        ("body of query.x", "read a/docs", "body of query.x", "read a/docs"),
+    ],
+)
+def test_what_a_problem_says_of_http_is_put_as_commands(
+    lhp: Lhp, service: StubService, detail: str, hint: str, error: str, advice: str
+) -> None:
+    service.reply("GET /lhp", Reply.problem(422, detail, hint))
+    done = lhp("query", "1197,317")
+    assert f"error: {error}\n" in done.err
+    advice = advice.replace("LHP", command_name()).replace("URL", service.url)
+    assert advice in done.err
+
+
+def test_negative_dims_are_called_so(lhp: Lhp) -> None:
+    done = lhp("query", "-1,5")
+    assert done.err == (
+        "error: '-1,5' is negative\nhint: dims are whole numbers from 1 up: 1197,317\n"
+    )
+
+
+@pytest.mark.parametrize(("mode", "said"), [("grid", "it is an LHP"), ("race", "rival found")])
+def test_keeping_a_point_says_how_sure_that_is(
+    lhp: Lhp, service: StubService, mode: str, said: str
+) -> None:
+    stays = {"lhp": [1197, 317], "grow_by": [0, 0], "is_lhp": True, "verdict": "slower"}
+    service.reply("GET /lhp", ANSWER.model_copy(update=stays))
+    header = HEADER.model_copy(update={"mode": mode})
+    service.reply("GET /curves", CurvePage(items=[header], next_cursor=None))
+    assert said in lhp("query", "1197,317").out
+
+
+@pytest.mark.parametrize(
     "reply", [Reply("<h1>Bad gateway</h1>", 502), Reply("<h1>Hello</h1>"), Reply(RACE)]
 )
 def test_an_answer_of_something_else_is_no_traceback(
@@ -145,6 +191,7 @@ def test_an_answer_of_something_else_is_no_traceback(
         ["1197,x"],
         [""],
         ["-5"],
+        ["--json", "--", "-1,5"],
         ["5,5", "--param", "nonsense"],
         ["5,5", "--batch", "8", "--param", "batch=16"],
         ["5,5", "--param", "prefer=largest"],
@@ -172,7 +219,7 @@ def test_no_service_says_how_to_start_one(lhp: Lhp) -> None:
     done = lhp("query", "5,5", "--url", f"http://127.0.0.1:{port}")
     assert done.code == 1
     assert f"error: no service at http://127.0.0.1:{port}" in done.err
-    assert "`lhp serve`" in done.err
+    assert "lhp serve`" in done.err
 
 
 def test_the_service_is_looked_for_where_serve_would_listen(

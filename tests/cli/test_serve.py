@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
 from profiler_service.cli.serve import ListenError, WorkerKeeper, listen_on
+from profiler_service.storage.store import Store
+from tests.api.curves import PLATFORM, PROTOCOL
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -72,9 +76,77 @@ def test_it_makes_its_database_serves_says_what_to_try_and_ends_cleanly(
     _, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert f"curl '{url}/lhp?dims=1197,317'" in greeting
-    assert f"LHP_URL={url} lhp query 1197,317" in greeting
+    # Whatever it is called here can be typed.
+    typed = re.search(rf"LHP_URL={url} (\S+) query 1197,317", greeting)
+    assert typed
+    subprocess.run([typed[1], "--version"], cwd=tmp_path, env={"PATH": os.defpath}, check=True)
     assert "Traceback" not in err
     assert (tmp_path / "data" / "lhp" / "lhp.sqlite").exists()
+
+
+@pytest.fixture
+def served(start_lhp: Start, tmp_path: Path) -> tuple[subprocess.Popen[str], str]:
+    """A running service and its address; its host is present, but never measures."""
+    process = start_lhp("serve", "--port", "0", "--no-worker", LHP_HOST="anvil")
+    url, _ = read_greeting(process)
+    with contextlib.closing(Store.open(f"sqlite:///{tmp_path}/data/lhp/lhp.sqlite")) as store:
+        store.register_host("anvil", PLATFORM, protocol=PROTOCOL, dtypes=["float32"])
+    return process, url
+
+
+def wait_for_sweep(url: str) -> str:
+    """The id of the first sweep, once there is one."""
+    give_up = time.monotonic() + 30
+    while not (found := httpx.get(f"{url}/sweeps").json()["items"]):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return str(found[0]["id"])
+
+
+def test_on_ctrl_c_who_waits_is_answered_and_streams_end(
+    served: tuple[subprocess.Popen[str], str],
+) -> None:
+    process, url = served
+    with (
+        ThreadPoolExecutor() as threads,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        asking = threads.submit(client.get, "/lhp", params={"dims": "1197,317", "wait": 60})
+        sweep = wait_for_sweep(url)
+        with client.stream("GET", f"/sweeps/{sweep}/events") as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == "event: progress"
+            interrupted_s = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            assert "event: end" not in list(lines)
+        answer = asking.result(30)
+    _, err = process.communicate(timeout=30)
+    # Half of what a request that doesn't end would be given, and far less than its wait.
+    assert time.monotonic() - interrupted_s < 5
+    assert (answer.status_code, answer.headers["location"]) == (202, f"/sweeps/{sweep}")
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "ERROR" not in err
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.05, 0.15, 0.4])
+def test_a_second_ctrl_c_is_quick_and_quiet(
+    served: tuple[subprocess.Popen[str], str], pause_s: float
+) -> None:
+    process, url = served
+    with ThreadPoolExecutor() as threads, httpx.Client(base_url=url, timeout=60) as client:
+        asking = threads.submit(client.get, "/lhp", params={"dims": "1197,317", "wait": 60})
+        wait_for_sweep(url)
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause_s)  # what is tested, not waited for: people press at any moment
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+        with contextlib.suppress(httpx.TransportError):
+            assert asking.result(30).status_code == 202
+    # A shell calls both 130; Python's last breath leaves Ctrl-C to the system.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in err
+    assert "ERROR" not in err
 
 
 def test_a_killed_worker_is_started_again_and_ends_with_the_service(start_lhp: Start) -> None:
@@ -130,7 +202,7 @@ def test_a_database_of_ones_own_is_upgraded_only_when_asked(
     refused = start_lhp("serve", "--port", "0", "--no-worker", **url)
     _, err = refused.communicate(timeout=30)
     assert refused.returncode == 1
-    assert "hint: run `lhp db upgrade`" in err
+    assert re.search("hint: run `(/.*/)?lhp db upgrade`", err)
     upgrade = start_lhp("db", "upgrade", **url)
     assert (upgrade.communicate(timeout=30)[0], upgrade.returncode) == ("", 0)
     served = start_lhp("serve", "--port", "0", "--no-worker", **url)
@@ -161,6 +233,46 @@ def test_a_second_worker_may_try_later(start_lhp: Start) -> None:
     assert "Traceback" not in err
     first.send_signal(signal.SIGTERM)
     assert first.wait(30) == 0
+
+
+def test_a_second_service_uses_the_worker_that_runs_already(start_lhp: Start) -> None:
+    first = start_lhp("serve", "--port", "0")
+    url, _ = read_greeting(first)
+    wait_until(lambda: [h["present"] for h in httpx.get(f"{url}/hosts").json()] == [True])
+    [worker] = find_children(first.pid)
+    second = start_lhp("serve", "--port", "0")
+    read_greeting(second)
+    assert second.stderr is not None
+    line = next(line for line in second.stderr if "running already" in line)
+    assert f"running already (process {worker}): this service uses it" in line
+    # It waits for the other one to end, instead of being started over and over.
+    [waiting] = find_children(second.pid)
+    second.send_signal(signal.SIGINT)
+    _, err = second.communicate(timeout=30)
+    assert second.returncode == 130
+    assert not is_running(waiting)
+    assert "Traceback" not in err
+    assert "starting it again" not in err
+
+
+@pytest.mark.parametrize("url", ["sqlite://relative", "mysql://db/lhp", "nonsense", "FILE"])
+def test_a_worker_that_never_can_use_its_database_says_so(
+    start_lhp: Start, tmp_path: Path, url: str
+) -> None:
+    other = tmp_path / "other.sqlite"
+    other.write_text("no database " * 100)
+    worker = start_lhp("worker", LHP_DATABASE_URL=url.replace("FILE", f"sqlite:///{other}"))
+    _, err = worker.communicate(timeout=60)
+    assert worker.returncode == os.EX_CONFIG
+    assert err.startswith("error: ")
+    assert "hint: " in err
+
+
+def test_an_unknown_device_is_refused_before_anything_starts(start_lhp: Start) -> None:
+    process = start_lhp("serve", "--port", "0", LHP_DEVICE="tpu")
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (2, "")
+    assert err.startswith("error: LHP_DEVICE='tpu': the device is auto, cpu or cuda\n")
 
 
 def test_more_threads_than_processors_are_refused_before_anything_starts(
@@ -246,6 +358,20 @@ def test_a_worker_that_says_it_cant_run_isnt_started_again(
     keeper.join()
     assert starts.read_text() == "x"
     assert "this machine doesn't measure" in caplog.text
+
+
+def test_a_worker_that_may_run_later_is_tried_for_as_long_as_it_takes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts = tmp_path / "starts"
+    # Can't run now five times, which is more than the restarts; then never.
+    command = count_starts(starts, f"sys.exit(78 if os.stat({str(starts)!r}).st_size == 6 else 75)")
+    keeper = WorkerKeeper(command, first_delay_s=0.001, max_restarts=2)
+    keeper.start()
+    keeper.join()
+    assert starts.read_text() == "xxxxxx"
+    assert caplog.text.count("trying again now and then") == 1
+    assert "ended unexpectedly" not in caplog.text
 
 
 def test_stopping_ends_the_worker_and_the_wait_for_the_next(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_detached_it_returns_at_once(lhp: Lhp, service: StubService) -> None:
     done = lhp("sweep", "linear", "1100:1300:4", "300:340", "--host", "anvil", "--detach")
     assert done.code == 0
     assert "sweep s1 is queued on anvil" in done.out
+    assert "lhp cancel s1` stops it" in done.err
     assert service.sent("GET /sweeps/s1") == []
     [(_, body)] = service.sent("POST /sweeps")
     assert json.loads(body)["host"] == "anvil"
@@ -85,7 +86,14 @@ def test_a_sweep_that_someone_else_cancels_is_no_success(lhp: Lhp, service: Stub
 
 @pytest.mark.parametrize(
     "arguments",
-    [["matmul"], ["matmul", "5:1"], ["matmul", "x"], ["matmul", *["1:2"] * 17], []],
+    [
+        ["matmul"],
+        ["matmul", "5:1"],
+        ["matmul", "-1:5"],
+        ["matmul", "x"],
+        ["matmul", *["1:2"] * 17],
+        [],
+    ],
 )
 def test_what_cant_be_meant_is_refused_before_anything_is_sent(
     lhp: Lhp, service: StubService, arguments: list[str]
@@ -154,8 +162,37 @@ def test_ctrl_c_during_a_query_leaves_the_sweep_going(
     assert process.returncode == 130
     assert out == ""
     assert "the measuring goes on" in err
+    assert "lhp cancel s1` stops it" in err
     assert "Traceback" not in err
     assert service.sent("POST /sweeps/s1/cancel") == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "said"),
+    [
+        (make_sweep(state="cancelled"), 0, "sweep s1 is cancelled"),
+        (make_sweep(cancel_requested=True), 0, "sweep s1 ends after the batch under way"),
+        (
+            Reply.problem(409, "sweep s1 has already ended: done", "nothing is left to cancel"),
+            1,
+            "error: sweep s1 has already ended: done",
+        ),
+        (Reply.problem(404, "there is no sweep 's1'", "see /docs"), 1, "error: there is no sweep"),
+    ],
+)
+def test_a_sweep_can_be_cancelled_by_its_id(
+    lhp: Lhp, service: StubService, reply: Reply | SweepInfo, code: int, said: str
+) -> None:
+    service.reply("POST /sweeps/s1/cancel", reply)
+    done = lhp("cancel", "s1")
+    assert done.code == code
+    assert said in done.out + done.err
+
+
+def test_cancelling_prints_the_sweep_as_json(lhp: Lhp, service: StubService) -> None:
+    service.reply("POST /sweeps/s1/cancel", make_sweep(cancel_requested=True))
+    done = lhp("cancel", "s1", "--json")
+    assert SweepInfo.model_validate(json.loads(done.out)).cancel_requested
 
 
 def test_a_service_that_restarts_meanwhile_is_waited_for(
