@@ -69,7 +69,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "wire",
             "workload",
         },
-        {"fastapi", "starlette", "pydantic", "numpy", "pyarrow"},
+        {"fastapi", "fastapi_offline", "starlette", "pydantic", "numpy", "pyarrow"},
     ),
     "cli": (
         {

@@ -143,7 +143,8 @@ def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
     curve = CURVE.model_copy(update={"mode": mode})
     assert positions(draw_png(curve), "asked") == [[256, 20]]
     [asked] = [trace for trace in build_plotly(curve).data if trace.name == "asked"]
-    assert (list(asked.x), list(asked.y)) == ([256], pytest.approx([20]))
+    assert list(asked.x) == [256]
+    assert list(asked.y) == pytest.approx([20])
     assert positions(draw_png(CURVE), "asked") == []
     # Where it failed, there is nothing to mark.
     assert positions(draw_png(without_points(curve)), "asked") == []

@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from profiler_service.api import curves, health, hosts, lhp, races, sweeps, workloads
 from profiler_service.api.answers import AnswerBook
@@ -102,7 +103,8 @@ def create_app(
             stack.push_async_callback(_end, refreshing)
             yield
 
-    app = FastAPI(
+    # /docs with its script and style from here: a machine that measures may have no internet.
+    app = FastAPIOffline(
         title="lhp",
         summary="Latency hysteresis points as a service.",
         description=DESCRIPTION,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
 
 def test_everything_is_described(schema: dict[str, Any]) -> None:
     operations = [(p, m, o) for p, ms in schema["paths"].items() for m, o in ms.items()]
-    assert len(operations) == 16
+    assert len(operations) == 17
     tags = {tag["name"] for tag in schema["tags"]}
     for path, method, operation in operations:
         assert operation["summary"] and operation["description"], path
@@ -216,6 +217,16 @@ def test_whatever_is_asked_gets_a_documented_answer(
 def fuzzed(address: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=address, timeout=30) as client:
         yield client
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_documentation_needs_nothing_from_elsewhere(address: str, path: str) -> None:
+    page = httpx.get(f"{address}{path}").text
+    needed = re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=[\"']([^\"']+)", page)
+    assert any(each.endswith(".js") for each in needed)
+    for each in needed:
+        response = httpx.get(f"{address}{each}")
+        assert each.startswith("/") and response.status_code == 200 and response.content, each
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
