@@ -224,9 +224,21 @@ def _latency_limits(columns: _Columns) -> tuple[float, float]:
 
 
 def _bin_edges(curve: CurveDetail) -> list[tuple[float, float]]:
-    """Left and right edge of each hysteresis bin; neighbours touch."""
+    """Left and right edge of each hysteresis bin; neighbours touch.
+
+    None of a race or a survey: it tells of one point only whether it is an LHP.
+    """
+    if curve.mode != "grid":
+        return []
     half = curve.axes[0].step / 2
     return [(bin_.start - half, bin_.stop + half) for bin_ in curve.bins]
+
+
+def _undecided_marks(curve: CurveDetail, marker: str, plain: str) -> tuple[str, str, str]:
+    """Colour, marker and label of undecided points: plain ones where none was to be decided."""
+    if curve.mode == "grid":
+        return UNDECIDED, marker, "undecided"
+    return POINT, plain, "looked at"
 
 
 def _failed_dims(curve: CurveDetail) -> npt.NDArray[np.int64]:
@@ -269,7 +281,7 @@ def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
     size = 14 if len(dims) <= MARKED_POINTS else 3
     for status, color, marker, label in (
         ("dominated", POINT, "o", "measured"),
-        ("undecided", UNDECIDED, "D", "undecided"),
+        ("undecided", *_undecided_marks(curve, "D", "o")),
         ("lhp", LHP, "o", "LHP"),
     ):
         chosen = columns.where(status)
@@ -425,10 +437,13 @@ def _image(curve: CurveDetail, columns: _Columns) -> F64:
 
 def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, Any]]:
     dims = columns.dims[:, 0]
+    undecided_color, undecided_symbol, undecided_label = _undecided_marks(
+        curve, "diamond", "circle"
+    )
     traces = []
     for status, color, symbol, size, label in (
         ("dominated", POINT, "circle", 5, "measured"),
-        ("undecided", UNDECIDED, "diamond", 6, "undecided"),
+        ("undecided", undecided_color, undecided_symbol, 6, undecided_label),
         ("lhp", LHP, "circle", 8, "LHP"),
     ):
         chosen = columns.where(status)
@@ -455,7 +470,7 @@ def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, A
     asked = _asked(curve, columns)
     if len(asked):
         traces.append(_asked_trace(x=asked[:, 0], y=columns.latency[:1]))
-    if curve.bins:
+    if _bin_edges(curve):
         # Shapes have no place in a legend: an empty trace stands for them.
         marker = {"color": BINS[0], "symbol": "square", "size": 12}
         nothing = np.array([])

@@ -146,6 +146,12 @@ def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
     assert list(asked.x) == [256]
     assert list(asked.y) == pytest.approx([20])
     assert positions(draw_png(CURVE), "asked") == []
+    # What it leaves undecided was never to be decided, and its bins mean nothing.
+    names = {trace.name for trace in build_plotly(curve).data}
+    assert "looked at" in names and not names & {"undecided", "hysteresis bins"}
+    [legend] = draw_png(curve).legends
+    labels = {text.get_text() for text in legend.get_texts()}
+    assert "looked at" in labels and not labels & {"undecided", "hysteresis bins"}
     # Where it failed, there is nothing to mark.
     assert positions(draw_png(without_points(curve)), "asked") == []
 
