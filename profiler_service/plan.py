@@ -461,7 +461,10 @@ class RacePlanner(_SteppedPlanner):
         log_ratios = _paired_log_ratios(samples, self._round, self._round + 1)
         self._round += 2
         penalty = -float(np.median(log_ratios)) if len(log_ratios) else 0.0
-        return int(penalty > self.COLD_PENALTY)
+        if penalty > self.COLD_PENALTY:
+            return 1
+        self._narrowed.append(samples)
+        return 0
 
     def _narrow(self, warmup_calls: int) -> Generator[Batch, Samples, None]:
         """Races the positions of each axis; keeps all samples in `_narrowed`."""
@@ -734,6 +737,8 @@ class RacePlanner(_SteppedPlanner):
             center[raced] = medians.center[0]
             low[raced], high[raced] = medians.low[0], medians.high[0]
         num_samples = sum(np.bincount(b.point, minlength=n) for b in self._batches)
+        # Points seen only cold, while probing, have samples but no latency to compare.
+        num_samples = np.where(np.isnan(center), 0, num_samples)
         status = np.where(np.isnan(center), PointStatus.UNMEASURED, PointStatus.UNDECIDED)
         target = np.full(n, -1, dtype=np.int32)
         ratio, ratio_low, ratio_high = (np.full(n, np.nan) for _ in range(3))

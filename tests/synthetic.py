@@ -45,14 +45,18 @@ class SyntheticDevice:
     period_s: float = 0.7
     neighbour_from_s: float = float("inf")
     """From then on a noisy neighbour makes everything 30 % slower, and three times noisier."""
+    cold_penalty: float = 1.0
+    """How much longer the very first call of each point takes, where it isn't warmed up."""
     failing: frozenset[int] = frozenset()
     seed: int = 0
     clock_s: float = 0.0
     visits: int = 0
     _rng: np.random.Generator = field(init=False)
+    _warm: npt.NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
+        self._warm = np.zeros(len(self.latency_s), dtype=bool)
 
     def measure(self, batch: Batch) -> Samples:
         ok = ~np.isin(batch.point, list(self.failing))
@@ -66,6 +70,11 @@ class SyntheticDevice:
         noise = self.noise * np.where(busy, 3.0, 1.0) * self._rng.standard_t(3, n)
         spike = np.where(self._rng.random(n) < self.spikes, self._rng.uniform(0.5, 1.0, n), 0.0)
         factor = np.exp(np.clip(noise, -0.5, 2.0) / np.sqrt(batch.calls) + wave + spike)
+        if batch.warmup_calls == 0 and self.cold_penalty != 1:
+            is_first = np.zeros(n, dtype=bool)
+            is_first[np.unique(point, return_index=True)[1]] = True
+            factor *= np.where(is_first & ~self._warm[point], self.cold_penalty, 1.0)
+        self._warm[point] = True
         seconds = float(cost.sum())
         samples = Samples(
             point=point,

@@ -366,6 +366,39 @@ def test_expensive_points_are_screened_sparsely() -> None:
     assert curve_from(planner).answers.target[0] in np.flatnonzero(truth < truth.min() * 1.01)
 
 
+@pytest.mark.parametrize("cold_penalty", [1.0, 1.5])
+def test_measured_points_are_those_with_a_latency(cold_penalty: float) -> None:
+    """Also where a shape's first call, on which a race's probe spends some visits, is slow."""
+    modes: tuple[Mode, ...] = ("race", "survey", "grid")
+    for mode in modes:
+        spec = spec_above((130, 140), mode)
+        device = SyntheticDevice(smooth(spec.grid), noise=0.005, cold_penalty=cold_penalty)
+        planner = create_planner(spec)
+        device.run(planner)
+        curve = curve_from(planner)
+        measured = curve.num_samples > 0
+        assert np.isfinite(curve.latency_s[measured]).all()
+        assert np.isnan(curve.latency_s[~measured]).all()
+        assert ((curve.status == PointStatus.UNMEASURED) == ~measured).all()
+
+
+def test_slow_first_calls_are_warmed_up() -> None:
+    """First calls half as slow again must not decide who is fast."""
+    spec = spec_above((401, 401), "race")
+    truth = stairs(spec.grid, 16, 0.1)
+    for cold_penalty, warmups in ((1.0, {0, 1}), (1.5, {1})):
+        device = SyntheticDevice(truth, cold_penalty=cold_penalty)
+        planner = create_planner(spec)
+        seen = []
+        while (batch := planner.next_batch()) is not None:
+            seen.append(batch.warmup_calls)
+            planner.record(device.measure(batch))
+        # Twice to calibrate, once to probe without; then as the probe said.
+        assert set(seen[3:]) == warmups
+        curve = curve_from(planner)
+        assert spec.grid.dims(int(curve.answers.target[0])) == (416, 416)
+
+
 def test_progress_never_falls_and_ends_at_one() -> None:
     modes: tuple[Mode, ...] = ("race", "survey", "grid")
     for mode in modes:
