@@ -408,6 +408,7 @@ class RacePlanner(_SteppedPlanner):
         self.noise = self.REFERENCE_NOISE
         self._narrowed: list[Samples] = []
         self._surveyed: Points = np.zeros(0, dtype=np.int32)
+        self._num_positions = spec.grid.shape
         self._contested: list[Samples] = []
         self._best: tuple[int, Comparison] | None = None
         self._is_settled = False
@@ -470,6 +471,7 @@ class RacePlanner(_SteppedPlanner):
         """Races the positions of each axis; keeps all samples in `_narrowed`."""
         shape = self._spec.grid.shape
         alive = [np.arange(count) for count in shape]
+        self._num_positions = shape
         for number, (keep, visits) in enumerate(self.NARROWING):
             if number:
                 if not any(map(len, self._narrowed)):
@@ -485,7 +487,8 @@ class RacePlanner(_SteppedPlanner):
                     ]
                     for positions, effect, count in zip(alive, effects, shape, strict=True)
                 ]
-                self._end_stage("narrow", field, tuple(map(len, alive)), "slower positions")
+                self._num_positions = tuple(map(len, alive))
+                self._end_stage("narrow", field, self._num_positions, "slower positions")
             self._advance(
                 0.15 * number,
                 f"narrowing {' x '.join(str(len(positions)) for positions in alive)} positions",
@@ -578,7 +581,7 @@ class RacePlanner(_SteppedPlanner):
         field = field[~np.isin(field, list(self._failures))]
         self._end_stage(
             "narrow",
-            self._spec.grid.shape,
+            self._num_positions,
             (len(field),),
             "slower by the fit, and not among the fastest seen",
             kept=field.tolist(),

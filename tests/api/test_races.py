@@ -41,6 +41,9 @@ async def test_stages_are_told_from_the_samples(
     assert names == ["narrow"] * 4 + ["contest"] * 3 + ["confirm"]
     # 51 positions an axis: three eighths are 20, then 10, then 6.
     assert [stage.kept_size for stage in race.stages[:3]] == [[20, 20], [10, 10], [6, 6]]
+    # What was left of the positions proposes points: 20 favourites, and up to 4 seen fast.
+    assert race.stages[3].field_size == [6, 6]
+    assert 20 <= race.stages[3].kept_size[0] <= 24
     contest = race.stages[4]
     assert contest.kept_size == [8] and len(contest.kept) == 8
     assert len(contest.kept) + len(contest.dropped) == contest.field_size[0]
