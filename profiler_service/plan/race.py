@@ -1,18 +1,14 @@
-"""Which points to measure next: rounds in random order, racing, when to stop.
+"""Races: the fastest point of a window, from a small part of its visits.
 
-numpy only: planners are pure objects fed with samples, so that tests can give them synthetic
-devices. They know neither torch, nor storage, nor wall clocks (only the seconds that samples
-say they took).
+numpy only. Knows neither torch, nor storage, nor wall clocks. Derivation: docs/hysteresis.md.
 """
 
 from __future__ import annotations
 
-import abc
 import datetime as dt
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from typing import Protocol as TypingProtocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,311 +24,16 @@ from profiler_service.comparison import (
     smooth_drift,
 )
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.errors import MeasurementError
-from profiler_service.estimate import (
-    CHOOSE_EVERY,
-    AdditiveFit,
-    GridEstimate,
-    estimate_grid,
-    fit_additive,
+from profiler_service.estimate import AdditiveFit, fit_additive
+from profiler_service.plan.base import (
+    CHEAP_VISIT_S,
+    MAX_BATCH_VISITS,
+    Batch,
+    Points,
+    SteppedPlanner,
 )
 from profiler_service.samples import Platform, Protocol, Samples
-from profiler_service.sweep import Progress, SweepSpec
-
-Points = npt.NDArray[np.int32]
-
-ANCHOR_EVERY = 16
-"""Visits of other points between two visits of the anchor."""
-MIN_SAMPLE_S = 8e-6
-"""A sample lasts at least this long, or the clock's own cost would show; calls are repeated."""
-MAX_CALLS = 8
-CALIBRATION_VISITS = 24
-FIRST_VISITS = 4
-"""Visits before anything is known of what one costs."""
-CHEAP_VISIT_S = 2e-3
-"""A race makes fewer visits than its tables say only where a visit takes longer than this."""
-BATCH_S = 0.5
-"""A batch is meant to last this long: what a killed worker loses at most."""
-MAX_BATCH_VISITS = 2048
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """Visits to be made one after the other: the unit that is measured and committed."""
-
-    point: Points
-    """Numbers of the points to visit, in this order; points recur (anchors do)."""
-    round: npt.NDArray[np.int32]
-    """The round that each visit belongs to."""
-    calls: int = 1
-    """Calls to time together in each visit."""
-    warmup_calls: int = 1
-    """Untimed calls at the start of each visit."""
-
-
-class Planner(TypingProtocol):
-    """Decides what to measure.
-
-    `next_batch` and `record` alternate. Given the same spec and the same recorded samples, a
-    planner makes the same decisions, so replaying committed batches restores it exactly.
-    """
-
-    def next_batch(self) -> Batch | None:
-        """The next visits, or None when nothing more needs measuring."""
-
-    def record(self, samples: Samples) -> None:
-        """Takes the samples of the batch given last."""
-
-    def progress(self) -> Progress:
-        """How far the sweep is."""
-
-    def build_curve(
-        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
-    ) -> LatencyCurve:
-        """The curve from everything recorded so far.
-
-        Raises MeasurementError where nothing could be measured.
-        """
-
-
-def create_planner(spec: SweepSpec) -> Planner:
-    """The planner for `spec.mode`."""
-    return GridPlanner(spec) if spec.mode == "grid" else RacePlanner(spec)
-
-
-class _SteppedPlanner(abc.ABC):
-    """A planner written as one generator: yields batches, is sent their samples."""
-
-    def __init__(self, spec: SweepSpec) -> None:
-        self._spec = spec
-        self._num_points = spec.grid.size
-        self._rng = np.random.default_rng(spec.seed)
-        self._batches: list[Samples] = []
-        self._failures: dict[int, str] = {}
-        self._fraction = 0.0
-        self._stage = "calibrating"
-        self._calls = 1
-        self._num_calls = 0
-        self._num_samples = 0
-        self._seconds = 0.0
-        self._visit_s = 0.0
-        self._calibration_s: F64 = np.zeros(0)
-        self._steps = self._plan()
-        self._pending: Batch | None = next(self._steps)
-
-    @abc.abstractmethod
-    def _plan(self) -> Generator[Batch, Samples, None]:
-        """The plan itself."""
-
-    def next_batch(self) -> Batch | None:
-        """The next visits, or None when nothing more needs measuring."""
-        return self._pending
-
-    def record(self, samples: Samples) -> None:
-        """Takes the samples of the batch given last."""
-        assert self._pending is not None, "nothing was to be measured"
-        per_visit = self._pending.calls + self._pending.warmup_calls
-        self._num_calls += len(self._pending.point) * per_visit
-        self._num_samples += len(samples)
-        self._seconds += samples.seconds
-        self._batches.append(samples)
-        self._failures.update(samples.failures)
-        try:
-            self._pending = None if self._is_hopeless() else self._steps.send(samples)
-        except StopIteration:
-            self._pending = None
-        if self._pending is None:
-            self._advance(1.0, "finished")
-
-    def _is_hopeless(self) -> bool:
-        """Whether failures leave nothing that could still be found."""
-        return False
-
-    def progress(self) -> Progress:
-        """How far the sweep is."""
-        return Progress(
-            fraction=self._fraction,
-            stage=self._stage,
-            num_samples=self._num_samples,
-            seconds=self._seconds,
-        )
-
-    def _advance(self, fraction: float, stage: str) -> None:
-        self._fraction = max(self._fraction, min(fraction, 1.0))
-        self._stage = stage
-
-    def _calibrate(self, anchor: int) -> Generator[Batch, Samples, bool]:
-        """Warms the host up on the anchor and learns what a visit costs; False if it fails."""
-        latencies_s: list[F64] = []
-        visits, per_visit_s = FIRST_VISITS, 0.0
-        while visits:
-            samples = yield self._batch([np.full(visits, anchor, dtype=np.int32)], 0)
-            if not len(samples):
-                return False
-            is_first = not latencies_s
-            latencies_s.append(samples.latency_s)
-            per_visit_s = samples.seconds / len(samples)
-            visits = min(CALIBRATION_VISITS - visits, int(BATCH_S / per_visit_s)) if is_first else 0
-        self._calibration_s = np.concatenate(latencies_s)
-        latency_s = float(np.median(self._calibration_s))
-        self._calls = int(np.clip(np.ceil(MIN_SAMPLE_S / latency_s), 1, MAX_CALLS))
-        self._visit_s = max(per_visit_s, 2 * latency_s) + (self._calls - 1) * latency_s
-        return True
-
-    def _batch(self, rounds: Sequence[Points], first_round: int, *, warmup_calls: int = 1) -> Batch:
-        """One batch of the given rounds, numbered from `first_round`."""
-        return Batch(
-            point=np.concatenate(rounds).astype(np.int32),
-            round=np.repeat(
-                np.arange(first_round, first_round + len(rounds)), [len(r) for r in rounds]
-            ).astype(np.int32),
-            calls=self._calls,
-            warmup_calls=warmup_calls,
-        )
-
-    def _with_anchors(self, points: Points, anchor: int) -> Points:
-        """The points with the anchor before every ANCHOR_EVERY of them, and at the end.
-
-        Without it once it has failed: the residuals of the other points then show the drift.
-        """
-        if anchor in self._failures:
-            return points
-        every = np.arange(0, len(points), ANCHOR_EVERY)
-        return np.append(np.insert(points, every, anchor), anchor).astype(np.int32)
-
-    def _batch_visits(self) -> int:
-        """Visits that fill a batch."""
-        return int(np.clip(BATCH_S / max(self._visit_s, 1e-9), 1, MAX_BATCH_VISITS))
-
-    def _learn_visit_s(self, samples: Samples) -> None:
-        """Follows what visits really cost (larger points, shapes called for the first time)."""
-        if len(samples):
-            self._visit_s = (self._visit_s + samples.seconds / len(samples)) / 2
-
-    def _cost(self) -> dict[str, float]:
-        """The evidence that every planner gives."""
-        return {
-            "seconds": round(self._seconds, 4),
-            "batches": len(self._batches),
-            "samples": self._num_samples,
-            "calls": self._num_calls,
-            "discarded": sum(b.num_discarded for b in self._batches),
-            "unstable": sum(int(b.unstable.sum()) for b in self._batches),
-        }
-
-    def _first_failure(self) -> MeasurementError:
-        reason = next(iter(self._failures.values()), "nothing was measured")
-        return MeasurementError(
-            f"no point could be measured: {reason}",
-            hint="the reason is the first failed point's; see the sweep's failures",
-        )
-
-
-class GridPlanner(_SteppedPlanner):
-    """Measures every point of the grid, and longest where dominance is undecided.
-
-    Each round visits every active point once, in a fresh random order, with the anchor (the
-    grid's middle point) before every 16 of them. At some of the rounds, points that a larger
-    one beats beyond doubt (at REST_CONFIDENCE, stricter than the curve's own verdicts, since
-    there are many looks) are laid to rest: no LHP can be among them, and whatever they would
-    beat is beaten by the one that beats them. Measuring ends when all but LOOSE_SHARE of the
-    active points have an interval on their median narrower than ± TARGET, and after MAX_ROUNDS
-    in any case. No active point rests before the others because its own interval is narrow:
-    two points are compared in the rounds that they share, and resting on a luckily narrow
-    interval would leave its rivals too few.
-    """
-
-    MIN_ROUNDS = 18
-    """6 rounds choose and 12 judge: an interval of 12 pairs forgives two outliers a side."""
-    MAX_ROUNDS = 240
-    TARGET = 0.005
-    LOOSE_SHARE = 0.1
-    REST_CONFIDENCE = 0.998
-
-    def _plan(self) -> Generator[Batch, Samples, None]:
-        anchor = self._num_points // 2
-        while not (yield from self._calibrate(anchor)):
-            remaining = [p for p in range(self._num_points) if p not in self._failures]
-            if not remaining or len(self._failures) > 16:
-                return  # the device fails everywhere it was tried
-            anchor = int(self._rng.choice(remaining))
-        self._anchor = anchor
-        self._measured_from = len(self._batches)
-        self._expected_rounds = 2 * self.MIN_ROUNDS
-        active = np.setdiff1d(np.arange(self._num_points), list(self._failures))
-        next_look = self.MIN_ROUNDS
-        number = 0
-        while number < self.MAX_ROUNDS:
-            # Several rounds of a small grid fill a batch, one of a large grid takes several.
-            count = min(max(1, self._batch_visits() // len(active)), next_look - number)
-            rounds = [self._rng.permutation(active).astype(np.int32) for _ in range(count)]
-            start = 0
-            while start < len(active):
-                parts = [order[start : start + self._batch_visits()] for order in rounds]
-                done = number + count * start / len(active)
-                self._advance(
-                    self._share_done(done, len(active)),
-                    f"round {number + 1}, {len(active)} of {self._num_points} points undecided",
-                )
-                samples = yield self._batch([self._with_anchors(p, anchor) for p in parts], number)
-                self._learn_visit_s(samples)
-                start += len(parts[0])
-            number += count
-            active = np.setdiff1d(active, list(self._failures))
-            if not len(active):
-                return
-            if number == next_look:
-                estimate = self._estimate(self.REST_CONFIDENCE)
-                active = active[estimate.status[active] != PointStatus.DOMINATED]
-                half = np.nan_to_num((estimate.log_high - estimate.log_low)[active] / 2, nan=1.0)
-                if np.mean(half > self.TARGET) <= self.LOOSE_SHARE:
-                    return
-                # Intervals narrow with the square root of the rounds.
-                share = (np.quantile(half, 1 - self.LOOSE_SHARE) / self.TARGET) ** 2
-                self._expected_rounds = int(np.clip(number * share, number, self.MAX_ROUNDS))
-                step = CHOOSE_EVERY * max(1, next_look // 12)
-                next_look = min(next_look + step, self.MAX_ROUNDS)
-
-    def _share_done(self, rounds: float, num_active: int) -> float:
-        """Estimated share of all visits that has been made."""
-        left = max(0.0, self._expected_rounds - rounds) * num_active
-        return self._num_samples / (self._num_samples + left)
-
-    def _estimate(self, confidence: float = CONFIDENCE) -> GridEstimate:
-        return estimate_grid(
-            self._batches[self._measured_from :],
-            self._spec.grid.shape,
-            self._anchor,
-            self._failures,
-            confidence,
-        )
-
-    def build_curve(
-        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
-    ) -> LatencyCurve:
-        """The curve from everything recorded so far."""
-        measured = self._batches[getattr(self, "_measured_from", len(self._batches)) :]
-        if not any(map(len, measured)):
-            raise self._first_failure()
-        estimate = self._estimate()
-        return LatencyCurve(
-            workload=self._spec.workload,
-            platform=platform,
-            protocol=protocol,
-            grid=self._spec.grid,
-            latency_s=np.exp(estimate.log_latency),
-            low_s=np.exp(estimate.log_low),
-            high_s=np.exp(estimate.log_high),
-            num_samples=estimate.num_samples,
-            status=estimate.status,
-            answers=estimate.answers,
-            measured_at=measured_at,
-            failures=dict(self._failures),
-            evidence={
-                **self._cost(),
-                "rounds": 1 + max(int(b.round.max()) for b in measured if len(b)),
-            },
-        )
+from profiler_service.sweep import SweepSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,7 +56,7 @@ class RaceStage:
     """Contest and confirm: numbers of the points dropped."""
 
 
-class RacePlanner(_SteppedPlanner):
+class RacePlanner(SteppedPlanner):
     """Finds the fastest point of the window above the grid's first point, and confirms it.
 
     Log latency over a window is nearly the sum of one effect for each axis' position (rows and

@@ -1,0 +1,124 @@
+"""Grid sweeps: every point, and longest where dominance is undecided.
+
+numpy only. Knows neither torch, nor storage, nor wall clocks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Generator
+
+import numpy as np
+
+from profiler_service.comparison import CONFIDENCE
+from profiler_service.curve import LatencyCurve, PointStatus
+from profiler_service.estimate import CHOOSE_EVERY, GridEstimate, estimate_grid
+from profiler_service.plan.base import Batch, SteppedPlanner
+from profiler_service.samples import Platform, Protocol, Samples
+
+
+class GridPlanner(SteppedPlanner):
+    """Measures every point of the grid, and longest where dominance is undecided.
+
+    Each round visits every active point once, in a fresh random order, with the anchor (the
+    grid's middle point) before every 16 of them. At some of the rounds, points that a larger
+    one beats beyond doubt (at REST_CONFIDENCE, stricter than the curve's own verdicts, since
+    there are many looks) are laid to rest: no LHP can be among them, and whatever they would
+    beat is beaten by the one that beats them. Measuring ends when all but LOOSE_SHARE of the
+    active points have an interval on their median narrower than ± TARGET, and after MAX_ROUNDS
+    in any case. No active point rests before the others because its own interval is narrow:
+    two points are compared in the rounds that they share, and resting on a luckily narrow
+    interval would leave its rivals too few.
+    """
+
+    MIN_ROUNDS = 18
+    """6 rounds choose and 12 judge: an interval of 12 pairs forgives two outliers a side."""
+    MAX_ROUNDS = 240
+    TARGET = 0.005
+    LOOSE_SHARE = 0.1
+    REST_CONFIDENCE = 0.998
+
+    def _plan(self) -> Generator[Batch, Samples, None]:
+        anchor = self._num_points // 2
+        while not (yield from self._calibrate(anchor)):
+            remaining = [p for p in range(self._num_points) if p not in self._failures]
+            if not remaining or len(self._failures) > 16:
+                return  # the device fails everywhere it was tried
+            anchor = int(self._rng.choice(remaining))
+        self._anchor = anchor
+        self._measured_from = len(self._batches)
+        self._expected_rounds = 2 * self.MIN_ROUNDS
+        active = np.setdiff1d(np.arange(self._num_points), list(self._failures))
+        next_look = self.MIN_ROUNDS
+        number = 0
+        while number < self.MAX_ROUNDS:
+            # Several rounds of a small grid fill a batch, one of a large grid takes several.
+            count = min(max(1, self._batch_visits() // len(active)), next_look - number)
+            rounds = [self._rng.permutation(active).astype(np.int32) for _ in range(count)]
+            start = 0
+            while start < len(active):
+                parts = [order[start : start + self._batch_visits()] for order in rounds]
+                done = number + count * start / len(active)
+                self._advance(
+                    self._share_done(done, len(active)),
+                    f"round {number + 1}, {len(active)} of {self._num_points} points undecided",
+                )
+                samples = yield self._batch([self._with_anchors(p, anchor) for p in parts], number)
+                self._learn_visit_s(samples)
+                start += len(parts[0])
+            number += count
+            active = np.setdiff1d(active, list(self._failures))
+            if not len(active):
+                return
+            if number == next_look:
+                estimate = self._estimate(self.REST_CONFIDENCE)
+                active = active[estimate.status[active] != PointStatus.DOMINATED]
+                half = np.nan_to_num((estimate.log_high - estimate.log_low)[active] / 2, nan=1.0)
+                if np.mean(half > self.TARGET) <= self.LOOSE_SHARE:
+                    return
+                # Intervals narrow with the square root of the rounds.
+                share = (np.quantile(half, 1 - self.LOOSE_SHARE) / self.TARGET) ** 2
+                self._expected_rounds = int(np.clip(number * share, number, self.MAX_ROUNDS))
+                step = CHOOSE_EVERY * max(1, next_look // 12)
+                next_look = min(next_look + step, self.MAX_ROUNDS)
+
+    def _share_done(self, rounds: float, num_active: int) -> float:
+        """Estimated share of all visits that has been made."""
+        left = max(0.0, self._expected_rounds - rounds) * num_active
+        return self._num_samples / (self._num_samples + left)
+
+    def _estimate(self, confidence: float = CONFIDENCE) -> GridEstimate:
+        return estimate_grid(
+            self._batches[self._measured_from :],
+            self._spec.grid.shape,
+            self._anchor,
+            self._failures,
+            confidence,
+        )
+
+    def build_curve(
+        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
+    ) -> LatencyCurve:
+        """The curve from everything recorded so far."""
+        measured = self._batches[getattr(self, "_measured_from", len(self._batches)) :]
+        if not any(map(len, measured)):
+            raise self._first_failure()
+        estimate = self._estimate()
+        return LatencyCurve(
+            workload=self._spec.workload,
+            platform=platform,
+            protocol=protocol,
+            grid=self._spec.grid,
+            latency_s=np.exp(estimate.log_latency),
+            low_s=np.exp(estimate.log_low),
+            high_s=np.exp(estimate.log_high),
+            num_samples=estimate.num_samples,
+            status=estimate.status,
+            answers=estimate.answers,
+            measured_at=measured_at,
+            failures=dict(self._failures),
+            evidence={
+                **self._cost(),
+                "rounds": 1 + max(int(b.round.max()) for b in measured if len(b)),
+            },
+        )
