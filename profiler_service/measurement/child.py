@@ -76,7 +76,6 @@ def main(connection_fd: int, block_fd: int) -> None:
                 platform=device.platform(),
                 protocol=device.protocol,
                 dtypes=dtypes,
-                min_sample_s=device.min_sample_s,
             )
         )
         gc.freeze()  # what torch keeps alive need not be searched at every order

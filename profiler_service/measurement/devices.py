@@ -56,8 +56,6 @@ class Device(TypingProtocol):
     name: str
     """As torch names it."""
     protocol: Protocol
-    min_sample_s: float
-    """Shortest sample that the device's clock resolves well."""
 
     def platform(self) -> Platform:
         """What must match for latencies to be comparable."""
@@ -112,7 +110,6 @@ class CpuDevice:
 
     name = "cpu"
     protocol = Protocol(timer="perf_counter")
-    min_sample_s = 8e-6
 
     def __init__(self, *, cpus: Collection[int], denormals_flushed: bool) -> None:
         self._cpus = cpus

@@ -42,7 +42,6 @@ class Ready:
     platform: Platform
     protocol: Protocol
     dtypes: tuple[str, ...]
-    min_sample_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,8 +67,6 @@ class Measurer:
     platform: Platform
     protocol: Protocol
     dtypes: tuple[str, ...]
-    min_sample_s: float
-    """Shortest sample that the device's clock resolves well."""
     measured_cpus: tuple[int, ...]
     """Processors that the child is pinned to: what `processors.pin_away` takes."""
 
@@ -94,7 +92,6 @@ class Measurer:
         self._child: ChildProcess | None = ChildProcess(self._setup)
         ready = self._child.ready
         self.platform, self.protocol, self.dtypes = ready.platform, ready.protocol, ready.dtypes
-        self.min_sample_s = ready.min_sample_s
 
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
         """The samples of `batch`: one for each visit, in order, but for failed points.

@@ -98,7 +98,7 @@ class RacePlanner(SteppedPlanner):
     WORTHWHILE = 0.005
     """Confirming ends where the rival can't be faster by this much any more."""
     CONFIRM_S = 1.5
-    """Confirming more pairs than FEWEST_PAIRS ends after this long."""
+    """Confirming more pairs than FEWEST_PAIRS with one rival ends after this long."""
     PROBE_POINTS = 12
     COLD_PENALTY = 0.08
     """Where a shape's first call is slower than its second by more than this, calls are warmed

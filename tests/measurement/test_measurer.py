@@ -288,7 +288,6 @@ def test_child_runs_on_the_measured_processors_with_a_thread_on_each(measurer: M
 def test_platform_and_protocol_of_a_cpu(measurer: Measurer) -> None:
     platform = measurer.platform
     assert measurer.protocol.key == "perf_counter-warm-v1"
-    assert measurer.min_sample_s == 8e-6
     assert platform.device == "cpu"
     assert platform.framework.startswith("torch 2.")
     assert platform.memory_bytes > 0 and platform.memory_bytes % 2**30 == 0
@@ -396,7 +395,6 @@ def test_linear_on_cuda() -> None:
     visits = np.tile(np.arange(4, dtype=np.int32), 10)
     with Measurer(device="cuda") as measurer:
         assert measurer.protocol.timer == "cuda_graph"
-        assert measurer.min_sample_s == 50e-6
         for dtype in measurer.dtypes:
             samples = measurer.measure(
                 LINEAR.describe({"dtype": dtype}),
