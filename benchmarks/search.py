@@ -173,10 +173,10 @@ def open_contender(side: int) -> Iterator[Contender]:
     # Imported here only: everything else in this file is the referee.
     from profiler_service.errors import MeasurementError
     from profiler_service.grid import Grid
+    from profiler_service.kinds import LINEAR
     from profiler_service.measurement.measurer import Measurer
     from profiler_service.plan import RacePlanner
     from profiler_service.sweep import SweepSpec
-    from profiler_service.workload import LINEAR
 
     workload = LINEAR.describe()
 

@@ -29,12 +29,12 @@ from rich.progress import track
 from benchmarks.provenance import heading
 from profiler_service.curve import F64, I32, AnswerTable, LatencyCurve
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR
 from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import Store
 from profiler_service.sweep import Progress, SweepSpec, SweepState
-from profiler_service.workload import LINEAR
 
 LARGE_SIDE = 1000  # a million points
 MANY_CURVES, MANY_SIDE = 1000, 100  # ten million points in a thousand curves

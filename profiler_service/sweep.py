@@ -14,7 +14,8 @@ from typing import Literal
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.workload import Dims, Workload, get_workload_kind
+from profiler_service.kinds import get_workload_kind
+from profiler_service.workload import Dims, Workload
 
 Mode = Literal["race", "survey", "grid"]
 Prefer = Literal["fastest", "nearest", "largest"]

@@ -1,29 +1,22 @@
 """What is measured: workload kinds, and frozen workload descriptions with stable keys.
 
 Pure: imports neither torch, SQL nor HTTP. A kind names the function that builds the
-measured call as "module:function"; only the measuring child process imports it. Third
-parties add kinds through the entry-point group `profiler_service.workloads`; no code ever
-arrives over the network.
+measured call as "module:function"; only the measuring child process imports it. Knows no
+kind in particular: those are in `profiler_service.kinds`.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from profiler_service.errors import InvalidDimsError, InvalidWorkloadError, UnknownWorkloadError
+from profiler_service.errors import InvalidDimsError, InvalidWorkloadError
 from profiler_service.grid import MAX_DIM
-
-logger = logging.getLogger(__name__)
 
 ParamValue = int | str
 Dims = tuple[int, ...]
 
-ENTRY_POINT_GROUP = "profiler_service.workloads"
 DTYPE_SIZES_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -155,84 +148,3 @@ def parse_dims(text: str) -> Dims:
                 f"dimension {part.strip()[:80]} is larger than {MAX_DIM}", hint=hint
             )
     return tuple(int(part) for part in parts)
-
-
-BATCH = Parameter(name="batch", default=16, description="Rows of the input (the batch size).")
-DTYPE = Parameter(
-    name="dtype",
-    default="float32",
-    choices=tuple(DTYPE_SIZES_BYTES),
-    description="Element type of weight, input and result.",
-)
-BACKEND = Parameter(
-    name="backend",
-    default="dense",
-    choices=("dense",),
-    description="Which kernel runs: `dense` is torch's own choice for a dense product.",
-)
-
-
-def _product_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
-    batch, size_bytes = int(params["batch"]), DTYPE_SIZES_BYTES[str(params["dtype"])]
-    return size_bytes * (rows * columns + batch * columns + batch * rows)
-
-
-def _product_flops(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
-    return 2 * int(params["batch"]) * rows * columns
-
-
-LINEAR = WorkloadKind(
-    name="linear",
-    axes=("out_features", "in_features"),
-    parameters=(BATCH, DTYPE, BACKEND),
-    builder="profiler_service.measurement.operations:build_linear",
-    operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[1], params),
-    flops=lambda dims, params: _product_flops(dims[0], dims[1], params),
-    description=(
-        "A fully connected layer without bias: input [batch, in_features] times the"
-        " transpose of weight [out_features, in_features]."
-    ),
-)
-MATMUL = WorkloadKind(
-    name="matmul",
-    axes=("size",),
-    parameters=(BATCH, DTYPE, BACKEND),
-    builder="profiler_service.measurement.operations:build_matmul",
-    operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[0], params),
-    flops=lambda dims, params: _product_flops(dims[0], dims[0], params),
-    description=(
-        "A square weight [size, size] times a batch of vectors: Fig. 2 of Yin et al."
-        " (batch 16 there)."
-    ),
-)
-
-
-@functools.cache
-def workload_kinds() -> Mapping[str, WorkloadKind]:
-    """Every workload kind by name: built-in ones, and those of installed packages.
-
-    A package whose entry point fails to import, isn't a WorkloadKind, or takes a name
-    already used is logged and left out: one broken package must not stop the service.
-    """
-    kinds = {kind.name: kind for kind in (LINEAR, MATMUL)}
-    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            kind = entry_point.load()
-        except Exception as error:  # noqa: BLE001  whatever a third party's import raises
-            logger.warning("workload package %s failed to import: %r", entry_point.value, error)
-            continue
-        if not isinstance(kind, WorkloadKind) or kind.name in kinds:
-            logger.warning("workload entry point %s is left out: %r", entry_point.value, kind)
-            continue
-        kinds[kind.name] = kind
-    return kinds
-
-
-def get_workload_kind(name: str) -> WorkloadKind:
-    """The workload kind called `name`. Raises UnknownWorkloadError."""
-    kinds = workload_kinds()
-    if name not in kinds:
-        raise UnknownWorkloadError(
-            f"there is no workload {name!r}", hint=f"choose one of: {', '.join(sorted(kinds))}"
-        )
-    return kinds[name]

@@ -21,7 +21,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "grid": ({"errors"}, PURE),
     "workload": ({"errors", "grid"}, set()),
     "samples": (set(), PURE),
-    "sweep": ({"errors", "grid", "workload"}, set()),
+    "kinds": ({"errors", "workload"}, set()),
+    "sweep": ({"errors", "grid", "kinds", "workload"}, set()),
     "curve": ({"grid", "samples", "workload"}, PURE),
     "comparison": (set(), PURE),
     "lhp": ({"comparison", "curve", "grid", "sweep", "workload"}, PURE),
@@ -31,7 +32,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "wire": ({"workload"}, {"pydantic"}),
     "plot": ({"errors", "lhp", "wire"}, {"numpy", "matplotlib", "plotly"}),
     "measurement": (
-        {"errors", "grid", "plan", "samples", "workload"},
+        {"errors", "grid", "kinds", "plan", "samples", "workload"},
         {"numpy", "torch", "pynvml"},
     ),
     "storage": (
@@ -60,6 +61,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "errors",
             "grid",
             "jobs",
+            "kinds",
             "lhp",
             "plan",
             "samples",
@@ -140,7 +142,7 @@ def test_torch_stays_out_of(module: str) -> None:
 
 
 def test_the_trainer_imports_only_shared_parts_of_the_service() -> None:
-    allowed = {"workload", "wire", "networks"}
+    allowed = {"kinds", "workload", "wire", "networks"}
     for path in (ROOT / "trainer_client").rglob("*.py"):
         for name in imports_of(path):
             parts = name.split(".")

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.lhp import (
     HysteresisBin,
     find_answer,
@@ -22,7 +23,6 @@ from profiler_service.lhp import (
     smallest_above,
     suffix_argmin,
 )
-from profiler_service.workload import LINEAR, MATMUL
 from tests.synthetic import PLATFORM, PROTOCOL
 
 

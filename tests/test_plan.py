@@ -11,10 +11,10 @@ import pytest
 from profiler_service.curve import LatencyCurve, PointStatus
 from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid
+from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.lhp import Answer, find_answer
 from profiler_service.plan import ANCHOR_EVERY, Planner, create_planner
 from profiler_service.sweep import Mode, SweepSpec, window_growth
-from profiler_service.workload import LINEAR, MATMUL
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice, smooth, stairs
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

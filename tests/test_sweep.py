@@ -8,8 +8,8 @@ import pytest
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.sweep import SweepSpec, SweepState, window_growth
-from profiler_service.workload import LINEAR, MATMUL
 
 
 def spec(*, seed: int = 0, batch: int = 16, mode: str = "race") -> SweepSpec:

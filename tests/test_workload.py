@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from profiler_service.errors import InvalidDimsError, InvalidWorkloadError, UnknownWorkloadError
-from profiler_service.workload import LINEAR, MATMUL, get_workload_kind, parse_dims, workload_kinds
+from profiler_service.kinds import LINEAR, MATMUL, get_workload_kind, workload_kinds
+from profiler_service.workload import parse_dims
 
 
 def test_keys_are_stable() -> None:

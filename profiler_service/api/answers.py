@@ -15,12 +15,13 @@ from typing import Literal
 from profiler_service.api.views import is_stale
 from profiler_service.curve import LatencyCurve
 from profiler_service.grid import Grid
+from profiler_service.kinds import get_workload_kind
 from profiler_service.lhp import Answer, find_answer
 from profiler_service.samples import Platform
 from profiler_service.storage.store import CurveHeader, Host, Store
 from profiler_service.sweep import Mode, Prefer, window_growth
 from profiler_service.wire import LhpAnswer
-from profiler_service.workload import Dims, Workload, WorkloadKind, get_workload_kind, parse_dims
+from profiler_service.workload import Dims, Workload, WorkloadKind, parse_dims
 
 MAX_CACHED_POINTS = 2_000_000
 """Points of all curves kept in memory together: about 120 MB."""

@@ -20,11 +20,12 @@ from profiler_service.errors import (
     WindowTooLargeError,
 )
 from profiler_service.grid import Grid
+from profiler_service.kinds import get_workload_kind
 from profiler_service.samples import Platform
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store, Sweep
 from profiler_service.sweep import Mode, SweepSpec, SweepState
-from profiler_service.workload import Workload, get_workload_kind
+from profiler_service.workload import Workload
 
 POLL_S = 0.05
 HOST_POLL_S = 0.1

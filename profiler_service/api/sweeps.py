@@ -15,10 +15,10 @@ from profiler_service.api.sweeping import max_window_points
 from profiler_service.api.views import sweep_info
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import get_workload_kind
 from profiler_service.storage.store import Sweep
 from profiler_service.sweep import Mode, SweepState
 from profiler_service.wire import GridAxisRange, SweepInfo, SweepPage, SweepRequest
-from profiler_service.workload import get_workload_kind
 
 EVENT_POLL_S = 0.25
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from profiler_service.api.problems import problem_responses
 from profiler_service.api.views import workload_info
+from profiler_service.kinds import get_workload_kind, workload_kinds
 from profiler_service.wire import WorkloadInfo
-from profiler_service.workload import get_workload_kind, workload_kinds
 
 router = APIRouter(prefix="/workloads", tags=["workloads"])
 

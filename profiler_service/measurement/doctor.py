@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import available_cpus
 from profiler_service.plan import Batch
-from profiler_service.workload import LINEAR
 
 Verdict = Literal["good", "fair", "poor"]
 F64 = npt.NDArray[np.float64]

@@ -21,6 +21,7 @@ from profiler_service.errors import (
     UnsupportedOnHostError,
 )
 from profiler_service.grid import Grid
+from profiler_service.kinds import workload_kinds
 from profiler_service.measurement.exchange import (
     CAPACITY,
     NOWHERE,
@@ -38,7 +39,7 @@ from profiler_service.measurement.processors import (
 )
 from profiler_service.plan import Batch
 from profiler_service.samples import Platform, Protocol, Samples
-from profiler_service.workload import Workload, WorkloadKind, workload_kinds
+from profiler_service.workload import Workload, WorkloadKind
 
 MAX_DEATHS: Final = 3
 """Deaths of the child between visits, without a sample in between, after which measuring ends.

@@ -9,9 +9,10 @@ import numpy as np
 
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR
 from profiler_service.lhp import suffix_argmin
 from profiler_service.samples import Platform, Protocol
-from profiler_service.workload import LINEAR, Workload
+from profiler_service.workload import Workload
 
 PLATFORM = Platform(
     device="cpu",

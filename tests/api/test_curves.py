@@ -19,8 +19,8 @@ from profiler_service.api.curve_formats import (
 )
 from profiler_service.api.curves import choose_format
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import MATMUL
 from profiler_service.wire import CurveDetail, CurveInfo
-from profiler_service.workload import MATMUL
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve
 from tests.api.curves import (
     MEASURED_AT,

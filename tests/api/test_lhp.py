@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from profiler_service.grid import Grid
+from profiler_service.kinds import LINEAR
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer, SweepInfo
-from profiler_service.workload import LINEAR
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL, build_curve, square, stairs
 

@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from profiler_service.grid import Grid
+from profiler_service.kinds import LINEAR
 from profiler_service.plan import create_planner
 from profiler_service.sweep import SweepSpec
 from profiler_service.wire import RaceInfo
-from profiler_service.workload import LINEAR
 from tests.api.conftest import HOST, Worker, check_problem
 from tests.synthetic import SyntheticDevice, stairs
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR
 from profiler_service.settings import Settings
 from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import SweepInfo
-from profiler_service.workload import LINEAR
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
 

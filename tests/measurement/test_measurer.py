@@ -24,12 +24,12 @@ from profiler_service.errors import (
     UnsupportedOnHostError,
 )
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR, MATMUL, workload_kinds
 from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import describe_cores
 from profiler_service.plan import Batch
 from profiler_service.samples import Protocol
-from profiler_service.workload import LINEAR, MATMUL, workload_kinds
 from tests.measurement import builders
 from tests.measurement.builders import (
     ASKS_TOO_MUCH,

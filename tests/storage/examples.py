@@ -9,9 +9,10 @@ import numpy as np
 
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.sweep import Mode, Progress, SweepSpec
-from profiler_service.workload import LINEAR, MATMUL, Workload
+from profiler_service.workload import Workload
 
 PROTOCOL = Protocol(timer="perf_counter")
 PROGRESS = Progress(fraction=0.25, stage="screening", num_samples=3, seconds=0.5)
