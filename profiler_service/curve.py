@@ -52,6 +52,16 @@ class AnswerTable:
     """Lower end of the 95 % interval on `ratio`."""
     ratio_high: F64
     """Upper end of the 95 % interval on `ratio`."""
+    rival: I32 | None = None
+    """Number of that best larger point, whether or not it is confidently faster; -1 where there
+    is none. None where the table doesn't name rivals (curves kept before it did)."""
+
+    def find_rivals(self) -> I32:
+        """`rival`; where the table doesn't name rivals, those that answers moved to."""
+        if self.rival is not None:
+            return self.rival
+        moved = self.target != np.arange(len(self.target))
+        return np.where(moved, self.target, -1).astype(np.int32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

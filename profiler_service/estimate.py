@@ -123,8 +123,9 @@ def estimate_grid(
     overall = column_medians(matrix, confidence)
     chooses = np.arange(len(matrix)) % CHOOSE_EVERY == 0
     chosen = column_medians(matrix[chooses]).center
-    target = suffix_argmin(chosen.reshape(shape)).ravel()
-    answers = _judge(matrix[~chooses], target, confidence)
+    target = suffix_argmin(chosen.reshape(shape))
+    rival = _best_larger(chosen.reshape(shape), target)
+    answers = _judge(matrix[~chooses], target.ravel(), rival.ravel(), confidence)
     lhps = find_confirmed_lhps(
         overall.low.reshape(shape), overall.high.reshape(shape), overall.count.reshape(shape) > 0
     )
@@ -152,27 +153,51 @@ def _count_samples(batches: Sequence[Samples], num_points: int) -> I32:
     return counts.astype(np.int32)
 
 
-def _judge(matrix: npt.NDArray[np.float32], target: I32, confidence: float) -> AnswerTable:
-    """The answer table for the chosen targets, judged on the rounds of `matrix`.
+def _best_larger(latency: F64, target: I32) -> I32:
+    """For every point, the number of the fastest point above it, itself left out; -1 if none.
+
+    `latency` has one array axis for each grid axis; `target` is its suffix argmin. Where that
+    is another point, it is the rival; elsewhere the best of the neighbours' targets is.
+    """
+    best = np.full(latency.shape, np.inf)
+    rival = np.full(latency.shape, -1, dtype=np.int32)
+    fastest = np.where(target >= 0, latency.ravel()[target], np.inf)
+    for axis in range(latency.ndim):
+        here, there = ([slice(None)] * latency.ndim for _ in range(2))
+        here[axis], there[axis] = slice(None, -1), slice(1, None)
+        closer = fastest[tuple(there)] < best[tuple(here)]
+        best[tuple(here)][closer] = fastest[tuple(there)][closer]
+        rival[tuple(here)][closer] = target[tuple(there)][closer]
+    moved = target != np.arange(latency.size).reshape(latency.shape)
+    return np.where(moved, target, rival)
+
+
+def _judge(
+    matrix: npt.NDArray[np.float32], target: I32, rival: I32, confidence: float
+) -> AnswerTable:
+    """The answer table for the chosen targets and rivals, judged on the rounds of `matrix`.
 
     Points whose target isn't confidently faster answer with themselves.
     """
     rounds, n = matrix.shape
     own = np.arange(n, dtype=np.int32)
     ratio, low, high = (np.full(n, np.nan) for _ in range(3))
-    larger = np.flatnonzero((target >= 0) & (target != own))
+    larger = np.flatnonzero(rival >= 0)
     for start in range(0, len(larger), _CHUNK_POINTS):
         part = larger[start : start + _CHUNK_POINTS]
-        pairs = column_medians(matrix[:, target[part]] - matrix[:, part], confidence)
+        pairs = column_medians(matrix[:, rival[part]] - matrix[:, part], confidence)
         ratio[part] = np.exp(pairs.center)
         low[part] = np.exp(pairs.low)
         high[part] = np.exp(pairs.high)
     measured = target >= 0
-    answer = np.where(high < 1, target, own)  # NaN compares false: too few pairs stay
+    # A point that was chosen itself stays; NaN compares false: too few pairs stay, too.
+    answer = np.where((high < 1) & (target != own), target, own)
     # Without judging rounds of its own a point has no answer, not even itself.
     judged = np.count_nonzero(~np.isnan(matrix), axis=0) if rounds else np.zeros(n, dtype=int)
     answer = np.where(measured & (judged >= min_pairs()), answer, -1)
-    return AnswerTable(target=answer.astype(np.int32), ratio=ratio, ratio_low=low, ratio_high=high)
+    return AnswerTable(
+        target=answer.astype(np.int32), ratio=ratio, ratio_low=low, ratio_high=high, rival=rival
+    )
 
 
 def min_pairs() -> int:

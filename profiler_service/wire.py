@@ -243,6 +243,11 @@ class CurveInfo(WireModel):
     num_failures: int
     num_lhps: int
     num_undecided: int
+    undecided: float | None = Field(
+        description="Share of the grid's points that are neither confirmed LHPs nor confirmed"
+        " dominated: how much a sweep that was stopped early left open. Points that failed"
+        " don't count; null for a race or a survey, and where every point failed."
+    )
     redundancy: float | None = Field(
         description="1 − num_lhps / num_measured; null where nothing was measured, and for a"
         " race or a survey, which look for one point's answer and at few others closely."
@@ -272,6 +277,18 @@ class CurvePoints(WireModel):
     high_s: list[float | None] = Field(description="Upper end of it, likewise.")
     num_samples: list[int]
     status: list[Literal["lhp", "dominated", "undecided"]]
+    rival: list[Dims | None] = Field(
+        description="The best larger point found: the one that dominates a `dominated` point,"
+        " and may dominate an `undecided` one. Null where there is none, or none is known."
+    )
+    ratio: list[float | None] = Field(
+        description="Latency of the rival over that of the point, paired within rounds that had"
+        " no part in choosing the rival."
+    )
+    ratio_low: list[float | None] = Field(
+        description="Lower end of the 95 % interval on the ratio; null for fewer than 6 pairs."
+    )
+    ratio_high: list[float | None] = Field(description="Upper end of it, likewise.")
 
 
 class BinInfo(WireModel):

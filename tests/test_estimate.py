@@ -46,6 +46,35 @@ def test_exact_samples_give_the_exact_curve() -> None:
     assert estimate.num_samples.tolist() == [36, 12, 12, 12]
 
 
+def test_every_point_names_its_best_larger_rival() -> None:
+    # 4 2 5 3: above the LHP 1 (2) the best is 3 (3), half as slow again; above 3 is nothing.
+    answers = estimate_grid(rounds_of([4.0, 2.0, 5.0, 3.0], 12), (4,), anchor=0).answers
+    assert answers.rival is not None
+    assert answers.rival.tolist() == [1, 3, 3, -1]
+    np.testing.assert_allclose(answers.ratio, [0.5, 1.5, 0.6, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(answers.ratio_low, answers.ratio, rtol=1e-6)
+
+
+def test_rivals_lie_above_on_every_axis() -> None:
+    # 9 4 7
+    # 3 8 5: above 9, 4 and 7 the best are 3, 5 and 5; above 3 and 8 it is 5. 3 isn't above 4.
+    batches = rounds_of([9.0, 4.0, 7.0, 3.0, 8.0, 5.0], 12)
+    answers = estimate_grid(batches, (2, 3), anchor=0).answers
+    assert answers.rival is not None
+    assert answers.rival.tolist() == [3, 5, 5, 5, 5, -1]
+    # An answer moves only where the rival is the faster one.
+    assert answers.target.tolist() == [3, 1, 5, 3, 5, 5]
+
+
+def test_an_undecided_point_names_the_rival_it_cant_be_told_from() -> None:
+    estimate = estimate_grid(rounds_of([2.0, 2.0, 9.0], 40, noise=0.02), (3,), anchor=0)
+    answers = estimate.answers
+    assert answers.rival is not None
+    assert estimate.status[0] == PointStatus.UNDECIDED
+    assert answers.rival[0] == 1
+    assert answers.ratio_low[0] < 1 < answers.ratio_high[0]
+
+
 def test_five_judging_rounds_answer_nothing() -> None:
     # 8 rounds: 0, 3 and 6 choose, 5 judge, and five pairs have no 95 % interval.
     estimate = estimate_grid(rounds_of([4.0, 2.0], 8), (2,), anchor=0)

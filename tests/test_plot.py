@@ -34,6 +34,10 @@ PLANE = CURVE.model_copy(
             high_s=[51e-6, 56e-6, 46e-6, 41e-6, 31e-6],
             num_samples=[4] * 5,
             status=["dominated", "dominated", "dominated", "lhp", "lhp"],
+            rival=[[12, 5], [11, 6], [12, 5], None, None],
+            ratio=[0.6, 0.727, 0.667, None, None],
+            ratio_low=[0.59, 0.72, 0.66, None, None],
+            ratio_high=[0.61, 0.74, 0.68, None, None],
         ),
         "lhps": [[11, 6], [12, 5]],
         "bins": [],
@@ -64,7 +68,7 @@ def outline(figure: Figure, gid: str) -> int:
 
 def without_points(curve: CurveDetail) -> CurveDetail:
     """A sweep in which every point failed."""
-    nothing = CurvePoints(dims=[], latency_s=[], low_s=[], high_s=[], num_samples=[], status=[])
+    nothing = CurvePoints.model_validate({name: [] for name in CurvePoints.model_fields})
     changes = {"points": nothing, "lhps": [], "bins": [], "redundancy": None, "num_measured": 0}
     return curve.model_copy(update=changes)
 

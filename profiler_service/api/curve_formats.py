@@ -1,8 +1,10 @@
 """Curves as JSON, CSV and Arrow, in chunks: a million points never stand in memory as text.
 
 Knows neither HTTP nor the store. Every format has the same rows: the measured points in
-row-major order, with columns for the dims, then latency_s, low_s, high_s, num_samples, status;
-low_s and high_s are null (in CSV: empty) where there are too few samples for an interval.
+row-major order, with columns for the dims, then latency_s, low_s, high_s, num_samples, status,
+and the best larger point found, the rival: its dims (rival_… for each axis; in JSON one list),
+ratio, ratio_low, ratio_high. What isn't known (an interval from too few samples, a rival where
+nothing is larger) is null, in CSV empty.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from profiler_service.curve import LatencyCurve, PointStatus
+from profiler_service.curve import F64, LatencyCurve, PointStatus
 from profiler_service.lhp import hysteresis_bins
 from profiler_service.wire import BinInfo, CurveInfo, FailedPoint
 
@@ -27,15 +29,26 @@ def curve_table(curve: LatencyCurve) -> pa.Table:
     measured = np.flatnonzero(curve.num_samples)
     dims = curve.grid.all_dims()[measured]
     names = [status.name.lower() for status in PointStatus]
+    answers = curve.answers
+    rival = answers.find_rivals()[measured]
+    rival_dims = curve.grid.all_dims()[rival]
     return pa.table(
         {name: dims[:, axis] for axis, name in enumerate(curve.workload.axes)}
         | {
             "latency_s": curve.latency_s[measured],
-            # NaN, where samples are too few for an interval, becomes null.
-            "low_s": pa.array(curve.low_s[measured], from_pandas=True),
-            "high_s": pa.array(curve.high_s[measured], from_pandas=True),
+            "low_s": _known(curve.low_s[measured]),
+            "high_s": _known(curve.high_s[measured]),
             "num_samples": curve.num_samples[measured],
             "status": pa.DictionaryArray.from_arrays(curve.status[measured], names),
+        }
+        | {
+            f"rival_{name}": pa.array(rival_dims[:, axis], mask=rival < 0)
+            for axis, name in enumerate(curve.workload.axes)
+        }
+        | {
+            "ratio": _known(answers.ratio[measured]),
+            "ratio_low": _known(answers.ratio_low[measured]),
+            "ratio_high": _known(answers.ratio_high[measured]),
         }
     )
 
@@ -67,15 +80,19 @@ def json_chunks(curve: LatencyCurve, info: CurveInfo) -> Iterator[bytes]:
     """A CurveDetail."""
     table = curve_table(curve)
     yield info.model_dump_json().removesuffix("}").encode() + b',"points":{"dims":'
-    axes = table.select(list(curve.workload.axes))
-    dims = np.stack([axes.column(name).to_numpy() for name in axes.column_names], axis=1)
-    yield from _json_list(dims[i : i + CHUNK_POINTS].tolist() for i in _starts(len(dims)))
-    for name in table.column_names[len(curve.workload.axes) :]:
+    axes = list(curve.workload.axes)
+    rival_axes = [f"rival_{name}" for name in axes]
+    yield from _json_list(_dims_lists(table, axes))
+    for name in table.column_names[len(axes) :]:
+        if name in rival_axes:
+            continue
         column = table.column(name)
         yield f',"{name}":'.encode()
         yield from _json_list(
             column.slice(i, CHUNK_POINTS).to_pylist() for i in _starts(len(column))
         )
+    yield b',"rival":'
+    yield from _json_list(_dims_lists(table, rival_axes))
     is_lhp = curve.status == PointStatus.LHP
     yield b'},"lhps":'
     lhps = curve.grid.all_dims()[is_lhp]
@@ -93,6 +110,19 @@ def json_chunks(curve: LatencyCurve, info: CurveInfo) -> Iterator[bytes]:
         for index, reason in sorted(curve.failures.items())
     ]
     yield f',"bins":{json.dumps(bins)},"failures":{json.dumps(failures)}}}'.encode()
+
+
+def _known(column: F64) -> pa.Array:
+    """The column with null for everything that isn't finite: there were too few samples."""
+    return pa.array(column, mask=~np.isfinite(column))
+
+
+def _dims_lists(table: pa.Table, axes: list[str]) -> Iterator[list[object]]:
+    """The dims in columns `axes` as chunks of lists; None where they are null."""
+    for start in _starts(table.num_rows):
+        part = table.select(axes).slice(start, CHUNK_POINTS)
+        rows = zip(*(column.to_pylist() for column in part.columns), strict=True)
+        yield [None if row[0] is None else list(row) for row in rows]
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -66,6 +66,9 @@ def is_stale(header: CurveHeader, host: Host | None) -> bool:
 
 def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
     """The curve without its points."""
+    is_grid = header.mode == "grid"
+    num_decided = header.num_measured - header.num_undecided
+    num_decidable = header.grid.size - header.num_failures
     return CurveInfo(
         id=header.id,
         sweep=header.sweep_id,
@@ -81,8 +84,9 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         num_failures=header.num_failures,
         num_lhps=header.num_lhps,
         num_undecided=header.num_undecided,
+        undecided=1 - num_decided / num_decidable if is_grid and num_decidable else None,
         redundancy=1 - header.num_lhps / header.num_measured
-        if header.num_measured and header.mode == "grid"
+        if is_grid and header.num_measured
         else None,
         measured_at=header.measured_at,
         stale=stale,

@@ -49,6 +49,7 @@ class GridPlanner(SteppedPlanner):
         self._measured_from = len(self._batches)
         self._expected_rounds = 2 * self.MIN_ROUNDS
         active = np.setdiff1d(np.arange(self._num_points), list(self._failures))
+        num_undecided = len(active)
         next_look = self.MIN_ROUNDS
         number = 0
         while number < self.MAX_ROUNDS:
@@ -61,7 +62,7 @@ class GridPlanner(SteppedPlanner):
                 done = number + count * start / len(active)
                 self._advance(
                     self._share_done(done, len(active)),
-                    f"round {number + 1}, {len(active)} of {self._num_points} points undecided",
+                    f"round {number + 1}, {num_undecided} of {self._num_points} points undecided",
                 )
                 samples = yield self._batch([self._with_anchors(p, anchor) for p in parts], number)
                 self._learn_visit_s(samples)
@@ -72,6 +73,7 @@ class GridPlanner(SteppedPlanner):
                 return
             if number == next_look:
                 estimate = self._estimate(self.REST_CONFIDENCE)
+                num_undecided = int(np.sum(estimate.status == PointStatus.UNDECIDED))
                 active = active[estimate.status[active] != PointStatus.DOMINATED]
                 half = np.nan_to_num((estimate.log_high - estimate.log_low)[active] / 2, nan=1.0)
                 if np.mean(half > self.TARGET) <= self.LOOSE_SHARE:

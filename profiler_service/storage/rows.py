@@ -171,6 +171,8 @@ def curve_arrays_to_values(curve: LatencyCurve) -> Values:
     """
     columns = {name: getattr(curve, name) for name in _CURVE_ARRAYS}
     columns |= {name: getattr(curve.answers, name) for name in _ANSWER_ARRAYS}
+    if curve.answers.rival is not None:
+        columns["rival"] = curve.answers.rival
     return {
         "failures": _failures_to_json(curve.failures),
         "arrays": blobs.pack(
@@ -213,7 +215,10 @@ def curve_from_row(row: Row) -> LatencyCurve:
         platform=Platform.from_json(row.fields),
         protocol=Protocol(**row.protocol),
         grid=grid_from_json(row.grid),
-        answers=AnswerTable(**{name: columns.pop(name) for name in _ANSWER_ARRAYS}),
+        answers=AnswerTable(
+            **{name: columns.pop(name) for name in _ANSWER_ARRAYS},
+            rival=columns.pop("rival", None),
+        ),
         measured_at=row.measured_at,
         failures=_failures_from_json(row.failures),
         evidence=row.evidence,

@@ -18,6 +18,7 @@ from profiler_service.api.curve_formats import (
     json_chunks,
 )
 from profiler_service.api.curves import choose_format
+from profiler_service.curve import PointStatus
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.wire import CurveDetail, CurveInfo
@@ -34,7 +35,10 @@ from tests.api.curves import (
 
 pytestmark = pytest.mark.anyio
 
-NAMES = ["out_features", "in_features", "latency_s", "low_s", "high_s", "num_samples", "status"]
+NAMES = [
+    *("out_features", "in_features", "latency_s", "low_s", "high_s", "num_samples", "status"),
+    *("rival_out_features", "rival_in_features", "ratio", "ratio_low", "ratio_high"),
+]
 
 
 async def test_detail(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
@@ -63,7 +67,12 @@ async def test_detail(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
     lhps = [[4, 4], [4, 5], [5, 3], [5, 4], [5, 5]]
     assert detail.lhps == lhps
     assert detail.points.status == ["lhp" if d in lhps else "dominated" for d in dims]
+    assert detail.points.rival == [None if d in lhps else [4, 4] for d in dims]
+    assert detail.points.ratio[0] == pytest.approx(1.008 / 2.006)
+    assert detail.points.ratio_low[0] == pytest.approx(0.99 * 1.008 / 2.006)
+    assert detail.points.ratio_high[0] == pytest.approx(1.01 * 1.008 / 2.006)
     assert detail.num_lhps == 5
+    assert detail.undecided == 0
     assert detail.redundancy == pytest.approx(1 - 5 / 8)
     assert detail.bins == []
     assert [(f.dims, f.reason) for f in detail.failures] == [([3, 5], "out of memory")]
@@ -99,7 +108,12 @@ async def test_csv(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
     assert [float(cell) for cell in fast[2:5]] == pytest.approx(
         [1.008e-3, 1.006992e-3, 1.009008e-3]
     )
-    assert fast[5:] == [str(NUM_SAMPLES), "lhp"]
+    # Nothing larger is known to be its best rival.
+    assert fast[5:9] == [str(NUM_SAMPLES), "lhp", "", ""]
+    # (4,4), 1.008 ms, dominates (3,3), 2.006 ms.
+    first = rows[1]
+    assert first[6:9] == ["dominated", "4", "4"]
+    assert float(first[9]) == pytest.approx(1.008 / 2.006)
 
 
 async def test_arrow(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
@@ -194,6 +208,7 @@ def info_of(num_points: int) -> CurveInfo:
         "num_failures": 0,
         "num_lhps": 0,
         "num_undecided": 0,
+        "undecided": 0.0,
         "redundancy": None,
         "measured_at": MEASURED_AT,
         "stale": False,
@@ -256,3 +271,34 @@ def test_points_with_too_few_samples_have_no_interval() -> None:
     assert (rows[1]["low_s"], rows[1]["high_s"]) == ("", "")
     table = pa.ipc.open_stream(b"".join(arrow_chunks(curve))).read_all()
     assert table.column("low_s").null_count == table.column("high_s").null_count == 1
+
+
+def test_an_undecided_point_names_its_rival_in_every_format() -> None:
+    # 3 to 6, of which 4 is fast; that 5 may be dominated by 6 is all that is known of 5, and
+    # of 3 it isn't even known how it compares: too few pairs.
+    curve = build_curve(Grid(axes=(GridAxis(start=3, count=4),)), stairs(4))
+    curve = dataclasses.replace(
+        curve,
+        workload=MATMUL.describe(),
+        answers=dataclasses.replace(
+            curve.answers,
+            rival=np.array([1, 2, 3, -1], dtype=np.int32),
+            ratio=np.array([0.5, 2.0, 0.999, np.nan]),
+            ratio_low=np.array([0.0, 1.9, 0.99, np.nan]),
+            ratio_high=np.array([np.inf, 2.1, 1.01, np.nan]),
+        ),
+    )
+    curve.status[2] = PointStatus.UNDECIDED
+
+    points = CurveDetail.model_validate_json(b"".join(json_chunks(curve, info_of(4)))).points
+    assert points.status[2] == "undecided"
+    assert points.rival == [[4], [5], [6], None]
+    assert points.ratio == [0.5, 2.0, 0.999, None]
+    assert points.ratio_low == [0.0, 1.9, 0.99, None]
+    assert points.ratio_high == [None, 2.1, 1.01, None]
+    rows = list(csv.DictReader(io.StringIO(b"".join(csv_chunks(curve)).decode())))
+    assert [row["rival_size"] for row in rows] == ["4", "5", "6", ""]
+    assert rows[2]["ratio_low"] == "0.99"
+    table = pa.ipc.open_stream(b"".join(arrow_chunks(curve))).read_all()
+    assert table.column("rival_size").to_pylist() == [4, 5, 6, None]
+    assert table.column("ratio_high").to_pylist() == [None, 2.1, 1.01, None]

@@ -82,7 +82,8 @@ HOST = HostInfo(
 # latency:   20    30    30    25    28     -   µs
 # 256 has nothing larger as fast as its 20, and 259 nothing as fast as its 25: LHPs. 257 and
 # 258 are dominated by 259. 260 is the last one measured; its rival is said to be unknown.
-# Redundancy: 1 - 2/5 = 60 %; were the undecided one an LHP, 1 - 3/5 = 40 %.
+# Redundancy: 1 - 2/5 = 60 %; were the undecided one an LHP, 1 - 3/5 = 40 %. 1 of the 5 points
+# that didn't fail is undecided: 20 %. Rivals are the best larger points: 25/20, 25/30, 28/25.
 CURVE = CurveDetail(
     id="c7",
     sweep="s1",
@@ -98,6 +99,7 @@ CURVE = CurveDetail(
     num_failures=1,
     num_lhps=2,
     num_undecided=1,
+    undecided=0.2,
     redundancy=0.6,
     measured_at=NOW,
     stale=False,
@@ -109,6 +111,10 @@ CURVE = CurveDetail(
         high_s=[21e-6, 31e-6, 31e-6, 26e-6, 29e-6],
         num_samples=[9, 9, 9, 9, 9],
         status=["lhp", "dominated", "dominated", "lhp", "undecided"],
+        rival=[[259], [259], [259], [260], None],
+        ratio=[1.25, 0.833, 0.833, 1.12, None],
+        ratio_low=[1.2, 0.8, 0.8, 1.1, None],
+        ratio_high=[1.3, 0.86, 0.86, 1.14, None],
     ),
     lhps=[[256], [259]],
     bins=[BinInfo(start=256, stop=256), BinInfo(start=257, stop=259)],

@@ -96,6 +96,7 @@ def create_curve(
             ratio=np.array([1.01, 0.97, nan, nan]),
             ratio_low=np.array([1.0, 0.96, nan, nan]),
             ratio_high=np.array([1.02, 0.98, nan, nan]),
+            rival=np.array([1, 2, -1, -1], dtype=np.int32),
         ),
         # 14:30 two hours east of Greenwich: 12:30 UTC
         measured_at=dt.datetime(

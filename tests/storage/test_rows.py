@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
 from typing import Any
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from profiler_service.storage import blobs
-from profiler_service.storage.rows import create_id
+from profiler_service.storage.rows import create_id, curve_arrays_to_values
+from tests.storage.examples import create_curve
 
 
 def test_ids_are_distinct_version_7_uuids_in_order_of_time() -> None:
@@ -39,6 +41,13 @@ def test_packed_arrays_come_back_with_their_types_and_bits() -> None:
     assert list(found) == list(columns)
     for name, column in columns.items():
         np.testing.assert_array_equal(found[name], column, strict=True)
+
+
+def test_a_table_without_rivals_is_kept_as_it_was_before_they_were_named() -> None:
+    named = create_curve()
+    unnamed = dataclasses.replace(named, answers=dataclasses.replace(named.answers, rival=None))
+    before = set(blobs.unpack(curve_arrays_to_values(unnamed)["arrays"]))
+    assert set(blobs.unpack(curve_arrays_to_values(named)["arrays"])) - before == {"rival"}
 
 
 def test_packed_empty_arrays_come_back_empty() -> None:

@@ -437,7 +437,10 @@ def test_curve_comes_back_to_float32(store: Store, sweep: Sweep) -> None:
     assert found.evidence == given.evidence
     for name in ("num_samples", "status"):
         np.testing.assert_array_equal(getattr(found, name), getattr(given, name), strict=True)
-    np.testing.assert_array_equal(found.answers.target, given.answers.target, strict=True)
+    for name in ("target", "rival"):
+        np.testing.assert_array_equal(
+            getattr(found.answers, name), getattr(given.answers, name), strict=True
+        )
     pairs = [
         (getattr(found, name), getattr(given, name)) for name in ("latency_s", "low_s", "high_s")
     ]
@@ -449,6 +452,19 @@ def test_curve_comes_back_to_float32(store: Store, sweep: Sweep) -> None:
         assert mine.dtype == np.float64
         # float32 has 24 bits: rounding moves a number by at most 2^-24 = 6e-8 of itself
         np.testing.assert_allclose(mine, theirs, rtol=2**-24, atol=0, equal_nan=True)
+
+
+def test_a_curve_kept_before_rivals_were_named_comes_back_without(
+    store: Store, sweep: Sweep
+) -> None:
+    given = create_curve()
+    answers = replace(given.answers, rival=None)
+    curve_id = store.finish_sweep(sweep.id, replace(given, answers=answers), state=SweepState.DONE)
+    assert curve_id is not None
+    found = store.load_curve(curve_id).answers
+    assert found.rival is None
+    # Targets are 0, 2, 2 and none: only the second point's answer is another point.
+    assert found.find_rivals().tolist() == [-1, 2, -1, -1]
 
 
 def test_curve_measured_on_a_platform_never_registered_is_kept(store: Store, sweep: Sweep) -> None:
