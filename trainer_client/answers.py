@@ -1,0 +1,216 @@
+"""Questions to a latency oracle and its answers, checked before anyone trusts them.
+
+Knows neither HTTP nor files; needs no torch.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from profiler_service.errors import InvalidRequestError, LhpError
+from profiler_service.kinds import get_workload_kind
+from profiler_service.wire import LhpAnswer
+from profiler_service.workload import Dims, Workload
+
+Prefer = Literal["fastest", "nearest", "largest"]
+Effort = Literal["quick", "thorough"]
+Source = Literal["service", "cache", "recording"]
+
+MIN_GROWTH = 32
+"""A window reaches at least this far above the dims asked for, on every axis."""
+
+
+class ContractError(LhpError):
+    """An answer that the service's contract rules out; nothing in it can be trusted."""
+
+
+class WrongPlatformError(ContractError):
+    """An answer measured on another platform than the one that was pinned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyQuestion:
+    """Which larger dims cost no more than `dims`? The same wherever it is asked."""
+
+    workload: Workload
+    dims: Dims
+    prefer: Prefer = "fastest"
+    effort: Effort = "quick"
+    max_growth: float = 0.125
+
+    @classmethod
+    def of(
+        cls,
+        dims: Sequence[int],
+        *,
+        workload: str,
+        params: Mapping[str, int | str] | None,
+        prefer: Prefer,
+        effort: Effort,
+        max_growth: float,
+    ) -> LatencyQuestion:
+        """The question in these words, checked.
+
+        Raises UnknownWorkloadError, InvalidWorkloadError, InvalidDimsError,
+        InvalidRequestError.
+        """
+        if not 0 <= max_growth <= 1:
+            raise InvalidRequestError(
+                f"max_growth={max_growth} is outside 0 to 1",
+                hint="it is a share of each dimension: 0.125 looks an eighth above it",
+            )
+        described = get_workload_kind(workload).describe(params)
+        return cls(
+            workload=described,
+            dims=described.check_dims(dims),
+            prefer=prefer,
+            effort=effort,
+            max_growth=float(max_growth),
+        )
+
+    @property
+    def text(self) -> str:
+        """Every part of it, for people and as a key: equal questions have equal texts."""
+        dims = ",".join(map(str, self.dims))
+        return (
+            f"{self.workload.key} {dims} prefer={self.prefer} effort={self.effort}"
+            f" max_growth={self.max_growth!r}"
+        )
+
+    @property
+    def parameters(self) -> dict[str, str | int | float]:
+        """The query parameters of `GET /lhp` that ask it."""
+        return {
+            "dims": ",".join(map(str, self.dims)),
+            "workload": self.workload.kind,
+            "prefer": self.prefer,
+            "effort": self.effort,
+            "max_growth": self.max_growth,
+            **dict(self.workload.params),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyAnswer:
+    """Larger dims that cost no more, as measured; equal to those asked for where there are none.
+
+    `speedup` is `latency_s` over `lhp_latency_s`, with its 95 % interval.
+    """
+
+    dims: Dims
+    lhp: Dims
+    is_lhp: bool
+    latency_s: float
+    lhp_latency_s: float
+    speedup: float
+    speedup_interval: tuple[float, float]
+    verdict: Literal["faster", "slower", "ambiguous"]
+    prefer: Prefer
+    workload: str
+    """Key of the workload."""
+    platform: str
+    """Key of the platform measured on."""
+    host: str
+    curve: str
+    """Id of the curve that the answer was read from."""
+    measured_at: dt.datetime
+    num_samples: int
+    stale: bool
+    """Whether the host's platform had changed since it was measured."""
+    source: Source
+    """Where the answer comes from: the `service` itself; the `cache`, because the service is
+    away; or a `recording`, replayed."""
+    received_at: dt.datetime
+    """When the service gave it."""
+
+    @property
+    def grow_by(self) -> Dims:
+        """`lhp` minus `dims`, per axis."""
+        return tuple(b - a for a, b in zip(self.dims, self.lhp, strict=True))
+
+
+def check_answer(
+    given: LhpAnswer,
+    question: LatencyQuestion,
+    *,
+    platform: str | None,
+    host: str | None,
+    source: Source,
+    received_at: dt.datetime,
+) -> LatencyAnswer:
+    """The answer `given`, once it is known to keep the service's contract.
+
+    Raises WrongPlatformError where `platform` is given and the answer is from another;
+    ContractError where it can't be an answer to the question, put to `host` if one is given.
+    """
+    if platform is not None and given.platform != platform:
+        raise WrongPlatformError(
+            f"asked about platform {platform!r}, the {source} answered for {given.platform!r}",
+            hint="GET /platforms lists what each key stands for; pin the one that is to run the"
+            " model",
+        )
+    breaches = _find_breaches(given, question, host)
+    if breaches:
+        raise ContractError(
+            f"the {source}'s answer to {question.text!r} breaks the contract:"
+            f" {'; '.join(breaches)}",
+            hint="don't use it; report it to whoever runs the service",
+        )
+    return LatencyAnswer(
+        dims=tuple(given.dims),
+        lhp=tuple(given.lhp),
+        is_lhp=given.is_lhp,
+        latency_s=given.latency_s,
+        lhp_latency_s=given.lhp_latency_s,
+        speedup=given.speedup,
+        speedup_interval=given.speedup_interval,
+        verdict=given.verdict,
+        prefer=given.prefer,
+        workload=given.workload,
+        platform=given.platform,
+        host=given.host,
+        curve=given.curve,
+        measured_at=given.measured_at,
+        num_samples=given.num_samples,
+        stale=given.stale,
+        source=source,
+        received_at=received_at,
+    )
+
+
+def _find_breaches(given: LhpAnswer, question: LatencyQuestion, host: str | None) -> list[str]:
+    """What is wrong with the answer; empty where nothing is."""
+    dims, lhp = tuple(given.dims), tuple(given.lhp)
+    if dims != question.dims:
+        return [f"it is about dims {list(dims)}"]
+    if len(lhp) != len(dims):
+        return [f"its lhp {list(lhp)} has {len(lhp)} axes instead of {len(dims)}"]
+    found = []
+    if any(b < a for a, b in zip(dims, lhp, strict=True)):
+        found.append(f"its lhp {list(lhp)} is smaller than the dims asked for")
+    furthest = [dim + max(MIN_GROWTH, int(dim * question.max_growth)) for dim in dims]
+    if any(b > most for b, most in zip(lhp, furthest, strict=True)):
+        found.append(f"its lhp {list(lhp)} is beyond the growth allowed, {furthest}")
+    if given.grow_by != [b - a for a, b in zip(dims, lhp, strict=True)]:
+        found.append(f"grow_by {given.grow_by} is not lhp minus dims")
+    if given.workload != question.workload.key:
+        found.append(f"it is about {given.workload}")
+    if given.prefer != question.prefer:
+        found.append(f"it prefers the {given.prefer}")
+    if host is not None and given.host != host:
+        found.append(f"host {given.host!r} measured, not {host!r}")
+    if (lhp != dims) != (given.verdict == "faster"):
+        found.append(f"verdict {given.verdict!r} with lhp {list(lhp)}")
+    low, high = given.speedup_interval
+    figures = (given.latency_s, given.lhp_latency_s, given.speedup, low, high)
+    if not all(math.isfinite(each) and each > 0 for each in figures) or low > high:
+        found.append("its latencies, speedup and interval aren't all positive and in order")
+    elif lhp != dims and low < 1:
+        found.append(f"it grows without being surely no slower (interval {low:g} to {high:g})")
+    if given.num_samples < 1:
+        found.append("it rests on no samples")
+    return found

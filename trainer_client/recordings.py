@@ -1,0 +1,180 @@
+"""Answers on disk: one file an answer, in a folder for each platform.
+
+    DIRECTORY/<platform>/<digest of workload and question>.json
+
+Each file holds the question, the answer as the service gave it, who was asked and when. Knows
+no HTTP. An answer that is read is checked as if it had just come in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import quote
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.wire import LhpAnswer
+from trainer_client.answers import (
+    Effort,
+    LatencyAnswer,
+    LatencyQuestion,
+    Prefer,
+    Source,
+    check_answer,
+)
+
+
+class RecordingError(LhpError):
+    """A file that should hold an answer, and doesn't."""
+
+
+class NoRecordedAnswerError(NotFoundError):
+    """The question isn't among those recorded."""
+
+
+class RecordedAnswer(BaseModel):
+    """What one file holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["lhp-answer-1"] = "lhp-answer-1"
+    question: str
+    """`LatencyQuestion.text`."""
+    service: str
+    """URL of the service that answered."""
+    host: str | None
+    """The host that was asked for; None for the service's own."""
+    received_at: AwareDatetime
+    answer: LhpAnswer
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What the file holds. Raises RecordingError, which names it."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise RecordingError(
+                f"{path} can't be read: {error.strerror}",
+                hint="name a file or directory that HttpLatencyOracle(cache=…) has written",
+            ) from error
+        except ValidationError as error:
+            raise RecordingError(
+                f"{path} holds no recorded answer: {error.errors()[0]['msg']}",
+                hint="remove it, and ask the service anew",
+            ) from error
+
+    def check(
+        self, question: LatencyQuestion, *, platform: str | None, host: str | None, source: Source
+    ) -> LatencyAnswer:
+        """The answer. Raises as `check_answer` does."""
+        return check_answer(
+            self.answer,
+            question,
+            platform=platform,
+            host=host,
+            source=source,
+            received_at=self.received_at,
+        )
+
+
+class AnswerDirectory:
+    """Answers by platform and question; the newest one of each stays.
+
+    Any number of processes may share it: a file appears whole or not at all.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def keep(self, question: LatencyQuestion, recorded: RecordedAnswer) -> None:
+        """Returns once the answer is on disk. Raises OSError."""
+        platform = quote(recorded.answer.platform, safe="").replace(".", "%2E")
+        target = self.path / platform / _file_name(question)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False) as file:
+            try:
+                file.write(recorded.model_dump_json(indent=1) + "\n")
+                file.close()
+                Path(file.name).replace(target)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    Path(file.name).unlink()
+                raise
+
+    def find(self, question: LatencyQuestion) -> list[RecordedAnswer]:
+        """The answers to the question, one for each platform. Raises RecordingError."""
+        found = map(RecordedAnswer.read, sorted(self.path.glob(f"*/{_file_name(question)}")))
+        return [each for each in found if each.question == question.text]
+
+
+def _file_name(question: LatencyQuestion) -> str:
+    return hashlib.sha256(question.text.encode()).hexdigest()[:32] + ".json"
+
+
+class RecordedLatencyOracle:
+    """Replays the answers in a file or a directory that `HttpLatencyOracle(cache=…)` wrote.
+
+    Needs no service and no network. Answers only the questions recorded, word for word.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:
+        """Reads everything at once. Raises RecordingError where there is nothing to replay."""
+        self._platform = platform
+        self._path = Path(path)
+        files = sorted(self._path.glob("**/*.json")) if self._path.is_dir() else [self._path]
+        if not files:
+            raise RecordingError(
+                f"there is no recorded answer in {self._path}",
+                hint="record some with HttpLatencyOracle(url, cache=DIRECTORY)",
+            )
+        self._recorded = [RecordedAnswer.read(file) for file in files]
+
+    def query(
+        self,
+        dims: Sequence[int],
+        *,
+        workload: str = "linear",
+        params: Mapping[str, int | str] | None = None,
+        prefer: Prefer = "fastest",
+        effort: Effort = "quick",
+        max_growth: float = 0.125,
+    ) -> LatencyAnswer:
+        """The recorded answer, with `source` "recording".
+
+        Raises NoRecordedAnswerError; RecordingError where several platforms answered and none
+        is pinned; and what `check_answer` raises.
+        """
+        question = LatencyQuestion.of(
+            dims,
+            workload=workload,
+            params=params,
+            prefer=prefer,
+            effort=effort,
+            max_growth=max_growth,
+        )
+        found = [each for each in self._recorded if each.question == question.text]
+        if self._platform is not None:
+            found = [each for each in found if each.answer.platform == self._platform]
+        if not found:
+            others = sorted({each.question for each in self._recorded})
+            raise NoRecordedAnswerError(
+                f"{self._path} has no answer to {question.text!r}"
+                + (f" from platform {self._platform!r}" if self._platform else ""),
+                hint=f"it answers {len(others)} questions: {'; '.join(others[:3])}"
+                + ("; …" if len(others) > 3 else ""),
+            )
+        platforms = sorted({each.answer.platform for each in found})
+        if len(platforms) > 1:
+            raise RecordingError(
+                f"{self._path} has answers from several platforms: {', '.join(platforms)}",
+                hint="say which: RecordedLatencyOracle(path, platform=…)",
+            )
+        newest = max(found, key=lambda each: each.received_at)
+        return newest.check(question, platform=self._platform, host=None, source="recording")
