@@ -31,8 +31,9 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "settings": (set(), {"pydantic", "pydantic_settings"}),
     "wire": ({"workload"}, {"pydantic"}),
     "plot": ({"errors", "lhp", "wire"}, {"numpy", "matplotlib", "plotly"}),
+    "networks": ({"errors"}, {"torch"}),
     "measurement": (
-        {"errors", "grid", "kinds", "plan", "samples", "workload"},
+        {"errors", "grid", "kinds", "networks", "plan", "samples", "workload"},
         {"numpy", "torch", "pynvml"},
     ),
     "storage": (

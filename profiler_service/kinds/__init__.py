@@ -12,14 +12,26 @@ import logging
 from collections.abc import Mapping
 
 from profiler_service.errors import UnknownWorkloadError
+from profiler_service.kinds.networks import DEEPSPEECH2, HLSTM, HLSTM_LM, LSTM
 from profiler_service.kinds.products import LINEAR, MATMUL
 from profiler_service.workload import WorkloadKind
 
-__all__ = ["ENTRY_POINT_GROUP", "LINEAR", "MATMUL", "get_workload_kind", "workload_kinds"]
+__all__ = [
+    "DEEPSPEECH2",
+    "ENTRY_POINT_GROUP",
+    "HLSTM",
+    "HLSTM_LM",
+    "LINEAR",
+    "LSTM",
+    "MATMUL",
+    "get_workload_kind",
+    "workload_kinds",
+]
 
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "profiler_service.workloads"
+BUILT_IN = (LINEAR, MATMUL, LSTM, HLSTM, HLSTM_LM, DEEPSPEECH2)
 
 
 @functools.cache
@@ -29,7 +41,7 @@ def workload_kinds() -> Mapping[str, WorkloadKind]:
     A package whose entry point fails to import, isn't a WorkloadKind, or takes a name
     already used is logged and left out: one broken package must not stop the service.
     """
-    kinds = {kind.name: kind for kind in (LINEAR, MATMUL)}
+    kinds = {kind.name: kind for kind in BUILT_IN}
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             kind = entry_point.load()

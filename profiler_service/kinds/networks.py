@@ -1,0 +1,257 @@
+"""Whole networks: the kinds `lstm`, `hlstm`, `hlstm_lm` and `deepspeech2`.
+
+Pure. Knows nothing of how a network is carried out; counts its weights and products by the
+formulas of `docs/networks.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from profiler_service.kinds.products import BATCH, DTYPE
+from profiler_service.workload import (
+    DTYPE_SIZES_BYTES,
+    Dims,
+    Parameter,
+    ParamValue,
+    WorkloadKind,
+)
+
+STEPS = Parameter(
+    name="steps",
+    default=70,
+    description="Length of the sequences (70 words in Table 1 of Yin et al.).",
+)
+INPUT_SIZE = Parameter(
+    name="input_size",
+    default=400,
+    description="Width of the input at each step: the embedding's width.",
+)
+BACKEND = Parameter(
+    name="backend",
+    default="dense",
+    choices=("dense",),
+    description="Which kernels run: `dense` is torch's own choice for dense products.",
+)
+_LAYERS = "Number of recurrent layers, one on top of the other."
+
+
+def _size_bytes(params: Mapping[str, ParamValue]) -> int:
+    return DTYPE_SIZES_BYTES[str(params["dtype"])]
+
+
+def _sequences(params: Mapping[str, ParamValue]) -> int:
+    """Time steps of all sequences of the batch."""
+    return int(params["batch"]) * int(params["steps"])
+
+
+# An LSTM's layer has for each direction 4 gates of `hidden` units; each unit has a weight for
+# every input and every state, and two biases.
+
+
+def _lstm_layer_inputs(dims: Dims, params: Mapping[str, ParamValue]) -> list[int]:
+    hidden_size, input_size = dims
+    directions = 2 if params["direction"] == "bi" else 1
+    return [input_size, *[hidden_size * directions] * (int(params["layers"]) - 1)]
+
+
+def _lstm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    hidden_size = dims[0]
+    directions = 2 if params["direction"] == "bi" else 1
+    batch, sequences = int(params["batch"]), _sequences(params)
+    elements = 0
+    for input_size in _lstm_layer_inputs(dims, params):
+        weights = 4 * hidden_size * (input_size + hidden_size + 2)
+        results = 2 * batch * hidden_size + sequences * hidden_size
+        gates = 4 * sequences * hidden_size
+        elements += sequences * input_size + directions * (weights + results + gates)
+    return _size_bytes(params) * elements
+
+
+def _lstm_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    hidden_size = dims[0]
+    directions = 2 if params["direction"] == "bi" else 1
+    weights = sum(
+        directions * 4 * hidden_size * (input_size + hidden_size)
+        for input_size in _lstm_layer_inputs(dims, params)
+    )
+    return 2 * _sequences(params) * weights
+
+
+# An H-LSTM's layer has 4 gates; each has a hidden layer over inputs and states, and a layer
+# from there to the states.
+
+
+def _hlstm_weights(gate_width: int, state_width: int, input_size: int) -> int:
+    return 4 * (gate_width * (input_size + state_width) + state_width * gate_width)
+
+
+def _hlstm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    gate_width, state_width = dims
+    batch, input_size, sequences = (
+        int(params["batch"]),
+        int(params["input_size"]),
+        _sequences(params),
+    )
+    weights = _hlstm_weights(gate_width, state_width, input_size)
+    biases = 4 * (gate_width + state_width)
+    # The input's part of the gates' hidden layers is computed for all steps before the first.
+    hidden = 4 * gate_width * sequences
+    results = state_width * (sequences + 2 * batch)
+    elements = weights + biases + sequences * input_size + hidden + results
+    return _size_bytes(params) * elements
+
+
+def _hlstm_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    gate_width, state_width = dims
+    weights = _hlstm_weights(gate_width, state_width, int(params["input_size"]))
+    return 2 * _sequences(params) * weights
+
+
+def _hlstm_lm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    vocabulary, sequences = int(params["vocabulary"]), _sequences(params)
+    table = vocabulary * (max(int(params["input_size"]), dims[1]) + 1)  # and the decoder's bias
+    scores = sequences * vocabulary
+    words_bytes = 8 * sequences
+    return _hlstm_bytes(dims, params) + _size_bytes(params) * (table + scores) + words_bytes
+
+
+def _hlstm_lm_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    decoder = 2 * _sequences(params) * dims[1] * int(params["vocabulary"])
+    return _hlstm_flops(dims, params) + decoder
+
+
+# DeepSpeech2: 32 channels of 41 × 11 over 161 bins, then 32 of 32 × 21 × 11.
+_BINS, _CHANNELS, _FEATURES, _CHARACTERS = 161, 32, 672, 29
+_FIRST_KERNEL, _SECOND_KERNEL = 41 * 11, _CHANNELS * 21 * 11
+_FIRST_HEIGHT, _SECOND_HEIGHT = 61, 21
+
+
+def _speech_lengths(params: Mapping[str, ParamValue]) -> tuple[int, int]:
+    """Lengths of a sequence after the first and after the second convolution."""
+    first = (int(params["frames"]) - 11) // 2 + 1
+    return first, first - 10
+
+
+def _speech_layer_weights(width: int, params: Mapping[str, ParamValue]) -> int:
+    """Weights of all recurrent layers, both directions, without biases."""
+    inputs = [_FEATURES, *[width] * (int(params["layers"]) - 1)]
+    if params["cell"] == "lstm":
+        return sum(2 * 4 * width * (each + width) for each in inputs)
+    return sum(2 * _hlstm_weights(width, width, each) for each in inputs)
+
+
+def _speech_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    (width,) = dims
+    batch, frames, layers = int(params["batch"]), int(params["frames"]), int(params["layers"])
+    first, steps = _speech_lengths(params)
+    kernels = _CHANNELS * (_FIRST_KERNEL + _SECOND_KERNEL + 2)
+    # Of a batch norm: weight, bias, running mean and variance.
+    norms = 4 * (2 * _CHANNELS + layers * width)
+    biases = layers * 2 * 4 * 2 * width  # both cells have two for each gate's unit
+    weights = _speech_layer_weights(width, params) + kernels + norms + biases
+    images = frames * _BINS + _CHANNELS * (first * _FIRST_HEIGHT + steps * _SECOND_HEIGHT)
+    # Of each layer: both directions' gates, states, their sum, and that normalised.
+    states = layers * (2 * 4 + 2 + 1 + 1) * width * steps
+    scores = _CHARACTERS * steps
+    head = _CHARACTERS * width
+    return _size_bytes(params) * (weights + head + batch * (images + states + scores))
+
+
+def _speech_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    (width,) = dims
+    first, steps = _speech_lengths(params)
+    weights = _speech_layer_weights(width, params) + _CHARACTERS * width
+    convolutions = _CHANNELS * (
+        first * _FIRST_HEIGHT * _FIRST_KERNEL + steps * _SECOND_HEIGHT * _SECOND_KERNEL
+    )
+    return 2 * int(params["batch"]) * (steps * weights + convolutions)
+
+
+LSTM = WorkloadKind(
+    name="lstm",
+    axes=("hidden_size", "input_size"),
+    parameters=(
+        BATCH,
+        STEPS,
+        DTYPE,
+        Parameter(name="layers", default=1, maximum=64, description=_LAYERS),
+        Parameter(
+            name="direction",
+            default="uni",
+            choices=("uni", "bi"),
+            description="Whether each layer reads its sequence once, or from both ends.",
+        ),
+        BACKEND,
+    ),
+    builder="profiler_service.measurement.networks:build_lstm",
+    operand_bytes=_lstm_bytes,
+    flops=_lstm_flops,
+    description="torch.nn.LSTM over a batch of sequences [steps, batch, input_size].",
+)
+HLSTM = WorkloadKind(
+    name="hlstm",
+    axes=("gate_width", "state_width"),
+    parameters=(BATCH, STEPS, INPUT_SIZE, DTYPE, BACKEND),
+    builder="profiler_service.measurement.networks:build_hlstm",
+    operand_bytes=_hlstm_bytes,
+    flops=_hlstm_flops,
+    description=(
+        "One H-LSTM layer (Yin et al., section 4): an LSTM whose gates each have a hidden"
+        " layer of gate_width."
+    ),
+)
+HLSTM_LM = WorkloadKind(
+    name="hlstm_lm",
+    axes=("gate_width", "state_width"),
+    parameters=(
+        BATCH,
+        STEPS,
+        INPUT_SIZE,
+        Parameter(name="vocabulary", default=10_000, description="Number of words."),
+        DTYPE,
+        BACKEND,
+    ),
+    builder="profiler_service.measurement.networks:build_hlstm_lm",
+    operand_bytes=_hlstm_lm_bytes,
+    flops=_hlstm_lm_flops,
+    description=(
+        "A language model: embedding of input_size, one H-LSTM layer, a decoder tied to the"
+        " embedding. Its defaults are the setting of Table 1 of Yin et al."
+    ),
+)
+DEEPSPEECH2 = WorkloadKind(
+    name="deepspeech2",
+    axes=("width",),
+    parameters=(
+        BATCH,
+        Parameter(
+            name="frames",
+            default=300,
+            minimum=31,
+            description="Length of the spectrograms: 300 frames are about 3 s of speech.",
+        ),
+        DTYPE,
+        Parameter(
+            name="cell",
+            default="hlstm",
+            choices=("hlstm", "lstm"),
+            description="Which recurrent layers: H-LSTM, or torch.nn.LSTM.",
+        ),
+        Parameter(
+            name="layers",
+            default=3,
+            maximum=64,
+            description=f"{_LAYERS} Yin et al. have 3 of H-LSTM, 5 of LSTM.",
+        ),
+        BACKEND,
+    ),
+    builder="profiler_service.measurement.networks:build_deepspeech2",
+    operand_bytes=_speech_bytes,
+    flops=_speech_flops,
+    description=(
+        "DeepSpeech2: two convolutions over 161 bins, bidirectional layers with batch norm"
+        " between them, scores of 29 characters. `width` is that of states and gates alike:"
+        " Fig. 3 of Yin et al."
+    ),
+)

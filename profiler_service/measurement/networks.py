@@ -1,0 +1,104 @@
+"""Builders of the whole networks that are measured. Runs in the measuring child only.
+
+The networks are those of `profiler_service.networks`, in inference. All their weights are views
+into the arena of weights; random normals as they are there saturate the gates, which costs or
+saves no product anything, and keeps every state within ±1.
+
+Knows nothing of how calls are timed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from profiler_service.measurement.operations import Call, Operands
+from profiler_service.networks import HLSTM, DeepSpeech2, HLSTMLanguageModel
+from profiler_service.networks.speech import NUM_BINS
+from profiler_service.workload import Dims, ParamValue
+
+Module = TypeVar("Module", bound=nn.Module)
+
+# Shapes: T time steps, B batch, I input_size, S hidden size or state width, V vocabulary,
+# W spectrogram bins, L frames.
+
+
+def build_lstm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of `torch.nn.LSTM` on x_tbi; `dims` is (hidden_size, input_size)."""
+    hidden_size, input_size = dims
+    module = place(
+        operands,
+        lambda: nn.LSTM(
+            input_size,
+            hidden_size,
+            num_layers=int(params["layers"]),
+            bidirectional=params["direction"] == "bi",
+        ),
+    )
+    if operands.device.type == "cuda":
+        # cuDNN wants all weights in one piece of memory in its own order; this moves them
+        # there. Else each call would.
+        module.flatten_parameters()
+    return functools.partial(module, _sequences(operands, input_size, params))
+
+
+def build_hlstm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of one H-LSTM layer on x_tbi; `dims` is (gate_width, state_width)."""
+    gate_width, state_width = dims
+    input_size = int(params["input_size"])
+    module = place(operands, lambda: HLSTM(input_size, state_width, gate_width))
+    return functools.partial(module, _sequences(operands, input_size, params))
+
+
+def build_hlstm_lm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of the language model on words_tb; `dims` is (gate_width, state_width).
+
+    The words are drawn anew at each visit.
+    """
+    gate_width, state_width = dims
+    vocabulary = int(params["vocabulary"])
+    module = place(
+        operands,
+        lambda: HLSTMLanguageModel(vocabulary, int(params["input_size"]), state_width, gate_width),
+    )
+    words_tb = torch.randint(
+        vocabulary, (int(params["steps"]), int(params["batch"])), device=operands.device
+    )
+    return functools.partial(module, words_tb)
+
+
+def build_deepspeech2(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of DeepSpeech2 on spectrogram_bwl; `dims` is (width,)."""
+    (width,) = dims
+    cell, layers = str(params["cell"]), int(params["layers"])
+    module = place(operands, lambda: DeepSpeech2(width, cell=cell, layers=layers))
+    if operands.device.type == "cuda":
+        for each in module.modules():
+            if isinstance(each, nn.LSTM):
+                each.flatten_parameters()
+    spectrogram_bwl = operands.input(int(params["batch"]), NUM_BINS, int(params["frames"]))
+    return functools.partial(module, spectrogram_bwl)
+
+
+def place(operands: Operands, create: Callable[[], Module]) -> Module:
+    """The module that `create` makes, in inference, its parameters views from `operands`.
+
+    Buffers (running means and variances) are ones. Nothing is initialised or copied.
+    """
+    with torch.device("meta"):
+        module = create()
+    tensors = {name: operands.weight(*each.shape) for name, each in module.named_parameters()}
+    for name, each in module.named_buffers():
+        tensors[name] = torch.ones(each.shape, dtype=operands.dtype, device=operands.device)
+    module.requires_grad_(False).load_state_dict(tensors, assign=True)
+    return module.eval()
+
+
+def _sequences(
+    operands: Operands, input_size: int, params: Mapping[str, ParamValue]
+) -> torch.Tensor:
+    return operands.input(int(params["steps"]), int(params["batch"]), input_size)

@@ -1,0 +1,12 @@
+"""Plain torch networks: the network that is measured is the network that is trained.
+
+Knows nothing of measuring, of workloads or of the service.
+"""
+
+from __future__ import annotations
+
+from profiler_service.networks.hlstm import HLSTM, HLSTMProducts, HLSTMWeights
+from profiler_service.networks.language_model import HLSTMLanguageModel
+from profiler_service.networks.speech import DeepSpeech2
+
+__all__ = ["HLSTM", "DeepSpeech2", "HLSTMLanguageModel", "HLSTMProducts", "HLSTMWeights"]

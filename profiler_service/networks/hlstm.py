@@ -1,0 +1,188 @@
+"""The H-LSTM layer: an LSTM whose four gates each have a hidden layer.
+
+For each gate k of f, i, o, g (Source: section 4 of Yin et al.):
+
+    pre_k = W_k · relu(H_k [x_t, h_{t-1}] + d_k) + b_k
+    c_t = σ(pre_f) ⊗ c_{t-1} + σ(pre_i) ⊗ tanh(pre_g)
+    h_t = σ(pre_o) ⊗ tanh(c_t)
+
+Three products do the work: the input's columns of H, of all gates and all time steps at once
+before the loop; the state's columns of H, of all gates at once; the four W, batched. Tensors
+within are feature-major (a column is one sequence): weights then stand on the left as they are
+stored, which was the fastest order on a CPU that leaves no product to repack its weights.
+
+Knows nothing of what comes before or after the layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812  the name that torch's own documentation uses
+from torch import Tensor, nn
+
+# Shapes: T time steps, B batch, N = T · B, K the four gates, I input_size, G gate_width,
+# S state_width. Q = K · G, the hidden units of all gates.
+
+NUM_GATES: Final = 4
+"""In the order f, i, o, g: the three that go through a sigmoid come first."""
+
+
+class HLSTMWeights(NamedTuple):
+    """The weights of one layer, ordered by gate. Any of its tensors may be a view."""
+
+    input_kgi: Tensor
+    """The input's columns of H."""
+    recurrent_kgs: Tensor
+    """The state's columns of H."""
+    hidden_bias_kg: Tensor
+    """d."""
+    gate_ksg: Tensor
+    """W."""
+    gate_bias_ks: Tensor
+    """b."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HLSTMProducts:
+    """The three products of a layer, its weights bound: another kernel replaces these alone."""
+
+    input: Callable[[Tensor], Tensor]
+    """x_in → a_qn, the bias d included. Called once a sequence."""
+    recurrent: Callable[[Tensor, Tensor], Tensor]
+    """(a_qb, h_sb) → a new tensor a_qb + the product. Called at each time step, in turn with
+    `gates`."""
+    gates: Callable[[Tensor], Tensor]
+    """hidden_kgb → pre_ksb, the bias b included."""
+
+
+def bind_dense(weights: HLSTMWeights) -> HLSTMProducts:
+    """The products by torch's own choice of dense kernels. Differentiable."""
+    input_qi = weights.input_kgi.flatten(0, 1)
+    recurrent_qs = weights.recurrent_kgs.flatten(0, 1)
+    hidden_bias_q1 = weights.hidden_bias_kg.flatten()[:, None]
+    gate_ksg, gate_bias_ks1 = weights.gate_ksg, weights.gate_bias_ks[:, :, None]
+    return HLSTMProducts(
+        input=lambda x_in: torch.addmm(hidden_bias_q1, input_qi, x_in),
+        recurrent=lambda a_qb, h_sb: torch.addmm(a_qb, recurrent_qs, h_sb),
+        gates=lambda hidden_kgb: torch.baddbmm(gate_bias_ks1, gate_ksg, hidden_kgb),
+    )
+
+
+def run_hlstm(
+    x_tbi: Tensor,
+    products: HLSTMProducts,
+    h_sb: Tensor,
+    c_sb: Tensor,
+    *,
+    mask_qb: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The states of all time steps h_tbs, contiguous, and the last h_sb and c_sb.
+
+    `mask_qb` multiplies the gates' hidden units, the same at all time steps: dropout.
+    """
+    steps, batch, _ = x_tbi.shape
+    a_qn = products.input(x_tbi.flatten(0, 1).t())
+    states_bs = []
+    for step in range(steps):
+        a_qb = a_qn[:, step * batch : (step + 1) * batch]
+        hidden_qb = products.recurrent(a_qb, h_sb).relu_()
+        if mask_qb is not None:
+            hidden_qb = hidden_qb * mask_qb
+        pre_ksb = products.gates(hidden_qb.view(NUM_GATES, -1, batch))
+        f_sb, i_sb, o_sb = pre_ksb[:3].sigmoid().unbind()
+        c_sb = f_sb * c_sb + i_sb * pre_ksb[3].tanh()
+        h_sb = o_sb * c_sb.tanh()
+        states_bs.append(h_sb.t())
+    return torch.stack(states_bs), h_sb, c_sb
+
+
+class HLSTM(nn.Module):
+    """One H-LSTM layer, called like a one-layer `torch.nn.LSTM`.
+
+    A state unit is one row of each gate's W (`gate_ksg[:, s]`) and one column of the state's
+    part of each H (`recurrent_kgs[:, :, s]`); a gate's hidden unit is one row of its H
+    (`input_kgi[k, g]`, `recurrent_kgs[k, g]`, `hidden_bias_kg[k, g]`) and one column of its W
+    (`gate_ksg[k, :, g]`).
+
+    `dropout` is the share of the gates' hidden units that are dropped in training; one mask
+    is drawn per call and kept for all time steps.
+    """
+
+    def __init__(
+        self, input_size: int, state_width: int, gate_width: int, *, dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.state_width = state_width
+        self.gate_width = gate_width
+        self.dropout = dropout
+        self.input_kgi = nn.Parameter(torch.empty(NUM_GATES, gate_width, input_size))
+        self.recurrent_kgs = nn.Parameter(torch.empty(NUM_GATES, gate_width, state_width))
+        self.hidden_bias_kg = nn.Parameter(torch.empty(NUM_GATES, gate_width))
+        self.gate_ksg = nn.Parameter(torch.empty(NUM_GATES, state_width, gate_width))
+        self.gate_bias_ks = nn.Parameter(torch.empty(NUM_GATES, state_width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew, uniformly within ±1/√(inputs of the unit), as torch.nn.Linear.
+
+        Source: ours; the paper doesn't say how it draws them.
+        """
+        hidden_bound = 1 / math.sqrt(self.input_size + self.state_width)
+        gate_bound = 1 / math.sqrt(self.gate_width)
+        with torch.no_grad():
+            for weight in (self.input_kgi, self.recurrent_kgs, self.hidden_bias_kg):
+                weight.uniform_(-hidden_bound, hidden_bound)
+            for weight in (self.gate_ksg, self.gate_bias_ks):
+                weight.uniform_(-gate_bound, gate_bound)
+
+    def weights(self) -> HLSTMWeights:
+        """The parameters as the functions of this module take them."""
+        return HLSTMWeights(
+            input_kgi=self.input_kgi,
+            recurrent_kgs=self.recurrent_kgs,
+            hidden_bias_kg=self.hidden_bias_kg,
+            gate_ksg=self.gate_ksg,
+            gate_bias_ks=self.gate_bias_ks,
+        )
+
+    def forward(
+        self, x_tbi: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The states of all time steps h_tbs, and the last (h_bs, c_bs).
+
+        `state` is (h_bs, c_bs) before the first step; zeros by default. Raises ValueError for
+        shapes that don't fit.
+        """
+        if x_tbi.dim() != 3 or x_tbi.shape[2] != self.input_size or 0 in x_tbi.shape:
+            raise ValueError(
+                f"the input has shape {tuple(x_tbi.shape)}; this layer takes"
+                f" [steps, batch, {self.input_size}], none of them 0"
+            )
+        batch = x_tbi.shape[1]
+        if state is None:
+            h_sb = c_sb = x_tbi.new_zeros(self.state_width, batch)
+        else:
+            for each in state:
+                if each.shape != (batch, self.state_width):
+                    raise ValueError(
+                        f"a state has shape {tuple(each.shape)}; this layer and input take"
+                        f" [{batch}, {self.state_width}]"
+                    )
+            h_sb, c_sb = state[0].t(), state[1].t()
+        mask_qb = None
+        if self.training and self.dropout > 0:
+            mask_qb = F.dropout(x_tbi.new_ones(NUM_GATES * self.gate_width, batch), self.dropout)
+        h_tbs, h_sb, c_sb = run_hlstm(
+            x_tbi, bind_dense(self.weights()), h_sb, c_sb, mask_qb=mask_qb
+        )
+        return h_tbs, (h_sb.t(), c_sb.t())
+
+    def extra_repr(self) -> str:
+        """The sizes, as `print(module)` shows them."""
+        return f"{self.input_size}, state_width={self.state_width}, gate_width={self.gate_width}"
