@@ -25,7 +25,9 @@ class Parameter:
     """A fixed parameter of a workload kind: its default, and what is allowed.
 
     A string parameter lists its `choices`; a whole-number parameter has `minimum` and
-    `maximum`, both inclusive.
+    `maximum`, both inclusive. A decimal parameter has at most `decimals` of them, lies at or
+    above `minimum` and below `maximum`, and its value is text without needless zeros, `0.9`:
+    equal numbers are equal texts, which no float promises.
     """
 
     name: str
@@ -34,9 +36,15 @@ class Parameter:
     choices: tuple[str, ...] = ()
     minimum: int = 1
     maximum: int = 65_536
+    decimals: int = 0
+    omitted_at_default: bool = False
+    """Whether workloads leave it out at its default: one that a kind gained later, so that the
+    keys of workloads from before stay."""
 
     def parse(self, value: object) -> ParamValue:
         """The value, checked and in its proper type. Raises InvalidWorkloadError."""
+        if self.decimals:
+            return self._parse_decimal(value)
         if isinstance(self.default, str):
             if value not in self.choices:
                 raise InvalidWorkloadError(
@@ -60,6 +68,25 @@ class Parameter:
             )
         return number
 
+    def _parse_decimal(self, value: object) -> str:
+        # float() alone would accept "nan", "1_0" and "١".
+        text = str(value)
+        is_number = re.fullmatch(rf"[0-9]{{1,9}}(\.[0-9]{{0,{self.decimals}}}0*)?", text)
+        if (
+            isinstance(value, bool)
+            or len(text) > 80
+            or is_number is None
+            or not self.minimum <= float(text) < self.maximum
+        ):
+            raise InvalidWorkloadError(
+                f"{self.name}={text[:80]!r} is no number from {self.minimum} to below"
+                f" {self.maximum} with at most {self.decimals} decimals",
+                hint=f"{self.name} takes a number from {self.minimum} to below {self.maximum}",
+            )
+        whole, _, fraction = text.partition(".")
+        fraction = fraction.rstrip("0")
+        return f"{int(whole)}.{fraction}" if fraction else f"{int(whole)}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkloadKind:
@@ -78,6 +105,8 @@ class WorkloadKind:
     operand_bytes: Callable[[Dims, Mapping[str, ParamValue]], int] = field(compare=False)
     flops: Callable[[Dims, Mapping[str, ParamValue]], int] = field(compare=False)
     description: str = ""
+    check: Callable[[Mapping[str, ParamValue]], None] | None = field(default=None, compare=False)
+    """Raises InvalidWorkloadError for parameters that are allowed each, but not together."""
 
     def describe(self, given: Mapping[str, object] | None = None) -> Workload:
         """The workload of this kind with the parameters `given` and defaults for the rest.
@@ -87,20 +116,23 @@ class WorkloadKind:
         given = dict(given or {})
         params: list[tuple[str, ParamValue]] = []
         for parameter in sorted(self.parameters, key=lambda p: p.name):
-            value = given.pop(parameter.name, parameter.default)
-            params.append((parameter.name, parameter.parse(value)))
+            value = parameter.parse(given.pop(parameter.name, parameter.default))
+            if value != parameter.default or not parameter.omitted_at_default:
+                params.append((parameter.name, value))
         if given:
             known = ", ".join(p.name for p in self.parameters)
             raise InvalidWorkloadError(
                 f"workload {self.name!r} has no parameter {', '.join(map(repr, sorted(given)))}",
                 hint=f"its parameters are: {known}",
             )
+        if self.check is not None:
+            self.check(dict(params))
         return Workload(kind=self.name, params=tuple(params), axes=self.axes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One workload: kind, every fixed parameter (sorted by name), and named axes.
+    """One workload: kind, fixed parameters (sorted by name), and named axes.
 
     Equal workloads have equal keys, on every machine and in every version.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from profiler_service.errors import InvalidWorkloadError
 from profiler_service.workload import (
     DTYPE_SIZES_BYTES,
     Parameter,
@@ -24,24 +25,66 @@ DTYPE = Parameter(
 BACKEND = Parameter(
     name="backend",
     default="dense",
-    choices=("dense",),
-    description="Which kernel runs: `dense` is torch's own choice for a dense product.",
+    choices=("dense", "packed", "compiled", "csr"),
+    description=(
+        "Which kernel runs: `dense` is torch's own choice for a dense product, `packed` oneDNN's"
+        " with the weight rearranged once, `compiled` what `torch.compile` makes of a frozen"
+        " weight, `csr` a sparse product (compressed sparse rows)."
+    ),
 )
+SPARSITY = Parameter(
+    name="sparsity",
+    default="0",
+    minimum=0,
+    maximum=1,
+    decimals=4,
+    omitted_at_default=True,
+    description=(
+        "Share of the weights that are zero, at random places; for the backend `csr` only, since"
+        " the others multiply zeros like any number."
+    ),
+)
+
+
+def check_sparsity(params: Mapping[str, ParamValue]) -> None:
+    """Returns where the backend makes use of the sparsity. Raises InvalidWorkloadError."""
+    if "sparsity" in params and params["backend"] != "csr":
+        raise InvalidWorkloadError(
+            f"sparsity={params['sparsity']} makes no difference to backend={params['backend']}",
+            hint="choose backend=csr, or leave out sparsity",
+        )
+
+
+def count_nonzero(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+    """Weights that are stored and multiplied: all but for `csr`; at least one."""
+    return max(1, round((1 - float(params.get("sparsity", 0))) * rows * columns))
+
+
+def weight_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+    """Memory of a weight as its backend holds it, and while it is made from a plain one."""
+    size_bytes = DTYPE_SIZES_BYTES[str(params["dtype"])]
+    if params["backend"] == "csr":
+        # A value and a column each, and 20 bytes while their places are drawn.
+        nonzero = count_nonzero(rows, columns, params)
+        return (size_bytes + 4 + 20) * nonzero + 4 * (rows + 1)
+    copies = 1 if params["backend"] == "dense" else 2
+    return copies * size_bytes * rows * columns
 
 
 def _product_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
     batch, size_bytes = int(params["batch"]), DTYPE_SIZES_BYTES[str(params["dtype"])]
-    return size_bytes * (rows * columns + batch * columns + batch * rows)
+    return weight_bytes(rows, columns, params) + size_bytes * batch * (rows + columns)
 
 
 def _product_flops(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
-    return 2 * int(params["batch"]) * rows * columns
+    return 2 * int(params["batch"]) * count_nonzero(rows, columns, params)
 
 
 LINEAR = WorkloadKind(
     name="linear",
     axes=("out_features", "in_features"),
-    parameters=(BATCH, DTYPE, BACKEND),
+    parameters=(BATCH, DTYPE, BACKEND, SPARSITY),
+    check=check_sparsity,
     builder="profiler_service.measurement.operations:build_linear",
     operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[1], params),
     flops=lambda dims, params: _product_flops(dims[0], dims[1], params),
@@ -53,7 +96,8 @@ LINEAR = WorkloadKind(
 MATMUL = WorkloadKind(
     name="matmul",
     axes=("size",),
-    parameters=(BATCH, DTYPE, BACKEND),
+    parameters=(BATCH, DTYPE, BACKEND, SPARSITY),
+    check=check_sparsity,
     builder="profiler_service.measurement.operations:build_matmul",
     operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[0], params),
     flops=lambda dims, params: _product_flops(dims[0], dims[0], params),

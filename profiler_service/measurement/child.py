@@ -55,10 +55,15 @@ def main(connection_fd: int, block_fd: int) -> None:
         # may fail.
         import torch
 
-        from profiler_service.measurement.devices import open_device, probe_dtypes
+        from profiler_service.measurement.devices import (
+            open_device,
+            probe_backends,
+            probe_dtypes,
+        )
 
         device = open_device(setup.device, cpus=setup.cpus)
         dtypes = probe_dtypes(device.name)
+        backends = probe_backends(device.name, dtypes)
     except ImportError as error:
         connection.send(
             Refused(
@@ -76,6 +81,7 @@ def main(connection_fd: int, block_fd: int) -> None:
                 platform=device.platform(),
                 protocol=device.protocol,
                 dtypes=dtypes,
+                backends=backends,
             )
         )
         gc.freeze()  # what torch keeps alive need not be searched at every order

@@ -13,7 +13,7 @@ import platform
 import re
 import resource
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from typing import Protocol as TypingProtocol
@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from profiler_service.errors import MeasurementError
+from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.operations import Call
 from profiler_service.measurement.processors import describe_cores
 from profiler_service.measurement.timer import (
@@ -31,6 +32,7 @@ from profiler_service.measurement.timer import (
     take_lasting_sample,
     take_sample,
 )
+from profiler_service.networks.products import has_backend
 from profiler_service.samples import Platform, Protocol
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
@@ -103,6 +105,16 @@ def probe_dtypes(device: str) -> tuple[str, ...]:
             F.linear(x, x).cpu()
             working.append(name)
     return tuple(working)
+
+
+def probe_backends(device: str, dtypes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The element types, of `dtypes`, that each backend multiplies on `device`."""
+    return {
+        backend: tuple(
+            name for name in dtypes if has_backend(backend, device, getattr(torch, name))
+        )
+        for backend in BACKEND.choices
+    }
 
 
 class CpuDevice:

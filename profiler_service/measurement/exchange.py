@@ -42,6 +42,8 @@ class Ready:
     platform: Platform
     protocol: Protocol
     dtypes: tuple[str, ...]
+    backends: Mapping[str, tuple[str, ...]]
+    """Backend of products → the dtypes that it multiplies."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.kinds import workload_kinds
+from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.exchange import (
     CAPACITY,
     NOWHERE,
@@ -68,6 +69,8 @@ class Measurer:
     platform: Platform
     protocol: Protocol
     dtypes: tuple[str, ...]
+    backends: Mapping[str, tuple[str, ...]]
+    """Backend of products → the dtypes that it multiplies."""
     measured_cpus: tuple[int, ...]
     """Processors that the child is pinned to: what `processors.pin_away` takes."""
 
@@ -92,7 +95,8 @@ class Measurer:
         self._interrupted_at: float | None = None
         self._child: ChildProcess | None = ChildProcess(self._setup)
         ready = self._child.ready
-        self.platform, self.protocol, self.dtypes = ready.platform, ready.protocol, ready.dtypes
+        self.platform, self.protocol = ready.platform, ready.protocol
+        self.dtypes, self.backends = ready.dtypes, ready.backends
 
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
         """The samples of `batch`: one for each visit, in order, but for failed points.
@@ -101,7 +105,7 @@ class Measurer:
         child) is listed as a failure and has no sample at all; the others all have theirs.
 
         Raises:
-            UnsupportedOnHostError: the device lacks the workload's dtype.
+            UnsupportedOnHostError: the device lacks the workload's dtype or backend.
             MeasurementChildDiedError: the child can't be kept alive.
             MeasurementInterruptedError: `interrupt` was called meanwhile.
             MeasurementError: the workload's builder is missing.
@@ -198,7 +202,15 @@ class Measurer:
                 f"{self.platform.device_model} doesn't multiply {dtype}",
                 hint=f"choose dtype from: {', '.join(self.dtypes)}",
             )
-        return self._kinds[workload.kind]
+        kind = self._kinds[workload.kind]
+        backend = dict(workload.params).get("backend")
+        if BACKEND in kind.parameters and dtype not in self.backends[str(backend)]:
+            having = [name for name, dtypes in self.backends.items() if dtype in dtypes]
+            raise UnsupportedOnHostError(
+                f"{self.platform.device_model} has no {backend} product of {dtype}",
+                hint=f"choose backend from: {', '.join(having)}; or another dtype",
+            )
+        return kind
 
     def _get_child(self) -> ChildProcess:
         if self._child is None:
@@ -209,10 +221,11 @@ class Measurer:
                     f"the measuring process can't be started again: {error}", hint=error.hint
                 ) from error
             ready = child.ready
-            if (ready.platform, ready.protocol, ready.dtypes) != (
+            if (ready.platform, ready.protocol, ready.dtypes, ready.backends) != (
                 self.platform,
                 self.protocol,
                 self.dtypes,
+                self.backends,
             ):
                 # Not kept: the next call would take it for one of the measurer's platform.
                 child.close()

@@ -21,15 +21,18 @@ import functools
 import importlib
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import torch
-import torch.nn.functional as F  # noqa: N812  the name that torch's own documentation uses
 
+from profiler_service.kinds.products import count_nonzero
+from profiler_service.networks.products import Product, bind_product, csr_weight
 from profiler_service.workload import Dims, ParamValue
 
-# Shapes: B batch, I in_features, O out_features, S size of a square weight.
+# Shapes: B batch, I in_features, O out_features, S size of a square weight, N nonzero weights.
 
 Call = Callable[[], object]
 Builder = Callable[["Operands", Dims, Mapping[str, ParamValue]], Call]
@@ -38,6 +41,10 @@ NUM_PLACES: Final = 128
 """Number of places within an arena at which an operand may begin."""
 _BLOCK_ELEMENTS: Final = 1 << 20
 _GROWTH: Final = 1.25
+MAX_KEPT_BYTES: Final = 256 << 20
+MAX_KEPT: Final = 256
+MAX_USES: Final = 64
+"""Visits after which something kept is made anew, at another place."""
 
 
 class Arena:
@@ -84,6 +91,38 @@ class Arena:
         self.memory = memory
 
 
+class NonzeroPlaces:
+    """Where the nonzeros of random sparse weights lie, drawn at little cost at each visit.
+
+    Unstructured: each place is about as likely as any other, and there are exactly as many
+    nonzeros as asked for, or their number's scatter would pose as the timer's. A long series of
+    exponential gaps is drawn once, from a fixed seed; every visit takes another stretch of it,
+    so that no arrangement poses as an effect of the dimension.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._sums = torch.zeros(0, dtype=torch.float64)
+        self._numbers = torch.zeros(0, dtype=torch.int32)
+
+    def draw(self, count: int, size: int) -> torch.Tensor:
+        """`count` different places below `size`, ascending: int32 [count], or int64 beyond 2³¹."""
+        if len(self._sums) < count + 2:
+            length = int((count + 2) * _GROWTH) + _BLOCK_ELEMENTS
+            generator = torch.Generator().manual_seed(0)
+            gaps = torch.empty(length, dtype=torch.float64).exponential_(generator=generator)
+            self._sums = gaps.cumsum_(0)
+            self._numbers = torch.arange(length, dtype=torch.int32)
+        dtype = torch.int32 if size < 1 << 31 else torch.int64
+        start = self._rng.randrange(len(self._sums) - count - 1)
+        first, last = self._sums[start].item(), self._sums[start + count + 1].item()
+        sums = self._sums[start + 1 : start + 1 + count] - first
+        # Gaps rounded down, and one more for each: no two places are the same.
+        sums *= (size - count + 1) / (last - first)
+        places = sums.to(dtype)
+        return places.add_(self._numbers[:count])
+
+
 class Operands:
     """Where builders get their tensors from: one arena for weights, one for inputs."""
 
@@ -92,11 +131,15 @@ class Operands:
         self.device = torch.device(device)
         self.weights = Arena(self.dtype, self.device, rng)
         self.inputs = Arena(self.dtype, self.device, rng)
+        self.indices = Arena(torch.int32, self.device, rng)
+        self._places = NonzeroPlaces(rng)
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
     def start_visit(self) -> None:
         """Gives all memory back: what a builder took at the last visit is void."""
         self.weights.start_visit()
         self.inputs.start_visit()
+        self.indices.start_visit()
 
     def weight(self, *shape: int) -> torch.Tensor:
         """A weight of `shape` filled with random normals, of the workload's dtype and device."""
@@ -106,6 +149,59 @@ class Operands:
         """An input of `shape` filled with random normals, of the workload's dtype and device."""
         return self.inputs.take(shape)
 
+    def sparse_weight(self, rows: int, columns: int, count: int) -> torch.Tensor:
+        """A weight of `count` nonzeros at random places, in compressed sparse rows."""
+        places = self._places.draw(count, rows * columns)
+        starts = torch.arange(rows + 1, dtype=places.dtype) * columns
+        crow = self.indices.take((rows + 1,))
+        crow.copy_(torch.searchsorted(places, starts, out_int32=True))
+        column = self.indices.take((count,))
+        column.copy_(places.remainder_(columns))
+        return csr_weight(crow, column, self.weights.take((count,)), (rows, columns))
+
+    def product(self, rows: int, columns: int, params: Mapping[str, ParamValue]) -> Product:
+        """The product with a weight of `rows` × `columns`, by the workload's backend.
+
+        The weight is another one, at another place, at each visit, and what the backend makes
+        of it is made anew, but for `compiled`: compiling takes 60 ms, so a compiled product is
+        kept (at most MAX_KEPT of them, and MAX_KEPT_BYTES) for at most MAX_USES visits.
+        """
+        backend, batch = str(params.get("backend", "dense")), int(params["batch"])
+        if backend == "csr":
+            sparse_oi = self.sparse_weight(rows, columns, count_nonzero(rows, columns, params))
+            return bind_product(sparse_oi, backend=backend)
+        if backend != "compiled":
+            return bind_product(self.weight(rows, columns), backend=backend, batch=batch)
+        return self.keep(
+            (rows, columns, batch),
+            lambda: bind_product(self.weight(rows, columns).clone(), backend=backend, batch=batch),
+            size_bytes=2 * rows * columns * self.dtype.itemsize,
+        )
+
+    def keep(self, key: Hashable, make: Callable[[], Product], *, size_bytes: int) -> Product:
+        """What `make` makes, or made at an earlier visit for an equal key; it must own its memory.
+
+        For what is dear to make; the least recently used go first.
+        """
+        kept = self._kept.pop(key, None)
+        if kept is None or kept.num_uses == MAX_USES:
+            kept = _Kept(product=make(), size_bytes=size_bytes)
+        kept.num_uses += 1
+        self._kept[key] = kept
+        while len(self._kept) > 1 and (
+            len(self._kept) > MAX_KEPT
+            or sum(each.size_bytes for each in self._kept.values()) > MAX_KEPT_BYTES
+        ):
+            self._kept.popitem(last=False)
+        return kept.product
+
+
+@dataclass(kw_only=True)
+class _Kept:
+    product: Product
+    size_bytes: int
+    num_uses: int = 0
+
 
 def build_linear(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
     """The call y_BO = x_BI · w_OIᵀ of a fully connected layer without bias.
@@ -114,9 +210,8 @@ def build_linear(operands: Operands, dims: Dims, params: Mapping[str, ParamValue
     it would be in a model.
     """
     out_features, in_features = dims
-    w_oi = operands.weight(out_features, in_features)
-    x_bi = operands.input(int(params["batch"]), in_features)
-    return functools.partial(F.linear, x_bi, w_oi)
+    product = operands.product(out_features, in_features, params)
+    return functools.partial(product, operands.input(int(params["batch"]), in_features))
 
 
 def build_matmul(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:

@@ -113,6 +113,39 @@ def test_dtype_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     assert "float32" in caught.value.hint
 
 
+@pytest.mark.parametrize("backend", ["dense", "packed", "compiled", "csr"])
+def test_every_backend_the_device_has_can_be_measured(measurer: Measurer, backend: str) -> None:
+    assert "float32" in measurer.backends[backend]
+    given = {"backend": backend} | ({"sparsity": "0.9"} if backend == "csr" else {})
+    samples = measurer.measure(MATMUL.describe(given), LINE, batch_of([30, 31, 30]))
+    assert len(samples) == 3 and not samples.failures
+
+
+def test_a_sparser_product_takes_less_time(measurer: Measurer) -> None:
+    grid = Grid(axes=(GridAxis(start=512, count=1),))
+    visits = np.zeros(20, dtype=np.int32)
+    # 32 times fewer nonzeros.
+    full, sparse = (
+        np.median(
+            measurer.measure(
+                MATMUL.describe({"backend": "csr", "sparsity": sparsity}),
+                grid,
+                Batch(point=visits, round=visits),
+            ).latency_s
+        )
+        for sparsity in ("0.36", "0.98")
+    )
+    assert sparse * 3 < full
+
+
+def test_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
+    # MKL has no sparse product of bfloat16, so torch has none on a CPU.
+    lacking = MATMUL.describe({"backend": "csr", "dtype": "bfloat16"})
+    with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
+        measurer.measure(lacking, LINE, batch_of([1]))
+    assert "dense, packed" in caught.value.hint
+
+
 def test_batch_without_visits(measurer: Measurer) -> None:
     assert len(measurer.measure(MATMUL.describe(), LINE, batch_of([]))) == 0
 
@@ -319,7 +352,7 @@ def test_child_on_another_platform_never_measures(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("protocol", Protocol(timer="sundial")), ("dtypes", ("float32", "float8"))],
+    [("protocol", Protocol(timer="sundial")), ("dtypes", ("float32", "float8")), ("backends", {})],
 )
 def test_child_that_measures_in_another_way_never_measures(name: str, value: object) -> None:
     with Measurer(device="cpu", kinds=KINDS) as measurer:

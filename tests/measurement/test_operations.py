@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 import torch
 
 from profiler_service.measurement.operations import (
+    MAX_KEPT,
+    MAX_KEPT_BYTES,
+    MAX_USES,
     NUM_PLACES,
     Arena,
     Operands,
@@ -13,6 +17,8 @@ from profiler_service.measurement.operations import (
     build_matmul,
     load_builder,
 )
+from profiler_service.networks.products import Product
+from profiler_service.workload import ParamValue
 
 
 def new_arena(dtype: torch.dtype = torch.float32) -> Arena:
@@ -109,3 +115,88 @@ def test_builders_are_named_as_module_and_function() -> None:
         load_builder("profiler_service.measurement.operations:build_nothing")
     with pytest.raises(ImportError):
         load_builder("profiler_service.measurement.no_such_module:build_linear")
+
+
+def sparse_parts(
+    operands: Operands, rows: int, columns: int, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    operands.start_visit()
+    weight = operands.sparse_weight(rows, columns, count)
+    return weight.crow_indices(), weight.col_indices()
+
+
+@pytest.mark.parametrize("count", [1, 6, 11, 12])
+def test_sparse_weights_have_exactly_the_nonzeros_asked_for(count: int) -> None:
+    operands = new_operands()
+    for _ in range(50):
+        crow, column = sparse_parts(operands, 3, 4, count)
+        assert crow[0] == 0 and crow[-1] == count and (crow.diff() >= 0).all()
+        assert ((column >= 0) & (column < 4)).all()
+        # Within a row the columns ascend: no place is taken twice.
+        for first, last in pairwise(crow.tolist()):
+            assert (column[first:last].diff() > 0).all()
+
+
+def test_sparse_weights_are_unstructured_and_differ_from_visit_to_visit() -> None:
+    operands = new_operands()
+    per_row, per_column = torch.zeros(40), torch.zeros(50)
+    different = set()
+    for _ in range(100):
+        crow, column = sparse_parts(operands, 40, 50, 200)
+        per_row += crow.diff()
+        per_column += torch.bincount(column, minlength=50)
+        different.add(tuple(column.tolist()))
+    assert len(different) == 100
+    # 100 · 200 nonzeros: 500 a row and 400 a column, give or take five times √500 ≈ 22, √400.
+    assert (per_row - 500).abs().max() < 112
+    assert (per_column - 400).abs().max() < 100
+
+
+def test_sparse_operands_change_place() -> None:
+    operands = new_operands()
+    places = set()
+    for _ in range(30):
+        operands.start_visit()
+        weight = operands.sparse_weight(30, 30, 90)
+        places.add((weight.col_indices().data_ptr(), weight.values().data_ptr()))
+    # Two draws from 128 places each: hardly ever the same pair twice in 30.
+    assert len(places) >= 28
+
+
+@pytest.mark.parametrize("backend", ["dense", "packed", "compiled", "csr"])
+def test_linear_by_every_backend(backend: str) -> None:
+    params: dict[str, ParamValue] = {"batch": 2, "dtype": "float32", "backend": backend}
+    if backend == "csr":
+        params["sparsity"] = "0.5"
+    y_bo = build_linear(new_operands(), (5, 3), params)()
+    assert isinstance(y_bo, torch.Tensor)
+    assert y_bo.shape == (2, 5) and y_bo.is_contiguous()
+    assert y_bo.abs().max() > 0
+
+
+def test_what_is_kept_is_bounded_and_made_anew_after_a_while() -> None:
+    operands = new_operands()
+    made: list[int] = []
+
+    def use(key: int, size_bytes: int = 1) -> None:
+        def make() -> Product:
+            made.append(key)
+            return torch.neg
+
+        operands.keep(key, make, size_bytes=size_bytes)
+
+    for _ in range(MAX_USES + 1):
+        use(0)
+    assert made == [0, 0]
+    # Two of more than half the bytes allowed don't fit: the one used last stays.
+    use(1, MAX_KEPT_BYTES // 2 + 1)
+    use(2, MAX_KEPT_BYTES // 2 + 1)
+    use(2, MAX_KEPT_BYTES // 2 + 1)
+    use(1, MAX_KEPT_BYTES // 2 + 1)
+    assert made == [0, 0, 1, 2, 1]
+    # Nor do more than MAX_KEPT: 1 is the oldest by then.
+    for key in range(3, 3 + MAX_KEPT):
+        use(key)
+    use(3 + MAX_KEPT - 1)
+    use(1)
+    assert made[5:] == [*range(3, 3 + MAX_KEPT), 1]

@@ -1,0 +1,166 @@
+"""Ways of carrying out a product with a fixed weight: one kernel a backend.
+
+torch only. Knows nothing of networks, nor of how anything is measured. What each backend is,
+and why: docs/decisions/0004-kernels-side-by-side.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+import torch
+import torch._inductor.config
+import torch.nn.functional as F  # noqa: N812  the name that torch's own documentation uses
+from torch._dynamo.eval_frame import is_dynamo_supported
+
+from profiler_service.errors import UnsupportedOnHostError
+
+# Shapes: B batch, I in_features, O out_features, N nonzero weights.
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+"""y_BO = x_BI · w_OIᵀ for a weight that it holds; both contiguous."""
+
+
+def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> Product:
+    """The product with this weight, carried out by the backend, for inference.
+
+    - `dense`: `F.linear`, torch's own choice.
+    - `packed`: the weight rearranged once for oneDNN, for inputs of `batch` rows (others work,
+      too). CPU only.
+    - `compiled`: `torch.compile` with the weight frozen; compiled here for `batch` rows, and
+      later for each other shape of input. A call costs some 30 µs besides the kernel.
+    - `csr`: the weight's nonzeros as compressed sparse rows. `weight_oi` may be sparse already
+      (`csr_weight`); a dense one is converted, its zeros left out.
+
+    The product keeps the weight; what is written to it later may or may not count. Raises
+    UnsupportedOnHostError where torch lacks the backend for the weight's dtype and device;
+    ValueError for an unknown one.
+    """
+    if backend not in _BINDERS:
+        raise ValueError(f"there is no backend {backend!r}; there are {', '.join(_BINDERS)}")
+    if not has_backend(backend, weight_oi.device.type, weight_oi.dtype):
+        raise UnsupportedOnHostError(
+            f"torch {torch.__version__} has no {backend} product of"
+            f" {str(weight_oi.dtype).removeprefix('torch.')} on {weight_oi.device.type}",
+            hint="choose another backend or dtype",
+        )
+    return _BINDERS[backend](weight_oi, batch)
+
+
+@functools.cache
+def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
+    """Whether the backend multiplies `dtype` on such devices, found by multiplying.
+
+    `compiled` isn't tried, since that takes seconds: only whether torch can compile at all.
+    """
+    if backend == "compiled":
+        return (
+            is_dynamo_supported()
+            and "isolate_recompiles" in inspect.signature(torch.compile).parameters
+        )
+    if backend == "packed" and device_type != "cpu":
+        return False
+    ones = torch.ones(16, 16, dtype=dtype, device=device_type)
+    try:
+        _BINDERS[backend](ones, 16)(ones).cpu()
+    except (RuntimeError, AttributeError):
+        return False
+    return True
+
+
+def csr_weight(
+    crow: torch.Tensor, column: torch.Tensor, value: torch.Tensor, shape: tuple[int, int]
+) -> torch.Tensor:
+    """The sparse weight w_OI of these parts, which it shares: int32 [O + 1], int32 [N], [N].
+
+    32-bit indices, because MKL's interface has them: torch would convert longer ones at every
+    product. The parts aren't checked.
+    """
+    with warnings.catch_warnings():
+        # "Sparse CSR tensor support is in beta state", once a process.
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.sparse_csr_tensor(crow, column, value, shape, check_invariants=False)
+
+
+def _bind_dense(weight_oi: torch.Tensor, batch: int) -> Product:
+    return functools.partial(F.linear, weight=weight_oi)
+
+
+def _bind_packed(weight_oi: torch.Tensor, batch: int) -> Product:
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight_oi.detach(), batch)
+    product = torch.ops.mkldnn._linear_pointwise.default
+    return lambda x_bi: product(x_bi, packed, None, "none", [], "")
+
+
+class _FrozenProduct(torch.nn.Module):
+    """What `torch.compile` freezes: only a module's parameters count as constants."""
+
+    def __init__(self, weight_oi: torch.Tensor) -> None:
+        super().__init__()
+        self.weight_oi = torch.nn.Parameter(weight_oi.detach(), requires_grad=False)
+
+    def forward(self, x_bi: torch.Tensor) -> torch.Tensor:
+        return F.linear(x_bi, self.weight_oi)
+
+
+def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
+    # Isolated: products share the code of `forward`, and beyond eight shapes of one code torch
+    # would run it uncompiled, without a word. `fullgraph` raises instead.
+    compiled: Product = torch.no_grad()(
+        torch.compile(  # type: ignore[call-overload]  # lacks `isolate_recompiles`
+            _FrozenProduct(weight_oi).forward,
+            dynamic=False,
+            fullgraph=True,
+            isolate_recompiles=True,
+        )
+    )
+    shapes: set[torch.Size] = set()
+
+    def product(x_bi: torch.Tensor) -> torch.Tensor:
+        if x_bi.shape in shapes:
+            return compiled(x_bi)
+        # Not an option of `torch.compile`: there it comes too late, and nothing is frozen.
+        with torch._inductor.config.patch(freezing=True), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own deprecations
+            y_bo = compiled(x_bi)
+        shapes.add(x_bi.shape)
+        return y_bo
+
+    product(weight_oi.new_zeros(batch, weight_oi.shape[1]))
+    return product
+
+
+def _bind_csr(weight_oi: torch.Tensor, batch: int) -> Product:
+    if weight_oi.layout is torch.strided:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            sparse_oi = weight_oi.detach().to_sparse_csr()
+        sparse_oi = csr_weight(
+            sparse_oi.crow_indices().int(),
+            sparse_oi.col_indices().int(),
+            sparse_oi.values(),
+            (weight_oi.shape[0], weight_oi.shape[1]),
+        )
+    else:
+        sparse_oi = weight_oi
+    return functools.partial(_csr_product, sparse_oi)
+
+
+def _csr_product(sparse_oi: torch.Tensor, x_bi: torch.Tensor) -> torch.Tensor:
+    """y_BO, by way of y_OB = w_OI · x_IB: one weight then meets the whole batch at once.
+
+    Three to four times as fast as `F.linear` with a sparse weight, both transpositions
+    included.
+    """
+    y_ob = sparse_oi @ x_bi.t().contiguous()
+    return y_ob.t().contiguous()
+
+
+_BINDERS: Final[Mapping[str, Callable[[torch.Tensor, int], Product]]] = MappingProxyType(
+    {"dense": _bind_dense, "packed": _bind_packed, "compiled": _bind_compiled, "csr": _bind_csr}
+)

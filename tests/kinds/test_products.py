@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from profiler_service.errors import InvalidWorkloadError
+from profiler_service.kinds import LINEAR, MATMUL
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        # Keys from before there was a sparsity stay.
+        ({}, "linear[backend=dense,batch=16,dtype=float32]"),
+        ({"sparsity": "0.0"}, "linear[backend=dense,batch=16,dtype=float32]"),
+        ({"backend": "packed"}, "linear[backend=packed,batch=16,dtype=float32]"),
+        ({"backend": "csr"}, "linear[backend=csr,batch=16,dtype=float32]"),
+        # Equal numbers are equal workloads.
+        *(
+            (
+                {"backend": "csr", "sparsity": written},
+                "linear[backend=csr,batch=16,dtype=float32,sparsity=0.9]",
+            )
+            for written in ("0.9", "0.90", "00.9000", "0.90000", 0.9)
+        ),
+    ],
+)
+def test_a_sparsity_is_part_of_the_key_where_there_is_one(
+    given: dict[str, object], key: str
+) -> None:
+    assert LINEAR.describe(given).key == key
+
+
+@pytest.mark.parametrize(
+    "sparsity",
+    ["1", "1.0", "-0.1", 1, True, "nan", "inf", "1e-1", "0.12345", ".5", "0,5", "٠", "", "9" * 99],
+)
+def test_a_sparsity_outside_0_to_1_is_refused(sparsity: object) -> None:
+    with pytest.raises(InvalidWorkloadError, match="sparsity") as caught:
+        LINEAR.describe({"backend": "csr", "sparsity": sparsity})
+    assert "from 0 to below 1" in caught.value.hint
+
+
+@pytest.mark.parametrize("backend", ["dense", "packed", "compiled"])
+def test_a_sparsity_that_the_backend_ignores_is_refused(backend: str) -> None:
+    with pytest.raises(InvalidWorkloadError, match=f"no difference to backend={backend}") as caught:
+        LINEAR.describe({"backend": backend, "sparsity": "0.5"})
+    assert "csr" in caught.value.hint
+
+
+def test_operands_and_flops_of_every_backend_by_hand() -> None:
+    def bytes_and_flops(**given: object) -> tuple[int, int]:
+        params = dict(MATMUL.describe({"batch": 2, **given}).params)
+        return MATMUL.operand_bytes((10,), params), MATMUL.flops((10,), params)
+
+    # Input and result: 2 · 2 · 10 floats of 4 bytes = 160. Weight: 100 floats = 400 bytes,
+    # twice where it is rearranged. 2 · 100 multiply-adds.
+    assert bytes_and_flops(backend="dense") == (560, 400)
+    assert bytes_and_flops(backend="packed") == (960, 400)
+    assert bytes_and_flops(backend="compiled") == (960, 400)
+    # 10 nonzeros: 4 bytes of value, 4 of column, 20 while they are drawn; 11 row starts of 4.
+    assert bytes_and_flops(backend="csr", sparsity="0.9") == (160 + 10 * 28 + 44, 40)
+    # Never none at all.
+    assert bytes_and_flops(backend="csr", sparsity="0.9999") == (160 + 28 + 44, 4)
