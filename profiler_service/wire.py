@@ -336,6 +336,9 @@ class HostInfo(WireModel):
     platform: str
     protocol: str = Field(description="How it takes time; curves of another protocol are stale.")
     dtypes: list[str]
+    backends: dict[str, list[str]] = Field(
+        default_factory=dict, description="Backend of products → the dtypes that it multiplies."
+    )
     registered_at: dt.datetime
     last_seen_at: dt.datetime
     present: bool = Field(description="Whether its worker has been heard of lately.")

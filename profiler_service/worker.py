@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import urllib.parse
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +65,10 @@ class BatchMeasurer(Protocol):
     @property
     def dtypes(self) -> Sequence[str]:
         """Element types that the device multiplies."""
+
+    @property
+    def backends(self) -> Mapping[str, Sequence[str]]:
+        """Backend of products → the dtypes that it multiplies."""
 
     @property
     def measured_cpus(self) -> Collection[int]:
@@ -300,6 +304,7 @@ def run(
             measurer.platform,
             protocol=measurer.protocol,
             dtypes=measurer.dtypes,
+            backends=measurer.backends,
         )
         client = jobs.JobClient(settings)
         stack.callback(client.close)

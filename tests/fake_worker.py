@@ -129,6 +129,7 @@ class FakeMeasurer:
         self.platform = platform(model)
         self.protocol = PROTOCOL
         self.dtypes = ("float32",)
+        self.backends = {"dense": ("float32",)}
         self.measured_cpus: tuple[int, ...] = ()
         self.closed = False
         self._log = log

@@ -21,6 +21,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
+from profiler_service.kinds.products import BACKEND
 from profiler_service.samples import Platform
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store, Sweep
@@ -53,7 +54,15 @@ def check_affordable(
             f"host {host.name!r} ({platform.device_model}) doesn't multiply {dtype}",
             hint=f"choose dtype from: {', '.join(host.dtypes)}; or another host",
         )
-    size_bytes = get_workload_kind(workload.kind).operand_bytes(grid.last, dict(workload.params))
+    kind = get_workload_kind(workload.kind)
+    backend = dict(workload.params).get("backend")
+    if BACKEND in kind.parameters and dtype not in host.backends.get(str(backend), ()):
+        having = [name for name, dtypes in host.backends.items() if dtype in dtypes]
+        raise UnsupportedOnHostError(
+            f"host {host.name!r} ({platform.device_model}) has no {backend} product of {dtype}",
+            hint=f"choose backend from: {', '.join(having)}; or another dtype or host",
+        )
+    size_bytes = kind.operand_bytes(grid.last, dict(workload.params))
     limit_bytes = min(max_operand_bytes, platform.memory_bytes // 4)
     if size_bytes > limit_bytes:
         raise WindowTooLargeError(

@@ -106,6 +106,7 @@ def host_info(host: Host, *, presence_s: float) -> HostInfo:
         platform=host.platform_key,
         protocol=host.protocol_key,
         dtypes=list(host.dtypes),
+        backends={name: list(dtypes) for name, dtypes in host.backends.items()},
         registered_at=host.registered_at,
         last_seen_at=host.last_seen_at,
         present=is_present(host, presence_s=presence_s),

@@ -27,6 +27,8 @@ class Host:
     """How it takes time."""
     dtypes: tuple[str, ...]
     """Element types that its device multiplies."""
+    backends: Mapping[str, tuple[str, ...]]
+    """Backend of products → the dtypes that it multiplies."""
     registered_at: dt.datetime
     last_seen_at: dt.datetime
     """Last heartbeat of its worker."""

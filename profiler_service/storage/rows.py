@@ -49,6 +49,10 @@ def host_from_row(row: Row) -> Host:
         platform_key=row.platform_key,
         protocol_key=row.protocol_key,
         dtypes=tuple(row.dtypes),
+        # NULL was written before there was a choice.
+        backends={"dense": tuple(row.dtypes)}
+        if row.backends is None
+        else {name: tuple(dtypes) for name, dtypes in row.backends.items()},
         registered_at=row.registered_at,
         last_seen_at=row.last_seen_at,
     )

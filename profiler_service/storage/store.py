@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
@@ -98,17 +99,27 @@ class Store:
     # Hosts and platforms
 
     def register_host(
-        self, name: str, platform: Platform, *, protocol: Protocol, dtypes: Sequence[str]
+        self,
+        name: str,
+        platform: Platform,
+        *,
+        protocol: Protocol,
+        dtypes: Sequence[str],
+        backends: Mapping[str, Sequence[str]] | None = None,
     ) -> Host:
         """The host `name`, now on `platform` and seen just now; registers both if new.
 
-        `protocol` is how it takes time from now on.
+        `protocol` is how it takes time from now on, `backends` the dtypes that each backend of
+        products multiplies; None stands for `dense` alone.
         """
         now = dt.datetime.now(dt.UTC)
         facts = {
             "platform_key": platform.key,
             "protocol_key": protocol.key,
             "dtypes": list(dtypes),
+            "backends": None
+            if backends is None
+            else {name: list(having) for name, having in backends.items()},
         }
         with self._write() as connection:
             _register_platform(connection, platform)
@@ -118,13 +129,13 @@ class Store:
                 {"name": name, **facts, "registered_at": now, "last_seen_at": now},
             )
             host = _get_host(connection, name, lock=True)
-            known = (host.platform_key, host.protocol_key, host.dtypes)
-            if new or known != (platform.key, protocol.key, tuple(dtypes)):
-                _raise_generation(connection)
             connection.execute(
                 sa.update(hosts).where(hosts.c.name == name).values(**facts, last_seen_at=now)
             )
-            return _get_host(connection, name)
+            latest = _get_host(connection, name)
+            if new or replace(latest, last_seen_at=host.last_seen_at) != host:
+                _raise_generation(connection)
+            return latest
 
     def touch_host(self, name: str) -> None:
         """Records a heartbeat. Raises UnknownHostError."""

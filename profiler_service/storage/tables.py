@@ -72,6 +72,7 @@ hosts = sa.Table(
     sa.Column("platform_key", Text, sa.ForeignKey("platforms.key"), nullable=False),
     sa.Column("protocol_key", Text, nullable=False),
     sa.Column("dtypes", sa.JSON, nullable=False),
+    sa.Column("backends", sa.JSON(none_as_null=True)),
     sa.Column("registered_at", UtcDateTime, nullable=False),
     sa.Column("last_seen_at", UtcDateTime, nullable=False),
 )

@@ -513,3 +513,28 @@ async def test_bad_queries_say_what_to_do_and_start_nothing(
     check_problem(await client.get(f"/lhp?{query}"), status, hint)
     assert not sqlite_worker.store.list_sweeps().items
     assert sqlite_worker.handed_in.empty()
+
+
+async def test_a_backend_that_the_host_lacks_is_refused_at_once(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # Registered without a word on backends, it has the dense one.
+    check_problem(await ask(client, backend="csr"), 422, hint="choose backend from: dense")
+    sqlite_worker.store.register_host(
+        HOST,
+        PLATFORM,
+        protocol=PROTOCOL,
+        dtypes=DTYPES,
+        backends={"dense": DTYPES, "packed": DTYPES, "compiled": (), "csr": ("float32",)},
+    )
+    refused = await ask(client, backend="csr", dtype="bfloat16")
+    check_problem(refused, 422, hint="choose backend from: dense, packed")
+    assert "no csr product of bfloat16" in refused.json()["detail"]
+    check_problem(await ask(client, sparsity="1.0", backend="csr"), 422, hint="below 1")
+    check_problem(await ask(client, sparsity="0.5"), 422, hint="backend=csr")
+    assert sqlite_worker.handed_in.empty()
+    accepted = await ask(client, backend="csr", sparsity="0.90", wait=0)
+    assert accepted.status_code == 202
+    assert accepted.json()["workload"] == (
+        "linear[backend=csr,batch=16,dtype=float32,sparsity=0.9]"
+    )

@@ -21,8 +21,9 @@ from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url, write_access
 from profiler_service.storage.store import Store
 from profiler_service.storage.tables import metadata
+from tests.storage.examples import PROTOCOL, create_platform
 
-HEAD = "0001"
+HEAD = "0002"
 
 
 @contextmanager
@@ -86,6 +87,21 @@ def test_downgraded_schema_is_too_old_and_can_be_upgraded(database_url: str) -> 
     assert "lhp db upgrade" in caught.value.hint
     schema.upgrade(database_url)
     Store.open(database_url).close()
+
+
+def test_hosts_from_before_there_were_backends_have_the_dense_one(database_url: str) -> None:
+    store = Store.open(database_url)
+    backends = {"dense": ["float32"], "csr": []}
+    store.register_host(
+        "east", create_platform(), protocol=PROTOCOL, dtypes=["float32"], backends=backends
+    )
+    assert store.get_host("east").backends == {"dense": ("float32",), "csr": ()}
+    store.close()
+    downgrade(database_url, "0001")
+    schema.upgrade(database_url)
+    store = Store.open(database_url)
+    assert store.get_host("east").backends == {"dense": ("float32",)}
+    store.close()
 
 
 def test_empty_database_is_too_old(empty_database_url: str) -> None:

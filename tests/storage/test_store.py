@@ -718,3 +718,20 @@ def test_protocol_round_trips_with_every_field(store: Store, host: Host) -> None
     protocol = Protocol(timer="cuda_graph", cache="flushed", version=7)
     curve_id = finish_new_sweep(store, create_curve(protocol=protocol), start=1)
     assert store.load_curve(curve_id).protocol == protocol
+
+
+def test_a_host_that_gained_a_backend_is_news(store: Store) -> None:
+    def register(**backends: list[str]) -> int:
+        store.register_host(
+            "east",
+            create_platform(),
+            protocol=PROTOCOL,
+            dtypes=["float32"],
+            backends=backends,
+        )
+        return store.generation()
+
+    first = register(dense=["float32"])
+    assert register(dense=["float32"]) == first
+    assert register(dense=["float32"], packed=["float32"]) == first + 1
+    assert store.get_host("east").backends == {"dense": ("float32",), "packed": ("float32",)}
