@@ -2,7 +2,7 @@
 
 One axis: latency against the dimension, LHPs marked, hysteresis bins shaded in turns. Two
 axes: a heat map of the measured points, LHPs marked. Knows neither where a curve comes from
-nor how its LHPs were found: it draws what it is given.
+nor how its LHPs were found: it draws what it is given. A race's panels are `race_plot`'s.
 
 matplotlib and plotly are imported by the functions that need them; each takes a while, and a
 picture needs only one.
@@ -18,7 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.errors import InvalidRequestError, LhpError
-from profiler_service.wire import CurveDetail, CurveInfo, GridAxisRange, PlatformInfo
+from profiler_service.race_plot import (
+    CONFIRMED,
+    draw_confirmation,
+    draw_contest,
+    draw_stages,
+    find_racers,
+    latency_unit,
+    lay_out_race,
+)
+from profiler_service.wire import CurveDetail, CurveInfo, GridAxisRange, PlatformInfo, RaceInfo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +36,11 @@ if TYPE_CHECKING:
 F64 = npt.NDArray[np.float64]
 
 POINT, LHP, UNDECIDED, FAILED = "#6b7a90", "#c8102e", "#e08a00", "#111111"
+RACED = "#d1478c"
 BINS = ("#dfe9f5", "#f6f1e3")
 UNMEASURED = "#e6e6e6"
+RACE_ROWS = (0.46, 0.18, 0.36)
+"""Shares of a page's height that a race's curve, stages and contest take."""
 COLOR_PERCENTILES = (1, 95)
 """The colours of a heat map span these, so that outliers don't wash out the rest."""
 MARKED_POINTS = 400
@@ -55,8 +67,14 @@ class _Columns:
         return chosen
 
 
-def save_plot(curve: CurveDetail, path: Path, *, platform: PlatformInfo | None = None) -> None:
-    """Writes the picture of `curve` to `path`: `.png` or `.html`.
+def save_plot(
+    curve: CurveDetail,
+    path: Path,
+    *,
+    platform: PlatformInfo | None = None,
+    race: RaceInfo | None = None,
+) -> None:
+    """Writes the picture of `curve`, and of the `race` that left it, to `path`: `.png` or `.html`.
 
     Raises InvalidRequestError for another ending, or a curve of more than two axes; LhpError
     where the file can't be written.
@@ -64,9 +82,10 @@ def save_plot(curve: CurveDetail, path: Path, *, platform: PlatformInfo | None =
     ending = path.suffix.lower()
     try:
         if ending == ".png":
-            draw_png(curve, platform=platform).savefig(path, dpi=150)
+            draw_png(curve, platform=platform, race=race).savefig(path, dpi=150)
         elif ending == ".html":
-            path.write_text(render_html(curve, platform=platform), encoding="utf-8")
+            page = render_html(curve, platform=platform, race=race)
+            path.write_text(page, encoding="utf-8")
         else:
             raise InvalidRequestError(
                 f"can't draw into {str(path)!r}", hint="end the file's name with .png or .html"
@@ -92,6 +111,11 @@ def format_redundancy(curve: CurveInfo) -> str:
     return f"{low:.1f} to {high:.1f} %"
 
 
+def format_undecided(curve: CurveInfo) -> str:
+    """The share of points left undecided, as a percentage; a dash where none was to be decided."""
+    return "–" if curve.undecided is None else f"{100 * curve.undecided:.1f} %"
+
+
 def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tuple[str, str]:
     """The heading of a curve's picture: what was measured; on what, and what was found."""
     if platform is None:
@@ -107,13 +131,17 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
     else:
         found = (
             f"{curve.num_lhps} of {curve.num_measured} points are LHPs,"
-            f" redundancy {format_redundancy(curve)}"
+            f" {format_undecided(curve)} undecided, redundancy {format_redundancy(curve)}"
         )
     return curve.workload, f"{where} · {found} · {curve.measured_at:%Y-%m-%d}"
 
 
-def draw_png(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> Figure:
+def draw_png(
+    curve: CurveDetail, *, platform: PlatformInfo | None = None, race: RaceInfo | None = None
+) -> Figure:
     """A matplotlib figure of the curve, not tied to any window or global state.
+
+    Where the `race` that left the curve is given, its panels stand below the curve.
 
     Raises InvalidRequestError for a curve of more than two axes.
     """
@@ -122,9 +150,18 @@ def draw_png(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> Fig
 
     _check_axes(curve)
     columns = _columns(curve)
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    if race is not None and race.stages:
+        rows_in = (5.4, 0.5 + 0.25 * len(race.stages), 4.1)
+        figure = Figure(figsize=(10, sum(rows_in)), layout="constrained")
+        places = figure.add_gridspec(3, 2, height_ratios=rows_in, width_ratios=(5, 1))
+        axes = figure.add_subplot(places[0, :])
+        draw_stages(figure.add_subplot(places[1, :]), race)
+        draw_contest(figure.add_subplot(places[2, 0]), curve, race)
+        draw_confirmation(figure.add_subplot(places[2, 1]), curve)
+    else:
+        figure = Figure(figsize=(10, 6), layout="constrained")
+        axes = figure.add_subplot()
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     title, subtitle = plot_title(curve, platform)
     figure.suptitle(title, fontsize=13)
     axes.set_title(subtitle, fontsize=9, color="#555555")
@@ -132,43 +169,65 @@ def draw_png(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> Fig
         _draw_staircase(axes, curve, columns)
     else:
         _draw_heat_map(axes, curve, columns)
+    _mark_raced(axes, curve, columns, race)
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=len(handles), fontsize=9)
     return figure
 
 
-def render_html(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> str:
+def render_html(
+    curve: CurveDetail, *, platform: PlatformInfo | None = None, race: RaceInfo | None = None
+) -> str:
     """A whole HTML page with the interactive figure; needs no network to show.
 
     Raises InvalidRequestError for a curve of more than two axes.
     """
-    figure = build_plotly(curve, platform=platform)
+    figure = build_plotly(curve, platform=platform, race=race)
     # include_plotlyjs=True writes the library that ships in plotly's wheel into the page.
     page: str = figure.to_html(include_plotlyjs=True, full_html=True)
     return page
 
 
-def build_plotly(curve: CurveDetail, *, platform: PlatformInfo | None = None) -> Any:
-    """A plotly `Figure` of the curve (plotly carries no types).
+def build_plotly(
+    curve: CurveDetail, *, platform: PlatformInfo | None = None, race: RaceInfo | None = None
+) -> Any:
+    """A plotly `Figure` of the curve (plotly carries no types), like `draw_png`'s.
 
     Raises InvalidRequestError for a curve of more than two axes.
     """
     import plotly.graph_objects as go  # type: ignore[import-untyped]
+    from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 
     _check_axes(curve)
     columns = _columns(curve)
     title, subtitle = plot_title(curve, platform)
     build = _staircase_traces if len(curve.axes) == 1 else _heat_map_traces
-    figure = go.Figure(build(curve, columns))
+    traces = build(curve, columns) + _raced_traces(curve, columns, race)
+    if race is not None and race.stages:
+        figure = make_subplots(
+            rows=3,
+            cols=2,
+            specs=[[{"colspan": 2}, None], [{"colspan": 2}, None], [{}, {}]],
+            row_heights=RACE_ROWS,
+            column_widths=(0.85, 0.15),
+            vertical_spacing=0.06,
+        )
+        figure.add_traces(traces, rows=1, cols=1)
+        # Else it would stand beside all three rows.
+        bar = {"len": RACE_ROWS[0], "y": 1, "yanchor": "top"}
+        figure.update_traces(colorbar=bar, selector={"type": "heatmap"})
+    else:
+        figure = go.Figure(traces)
     figure.update_layout(
         title={"text": f"{title}<br><sub>{subtitle}</sub>"},
         template="plotly_white",
         legend={"orientation": "h", "y": -0.15},
     )
+    # The curve's own axes are the first, whatever panels a race adds.
     if len(curve.axes) == 1:
-        figure.update_xaxes(title=curve.axis_names[0])
-        figure.update_yaxes(title=f"latency, {columns.unit} a call", range=_latency_limits(columns))
+        latency = {"title": f"latency, {columns.unit} a call", "range": _latency_limits(columns)}
+        figure.update_layout(xaxis={"title": curve.axis_names[0]}, yaxis=latency)
         figure.update_layout(
             shapes=[
                 {
@@ -186,8 +245,11 @@ def build_plotly(curve: CurveDetail, *, platform: PlatformInfo | None = None) ->
             ]
         )
     else:
-        figure.update_xaxes(title=curve.axis_names[1])
-        figure.update_yaxes(title=curve.axis_names[0])
+        figure.update_layout(
+            xaxis={"title": curve.axis_names[1]}, yaxis={"title": curve.axis_names[0]}
+        )
+    if race is not None and race.stages:
+        lay_out_race(figure, curve, race)
     return figure
 
 
@@ -203,7 +265,7 @@ def _columns(curve: CurveDetail) -> _Columns:
     points = curve.points
     latency_s = np.asarray(points.latency_s, dtype=np.float64)
     slowest_s = float(latency_s.max()) if latency_s.size else 0.0
-    unit, unit_s = ("ms", 1e-3) if slowest_s >= 10e-3 else ("µs", 1e-6)
+    unit, unit_s = latency_unit(slowest_s)
     return _Columns(
         dims=np.asarray(points.dims, dtype=np.int64).reshape(-1, len(curve.axes)),
         latency=latency_s / unit_s,
@@ -247,7 +309,44 @@ def _failed_dims(curve: CurveDetail) -> npt.NDArray[np.int64]:
     return np.asarray(dims, dtype=np.int64).reshape(-1, len(curve.axes))
 
 
+def _raced_points(
+    curve: CurveDetail, columns: _Columns, race: RaceInfo | None
+) -> list[tuple[str, str, npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Label, colour, x and y of the points that a race raced, and of the confirmed one."""
+    if race is None or not columns.latency.size:
+        return []
+    racers = find_racers(curve, race)
+    confirmed = [racer for racer in racers if racer.fate == "confirmed"]
+    groups: list[tuple[str, str, npt.NDArray[Any], npt.NDArray[Any]]] = []
+    for label, color, chosen in (("raced", RACED, racers), ("confirmed", CONFIRMED, confirmed)):
+        if not chosen:
+            continue
+        dims = np.array([racer.dims for racer in chosen], dtype=np.int64)
+        if len(curve.axes) == 2:
+            groups.append((label, color, dims[:, 1], dims[:, 0]))
+        else:
+            numbers = np.searchsorted(columns.dims[:, 0], dims[:, 0])
+            groups.append((label, color, dims[:, 0], columns.latency[numbers]))
+    return groups
+
+
 # PNG
+
+
+def _mark_raced(axes: Axes, curve: CurveDetail, columns: _Columns, race: RaceInfo | None) -> None:
+    for label, color, x, y in _raced_points(curve, columns, race):
+        axes.scatter(
+            x,
+            y,
+            s=36 if label == "raced" else 110,
+            facecolors="none",
+            edgecolors=color,
+            linewidths=1.2,
+            label=label,
+            clip_on=False,
+            zorder=5,
+            gid=label,
+        )
 
 
 def _draw_staircase(axes: Axes, curve: CurveDetail, columns: _Columns) -> None:
@@ -435,6 +534,37 @@ def _image(curve: CurveDetail, columns: _Columns) -> F64:
 # HTML
 
 
+def _rival_texts(curve: CurveDetail, status: str) -> list[str]:
+    """What dominates, or may dominate, each point of that status; empty where nothing's known."""
+    points = curve.points
+    texts = []
+    for number, own in enumerate(points.status):
+        if own != status:
+            continue
+        rival = points.rival[number]
+        ratio, low, high = (
+            column[number] for column in (points.ratio, points.ratio_low, points.ratio_high)
+        )
+        text = ""
+        if rival is not None:
+            text = f"best larger: {','.join(map(str, rival))}"
+        if ratio is not None and low is not None and high is not None:
+            text += f"<br>its latency / this: {ratio:.4f} [{low:.4f}, {high:.4f}]"
+        texts.append(text)
+    return texts
+
+
+def _raced_traces(
+    curve: CurveDetail, columns: _Columns, race: RaceInfo | None
+) -> list[dict[str, Any]]:
+    traces = []
+    for label, color, x, y in _raced_points(curve, columns, race):
+        size = 8 if label == "raced" else 15
+        marker: dict[str, object] = {"color": color, "symbol": "circle-open", "size": size}
+        traces.append(_marks_trace(label, x=x, y=y, marker=marker))
+    return traces
+
+
 def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, Any]]:
     dims = columns.dims[:, 0]
     undecided_color, undecided_symbol, undecided_label = _undecided_marks(
@@ -464,7 +594,9 @@ def _staircase_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, A
                     "width": 0,
                 },
                 "marker": {"color": color, "symbol": symbol, "size": size},
-                "hovertemplate": f"{curve.axis_names[0]} %{{x}}<br>%{{y:.2f}} {columns.unit}",
+                "text": _rival_texts(curve, status),
+                "hovertemplate": f"{curve.axis_names[0]} %{{x}}<br>%{{y:.2f}} {columns.unit}"
+                "<br>%{text}",
             }
         )
     asked = _asked(curve, columns)
@@ -509,7 +641,12 @@ def _heat_map_traces(curve: CurveDetail, columns: _Columns) -> list[dict[str, An
         dims = columns.dims[columns.where(status)]
         if len(dims) and _is_marked(curve, status):
             marker = {"color": color, "symbol": symbol, "size": 7}
-            traces.append(_marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker))
+            trace = _marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker)
+            trace |= {
+                "text": _rival_texts(curve, status),
+                "hovertemplate": "%{y},%{x}<br>%{text}",
+            }
+            traces.append(trace)
     asked = _asked(curve, columns)
     if len(asked):
         traces.append(_asked_trace(x=asked[:, 1], y=asked[:, 0]))

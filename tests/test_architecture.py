@@ -30,7 +30,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "plan": ({"comparison", "curve", "errors", "estimate", "samples", "sweep"}, PURE),
     "settings": (set(), {"pydantic", "pydantic_settings"}),
     "wire": ({"workload"}, {"pydantic"}),
-    "plot": ({"errors", "lhp", "wire"}, {"numpy", "matplotlib", "plotly"}),
+    "plot": ({"errors", "lhp", "race_plot", "wire"}, {"numpy", "matplotlib", "plotly"}),
+    "race_plot": ({"wire"}, {"matplotlib"}),
     "networks": ({"errors"}, {"torch"}),
     "measurement": (
         {"errors", "grid", "kinds", "networks", "plan", "samples", "workload"},

@@ -131,7 +131,8 @@ def test_the_title_names_workload_platform_and_redundancy() -> None:
     assert title == CURVE.workload
     # 2 of 5, and one undecided: 40 to 60 %.
     assert subtitle == (
-        "Example 9000, 1 thread · 2 of 5 points are LHPs, redundancy 40.0 to 60.0 % · 2026-01-02"
+        "Example 9000, 1 thread · 2 of 5 points are LHPs, 20.0 % undecided,"
+        " redundancy 40.0 to 60.0 % · 2026-01-02"
     )
     assert "platform f00d" in plot_title(CURVE)[1]
 
@@ -251,6 +252,26 @@ def test_a_page_shades_bins_and_maps_planes() -> None:
     assert list(traces["failed"].text) == ["out of memory"]
     heat = next(trace for trace in build_plotly(PLANE).data if trace.type == "heatmap")
     np.testing.assert_allclose(heat.z, PLANE_LATENCY)
+
+
+def test_a_page_tells_which_points_rival_may_dominate_it() -> None:
+    points = CURVE.points.model_copy(
+        update={"status": ["lhp", "undecided", "dominated", "lhp", "undecided"]}
+    )
+    figure = build_plotly(CURVE.model_copy(update={"points": points}))
+    [undecided] = [trace for trace in figure.data if trace.name == "undecided"]
+    # 257 has 259 for a rival; 260 has none that is known.
+    assert list(undecided.text) == [
+        "best larger: 259<br>its latency / this: 0.8330 [0.8000, 0.8600]",
+        "",
+    ]
+    assert "%{text}" in undecided.hovertemplate
+    status = ["undecided", *PLANE.points.status[1:]]
+    plane = PLANE.model_copy(update={"points": PLANE.points.model_copy(update={"status": status})})
+    [undecided] = [trace for trace in build_plotly(plane).data if trace.name == "undecided"]
+    assert list(undecided.text) == [
+        "best larger: 12,5<br>its latency / this: 0.6000 [0.5900, 0.6100]"
+    ]
 
 
 def test_more_than_two_axes_are_refused() -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from profiler_service.cli.asking import SweepOutcome
     from profiler_service.cli.client import ServiceClient
     from profiler_service.settings import Settings
-    from profiler_service.wire import HostInfo
+    from profiler_service.wire import CurveDetail, HostInfo
 
 MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
 """What may not keep a worker from running when it is started again."""
@@ -373,17 +373,34 @@ def cancel(
 
 @app.command()
 def curves(
+    curve_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CURVE", help="Id of a curve: tells which points it left undecided."
+        ),
+    ] = None,
     workload: Annotated[str | None, typer.Option(help="Only this kind of workload.")] = None,
     host: Annotated[str | None, typer.Option(help="Only curves measured by this host.")] = None,
     platform: Annotated[str | None, typer.Option(help="Only this platform (its key).")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most curves to list.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Most curves, or undecided points, to list.")
+    ] = 20,
     cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the curves measured so far, newest first."""
+    """List the curves measured so far, newest first; or sum up one, its ambiguous pairs named."""
     from profiler_service.cli.text import format_age, format_range
-    from profiler_service.plot import format_redundancy
+    from profiler_service.plot import format_redundancy, format_undecided
+
+    if curve_id is not None:
+        with _client(url) as client:
+            curve = client.get_curve(curve_id)
+        if json:
+            _print_json(curve)
+        else:
+            _print_curve(curve, limit=limit)
+        return
 
     given = {
         "workload": workload,
@@ -402,24 +419,48 @@ def curves(
         return
     now = dt.datetime.now(dt.UTC)
     table = _table(
-        "ID", "WORKLOAD", "RANGES", "MODE", "HOST", "POINTS", "LHPS", "REDUNDANCY", "AGE"
+        *("ID", "WORKLOAD", "RANGES", "MODE", "HOST", "POINTS", "LHPS", "UNDECIDED"),
+        *("REDUNDANCY", "AGE"),
     )
-    for curve in page.items:
+    for header in page.items:
         table.add_row(
-            curve.id,
+            header.id,
             # Brackets are no markup here.
-            Text(curve.workload),
-            " ".join(map(format_range, curve.axes)),
-            curve.mode,
-            curve.host,
-            f"{curve.num_measured}/{curve.num_points}",
-            str(curve.num_lhps),
-            format_redundancy(curve),
-            format_age(curve.measured_at, now) + (", stale" if curve.stale else ""),
+            Text(header.workload),
+            " ".join(map(format_range, header.axes)),
+            header.mode,
+            header.host,
+            f"{header.num_measured}/{header.num_points}",
+            str(header.num_lhps),
+            format_undecided(header),
+            format_redundancy(header),
+            format_age(header.measured_at, now) + (", stale" if header.stale else ""),
         )
     _print_table(table)
     if page.next_cursor:
         _say(f"more: add --cursor {page.next_cursor}")
+
+
+def _print_curve(curve: CurveDetail, *, limit: int) -> None:
+    """Prints what the curve found, and up to `limit` undecided points with their rivals."""
+    from profiler_service.cli.text import describe_curve, format_dims, format_ratio
+
+    typer.echo(describe_curve(curve))
+    if curve.mode != "grid" or not curve.num_undecided:
+        return
+    points = curve.points
+    undecided = [n for n, status in enumerate(points.status) if status == "undecided"]
+    table = _table("UNDECIDED", "MAY BE DOMINATED BY", "RATIO", "95 % INTERVAL")
+    for n in undecided[:limit]:
+        rival = points.rival[n]
+        table.add_row(
+            format_dims(points.dims[n]),
+            "–" if rival is None else format_dims(rival),
+            *format_ratio(points.ratio[n], points.ratio_low[n], points.ratio_high[n]),
+        )
+    _print_table(table)
+    if len(undecided) > limit:
+        _say(f"{len(undecided) - limit} more: add --limit {len(undecided)}")
 
 
 @app.command()
@@ -435,8 +476,11 @@ def plot(
     ] = None,
     url: UrlOption = None,
 ) -> None:
-    """Draw a curve with its LHPs and hysteresis bins (a heat map for two axes)."""
-    from profiler_service.errors import NotFoundError
+    """Draw a curve with its LHPs and hysteresis bins (a heat map for two axes).
+
+    Of a race, also how it went: who was dropped when and why, and how the winner was confirmed.
+    """
+    from profiler_service.errors import ConflictError, NotFoundError
 
     if output is not None and output.suffix.lower() not in (".png", ".html"):
         raise InvalidRequestError(
@@ -452,10 +496,16 @@ def plot(
             curve_id = newest[0].id
         curve = client.get_curve(curve_id)
         platform = client.get_platform(curve.platform)
+        race = None
+        if curve.mode != "grid":
+            try:
+                race = client.get_race(curve.sweep)
+            except ConflictError as error:
+                _say(f"drawn without how it went: {error}")
     from profiler_service.plot import save_plot
 
     output = output or Path(f"{curve.workload.partition('[')[0]}-{curve.id}.png")
-    save_plot(curve, output, platform=platform)
+    save_plot(curve, output, platform=platform, race=race)
     typer.echo(str(output))
 
 

@@ -29,6 +29,7 @@ from profiler_service.wire import (
     LhpAnswer,
     PlatformInfo,
     Problem,
+    RaceInfo,
     SweepInfo,
     SweepRequest,
 )
@@ -118,6 +119,10 @@ class ServiceClient:
     def get_sweep(self, sweep_id: str) -> SweepInfo:
         """The sweep with that id."""
         return _parse(SweepInfo, self._send("GET", f"/sweeps/{_segment(sweep_id)}"))
+
+    def get_race(self, sweep_id: str) -> RaceInfo:
+        """How the race with that id went. Raises ConflictError where that can't be told."""
+        return _parse(RaceInfo, self._send("GET", f"/sweeps/{_segment(sweep_id)}/race"))
 
     def cancel_sweep(self, sweep_id: str) -> SweepInfo:
         """The sweep, asked to stop. Raises ConflictError where it has ended already."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
-from profiler_service.plot import format_redundancy
+from profiler_service.plot import format_redundancy, format_undecided
 from profiler_service.sweep import Mode
 from profiler_service.wire import CurveInfo, GridAxisRange, LhpAnswer
 
@@ -93,6 +93,12 @@ def format_seconds(seconds: float) -> str:
     return f"{value:.0f} {unit}"
 
 
+def format_ratio(ratio: float | None, low: float | None, high: float | None) -> tuple[str, str]:
+    """A ratio and its interval, `0.9981` and `0.9874 to 1.0093`; dashes for what isn't known."""
+    interval = "–" if low is None or high is None else f"{low:.4f} to {high:.4f}"
+    return ("–" if ratio is None else f"{ratio:.4f}"), interval
+
+
 def format_age(moment: dt.datetime, now: dt.datetime) -> str:
     """How long before `now` the moment was: `3 min ago`, `just now` within two seconds."""
     age_s = (now - moment).total_seconds()
@@ -151,8 +157,9 @@ def describe_curve(curve: CurveInfo) -> str:
     measured = f"{curve.num_measured} of {curve.num_points} points measured"
     if curve.num_failures:
         measured += f", {curve.num_failures} failed"
-    undecided = f" ({curve.num_undecided} undecided)" if curve.num_undecided else ""
-    return (
-        f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}\n"
-        f"{measured}, {curve.num_lhps} LHPs{undecided}, redundancy {format_redundancy(curve)}"
-    )
+    if curve.mode == "grid":
+        found = f"{curve.num_lhps} LHPs, {format_undecided(curve)} undecided"
+        found += f", redundancy {format_redundancy(curve)}"
+    else:
+        found = f"in a {curve.mode} for {format_dims([axis.start for axis in curve.axes])}"
+    return f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}\n{measured}, {found}"

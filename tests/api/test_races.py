@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import httpx
 import pytest
 
@@ -37,20 +40,40 @@ async def test_stages_are_told_from_the_samples(
     race = RaceInfo.model_validate_json((await client.get(f"/sweeps/{sweep.id}/race")).content)
 
     assert race.asked == [401, 401]
+    # Positions are narrowed down, points contest, and the leader is confirmed.
     names = [stage.name for stage in race.stages]
-    assert names == ["narrow"] * 4 + ["contest"] * 3 + ["confirm"]
-    # 51 positions an axis: three eighths are 20, then 10, then 6.
-    assert [stage.kept_size for stage in race.stages[:3]] == [[20, 20], [10, 10], [6, 6]]
-    # What was left of the positions proposes points: 20 favourites, and up to 4 seen fast.
-    assert race.stages[3].field_size == [6, 6]
-    assert 20 <= race.stages[3].kept_size[0] <= 24
-    contest = race.stages[4]
-    assert contest.kept_size == [8] and len(contest.kept) == 8
-    assert len(contest.kept) + len(contest.dropped) == contest.field_size[0]
+    assert list(dict.fromkeys(names)) == ["narrow", "contest", "confirm"]
+    assert names.count("confirm") == 1
+    assert race.stages[0].field_size == [51, 51]
+    contests = [stage for stage in race.stages if stage.name == "contest"]
+    assert contests[0].field_size == race.stages[names.index("contest") - 1].kept_size
+    for contest in contests:
+        assert len(contest.kept) + len(contest.dropped) == contest.field_size[0]
+        assert contest.kept_size == [len(contest.kept)]
+    for before, after in itertools.pairwise(contests):
+        assert sorted(after.kept + after.dropped) == sorted(before.kept)
     assert race.stages[-1].kept == [[416, 416]]
     assert race.stages[-1].why.startswith("faster")
     assert sum(stage.num_visits for stage in race.stages) == planner.progress().num_samples
     assert 0.02 < race.noise < 0.05  # 3 %, heavy-tailed
+
+
+async def test_a_race_of_another_version_isnt_told_as_if_it_were_this_ones(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    store = sqlite_worker.store
+    grid = Grid.window((401, 401), (50, 50))
+    spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid, seed=3)
+    sweep, _ = store.create_sweep(spec, host=HOST)
+    store.start_sweep(sweep.id)
+    planner = create_planner(spec)
+    batch = planner.next_batch()
+    assert batch is not None
+    samples = SyntheticDevice(stairs(grid, 16, 0.1)).measure(batch)
+    # The first visits are always of the queried point; here they aren't.
+    foreign = dataclasses.replace(samples, point=samples.point + 1)
+    store.commit_batch(sweep.id, 0, foreign, planner.progress())
+    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 409, "/curves")
 
 
 async def test_a_race_that_has_not_begun_has_no_stages(

@@ -28,6 +28,8 @@ from profiler_service.wire import (
     PlatformInfo,
     Problem,
     ProgressInfo,
+    RaceInfo,
+    RaceStageInfo,
     SweepInfo,
 )
 
@@ -119,6 +121,62 @@ CURVE = CurveDetail(
     lhps=[[256], [259]],
     bins=[BinInfo(start=256, stop=256), BinInfo(start=257, stop=259)],
     failures=[FailedPoint(dims=[261], reason="out of memory")],
+)
+
+# A race for 256 along the same axis: 259 beats it by a tenth, 258 and 257 were dropped before.
+# size:      256   257   258   259   260
+# latency:    28    30    29  25.2    31   µs
+RACED = CURVE.model_copy(
+    update={
+        "mode": "race",
+        "num_lhps": 0,
+        "undecided": None,
+        "redundancy": None,
+        "lhps": [],
+        "bins": [],
+        "points": CurvePoints(
+            dims=[[256], [257], [258], [259], [260]],
+            latency_s=[28e-6, 30e-6, 29e-6, 25.2e-6, 31e-6],
+            low_s=[27.5e-6, 29e-6, 28.5e-6, 25e-6, None],
+            high_s=[28.5e-6, 31e-6, 29.5e-6, 25.4e-6, None],
+            num_samples=[90, 6, 26, 90, 1],
+            status=["dominated", "undecided", "undecided", "undecided", "undecided"],
+            rival=[[259], None, None, None, None],
+            ratio=[0.9, None, None, None, None],
+            ratio_low=[0.89, None, None, None, None],
+            ratio_high=[0.91, None, None, None, None],
+        ),
+    }
+)
+
+
+def make_stage(
+    name: str, visits: int, field: int, why: str, *, kept: list[int], dropped: list[int]
+) -> RaceStageInfo:
+    """A stage of RACE, at a tenth of a millisecond a visit; points are sizes."""
+    fields = {
+        "name": name,
+        "num_visits": visits,
+        "seconds": visits * 1e-4,
+        "field_size": [field],
+        "kept_size": [len(kept)],
+        "kept": [[size] for size in kept],
+        "dropped": [[size] for size in dropped],
+        "why": why,
+    }
+    return RaceStageInfo.model_validate(fields)
+
+
+RACE = RaceInfo(
+    sweep="s1",
+    asked=[256],
+    noise=0.02,
+    stages=[
+        make_stage("narrow", 40, 6, "slower by the fit", kept=[259, 258, 257], dropped=[]),
+        make_stage("contest", 24, 3, "larger median", kept=[259, 258], dropped=[257]),
+        make_stage("contest", 60, 2, "larger median", kept=[259], dropped=[258]),
+        make_stage("confirm", 100, 1, "faster than the queried point", kept=[259], dropped=[]),
+    ],
 )
 
 HEADER = CurveInfo.model_validate(CURVE.model_dump(include=set(CurveInfo.model_fields)))

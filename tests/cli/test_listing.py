@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from profiler_service.wire import CurvePage, HostInfo
 from tests.cli.conftest import Lhp
-from tests.cli.stub import HEADER, HOST, MATMUL, Reply, StubService
+from tests.cli.stub import CURVE, HEADER, HOST, MATMUL, RACE, RACED, Reply, StubService
 
 EMPTY = CurvePage(items=[], next_cursor=None)
 
@@ -27,6 +27,32 @@ def test_curves_are_a_table_whose_lines_arent_folded(lhp: Lhp) -> None:
     assert heading.split()[:3] == ["ID", "WORKLOAD", "RANGES"]
     # Brackets are markup to the table's library, and must come out as they are.
     assert line.split()[:6] == ["c7", MATMUL, "256:261", "grid", "anvil", "5/6"]
+    # Two LHPs, and one of five points undecided.
+    assert line.split()[6:9] == ["2", "20.0", "%"]
+
+
+def test_one_curve_names_its_ambiguous_pairs(lhp: Lhp, service: StubService) -> None:
+    names = ["dominated", "undecided", "undecided", "lhp", "undecided"]
+    points = CURVE.points.model_copy(update={"status": names})
+    curve = CURVE.model_copy(update={"points": points, "num_undecided": 3})
+    service.reply("GET /curves/c7", curve)
+    done = lhp("curves", "c7", "--limit", "2")
+    lines = done.out.splitlines()
+    assert lines[0].startswith("curve c7: matmul[")
+    assert lines[2].split()[0] == "UNDECIDED"
+    assert lines[3].split() == ["257", "259", "0.8330", "0.8000", "to", "0.8600"]
+    assert [line.split()[0] for line in lines[4:]] == ["258"]
+    assert "1 more: add --limit 3" in done.err
+    # The last of them has no rival that is known.
+    assert lhp("curves", "c7").out.splitlines()[-1].split() == ["260", "–", "–", "–"]
+
+
+def test_one_curve_without_ambiguous_pairs_is_summed_up(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /curves/c7", CURVE.model_copy(update={"num_undecided": 0}))
+    assert len(lhp("curves", "c7").out.splitlines()) == 2
+    service.reply("GET /curves/c7", CURVE.model_copy(update={"mode": "race"}))
+    assert len(lhp("curves", "c7").out.splitlines()) == 2
+    assert json.loads(lhp("curves", "c7", "--json").out)["points"]["rival"][0] == [259]
 
 
 def test_curves_pass_their_filters_on_and_tell_of_further_pages(
@@ -89,6 +115,29 @@ def test_plot_draws_the_curve_named_into_the_file_named(lhp: Lhp, tmp_path: Path
     assert done.code == 0, done.err
     assert done.out == "picture.html\n"
     assert "Example 9000" in (tmp_path / "picture.html").read_text()
+
+
+def test_plot_draws_how_a_race_went(lhp: Lhp, service: StubService, tmp_path: Path) -> None:
+    service.reply("GET /curves/c7", RACED)
+    service.reply("GET /sweeps/s1/race", RACE)
+    assert lhp("plot", "c7", "-o", "picture.html").err == ""
+    assert "dropped in contest" in (tmp_path / "picture.html").read_text()
+
+
+def test_a_race_that_cant_be_told_any_more_leaves_its_curve_to_draw(
+    lhp: Lhp, service: StubService, tmp_path: Path
+) -> None:
+    service.reply("GET /curves/c7", RACED)
+    service.reply("GET /sweeps/s1/race", Reply.problem(409, "raced by another version", "look"))
+    done = lhp("plot", "c7", "-o", "picture.html")
+    assert (done.code, done.out) == (0, "picture.html\n")
+    assert "drawn without how it went: raced by another version" in done.err
+    assert "dropped in contest" not in (tmp_path / "picture.html").read_text()
+
+
+def test_plot_asks_for_no_race_of_a_grid_sweep(lhp: Lhp, service: StubService) -> None:
+    lhp("plot", "c7")
+    assert service.sent("GET /sweeps/s1/race") == []
 
 
 @pytest.mark.parametrize(

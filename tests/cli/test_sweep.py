@@ -22,7 +22,7 @@ def test_a_sweep_is_followed_and_its_curve_summed_up(lhp: Lhp, service: StubServ
     done = lhp("sweep", "matmul", "256:261", "--batch", "8", "--param", "dtype=bfloat16")
     assert done.code == 0
     assert "curve c7" in done.out
-    assert "5 of 6 points measured, 1 failed, 2 LHPs (1 undecided)" in done.out
+    assert "5 of 6 points measured, 1 failed, 2 LHPs, 20.0 % undecided" in done.out
     assert "redundancy 40.0 to 60.0 %" in done.out
     assert "lhp plot c7" in done.out
     # Its points, which may be many, aren't fetched for this.
@@ -117,6 +117,7 @@ def test_ctrl_c_cancels_and_tells_what_was_kept(start_lhp: Start, service: StubS
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "sweep s1 was cancelled: what it measured is kept" in err
+    assert "20.0 % undecided" in out
     assert "lhp plot c7" in out
     assert "Traceback" not in err
     assert "\x1b" not in out + err

@@ -9,6 +9,7 @@ from profiler_service.cli.text import (
     describe_curve,
     format_age,
     format_range,
+    format_ratio,
     format_seconds,
     parse_params,
     parse_range,
@@ -147,4 +148,13 @@ def test_a_curve_is_described() -> None:
     text = describe_curve(CURVE)
     assert "size 256:261" in text
     assert "5 of 6 points measured, 1 failed" in text
-    assert "2 LHPs (1 undecided)" in text
+    assert "2 LHPs, 20.0 % undecided, redundancy 40.0 to 60.0 %" in text
+    # A race was run for one point, and finds no more than that one's answer.
+    text = describe_curve(CURVE.model_copy(update={"mode": "race", "undecided": None}))
+    assert text.endswith("5 of 6 points measured, 1 failed, in a race for 256")
+
+
+def test_ratios_that_arent_known_are_dashes() -> None:
+    assert format_ratio(0.99812, 0.98, 1.01) == ("0.9981", "0.9800 to 1.0100")
+    assert format_ratio(0.99812, None, 1.01) == ("0.9981", "–")
+    assert format_ratio(None, None, None) == ("–", "–")
