@@ -31,7 +31,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "profiler_service.workloads"
-BUILT_IN = (LINEAR, MATMUL, LSTM, HLSTM, HLSTM_LM, DEEPSPEECH2)
+_BUILT_IN = (LINEAR, MATMUL, LSTM, HLSTM, HLSTM_LM, DEEPSPEECH2)
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def workload_kinds() -> Mapping[str, WorkloadKind]:
     A package whose entry point fails to import, isn't a WorkloadKind, or takes a name
     already used is logged and left out: one broken package must not stop the service.
     """
-    kinds = {kind.name: kind for kind in BUILT_IN}
+    kinds = {kind.name: kind for kind in _BUILT_IN}
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             kind = entry_point.load()

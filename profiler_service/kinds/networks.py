@@ -59,12 +59,12 @@ def _lstm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
     hidden_size = dims[0]
     directions = 2 if params["direction"] == "bi" else 1
     batch, sequences = int(params["batch"]), _sequences(params)
-    elements = 0
+    elements = sequences * dims[1]
     for input_size in _lstm_layer_inputs(dims, params):
         weights = 4 * hidden_size * (input_size + hidden_size + 2)
         results = 2 * batch * hidden_size + sequences * hidden_size
-        gates = 4 * sequences * hidden_size
-        elements += sequences * input_size + directions * (weights + results + gates)
+        gates = 4 * sequences * hidden_size  # their input's part, for all steps at once
+        elements += directions * (weights + results + gates)
     return _size_bytes(params) * elements
 
 
