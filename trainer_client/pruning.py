@@ -1,0 +1,129 @@
+"""Pruning: which rows, columns and weights to remove next.
+
+Every function takes masks and gives new ones; none trains, and none knows what the removal
+does to the loss: that is for retraining to find out. `PruningRate` says how to go on then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from profiler_service.errors import InvalidRequestError
+from profiler_service.networks import HLSTMWeights
+from trainer_client.masks import (
+    Masks,
+    apply_masks,
+    live_hidden_units,
+    live_states,
+    map_matrices,
+    without_unconnected,
+    without_units,
+)
+
+# Shapes: K the four gates, G gate_width, S state_width; M rows and N columns of any matrix.
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruningRate:
+    """The share of what lives that is pruned before the next retraining.
+
+    Halved whenever retraining fails, down to single rows, columns or weights; over when one
+    is too many. Source: section 5.1, steps (b), from 20 %, and (d), from 70 %.
+    """
+
+    ratio: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio < 1:
+            raise InvalidRequestError(
+                f"a pruning ratio of {self.ratio} is outside 0 to 1",
+                hint="the paper starts from 0.2 for rows and columns, 0.7 for weights",
+            )
+
+    def count(self, num_live: int) -> int:
+        """How many of `num_live` to prune: at least one, never all."""
+        return min(max(1, int(self.ratio * num_live)), num_live - 1)
+
+    def after_failure(self, num_live: int) -> PruningRate | None:
+        """Half the rate, to try instead; None where it was a single one that failed."""
+        if self.count(num_live) <= 1:
+            return None
+        return PruningRate(ratio=self.ratio / 2)
+
+
+def prune_rows_and_columns(
+    weight_mn: Tensor, mask_mn: Tensor, *, num_rows: int, num_columns: int
+) -> Tensor:
+    """The mask without the weakest rows and columns of one matrix, by their sums of |w|.
+
+    Live ones only are ranked, and rows and columns both before either goes; the first of
+    equally weak ones goes first. Source: Algorithm 1. As printed it compares sums of rows with
+    the threshold of columns and the other way round, and takes N for the number of rows; here
+    rows are held against rows.
+
+    Raises InvalidRequestError where nothing would be left.
+    """
+    size_mn = (weight_mn * mask_mn).abs()
+    row_m = _weakest(size_mn.sum(1), mask_mn.any(1), num_rows, "rows")
+    column_n = _weakest(size_mn.sum(0), mask_mn.any(0), num_columns, "columns")
+    return mask_mn & ~row_m[:, None] & ~column_n
+
+
+def prune_units(weights: HLSTMWeights, masks: Masks, *, num_hidden: int, num_states: int) -> Masks:
+    """The masks without the weakest `num_hidden` units of each gate and `num_states` states.
+
+    Algorithm 1 with its rows and columns coupled: what goes together is ranked together, by
+    the sum of |w| over the unit's rows and columns of H and W. What reads the layer doesn't
+    count: a tied decoder has so many rows that the words' frequencies would decide.
+
+    Raises InvalidRequestError where a gate or the state would be left without units.
+    """
+    size = HLSTMWeights(*(weight.abs() for weight in apply_masks(weights, masks)))
+    size_kg = size.input_kgi.sum(2) + size.recurrent_kgs.sum(2) + size.gate_ksg.sum(1)
+    size_s = size.gate_ksg.sum((0, 2)) + size.recurrent_kgs.sum((0, 1))
+    hidden_kg = torch.stack(
+        [
+            _weakest(size_g, live_g, num_hidden, "hidden units")
+            for size_g, live_g in zip(size_kg, live_hidden_units(masks), strict=True)
+        ]
+    )
+    state_s = _weakest(size_s, live_states(masks), num_states, "state units")
+    return without_units(masks, hidden_kg=hidden_kg, state_s=state_s)
+
+
+def prune_weights(weight_mn: Tensor, mask_mn: Tensor, *, ratio: float) -> Tensor:
+    """The mask without the `ratio` of the live weights that are smallest, one matrix at a time.
+
+    Source: section 4.1: |w| at or below the (100 · ratio)th percentile. Of the live ones: dead
+    weights are zero, and from the second time on would fill the percentile by themselves.
+    """
+    live = mask_mn.flatten().nonzero()[:, 0]
+    smallest = weight_mn.flatten()[live].abs().argsort(stable=True)[: int(ratio * len(live))]
+    pruned = mask_mn.flatten().clone()
+    pruned[live[smallest]] = False
+    return pruned.view_as(mask_mn)
+
+
+def prune_layer_weights(weights: HLSTMWeights, masks: Masks, *, ratio: float) -> Masks:
+    """The masks after `prune_weights` on every H and W, and without units cut off by it."""
+
+    def prune(mask_mn: Tensor, weight_mn: Tensor) -> Tensor:
+        return prune_weights(weight_mn, mask_mn, ratio=ratio)
+
+    return without_unconnected(map_matrices(prune, masks, weights))
+
+
+def _weakest(size_n: Tensor, live_n: Tensor, count: int, what: str) -> Tensor:
+    """Which `count` of the live ones are the smallest, bool [N]."""
+    num_live = int(live_n.sum())
+    if not 0 <= count < max(num_live, 1):
+        raise InvalidRequestError(
+            f"{count} of {num_live} {what} can't be pruned", hint="leave at least one"
+        )
+    order = size_n.masked_fill(~live_n, torch.inf).argsort(stable=True)
+    weakest_n = torch.zeros_like(live_n)
+    weakest_n[order[:count]] = True
+    return weakest_n
