@@ -17,7 +17,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.workload import Dims, Workload
 
-Mode = Literal["race", "survey", "grid"]
+Mode = Literal["race", "survey", "grid", "kernels"]
 Prefer = Literal["fastest", "nearest", "largest"]
 
 DEFAULT_MAX_GROWTH = 0.125
@@ -54,7 +54,8 @@ class SweepSpec:
 
     `race` finds the fastest point of the window `grid` above its first point and confirms
     it; `survey` does so after a look at every point; `grid` measures every point of `grid`
-    until each is known well enough.
+    until each is known well enough; `kernels` compares kernels of one product, a grid of
+    `linear_kernels`.
     """
 
     workload: Workload
@@ -90,7 +91,7 @@ class SweepSpec:
         """The inverse of `to_json`. Raises UnknownWorkloadError, InvalidWorkloadError."""
         workload, grid, mode = fields["workload"], fields["grid"], fields["mode"]
         assert isinstance(workload, Mapping) and isinstance(grid, Sequence)
-        assert mode in ("race", "survey", "grid")
+        assert mode in ("race", "survey", "grid", "kernels")
         return cls(
             workload=get_workload_kind(str(workload["kind"])).describe(workload["params"]),
             mode=mode,

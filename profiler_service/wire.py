@@ -174,7 +174,7 @@ class SweepInfo(WireModel):
 
     id: str
     state: Literal["queued", "running", "done", "cancelled", "failed"]
-    mode: Literal["race", "survey", "grid"] = Field(
+    mode: Literal["race", "survey", "grid", "kernels"] = Field(
         description="`race` finds one query's answer, `survey` does so after a look at every"
         " point; `grid` measures every point closely."
     )
@@ -235,7 +235,7 @@ class CurveInfo(WireModel):
     workload: str = Field(description="Key of the workload.")
     axis_names: list[str]
     axes: list[GridAxisRange]
-    mode: Literal["race", "survey", "grid"]
+    mode: Literal["race", "survey", "grid", "kernels"]
     platform: str
     protocol: str
     num_points: int = Field(description="Points of the grid.")

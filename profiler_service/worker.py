@@ -166,14 +166,14 @@ class SweepRunner:
         self._busy.release()
 
     def _find_waiting_race(self, sweep_id: str) -> str | None:
-        """The oldest open race or survey on the grid sweep's host; None where it is no grid."""
+        """The oldest open sweep of another mode on its host; None where it is no grid itself."""
         sweep = self._store.get_sweep(sweep_id)
         if sweep.spec.mode != "grid":
             return None
         races = [
             other.id
             for state in (SweepState.RUNNING, SweepState.QUEUED)
-            for mode in ("race", "survey")
+            for mode in ("race", "survey", "kernels")
             for other in self._store.list_sweeps(
                 host=sweep.host, state=state, mode=mode, oldest_first=True, limit=1
             ).items

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping
 
 from profiler_service.errors import UnknownWorkloadError
+from profiler_service.kinds.kernels import LINEAR_KERNELS
 from profiler_service.kinds.networks import DEEPSPEECH2, HLSTM, HLSTM_LM, LSTM
 from profiler_service.kinds.products import LINEAR, MATMUL
 from profiler_service.workload import WorkloadKind
@@ -22,6 +23,7 @@ __all__ = [
     "HLSTM",
     "HLSTM_LM",
     "LINEAR",
+    "LINEAR_KERNELS",
     "LSTM",
     "MATMUL",
     "get_workload_kind",
@@ -31,7 +33,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "profiler_service.workloads"
-_BUILT_IN = (LINEAR, MATMUL, LSTM, HLSTM, HLSTM_LM, DEEPSPEECH2)
+_BUILT_IN = (LINEAR, MATMUL, LINEAR_KERNELS, LSTM, HLSTM, HLSTM_LM, DEEPSPEECH2)
 
 
 @functools.cache

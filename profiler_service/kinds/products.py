@@ -71,12 +71,14 @@ def weight_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> i
     return copies * size_bytes * rows * columns
 
 
-def _product_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+def product_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+    """Memory of weight, input and result of one product."""
     batch, size_bytes = int(params["batch"]), DTYPE_SIZES_BYTES[str(params["dtype"])]
     return weight_bytes(rows, columns, params) + size_bytes * batch * (rows + columns)
 
 
-def _product_flops(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+def product_flops(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
+    """Useful operations of one product: two for each weight that isn't zero, and row of input."""
     return 2 * int(params["batch"]) * count_nonzero(rows, columns, params)
 
 
@@ -86,8 +88,8 @@ LINEAR = WorkloadKind(
     parameters=(BATCH, DTYPE, BACKEND, SPARSITY),
     check=check_sparsity,
     builder="profiler_service.measurement.operations:build_linear",
-    operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[1], params),
-    flops=lambda dims, params: _product_flops(dims[0], dims[1], params),
+    operand_bytes=lambda dims, params: product_bytes(dims[0], dims[1], params),
+    flops=lambda dims, params: product_flops(dims[0], dims[1], params),
     description=(
         "A fully connected layer without bias: input [batch, in_features] times the"
         " transpose of weight [out_features, in_features]."
@@ -99,8 +101,8 @@ MATMUL = WorkloadKind(
     parameters=(BATCH, DTYPE, BACKEND, SPARSITY),
     check=check_sparsity,
     builder="profiler_service.measurement.operations:build_matmul",
-    operand_bytes=lambda dims, params: _product_bytes(dims[0], dims[0], params),
-    flops=lambda dims, params: _product_flops(dims[0], dims[0], params),
+    operand_bytes=lambda dims, params: product_bytes(dims[0], dims[0], params),
+    flops=lambda dims, params: product_flops(dims[0], dims[0], params),
     description=(
         "A square weight [size, size] times a batch of vectors: Fig. 2 of Yin et al."
         " (batch 16 there)."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from profiler_service.plan.base import ANCHOR_EVERY, Batch, Planner
 from profiler_service.plan.grid import GridPlanner
+from profiler_service.plan.kernels import KernelPlanner
 from profiler_service.plan.race import RacePlanner, RaceStage
 from profiler_service.sweep import SweepSpec
 
@@ -16,6 +17,7 @@ __all__ = [
     "ANCHOR_EVERY",
     "Batch",
     "GridPlanner",
+    "KernelPlanner",
     "Planner",
     "RacePlanner",
     "RaceStage",
@@ -25,4 +27,6 @@ __all__ = [
 
 def create_planner(spec: SweepSpec) -> Planner:
     """The planner for `spec.mode`."""
+    if spec.mode == "kernels":
+        return KernelPlanner(spec)
     return GridPlanner(spec) if spec.mode == "grid" else RacePlanner(spec)

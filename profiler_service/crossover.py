@@ -1,0 +1,116 @@
+"""Kernels compared: which dense one is the fastest, and from where on a sparse one beats it.
+
+numpy only. Fed with rounds in which kernels met; knows neither how they were measured nor who
+asks. Kernels are the points of a curve of `linear_kernels`: see `kinds.kernels`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiler_service.comparison import F64, Comparison, column_medians, compare
+from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
+from profiler_service.samples import Samples
+
+CHOOSE_EVERY = 3
+"""Every third round chooses the best dense kernel; the others judge it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossover:
+    """From which share of zeros on, in whole percent, the sparse kernel beats a dense one."""
+
+    percent: int | None
+    """Every sparsity measured from here on has the smaller median; None where not even
+    MAX_PERCENT has."""
+    low: int
+    """Below it, the sparse kernel is confidently slower; 0 where it never is."""
+    high: int | None
+    """From it on, the sparse kernel is confidently faster; None where not even at MAX_PERCENT."""
+
+
+class KernelRounds:
+    """Latencies of kernels that met in rounds; compared only within the same round."""
+
+    def __init__(self, batches: Sequence[Samples], num_kernels: int) -> None:
+        """Takes a visit of each kernel in a round at most; of more, the last counts."""
+        num_rounds = 1 + max((int(b.round.max()) for b in batches if len(b)), default=-1)
+        self.log: F64 = np.full((num_rounds, num_kernels), np.nan)
+        """Log latency, [rounds, kernels]; NaN where the kernel had no part in the round."""
+        for batch in batches:
+            self.log[batch.round, batch.point] = np.log(batch.latency_s)
+
+    def forget(self, kernels: Collection[int]) -> None:
+        """Leaves out everything seen of these points, which failed in the end."""
+        self.log[:, list(kernels)] = np.nan
+
+    def compare(self, rival: int, reference: int) -> Comparison | None:
+        """Point `rival` against point `reference`; None where they never met."""
+        return _compare(self.log, rival, reference)
+
+    def dense_points(self) -> list[int]:
+        """The dense kernels seen, the one with the smallest median first."""
+        return _rank_dense(self.log)
+
+    def find_best_dense(self) -> tuple[int, Mapping[int, Comparison]] | None:
+        """The best dense kernel, and each other kernel's latency against it; None without any.
+
+        Chosen on some rounds and compared on the others: the smallest of several flatters
+        itself.
+        """
+        chooses = np.arange(len(self.log)) % CHOOSE_EVERY == 0
+        ranked = _rank_dense(self.log[chooses])
+        if not ranked:
+            return None
+        best, judging = ranked[0], self.log[~chooses]
+        compared = {
+            point: _compare(judging, point, best)
+            for point in range(self.log.shape[1])
+            if point != best
+        }
+        return best, {point: each for point, each in compared.items() if each is not None}
+
+    def compare_sparse(self, dense: int) -> dict[int, Comparison]:
+        """Percent of zeros → the sparse kernel against a dense one, ascending, where they met."""
+        compared = {
+            percent: _compare(self.log, csr_kernel(percent) - 1, dense)
+            for percent in range(MAX_PERCENT + 1)
+            if csr_kernel(percent) <= self.log.shape[1]
+        }
+        return {percent: each for percent, each in compared.items() if each is not None}
+
+
+def _rank_dense(log: F64) -> list[int]:
+    medians = column_medians(log).center
+    seen = [point for point in range(len(DENSE_BACKENDS)) if not np.isnan(medians[point])]
+    return sorted(seen, key=lambda point: float(medians[point]))
+
+
+def _compare(log: F64, rival: int, reference: int) -> Comparison | None:
+    pairs = log[:, rival] - log[:, reference]
+    pairs = pairs[~np.isnan(pairs)]
+    return compare(pairs) if len(pairs) else None
+
+
+def find_crossover(compared: Mapping[int, Comparison]) -> Crossover | None:
+    """The crossover that these comparisons show, percent of zeros → sparse against dense.
+
+    None for no comparisons at all. Latency need not fall with every step: what counts is the
+    last sparsity at which the sparse kernel isn't faster.
+    """
+    if not compared:
+        return None
+
+    def after(percents: list[int]) -> int:
+        return 1 + max(percents, default=-1)
+
+    percent = after([p for p, each in compared.items() if each.ratio >= 1])
+    high = after([p for p, each in compared.items() if each.verdict != "faster"])
+    return Crossover(
+        percent=percent if percent <= MAX_PERCENT else None,
+        low=after([p for p, each in compared.items() if each.verdict == "slower"]),
+        high=high if high <= MAX_PERCENT else None,
+    )

@@ -1,0 +1,135 @@
+"""The search for crossovers on synthetic devices with known ones."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from profiler_service.crossover import KernelRounds, find_crossover
+from profiler_service.curve import PointStatus
+from profiler_service.errors import MeasurementError
+from profiler_service.grid import Grid
+from profiler_service.kinds import LINEAR_KERNELS
+from profiler_service.kinds.kernels import (
+    ALL_KERNELS,
+    DENSE_KERNELS,
+    MAX_PERCENT,
+    NUM_KERNELS,
+    csr_kernel,
+)
+from profiler_service.plan import Planner, create_planner
+from profiler_service.samples import Samples
+from profiler_service.sweep import SweepSpec
+from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def spec(grid: Grid) -> SweepSpec:
+    return SweepSpec(workload=LINEAR_KERNELS.describe(), mode="kernels", grid=grid)
+
+
+def kernels(dense_s: tuple[float, float, float], full_s: float, fixed_s: float = 5e-6) -> F64:
+    """Latencies of all kernels; the sparse one takes `fixed_s`, and `full_s` without zeros."""
+    percent = np.array([NUM_KERNELS - kernel for kernel in range(4, NUM_KERNELS + 1)])
+    return np.r_[dense_s, fixed_s + full_s * (1 - percent / 100)]
+
+
+def search(device: SyntheticDevice) -> tuple[Planner, list[Samples]]:
+    planner = create_planner(spec(ALL_KERNELS))
+    batches = []
+    while (batch := planner.next_batch()) is not None:
+        batches.append(device.measure(batch))
+        planner.record(batches[-1])
+    # The first one or two calibrate.
+    return planner, [each for each in batches if len(np.unique(each.point)) > 1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("dense_s", "full_s"),
+    [((1000e-6, 350e-6, 380e-6), 2000e-6), ((20e-6, 27e-6, 50e-6), 60e-6)],
+)
+def test_crossovers_are_found_within_one_step_in_a_fraction_of_the_points(
+    dense_s: tuple[float, float, float], full_s: float, seed: int
+) -> None:
+    truth = kernels(dense_s, full_s)
+    device = SyntheticDevice(latency_s=truth, noise=0.03, seed=seed)
+    planner, batches = search(device)
+    rounds = KernelRounds(batches, NUM_KERNELS)
+    for dense in range(3):
+        # 5 µs + full · (1 − p) < dense: for 350 µs of 2,000 from 1 − 345/2000 = 82.75 % on.
+        faster = [p for p in range(MAX_PERCENT + 1) if truth[csr_kernel(p) - 1] < truth[dense]]
+        found = find_crossover(rounds.compare_sparse(dense))
+        assert found is not None and found.percent is not None and found.high is not None
+        assert abs(found.percent - min(faster)) <= 1
+        assert found.low <= min(faster) + 1 and found.high >= min(faster) - 1
+    curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
+    assert curve.num_measured <= 35
+
+
+def test_a_sparse_kernel_that_never_wins() -> None:
+    device = SyntheticDevice(latency_s=kernels((20e-6, 30e-6, 40e-6), 5e-3, fixed_s=100e-6))
+    planner, batches = search(device)
+    rounds = KernelRounds(batches, NUM_KERNELS)
+    for dense in range(3):
+        found = find_crossover(rounds.compare_sparse(dense))
+        assert found is not None
+        # 150 µs at 99 %, against 40 at best.
+        assert (found.percent, found.low, found.high) == (None, 100, None)
+    # Nothing is in doubt: the scan alone, 3 dense kernels and 12 sparsities.
+    assert planner.build_curve(PLATFORM, PROTOCOL, NOW).num_measured == 15
+
+
+def test_dense_kernels_alone_are_compared_with_their_best() -> None:
+    device = SyntheticDevice(latency_s=np.array([120e-6, 90e-6, 91e-6]), noise=0.02)
+    planner = create_planner(spec(DENSE_KERNELS))
+    device.run(planner)
+    curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
+    assert (curve.num_samples >= 60).all()
+    # `dense` is surely beaten by one of the two others, by 120/90 = 1.33 or so.
+    best = int(curve.answers.target[0])
+    assert best in (1, 2)
+    assert curve.answers.target[best] == best
+    assert 1 / curve.answers.ratio[0] == pytest.approx(1.33, rel=0.03)
+    assert curve.answers.ratio_low[0] < curve.answers.ratio[0] < curve.answers.ratio_high[0] < 1
+    assert (curve.status == PointStatus.UNDECIDED).all()
+
+
+def test_kernels_that_fail_are_left_out() -> None:
+    truth = kernels((1000e-6, 350e-6, 380e-6), 2000e-6)
+    # Neither packed nor compiled; and the sparse one not at 48 %, beside the crossover at 50.25 %.
+    failing = frozenset({1, 2, csr_kernel(50) - 1, csr_kernel(48) - 1})
+    planner, batches = search(SyntheticDevice(latency_s=truth, failing=failing))
+    rounds = KernelRounds(batches, NUM_KERNELS)
+    assert rounds.dense_points() == [0]
+    found = find_crossover(rounds.compare_sparse(0))
+    # 5 + 2000 · (1 − p) < 1000 from 50.25 % on.
+    assert found is not None and found.percent in (50, 51, 52)
+    curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
+    assert {1, 2} <= set(curve.failures) <= failing
+    assert curve.answers.target[1] == -1
+
+
+def test_without_a_dense_kernel_there_is_nothing_to_compare() -> None:
+    planner = create_planner(spec(ALL_KERNELS))
+    SyntheticDevice(latency_s=kernels((1e-3, 1e-3, 1e-3), 2e-3), failing=frozenset({0, 1, 2})).run(
+        planner
+    )
+    with pytest.raises(MeasurementError, match="synthetic failure"):
+        planner.build_curve(PLATFORM, PROTOCOL, NOW)
+
+
+def test_replaying_the_samples_restores_the_plan() -> None:
+    device = SyntheticDevice(latency_s=kernels((1000e-6, 350e-6, 380e-6), 2000e-6), seed=5)
+    first, second = create_planner(spec(ALL_KERNELS)), create_planner(spec(ALL_KERNELS))
+    while (batch := first.next_batch()) is not None:
+        again = second.next_batch()
+        assert again is not None
+        np.testing.assert_array_equal(batch.point, again.point)
+        samples = device.measure(batch)
+        first.record(samples)
+        second.record(samples)
+    assert second.next_batch() is None
