@@ -1,8 +1,9 @@
 """Builders of the whole networks that are measured. Runs in the measuring child only.
 
 The networks are those of `profiler_service.networks`, in inference. All their weights are views
-into the arena of weights; random normals as they are there saturate the gates, which costs or
-saves no product anything, and keeps every state within ±1.
+into the arena of weights. Random normals as they are there saturate the gates, so no state
+leaves ±1; tried on a CPU, weights scaled down to 0.03 took the same time within 1 % in all three
+dtypes, and scaling would write all weights at every visit.
 
 Knows nothing of how calls are timed.
 """

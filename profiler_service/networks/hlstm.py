@@ -8,8 +8,8 @@ For each gate k of f, i, o, g (Source: section 4 of Yin et al.):
 
 Three products do the work: the input's columns of H, of all gates and all time steps at once
 before the loop; the state's columns of H, of all gates at once; the four W, batched. Tensors
-within are feature-major (a column is one sequence): weights then stand on the left as they are
-stored, which was the fastest order on a CPU that leaves no product to repack its weights.
+within are feature-major (a column is one sequence), so that weights stand on the left as they
+are stored: as fast on a CPU as the best other order in float32, and faster in bfloat16.
 
 Knows nothing of what comes before or after the layer.
 """
