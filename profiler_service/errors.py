@@ -101,6 +101,10 @@ class MeasurementChildDiedError(MeasurementError):
     """The measuring child process ended while it was measuring."""
 
 
+class DeviceLostError(MeasurementChildDiedError):
+    """The device was there, and can't be opened any more; it may come back."""
+
+
 class MeasurementInterruptedError(MeasurementError):
     """The measurement was interrupted on request; its samples are lost, the measurer is not."""
 

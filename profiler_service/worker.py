@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 
 from profiler_service import jobs
 from profiler_service.errors import (
+    DeviceLostError,
     LhpError,
     MeasurementError,
     PlatformMismatchError,
@@ -47,6 +49,10 @@ INTERRUPT_S = 1.5
 """How long breaking it off may take."""
 STOP_LIMIT_S = 5.0
 """After this long, a worker told to stop ends without tidying up (which is safe, too)."""
+MAX_PAUSE_S = 60.0
+"""Longest time between two looks whether a lost device is back; the first comes after 1 s."""
+CANCEL_POLL_S = 1.0
+"""How often to look meanwhile whether the paused sweep was cancelled."""
 PLATFORM_CHANGED = 1
 """Exit code of a worker that is to be started again, so that it registers the new platform."""
 
@@ -122,6 +128,7 @@ class SweepRunner:
         store: Store,
         measurer: BatchMeasurer,
         create_planner: Callable[[SweepSpec], Planner] = create_planner,
+        first_pause_s: float = 1.0,
     ) -> None:
         self._store = store
         self._measurer = measurer
@@ -130,7 +137,9 @@ class SweepRunner:
         self.platform_changed = threading.Event()
         """Set once the measurer's platform is no more: nothing will be measured from here on."""
         self._running: dict[str, _RunningSweep] = {}
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._first_pause_s = first_pause_s
+        self._num_pauses = 0  # since the device was last there
         self._busy = threading.Lock()
 
     def run_batch(self, sweep_id: str) -> bool:
@@ -138,13 +147,15 @@ class SweepRunner:
 
         Where it is a grid sweep and a race waits, a batch of the race is measured instead.
         Batches kept already are never measured again: the store's count decides which is
-        next. A sweep that can't be measured ends as failed, with the reason. Raises
-        StoreUnavailableError (what was measured but couldn't be kept will be measured again),
-        and StopRequest after `stop` and where the platform has changed: the sweep stays as it
-        is, and a worker that has registered the new platform decides about it.
+        next. A sweep that can't be measured ends as failed, with the reason. Where the device is
+        lost, the sweep stays open and says so, and this returns after a pause; each is twice as
+        long as the one before, up to MAX_PAUSE_S. Raises StoreUnavailableError (what was
+        measured but couldn't be kept will be measured again), and StopRequest after `stop` and
+        where the platform has changed: the sweep stays as it is, and a worker that has
+        registered the new platform decides about it.
         """
         with self._busy:
-            if self._stopping:
+            if self._stopping.is_set():
                 raise StopRequest(0)
             race_id = self._find_waiting_race(sweep_id)
             if race_id is not None:
@@ -157,7 +168,7 @@ class SweepRunner:
 
         A short batch is finished and kept; a longer one is broken off.
         """
-        self._stopping = True
+        self._stopping.set()
         if not self._busy.acquire(timeout=BATCH_GRACE_S):
             self._measurer.interrupt()
             if not self._busy.acquire(timeout=INTERRUPT_S):
@@ -184,18 +195,40 @@ class SweepRunner:
         try:
             return self._run_batch(sweep_id)
         except Exception as error:
-            if self._stopping:
+            if self._stopping.is_set():
                 raise StopRequest(0) from error
             if isinstance(error, StoreUnavailableError):
                 raise
+            if isinstance(error, DeviceLostError):
+                self._pause(sweep_id, error)
+                return False
             if isinstance(error, LhpError):
-                reason = f"{error} ({error.hint})" if error.hint else str(error)
+                reason = _describe(error)
                 logger.warning("sweep %s failed: %s", sweep_id, reason)
             else:
                 reason = f"internal error: {error!r}"
                 logger.exception("sweep %s failed on an unforeseen error", sweep_id)
             self._store.fail_sweep(sweep_id, reason)
             return True
+
+    def _pause(self, sweep_id: str, error: DeviceLostError) -> None:
+        """Returns when it is time to look for the device again, or the worker or sweep is to end.
+
+        Nothing else could be measured here meanwhile.
+        """
+        # So many doublings pass any limit, and more would overflow.
+        pause_s = min(MAX_PAUSE_S, self._first_pause_s * 2.0 ** min(self._num_pauses, 30))
+        self._num_pauses += 1
+        self._store.pause_sweep(sweep_id, _describe(error))
+        logger.warning(
+            "sweep %s is paused: %s; trying again in %g s", sweep_id, _describe(error), pause_s
+        )
+        until = time.monotonic() + pause_s
+        while (left_s := until - time.monotonic()) > 0:
+            if self._stopping.wait(min(left_s, CANCEL_POLL_S)):
+                raise StopRequest(0)
+            if self._store.get_sweep(sweep_id).cancel_requested:
+                return
 
     def _run_batch(self, sweep_id: str) -> bool:
         running = self._running.pop(sweep_id, None)  # kept again once all below has gone well
@@ -217,9 +250,12 @@ class SweepRunner:
             samples = self._measurer.measure(sweep.spec.workload, sweep.spec.grid, batch)
         except PlatformMismatchError as error:
             logger.error("%s (%s)", error, error.hint)
-            self._stopping = True
+            self._stopping.set()
             self.platform_changed.set()
             raise StopRequest(PLATFORM_CHANGED) from error
+        if self._num_pauses:
+            self._num_pauses = 0
+            logger.info("sweep %s goes on: the device is back", sweep_id)
         index = running.num_batches
         running.record(samples)
         if self._store.commit_batch(sweep_id, index, samples, running.planner.progress()):
@@ -256,6 +292,11 @@ class SweepRunner:
             reason = running.first_failure or "the plan held no point to measure"
             self._store.fail_sweep(running.id, f"no point could be measured: {reason}")
         logger.info("sweep %s ended after %d batches", running.id, running.num_batches)
+
+
+def _describe(error: LhpError) -> str:
+    """What is wrong and what to do about it, in one line."""
+    return f"{error} ({error.hint})" if error.hint else str(error)
 
 
 def _fits(samples: Samples, batch: Batch) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from profiler_service.errors import (
+    DeviceLostError,
     LhpError,
     MeasurementError,
     PlatformMismatchError,
@@ -23,7 +25,15 @@ from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import Progress, SweepState
 from profiler_service.worker import PLATFORM_CHANGED, StopRequest, SweepRunner, hold_lock
 from profiler_service.workload import Workload
-from tests.fake_worker import PROTOCOL, FakeMeasurer, FakePlanner, begun, platform, spec
+from tests.fake_worker import (
+    PROTOCOL,
+    FakeMeasurer,
+    FakePlanner,
+    begun,
+    platform,
+    spec,
+    wait_until,
+)
 
 HOST = "host"
 
@@ -248,6 +258,91 @@ def test_an_error_ends_the_sweep_with_its_reason(
 
     ended = store.get_sweep(sweep.id)
     assert (ended.state, ended.error) == (SweepState.FAILED, reason)
+
+
+class LosingMeasurer(FakeMeasurer):
+    """Has lost its device when batch 1 is first asked for, until `is_back` says otherwise."""
+
+    is_back: Callable[[], bool]
+
+    def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
+        if batch.round[0] == 1 and not self.is_back():
+            raise DeviceLostError("no CUDA device here", hint="check the driver")
+        return super().measure(workload, grid, batch)
+
+
+def test_a_lost_device_pauses_the_sweep_with_the_reason_until_it_is_back(
+    store: Store, log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = create_sweep(store, 3)
+    measurer = LosingMeasurer(log)
+    looks = iter([False, False, False, True, False, True])
+    measurer.is_back = lambda: next(looks)
+    runner = SweepRunner(
+        store=store, measurer=measurer, create_planner=FakePlanner, first_pause_s=0.001
+    )
+    assert not runner.run_batch(sweep.id)
+
+    for _ in range(3):
+        assert not runner.run_batch(sweep.id)
+        paused = store.get_sweep(sweep.id)
+        assert paused.state is SweepState.RUNNING
+        assert paused.error == "no CUDA device here (check the driver)"
+        assert begun(log) == [0]
+    assert not runner.run_batch(sweep.id)
+
+    assert store.get_sweep(sweep.id).error == ""
+    assert begun(log) == [0, 1]
+    # Twice as long each time; lost again, later on, it begins anew.
+    other = create_sweep(store, 4)
+    while not runner.run_batch(other.id):
+        pass
+    pauses = [r.getMessage().rpartition(" in ")[2] for r in caplog.records if r.levelname[0] == "W"]
+    assert pauses == ["0.001 s", "0.002 s", "0.004 s", "0.001 s"]
+    while not runner.run_batch(sweep.id):
+        pass
+    ended = store.get_sweep(sweep.id)
+    assert ended.state is SweepState.DONE and ended.curve_id is not None
+    assert store.get_curve_header(ended.curve_id).num_measured == 3
+    assert begun(log) == [0, 1, 0, 1, 2, 3, 2]
+
+
+@pytest.mark.parametrize("way", ["cancel", "stop"])
+def test_a_paused_sweep_can_be_cancelled_and_its_worker_stopped(
+    store: Store, log: Path, way: str
+) -> None:
+    sweep = create_sweep(store, 3)
+    measurer = LosingMeasurer(log)
+    measurer.is_back = lambda: False
+    runner = SweepRunner(
+        store=store, measurer=measurer, create_planner=FakePlanner, first_pause_s=3600
+    )
+    ended: list[object] = []
+
+    def work() -> None:
+        try:
+            while not runner.run_batch(sweep.id):
+                pass
+            ended.append(store.get_sweep(sweep.id).state)
+        except StopRequest:
+            ended.append(StopRequest)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_until(lambda: store.get_sweep(sweep.id).error != "")
+    if way == "cancel":
+        store.request_cancel(sweep.id)
+    else:
+        runner.stop()
+    thread.join(30)
+
+    left = store.get_sweep(sweep.id)
+    if way == "cancel":
+        assert ended == [SweepState.CANCELLED]
+        assert left.error == "" and left.curve_id is not None
+    else:
+        assert ended == [StopRequest]
+        assert left.state is SweepState.RUNNING and "no CUDA device" in left.error
 
 
 def test_samples_of_two_platforms_are_never_mixed(store: Store, log: Path) -> None:

@@ -88,6 +88,7 @@ def _check_measured(sweep: SweepInfo) -> None:
         )
     if state is not SweepState.DONE:
         done = f"{sweep.progress.fraction:.0%} done" if sweep.progress else sweep.state
+        done += f", paused: {sweep.error}" if sweep.error else ""
         raise NotMeasuredYetError(
             f"not measured yet: sweep {sweep.id} is {done}",
             hint="it goes on: ask again later, or with a longer --wait;"

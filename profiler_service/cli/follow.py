@@ -102,6 +102,11 @@ def follow_sweep(
 
 
 def _report_sweep(sweep: SweepInfo, report: Report) -> None:
+    if sweep.error:
+        report(
+            f"paused: {sweep.error}", fraction=sweep.progress.fraction if sweep.progress else None
+        )
+        return
     if sweep.progress is None:
         report("queued" if sweep.state == "queued" else "starting")
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.errors import (
+    DeviceLostError,
     MeasurementChildDiedError,
     MeasurementError,
     MeasurementInterruptedError,
@@ -95,6 +97,8 @@ class Measurer:
         self._interrupted_at: float | None = None
         self._child: ChildProcess | None = ChildProcess(self._setup)
         ready = self._child.ready
+        # From now on this device and no other: where it is lost, `auto` would take the next best.
+        self._setup = replace(self._setup, device=ready.platform.device)
         self.platform, self.protocol = ready.platform, ready.protocol
         self.dtypes, self.backends = ready.dtypes, ready.backends
 
@@ -106,7 +110,8 @@ class Measurer:
 
         Raises:
             UnsupportedOnHostError: the device lacks the workload's dtype or backend.
-            MeasurementChildDiedError: the child can't be kept alive.
+            MeasurementChildDiedError: the child can't be kept alive; DeviceLostError where a new
+                one can't even open the device. A later call tries again.
             MeasurementInterruptedError: `interrupt` was called meanwhile.
             MeasurementError: the workload's builder is missing.
             PlatformMismatchError: the child had to be replaced, and what the new one measures
@@ -217,7 +222,7 @@ class Measurer:
             try:
                 child = ChildProcess(self._setup)
             except MeasurementError as error:
-                raise MeasurementChildDiedError(
+                raise DeviceLostError(
                     f"the measuring process can't be started again: {error}", hint=error.hint
                 ) from error
             ready = child.ready

@@ -49,7 +49,7 @@ class Sweep:
     cancel_requested: bool
     progress: Progress | None
     error: str
-    """Why it failed; empty otherwise."""
+    """Why it failed or, of a running one, is paused; empty otherwise."""
     curve_id: str | None
 
 

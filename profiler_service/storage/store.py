@@ -282,6 +282,17 @@ class Store:
             if not _lock_sweep(connection, sweep_id).is_final:
                 _end_sweep(connection, sweep_id, SweepState.FAILED, error=error)
 
+    def pause_sweep(self, sweep_id: str, reason: str) -> None:
+        """Notes on the running sweep why it doesn't go on; its next batch takes that back.
+
+        One that isn't running stays as it is. Raises UnknownSweepError.
+        """
+        with self._write() as connection:
+            if _lock_sweep(connection, sweep_id) == SweepState.RUNNING:
+                connection.execute(
+                    sa.update(sweeps).where(sweeps.c.id == sweep_id).values(error=reason)
+                )
+
     def commit_batch(self, sweep_id: str, index: int, samples: Samples, progress: Progress) -> bool:
         """Keeps batch number `index` and the progress, in one transaction.
 
@@ -304,7 +315,7 @@ class Store:
             connection.execute(
                 sa.update(sweeps)
                 .where(sweeps.c.id == sweep_id)
-                .values(progress=rows.progress_to_json(progress))
+                .values(progress=rows.progress_to_json(progress), error="")
             )
             return True
 

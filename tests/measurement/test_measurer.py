@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from profiler_service.errors import (
+    DeviceLostError,
     MeasurementChildDiedError,
     MeasurementError,
     MeasurementInterruptedError,
@@ -236,6 +237,37 @@ def test_child_that_dies_before_its_visits_is_given_up_soon(
         pytest.raises(MeasurementChildDiedError, match=r"3 times .* \(signal 11: SIGSEGV\)"),
     ):
         doomed.measure(workload(kind), LINE, batch_of([1, 2, 3, 4]))
+
+
+def test_a_device_that_cant_be_opened_again_is_lost_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('the driver is gone')")
+    with Measurer(device="cpu", kinds={NOTHING.name: NOTHING}) as losing:
+        with monkeypatch.context() as without_torch:
+            without_torch.syspath_prepend(tmp_path)
+            for _ in range(2):
+                losing.close()  # as after a death of the child
+                with pytest.raises(DeviceLostError, match="the driver is gone") as caught:
+                    losing.measure(workload(NOTHING), LINE, batch_of([1]))
+                assert caught.value.hint
+        assert len(losing.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+
+
+@pytest.mark.gpu
+def test_a_lost_gpu_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    with Measurer(device="auto", kinds={NOTHING.name: NOTHING}) as losing:
+        assert losing.platform.device == "cuda"
+        with monkeypatch.context() as without_gpu:
+            without_gpu.setenv("CUDA_VISIBLE_DEVICES", "")
+            losing.close()
+            with pytest.raises(DeviceLostError, match="no CUDA device"):
+                losing.measure(workload(NOTHING), LINE, batch_of([1]))
+        assert len(losing.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
 
 
 def test_builder_that_is_missing_is_an_error_not_a_failed_point(measurer: Measurer) -> None:
