@@ -40,8 +40,8 @@ def test_parameters_not_allowed(given: dict[str, object], complaint: str) -> Non
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(UnknownWorkloadError, match="'gru'") as caught:
-        get_workload_kind("gru")
+    with pytest.raises(UnknownWorkloadError, match="'rnn'") as caught:
+        get_workload_kind("rnn")
     assert "linear" in caught.value.hint
     assert {"linear", "matmul"} <= set(workload_kinds())
 

@@ -9,59 +9,92 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from profiler_service.errors import UnknownWorkloadError
 from profiler_service.kinds.kernels import LINEAR_KERNELS
-from profiler_service.kinds.networks import DEEPSPEECH2, HLSTM, HLSTM_LM, LSTM
+from profiler_service.kinds.networks import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM
 from profiler_service.kinds.products import LINEAR, MATMUL
 from profiler_service.workload import WorkloadKind
 
 __all__ = [
     "DEEPSPEECH2",
     "ENTRY_POINT_GROUP",
+    "GRU",
     "HLSTM",
     "HLSTM_LM",
     "LINEAR",
     "LINEAR_KERNELS",
     "LSTM",
     "MATMUL",
+    "LeftOut",
     "get_workload_kind",
+    "kinds_left_out",
     "workload_kinds",
 ]
 
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "profiler_service.workloads"
-_BUILT_IN = (LINEAR, MATMUL, LINEAR_KERNELS, LSTM, HLSTM, HLSTM_LM, DEEPSPEECH2)
+_BUILT_IN = (LINEAR, MATMUL, LINEAR_KERNELS, LSTM, GRU, HLSTM, HLSTM_LM, DEEPSPEECH2)
 
 
-@functools.cache
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """An installed workload kind that can't be used, and why."""
+
+    name: str
+    """Name of its entry point: the kind's, as a rule."""
+    reason: str
+
+
 def workload_kinds() -> Mapping[str, WorkloadKind]:
     """Every workload kind by name: built-in ones, and those of installed packages.
 
     A package whose entry point fails to import, isn't a WorkloadKind, or takes a name
-    already used is logged and left out: one broken package must not stop the service.
+    already used is left out and logged: one broken package must not stop the service.
+    `kinds_left_out` names it.
     """
+    return _load()[0]
+
+
+def kinds_left_out() -> Sequence[LeftOut]:
+    """The kinds of installed packages that aren't among `workload_kinds`."""
+    return _load()[1]
+
+
+@functools.cache
+def _load() -> tuple[Mapping[str, WorkloadKind], Sequence[LeftOut]]:
     kinds = {kind.name: kind for kind in _BUILT_IN}
+    left_out = []
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        package = entry_point.dist.name if entry_point.dist else "a package"
+        reason = ""
         try:
             kind = entry_point.load()
-        except Exception as error:  # noqa: BLE001  whatever a third party's import raises
-            logger.warning("workload package %s failed to import: %r", entry_point.value, error)
-            continue
-        if not isinstance(kind, WorkloadKind) or kind.name in kinds:
-            logger.warning("workload entry point %s is left out: %r", entry_point.value, kind)
-            continue
-        kinds[kind.name] = kind
-    return kinds
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a third party raises
+            reason = f"{entry_point.value} of {package} failed to import: {error!r}"
+        else:
+            if not isinstance(kind, WorkloadKind):
+                reason = f"{entry_point.value} of {package} is no WorkloadKind"
+            elif kind.name in kinds:
+                reason = f"{entry_point.value} of {package} takes the name {kind.name!r} again"
+        if reason:
+            logger.warning("workload kind %s is left out: %s", entry_point.name, reason)
+            left_out.append(LeftOut(name=entry_point.name, reason=reason))
+        else:
+            kinds[kind.name] = kind
+    return kinds, tuple(left_out)
 
 
 def get_workload_kind(name: str) -> WorkloadKind:
     """The workload kind called `name`. Raises UnknownWorkloadError."""
     kinds = workload_kinds()
     if name not in kinds:
+        broken = [f"{each.name} is left out: {each.reason}" for each in kinds_left_out()]
         raise UnknownWorkloadError(
-            f"there is no workload {name!r}", hint=f"choose one of: {', '.join(sorted(kinds))}"
+            f"there is no workload {name!r}",
+            hint="; ".join([f"choose one of: {', '.join(sorted(kinds))}", *broken]),
         )
     return kinds[name]

@@ -1,4 +1,4 @@
-"""Whole networks: the kinds `lstm`, `hlstm`, `hlstm_lm` and `deepspeech2`.
+"""Whole networks: the kinds `lstm`, `gru`, `hlstm`, `hlstm_lm` and `deepspeech2`.
 
 Pure. Knows nothing of how a network is carried out; counts its weights and products by the
 formulas of `docs/networks.md`.
@@ -6,6 +6,7 @@ formulas of `docs/networks.md`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from profiler_service.kinds.products import BATCH, DTYPE
@@ -45,35 +46,39 @@ def _sequences(params: Mapping[str, ParamValue]) -> int:
     return int(params["batch"]) * int(params["steps"])
 
 
-# An LSTM's layer has for each direction 4 gates of `hidden` units; each unit has a weight for
-# every input and every state, and two biases.
+# An LSTM's layer has for each direction 4 gates of `hidden` units, a GRU's 3; each unit has a
+# weight for every input and every state, and two biases. An LSTM has two states, h and c.
+_LSTM_GATES, _LSTM_STATES = 4, 2
+_GRU_GATES, _GRU_STATES = 3, 1
 
 
-def _lstm_layer_inputs(dims: Dims, params: Mapping[str, ParamValue]) -> list[int]:
+def _recurrent_layer_inputs(dims: Dims, params: Mapping[str, ParamValue]) -> list[int]:
     hidden_size, input_size = dims
     directions = 2 if params["direction"] == "bi" else 1
     return [input_size, *[hidden_size * directions] * (int(params["layers"]) - 1)]
 
 
-def _lstm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+def _recurrent_bytes(
+    dims: Dims, params: Mapping[str, ParamValue], *, num_gates: int, num_states: int
+) -> int:
     hidden_size = dims[0]
     directions = 2 if params["direction"] == "bi" else 1
     batch, sequences = int(params["batch"]), _sequences(params)
     elements = sequences * dims[1]
-    for input_size in _lstm_layer_inputs(dims, params):
-        weights = 4 * hidden_size * (input_size + hidden_size + 2)
-        results = 2 * batch * hidden_size + sequences * hidden_size
-        gates = 4 * sequences * hidden_size  # their input's part, for all steps at once
+    for input_size in _recurrent_layer_inputs(dims, params):
+        weights = num_gates * hidden_size * (input_size + hidden_size + 2)
+        results = num_states * batch * hidden_size + sequences * hidden_size
+        gates = num_gates * sequences * hidden_size  # their input's part, for all steps at once
         elements += directions * (weights + results + gates)
     return _size_bytes(params) * elements
 
 
-def _lstm_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+def _recurrent_flops(dims: Dims, params: Mapping[str, ParamValue], *, num_gates: int) -> int:
     hidden_size = dims[0]
     directions = 2 if params["direction"] == "bi" else 1
     weights = sum(
-        directions * 4 * hidden_size * (input_size + hidden_size)
-        for input_size in _lstm_layer_inputs(dims, params)
+        directions * num_gates * hidden_size * (input_size + hidden_size)
+        for input_size in _recurrent_layer_inputs(dims, params)
     )
     return 2 * _sequences(params) * weights
 
@@ -168,26 +173,39 @@ def _speech_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
     return 2 * int(params["batch"]) * (steps * weights + convolutions)
 
 
+_RECURRENT_PARAMETERS = (
+    BATCH,
+    STEPS,
+    DTYPE,
+    Parameter(name="layers", default=1, maximum=64, description=_LAYERS),
+    Parameter(
+        name="direction",
+        default="uni",
+        choices=("uni", "bi"),
+        description="Whether each layer reads its sequence once, or from both ends.",
+    ),
+    BACKEND,
+)
+
 LSTM = WorkloadKind(
     name="lstm",
     axes=("hidden_size", "input_size"),
-    parameters=(
-        BATCH,
-        STEPS,
-        DTYPE,
-        Parameter(name="layers", default=1, maximum=64, description=_LAYERS),
-        Parameter(
-            name="direction",
-            default="uni",
-            choices=("uni", "bi"),
-            description="Whether each layer reads its sequence once, or from both ends.",
-        ),
-        BACKEND,
-    ),
+    parameters=_RECURRENT_PARAMETERS,
     builder="profiler_service.measurement.networks:build_lstm",
-    operand_bytes=_lstm_bytes,
-    flops=_lstm_flops,
+    operand_bytes=functools.partial(
+        _recurrent_bytes, num_gates=_LSTM_GATES, num_states=_LSTM_STATES
+    ),
+    flops=functools.partial(_recurrent_flops, num_gates=_LSTM_GATES),
     description="torch.nn.LSTM over a batch of sequences [steps, batch, input_size].",
+)
+GRU = WorkloadKind(
+    name="gru",
+    axes=("hidden_size", "input_size"),
+    parameters=_RECURRENT_PARAMETERS,
+    builder="profiler_service.measurement.networks:build_gru",
+    operand_bytes=functools.partial(_recurrent_bytes, num_gates=_GRU_GATES, num_states=_GRU_STATES),
+    flops=functools.partial(_recurrent_flops, num_gates=_GRU_GATES),
+    description="torch.nn.GRU over a batch of sequences [steps, batch, input_size].",
 )
 HLSTM = WorkloadKind(
     name="hlstm",

@@ -30,10 +30,24 @@ Module = TypeVar("Module", bound=nn.Module)
 
 def build_lstm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
     """The call of `torch.nn.LSTM` on x_tbi; `dims` is (hidden_size, input_size)."""
+    return _build_recurrent(nn.LSTM, operands, dims, params)
+
+
+def build_gru(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of `torch.nn.GRU` on x_tbi; `dims` is (hidden_size, input_size)."""
+    return _build_recurrent(nn.GRU, operands, dims, params)
+
+
+def _build_recurrent(
+    kind: type[nn.LSTM] | type[nn.GRU],
+    operands: Operands,
+    dims: Dims,
+    params: Mapping[str, ParamValue],
+) -> Call:
     hidden_size, input_size = dims
     module = place(
         operands,
-        lambda: nn.LSTM(
+        lambda: kind(
             input_size,
             hidden_size,
             num_layers=int(params["layers"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from profiler_service.errors import InvalidWorkloadError
-from profiler_service.kinds import DEEPSPEECH2, HLSTM, HLSTM_LM, LSTM, workload_kinds
+from profiler_service.kinds import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM, workload_kinds
 from profiler_service.workload import ParamValue, WorkloadKind
 
 
@@ -15,9 +15,10 @@ def params_of(kind: WorkloadKind, **given: ParamValue) -> dict[str, ParamValue]:
 
 def test_keys_are_stable() -> None:
     # Keys are in every database: a changed key orphans its curves.
-    keys = [kind.describe().key for kind in (LSTM, HLSTM, HLSTM_LM, DEEPSPEECH2)]
+    keys = [kind.describe().key for kind in (LSTM, GRU, HLSTM, HLSTM_LM, DEEPSPEECH2)]
     assert keys == [
         "lstm[backend=dense,batch=16,direction=uni,dtype=float32,layers=1,steps=70]",
+        "gru[backend=dense,batch=16,direction=uni,dtype=float32,layers=1,steps=70]",
         "hlstm[backend=dense,batch=16,dtype=float32,input_size=400,steps=70]",
         "hlstm_lm[backend=dense,batch=16,dtype=float32,input_size=400,steps=70,vocabulary=10000]",
         "deepspeech2[backend=dense,batch=16,cell=hlstm,dtype=float32,frames=300,layers=3]",
@@ -25,11 +26,11 @@ def test_keys_are_stable() -> None:
 
 
 def test_all_are_installed() -> None:
-    assert {"lstm", "hlstm", "hlstm_lm", "deepspeech2"} <= set(workload_kinds())
+    assert {"lstm", "gru", "hlstm", "hlstm_lm", "deepspeech2"} <= set(workload_kinds())
 
 
 def test_axes() -> None:
-    assert LSTM.axes == ("hidden_size", "input_size")
+    assert LSTM.axes == GRU.axes == ("hidden_size", "input_size")
     assert HLSTM.axes == HLSTM_LM.axes == ("gate_width", "state_width")
     assert DEEPSPEECH2.axes == ("width",)
 
@@ -69,6 +70,15 @@ def test_lstm_by_hand() -> None:
     one_way = params_of(LSTM, batch=2, steps=4)
     assert LSTM.operand_bytes((3, 5), one_way) == 4 * (40 + 120 + 36 + 96)
     assert LSTM.flops((3, 5), one_way) == 2 * 8 * 96
+
+
+def test_gru_by_hand() -> None:
+    params = params_of(GRU, batch=2, steps=4, layers=2, direction="bi", dtype="bfloat16")
+    # As the LSTM above, but 3 · 3 units a direction, of 10 and 11 weights and biases; one state
+    # of 2 sequences beside the 8: 30. Gates: 8 · 9.
+    elements = 40 + 2 * (90 + 30 + 72) + 2 * (99 + 30 + 72)
+    assert GRU.operand_bytes((3, 5), params) == 2 * elements
+    assert GRU.flops((3, 5), params) == 2 * 8 * 2 * (9 * 8 + 9 * 9)
 
 
 def test_hlstm_by_hand() -> None:

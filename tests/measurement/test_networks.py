@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.kinds import DEEPSPEECH2, HLSTM, HLSTM_LM, LSTM
+from profiler_service.kinds import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.networks import place
 from profiler_service.measurement.operations import Call, Operands, load_builder
@@ -23,6 +23,8 @@ SMALL: list[tuple[WorkloadKind, Dims, dict[str, ParamValue], tuple[int, ...]]] =
     # kind, dims, parameters, shape of what the call returns (of the first of several)
     (LSTM, (6, 5), {"batch": 2, "steps": 3}, (3, 2, 6)),
     (LSTM, (6, 5), {"batch": 2, "steps": 3, "layers": 2, "direction": "bi"}, (3, 2, 12)),
+    (GRU, (6, 5), {"batch": 2, "steps": 3}, (3, 2, 6)),
+    (GRU, (6, 5), {"batch": 2, "steps": 3, "layers": 2, "direction": "bi"}, (3, 2, 12)),
     (HLSTM, (7, 6), {"batch": 2, "steps": 3, "input_size": 5}, (3, 2, 6)),
     (
         HLSTM_LM,
@@ -90,12 +92,12 @@ def test_results_stay_finite_at_larger_dims(dtype: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "dims", "params", "shape"),
-    [each for each in SMALL if each[0] is not LSTM and "cell" not in each[2]],
+    [each for each in SMALL if each[0] not in (LSTM, GRU) and "cell" not in each[2]],
 )
 def test_flops_are_those_that_torch_counts(
     kind: WorkloadKind, dims: Dims, params: dict[str, ParamValue], shape: tuple[int, ...]
 ) -> None:
-    # Not those of torch.nn.LSTM: torch doesn't look into its kernels.
+    # Not those of torch.nn.LSTM and GRU: torch doesn't look into its kernels.
     call = build(kind, dims, params, new_operands("float32"))
     with FlopCounterMode(display=False) as counter:
         call()
