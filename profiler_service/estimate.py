@@ -6,7 +6,6 @@ Derivation: docs/hysteresis.md.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -29,9 +28,6 @@ CHOOSE_EVERY = 3
 """Every third round chooses and the others judge: telling that the chosen point is faster
 takes more samples than finding one that is nearly the fastest."""
 _PASSES = 2
-_FIT_PASSES = 5
-_RIDGE = 0.05
-_SWEEPS = 8
 _CHUNK_POINTS = 65_536
 
 
@@ -206,80 +202,3 @@ def min_pairs() -> int:
     while interval_rank(n, CONFIDENCE) == 0:
         n += 1
     return n
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class AdditiveFit:
-    """Log latency as a level, one effect for each position of each axis, and drift."""
-
-    level: float
-    effects: tuple[F64, ...]
-    """One array an axis, of the axis' length."""
-    without_drift: F64
-    """The samples' log latencies with the fitted drift taken away, [samples]."""
-    noise: float
-    """Scale of what the fit leaves (1.48 times the median absolute residual)."""
-
-    def predict(self) -> F64:
-        """The fit's log latency at every point, in the grid's shape."""
-        predicted = self.effects[0] + self.level
-        for effect in self.effects[1:]:
-            predicted = np.add.outer(predicted, effect)
-        return predicted
-
-
-def fit_additive(
-    positions: npt.NDArray[np.intp], log_latency: F64, time: F64, shape: tuple[int, ...]
-) -> AdditiveFit:
-    """The additive fit to samples [n] taken at ascending times [n] at `positions` [n, axes].
-
-    Least squares reweighted by Huber's weights, so that pre-empted samples count little; a
-    slight pull towards 0 settles what the samples leave open (positions never visited, and the
-    level that axes could trade). Drift is the slow part of the residuals. Source: ours; rows
-    and columns of a matrix product share alignment and tiling effects, so log latency is
-    nearly additive in them.
-    """
-    offsets = np.cumsum([0, *shape])
-    columns = positions + offsets[:-1]
-    num_effects = int(offsets[-1])
-    level = float(np.median(log_latency))
-    drift = np.zeros_like(log_latency)
-    fitted = np.zeros_like(log_latency)
-    solution = np.zeros(num_effects)
-    for _ in range(_FIT_PASSES):
-        residual = log_latency - level - drift - fitted
-        scale = 1.48 * float(np.median(np.abs(residual))) + 1e-9
-        weight = np.minimum(1.0, 1.5 * scale / np.maximum(np.abs(residual), 1e-12))
-        weight[np.abs(residual) > 6 * scale] *= 0.2
-        solution = _solve_effects(columns, weight, log_latency - level - drift, solution)
-        fitted = solution[columns].sum(axis=1)
-        level += float(np.median(log_latency - level - drift - fitted))
-        drift = smooth_drift(time, log_latency - level - fitted)
-    effects = tuple(solution[a:b] for a, b in itertools.pairwise(offsets.tolist()))
-    residual = log_latency - level - drift - fitted
-    return AdditiveFit(
-        level=level,
-        effects=effects,
-        without_drift=log_latency - drift,
-        noise=1.48 * float(np.median(np.abs(residual))),
-    )
-
-
-def _solve_effects(columns: npt.NDArray[np.intp], weight: F64, value: F64, start: F64) -> F64:
-    """The ridge solution of value ~ sum of effects[columns], weighted, improved from `start`.
-
-    Axis by axis, each effect becomes the weighted mean of what the other axes leave
-    (Gauss-Seidel on the normal equations): linear in the samples, and without the linear
-    algebra library, whose last bits and threads differ between machines.
-    """
-    effects = start.copy()
-    total = np.full(len(start), _RIDGE)
-    for column in columns.T:
-        total += np.bincount(column, weight, len(start))
-    for _ in range(_SWEEPS if columns.shape[1] > 1 else 1):
-        for axis, column in enumerate(columns.T):
-            others = effects[columns].sum(axis=1) - effects[columns[:, axis]]
-            sums = np.bincount(column, weight * (value - others), len(start))
-            seen = np.unique(column)
-            effects[seen] = sums[seen] / total[seen]
-    return effects

@@ -22,6 +22,7 @@ Prefer = Literal["fastest", "nearest", "largest"]
 
 DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32
+MAX_BUDGET_S = 86_400.0
 
 
 class SweepState(enum.StrEnum):
@@ -62,8 +63,15 @@ class SweepSpec:
     mode: Mode
     grid: Grid
     seed: int = 0
+    budget_s: float | None = None
+    """Measuring time to keep to; None for what the mode takes by itself."""
 
     def __post_init__(self) -> None:
+        if self.budget_s is not None and not 0 < self.budget_s <= MAX_BUDGET_S:
+            raise InvalidRequestError(
+                f"a budget of {self.budget_s} s is outside 0 to {MAX_BUDGET_S:.0f}",
+                hint="give the budget as seconds of measuring",
+            )
         if len(self.grid.axes) != len(self.workload.axes):
             raise InvalidRequestError(
                 f"{self.workload.kind} has axes {', '.join(self.workload.axes)};"
@@ -84,6 +92,7 @@ class SweepSpec:
             "mode": self.mode,
             "grid": grid_to_json(self.grid),
             "seed": self.seed,
+            **({} if self.budget_s is None else {"budget_s": self.budget_s}),
         }
 
     @classmethod
@@ -97,6 +106,7 @@ class SweepSpec:
             mode=mode,
             grid=grid_from_json(grid),
             seed=int(str(fields["seed"])),
+            budget_s=float(str(fields["budget_s"])) if "budget_s" in fields else None,
         )
 
 

@@ -28,8 +28,19 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "crossover": ({"comparison", "kinds", "samples"}, PURE),
     "lhp": ({"comparison", "curve", "grid", "sweep", "workload"}, PURE),
     "estimate": ({"comparison", "curve", "lhp", "samples"}, PURE),
+    "structure": ({"comparison"}, PURE),
     "plan": (
-        {"comparison", "crossover", "curve", "errors", "estimate", "kinds", "samples", "sweep"},
+        {
+            "comparison",
+            "crossover",
+            "curve",
+            "errors",
+            "estimate",
+            "kinds",
+            "samples",
+            "structure",
+            "sweep",
+        },
         PURE,
     ),
     "settings": (set(), {"pydantic", "pydantic_settings"}),
@@ -63,6 +74,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "api": (
         {
+            "crossover",
             "curve",
             "errors",
             "grid",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from profiler_service.curve import F64, PointStatus
-from profiler_service.estimate import estimate_grid, fit_additive, round_matrix
+from profiler_service.curve import PointStatus
+from profiler_service.estimate import estimate_grid, round_matrix
 from profiler_service.samples import Samples
 
 
@@ -105,28 +104,3 @@ def test_an_unmeasured_rival_is_no_rival_but_an_unsure_one_is() -> None:
     assert estimate.status[1] == PointStatus.LHP
     estimate = estimate_grid([*unsure, *batches[3:]], (3,), anchor=0)
     assert estimate.status[1] == PointStatus.UNDECIDED
-
-
-def test_the_additive_fit_finds_row_and_column_effects_through_outliers_and_drift() -> None:
-    rng = np.random.default_rng(3)
-    rows, columns = 0.1 * rng.normal(size=20), 0.1 * rng.normal(size=30)
-    truth = np.add.outer(rows, columns) - 9.0
-    number = rng.choice(600, size=300, replace=False)
-    positions = np.stack(np.unravel_index(number, (20, 30)), axis=1)
-    time: F64 = np.arange(300.0) * 1e-3
-    value = truth.ravel()[number] + 0.002 * rng.standard_normal(300) + 0.2 * time
-    value[::20] += 0.5  # pre-empted
-    fit = fit_additive(positions, value, time, (20, 30))
-    error = fit.predict() - truth
-    # A level is shared with the drift; what ranks points is what is left.
-    assert np.abs(error - np.median(error)).max() < 0.01
-    # The noise's scale is 0.002; 50 effects of 300 samples leave a little less.
-    assert 0.001 < fit.noise < 0.004
-    corrected = fit.without_drift - truth.ravel()[number]
-    assert np.ptp(np.delete(corrected, np.s_[::20])) < 0.02
-
-
-def test_the_additive_fit_leaves_positions_never_seen_at_the_level() -> None:
-    # One axis: the effects are the samples themselves, pulled by 0.05 / (1 + 0.05) to the middle.
-    fit = fit_additive(np.array([[0], [2]]), np.array([1.0, 3.0]), np.zeros(2), (3,))
-    assert fit.predict().tolist() == pytest.approx([1.05, 2.0, 2.95], abs=0.01)

@@ -28,6 +28,7 @@ MIN_SAMPLE_S = 8e-6
 """A sample lasts at least this long, or the clock's own cost would show; calls are repeated."""
 MAX_CALLS = 8
 CALIBRATION_VISITS = 24
+CALIBRATION_S = 0.05
 FIRST_VISITS = 4
 """Visits before anything is known of what one costs."""
 CHEAP_VISIT_S = 2e-3
@@ -92,6 +93,7 @@ class SteppedPlanner(abc.ABC):
         self._num_samples = 0
         self._seconds = 0.0
         self._visit_s = 0.0
+        self._overhead_s = 0.0
         self._calibration_s: F64 = np.zeros(0)
         self._steps = self._plan()
         self._pending: Batch | None = next(self._steps)
@@ -148,10 +150,12 @@ class SteppedPlanner(abc.ABC):
             is_first = not latencies_s
             latencies_s.append(samples.latency_s)
             per_visit_s = samples.seconds / len(samples)
-            visits = min(CALIBRATION_VISITS - visits, int(BATCH_S / per_visit_s)) if is_first else 0
+            more = min(CALIBRATION_VISITS - visits, int(CALIBRATION_S / per_visit_s))
+            visits = more if is_first else 0
         self._calibration_s = np.concatenate(latencies_s)
         latency_s = float(np.median(self._calibration_s))
         self._calls = int(np.clip(np.ceil(MIN_SAMPLE_S / latency_s), 1, MAX_CALLS))
+        self._overhead_s = max(per_visit_s - 2 * latency_s, 0.0)
         self._visit_s = max(per_visit_s, 2 * latency_s) + (self._calls - 1) * latency_s
         return True
 

@@ -64,6 +64,8 @@ class GridPlanner(SteppedPlanner):
                     self._share_done(done, len(active)),
                     f"round {number + 1}, {num_undecided} of {self._num_points} points undecided",
                 )
+                if self._is_spent():
+                    return
                 samples = yield self._batch([self._with_anchors(p, anchor) for p in parts], number)
                 self._learn_visit_s(samples)
                 start += len(parts[0])
@@ -83,6 +85,10 @@ class GridPlanner(SteppedPlanner):
                 self._expected_rounds = int(np.clip(number * share, number, self.MAX_ROUNDS))
                 step = CHOOSE_EVERY * max(1, next_look // 12)
                 next_look = min(next_look + step, self.MAX_ROUNDS)
+
+    def _is_spent(self) -> bool:
+        """Whether the sweep's own budget has run out; what was measured stands."""
+        return self._spec.budget_s is not None and self._seconds >= self._spec.budget_s
 
     def _share_done(self, rounds: float, num_active: int) -> float:
         """Estimated share of all visits that has been made."""

@@ -6,7 +6,7 @@ numpy only. Knows neither torch, nor storage, nor wall clocks. Derivation: docs/
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,6 @@ from profiler_service.comparison import (
     smooth_drift,
 )
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.estimate import AdditiveFit, fit_additive
 from profiler_service.plan.base import (
     CHEAP_VISIT_S,
     MAX_BATCH_VISITS,
@@ -33,7 +32,14 @@ from profiler_service.plan.base import (
     SteppedPlanner,
 )
 from profiler_service.samples import Platform, Protocol, Samples
+from profiler_service.structure import Structure, StructureFit
 from profiler_service.sweep import SweepSpec
+
+_VERDICTS: Mapping[Verdict, str] = {
+    "faster": "faster than",
+    "slower": "slower than",
+    "ambiguous": "not told apart from",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,62 +65,94 @@ class RaceStage:
 class RacePlanner(SteppedPlanner):
     """Finds the fastest point of the window above the grid's first point, and confirms it.
 
-    Log latency over a window is nearly the sum of one effect for each axis' position (rows and
-    columns of a product share alignment and tiling). So positions are raced before points:
-
-    1. *Narrow.* Points are visited in balanced random designs, every position of an axis equally
-       often; a robust additive fit ranks the positions of each axis, the better ones stay, and
-       the next design visits their products only.
+    1. *Narrow.* A few random points, every position of every axis alike often, then batches of
+       those points that may be the fastest, each as often as the samples so far make it likely
+       (Thompson sampling from the posterior of `structure`). A visit informs on its row and
+       on its column, and through classes and blocks of positions on others.
     2. *Contest.* The points that the fit puts first, and the fastest ones seen whatever the fit
-       says of them, meet in interleaved rounds and are ranked by their own medians. The model
+       says of them, meet in interleaved rounds; those that fall behind leave. The model
        proposes; measurements of the very points dispose.
     3. *Confirm.* The leader against the queried point on fresh samples, in pairs of adjacent
        visits in random order, judged at a few fixed looks. Each look's interval has its share
        of the error allowed to the whole race (Bonferroni), so looking repeatedly and trying a
        second and third candidate costs no honesty.
 
-    How often each is visited follows the noise seen while calibrating. What this finds, and
-    with which probability: docs/hysteresis.md, "What a race finds".
+    All of it keeps to a budget of measuring time, which follows from what calling each point
+    once would take. What this finds, and with which probability: docs/hysteresis.md, "What a
+    race finds".
     """
 
+    CHEAP_SHARE = 0.9
+    """A race takes at most this share of calling each point of its window once..."""
+    CHEAP_S = 1.5
+    """... and at most this long, as long as that is not less than ..."""
+    DEAR_SHARE = 0.05
+    """... this share, which is what a race has where calls are dear, and ..."""
+    LEAST_CALLS = 100
+    """... as long as this many calls take."""
+    SMALL_WINDOW = 1000
+    """Calling each of so few points once is no measure: there a race may last CHEAP_S, or..."""
+    SMALL_CALLS = 6000
+    """... as long as this many calls take, if that is less."""
+    NARROW_UNTIL = 0.5
+    """Share of the budget at which narrowing ends..."""
+    CONTEST_UNTIL = 0.75
+    """... and the contest does. The rest is the confirmation's."""
+    DESIGN_VISITS = 6
+    """Visits of each position before any is preferred, where the budget allows."""
+    NARROW_VISITS = 10
+    """Visits while narrowing, for each position of the longest axis, at REFERENCE_NOISE."""
+    NUM_BATCHES = 6
+    """Batches in which the visits that follow the design are drawn."""
     MAX_ATTEMPTS = 3
     """Rivals that may be tried in the confirmation."""
-    NARROWING = ((1.0, 7), (0.375, 8), (10, 12), (6, 12))
-    """(positions of each axis: a share, or a number; visits of each) at REFERENCE_NOISE."""
-    NUM_FAVOURITES = 20
+    NUM_FAVOURITES = 12
     """Places in the contest for the points that the fit puts first."""
-    CONTEST = ((6, 8), (20, 4), (60, MAX_ATTEMPTS))
-    """(rounds at REFERENCE_NOISE, points kept after them)."""
+    NUM_OBSERVED = 4
+    """Places in the contest for the fastest points seen, whatever the fit says."""
+    CONTEST = ((6, 8), (12, 5), (48, 4), (120, MAX_ATTEMPTS))
+    """(rounds at REFERENCE_NOISE, points kept after them at most)."""
+    CONTEST_SHARES = (0.25, 0.2, 0.25, 0.3)
+    """Share of the contest's time that each of its stages may take."""
+    BEHIND = 3.0
+    """Standard errors behind the leader at which a point leaves the contest."""
     SURVEY = ((1.0, 2), (0.25, 2), (0.02, 4))
     """(share of the points, looks at each) of a survey's stages."""
     NUM_SURVEYED = 16
     """Places in the contest for the fastest points of a survey."""
-    NUM_OBSERVED = 4
-    """Places in the contest for the fastest points seen, whatever the fit says."""
     REFERENCE_NOISE = 0.025
     LOOKS = (50, 100, 200, 400, 800)
     """Pairs of the confirmation at which a verdict may fall."""
     FEWEST_PAIRS = 12
+    """Pairs where the budget allows no look; fewer are no verdict worth having."""
     WORTHWHILE = 0.005
     """Confirming ends where the rival can't be faster by this much any more."""
-    CONFIRM_S = 1.5
-    """Confirming more pairs than FEWEST_PAIRS with one rival ends after this long."""
     PROBE_POINTS = 12
     COLD_PENALTY = 0.08
     """Where a shape's first call is slower than its second by more than this, calls are warmed
     up while narrowing, too (kernels compiled for each shape, say)."""
+    WARM_BELOW_S = 2.5e-4
+    """Longer calls work on more memory than the inner caches hold: what an earlier call of the
+    same point leaves there is nothing, and contests go without warm-up calls."""
 
     def __init__(self, spec: SweepSpec) -> None:
         self._round = 0
         self.noise = self.REFERENCE_NOISE
+        self._least_noise = 0.0
+        self._structure = Structure(
+            [np.arange(axis.start, axis.last + 1, axis.step) for axis in spec.grid.axes]
+        )
         self._narrowed: list[Samples] = []
+        self._narrow_warmup_calls = 0
         self._surveyed: Points = np.zeros(0, dtype=np.int32)
-        self._num_positions = spec.grid.shape
         self._contested: list[Samples] = []
+        self._contest_warmup_calls = 1
         self._best: tuple[int, Comparison] | None = None
         self._is_settled = False
         self._verdicts: list[Verdict] = []
         self._num_confirmations = 0
+        self._budget_s = 0.0
+        self._is_cut_short = False
         self.stages: list[RaceStage] = []
         super().__init__(spec)
 
@@ -123,36 +161,61 @@ class RacePlanner(SteppedPlanner):
             return
         log = np.log(self._calibration_s)
         self.noise = float(1.48 * np.median(np.abs(log - np.median(log))))
+        # Calls of one point in a row are quieter than visits here and there, if anything.
+        self._least_noise = self.noise / 2
         self._round = 1
         if self._num_points == 1:
             self._is_settled = True
             return
-        warmup_calls = yield from self._probe()
+        self._set_budget()
+        call_s = self._call_s
+        self._contest_warmup_calls = int(call_s < self.WARM_BELOW_S)
+        if call_s < CHEAP_VISIT_S:
+            self._narrow_warmup_calls = yield from self._probe()
+            self._contest_warmup_calls |= self._narrow_warmup_calls
         if self._spec.mode == "survey":
-            yield from self._survey(warmup_calls)
-        yield from self._narrow(warmup_calls)
-        candidates = self._propose()
-        # Where calls take long, what a call leaves in the caches for the next is nothing.
-        warmup_calls = warmup_calls if self._visit_s > 5e-3 else 1
-        for number, (rounds, places) in enumerate(self.CONTEST):
-            self._advance(0.6 + 0.1 * number, f"racing {len(candidates)} points")
-            if len(candidates):
-                candidates = yield from self._contest(
-                    candidates, self._scaled(rounds), places, warmup_calls
-                )
-        yield from self._confirm_leaders(candidates, warmup_calls)
+            yield from self._survey()
+        yield from self._narrow()
+        candidates = yield from self._contest(self._propose())
+        yield from self._confirm_leaders(candidates)
         self._is_settled = True
 
     def _is_hopeless(self) -> bool:
         """Without the queried point there is nobody to race against."""
         return 0 in self._failures
 
-    def _scaled(self, visits: int, fewest: int = 1) -> int:
+    @property
+    def _call_s(self) -> float:
+        """What a call of the queried point takes."""
+        return float(np.median(self._calibration_s))
+
+    def _set_budget(self) -> None:
+        once_s = self._num_points * self._call_s * self._structure.mean_growth()
+        is_small = self._num_points <= self.SMALL_WINDOW
+        cheap_s = self.SMALL_CALLS * self._call_s if is_small else self.CHEAP_SHARE * once_s
+        self._budget_s = max(
+            self.DEAR_SHARE * once_s,
+            min(cheap_s, self.CHEAP_S),
+            self.LEAST_CALLS * self._call_s,
+        )
+        if self._spec.mode == "survey":
+            # On top of its looks, each of which is one call, or two where shapes are warmed up.
+            looks = sum(share * count for share, count in self.SURVEY)
+            self._budget_s += looks * self._num_points * (2 * self._call_s + self._overhead_s)
+        if self._spec.budget_s is not None:
+            self._budget_s = min(self._budget_s, self._spec.budget_s)
+
+    def _visits_until(self, share: float, warmup_calls: int) -> int:
+        """How many visits fit in until `share` of the budget is spent."""
+        visit_s = (self._calls + warmup_calls) * self._call_s + self._overhead_s
+        return max(0, int((share * self._budget_s - self._seconds) / visit_s))
+
+    def _scaled(self, visits: int) -> int:
         """`visits` as needed at REFERENCE_NOISE, for the noise seen here."""
         share = (self.noise / self.REFERENCE_NOISE) ** 2
         # Calls must be dear before a quiet moment is taken at its word.
         least = min(1.0, CHEAP_VISIT_S / self._visit_s)
-        return max(fewest, int(np.ceil(visits * float(np.clip(share, least, 1.5)))))
+        return max(1, int(np.ceil(visits * float(np.clip(share, least, 1.5)))))
 
     def _probe(self) -> Generator[Batch, Samples, int]:
         """How many warm-up calls new shapes need: visits a few points twice without any."""
@@ -168,35 +231,61 @@ class RacePlanner(SteppedPlanner):
         self._narrowed.append(samples)
         return 0
 
-    def _narrow(self, warmup_calls: int) -> Generator[Batch, Samples, None]:
-        """Races the positions of each axis; keeps all samples in `_narrowed`."""
+    def _narrow(self) -> Generator[Batch, Samples, None]:
+        """Looks for the fast positions of each axis; keeps all samples in `_narrowed`."""
         shape = self._spec.grid.shape
-        alive = [np.arange(count) for count in shape]
-        self._num_positions = shape
-        for number, (keep, visits) in enumerate(self.NARROWING):
-            if number:
-                if not any(map(len, self._narrowed)):
-                    return
-                field = tuple(map(len, alive))
-                fit = self._fit()
-                self.noise = max(fit.noise, 1e-4)
-                # Rounded, so that the last bits of a sum decide nothing when it is replayed.
-                effects = [effect.round(6) for effect in fit.effects]
-                alive = [
-                    positions[np.argsort(effect[positions], kind="stable")][
-                        : max(int(np.ceil(keep * count)) if keep < 1 else int(keep), 1)
-                    ]
-                    for positions, effect, count in zip(alive, effects, shape, strict=True)
-                ]
-                self._num_positions = tuple(map(len, alive))
-                self._end_stage("narrow", field, self._num_positions, "slower positions")
+        longest = max(shape)
+        allowed = self._visits_until(self.NARROW_UNTIL, self._narrow_warmup_calls)
+        total = min(self.NARROW_VISITS * longest, allowed)
+        design = max(min(self.DESIGN_VISITS * longest, int(np.ceil(0.45 * total))), 2)
+        self._advance(0.05, f"looking at {design} of {self._num_points} points")
+        yield from self._visit(self._random_design(design))
+        field = shape
+        for number in range(self.NUM_BATCHES):
+            if not any(map(len, self._narrowed)):
+                return
+            fit = self._fit()
+            self.noise = fit.noise
+            total = min(self._scaled(self.NARROW_VISITS * longest), allowed)
+            count = max(int(np.ceil((total - design) / self.NUM_BATCHES)), 4)
+            if self._visits_until(self.NARROW_UNTIL, self._narrow_warmup_calls) < count:
+                return
+            positions = fit.draw_fastest(self._rng, count)
+            alive = tuple(len(np.unique(column)) for column in positions.T)
+            self._end_stage("narrow", field, alive, f"fastest in none of {count} posterior draws")
+            field = alive
             self._advance(
-                0.15 * number,
-                f"narrowing {' x '.join(str(len(positions)) for positions in alive)} positions",
+                0.1 + 0.08 * number,
+                f"narrowing {' x '.join(map(str, alive))} positions",
             )
-            yield from self._visit_design(alive, self._scaled(visits), warmup_calls)
+            points: Points = np.ravel_multi_index(list(positions.T), shape).astype(np.int32)
+            if len(np.unique(points)) <= self.MAX_ATTEMPTS and number:
+                return  # the contest tells these few apart
+            yield from self._visit(points)
 
-    def _survey(self, warmup_calls: int) -> Generator[Batch, Samples, None]:
+    def _random_design(self, count: int) -> Points:
+        """`count` random points, every position of every axis as often as any other, or nearly."""
+        columns = []
+        for size in self._spec.grid.shape:
+            repeats = -(-count // size)
+            shuffled = [self._rng.permutation(size) for _ in range(repeats)]
+            columns.append(np.concatenate(shuffled)[:count])
+        points: Points = np.ravel_multi_index(columns, self._spec.grid.shape).astype(np.int32)
+        return points
+
+    def _visit(self, points: Points) -> Generator[Batch, Samples, None]:
+        """Visits the points in this order, except those that failed."""
+        points = points[~np.isin(points, list(self._failures))]
+        start = 0
+        while start < len(points):
+            part = points[start : start + self._batch_visits()]
+            samples = yield self._batch([part], self._round, warmup_calls=self._narrow_warmup_calls)
+            self._round += 1
+            self._learn_visit_s(samples)
+            self._narrowed.append(samples)
+            start += len(part)
+
+    def _survey(self) -> Generator[Batch, Samples, None]:
         """Looks at every point, and again at those that look fast; samples join `_narrowed`."""
         field = np.arange(1, self._num_points, dtype=np.int32)
         for number, (share, looks) in enumerate(self.SURVEY):
@@ -212,8 +301,12 @@ class RacePlanner(SteppedPlanner):
             for _ in range(looks):
                 order = self._rng.permutation(field[~np.isin(field, list(self._failures))])
                 for start in range(0, len(order), MAX_BATCH_VISITS):
+                    if self._visits_until(self.NARROW_UNTIL, self._narrow_warmup_calls) < 1:
+                        return
                     part = order[start : start + MAX_BATCH_VISITS]
-                    samples = yield self._batch([part], self._round, warmup_calls=warmup_calls)
+                    samples = yield self._batch(
+                        [part], self._round, warmup_calls=self._narrow_warmup_calls
+                    )
                     self._learn_visit_s(samples)
                     self._narrowed.append(samples)
                 self._round += 1
@@ -232,68 +325,76 @@ class RacePlanner(SteppedPlanner):
         ranked = groups[np.argsort(score.round(6), kind="stable")]
         return ranked[np.isin(ranked, field)].astype(np.int32)
 
-    def _visit_design(
-        self, alive: Sequence[npt.NDArray[np.intp]], visits: int, warmup_calls: int
-    ) -> Generator[Batch, Samples, None]:
-        """Visits every living position of every axis at least `visits` times, paired at random."""
-        count = max(map(len, alive))
-        columns = [
-            np.concatenate(
-                [
-                    self._rng.permutation(np.resize(self._rng.permutation(positions), count))
-                    for _ in range(visits)
-                ]
-            )
-            for positions in alive
-        ]
-        points = np.ravel_multi_index(columns, self._spec.grid.shape).astype(np.int32)
-        if self._failures:
-            points = points[~np.isin(points, list(self._failures))]
-        start = 0
-        while start < len(points):
-            part = points[start : start + self._batch_visits()]
-            samples = yield self._batch([part], self._round, warmup_calls=warmup_calls)
-            self._round += 1
-            self._learn_visit_s(samples)
-            self._narrowed.append(samples)
-            start += len(part)
+    def _fit(self) -> StructureFit:
+        """The fit to everything seen while narrowing."""
+        return self._fit_to(self._narrowed, is_warm=self._narrow_warmup_calls > 0)
 
-    def _fit(self) -> AdditiveFit:
-        """The additive fit to everything seen while narrowing."""
-        point, log, time = _joined(self._narrowed)
+    def _fit_to(self, batches: Sequence[Samples], *, is_warm: bool) -> StructureFit:
+        point, log, time = _joined(batches)
         positions = np.stack(np.unravel_index(point, self._spec.grid.shape), axis=1)
-        return fit_additive(positions, log, time, self._spec.grid.shape)
+        is_first = np.zeros(len(point), dtype=bool)
+        if not is_warm:
+            is_first[np.unique(point, return_index=True)[1]] = True
+        return self._structure.fit(positions, log, time, is_first, self._least_noise)
 
     def _propose(self) -> Points:
         """The contest's field: the fit's favourites, and the fastest points seen."""
-        size = min(self.NUM_FAVOURITES, self._num_points - 1)
         if not any(map(len, self._narrowed)):
             return np.zeros(0, dtype=np.int32)
-        fit = self._fit()
-        predicted = fit.predict().ravel().round(6)
+        # A round of the contest's first stage visits each of its points: no more than can be.
+        visits = self._visits_until(self.CONTEST_UNTIL, self._contest_warmup_calls)
+        places = int(np.clip(visits // 5, 1, self.NUM_FAVOURITES + self.NUM_OBSERVED))
+        num_observed = places * self.NUM_OBSERVED // (self.NUM_FAVOURITES + self.NUM_OBSERVED)
+        size = min(places - num_observed, self._num_points - 1)
+        predicted = self._fit().predict().ravel().round(6)
         predicted[[0, *self._failures]] = np.inf
         favourites = np.argpartition(predicted, size - 1)[:size]
         favourites = favourites[np.argsort(predicted[favourites], kind="stable")]
         favourites = favourites[np.isfinite(predicted[favourites])]
         everybody = np.arange(1, self._num_points, dtype=np.int32)
-        observed = self._fastest_seen(everybody)[: self.NUM_OBSERVED]
+        observed = self._fastest_seen(everybody)[:num_observed]
         field = np.concatenate([self._surveyed, favourites, observed]).astype(np.int32)
         field = field[np.sort(np.unique(field, return_index=True)[1])]
         field = field[~np.isin(field, list(self._failures))]
         self._end_stage(
             "narrow",
-            self._num_positions,
+            (self._num_points - 1,),
             (len(field),),
             "slower by the fit, and not among the fastest seen",
             kept=field.tolist(),
         )
         return field
 
-    def _contest(
-        self, candidates: Points, rounds: int, places: int, warmup_calls: int
-    ) -> Generator[Batch, Samples, Points]:
-        """The best of the candidates, fastest first, after `rounds` more interleaved rounds."""
-        field = np.append(candidates, 0)
+    def _contest(self, candidates: Points) -> Generator[Batch, Samples, Points]:
+        """The best of the candidates, fastest first, after interleaved rounds of them all."""
+        warmup_calls = self._contest_warmup_calls
+        allowed = self._visits_until(self.CONTEST_UNTIL, warmup_calls)
+        for number, (rounds, places) in enumerate(self.CONTEST):
+            if len(candidates) < 2:
+                break
+            self._advance(0.6 + 0.07 * number, f"racing {len(candidates)} points")
+            field = np.append(candidates, 0) if self._has_own_fit else candidates
+            affordable = int(self.CONTEST_SHARES[number] * allowed / len(field))
+            count = max(1, min(self._scaled(rounds), affordable))
+            if self._visits_until(self.CONTEST_UNTIL, warmup_calls) < count * len(field):
+                break
+            yield from self._race_rounds(field, count)
+            ranked, behind = self._rank(candidates)
+            kept = ranked[:places]
+            kept = kept[behind[:places] < self.BEHIND]
+            self._end_stage(
+                "contest",
+                (len(candidates),),
+                (len(kept),),
+                "larger latency, or surely behind",
+                kept=kept.tolist(),
+                dropped=np.setdiff1d(candidates, kept).tolist(),
+            )
+            candidates = kept
+        return candidates
+
+    def _race_rounds(self, field: Points, rounds: int) -> Generator[Batch, Samples, None]:
+        """Visits all of the field in each of so many rounds."""
         per_batch = max(1, self._batch_visits() // len(field))
         done = 0
         while done < rounds:
@@ -301,34 +402,35 @@ class RacePlanner(SteppedPlanner):
             samples = yield self._batch(
                 [self._rng.permutation(field) for _ in range(count)],
                 self._round,
-                warmup_calls=warmup_calls,
+                warmup_calls=self._contest_warmup_calls,
             )
             self._learn_visit_s(samples)
             self._contested.append(samples)
             self._round += count
             done += count
-        score = self._scores()
-        ranked: Points = candidates[np.argsort(score[candidates], kind="stable")]
-        ranked = ranked[np.isfinite(score[ranked])]
-        kept = ranked[:places]
-        self._end_stage(
-            "contest",
-            (len(candidates),),
-            (len(kept),),
-            "larger median",
-            kept=kept.tolist(),
-            dropped=np.setdiff1d(candidates, kept).tolist(),
-        )
-        return kept
 
-    def _scores(self) -> F64:
-        """Median log latency of each point over the contest, drift removed; infinity unraced."""
-        score = np.full(self._num_points, np.inf)
-        point, median, _ = grouped_medians(*self._contest_values())
-        score[point] = median
-        if self._failures:
-            score[list(self._failures)] = np.inf
-        return score
+    @property
+    def _has_own_fit(self) -> bool:
+        """Whether the contest's samples are of another kind than those of narrowing.
+
+        Warm calls don't compare with cold ones.
+        """
+        return self._contest_warmup_calls != self._narrow_warmup_calls
+
+    def _rank(self, candidates: Points) -> tuple[Points, F64]:
+        """The candidates, fastest first, and how many standard errors each is behind."""
+        samples = self._contested if self._has_own_fit else [*self._narrowed, *self._contested]
+        candidates = candidates[~np.isin(candidates, list(self._failures))]
+        if not any(map(len, samples)) or not len(candidates):
+            return candidates[:0], np.zeros(0)
+        fit = self._fit_to(samples, is_warm=self._contest_warmup_calls > 0)
+        point = _joined(samples)[0]
+        score = fit.score(point, candidates, self._spec.grid.shape)
+        order = np.argsort(score, kind="stable")
+        count = np.array([np.count_nonzero(point == c) for c in candidates[order].tolist()])
+        error = 1.25 * fit.noise / np.sqrt(np.maximum(count, 1))
+        behind = (score[order] - score[order[0]]) / np.hypot(error, error[0])
+        return candidates[order], behind.round(6)
 
     def _contest_values(self) -> tuple[npt.NDArray[np.int64], F64]:
         """Points and log latencies of all contest and confirmation visits, drift removed."""
@@ -362,27 +464,34 @@ class RacePlanner(SteppedPlanner):
             )
         )
 
-    def _confirm_leaders(
-        self, ranked: Points, warmup_calls: int
-    ) -> Generator[Batch, Samples, None]:
+    def _confirm_leaders(self, ranked: Points) -> Generator[Batch, Samples, None]:
         """Confirms the leader; where that fails, the next ones that seemed faster."""
-        calls = self._calls + warmup_calls
-        pair_s = 2 * self._visit_s * calls / (self._calls + 1)
-        looks = [n for n in self.LOOKS if n * pair_s <= self.CONFIRM_S] or [self.FEWEST_PAIRS]
-        confidence = 1 - (1 - CONFIDENCE) / (self.MAX_ATTEMPTS * len(looks))
-        score = self._scores()
-        for attempt, rival in enumerate(ranked.tolist()):
-            if attempt and score[rival] >= score[0]:
+        affordable = self._visits_until(1.0, self._contest_warmup_calls) // 2
+        if self._spec.budget_s is None:
+            affordable = max(affordable, self.FEWEST_PAIRS)
+        elif affordable < self.FEWEST_PAIRS:
+            self._is_cut_short = self._num_points > 1
+            return
+        # Where not even the first look fits, one look at all pairs that do tells most.
+        looks = [n for n in self.LOOKS if n <= affordable] or [affordable]
+        attempts = int(np.clip(affordable // looks[0], 1, self.MAX_ATTEMPTS))
+        confidence = 1 - (1 - CONFIDENCE) / (attempts * len(looks))
+        seems_faster = self._find_seemingly_faster(ranked)
+        for attempt, rival in enumerate(ranked[:attempts].tolist()):
+            if attempt and (
+                rival not in seems_faster
+                or self._visits_until(1.0, self._contest_warmup_calls) // 2 < looks[0]
+            ):
                 break
             self._advance(0.9 + 0.1 * attempt / self.MAX_ATTEMPTS, "confirming")
-            comparison = yield from self._confirm(rival, looks, confidence, warmup_calls)
+            comparison = yield from self._confirm(rival, looks, confidence)
             if comparison is None:
                 continue
             self._end_stage(
                 "confirm",
                 (1,),
                 (int(comparison.verdict == "faster"),),
-                f"{comparison.verdict} than the queried point:"
+                f"{_VERDICTS[comparison.verdict]} the queried point:"
                 f" ratio {comparison.ratio:.4f} [{comparison.low:.4f}, {comparison.high:.4f}]",
                 kept=[rival] if comparison.verdict == "faster" else [],
                 dropped=[] if comparison.verdict == "faster" else [rival],
@@ -394,21 +503,29 @@ class RacePlanner(SteppedPlanner):
                 self._best = (rival, comparison)
                 break
 
+    def _find_seemingly_faster(self, ranked: Points) -> set[int]:
+        """Those of the points that the contest shows ahead of the queried one."""
+        ahead, _ = self._rank(np.append(ranked, 0).astype(np.int32))
+        names = ahead.tolist()
+        return set(names[: names.index(0)]) if 0 in names else set()
+
     def _confirm(
-        self, rival: int, looks: Sequence[int], confidence: float, warmup_calls: int
+        self, rival: int, looks: Sequence[int], confidence: float
     ) -> Generator[Batch, Samples, Comparison | None]:
         """The comparison of one rival with the queried point on samples of its own."""
         log_ratios: list[F64] = []
         comparison: Comparison | None = None
         pairs = 0
         for look in looks:
+            if pairs and self._visits_until(1.0, self._contest_warmup_calls) < 2 * (look - pairs):
+                break
             while pairs < look:
                 count = min(look - pairs, max(6, self._batch_visits() // 2))
                 field = np.array([0, rival], dtype=np.int32)
                 samples = yield self._batch(
                     [self._rng.permutation(field) for _ in range(count)],
                     self._round,
-                    warmup_calls=warmup_calls,
+                    warmup_calls=self._contest_warmup_calls,
                 )
                 self._round += count
                 pairs += count
@@ -445,11 +562,13 @@ class RacePlanner(SteppedPlanner):
         num_samples = np.where(np.isnan(center), 0, num_samples)
         status = np.where(np.isnan(center), PointStatus.UNMEASURED, PointStatus.UNDECIDED)
         target = np.full(n, -1, dtype=np.int32)
+        best_rival = np.full(n, -1, dtype=np.int32)
         ratio, ratio_low, ratio_high = (np.full(n, np.nan) for _ in range(3))
         if self._is_settled:
             target[0] = 0
         if self._best is not None:
             rival, comparison = self._best
+            best_rival[0] = rival
             ratio[0] = comparison.ratio
             ratio_low[0], ratio_high[0] = comparison.low, comparison.high
             if comparison.verdict == "faster":
@@ -468,7 +587,11 @@ class RacePlanner(SteppedPlanner):
             num_samples=np.asarray(num_samples, dtype=np.int32),
             status=status.astype(np.int8),
             answers=AnswerTable(
-                target=target, ratio=ratio, ratio_low=ratio_low, ratio_high=ratio_high
+                target=target,
+                ratio=ratio,
+                ratio_low=ratio_low,
+                ratio_high=ratio_high,
+                rival=best_rival,
             ),
             measured_at=measured_at,
             failures=dict(self._failures),
@@ -477,6 +600,8 @@ class RacePlanner(SteppedPlanner):
                 "rounds": self._round,
                 "candidates": int(np.count_nonzero(num_samples)) - 1,
                 "confirmations": self._num_confirmations,
+                "budget_s": round(self._budget_s, 4),
+                "cut_short": float(self._is_cut_short),
             },
         )
 

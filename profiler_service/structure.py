@@ -1,0 +1,240 @@
+"""What the structure of latency says of points not visited: effects of positions, with a prior.
+
+Log latency over a window is nearly a level plus one effect for each axis' position: rows and
+columns of a product share alignment and tiling. Beforehand it is known that effects grow with
+the dimension, that they move in blocks (tiles filled one after the other), and that positions
+of one residue class (multiples of 16, say) behave alike. As a Gaussian prior that knowledge
+fills in where samples are few, and gives way where they are many.
+
+numpy only. Knows neither how points are chosen nor what is done with the fit. Derivation:
+docs/hysteresis.md, "What a race finds".
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.comparison import DRIFT_BLOCK, F64, smooth_drift
+
+_GROWTH = 0.7
+"""Effects grow like this power of the dimension, in the mean..."""
+_GROWTH_SPREAD = 0.35
+"""... give or take as much."""
+_CLASSES = (2, 4, 8, 16, 32, 64)
+_CLASS_SPREAD = 0.007
+_BLOCKS = (4, 8, 16, 32, 64)
+_BLOCK_SPREAD = 0.04
+_OWN_SPREAD = 0.007
+"""What a position has of its own, shared with no other."""
+_SHARED_SPREADS = (0.3, 0.03, 0.03)
+"""How much slower a point's first visit may be than its later ones; how much of a straight
+line, and of a bow, drift may make over all samples. Where they are many, drift is followed
+more closely (`smooth_drift`)."""
+_NUM_SHARED = len(_SHARED_SPREADS)
+_INTERACTION = 0.003
+"""What a point has of its own beyond its positions' effects."""
+_MAX_PASSES = 12
+_CONVERGED = 0.05
+"""Passes end where the noise's scale changes by less than this share."""
+_LEAST_NOISE = 1e-3
+
+
+def position_prior(dims: npt.NDArray[np.integer]) -> tuple[F64, F64]:
+    """Mean [n] and covariance [n, n] of the effects of an axis at the dimensions `dims` [n]."""
+    log: F64 = np.log(dims.astype(np.float64))
+    log = log - log.mean()
+    covariance: F64 = _GROWTH_SPREAD**2 * np.outer(log, log) + _OWN_SPREAD**2 * np.eye(len(dims))
+    for multiple in _CLASSES:
+        if multiple < len(dims):
+            residue = dims % multiple
+            covariance += _CLASS_SPREAD**2 * np.equal.outer(residue, residue)
+    for size in _BLOCKS:
+        block = (dims - 1) // size
+        if block[-1] > block[0]:
+            covariance += _BLOCK_SPREAD**2 * np.equal.outer(block, block)
+    return _GROWTH * log, covariance
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StructureFit:
+    """The posterior of the level and the effects, given samples."""
+
+    level: float
+    effects: tuple[F64, ...]
+    """Posterior means: one array an axis, of the axis' length."""
+    noise: float
+    """Scale of the noise: 1.48 times the median absolute residual, and more where the fit had
+    few samples to bend to."""
+    residual: F64
+    """What the fit leaves of each sample's log latency, [samples]."""
+    without_drift: F64
+    """The samples' log latencies without drift and without the cost of first visits."""
+    precision: F64
+    """Inverse posterior covariance of all effects, one axis after the other, and of what all
+    points share (the cost of first visits, drift)."""
+
+    def predict(self) -> F64:
+        """The fit's log latency at every point, in the grid's shape."""
+        predicted = self.effects[0] + self.level
+        for effect in self.effects[1:]:
+            predicted = np.add.outer(predicted, effect)
+        return predicted
+
+    def draw_fastest(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.intp]:
+        """Positions [count, axes] of the fastest point in each of `count` posterior draws.
+
+        A point is drawn as often as it is likely to be the fastest (Thompson sampling).
+        """
+        normal = rng.standard_normal((len(self.precision), count))
+        deviation = np.linalg.solve(np.linalg.cholesky(self.precision).T, normal)
+        drawn, start = [], 0
+        for effect in self.effects:
+            effects = effect[:, np.newaxis] + deviation[start : start + len(effect)]
+            # Rounded, so that the last bits of a sum decide nothing when it is replayed.
+            drawn.append(effects.round(6).argmin(axis=0))
+            start += len(effect)
+        return np.stack(drawn, axis=1)
+
+    def score(
+        self,
+        point: npt.NDArray[np.integer],
+        candidates: npt.NDArray[np.integer],
+        shape: tuple[int, ...],
+    ) -> F64:
+        """Log latency of each candidate: the fit's, moved by what its own samples say.
+
+        `point` [samples] tells which point each sample is of. The mean of the two is weighted
+        by how much a point usually has of its own, except where its own samples contradict
+        the fit beyond doubt (3 standard errors): then they count as they are.
+        """
+        predicted = self.predict().ravel()[candidates]
+        assert len(shape) == len(self.effects)
+        own = np.zeros(len(candidates))
+        variance = np.full(len(candidates), np.inf)
+        for number, candidate in enumerate(candidates.tolist()):
+            residual = self.residual[point == candidate]
+            if len(residual):
+                own[number] = np.median(residual)
+                variance[number] = (1.25 * self.noise) ** 2 / len(residual)
+        prior = np.maximum(_INTERACTION**2, own**2 - np.where(np.isinf(variance), 0, 9 * variance))
+        score: F64 = predicted + own * prior / (prior + variance)
+        return score.round(6)
+
+
+class Structure:
+    """The prior over one window, ready to be met with samples."""
+
+    def __init__(self, axes: Sequence[npt.NDArray[np.integer]]) -> None:
+        """`axes` are each axis' dimensions, ascending."""
+        self._offsets = np.cumsum([0, *map(len, axes)])
+        priors = [position_prior(dims) for dims in axes]
+        self._mean = np.concatenate([mean for mean, _ in priors])
+        num_effects = int(self._offsets[-1])
+        self._precision = np.diag(np.r_[np.zeros(num_effects), np.power(_SHARED_SPREADS, -2.0)])
+        for (_, covariance), (a, b) in zip(
+            priors, itertools.pairwise(self._offsets.tolist()), strict=True
+        ):
+            self._precision[a:b, a:b] = np.linalg.inv(covariance)
+
+    def mean_growth(self) -> float:
+        """Mean latency over the window, over that of its first point, as expected beforehand."""
+        growth = 1.0
+        for a, b in itertools.pairwise(self._offsets.tolist()):
+            growth *= float(np.exp(self._mean[a:b] - self._mean[a]).mean())
+        return growth
+
+    def fit(
+        self,
+        positions: npt.NDArray[np.intp],
+        log_latency: F64,
+        time: F64,
+        is_first: npt.NDArray[np.bool_],
+        least_noise: float = 0.0,
+    ) -> StructureFit:
+        """The posterior given samples [n] taken at ascending times at `positions` [n, axes].
+
+        `is_first` [n] marks visits that were a point's first, without a warm-up: all of them
+        may be slower by one common factor (kernels prepared for each shape). `least_noise` is
+        known beforehand: effects could follow few samples so closely that none seemed left.
+
+        Least squares reweighted by Huber's weights, so that pre-empted samples count little.
+        Drift is the slow part of the residuals. Source: ours.
+        """
+        columns = positions + self._offsets[:-1]
+        value = log_latency - self._mean[columns].sum(axis=1)
+        shared = _shared_causes(time, is_first)
+        level = float(np.median(value))
+        drift: F64 = np.zeros(len(value))
+        fitted: F64 = np.zeros(len(value))
+        solution: F64 = np.zeros(len(self._precision))
+        precision = self._precision
+        residual: F64 = value - level
+        noise = _scale(residual, 0.0)
+        for _ in range(_MAX_PASSES):
+            weight = np.minimum(1.0, 1.5 * noise / np.maximum(np.abs(residual), 1e-12))
+            weight[np.abs(residual) > 6 * noise] *= 0.2
+            precision, right = self._normal_equations(
+                columns, shared, weight / noise**2, value - level - drift
+            )
+            solution = np.asarray(np.linalg.solve(precision, right), dtype=np.float64)
+            fitted = solution[columns].sum(axis=1) + shared @ solution[-_NUM_SHARED:]
+            level += float(np.median(value - level - drift - fitted))
+            if len(value) >= 2 * DRIFT_BLOCK:
+                drift = smooth_drift(time, value - level - fitted)
+            residual = value - level - drift - fitted
+            # What the samples had a say in, of all that was estimated (trace of the hat matrix).
+            settled = len(precision) - float(np.trace(np.linalg.solve(precision, self._precision)))
+            before, noise = noise, max(_scale(residual, settled), least_noise)
+            if abs(noise / before - 1) < _CONVERGED:
+                break
+        effects = self._mean + solution[:-_NUM_SHARED]
+        return StructureFit(
+            level=level,
+            effects=tuple(
+                effects[a:b].round(6) for a, b in itertools.pairwise(self._offsets.tolist())
+            ),
+            noise=noise,
+            residual=residual,
+            without_drift=log_latency - drift - shared @ solution[-_NUM_SHARED:],
+            precision=precision,
+        )
+
+    def _normal_equations(
+        self, columns: npt.NDArray[np.intp], shared: F64, weight: F64, value: F64
+    ) -> tuple[F64, F64]:
+        """Matrix and right side of (prior + weighted samples) · effects = weighted values."""
+        count = int(self._offsets[-1])
+        matrix = self._precision.copy()
+        right = np.zeros(len(matrix))
+        weighted = shared * weight[:, np.newaxis]
+        for row in columns.T:
+            right[:count] += np.bincount(row, weight * value, count)
+            for number, cause in enumerate(weighted.T, start=count):
+                cells = np.bincount(row, cause, count)
+                matrix[:count, number] += cells
+                matrix[number, :count] += cells
+            for column in columns.T:
+                cells = np.bincount(row * count + column, weight, count * count)
+                matrix[:count, :count] += cells.reshape(count, count)
+        matrix[count:, count:] += weighted.T @ shared
+        right[count:] = weighted.T @ value
+        return matrix, right
+
+
+def _shared_causes(time: F64, is_first: npt.NDArray[np.bool_]) -> F64:
+    """What moves all points alike, [samples, _NUM_SHARED]: first visits, and slow drift."""
+    span = float(time[-1] - time[0]) if len(time) else 0.0
+    late = 2 * (time - time[0]) / span - 1 if span > 0 else np.zeros(len(time))
+    return np.stack([is_first.astype(np.float64), late, late**2 - 1 / 3], axis=1)
+
+
+def _scale(residual: F64, num_settled: float) -> float:
+    """The noise's scale from what a fit leaves, which had `num_settled` parameters to bend."""
+    left = max(1 - num_settled / max(len(residual), 1), 0.1)
+    return max(1.48 * float(np.median(np.abs(residual))) / math.sqrt(left), _LEAST_NOISE)

@@ -1,0 +1,137 @@
+"""The structure of latency: a fit through noise, and what it says where nothing was seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from profiler_service.comparison import F64
+from profiler_service.structure import Structure, position_prior
+
+
+def positions_of(number: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
+    return np.stack(np.unravel_index(number, shape), axis=1)
+
+
+def never(count: int) -> npt.NDArray[np.bool_]:
+    return np.zeros(count, dtype=bool)
+
+
+def test_effects_are_found_through_outliers_and_drift() -> None:
+    rng = np.random.default_rng(3)
+    rows, columns = 0.02 * rng.normal(size=20), 0.02 * rng.normal(size=30)
+    truth = np.add.outer(rows, columns) - 9.0
+    number = rng.choice(600, size=400, replace=False)
+    time: F64 = np.arange(400.0) * 1e-3
+    value = truth.ravel()[number] + 0.002 * rng.standard_normal(400) + 0.2 * time
+    value[::20] += 0.5  # pre-empted
+    structure = Structure([np.arange(100, 120), np.arange(200, 230)])
+    fit = structure.fit(positions_of(number, (20, 30)), value, time, never(400))
+    error = fit.predict() - truth
+    # A level is shared with the drift; what ranks points is what is left.
+    assert np.abs(error - np.median(error)).max() < 0.01, "what ranks points"
+    # 0.002 was put in; 50 effects bend to 400 samples, which the scale makes up for.
+    assert fit.noise == pytest.approx(0.002, rel=0.4)
+    corrected = fit.without_drift - truth.ravel()[number]
+    assert np.ptp(np.delete(corrected, np.s_[::20])) < 0.02
+
+
+def test_positions_never_seen_follow_their_class() -> None:
+    """Multiples of 8 are 6 % faster: seen on 104 and 112, expected of 120, which nobody saw."""
+    dims = np.arange(100, 124)
+    truth = np.where(dims % 8 == 0, -0.06, 0.0)
+    seen = np.tile(np.flatnonzero(dims != 120), 40)
+    rng = np.random.default_rng(0)
+    value = truth[seen] + 0.005 * rng.standard_normal(len(seen))
+    fit = Structure([dims]).fit(seen[:, np.newaxis], value, np.zeros(len(seen)), never(len(seen)))
+    effect = fit.predict()
+    others = np.setdiff1d(np.flatnonzero(dims % 8 != 0), [])
+    assert effect[dims == 120][0] < effect[others].min() - 0.01
+
+
+def test_positions_never_seen_follow_their_block() -> None:
+    """A step of 10 % after 112, as where the next tile begins; 118 wasn't seen."""
+    dims = np.arange(105, 125)
+    truth = np.where(dims > 112, 0.1, 0.0)
+    seen = np.tile(np.flatnonzero(dims != 118), 20)
+    rng = np.random.default_rng(0)
+    value = truth[seen] + 0.005 * rng.standard_normal(len(seen))
+    fit = Structure([dims]).fit(seen[:, np.newaxis], value, np.zeros(len(seen)), never(len(seen)))
+    effect = fit.predict()
+    assert effect[dims == 118][0] - effect[dims == 110][0] == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_prior_lets_effects_grow_with_the_dimension() -> None:
+    mean, covariance = position_prior(np.array([100, 200, 400]))
+    # 0.7 · log 2 a doubling, about a mean of zero.
+    assert np.diff(mean).tolist() == pytest.approx([0.7 * np.log(2)] * 2)
+    assert mean.sum() == pytest.approx(0)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    # (1 + 2^0.7 + 4^0.7) / 3 in one axis
+    structure = Structure([np.array([100, 200, 400])])
+    assert structure.mean_growth() == pytest.approx((1 + 2**0.7 + 4**0.7) / 3)
+
+
+def test_slow_first_visits_do_not_pose_as_slow_points() -> None:
+    """Each point's first visit is 30 % slower; half of the points are visited once only."""
+    rng = np.random.default_rng(1)
+    dims = np.arange(64, 84)
+    visits = np.concatenate([rng.permutation(20), np.tile(np.arange(10), 6)])
+    is_first = np.arange(len(visits)) < 20
+    value = 0.3 * is_first + 0.002 * rng.standard_normal(len(visits))
+    fit = Structure([dims]).fit(
+        visits[:, np.newaxis], value, np.arange(len(visits)) * 1.0, is_first
+    )
+    effect = fit.predict()
+    assert effect[10:].mean() - effect[:10].mean() == pytest.approx(0, abs=0.03)
+
+
+def test_points_are_drawn_as_often_as_they_may_be_the_fastest() -> None:
+    dims = np.arange(64, 84)
+    rng = np.random.default_rng(1)
+    # Positions 4 and 11 are 10 % faster than the others, and equal.
+    truth = np.where(np.isin(np.arange(20), [4, 11]), -0.1, 0.0)
+    seen = np.tile(np.arange(20), 8)
+    value = truth[seen] + 0.01 * rng.standard_normal(len(seen))
+    fit = Structure([dims]).fit(seen[:, np.newaxis], value, np.zeros(len(seen)), never(len(seen)))
+    drawn = fit.draw_fastest(np.random.default_rng(2), 200)
+    assert drawn.shape == (200, 1)
+    counts = np.bincount(drawn[:, 0], minlength=20)
+    assert counts[4] + counts[11] == 200
+    assert min(counts[4], counts[11]) > 10
+
+
+def test_own_samples_move_a_score_only_as_far_as_they_can_be_trusted() -> None:
+    dims = [np.arange(64, 72), np.arange(64, 72)]
+    rng = np.random.default_rng(4)
+    number = np.tile(np.arange(64), 6)
+    value = 0.02 * rng.standard_normal(len(number))
+    # Point 9 is 40 % faster than its row and column say: 6 samples prove it at 2 % noise.
+    value[number == 9] -= 0.5
+    structure = Structure(dims)
+    fit = structure.fit(positions_of(number, (8, 8)), value, np.arange(384.0), never(384))
+    predicted = fit.predict().ravel()
+    candidates = np.array([9, 30])
+    score = fit.score(number, candidates, (8, 8))
+    assert score[0] < predicted[9] - 0.3, "proven: counts as it is"
+    own = np.median(fit.residual[number == 30])
+    assert abs(score[1] - predicted[30]) <= abs(own) / 2 + 1e-6, "noise: the fit counts"
+
+
+def test_few_samples_are_fitted_without_being_believed() -> None:
+    """30 samples, 96 effects: what they bend to isn't taken for quiet."""
+    dims = [np.arange(150, 198), np.arange(390, 438)]
+    rng = np.random.default_rng(5)
+    noises = []
+    for _ in range(20):
+        number = rng.choice(48 * 48, size=30, replace=False)
+        value = 0.02 * rng.standard_normal(30)
+        fit = Structure(dims).fit(
+            positions_of(number, (48, 48)), value, np.arange(30.0), never(30), least_noise=0.01
+        )
+        noises.append(fit.noise)
+    assert 0.01 <= float(np.median(noises)) < 0.04
+    # Believed, 30 draws would be one point; with the noise known, many may be the fastest.
+    drawn = fit.draw_fastest(np.random.default_rng(0), 30)
+    assert len(np.unique(drawn, axis=0)) > 10
