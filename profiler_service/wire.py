@@ -133,6 +133,93 @@ class LhpAnswer(WireModel):
     )
 
 
+class CrossoverQuery(WireModel):
+    """The query parameters of `GET /crossover`."""
+
+    dims: str = Field(
+        description="out_features,in_features of a `linear` layer.", examples=["1500,1500"]
+    )
+    batch: str = Field(
+        default="16",
+        description="Rows of the input.",
+        json_schema_extra={"type": "integer", "minimum": 1},
+    )
+    dtype: str = Field(
+        default="float32",
+        description="Element type.",
+        json_schema_extra={"enum": list(DTYPE_SIZES_BYTES)},
+    )
+    wait: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long to wait for a measurement, seconds, before 202 is returned.",
+    )
+    host: str | SkipJsonSchema[None] = Field(
+        default=None, description="Which host measures; the service's own where left out."
+    )
+    platform: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="Key of a platform (`/platforms`) to answer for, instead of the platform"
+        " that `host` is on now.",
+    )
+
+
+class KernelCrossover(WireModel):
+    """From which sparsity on the sparse kernel beats one dense kernel."""
+
+    backend: Literal["dense", "packed", "compiled"]
+    latency_s: float = Field(description="Median latency of this dense kernel, seconds a call.")
+    sparsity: float | None = Field(
+        description="Share of zeros, in steps of 0.01, from which on the sparse kernel has the"
+        " smaller median; null where it hasn't even at 0.99. Fewer zeros than that, and it is"
+        " slower or has not been measured to be faster.",
+        examples=[0.83],
+    )
+    sparsity_interval: tuple[float | None, float | None] = Field(
+        description="Below the first the sparse kernel is confidently (95 %) slower; from the"
+        " second on confidently faster. Null: beyond 0.99, the sparsest measured.",
+        examples=[[0.82, 0.84]],
+    )
+
+
+class SparsePoint(WireModel):
+    """The sparse kernel at one sparsity."""
+
+    sparsity: float
+    latency_s: float = Field(description="Median latency, seconds a call.")
+    ratio: float = Field(description="Its latency over the best dense kernel's, paired.")
+    ratio_interval: tuple[float, float | None] = Field(
+        description="95 % interval on `ratio`; null where there were too few pairs for an end."
+    )
+
+
+class CrossoverAnswer(WireModel):
+    """From which sparsity on, if any, a sparse product beats the dense ones."""
+
+    dims: Dims
+    batch: int
+    dtype: str
+    best: Literal["dense", "packed", "compiled"] = Field(
+        description="The fastest dense kernel here: what the sparse one has to beat."
+    )
+    sparsity: float | None = Field(
+        description="`sparsity` of the best dense kernel, from `kernels`: from here on, sparse."
+    )
+    sparsity_interval: tuple[float | None, float | None]
+    kernels: list[KernelCrossover] = Field(description="Each dense kernel, the fastest first.")
+    sparse: list[SparsePoint] = Field(description="What was measured of the sparse one.")
+    failures: dict[str, str] = Field(
+        description="Kernels that couldn't be measured, `compiled` or `csr at 0.5`, and why."
+    )
+    platform: str = Field(description="Key of the platform measured on.")
+    host: str = Field(description="Host that measured.")
+    curve: str = Field(description="Id of the curve that the answer was read from.")
+    measured_at: dt.datetime
+    num_samples: int
+    stale: bool
+
+
 class GridAxisRange(WireModel):
     """Dimensions `start`, `start + step`, … up to and including `stop`."""
 

@@ -34,7 +34,8 @@ def spec(grid: Grid) -> SweepSpec:
 def kernels(dense_s: tuple[float, float, float], full_s: float, fixed_s: float = 5e-6) -> F64:
     """Latencies of all kernels; the sparse one takes `fixed_s`, and `full_s` without zeros."""
     percent = np.array([NUM_KERNELS - kernel for kernel in range(4, NUM_KERNELS + 1)])
-    return np.r_[dense_s, fixed_s + full_s * (1 - percent / 100)]
+    latency: F64 = np.r_[dense_s, fixed_s + full_s * (1 - percent / 100)]
+    return latency
 
 
 def search(device: SyntheticDevice) -> tuple[Planner, list[Samples]]:

@@ -120,6 +120,7 @@ class CurveIndex:
         self._grids: list[tuple[int, CurveHeader]] = []
         # Races and surveys answer for their first point only; there may be very many of them.
         self._races: defaultdict[Dims, list[tuple[int, CurveHeader]]] = defaultdict(list)
+        self._kernels: dict[Grid, CurveHeader] = {}
         self.add(headers)
 
     def add(self, headers: Sequence[CurveHeader]) -> None:
@@ -131,6 +132,8 @@ class CurveIndex:
             self._known.add(header.id)
             if header.mode == "grid":
                 self._grids.append(numbered)
+            elif header.mode == "kernels":
+                self._kernels[header.grid] = header
             else:
                 self._races[header.grid.first].append(numbered)
 
@@ -146,6 +149,10 @@ class CurveIndex:
         for _, header in sorted(found, key=lambda pair: pair[0], reverse=True):
             if header.grid.contains(question.window):
                 yield header
+
+    def find_kernels(self, grid: Grid) -> CurveHeader | None:
+        """The header of the newest comparison of the kernels of `grid`, or None."""
+        return self._kernels.get(grid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +239,21 @@ class AnswerBook:
                 return found
             undecided = undecided or found
         return undecided
+
+    async def find_kernels(
+        self, workload: Workload, grid: Grid, conditions: Conditions
+    ) -> CurveHeader | None:
+        """The newest comparison of the kernels of `grid`, or None."""
+        generation = self.snapshot.generation
+        platform_key, protocol_key = conditions.platform_key, conditions.protocol_key
+        if protocol_key is None:
+            protocol_key = await asyncio.to_thread(
+                self._store.find_newest_protocol, workload.key, platform_key
+            )
+        if protocol_key is None:
+            return None
+        index = await self._curve_index((workload.key, platform_key, protocol_key), generation)
+        return index.find_kernels(grid)
 
     async def _curve_index(self, key: IndexKey, generation: int) -> CurveIndex:
         """The index of those curves, which knows every one kept up to the generation."""

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from profiler_service.api import curves, health, hosts, lhp, races, sweeps, workloads
+from profiler_service.api import crossover, curves, health, hosts, lhp, races, sweeps, workloads
 from profiler_service.api.answers import AnswerBook
 from profiler_service.api.closing import Closing, EndRequestsQuietly
+from profiler_service.api.crossovers import CrossoverBook
 from profiler_service.api.limits import RequestLimits
 from profiler_service.api.on_demand import OnDemand
 from profiler_service.api.parts import Parts
@@ -42,7 +43,7 @@ that says what to do.
 """
 
 TAGS = [
-    {"name": "query", "description": "The central question."},
+    {"name": "query", "description": "The central question, and its sparse sister."},
     {"name": "sweeps", "description": "Measurements asked for, under way, and done."},
     {"name": "curves", "description": "Latency over a grid of dims: what a sweep leaves."},
     {"name": "hosts", "description": "Machines that measure, and the platforms they are."},
@@ -97,6 +98,7 @@ def create_app(
                 book=book,
                 desk=desk,
                 on_demand=OnDemand(book, desk, settings, closing),
+                crossovers=CrossoverBook(opened),
                 closing=closing,
             )
             refreshing = asyncio.create_task(_refresh_forever(book))
@@ -116,7 +118,7 @@ def create_app(
     app.state.closing = closing
     app.add_middleware(RequestLimits)
     app.add_middleware(EndRequestsQuietly, closing=closing)
-    for part in (lhp, sweeps, races, curves, hosts, workloads, health):
+    for part in (lhp, crossover, sweeps, races, curves, hosts, workloads, health):
         app.include_router(part.router)
     install_problem_handlers(app)
     return app

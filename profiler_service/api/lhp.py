@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 
 from profiler_service.api.answers import Conditions, Question
@@ -26,8 +26,10 @@ from profiler_service.errors import (
     UnknownHostError,
     UnknownPlatformError,
 )
-from profiler_service.storage.store import Sweep
+from profiler_service.storage.store import Host, Sweep
 from profiler_service.wire import LhpAnswer, LhpQuery, SweepInfo
+
+Query = TypeVar("Query", bound=BaseModel)
 
 
 class WarmRoute(APIRoute):
@@ -51,9 +53,9 @@ class WarmRoute(APIRoute):
         return handler
 
 
-def query_parameters() -> list[dict[str, Any]]:
-    """The parameters of LhpQuery, as OpenAPI describes them."""
-    schema = LhpQuery.model_json_schema()
+def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The fields of `model` as query parameters, as OpenAPI describes them."""
+    schema = model.model_json_schema()
     return [
         {
             "name": name,
@@ -66,8 +68,8 @@ def query_parameters() -> list[dict[str, Any]]:
     ]
 
 
-def parse_query(given: QueryParams) -> LhpQuery:
-    """The query that these parameters make.
+def parse_query(given: QueryParams, model: type[Query]) -> Query:
+    """The query of class `model` that these parameters make.
 
     FastAPI can do this too; it takes twice as long as everything else that a query costs.
     Raises RequestValidationError, InvalidRequestError for a parameter given twice.
@@ -79,11 +81,22 @@ def parse_query(given: QueryParams) -> LhpQuery:
             f"given more than once: {', '.join(twice)}", hint="give every parameter once"
         )
     try:
-        return LhpQuery.model_validate(dict(given))
+        return model.model_validate(dict(given))
     except ValidationError as error:
         found = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
         raise RequestValidationError(found) from None
 
+
+ACCEPTED: dict[str, Any] = {
+    "model": SweepInfo,
+    "description": "Not measured within `wait`. The sweep goes on; ask again, or watch it at"
+    " `Location`.",
+    "headers": {
+        "Location": {"description": "Address of the sweep.", "schema": {"type": "string"}},
+        "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    },
+}
+"""What OpenAPI says of a 202."""
 
 router = APIRouter(route_class=WarmRoute, tags=["query"])
 
@@ -94,21 +107,10 @@ router = APIRouter(route_class=WarmRoute, tags=["query"])
     summary="Which larger dims cost no more than mine?",
     response_description="The answer, from measured latencies.",
     responses={
-        202: {
-            "model": SweepInfo,
-            "description": "Not measured within `wait`. The sweep goes on; ask again, or watch"
-            " it at `Location`.",
-            "headers": {
-                "Location": {
-                    "description": "Address of the sweep.",
-                    "schema": {"type": "string"},
-                },
-                "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
-            },
-        },
+        202: ACCEPTED,
         **problem_responses(404, 409, 422, 500, 503),
     },
-    openapi_extra={"parameters": query_parameters()},
+    openapi_extra={"parameters": query_parameters(LhpQuery)},
 )
 async def get_lhp(request: Request, parts: PartsDep) -> Response:
     """Answers from a stored curve where one covers the window above `dims`.
@@ -126,7 +128,7 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
     Answers take new curves into account within 0.3 s of
     their being kept, and at once where this service waited for them.
     """
-    query = parse_query(request.query_params)
+    query = parse_query(request.query_params, LhpQuery)
     if query.wait > parts.settings.max_wait_s:
         raise InvalidRequestError(
             f"wait={query.wait:g} is longer than {parts.settings.max_wait_s:g} seconds",
@@ -142,14 +144,14 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
     )
     deadline_s = time.monotonic() + query.wait
     snapshot = parts.book.snapshot
-    conditions = await _find_conditions(query, parts)
+    conditions = await find_conditions(query.host, query.platform, parts)
     answer = None
     if conditions is not None:
         answer = await parts.book.find(question, conditions)
     if answer is None:
         outcome = await _measure(question, query, parts, deadline_s)
         if isinstance(outcome, Sweep):
-            return _accepted(outcome)
+            return accepted(outcome)
         return Response(outcome.model_dump_json(), media_type="application/json")
     body = answer.model_dump_json().encode()
     snapshot.keep_ready(request.scope["query_string"], body)
@@ -160,12 +162,7 @@ async def _measure(
     question: Question, query: LhpQuery, parts: Parts, deadline_s: float
 ) -> LhpAnswer | Sweep:
     """The answer, measured now; or the sweep that hasn't ended by the deadline."""
-    if query.platform is not None and query.host is None:
-        host = await parts.desk.get_present_host_on(query.platform)
-    else:
-        host = await parts.desk.get_present_host(
-            query.host or parts.settings.host, wait_s=max(0.0, deadline_s - time.monotonic())
-        )
+    host = await choose_host(query.host, query.platform, parts, deadline_s)
     return await parts.on_demand.answer(
         question,
         host,
@@ -174,34 +171,51 @@ async def _measure(
     )
 
 
-async def _find_conditions(query: LhpQuery, parts: Parts) -> Conditions | None:
+async def choose_host(
+    asked: str | None, platform: str | None, parts: Parts, deadline_s: float
+) -> Host:
+    """The host that measures for such a query: present, or waited for until the deadline.
+
+    Raises UnknownHostError, HostAwayError.
+    """
+    if platform is not None and asked is None:
+        return await parts.desk.get_present_host_on(platform)
+    return await parts.desk.get_present_host(
+        asked or parts.settings.host, wait_s=max(0.0, deadline_s - time.monotonic())
+    )
+
+
+async def find_conditions(
+    asked: str | None, platform: str | None, parts: Parts
+) -> Conditions | None:
     """The conditions asked about; None where the host asked hasn't registered yet.
 
     Raises UnknownPlatformError, UnknownHostError.
     """
     snapshot = parts.book.snapshot
-    host = query.host or parts.settings.host
-    if (query.platform is not None and query.platform not in snapshot.platforms) or (
-        (query.platform is None or query.host is not None) and host not in snapshot.hosts
+    host = asked or parts.settings.host
+    if (platform is not None and platform not in snapshot.platforms) or (
+        (platform is None or asked is not None) and host not in snapshot.hosts
     ):
         await parts.book.refresh()
         snapshot = parts.book.snapshot
-    if query.host is not None and query.host not in (*snapshot.hosts, parts.settings.host):
-        raise UnknownHostError(f"there is no host {query.host!r}", hint="GET /hosts lists them")
-    if query.platform is None:
+    if asked is not None and asked not in (*snapshot.hosts, parts.settings.host):
+        raise UnknownHostError(f"there is no host {asked!r}", hint="GET /hosts lists them")
+    if platform is None:
         return Conditions.of(snapshot.hosts[host]) if host in snapshot.hosts else None
-    if query.platform not in snapshot.platforms:
+    if platform not in snapshot.platforms:
         raise UnknownPlatformError(
-            f"there is no platform {query.platform!r}", hint="GET /platforms lists them"
+            f"there is no platform {platform!r}", hint="GET /platforms lists them"
         )
-    on_it = [each for each in snapshot.hosts.values() if each.platform_key == query.platform]
+    on_it = [each for each in snapshot.hosts.values() if each.platform_key == platform]
     if not on_it:
-        return Conditions(platform_key=query.platform, protocol_key=None)
+        return Conditions(platform_key=platform, protocol_key=None)
     # They should all measure alike; during an upgrade, those heard of last are ahead.
     return Conditions.of(max(on_it, key=lambda each: (each.name == host, each.last_seen_at)))
 
 
-def _accepted(sweep: Sweep) -> Response:
+def accepted(sweep: Sweep) -> Response:
+    """202: the sweep that goes on, and where to look for it."""
     return Response(
         sweep_info(sweep).model_dump_json(),
         status_code=202,

@@ -6,6 +6,7 @@ Knows no HTTP. Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,6 @@ from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Sweep
 from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer
-from profiler_service.workload import Dims
 
 
 @dataclass(kw_only=True)
@@ -30,6 +30,15 @@ class _Measurement:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     num_waiting: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How far a measurement has come."""
+
+    sweep: Sweep | None
+    """None where none was needed after all."""
+    has_ended: bool
 
 
 class OnDemand:
@@ -58,17 +67,45 @@ class OnDemand:
         Raises WindowTooLargeError, UnsupportedOnHostError; ConflictError where `host` isn't on
         that platform, or the sweep was cancelled; MeasurementError where it left no answer.
         """
+
+        async def is_known() -> bool:
+            return await self._book.find(question, Conditions.of(host)) is not None
+
+        spec = SweepSpec(workload=question.workload, mode=question.mode, grid=question.window)
+        outcome = await self.measure(spec, host, platform_key, is_known=is_known, wait_s=wait_s)
+        if not outcome.has_ended:
+            assert outcome.sweep is not None
+            return outcome.sweep
+        answer = await self._book.find(question, Conditions.of(host))
+        if answer is None:
+            raise unanswered(outcome.sweep, ",".join(map(str, question.dims)))
+        return answer
+
+    async def measure(
+        self,
+        spec: SweepSpec,
+        host: Host,
+        platform_key: str,
+        *,
+        is_known: Callable[[], Awaitable[bool]],
+        wait_s: float,
+    ) -> Outcome:
+        """How far a sweep of `spec` on `host` has come after at most `wait_s`.
+
+        There is none where, once the book is up to date, the result `is_known` already. Raises
+        WindowTooLargeError, UnsupportedOnHostError; ConflictError where `host` isn't on that
+        platform.
+        """
         if host.platform_key != platform_key:
             raise ConflictError(
                 f"host {host.name!r} is on platform {host.platform_key}, not on {platform_key}",
                 hint="leave out `host` or `platform`",
             )
-        spec = SweepSpec(workload=question.workload, mode=question.mode, grid=question.window)
         key = (host.name, spec.key)
         measurement = self._measurements.get(key)
         if measurement is None:
             measurement = _Measurement(
-                ended=asyncio.create_task(self._measure(key, question, host))
+                ended=asyncio.create_task(self._measure(key, spec, host, is_known))
             )
             self._measurements[key] = measurement
         measurement.num_waiting += 1
@@ -83,26 +120,28 @@ class OnDemand:
                 self._forget(key, measurement)
                 measurement.ended.cancel()
         if not measurement.ended.done():
-            return measurement.queued.result()
-        sweep = measurement.ended.result()
-        answer = await self._book.find(question, Conditions.of(host))
-        if answer is None:
-            raise _unanswered(sweep, question.dims)
-        return answer
+            return Outcome(sweep=measurement.queued.result(), has_ended=False)
+        return Outcome(sweep=measurement.ended.result(), has_ended=True)
 
-    async def _measure(self, key: tuple[str, str], question: Question, host: Host) -> Sweep | None:
+    async def _measure(
+        self,
+        key: tuple[str, str],
+        spec: SweepSpec,
+        host: Host,
+        is_known: Callable[[], Awaitable[bool]],
+    ) -> Sweep | None:
         measurement = self._measurements[key]
         try:
             # Someone else may have measured it since the snapshot was taken.
             await self._book.refresh()
-            if await self._book.find(question, Conditions.of(host)) is not None:
+            if await is_known():
                 return None
             sweep, _ = await self._desk.submit(
-                question.workload,
-                question.window,
+                spec.workload,
+                spec.grid,
                 host,
-                mode=question.mode,
-                max_points=max_window_points(question.mode, self._settings),
+                mode=spec.mode,
+                max_points=max_window_points(spec.mode, self._settings),
             )
             measurement.queued.set_result(sweep)
             ended = await self._desk.wait_final(sweep.id)
@@ -116,8 +155,8 @@ class OnDemand:
             del self._measurements[key]
 
 
-def _unanswered(sweep: Sweep | None, dims: Dims) -> LhpError:
-    """Why a measurement that has ended left no answer."""
+def unanswered(sweep: Sweep | None, wanted: str) -> LhpError:
+    """Why a measurement of what was `wanted` has ended and left no answer."""
     if sweep is None:
         return MeasurementError("the answer was there and is gone", hint="ask again")
     if sweep.state == SweepState.CANCELLED:
@@ -126,6 +165,6 @@ def _unanswered(sweep: Sweep | None, dims: Dims) -> LhpError:
     if sweep.state == SweepState.FAILED:
         return MeasurementError(f"sweep {sweep.id} failed: {sweep.error}", hint=where)
     return MeasurementError(
-        f"sweep {sweep.id} could not measure {','.join(map(str, dims))}",
+        f"sweep {sweep.id} could not measure {wanted}",
         hint=f"GET /curves/{sweep.curve_id} lists what failed, and why; ask again to retry",
     )

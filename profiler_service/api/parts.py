@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from profiler_service.api.answers import AnswerBook
 from profiler_service.api.closing import Closing
+from profiler_service.api.crossovers import CrossoverBook
 from profiler_service.api.on_demand import OnDemand
 from profiler_service.api.sweeping import SweepDesk
 from profiler_service.settings import Settings
@@ -27,6 +28,7 @@ class Parts:
     book: AnswerBook
     desk: SweepDesk
     on_demand: OnDemand
+    crossovers: CrossoverBook
     closing: Closing
 
 
