@@ -1,6 +1,6 @@
 """How good, how cheap and how repeatable the answer of a race is.
 
-    python -m benchmarks.search --out docs/results       # about 8 minutes on two processors
+    python -m benchmarks.search --out docs/results       # about 10 minutes on two processors
     python -m benchmarks.search --queries 2 --repeat 1   # a quick look
     python -m benchmarks.search --busy                   # races beside a busy loop
 
@@ -62,8 +62,6 @@ from benchmarks.provenance import heading
 F64 = npt.NDArray[np.float64]
 
 ALL_RULES = (*RULES, *EXTRA_RULES)
-REPEATED_QUERIES = 5
-"""The first queries, which `--repeat` races several times."""
 
 MEDIAN_REGRET_GOAL, P95_REGRET_GOAL = 0.003, 0.01
 SLOWER_GOAL = 1.005
@@ -631,9 +629,8 @@ def run(*, queries: int, seed: int, side: int, repeat: int, busy: bool) -> list[
     rng = random.Random(seed)
     with open_contender(side) as contender:
         for number, dims in enumerate(draw_queries(queries, seed)):
-            count = repeat if number < REPEATED_QUERIES else 1
             with busy_processor() if busy else contextlib.nullcontext():
-                races = [contender.race(dims, rng.randrange(1 << 32)) for _ in range(count)]
+                races = [contender.race(dims, rng.randrange(1 << 32)) for _ in range(repeat)]
             verdicts.append(
                 judge_query(
                     dims,
@@ -671,9 +668,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=20, help="random queries")
     parser.add_argument("--seed", type=int, help="of queries and rounds; left out: a new one")
     parser.add_argument("--side", type=int, default=64, help="points of the window on each axis")
-    parser.add_argument(
-        "--repeat", type=int, default=5, help=f"races of each of the first {REPEATED_QUERIES}"
-    )
+    parser.add_argument("--repeat", type=int, default=3, help="races of each query")
     parser.add_argument("--out", type=Path, help="folder for the report and the raw figures")
     parser.add_argument("--busy", action="store_true", help="race beside a busy processor")
     options = parser.parse_args(arguments)
@@ -705,10 +700,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted: no verdict", file=sys.stderr)
         return 130
     goals = judge(verdicts, seed=options.seed)
-    repeated = min(REPEATED_QUERIES, options.queries)
     notes = [
         f"{options.queries} queries of seed {options.seed}, windows of {options.side} ×"
-        f" {options.side} points, batch {BATCH}; the first {repeated} queries raced"
+        f" {options.side} points, batch {BATCH}; each raced"
         f" {options.repeat} times; took {(time.perf_counter() - started) / 60:.1f} minutes",
         *(["first processor kept busy during the races"] if options.busy else []),
     ]
