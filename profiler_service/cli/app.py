@@ -24,6 +24,7 @@ from profiler_service.errors import (
     InvalidRequestError,
     LhpError,
     MeasurementChildDiedError,
+    ModelError,
     StoreUnavailableError,
     StoreUnusableError,
     WorkerAlreadyRunningError,
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 
     from profiler_service.cli.asking import SweepOutcome
     from profiler_service.cli.client import ServiceClient
+    from profiler_service.layers import Layer
     from profiler_service.settings import Settings
-    from profiler_service.wire import CurveDetail, HostInfo
+    from profiler_service.wire import CurveDetail
 
 MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
 """What may not keep a worker from running when it is started again."""
@@ -67,7 +69,9 @@ ParamOption = Annotated[
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Rows of the input (the batch size).")]
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-BackendOption = Annotated[str | None, typer.Option(help="Which kernel runs: dense.")]
+BackendOption = Annotated[
+    str | None, typer.Option(help="Which kernel runs: dense, packed, compiled or csr.")
+]
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +100,7 @@ def _say(line: str) -> None:
     typer.echo(as_typed_here(line), err=True)
 
 
-def _print_json(value: BaseModel | list[HostInfo] | Mapping[str, object]) -> None:
+def _print_json(value: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> None:
     from pydantic_core import to_json
 
     typer.echo(to_json(value, indent=2))
@@ -279,6 +283,128 @@ def query(
         _print_json(answer)
     else:
         typer.echo(describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode))
+
+
+@app.command(cls=DimsCommand)
+def crossover(
+    dims: Annotated[
+        str, typer.Argument(metavar="DIMS", help="out_features,in_features of a layer: 1500,1500")
+    ],
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait where it must be measured first.")
+    ] = 120,
+    host: HostOption = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Key of a platform: see `lhp hosts`.")
+    ] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """From which share of zeros on is a sparse layer of DIMS faster than every dense kernel?"""
+    from profiler_service.cli.asking import ask_crossover
+    from profiler_service.cli.text import describe_crossover, format_dims
+    from profiler_service.workload import parse_dims
+
+    given = {"batch": batch, "dtype": dtype, "host": host, "platform": platform}
+    request: dict[str, str | int | float] = {
+        "dims": format_dims(parse_dims(dims)),
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    with _client(url) as client:
+        answer = ask_crossover(client, request, wait_s=wait, console=_console())
+    if json:
+        _print_json(answer)
+    else:
+        typer.echo(describe_crossover(answer, dt.datetime.now(dt.UTC)))
+
+
+@app.command()
+def advise(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:FACTORY", help="Function of yours that returns a torch model."
+        ),
+    ],
+    example: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Function that returns an input: the model is run on it once, and each layer"
+            " asked about at the batch and steps that it has there.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Batch of every layer, where no example tells.")
+    ] = 16,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of LSTM and GRU, where no example tells.")
+    ] = 70,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; the layer's own if left out.")
+    ] = None,
+    max_growth: Annotated[
+        float | None, typer.Option(help="How far to look, as a share of each dimension.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for each layer that isn't known yet.")
+    ] = 120,
+    host: HostOption = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Which larger layers of your own model cost no more? Your code runs here and nowhere else.
+
+    Lists every nn.Linear, nn.LSTM and nn.GRU; only their sizes are sent to the service.
+    """
+    from profiler_service.cli.advise import HEADINGS, advice_row, advice_to_json
+    from profiler_service.cli.advise import advise as ask_about
+
+    layers = _find_layers(model, example, batch=batch, steps=steps, dtype=dtype)
+    conditions: dict[str, str | int | float] = {}
+    for name, value in (("max_growth", max_growth), ("host", host)):
+        if value is not None:
+            conditions[name] = value
+    with _client(url) as client:
+        given = ask_about(client, layers, conditions, wait_s=wait, console=_console())
+    if json:
+        _print_json({"layers": advice_to_json(given, layers)})
+        return
+    table = _table(*HEADINGS)
+    rows = [advice_row(each) for each in given]
+    for row in rows:
+        table.add_row(*map(Text, row))
+    _print_table(table)
+    if any(row[-1].endswith("*") for row in rows):
+        _say(
+            "* in_features and input_size follow what feeds the layer: grow them only together"
+            " with that. Where it stays, `lhp query OUT,IN` answers for the sizes you can have."
+        )
+
+
+def _find_layers(
+    model: str, example: str | None, *, batch: int, steps: int, dtype: str | None
+) -> list[Layer]:
+    """The layers of the user's model. Raises InvalidRequestError, ModelError."""
+    try:
+        from profiler_service import layers
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModelError(
+            "looking into a model needs torch, which isn't installed here",
+            hint="pip install 'lhp[measure]', or type this where your model's torch is",
+        ) from error
+    with layers.importing_from_here():
+        return layers.find_layers(
+            layers.load_model(model),
+            batch=batch,
+            steps=steps,
+            dtype=dtype,
+            example=None if example is None else layers.load_example(example),
+        )
 
 
 @app.command(cls=DimsCommand)
@@ -537,6 +663,25 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
             host.platform,
         )
     _print_table(table)
+
+
+@app.command()
+def workloads(url: UrlOption = None, json: JsonOption = False) -> None:
+    """List what can be measured, with its axes and parameters; and what is left out, and why."""
+    with _client(url) as client:
+        listed = client.list_workloads()
+    if json:
+        _print_json(listed)
+        return
+    table = _table("WORKLOAD", "AXES", "PARAMETERS")
+    for kind in listed:
+        if not kind.error:
+            parameters = " ".join(f"{each.name}={each.default}" for each in kind.parameters)
+            table.add_row(kind.name, ",".join(kind.axes), parameters)
+    _print_table(table)
+    for kind in listed:
+        if kind.error:
+            _say(f"{kind.name} is left out: {kind.error}")
 
 
 @app.command()

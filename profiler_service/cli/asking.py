@@ -1,4 +1,4 @@
-"""The two long conversations with the service: one query, and one sweep, to their end.
+"""The long conversations with the service: a query, or a sweep, to their end.
 
 Knows what to say on Ctrl-C and when to give up; neither typer nor exit codes.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 
@@ -15,7 +16,9 @@ from profiler_service.cli.command import as_typed_here
 from profiler_service.cli.follow import follow_sweep, show_progress
 from profiler_service.errors import ConflictError, HostAwayError, MeasurementError
 from profiler_service.sweep import SweepState
-from profiler_service.wire import LhpAnswer, SweepInfo, SweepRequest
+from profiler_service.wire import CrossoverAnswer, LhpAnswer, SweepInfo, SweepRequest
+
+Reply = TypeVar("Reply", covariant=True)
 
 FIRST_WAIT_S = 1.0
 """A measured answer comes at once; after this we would rather show progress than silence."""
@@ -44,21 +47,38 @@ def ask(client: ServiceClient, query: Query, *, wait_s: float, console: Console)
     Raises NotMeasuredYetError when they are over; MeasurementError or ConflictError where the
     sweep failed or was cancelled; and what the client raises.
     """
+    return _ask(client, client.query, query, wait_s, console)
+
+
+def ask_crossover(
+    client: ServiceClient, query: Query, *, wait_s: float, console: Console
+) -> CrossoverAnswer:
+    """As `ask`, from which sparsity on a sparse product is faster."""
+    return _ask(client, client.find_crossover, query, wait_s, console)
+
+
+class _Fetch(Protocol[Reply]):
+    def __call__(self, query: Query, *, wait_s: float) -> Reply | SweepInfo: ...
+
+
+def _ask(
+    client: ServiceClient, fetch: _Fetch[Reply], query: Query, wait_s: float, console: Console
+) -> Reply:
     until = time.monotonic() + wait_s
     with show_progress(console) as report:
         # A curve may be too old by the time it is asked, so once more; then something is wrong.
         for _ in range(3):
             left_s = max(0.0, until - time.monotonic())
             try:
-                reply = client.query(query, wait_s=min(left_s, FIRST_WAIT_S))
+                reply = fetch(query, wait_s=min(left_s, FIRST_WAIT_S))
             except HostAwayError:
                 # The service waits for its own host to register: it may have just started.
                 left_s = until - time.monotonic()
                 if left_s <= 0:
                     raise
                 report("waiting for the worker to be ready")
-                reply = client.query(query, wait_s=min(left_s, WORKER_START_S))
-            if isinstance(reply, LhpAnswer):
+                reply = fetch(query, wait_s=min(left_s, WORKER_START_S))
+            if not isinstance(reply, SweepInfo):
                 return reply
             try:
                 sweep = follow_sweep(client, reply, report, until=until)

@@ -22,6 +22,7 @@ from profiler_service.errors import (
     NotFoundError,
 )
 from profiler_service.wire import (
+    CrossoverAnswer,
     CurveDetail,
     CurveInfo,
     CurvePage,
@@ -32,6 +33,7 @@ from profiler_service.wire import (
     RaceInfo,
     SweepInfo,
     SweepRequest,
+    WorkloadInfo,
 )
 
 T = TypeVar("T")
@@ -101,15 +103,11 @@ class ServiceClient:
 
     def query(self, query: Query, *, wait_s: float) -> LhpAnswer | SweepInfo:
         """The answer; or, where it isn't known within `wait_s`, the sweep that will find it."""
-        response = self._send(
-            "GET",
-            "/lhp",
-            params={**query, "wait": wait_s},
-            timeout=httpx.Timeout(READ_TIMEOUT_S + wait_s, connect=5.0),
-        )
-        if response.status_code == httpx.codes.ACCEPTED:
-            return _parse(SweepInfo, response)
-        return _parse(LhpAnswer, response)
+        return self._ask("/lhp", LhpAnswer, query, wait_s)
+
+    def find_crossover(self, query: Query, *, wait_s: float) -> CrossoverAnswer | SweepInfo:
+        """Likewise, from which sparsity on a sparse product is faster."""
+        return self._ask("/crossover", CrossoverAnswer, query, wait_s)
 
     def create_sweep(self, request: SweepRequest) -> tuple[SweepInfo, bool]:
         """The sweep asked for, and whether it is new: an equal one under way is joined."""
@@ -150,6 +148,10 @@ class ServiceClient:
         """Every host that has registered."""
         return _parse(list[HostInfo], self._send("GET", "/hosts"))
 
+    def list_workloads(self) -> list[WorkloadInfo]:
+        """Every workload kind, and those that are left out, with their `error`."""
+        return _parse(list[WorkloadInfo], self._send("GET", "/workloads"))
+
     def list_platforms(self) -> list[PlatformInfo]:
         """Every platform that a host has registered."""
         return _parse(list[PlatformInfo], self._send("GET", "/platforms"))
@@ -157,6 +159,17 @@ class ServiceClient:
     def get_platform(self, key: str) -> PlatformInfo:
         """The platform with that key."""
         return _parse(PlatformInfo, self._send("GET", f"/platforms/{_segment(key)}"))
+
+    def _ask(self, path: str, kind: type[T], query: Query, wait_s: float) -> T | SweepInfo:
+        response = self._send(
+            "GET",
+            path,
+            params={**query, "wait": wait_s},
+            timeout=httpx.Timeout(READ_TIMEOUT_S + wait_s, connect=5.0),
+        )
+        if response.status_code == httpx.codes.ACCEPTED:
+            return _parse(SweepInfo, response)
+        return _parse(kind, response)
 
     def _send(
         self,

@@ -13,7 +13,7 @@ from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
 from profiler_service.plot import format_redundancy, format_undecided
 from profiler_service.sweep import Mode
-from profiler_service.wire import CurveInfo, GridAxisRange, LhpAnswer
+from profiler_service.wire import CrossoverAnswer, CurveInfo, GridAxisRange, LhpAnswer
 
 
 def parse_range(text: str) -> GridAxisRange:
@@ -146,6 +146,46 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
             f" {answer.platform}"
         )
     return "\n".join(lines)
+
+
+def describe_crossover(answer: CrossoverAnswer, now: dt.datetime) -> str:
+    """The answer in a few short lines for people: the verdict, then each dense kernel's."""
+    layer = f"{format_dims(answer.dims)} at batch {answer.batch} in {answer.dtype}"
+    if answer.sparsity is None:
+        verdict = f"never: not even at 99 % zeros is csr faster than {answer.best}, the best dense"
+    elif answer.sparsity == 0:
+        verdict = f"always: csr is faster than {answer.best}, the best dense, even without zeros"
+    else:
+        verdict = f"from {_percent(answer.sparsity)} zeros on csr is faster than {answer.best}"
+        verdict += f", the best dense ({_percents(answer.sparsity_interval)})"
+    lines = [f"{layer}: {verdict}"]
+    for kernel in answer.kernels:
+        since = "never" if kernel.sparsity is None else f"from {_percent(kernel.sparsity)} on"
+        lines.append(
+            f"  {kernel.backend:<8}  {format_seconds(kernel.latency_s):>8}  csr faster {since}"
+            f" ({_percents(kernel.sparsity_interval)})"
+        )
+    lines += [f"  {name:<8}  failed: {reason}" for name, reason in answer.failures.items()]
+    lines.append(
+        f"on {answer.host} · measured {format_age(answer.measured_at, now)} · curve {answer.curve}"
+    )
+    if answer.stale:
+        lines.append(
+            "stale: the host's platform, or how it takes time, has changed since; this describes"
+            f" platform {answer.platform}"
+        )
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _percents(interval: tuple[float | None, float | None]) -> str:
+    low, high = (None if share is None else f"{100 * share:.0f}" for share in interval)
+    if low is None:
+        return "95 % interval above 99 %"
+    return f"95 % interval {low} to {high} %" if high else f"95 % interval {low} % to never"
 
 
 def describe_curve(curve: CurveInfo) -> str:
