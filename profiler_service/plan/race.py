@@ -6,6 +6,7 @@ numpy only. Knows neither torch, nor storage, nor wall clocks. Derivation: docs/
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -116,6 +117,9 @@ class RacePlanner(SteppedPlanner):
     """Share of the contest's time that each of its stages may take."""
     BEHIND = 3.0
     """Standard errors behind the leader at which a point leaves the contest."""
+    PLAY_OFF = (60, MAX_ATTEMPTS)
+    PLAY_OFF_BEHIND = 2.0
+    """Then those left go on, until all but one are so far behind, or the time is up."""
     SURVEY = ((1.0, 2), (0.25, 2), (0.02, 4))
     """(share of the points, looks at each) of a survey's stages."""
     NUM_SURVEYED = 16
@@ -131,6 +135,9 @@ class RacePlanner(SteppedPlanner):
     COLD_PENALTY = 0.08
     """Where a shape's first call is slower than its second by more than this, calls are warmed
     up while narrowing, too (kernels compiled for each shape, say)."""
+    COLD_NOISE = 2.0
+    """So are they where calls without a warm-up are this much noisier than those with one: two
+    calls then tell more than twice as much as one."""
     WARM_BELOW_S = 2.5e-4
     """Longer calls work on more memory than the inner caches hold: what an earlier call of the
     same point leaves there is nothing, and contests go without warm-up calls."""
@@ -225,9 +232,11 @@ class RacePlanner(SteppedPlanner):
         samples = yield self._batch(rounds, self._round, warmup_calls=0)
         log_ratios = _paired_log_ratios(samples, self._round, self._round + 1)
         self._round += 2
-        penalty = -float(np.median(log_ratios)) if len(log_ratios) else 0.0
-        if penalty > self.COLD_PENALTY:
-            return 1
+        if len(log_ratios):
+            penalty = -float(np.median(log_ratios))
+            cold_noise = float(1.48 * np.median(np.abs(log_ratios + penalty)) / np.sqrt(2))
+            if penalty > self.COLD_PENALTY or cold_noise > self.COLD_NOISE * self.noise:
+                return 1
         self._narrowed.append(samples)
         return 0
 
@@ -369,19 +378,21 @@ class RacePlanner(SteppedPlanner):
         """The best of the candidates, fastest first, after interleaved rounds of them all."""
         warmup_calls = self._contest_warmup_calls
         allowed = self._visits_until(self.CONTEST_UNTIL, warmup_calls)
-        for number, (rounds, places) in enumerate(self.CONTEST):
+        stages = itertools.chain(self.CONTEST, itertools.repeat(self.PLAY_OFF))
+        shares = itertools.chain(self.CONTEST_SHARES, itertools.repeat(1.0))
+        for number, ((rounds, places), share) in enumerate(zip(stages, shares, strict=False)):
             if len(candidates) < 2:
                 break
-            self._advance(0.6 + 0.07 * number, f"racing {len(candidates)} points")
+            self._advance(min(0.6 + 0.05 * number, 0.85), f"racing {len(candidates)} points")
             field = np.append(candidates, 0) if self._has_own_fit else candidates
-            affordable = int(self.CONTEST_SHARES[number] * allowed / len(field))
-            count = max(1, min(self._scaled(rounds), affordable))
+            count = max(1, min(self._scaled(rounds), int(share * allowed / len(field))))
             if self._visits_until(self.CONTEST_UNTIL, warmup_calls) < count * len(field):
                 break
             yield from self._race_rounds(field, count)
             ranked, behind = self._rank(candidates)
+            limit = self.BEHIND if number < len(self.CONTEST) else self.PLAY_OFF_BEHIND
             kept = ranked[:places]
-            kept = kept[behind[:places] < self.BEHIND]
+            kept = kept[behind[:places] < limit]
             self._end_stage(
                 "contest",
                 (len(candidates),),
