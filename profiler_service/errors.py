@@ -109,5 +109,9 @@ class MeasurementInterruptedError(MeasurementError):
     """The measurement was interrupted on request; its samples are lost, the measurer is not."""
 
 
+class ModelError(LhpError):
+    """Somebody's own model can't be made or run, or has no layer to ask about."""
+
+
 class WorkerAlreadyRunningError(LhpError):
     """Another worker holds this host's lock: two would measure each other's noise."""

@@ -22,6 +22,10 @@ class WireModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+MAX_BUDGET_S = 86_400.0
+"""Longest budget that a request may name."""
+
+
 class LhpQuery(BaseModel):
     """The query parameters of `GET /lhp`.
 
@@ -63,6 +67,15 @@ class LhpQuery(BaseModel):
         ge=0,
         allow_inf_nan=False,
         description="How long to wait for a measurement, seconds, before 202 is returned.",
+    )
+    budget: float | SkipJsonSchema[None] = Field(
+        default=None,
+        gt=0,
+        le=MAX_BUDGET_S,
+        allow_inf_nan=False,
+        description="How long to measure at most, seconds, where it isn't known yet; left out:"
+        " as long as the effort takes. Too short for any verdict, and the answer is `dims`,"
+        " with `cut_short`.",
     )
     host: str | SkipJsonSchema[None] = Field(
         default=None, description="Which host measures; the service's own where left out."
@@ -127,6 +140,11 @@ class LhpAnswer(WireModel):
     curve: str = Field(description="Id of the curve that the answer was read from.")
     measured_at: dt.datetime
     num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
+    cut_short: bool = Field(
+        default=False,
+        description="Whether the `budget` ended before any larger dims could be judged: `lhp` is"
+        " `dims` because nothing is known, not because nothing is faster.",
+    )
     stale: bool = Field(
         description="True where the host's platform, or how it takes time, has changed since:"
         " the curve describes the platform named here, not what the host would measure now."
@@ -245,6 +263,14 @@ class SweepRequest(WireModel):
         " `quick` and `thorough`.",
     )
     host: str | None = Field(default=None, description="Which host; this one where left out.")
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_BUDGET_S,
+        allow_inf_nan=False,
+        description="How long to measure at most, seconds; as long as it takes where left out."
+        " What is known by then is kept as the sweep's curve.",
+    )
 
 
 class ProgressInfo(WireModel):
@@ -274,7 +300,9 @@ class SweepInfo(WireModel):
     finished_at: dt.datetime | None
     cancel_requested: bool
     progress: ProgressInfo | None
-    error: str = Field(description="Why it failed; empty otherwise.")
+    error: str = Field(
+        description="Why it failed or, while it is running, is paused; empty otherwise."
+    )
     curve: str | None = Field(description="Id of the curve it left, once there is one.")
 
 
@@ -449,6 +477,11 @@ class WorkloadInfo(WireModel):
     description: str
     axes: list[str]
     parameters: list[ParameterInfo]
+    error: str = Field(
+        default="",
+        description="Why it can't be measured: the package that brings it failed to import, for"
+        " example. Its description, axes and parameters aren't known then. Empty otherwise.",
+    )
 
 
 class Problem(WireModel):

@@ -48,6 +48,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "plot": ({"errors", "lhp", "race_plot", "wire"}, {"numpy", "matplotlib", "plotly"}),
     "race_plot": ({"wire"}, {"matplotlib"}),
     "networks": ({"errors"}, {"torch"}),
+    "layers": ({"errors", "grid", "workload"}, {"torch"}),
     "measurement": (
         {"errors", "grid", "kinds", "networks", "plan", "samples", "workload"},
         {"numpy", "torch", "pynvml"},
@@ -97,6 +98,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             "errors",
             "grid",
             "jobs",
+            "layers",
             "measurement",
             "plot",
             "settings",

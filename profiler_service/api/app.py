@@ -23,6 +23,7 @@ from profiler_service.api.parts import Parts
 from profiler_service.api.problems import install_problem_handlers
 from profiler_service.api.sweeping import SweepDesk
 from profiler_service.errors import StoreError
+from profiler_service.kinds import workload_kinds
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 
@@ -75,6 +76,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        workload_kinds()  # what is left out is named in the log now, not at the first question
         async with contextlib.AsyncExitStack() as stack:
             opened = store
             if opened is None:

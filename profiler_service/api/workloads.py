@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from profiler_service.api.problems import problem_responses
 from profiler_service.api.views import workload_info
-from profiler_service.kinds import get_workload_kind, workload_kinds
+from profiler_service.kinds import get_workload_kind, kinds_left_out, workload_kinds
 from profiler_service.wire import WorkloadInfo
 
 router = APIRouter(prefix="/workloads", tags=["workloads"])
@@ -14,8 +14,17 @@ router = APIRouter(prefix="/workloads", tags=["workloads"])
 
 @router.get("", summary="Every workload kind")
 async def list_workloads() -> list[WorkloadInfo]:
-    """The kinds installed here, with their axes and fixed parameters."""
-    return [workload_info(kind) for kind in workload_kinds().values()]
+    """The kinds installed here, with their axes and fixed parameters.
+
+    At the end those that had to be left out, with their `error`.
+    """
+    return [
+        *(workload_info(kind) for kind in workload_kinds().values()),
+        *(
+            WorkloadInfo(name=each.name, description="", axes=[], parameters=[], error=each.reason)
+            for each in kinds_left_out()
+        ),
+    ]
 
 
 @router.get("/{name}", summary="One workload kind", responses=problem_responses(404, 422))

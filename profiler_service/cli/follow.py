@@ -102,15 +102,13 @@ def follow_sweep(
 
 
 def _report_sweep(sweep: SweepInfo, report: Report) -> None:
+    progress = sweep.progress
     if sweep.error:
-        report(
-            f"paused: {sweep.error}", fraction=sweep.progress.fraction if sweep.progress else None
-        )
+        report(f"paused: {sweep.error}", fraction=progress.fraction if progress else None)
         return
-    if sweep.progress is None:
+    if progress is None:
         report("queued" if sweep.state == "queued" else "starting")
         return
-    progress = sweep.progress
     rate = f"{progress.num_samples} samples"
     if progress.seconds > 0:
         rate += f", {progress.num_samples / progress.seconds:,.0f}/s"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.kinds import LINEAR
+from profiler_service.kinds import LINEAR, LeftOut, kinds_left_out, workload_kinds
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import available_cpus
 from profiler_service.plan import Batch
@@ -94,6 +94,7 @@ def examine(*, device: str = "auto", threads: int = 0, seconds: float = 5.0) -> 
             load,
             *([examine_governor(), examine_turbo()] if on_cpu else []),
             examine_pinning(measured_cpus, available_cpus()),
+            examine_workloads(workload_kinds(), kinds_left_out()),
         ),
         smallest_effect=smallest_resolvable_effect(latency_s),
         num_samples=len(latency_s),
@@ -249,6 +250,19 @@ def examine_pinning(measured: Sequence[int], available: Sequence[int]) -> Findin
         value=value,
         verdict="fair",
         advice="leave a processor to the rest of the system: LHP_THREADS=0 on two or more",
+    )
+
+
+def examine_workloads(kinds: Collection[str], left_out: Sequence[LeftOut]) -> Finding:
+    """How many workload kinds can be measured here, and which installed ones can't."""
+    value = f"{len(kinds)} kinds"
+    if not left_out:
+        return Finding(name="workloads", value=value, verdict="good")
+    return Finding(
+        name="workloads",
+        value=f"{value}, {len(left_out)} left out",
+        verdict="fair",
+        advice="; ".join(f"{each.name}: {each.reason}" for each in left_out),
     )
 
 

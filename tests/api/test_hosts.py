@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -7,6 +9,7 @@ from profiler_service.settings import Settings
 from profiler_service.wire import HostInfo, PlatformInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
 from tests.api.curves import PLATFORM, PROTOCOL
+from tests.packages import install_kind, loaded_anew
 
 pytestmark = pytest.mark.anyio
 
@@ -45,3 +48,22 @@ async def test_workloads(client: httpx.AsyncClient) -> None:
     assert parameters["dtype"]["minimum"] is None
     assert (await client.get("/workloads/matmul")).json() == kinds["matmul"]
     check_problem(await client.get("/workloads/conv"), 404, "linear")
+
+
+async def test_what_is_left_out_is_named_at_the_start_and_on_request(
+    settings: Settings,
+    sqlite_worker: Worker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    install_kind(tmp_path, "broken", "import no_such_package", attribute="KIND")
+    monkeypatch.syspath_prepend(tmp_path)
+    with loaded_anew():
+        async with serving(settings, sqlite_worker) as client:
+            assert "workload kind broken is left out" in caplog.text
+            listed = (await client.get("/workloads")).json()
+            assert {kind["name"] for kind in listed if not kind["error"]} >= {"linear", "gru"}
+            [broken] = [kind for kind in listed if kind["error"]]
+            assert broken["name"] == "broken" and "No module named" in broken["error"]
+            check_problem(await client.get("/workloads/broken"), 404, "broken is left out: ")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from profiler_service.wire import CurvePage, HostInfo
+from profiler_service.wire import CurvePage, HostInfo, ParameterInfo, WorkloadInfo
 from tests.cli.conftest import Lhp
 from tests.cli.stub import CURVE, HEADER, HOST, MATMUL, RACE, RACED, Reply, StubService
 
@@ -184,7 +184,8 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "imported: []" in done.stdout, done.stderr
-    for name in ("serve", "worker", "query", "sweep", "curves", "plot", "hosts", "doctor", "db"):
+    names = "serve worker query advise sweep curves plot hosts workloads doctor db"
+    for name in names.split():
         assert f" {name} " in done.stdout
 
 
@@ -231,3 +232,25 @@ def test_doctor_examines_this_machine(lhp: Lhp, json_wanted: bool) -> None:
         assert quiet or "\ntoo noisy: differences from " in done.out
     assert done.code == (0 if quiet else 1)
     assert done.err == "measuring one product for 0.5 s\n"
+
+
+def test_workloads_lists_kinds_and_what_is_left_out(lhp: Lhp, service: StubService) -> None:
+    parameter = ParameterInfo(
+        name="batch", default=16, description="", choices=[], minimum=1, maximum=9
+    )
+    linear = WorkloadInfo(
+        name="linear",
+        description="",
+        axes=["out_features", "in_features"],
+        parameters=[parameter, parameter.model_copy(update={"name": "dtype", "default": "f"})],
+    )
+    broken = WorkloadInfo(name="mine", description="", axes=[], parameters=[], error="no package")
+    service.reply("GET /workloads", [linear, broken])
+    done = lhp("workloads")
+    assert done.code == 0
+    heading, row = done.out.splitlines()
+    assert heading.split() == ["WORKLOAD", "AXES", "PARAMETERS"]
+    assert row.split() == ["linear", "out_features,in_features", "batch=16", "dtype=f"]
+    assert done.err == "mine is left out: no package\n"
+    listed = json.loads(lhp("workloads", "--json").out)
+    assert [each["error"] for each in listed] == ["", "no package"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from profiler_service.kinds import LeftOut
 from profiler_service.measurement.doctor import (
     Diagnosis,
     Finding,
@@ -18,6 +19,7 @@ from profiler_service.measurement.doctor import (
     examine_spread,
     examine_steal,
     examine_turbo,
+    examine_workloads,
     read_cpu_times,
     smallest_resolvable_effect,
 )
@@ -27,7 +29,7 @@ def test_this_host_is_examined() -> None:
     diagnosis = examine(device="cpu", seconds=0.5)
     assert [finding.name for finding in diagnosis.findings] == [
         *("spread", "drift", "disturbances", "steal"),
-        *("load", "governor", "turbo", "threads"),
+        *("load", "governor", "turbo", "threads", "workloads"),
     ]
     assert diagnosis.num_samples >= 250
     assert diagnosis.smallest_effect > 0
@@ -152,3 +154,12 @@ def test_pinning() -> None:
     assert finding.value == "4 threads on processors 1-3,5 of 0-5"
     assert finding.verdict == "good"
     assert examine_pinning((0,), (0,)).verdict == "fair"
+
+
+def test_kinds_that_are_left_out_are_named() -> None:
+    assert examine_workloads({"linear": 1, "matmul": 2}, ()) == Finding(
+        name="workloads", value="2 kinds", verdict="good"
+    )
+    found = examine_workloads(["linear"], [LeftOut(name="mine", reason="it failed to import")])
+    assert (found.value, found.verdict) == ("1 kinds, 1 left out", "fair")
+    assert found.advice == "mine: it failed to import"

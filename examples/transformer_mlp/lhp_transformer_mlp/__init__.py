@@ -1,0 +1,1 @@
+"""A workload kind for `lhp`: the MLP of a transformer block."""

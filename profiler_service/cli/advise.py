@@ -1,0 +1,135 @@
+"""Asking the service about each layer of a model, equal ones once; and the layers' table.
+
+Knows neither torch nor typer: layers come as `profiler_service.layers` finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from profiler_service.cli.asking import ask
+from profiler_service.cli.client import ServiceClient
+from profiler_service.cli.text import format_dims, format_seconds
+from profiler_service.errors import (
+    ConflictError,
+    InvalidRequestError,
+    LhpError,
+    MeasurementError,
+    ModelError,
+    NotFoundError,
+)
+from profiler_service.wire import LhpAnswer
+
+if TYPE_CHECKING:
+    from profiler_service.layers import Layer
+
+OF_ONE_LAYER = (InvalidRequestError, NotFoundError, ConflictError, MeasurementError)
+"""What may go wrong with one layer's question and not with the next one's."""
+
+HEADINGS = ("LAYER", "WORKLOAD", "NOW", "LHP", "FASTER (95 %)", "LATENCY", "SIZES")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What is known of one layer, and of those equal to it."""
+
+    layers: tuple[Layer, ...]
+    answer: LhpAnswer | None
+    problem: str
+    """Why there is no answer; empty otherwise."""
+
+    def sizes(self) -> dict[str, int] | None:
+        """The arguments that make the layer as large as the answer says; None without one."""
+        return None if self.answer is None else self.layers[0].sizes(tuple(self.answer.lhp))
+
+
+def advise(
+    client: ServiceClient,
+    layers: Sequence[Layer],
+    conditions: Mapping[str, str | int | float],
+    *,
+    wait_s: float,
+    console: Console,
+) -> list[Advice]:
+    """The advice for each distinct layer, in order; each waits at most `wait_s` for its answer.
+
+    `conditions` are further parameters of every query. Raises what the client raises where that
+    concerns more than one layer, and the first layer's error where none has got an answer.
+    """
+    equal: dict[Layer, list[Layer]] = {}
+    for layer in layers:
+        question = replace(layer, name="")
+        equal.setdefault(question, []).append(layer)
+    given: list[Advice] = []
+    first_error: LhpError | None = None
+    for number, (question, group) in enumerate(equal.items(), start=1):
+        answer, problem = None, question.problem
+        if not problem:
+            console.print(
+                f"{number} of {len(equal)}: {question.kind} {format_dims(question.dims)}",
+                markup=False,
+                highlight=False,
+            )
+            query = {
+                "dims": format_dims(question.dims),
+                "workload": question.kind,
+                **dict(question.params),
+                **conditions,
+            }
+            try:
+                answer = ask(client, query, wait_s=wait_s, console=console)
+            except OF_ONE_LAYER as error:
+                first_error = first_error or error
+                problem = f"{error} ({error.hint})" if error.hint else str(error)
+        given.append(Advice(layers=tuple(group), answer=answer, problem=problem))
+    if all(each.answer is None for each in given):
+        if first_error is not None:
+            raise first_error
+        raise ModelError(f"none of the {len(layers)} layers can be measured: {given[0].problem}")
+    return given
+
+
+def advice_row(advice: Advice) -> list[str]:
+    """The advice as a row of the table whose headings are HEADINGS."""
+    first, answer = advice.layers[0], advice.answer
+    names = ", ".join(layer.name or "(the model)" for layer in advice.layers)
+    params = " ".join(f"{name}={value}" for name, value in first.params)
+    row = [names, f"{first.kind} {params}", format_dims(first.dims)]
+    if answer is None:
+        return [*row, "–", advice.problem, "", ""]
+    if answer.lhp == answer.dims:
+        why = "keep: an LHP" if answer.is_lhp else "keep: nothing larger is confidently faster"
+        return [*row, format_dims(answer.lhp), why, format_seconds(answer.latency_s), ""]
+    percent, low, high = (100 * (ratio - 1) for ratio in (answer.speedup, *answer.speedup_interval))
+    own, fed = first.sizes(tuple(answer.lhp)).items()
+    mark = "" if answer.lhp[1] == answer.dims[1] else "*"
+    return [
+        *row,
+        format_dims(answer.lhp),
+        f"{percent:.1f} % ({low:.1f} to {high:.1f} %)",
+        f"{format_seconds(answer.latency_s)} → {format_seconds(answer.lhp_latency_s)}",
+        f"{own[0]}={own[1]}, {fed[0]}={fed[1]}{mark}",
+    ]
+
+
+def advice_to_json(given: Sequence[Advice], layers: Sequence[Layer]) -> list[dict[str, object]]:
+    """The advice for each of `layers`, in that order, as JSON-ready values."""
+    of_layer = {layer.name: advice for advice in given for layer in advice.layers}
+    return [
+        {
+            "name": layer.name,
+            "kind": layer.kind,
+            "dims": list(layer.dims),
+            "params": dict(layer.params),
+            "sizes": of_layer[layer.name].sizes(),
+            "answer": answer.model_dump(mode="json")
+            if (answer := of_layer[layer.name].answer)
+            else None,
+            "problem": of_layer[layer.name].problem,
+        }
+        for layer in layers
+    ]

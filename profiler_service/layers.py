@@ -1,0 +1,257 @@
+"""The layers of somebody's own torch model, and the question that each stands for.
+
+Runs the code of whoever asks, in their process. Knows neither the service nor terminals.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from profiler_service.errors import InvalidRequestError, ModelError
+from profiler_service.grid import MAX_DIM
+from profiler_service.workload import DTYPE_SIZES_BYTES, Dims, ParamValue
+
+# Shapes: T time steps, B batch, I input_size or in_features; … any dimensions.
+
+_KINDS: tuple[tuple[type[nn.Module], str], ...] = (
+    (nn.Linear, "linear"),
+    (nn.LSTM, "lstm"),
+    (nn.GRU, "gru"),
+)
+_SIZES = {
+    "linear": ("out_features", "in_features"),
+    "lstm": ("hidden_size", "input_size"),
+    "gru": ("hidden_size", "input_size"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer of a model, and the workload that it is."""
+
+    name: str
+    """As `named_modules` has it; empty for the model itself."""
+    kind: str
+    dims: Dims
+    params: tuple[tuple[str, ParamValue], ...]
+    problem: str = ""
+    """Why it can't be asked about; empty otherwise."""
+
+    def sizes(self, dims: Dims) -> dict[str, int]:
+        """The arguments of the layer's constructor that make its dims `dims`, own width first."""
+        return dict(zip(_SIZES[self.kind], dims, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """Size of the input that a layer was given."""
+
+    batch: int
+    steps: int = 1
+
+    @classmethod
+    def by(cls, layer: nn.Module, given: torch.Tensor | PackedSequence) -> _Seen:
+        if isinstance(given, PackedSequence):
+            return cls(batch=int(given.batch_sizes[0]), steps=len(given.batch_sizes))
+        if isinstance(layer, nn.Linear):  # x_…i
+            return cls(batch=given.shape[:-1].numel())
+        assert isinstance(layer, nn.RNNBase)
+        if given.dim() == 2:  # x_ti
+            return cls(batch=1, steps=given.shape[0])
+        first, second = given.shape[:2]  # x_bti or x_tbi
+        return (
+            cls(batch=first, steps=second) if layer.batch_first else cls(batch=second, steps=first)
+        )
+
+
+@contextlib.contextmanager
+def importing_from_here() -> Iterator[None]:
+    """While entered, modules of the working directory can be imported, and print to stderr."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.path.remove(here)
+
+
+def load_model(where: str) -> nn.Module:
+    """The model that `where` ("module:factory") names: what the factory returns, or a module.
+
+    Raises InvalidRequestError where that names no model, ModelError where it raises.
+    """
+    found = _load(where, "a model")
+    if not isinstance(found, nn.Module):
+        raise InvalidRequestError(
+            f"{where} gives an object of type {type(found).__name__}, no torch.nn.Module",
+            hint="name a function without arguments that returns the model",
+        )
+    return found
+
+
+def load_example(where: str) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Positional and keyword arguments for a model, as `where` ("module:function") returns them.
+
+    A tuple or list is taken for several arguments, a dict for keyword arguments. Raises
+    InvalidRequestError, ModelError.
+    """
+    found = _load(where, "an example input")
+    if isinstance(found, dict):
+        return (), found
+    return (tuple(found) if isinstance(found, (tuple, list)) else (found,)), {}
+
+
+def find_layers(
+    model: nn.Module,
+    *,
+    batch: int,
+    steps: int,
+    dtype: str | None = None,
+    example: tuple[tuple[object, ...], dict[str, object]] | None = None,
+) -> list[Layer]:
+    """Every nn.Linear, nn.LSTM and nn.GRU of the model, in its order; a shared one once.
+
+    Where an `example` input is given, the model is run on it, and each layer has the batch and
+    steps that it was seen with: the most of them where it was called more than once. `batch`
+    and `steps` are those of every other layer; `dtype` is each layer's own unless given.
+
+    Raises ModelError where there is no such layer, or the model can't be run on the example.
+    """
+    kinds = [
+        (name, module, kind)
+        for name, module in model.named_modules()
+        for layer_type, kind in _KINDS
+        if isinstance(module, layer_type)
+    ]
+    if not kinds:
+        raise ModelError(
+            f"{type(model).__name__} has no nn.Linear, nn.LSTM or nn.GRU",
+            hint="only these are known by themselves: for others write a workload kind,"
+            " docs/workloads.md tells how",
+        )
+    seen = {} if example is None else _run(model, {m for _, m, _ in kinds}, example)
+    assumed = _Seen(batch=batch, steps=steps)
+    return [
+        _describe(name, module, kind, seen.get(module, assumed), dtype)
+        for name, module, kind in kinds
+    ]
+
+
+def _describe(name: str, module: nn.Module, kind: str, seen: _Seen, dtype: str | None) -> Layer:
+    dtype = dtype or str(next(module.parameters()).dtype).removeprefix("torch.")
+    params: dict[str, ParamValue] = {"batch": seen.batch, "dtype": dtype}
+    problem = ""
+    if isinstance(module, nn.Linear):
+        dims = module.out_features, module.in_features
+    else:
+        assert isinstance(module, nn.RNNBase)
+        dims = module.hidden_size, module.input_size
+        params |= {
+            "steps": seen.steps,
+            "layers": module.num_layers,
+            "direction": "bi" if module.bidirectional else "uni",
+        }
+        if module.proj_size:
+            problem = "LSTMs with proj_size aren't measured"
+    if min(dims) < 1:
+        problem = "its sizes aren't known before it has run: give an --example"
+    elif max(dims) > MAX_DIM:
+        problem = f"larger than {MAX_DIM}, the largest dimension that is measured"
+    elif dtype not in DTYPE_SIZES_BYTES:
+        problem = f"{dtype} isn't measured: give --dtype"
+    return Layer(
+        name=name, kind=kind, dims=dims, params=tuple(sorted(params.items())), problem=problem
+    )
+
+
+def _run(
+    model: nn.Module,
+    layers: set[nn.Module],
+    example: tuple[tuple[object, ...], dict[str, object]],
+) -> dict[nn.Module, _Seen]:
+    """The largest input that each of the layers is given when the model runs on the example."""
+    seen: dict[nn.Module, _Seen] = {}
+
+    def note(layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        given = args[0] if args else kwargs.get("input")
+        if isinstance(given, (torch.Tensor, PackedSequence)):
+            now = _Seen.by(layer, given)
+            before = seen.get(layer, now)
+            seen[layer] = max(now, before, key=lambda each: each.batch * each.steps)
+
+    hooks = [each.register_forward_pre_hook(note, with_kwargs=True) for each in layers]
+    args, kwargs = example
+    was_training = model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(*args, **kwargs)
+    except Exception as error:
+        hint = "see that the example has the shapes and types that the model's forward takes"
+        raise _raised("the model, run on the example input,", error, hint=hint) from error
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+def _load(where: str, what: str) -> object:
+    """What the function that `where` names returns; what it names, where that is a module."""
+    match = re.fullmatch(r"([\w.]+):([\w.]+)", where)
+    if match is None:
+        raise InvalidRequestError(
+            f"{where[:80]!r} doesn't say where {what} comes from",
+            hint="write MODULE:FUNCTION, for example my_models:make_model",
+        )
+    name, attributes = match.groups()
+    try:
+        found: object = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise InvalidRequestError(
+                f"there is no module {error.name!r} here",
+                hint="type this in the directory that it lies in, or install its package",
+            ) from error
+        hint = f"try `python -c 'import {name}'` in this environment"
+        raise _raised(f"importing {name}", error, hint=hint) from error
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            raise InvalidRequestError(
+                f"{name} has no {attributes!r}", hint=f"see how it is called in {name}"
+            )
+        found = getattr(found, attribute)
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise InvalidRequestError(
+            f"{where} is of type {type(found).__name__}, and can't be called",
+            hint="name a function without arguments",
+        )
+    try:
+        made: object = found()
+    except (Exception, SystemExit) as error:
+        hint = "name a function that can be called without arguments, and try it in plain Python"
+        raise _raised(where, error, hint=hint) from error
+    return made
+
+
+def _raised(what: str, error: BaseException, *, hint: str) -> ModelError:
+    """`what` has raised `error`: which, and on which line of the caller's own code."""
+    lines = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return ModelError(f"{what} raised {reason}{place}", hint=hint)

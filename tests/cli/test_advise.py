@@ -1,0 +1,203 @@
+"""`lhp advise` against a stub service: what is asked, what is shown, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Lhp
+from tests.cli.stub import ANSWER, Reply, StubService, make_sweep
+
+MODELS = """
+import torch
+from torch import nn
+
+def make():
+    print("building")
+    return nn.ModuleDict({
+        "up": nn.Linear(317, 1197),
+        "middle": nn.Sequential(nn.Linear(317, 1197), nn.GRU(5, 6)),
+    })
+
+def run():
+    return nn.Sequential(nn.Linear(317, 1197), nn.Flatten(0, 0))
+
+def wide(): return nn.Sequential(nn.Linear(1, 70000), nn.Linear(2, 3))
+def too_wide(): return nn.Linear(1, 70000)
+def example(): return torch.zeros(4, 8, 317)
+def misfit(): return torch.zeros(4, 8, 318)
+def fails(): raise ValueError("no weights")
+def nothing(): return 5
+def plain(): return nn.ReLU()
+"""
+
+KEPT = ANSWER.model_copy(
+    update={
+        "dims": [6, 5],
+        "lhp": [6, 5],
+        "grow_by": [0, 0],
+        "is_lhp": True,
+        "speedup": 1.0,
+        "speedup_interval": (1.0, 1.0),
+        "latency_s": 35e-6,
+    }
+)
+
+
+@pytest.fixture
+def models(lhp: Lhp, tmp_path: Path) -> str:
+    """Name of a module of models in the working directory, new for each test."""
+    name = f"advised_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODELS)
+    return name
+
+
+def test_every_layer_is_shown_and_equal_ones_asked_once(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", ANSWER, KEPT)
+    done = lhp("advise", f"{models}:make", "--host", "anvil", "--max-growth", "0.25")
+    assert done.code == 0, done.err
+    (first, _), (second, _) = service.sent("GET /lhp")
+    for query in (first, second):
+        query.pop("wait")
+    assert first == {
+        "dims": "1197,317",
+        "workload": "linear",
+        "batch": "16",
+        "dtype": "float32",
+        "host": "anvil",
+        "max_growth": "0.25",
+    }
+    assert second["workload"] == "gru" and second["dims"] == "6,5"
+    assert second["steps"] == "70" and second["direction"] == "uni"
+    headings, linear, gru = (line.split("  ") for line in done.out.splitlines())
+    assert headings[0] == "LAYER"
+    cells = [cell.strip() for cell in linear if cell.strip()]
+    assert cells == [
+        "up, middle.0",
+        "linear batch=16 dtype=float32",
+        "1197,317",
+        "1200,320",
+        "3.4 % (2.9 to 3.9 %)",
+        "120 µs → 116 µs",
+        "out_features=1200, in_features=320*",
+    ]
+    assert [cell.strip() for cell in gru if cell.strip()][2:] == [
+        "6,5",
+        "6,5",
+        "keep: an LHP",
+        "35.0 µs",
+    ]
+    assert "* in_features and input_size follow what feeds the layer" in done.err
+
+
+def test_json_has_every_layer_and_nothing_else(lhp: Lhp, service: StubService, models: str) -> None:
+    service.reply("GET /lhp", ANSWER, KEPT)
+    done = lhp("advise", f"{models}:make", "--json")
+    up, equal, gru = json.loads(done.out)["layers"]
+    assert (up["name"], equal["name"], gru["name"]) == ("up", "middle.0", "middle.1")
+    assert up["sizes"] == equal["sizes"] == {"out_features": 1200, "in_features": 320}
+    assert gru["sizes"] == {"hidden_size": 6, "input_size": 5}
+    assert up["answer"]["curve"] == "c7" and up["problem"] == ""
+    assert up["params"] == {"batch": 16, "dtype": "float32"}
+
+
+def test_an_example_decides_the_batch(lhp: Lhp, service: StubService, models: str) -> None:
+    service.reply("GET /lhp", ANSWER)
+    lhp("advise", f"{models}:run", "--example", f"{models}:example", "--dtype", "bfloat16")
+    [(query, _)] = service.sent("GET /lhp")
+    assert (query["batch"], query["dtype"]) == ("32", "bfloat16")  # 4 · 8 rows
+
+
+def test_one_layer_without_an_answer_doesnt_hide_the_others(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:wide")
+    assert done.code == 0
+    assert "larger than 65536" in done.out.splitlines()[1]
+    assert "1200,320" in done.out.splitlines()[2]
+
+    service.reply("GET /lhp", Reply.problem(422, "too much memory", "ask for less"), KEPT)
+    done = lhp("advise", f"{models}:make")
+    assert done.code == 0
+    assert "too much memory (ask for less)" in done.out.splitlines()[1]
+    assert "keep: an LHP" in done.out.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "message"),
+    [
+        (Reply.problem(503, "the host is away", "start it"), 1, "the host is away"),
+        (Reply.problem(422, "too much memory", "ask for less"), 2, "too much memory"),
+        (Reply.problem(404, "there is no host 'x'", "see hosts"), 1, "there is no host 'x'"),
+    ],
+)
+def test_no_answer_at_all_is_an_error(
+    lhp: Lhp, service: StubService, models: str, reply: Reply, code: int, message: str
+) -> None:
+    service.reply("GET /lhp", reply)
+    done = lhp("advise", f"{models}:make", "--wait", "0")
+    assert (done.code, done.out) == (code, "")
+    assert f"error: {message}" in done.err and "hint: " in done.err
+
+
+def test_a_layer_that_takes_too_long_leaves_its_sweep_to_go_on(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    sweep = make_sweep(mode="race", error="no CUDA device here")
+    service.reply("GET /lhp", Reply(sweep, 202), ANSWER)
+    service.reply("GET /sweeps/s1", sweep)
+    done = lhp("advise", f"{models}:make", "--wait", "0.3")
+    assert done.code == 0
+    assert "sweep s1 is 25% done, paused: no CUDA device here" in done.out
+    assert "paused: no CUDA device here" in done.err  # while it was waited for
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["advise", "make"], 2, "'make' doesn't say where a model comes from"),
+        (["advise", "no_such_module:make"], 2, "there is no module 'no_such_module' here"),
+        (["advise", "M:nothing"], 2, "gives an object of type int, no torch.nn.Module"),
+        (["advise", "M:fails"], 1, "raised ValueError: no weights"),
+        (["advise", "M:plain"], 1, "ReLU has no nn.Linear"),
+        (["advise", "M:too_wide"], 1, "none of the 1 layers can be measured: larger than"),
+        (["advise", "M:run", "--example", "M:misfit"], 1, "raised RuntimeError: mat1 and mat2"),
+        (["advise", "M:run", "--example", "M:fails"], 1, "raised ValueError: no weights"),
+    ],
+)
+def test_models_that_cant_be_advised(
+    lhp: Lhp, service: StubService, models: str, arguments: list[str], code: int, message: str
+) -> None:
+    done = lhp(*(each.replace("M:", f"{models}:") for each in arguments))
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+    assert not list(service.sent("GET /lhp"))
+
+
+def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
+    # As on a machine without torch: nothing of that name is found.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class WithoutTorch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': raise ModuleNotFoundError('No module', name=name)\n"
+        "sys.meta_path.insert(0, WithoutTorch())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "profiler_service.cli", "advise", "m:make"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "needs torch, which isn't installed" in done.stderr
+    assert "pip install 'lhp[measure]'" in done.stderr
