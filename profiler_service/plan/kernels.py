@@ -37,6 +37,10 @@ class KernelPlanner(SteppedPlanner):
     SCAN = (0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95, 99)
     SCAN_ROUNDS = 6
     LOOK_ROUNDS = 12
+    WARMUP_CALLS = 8
+    """Untimed calls at each visit. What a kernel makes of a weight beforehand leaves caches and
+    address translation in a state of its own: on one machine the second call after it was still
+    up to twice as slow as the tenth, the ninth within 2 %."""
     MAX_LOOKS = 24
     SEARCH_S = 10.0
     """The search ends after this long, if the crossovers have been closed in on."""
@@ -82,7 +86,9 @@ class KernelPlanner(SteppedPlanner):
             count = min(max(1, self._batch_visits() // len(field)), last - self._round)
             order = np.array(field, dtype=np.int32)
             samples = yield self._batch(
-                [self._rng.permutation(order) for _ in range(count)], self._round
+                [self._rng.permutation(order) for _ in range(count)],
+                self._round,
+                warmup_calls=self.WARMUP_CALLS,
             )
             self._learn_visit_s(samples)
             self._round += count
