@@ -1,0 +1,105 @@
+"""Checkpoints: one file that appears whole or not at all, and is checked before it is used.
+
+    lhp-checkpoint-1
+    <SHA-256 of what follows, in hexadecimal>
+    <what `torch.save` wrote>
+
+Knows nothing of what a run's state consists of. Reading one runs no code from it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from profiler_service.errors import LhpError, NotFoundError
+
+_MAGIC = b"lhp-checkpoint-"
+VERSION = 1
+
+
+class CheckpointError(LhpError):
+    """A file that can't be used as a checkpoint: cut, damaged, or something else."""
+
+
+class CheckpointVersionError(CheckpointError):
+    """A checkpoint of another version of this software."""
+
+
+class CheckpointConfigError(CheckpointError):
+    """A checkpoint of a run that was configured in another way."""
+
+
+class NoCheckpointError(NotFoundError):
+    """There is no checkpoint to go on from."""
+
+
+class DiskFullError(LhpError):
+    """There is no room for what a run writes. What it wrote before is whole."""
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Returns once the state is on disk; until then an older checkpoint stays.
+
+    `state` is of tensors, numbers, text, lists and dicts. Raises DiskFullError.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getbuffer()
+    digest = hashlib.sha256(content).hexdigest()
+    head = b"%s%d\n%s\n" % (_MAGIC, VERSION, digest.encode())
+    write_whole(path, head, content)
+
+
+def write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    """Returns once a file of these parts is on disk, in one piece. Raises DiskFullError."""
+    temporary = path.with_name(f"{path.name}.writing")
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        temporary.unlink(missing_ok=True)
+        raise DiskFullError(
+            f"there is no room on the disk for {path}",
+            hint="make room, then go on with --resume: what was written before is whole",
+        ) from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in the file, its tensors on the CPU.
+
+    Raises NoCheckpointError, CheckpointVersionError, CheckpointError.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NoCheckpointError(
+            f"there is no checkpoint {path}", hint="start the run without --resume"
+        ) from error
+    begin_anew = "remove it to begin anew, or bring back the whole file"
+    head, _, rest = content.partition(b"\n")
+    if not head.startswith(_MAGIC):
+        raise CheckpointError(f"{path} is no checkpoint", hint=begin_anew)
+    version = head.removeprefix(_MAGIC).decode(errors="replace")
+    if version != str(VERSION):
+        raise CheckpointVersionError(
+            f"{path} is a checkpoint of version {version[:20]}; this software reads {VERSION}",
+            hint="go on with the version that wrote it, or begin anew",
+        )
+    digest, _, body = rest.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise CheckpointError(f"{path} is cut or damaged", hint=begin_anew)
+    state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return state

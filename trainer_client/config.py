@@ -1,0 +1,296 @@
+"""The one configuration of a training run: every choice that its result depends on.
+
+Knows no files and no command line. Sizes and rates of the preset `paper` are those of
+section 5.1 of Yin et al.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Self
+
+from profiler_service.errors import InvalidRequestError
+
+Optimiser = Literal["sgd", "nt-asgd", "adamw"]
+Precision = Literal["float32", "bfloat16"]
+Route = Literal["dense", "sparse"]
+WhenAway = Literal["fail", "skip"]
+
+
+class UnknownPresetError(InvalidRequestError):
+    """No preset of that name."""
+
+
+class InvalidConfigError(InvalidRequestError):
+    """A key that the configuration doesn't have, or a value that it doesn't allow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """All choices of one run; checks itself. The defaults are the paper's."""
+
+    preset: str = "paper"
+    seed: int = 0
+
+    # Text
+    corpus: str = "ptb"
+    max_train_tokens: int | None = None
+    """Only so many first tokens of the training text; None for all."""
+    max_held_out_tokens: int | None = None
+    """Likewise of the validation and the test text."""
+
+    # Networks: the H-LSTM, and the baseline embedding → gate width → embedding
+    embedding_width: int = 400
+    state_width: int = 400
+    gate_width: int = 1500
+    dropout_words: float = 0.1
+    """Share of the words of the vocabulary that read as zero, drawn anew for each batch."""
+    dropout_embedding: float = 0.65
+    """Share of the input's columns dropped, the same at all time steps."""
+    dropout_gates: float = 0.2
+    """Within the gates of the H-LSTM; between the layers of the baseline."""
+    dropout_output: float = 0.0
+    """Share of the states dropped before the decoder, the same at all time steps."""
+    precision: Precision = "float32"
+    """Of the products; weights and cell states stay float32."""
+
+    # Descent
+    optimiser: Optimiser = "sgd"
+    learning_rate: float = 30.0
+    retrain_learning_rate: float = 30.0
+    """Where steps (b) to (d) begin each retraining."""
+    weight_decay: float = 1.2e-6
+    clip_norm: float = 0.25
+    batch: int = 32
+    steps: int = 70
+    """Words that a gradient looks back."""
+    patience_epochs: int = 50
+    """The rate falls when validation hasn't improved for so many epochs."""
+    rate_decay: float = 10.0
+    """By what it is divided then."""
+    non_monotone_epochs: int = 5
+    """NT-ASGD averages once validation is worse than its best of more than so long ago."""
+    checkpoint_batches: int = 200
+    max_rollbacks: int = 5
+    """How often a loss that isn't a number may send the run back before it gives up."""
+
+    # Steps
+    route: Route = "dense"
+    """`sparse` goes from (a) straight to (d): for kernels that skip zeros."""
+    max_perplexity: float | None = None
+    """What pruning has to keep on the validation text; None: what the baseline has."""
+    baseline_epochs: int = 500
+    seed_density: float = 0.5
+    growth_ratio: float = 0.1
+    growth_epochs: int = 8
+    """Epochs that begin with a growth, step (a)."""
+    growth_settling_epochs: int = 492
+    """Epochs after the last growth."""
+    unit_ratio: float = 0.2
+    """Share of rows and columns that step (b) prunes at first."""
+    weight_ratio: float = 0.7
+    """Share of weights that step (d) prunes at first."""
+    min_prune_ratio: float = 0.0
+    """Where halving ends; 0: at single rows, columns and weights."""
+    retrain_epochs: int = 100
+    """At most so many in a round of (b) or (d); a round ends when the threshold is kept."""
+    lhp_epochs: int = 100
+    """Retraining after growth to the LHP, step (c)."""
+    max_rounds: int | None = None
+    """Rounds of (b), and of (d); None for as many as the ratio allows."""
+    when_away: WhenAway = "fail"
+    """Without the service and a cached answer: end with an error, or `skip` step (c)."""
+    max_growth: float = 0.125
+    """How far above the pruned dims the service looks."""
+
+    # What latency means
+    latency_batch: int = 16
+    latency_steps: int = 70
+
+    def __post_init__(self) -> None:
+        for name, (is_fine, wish) in _CHECKS.items():
+            value = getattr(self, name)
+            if not is_fine(value):
+                raise InvalidConfigError(
+                    f"{name}={value!r} isn't {wish}",
+                    hint="leave it out for the preset's value",
+                )
+        if self.state_width > self.embedding_width:
+            raise InvalidConfigError(
+                f"state_width={self.state_width} is above embedding_width={self.embedding_width}",
+                hint="the tied decoder reads states by columns that the embedding has",
+            )
+
+    def to_json(self) -> dict[str, int | float | str | None]:
+        """Every field by name, JSON-ready."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, object]) -> Self:
+        """The inverse of `to_json`. Raises InvalidConfigError."""
+        return cls(**{name: _check_type(name, value) for name, value in fields.items()})
+
+    def with_changes(self, changes: Mapping[str, object]) -> Self:
+        """This configuration with other values by name. Raises InvalidConfigError."""
+        return self.from_json({**self.to_json(), **changes})
+
+
+def _at_least(least: float) -> tuple[Callable[[typing.Any], bool], str]:
+    return lambda value: value is None or value >= least, f"{least} or more"
+
+
+_POSITIVE: tuple[Callable[[typing.Any], bool], str] = (
+    lambda value: value is None or 0 < value < float("inf"),
+    "above 0",
+)
+_SHARE: tuple[Callable[[typing.Any], bool], str] = (
+    lambda value: 0 <= value < 1,
+    "a share from 0 to below 1",
+)
+_RATIO: tuple[Callable[[typing.Any], bool], str] = (
+    lambda value: 0 < value < 1,
+    "a share between 0 and 1",
+)
+
+
+def _one_of(literal: object) -> tuple[Callable[[typing.Any], bool], str]:
+    choices = typing.get_args(literal)
+    return lambda value: value in choices, f"one of {', '.join(choices)}"
+
+
+_CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyType(
+    {
+        "seed": (lambda value: 0 <= value < 2**63, "a whole number from 0 to 2⁶³ − 1"),
+        "max_train_tokens": _at_least(1),
+        "max_held_out_tokens": _at_least(1),
+        **dict.fromkeys(
+            ("embedding_width", "state_width", "gate_width", "batch", "steps"), _at_least(1)
+        ),
+        **dict.fromkeys(
+            ("dropout_words", "dropout_embedding", "dropout_gates", "dropout_output"), _SHARE
+        ),
+        "precision": _one_of(Precision),
+        "optimiser": _one_of(Optimiser),
+        **dict.fromkeys(("learning_rate", "retrain_learning_rate", "clip_norm"), _POSITIVE),
+        "weight_decay": _at_least(0),
+        "patience_epochs": _at_least(1),
+        "rate_decay": (lambda value: 1 < value < float("inf"), "above 1"),
+        "non_monotone_epochs": _at_least(1),
+        "checkpoint_batches": _at_least(1),
+        "max_rollbacks": _at_least(0),
+        "route": _one_of(Route),
+        "max_perplexity": _POSITIVE,
+        "baseline_epochs": _at_least(1),
+        "seed_density": (lambda value: 0 < value <= 1, "a share above 0, at most 1"),
+        "growth_ratio": _RATIO,
+        "growth_epochs": _at_least(0),
+        "growth_settling_epochs": _at_least(1),
+        "unit_ratio": _RATIO,
+        "weight_ratio": _RATIO,
+        "min_prune_ratio": _SHARE,
+        "retrain_epochs": _at_least(1),
+        "lhp_epochs": _at_least(1),
+        "max_rounds": _at_least(0),
+        "when_away": _one_of(WhenAway),
+        "max_growth": (lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+        "latency_batch": _at_least(1),
+        "latency_steps": _at_least(1),
+    }
+)
+
+
+def _check_type(name: str, value: object) -> typing.Any:
+    """The value, once it has the field's type; text is read as what the field holds."""
+    hints = typing.get_type_hints(TrainingConfig)
+    if name not in hints:
+        raise InvalidConfigError(
+            f"there is no setting {name!r}", hint=f"there are: {', '.join(hints)}"
+        )
+    hint = hints[name]
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if type(None) in kinds and value in (None, "none"):
+        return None
+    kind = next(each for each in kinds if each is not type(None))
+    if kind not in (int, float):
+        return value
+    try:
+        if isinstance(value, str) or (kind is float and type(value) is int):
+            return kind(value)
+    except ValueError:
+        pass
+    if type(value) is not kind:
+        raise InvalidConfigError(
+            f"{name}={value!r} is no {'whole number' if kind is int else 'number'}",
+            hint="leave it out for the preset's value",
+        )
+    return value
+
+
+PAPER = TrainingConfig()
+"""The full sizes and the paper's descent."""
+SMALL = dataclasses.replace(
+    PAPER,
+    preset="small",
+    embedding_width=100,
+    state_width=100,
+    gate_width=375,
+    dropout_words=0.0,
+    dropout_embedding=0.2,
+    dropout_gates=0.1,
+    dropout_output=0.2,
+    precision="bfloat16",
+    optimiser="adamw",
+    learning_rate=2e-3,
+    retrain_learning_rate=1e-3,
+    steps=35,
+    patience_epochs=1,
+    rate_decay=2.0,
+    baseline_epochs=24,
+    growth_epochs=8,
+    growth_settling_epochs=16,
+    min_prune_ratio=0.05,
+    retrain_epochs=4,
+    lhp_epochs=6,
+    max_rounds=8,
+)
+"""A quarter of the paper's widths, on a processor."""
+SMOKE = dataclasses.replace(
+    SMALL,
+    preset="smoke",
+    max_train_tokens=24_000,
+    max_held_out_tokens=4_000,
+    embedding_width=48,
+    state_width=48,
+    gate_width=96,
+    batch=16,
+    learning_rate=5e-3,
+    precision="float32",
+    baseline_epochs=1,
+    growth_epochs=1,
+    growth_settling_epochs=1,
+    max_perplexity=2_000.0,
+    retrain_epochs=1,
+    lhp_epochs=1,
+    max_rounds=1,
+    checkpoint_batches=20,
+    latency_batch=4,
+    latency_steps=10,
+)
+"""All four steps in a minute or two, on a sliver of the text: that they run, not how well."""
+PRESETS: Mapping[str, TrainingConfig] = MappingProxyType(
+    {each.preset: each for each in (SMOKE, SMALL, PAPER)}
+)
+
+
+def get_preset(name: str) -> TrainingConfig:
+    """The preset called `name`. Raises UnknownPresetError."""
+    if name not in PRESETS:
+        raise UnknownPresetError(
+            f"there is no preset {name!r}", hint=f"choose one of: {', '.join(PRESETS)}"
+        )
+    return PRESETS[name]

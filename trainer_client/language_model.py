@@ -1,0 +1,245 @@
+"""Language models as they are trained: the H-LSTM under masks, and the baseline.
+
+Both have tied embeddings and the same kinds of dropout. Knows nothing of text, of descent or of
+the steps.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from profiler_service.networks import HLSTMLanguageModel, HLSTMWeights
+from profiler_service.networks.hlstm import NUM_GATES
+from trainer_client.config import TrainingConfig
+from trainer_client.masks import (
+    Masks,
+    apply_masks,
+    count_weights,
+    full_masks,
+    live_hidden_units,
+    live_states,
+    shrink,
+)
+from trainer_client.recurrence import run_recurrence
+
+# Shapes: T time steps, B batch, N = T · B, V vocabulary, E embedding_width, I = E, S
+# state_width, G gate_width, K the four gates, Q = K · G, H and J widths of the baseline's layers.
+
+State = tuple[Tensor, ...]
+"""What a model carries from one stretch of text to the next; detached."""
+
+
+class LanguageModel(nn.Module, abc.ABC):
+    """A language model that can be trained."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abc.abstractmethod
+    def zero_state(self, batch: int) -> State:
+        """The state before a text."""
+
+    @abc.abstractmethod
+    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:
+        """Scores of the next words scores_nv, float32, and the state after them.
+
+        Row n is of time step n // B, sequence n mod B.
+        """
+
+    @property
+    @abc.abstractmethod
+    def dims(self) -> tuple[int, int]:
+        """Widths that live: (gate_width, state_width), or (hidden, output) of the baseline."""
+
+    @abc.abstractmethod
+    def count_recurrent_parameters(self) -> int:
+        """Parameters of the recurrent layers, as the paper counts them."""
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The dtype of products."""
+        return torch.bfloat16 if self.config.precision == "bfloat16" else self.table.dtype
+
+    @property
+    @abc.abstractmethod
+    def table(self) -> Tensor:
+        """Embedding and decoder."""
+
+    def embed(self, words_tb: Tensor) -> Tensor:
+        """The words' embeddings x_tbe, after dropout of words and of columns."""
+        table_ve = self.table[:, : self.config.embedding_width]
+        x_tbe = F.embedding(words_tb, table_ve)
+        if self.training and self.config.dropout_words > 0:
+            keep_v = F.dropout(table_ve.new_ones(len(table_ve)), self.config.dropout_words)
+            x_tbe = x_tbe * keep_v[words_tb][:, :, None]
+        return self.drop_columns(x_tbe, self.config.dropout_embedding).to(self.compute_dtype)
+
+    def drop_columns(self, x_tbe: Tensor, share: float) -> Tensor:
+        """The input without a random share of its columns, the same at all time steps."""
+        if not self.training or share == 0:
+            return x_tbe
+        return x_tbe * F.dropout(x_tbe.new_ones(1, *x_tbe.shape[1:]), share)
+
+    def decode(self, h_tbs: Tensor, decoder_vs: Tensor, bias_v: Tensor) -> Tensor:
+        """The scores of the states, after dropout of states."""
+        h_ns = self.drop_columns(h_tbs, self.config.dropout_output).flatten(0, 1)
+        dtype = self.compute_dtype
+        return F.linear(h_ns.to(dtype), decoder_vs.to(dtype), bias_v.to(dtype)).float()
+
+
+class MaskedHLSTM(LanguageModel):
+    """The H-LSTM language model under masks.
+
+    `network` holds all weights that there may be; the masks say which of them live. Units that
+    don't live are left out of the computation, and what lives gets gradients, nothing else.
+    """
+
+    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+        super().__init__(config)
+        self.network = HLSTMLanguageModel(
+            vocabulary, config.embedding_width, config.state_width, config.gate_width
+        )
+        self._masks: Masks = full_masks(self.weights)
+        self._has_dead_units = False
+
+    @property
+    def weights(self) -> HLSTMWeights:
+        """The layer's parameters."""
+        return self.network.layer.weights()
+
+    @property
+    def masks(self) -> Masks:
+        """Which of them live. Set to others, weights that die become zero."""
+        return self._masks
+
+    @masks.setter
+    def masks(self, masks: Masks) -> None:
+        self._masks = Masks(*(mask.to(self.table.device) for mask in masks))
+        self._has_dead_units = not bool(
+            live_hidden_units(self._masks).all() and live_states(self._masks).all()
+        )
+        self.load_weights(apply_masks(self.weights, self._masks))
+
+    @torch.no_grad()
+    def load_weights(self, weights: HLSTMWeights) -> None:
+        """Copies the weights of the layer from these."""
+        for mine, given in zip(self.weights, weights, strict=True):
+            mine.copy_(given)
+
+    @torch.no_grad()
+    def widen(self, *, gate_width: int, state_width: int) -> None:
+        """Adds dead units up to these widths, at least the present ones.
+
+        The decoder gets columns for new states, drawn as the table was, so that a dormant
+        state's gradient reaches it.
+        """
+        old, old_masks = self.weights, self._masks
+        layer = self.network.layer
+        more_g, more_s = gate_width - layer.gate_width, state_width - layer.state_width
+        pads = {
+            "input_kgi": (0, 0, 0, more_g),
+            "recurrent_kgs": (0, more_s, 0, more_g),
+            "hidden_bias_kg": (0, more_g),
+            "gate_ksg": (0, more_g, 0, more_s),
+            "gate_bias_ks": (0, more_s),
+        }
+        for name, pad in pads.items():
+            setattr(layer, name, nn.Parameter(F.pad(getattr(old, name), pad)))
+        layer.gate_width, layer.state_width = gate_width, state_width
+        new_columns = state_width - self.table.shape[1]
+        if new_columns > 0:
+            generator = torch.Generator().manual_seed(self.config.seed)
+            drawn_vm = torch.empty(len(self.table), new_columns)
+            drawn_vm.uniform_(-0.1, 0.1, generator=generator)
+            self.network.table_vm = nn.Parameter(
+                torch.cat([self.table, drawn_vm.to(self.table)], 1)
+            )
+        self.masks = Masks(
+            *(F.pad(getattr(old_masks, name), pad, value=False) for name, pad in pads.items())
+        )
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """(gate_width, state_width) of all that there may be, living or not."""
+        return self.network.layer.gate_width, self.network.layer.state_width
+
+    @property
+    def table(self) -> Tensor:  # noqa: D102  inherited
+        return self.network.table_vm
+
+    @property
+    def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
+        widest = int(live_hidden_units(self._masks).sum(1).max())
+        return widest, int(live_states(self._masks).sum())
+
+    def count_recurrent_parameters(self) -> int:
+        """Live weights of H and W, without biases: the paper's 7,200,000 for the dense layer."""
+        return count_weights(self._masks)
+
+    def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
+        h_sb = self.table.new_zeros(self.dims[1], batch)
+        return h_sb, h_sb.clone()
+
+    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
+        weights = apply_masks(self.weights, self._masks)
+        decoder_vs = self.table[:, : self.network.layer.state_width]
+        if self._has_dead_units:
+            shrunk = shrink(weights, self._masks)
+            weights, decoder_vs = shrunk.weights, decoder_vs[:, shrunk.state_index_s]
+        weights = HLSTMWeights(*(each.to(self.compute_dtype) for each in weights))
+        batch = words_tb.shape[1]
+        mask_qb = None
+        if self.training and self.config.dropout_gates > 0:
+            num_units = NUM_GATES * weights.input_kgi.shape[1]
+            ones_qb = weights.input_kgi.new_ones(num_units, batch)
+            mask_qb = F.dropout(ones_qb, self.config.dropout_gates)
+        x_in = self.embed(words_tb).flatten(0, 1).t()
+        h_tsb, h_sb, c_sb = run_recurrence(x_in, weights, *state, mask_qb=mask_qb)
+        scores_nv = self.decode(h_tsb.transpose(1, 2), decoder_vs, self.network.decoder_bias_v)
+        return scores_nv, (h_sb.to(self.table.dtype), c_sb)
+
+
+class StackedLSTM(LanguageModel):
+    """The baseline: embedding, two LSTM layers E → H → E, tied decoder."""
+
+    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+        super().__init__(config)
+        self.table_ve = nn.Parameter(torch.empty(vocabulary, config.embedding_width))
+        self.decoder_bias_v = nn.Parameter(torch.zeros(vocabulary))
+        nn.init.uniform_(self.table_ve, -0.1, 0.1)
+        self.first = nn.LSTM(config.embedding_width, config.gate_width)
+        self.second = nn.LSTM(config.gate_width, config.embedding_width)
+
+    @property
+    def table(self) -> Tensor:  # noqa: D102  inherited
+        return self.table_ve
+
+    @property
+    def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
+        return self.first.hidden_size, self.second.hidden_size
+
+    def count_recurrent_parameters(self) -> int:
+        """Weights and biases of both layers: the paper's 14,455,200."""
+        return sum(p.numel() for layer in (self.first, self.second) for p in layer.parameters())
+
+    def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
+        h_bh = self.table_ve.new_zeros(1, batch, self.first.hidden_size)
+        h_bj = self.table_ve.new_zeros(1, batch, self.second.hidden_size)
+        return h_bh, h_bh.clone(), h_bj, h_bj.clone()
+
+    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
+        dtype = self.compute_dtype
+        h_h, c_h, h_j, c_j = (each.to(dtype) for each in state)
+        with torch.autocast(
+            self.table_ve.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16
+        ):
+            x_tbh, (h_h, c_h) = self.first(self.embed(words_tb), (h_h, c_h))
+            x_tbh = self.drop_columns(x_tbh, self.config.dropout_gates)
+            x_tbj, (h_j, c_j) = self.second(x_tbh, (h_j, c_j))
+        state = tuple(each.detach().to(self.table_ve.dtype) for each in (h_h, c_h, h_j, c_j))
+        return self.decode(x_tbj, self.table_ve, self.decoder_bias_v), state

@@ -1,0 +1,68 @@
+"""The processes that train one model together, each on its share of every batch.
+
+Knows nothing of models. All processes hold the same weights and take the same steps: gradients
+are averaged over them before every update, by one all-reduce.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from profiler_service.errors import InvalidRequestError
+
+
+class Ranks:
+    """The processes that `torchrun` started; one alone where it started none."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Joins the others: by NCCL on CUDA, else by gloo."""
+        self.size = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        if self.size > 1:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+    def close(self) -> None:
+        """Leaves the others."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
+    def share_of(self, text_nb: Tensor) -> Tensor:
+        """This process's columns of a batchified text. Raises InvalidRequestError."""
+        batch = text_nb.shape[1]
+        if batch % self.size:
+            raise InvalidRequestError(
+                f"a batch of {batch} can't be shared by {self.size} processes",
+                hint="choose a batch that is a multiple of the number of processes",
+            )
+        return text_nb.tensor_split(self.size, dim=1)[self.rank].contiguous()
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its mean over all processes; bit for bit the same on each."""
+        if self.size == 1:
+            return
+        flat = torch.cat([each.flatten() for each in tensors])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for each, mean in zip(
+            tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True
+        ):
+            each.copy_(mean.view_as(each))
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Returns once every process has come here."""
+        if self.size > 1:
+            dist.barrier()

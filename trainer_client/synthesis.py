@@ -1,0 +1,315 @@
+"""The steps from a seed to a compact model: (a) to (d) of the paper, after a baseline.
+
+Each step is a function of a run. It loops over rounds: change the masks, retrain, judge. All that
+a step has to remember is in the run's `notes`, so that a resumed run enters the step again and
+goes on: `is_training` says that the masks of the round were changed already.
+
+Knows nothing of files or of how progress is shown. Source: section 5.1 of Yin et al.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
+from trainer_client.config import Route
+from trainer_client.growth import grow_layer_weights, grow_units, open_dormant
+from trainer_client.language_model import MaskedHLSTM
+from trainer_client.latency_client import LatencyAnswer, LatencyOracle, NoRecordedAnswerError
+from trainer_client.masks import apply_masks, live_hidden_units, live_states, seed_masks
+from trainer_client.pruning import PruningRate, prune_layer_weights, prune_units
+from trainer_client.train import Row, TrainingRun
+
+logger = logging.getLogger(__name__)
+
+DONE = "done"
+STEPS: dict[Route, tuple[str, ...]] = {
+    "dense": ("baseline", "growth", "units", "lhp", "weights"),
+    "sparse": ("baseline", "growth", "weights"),
+}
+"""The steps of each route, by name: `growth` is the paper's (a), `units` (b), `lhp` (c),
+`weights` (d)."""
+
+
+class NoServiceError(LhpError):
+    """Step (c) has nobody to ask for the LHP."""
+
+
+def synthesise(run: TrainingRun, oracle: LatencyOracle | None) -> None:
+    """Returns when the run is through all its steps.
+
+    A run that has not begun starts with the baseline; a restored one goes on. `oracle` answers
+    for the kind `hlstm_lm`. Raises what a step does.
+    """
+    steps = STEPS[run.config.route]
+    if not run.step:
+        run.step = steps[0]
+        run.save()
+    while run.step != DONE:
+        step, began_s = run.step, time.perf_counter()
+        if step == "lhp":
+            grow_to_lhp(run, oracle)
+        else:
+            _ALONE[step](run)
+        row = _describe(run, time.perf_counter() - began_s)
+        following = steps.index(step) + 1
+        run.end_step(row, steps[following] if following < len(steps) else DONE)
+        logger.info("%s: %s", step, row)
+
+
+def train_baseline(run: TrainingRun) -> None:
+    """Trains the stacked LSTM that the H-LSTM is held against."""
+    if not run.is_training:
+        run.begin_training(
+            max_epochs=run.config.baseline_epochs, learning_rate=run.config.learning_rate
+        )
+    run.accept(run.train())
+
+
+def grow_from_seed(run: TrainingRun) -> None:
+    """Step (a): a sparse seed grows by its gradients, an epoch each, and is then trained on."""
+    config, notes, model = run.config, run.notes, run.hlstm
+    if "round" not in notes:
+        generator = torch.Generator().manual_seed(config.seed)
+        model.masks = seed_masks(model.weights, density=config.seed_density, generator=generator)
+        notes["round"] = 0
+    while notes["round"] <= config.growth_epochs:
+        is_last = notes["round"] == config.growth_epochs
+        if not run.is_training:
+            if not is_last:
+                gradients = run.mean_gradient(apply_masks(model.weights, model.masks))
+                model.masks = grow_layer_weights(model.masks, gradients, ratio=config.growth_ratio)
+            run.begin_training(
+                max_epochs=config.growth_settling_epochs if is_last else 1,
+                learning_rate=config.learning_rate,
+            )
+        perplexity = run.train()
+        notes["round"] += 1
+    run.accept(perplexity)
+
+
+def prune_rows_and_columns(run: TrainingRun) -> None:
+    """Step (b): the weakest hidden and state units go, as long as retraining makes up for it."""
+
+    def prune(rate: PruningRate) -> None:
+        model = run.hlstm
+        gate_width, state_width = model.dims
+        model.masks = prune_units(
+            model.weights,
+            model.masks,
+            num_hidden=rate.count(gate_width),
+            num_states=rate.count(state_width),
+        )
+
+    _prune_in_rounds(run, run.config.unit_ratio, prune, lambda: max(run.hlstm.dims))
+
+
+def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
+    """Step (c): dormant units wake up to the LHP that the service names; then retraining.
+
+    Where the service is away and nothing is cached, `when_away` says whether to go on without.
+    Raises NoServiceError, and what the oracle raises.
+    """
+    config, notes = run.config, run.notes
+    if "answer" not in notes:
+        notes["answer"] = _ask(run, oracle)
+        run.save()  # not to be asked again: another answer would be another run
+    answer = notes["answer"]
+    if answer is None:
+        return
+    if not run.is_training:
+        if any(answer["grow_by"]):
+            _wake(run, *answer["lhp"])
+        run.begin_training(max_epochs=config.lhp_epochs, learning_rate=config.retrain_learning_rate)
+    run.accept(run.train())
+
+
+def prune_weights(run: TrainingRun) -> None:
+    """Step (d): the smallest weights go, as long as retraining makes up for it."""
+
+    def prune(rate: PruningRate) -> None:
+        model = run.hlstm
+        model.masks = prune_layer_weights(model.weights, model.masks, ratio=rate.ratio)
+
+    def count() -> int:
+        return run.hlstm.count_recurrent_parameters()
+
+    _prune_in_rounds(run, run.config.weight_ratio, prune, count)
+
+
+_ALONE: dict[str, Callable[[TrainingRun], None]] = {
+    "baseline": train_baseline,
+    "growth": grow_from_seed,
+    "units": prune_rows_and_columns,
+    "weights": prune_weights,
+}
+"""The steps that ask nobody."""
+
+
+def find_threshold(run: TrainingRun) -> float:
+    """The validation perplexity that pruning has to keep.
+
+    Raises InvalidRequestError where neither the configuration nor a baseline says.
+    """
+    if run.config.max_perplexity is not None:
+        return run.config.max_perplexity
+    for row in run.rows:
+        if row["step"] == "baseline":
+            return float(row["valid_perplexity"])
+    raise InvalidRequestError(
+        "nothing says what perplexity pruning has to keep",
+        hint="set max_perplexity, or train the baseline first",
+    )
+
+
+def _prune_in_rounds(
+    run: TrainingRun,
+    ratio: float,
+    prune: Callable[[PruningRate], None],
+    count_live: Callable[[], int],
+) -> None:
+    """Prunes and retrains, from the run's accepted model to the last that kept the threshold."""
+    config, notes = run.config, run.notes
+    threshold = find_threshold(run)
+    notes.setdefault("round", 0)
+    notes.setdefault("num_accepted", 0)
+    notes.setdefault("ratio", ratio)
+    while notes["ratio"] is not None and notes["round"] != config.max_rounds:
+        rate = PruningRate(ratio=notes["ratio"])
+        if not run.is_training:
+            if count_live() < 2:
+                break
+            notes["num_live"] = count_live()
+            prune(rate)
+            run.begin_training(
+                max_epochs=config.retrain_epochs,
+                learning_rate=config.retrain_learning_rate,
+                stop_at=threshold,
+            )
+        perplexity = run.train()
+        if perplexity <= threshold:
+            run.accept(perplexity)
+            notes["num_accepted"] += 1
+        else:
+            run.revert()
+            slower = rate.after_failure(notes["num_live"])
+            is_over = slower is None or slower.ratio < config.min_prune_ratio
+            notes["ratio"] = None if slower is None or is_over else slower.ratio
+        notes["round"] += 1
+
+
+def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
+    """What the service says of the model's dims; None where it is away and that is all right."""
+    config, model = run.config, run.hlstm
+    answer: LatencyAnswer | None = None
+    if run.ranks.rank == 0:
+        try:
+            if oracle is None:
+                raise NoServiceError(
+                    "no latency service was named, and step (c) asks one for the LHP",
+                    hint="name it (--service URL), or say when_away=skip",
+                )
+            answer = oracle.query(
+                model.dims,
+                workload="hlstm_lm",
+                params=latency_params(run),
+                max_growth=config.max_growth,
+            )
+        except (HostAwayError, NoRecordedAnswerError, NoServiceError) as error:
+            if config.when_away == "fail":
+                raise
+            logger.warning("step (c) is skipped: %s", error)
+    told = None
+    if answer is not None:
+        told = {
+            "dims": list(answer.dims),
+            "lhp": list(answer.lhp),
+            "grow_by": list(answer.grow_by),
+            "latency_s": answer.latency_s,
+            "lhp_latency_s": answer.lhp_latency_s,
+            "speedup": answer.speedup,
+            "speedup_interval": list(answer.speedup_interval),
+            "verdict": answer.verdict,
+            "workload": answer.workload,
+            "platform": answer.platform,
+            "host": answer.host,
+            "curve": answer.curve,
+            "measured_at": answer.measured_at.isoformat(),
+            "stale": answer.stale,
+            "source": answer.source,
+        }
+    first: dict[str, Any] | None = run.ranks.gather(told)[0]
+    return first
+
+
+def latency_params(run: TrainingRun) -> dict[str, int | str]:
+    """The fixed parameters of the workload `hlstm_lm` that this run is measured as."""
+    return {
+        "batch": run.config.latency_batch,
+        "steps": run.config.latency_steps,
+        "input_size": run.config.embedding_width,
+        "vocabulary": run.vocabulary,
+    }
+
+
+def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
+    """Grows the model's units to these widths, those of the largest gradients first."""
+    config, model = run.config, run.hlstm
+    hidden_kg, state_s = live_hidden_units(model.masks), live_states(model.masks)
+    num_hidden = gate_width - int(hidden_kg.sum(1).max())
+    num_states = state_width - int(state_s.sum())
+    widest = model.widths
+    model.widen(gate_width=max(gate_width, widest[0]), state_width=max(state_width, widest[1]))
+    generator = torch.Generator().manual_seed(config.seed)
+    opened = open_dormant(model.weights, model.masks, generator=generator)
+    grown = grow_units(
+        opened,
+        model.masks,
+        run.mean_gradient(opened),
+        num_hidden=num_hidden,
+        num_states=num_states,
+        learning_rate=config.retrain_learning_rate,
+    )
+    model.masks = grown.masks
+    model.load_weights(grown.weights)
+
+
+def _describe(run: TrainingRun, seconds: float) -> Row:
+    """The report's row of the step that has just ended."""
+    assert run.accepted is not None
+    run.revert()
+    row: Row = {
+        "step": run.step,
+        "dims": list(run.model.dims),
+        "recurrent_parameters": run.model.count_recurrent_parameters(),
+        "table_parameters": run.model.table.numel(),
+        "valid_perplexity": run.accepted.perplexity,
+        "test_perplexity": run.evaluate("test"),
+        "rounds": run.notes.get("round", 1),
+        "seconds": seconds,
+    }
+    if isinstance(run.model, MaskedHLSTM):
+        model = run.model
+        gate_width, state_width = model.dims
+        possible = 4 * gate_width * (run.config.embedding_width + 2 * state_width)
+        row["density"] = row["recurrent_parameters"] / possible
+    if run.step in ("units", "weights"):
+        threshold = find_threshold(run)
+        row["threshold"] = threshold
+        row["rounds_accepted"] = run.notes["num_accepted"]
+        row["kept_threshold"] = run.accepted.perplexity <= threshold
+        if not row["kept_threshold"]:
+            logger.warning(
+                "step %s can't keep a perplexity of %.2f: it ends with the best model so far, %.2f",
+                run.step,
+                threshold,
+                run.accepted.perplexity,
+            )
+    if run.step == "lhp":
+        row["answer"] = run.notes["answer"]
+    return row
