@@ -22,7 +22,6 @@ Prefer = Literal["fastest", "nearest", "largest"]
 
 DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32
-MAX_BUDGET_S = 86_400.0
 
 
 class SweepState(enum.StrEnum):
@@ -67,10 +66,10 @@ class SweepSpec:
     """Measuring time to keep to; None for what the mode takes by itself."""
 
     def __post_init__(self) -> None:
-        if self.budget_s is not None and not 0 < self.budget_s <= MAX_BUDGET_S:
+        if self.budget_s is not None and not self.budget_s > 0:
             raise InvalidRequestError(
-                f"a budget of {self.budget_s} s is outside 0 to {MAX_BUDGET_S:.0f}",
-                hint="give the budget as seconds of measuring",
+                f"a budget of {self.budget_s} s is none",
+                hint="give the seconds that measuring may take",
             )
         if len(self.grid.axes) != len(self.workload.axes):
             raise InvalidRequestError(

@@ -81,7 +81,7 @@ def test_slow_first_visits_do_not_pose_as_slow_points() -> None:
     is_first = np.arange(len(visits)) < 20
     value = 0.3 * is_first + 0.002 * rng.standard_normal(len(visits))
     fit = Structure([dims]).fit(
-        visits[:, np.newaxis], value, np.arange(len(visits)) * 1.0, is_first
+        visits[:, np.newaxis], value, np.arange(len(visits), dtype=np.float64), is_first
     )
     effect = fit.predict()
     assert effect[10:].mean() - effect[:10].mean() == pytest.approx(0, abs=0.03)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,18 @@ def spec(*, seed: int = 0, batch: int = 16, mode: str = "race") -> SweepSpec:
         grid=Grid.window((100, 200), (32, 32)),
         seed=seed,
     )
+
+
+def test_a_budget_is_part_of_the_request_and_must_be_one() -> None:
+    line = Grid(axes=(GridAxis(start=1, count=2),))
+    free = SweepSpec(workload=MATMUL.describe(), mode="race", grid=line)
+    bound = replace(free, budget_s=2.5)
+    assert bound.key != free.key
+    assert SweepSpec.from_json(bound.to_json()) == bound
+    assert "budget_s" not in free.to_json(), "the key of requests without one never changes"
+    for budget_s in (0.0, -1.0, float("nan")):
+        with pytest.raises(InvalidRequestError, match="budget"):
+            replace(free, budget_s=budget_s)
 
 
 def test_equal_requests_share_a_key_whatever_their_seed() -> None:

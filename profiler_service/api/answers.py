@@ -48,6 +48,8 @@ class Question:
     prefer: Prefer
     effort: Effort
     window: Grid
+    budget_s: float | None = None
+    """Measuring time to keep to, where the answer isn't known yet."""
 
     @classmethod
     def parse(
@@ -59,6 +61,7 @@ class Question:
         prefer: Prefer,
         effort: Effort,
         max_growth: float,
+        budget_s: float | None = None,
     ) -> Question:
         """The question that these texts ask.
 
@@ -74,6 +77,7 @@ class Question:
             prefer=prefer,
             effort=effort,
             window=Grid.window(checked, window_growth(checked, max_growth)),
+            budget_s=budget_s,
         )
 
     @property
@@ -231,10 +235,16 @@ class AnswerBook:
         index = await self._curve_index(key, snapshot.generation)
         undecided: LhpAnswer | None = None
         for header in index.covering(question):
-            answer = _answer(await self._curve(header.id), header, question)
+            curve = await self._curve(header.id)
+            answer = _answer(curve, header, question)
             if answer is None:
                 continue
-            found = _lhp_answer(answer, header, stale=snapshot.is_stale(header))
+            found = _lhp_answer(
+                answer,
+                header,
+                stale=snapshot.is_stale(header),
+                cut_short=bool(curve.evidence.get("cut_short")),
+            )
             if answer.verdict != "ambiguous":
                 return found
             undecided = undecided or found
@@ -306,10 +316,19 @@ def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Ans
         target = int(curve.answers.target[0])
         if target < 0 or question.window.find_index(curve.grid.dims(target)) is None:
             return None
-    return find_answer(curve, question.dims, prefer=question.prefer, growth=question.growth)
+    answer = find_answer(curve, question.dims, prefer=question.prefer, growth=question.growth)
+    if answer is None or answer.verdict == "faster":
+        return answer
+    # A race that had less time than this question gives may have missed what it would find.
+    given_s = curve.evidence.get("asked_budget_s")
+    if given_s is not None and (question.budget_s is None or question.budget_s > given_s):
+        return None
+    return answer
 
 
-def _lhp_answer(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswer:
+def _lhp_answer(
+    answer: Answer, header: CurveHeader, *, stale: bool, cut_short: bool
+) -> LhpAnswer:
     """The answer as it travels."""
     return LhpAnswer(
         dims=list(answer.dims),
@@ -329,4 +348,5 @@ def _lhp_answer(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswe
         measured_at=header.measured_at,
         num_samples=answer.num_samples,
         stale=stale,
+        cut_short=cut_short,
     )

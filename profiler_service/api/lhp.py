@@ -141,6 +141,7 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
         prefer=query.prefer,
         effort=query.effort,
         max_growth=query.max_growth,
+        budget_s=query.budget,
     )
     deadline_s = time.monotonic() + query.wait
     snapshot = parts.book.snapshot

@@ -71,7 +71,12 @@ class OnDemand:
         async def is_known() -> bool:
             return await self._book.find(question, Conditions.of(host)) is not None
 
-        spec = SweepSpec(workload=question.workload, mode=question.mode, grid=question.window)
+        spec = SweepSpec(
+            workload=question.workload,
+            mode=question.mode,
+            grid=question.window,
+            budget_s=question.budget_s,
+        )
         outcome = await self.measure(spec, host, platform_key, is_known=is_known, wait_s=wait_s)
         if not outcome.has_ended:
             assert outcome.sweep is not None
@@ -142,6 +147,7 @@ class OnDemand:
                 host,
                 mode=spec.mode,
                 max_points=max_window_points(spec.mode, self._settings),
+                budget_s=spec.budget_s,
             )
             measurement.queued.set_result(sweep)
             ended = await self._desk.wait_final(sweep.id)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from profiler_service.api.closing import Closing
+from profiler_service.api.durations import check_duration
 from profiler_service.api.views import is_present
 from profiler_service.errors import (
     HostAwayError,
@@ -143,7 +144,14 @@ class SweepDesk:
         )
 
     async def submit(
-        self, workload: Workload, grid: Grid, host: Host, *, mode: Mode, max_points: int
+        self,
+        workload: Workload,
+        grid: Grid,
+        host: Host,
+        *,
+        mode: Mode,
+        max_points: int,
+        budget_s: float | None = None,
     ) -> tuple[Sweep, bool]:
         """A sweep over `grid` on `host`, and whether it is new; equal requests share one.
 
@@ -162,8 +170,22 @@ class SweepDesk:
             platform,
             max_operand_bytes=self._settings.max_operand_bytes,
         )
+        if budget_s is None:
+            await asyncio.to_thread(
+                check_duration,
+                self._store,
+                workload,
+                grid,
+                host,
+                mode=mode,
+                max_sweep_s=self._settings.max_sweep_s,
+            )
         spec = SweepSpec(
-            workload=workload, mode=mode, grid=grid, seed=random.SystemRandom().getrandbits(31)
+            workload=workload,
+            mode=mode,
+            grid=grid,
+            seed=random.SystemRandom().getrandbits(31),
+            budget_s=budget_s,
         )
         return await asyncio.to_thread(self._create, spec, host.name)
 

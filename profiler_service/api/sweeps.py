@@ -61,6 +61,7 @@ async def post_sweep(request: SweepRequest, response: Response, parts: PartsDep)
         max_points=settings.max_points
         if request.mode == "grid"
         else max_window_points(request.mode, settings),
+        budget_s=request.budget,
     )
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/sweeps/{sweep.id}"

@@ -61,6 +61,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, 
 HostOption = Annotated[
     str | None, typer.Option(help="Host that measures; the service's own where left out.")
 ]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=86_400, help="Seconds of measuring to keep to."),
+]
 ParamOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -247,6 +251,7 @@ def query(
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait where it must be measured first.")
     ] = 120,
+    budget: BudgetOption = None,
     host: HostOption = None,
     platform: Annotated[
         str | None, typer.Option(help="Key of a platform: see `lhp hosts`.")
@@ -265,11 +270,18 @@ def query(
         "prefer": prefer,
         "effort": effort,
     }
-    for name, value in (("max_growth", max_growth), ("host", host), ("platform", platform)):
+    for name, value in (
+        ("max_growth", max_growth),
+        ("budget", budget),
+        ("host", host),
+        ("platform", platform),
+    ):
         if value is not None:
             request[name] = value
     params = _parameters(batch=batch, dtype=dtype, backend=backend, pairs=param)
-    if taken := sorted(params.keys() & {*request, "max_growth", "host", "platform", "wait"}):
+    if taken := sorted(
+        params.keys() & {*request, "max_growth", "budget", "host", "platform", "wait"}
+    ):
         raise InvalidRequestError(
             f"{taken[0]!r} is no parameter of a workload",
             hint="see `lhp query --help` for where it goes",
@@ -417,6 +429,7 @@ def sweep(
     dtype: DtypeOption = None,
     backend: BackendOption = None,
     param: ParamOption = None,
+    budget: BudgetOption = None,
     host: HostOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start it, and don't wait.")] = False,
     url: UrlOption = None,
@@ -435,6 +448,7 @@ def sweep(
             params=_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param),
             axes=[parse_range(text) for text in ranges],
             host=host,
+            budget=budget,
         )
     except ValidationError as error:
         raise InvalidRequestError(

@@ -120,6 +120,11 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
             f" (95 % interval {low:.1f} to {high:.1f} %), grow by {format_dims(answer.grow_by)}",
             f"{format_seconds(answer.lhp_latency_s)} instead of {format_seconds(answer.latency_s)}",
         ]
+    elif answer.cut_short:
+        lines = [
+            f"{asked}  keep it: the budget ended before anything larger could be judged",
+            format_seconds(answer.latency_s),
+        ]
     elif answer.is_lhp and mode == "grid":
         lines = [
             f"{asked}  keep it: it is an LHP, every larger point is slower",

@@ -198,6 +198,7 @@ class SteppedPlanner(abc.ABC):
             "calls": self._num_calls,
             "discarded": sum(b.num_discarded for b in self._batches),
             "unstable": sum(int(b.unstable.sum()) for b in self._batches),
+            **({} if self._spec.budget_s is None else {"asked_budget_s": self._spec.budget_s}),
         }
 
     def _first_failure(self) -> MeasurementError:

@@ -89,6 +89,7 @@ sweeps = sa.Table(
     sa.Column("mode", Text, nullable=False),
     sa.Column("grid", sa.JSON, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
+    sa.Column("budget_s", sa.Double),
     sa.Column("state", Text, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import queue
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +71,7 @@ class Worker:
         platform: Platform = PLATFORM,
         protocol: Protocol = PROTOCOL,
         failing: Sequence[Sequence[int]] = (),
+        evidence: Mapping[str, float] | None = None,
     ) -> str:
         """Ends the sweep with the curve that `latency` makes; its id."""
         self.store.start_sweep(sweep.id)
@@ -81,6 +83,8 @@ class Worker:
             protocol=protocol,
             failing=failing,
         )
+        if evidence is not None:
+            curve = dataclasses.replace(curve, evidence=evidence)
         curve_id = self.store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
         assert curve_id is not None
         return curve_id

@@ -171,7 +171,7 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
     names = [parameter["name"] for parameter in operation["parameters"]]
     assert names == [
         *("dims", "workload", "prefer", "effort", "max_growth", "wait"),
-        *("host", "platform", "batch", "dtype", "backend"),
+        *("budget", "host", "platform", "batch", "dtype", "backend"),
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert set(operation["responses"]) == {"200", "202", "404", "409", "422", "500", "503"}

@@ -254,6 +254,49 @@ async def test_a_thorough_question_is_answered_by_a_survey(
     assert worker.handed_in.empty()
 
 
+async def test_what_a_budget_left_open_is_measured_for_whoever_gives_more(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    def evidence(budget_s: float, *, cut_short: bool) -> dict[str, float]:
+        return {"asked_budget_s": budget_s, "cut_short": float(cut_short)}
+
+    asking = asyncio.create_task(ask(client, budget=0.01))
+    sweep = await sqlite_worker.take()
+    assert sweep.spec.budget_s == 0.01
+    # Latency that only grows: nothing is faster than the point asked about.
+    sqlite_worker.finish(sweep, stairs(1), evidence=evidence(0.01, cut_short=True))
+    short = (await asking).json()
+    assert (short["lhp"], short["cut_short"]) == ([5, 6], True)
+    # Asked again with the same or less, that is all there is.
+    assert (await ask(client, budget=0.01)).json() == short
+    assert (await ask(client, budget=0.005)).json() == short
+    assert sqlite_worker.handed_in.empty()
+
+    asking = asyncio.create_task(ask(client, budget=2))
+    sweep = await sqlite_worker.take()
+    sqlite_worker.finish(sweep, stairs(8), evidence=evidence(2, cut_short=False))
+    longer = (await asking).json()
+    assert (longer["lhp"], longer["cut_short"]) == ([8, 8], False)
+    # What is found faster is an answer for everybody.
+    assert (await ask(client)).json() == longer
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_a_question_without_a_budget_is_not_answered_by_what_one_left_open(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client, budget=0.5))
+    sqlite_worker.finish(
+        await sqlite_worker.take(), stairs(1), evidence={"asked_budget_s": 0.5, "cut_short": 0.0}
+    )
+    await asking
+    asking = asyncio.create_task(ask(client))
+    sweep = await sqlite_worker.take()
+    assert sweep.spec.budget_s is None
+    sqlite_worker.finish(sweep, stairs(8))
+    assert (await asking).json()["lhp"] == [8, 8]
+
+
 async def test_a_grid_curve_answers_thorough_questions(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
@@ -483,6 +526,11 @@ BAD_QUERIES = [
     ("dims=5,6&backend=magic", 422, "dense"),
     ("dims=5,6&colour=red", 422, "batch"),
     ("dims=5,6&prefer=cheapest", 422, "/docs"),
+    ("dims=5,6&budget=0", 422, "/docs"),
+    ("dims=5,6&budget=-1", 422, "/docs"),
+    ("dims=5,6&budget=nan", 422, "/docs"),
+    ("dims=5,6&budget=1e9", 422, "/docs"),
+    ("dims=5,6&budget=soon", 422, "/docs"),
     ("dims=5,6&max_growth=-0.1", 422, "/docs"),
     ("dims=5,6&max_growth=1.1", 422, "/docs"),
     ("dims=5,6&max_growth=nan", 422, "/docs"),

@@ -33,7 +33,7 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
     service.reply("GET /lhp", ANSWER)
     options = "--workload linear --batch 8 --dtype bfloat16 --backend dense --prefer nearest"
     more = "--max-growth 0.25 --host anvil --platform f00d --effort thorough --param layout=nk"
-    lhp("query", " 1197, 317", *options.split(), *more.split())
+    lhp("query", " 1197, 317", *options.split(), *more.split(), "--budget", "2.5")
     [(query, _)] = service.sent("GET /lhp")
     wait = query.pop("wait")
     assert query == {
@@ -45,11 +45,22 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
         "prefer": "nearest",
         "effort": "thorough",
         "max_growth": "0.25",
+        "budget": "2.5",
         "host": "anvil",
         "platform": "f00d",
         "layout": "nk",
     }
     assert 0 < float(wait) <= 1
+
+
+def test_an_answer_cut_short_says_so(lhp: Lhp, service: StubService) -> None:
+    answer = ANSWER.model_copy(
+        update={"lhp": ANSWER.dims, "grow_by": [0, 0], "verdict": "ambiguous", "cut_short": True}
+    )
+    service.reply("GET /lhp", answer)
+    done = lhp("query", "1197,317", "--budget", "0.01")
+    assert done.code == 0
+    assert "the budget ended before anything larger could be judged" in done.out
 
 
 def test_a_sweep_under_way_is_followed_and_then_asked_again(lhp: Lhp, service: StubService) -> None:

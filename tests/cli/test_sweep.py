@@ -19,7 +19,8 @@ RUNNING = make_sweep()
 def test_a_sweep_is_followed_and_its_curve_summed_up(lhp: Lhp, service: StubService) -> None:
     service.reply("POST /sweeps", NEW)
     service.reply("GET /sweeps/s1", RUNNING, DONE)
-    done = lhp("sweep", "matmul", "256:261", "--batch", "8", "--param", "dtype=bfloat16")
+    options = ("--batch", "8", "--param", "dtype=bfloat16", "--budget", "60")
+    done = lhp("sweep", "matmul", "256:261", *options)
     assert done.code == 0
     assert "curve c7" in done.out
     assert "5 of 6 points measured, 1 failed, 2 LHPs, 20.0 % undecided" in done.out
@@ -34,6 +35,7 @@ def test_a_sweep_is_followed_and_its_curve_summed_up(lhp: Lhp, service: StubServ
         "axes": [{"start": 256, "stop": 261, "step": 1}],
         "mode": "grid",
         "host": None,
+        "budget": 60,
     }
 
 

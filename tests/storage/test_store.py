@@ -151,7 +151,7 @@ def test_unknown_names_are_typed_errors(store: Store, host: Host, name: str) -> 
 
 
 def test_new_sweep_is_queued_as_asked_for(store: Store, host: Host) -> None:
-    spec = create_spec(seed=2**40)
+    spec = replace(create_spec(seed=2**40), budget_s=0.25)
     before = dt.datetime.now(dt.UTC)
     sweep, new = store.create_sweep(spec, host="east")
     assert new
