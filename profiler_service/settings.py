@@ -62,6 +62,11 @@ class Settings(BaseSettings):
     max_operand_bytes: int = Field(
         default=1 << 30, ge=1, description="Most memory one call's operands may take, bytes."
     )
+    max_sweep_s: float = Field(
+        default=86_400,
+        gt=0,
+        description="Longest a sweep without a budget may take, by what was measured, seconds.",
+    )
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
     presence_s: float = Field(
         default=15, gt=0, description="A host not heard of for longer than this is away, seconds."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
@@ -70,23 +71,33 @@ def test_it_is_swept(kind: WorkloadKind, tmp_path: Path) -> None:
 
 
 def test_it_computes_a_transformers_mlp(kind: WorkloadKind) -> None:
-    import random
-
-    operands = Operands("float32", "cpu", random.Random(0))
+    operands = TracedOperands("float32", "cpu", random.Random(0))
     operands.weight(1000), operands.input(1000)  # large enough for what follows
     operands.start_visit()
-    params = dict(kind.describe({"tokens": 3}).params)
+    operands.taken.clear()
     with torch.inference_mode():
-        mlp = load_builder(kind.builder)(operands, (8, 5), params)
-        taken = dict(zip(mlp.__code__.co_freevars, mlp.__closure__, strict=True))  # type: ignore[attr-defined]
-        up, up_bias, down, down_bias, x = (
-            taken[name].cell_contents
-            for name in ("up_hm", "up_bias_h", "down_mh", "down_bias_m", "x_tm")
-        )
-        expected = F.gelu(x @ up.T + up_bias) @ down.T + down_bias
-        result = mlp()
-    assert isinstance(result, torch.Tensor) and result.shape == (3, 5)
-    torch.testing.assert_close(result, expected)
+        params = dict(kind.describe({"tokens": 3}).params)
+        result = load_builder(kind.builder)(operands, (8, 5), params)()
+        up_hm, up_bias_h, down_mh, down_bias_m, x_tm = operands.taken
+        hidden_th = F.gelu(x_tm @ up_hm.T + up_bias_h)
+        torch.testing.assert_close(result, hidden_th @ down_mh.T + down_bias_m)
+    assert x_tm.shape == (3, 5) and up_hm.shape == (8, 5)
+
+
+class TracedOperands(Operands):
+    """Operands that remember what was taken."""
+
+    def __init__(self, dtype: str, device: str, rng: random.Random) -> None:
+        super().__init__(dtype, device, rng)
+        self.taken: list[torch.Tensor] = []
+
+    def weight(self, *shape: int) -> torch.Tensor:
+        self.taken.append(super().weight(*shape))
+        return self.taken[-1]
+
+    def input(self, *shape: int) -> torch.Tensor:
+        self.taken.append(super().input(*shape))
+        return self.taken[-1]
 
 
 def test_memory_and_operations_by_hand(kind: WorkloadKind) -> None:

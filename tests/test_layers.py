@@ -62,9 +62,9 @@ def test_every_layer_is_listed_with_its_own_parameters() -> None:
 
 
 def test_an_example_tells_batch_and_steps_of_each_layer() -> None:
-    example = ((torch.zeros(4, 9, dtype=torch.long),), {})
+    words_bt = torch.zeros(4, 9, dtype=torch.long)
     model = Tagger()
-    layers = find_layers(model, batch=16, steps=70, example=example)
+    layers = find_layers(model, batch=16, steps=70, example=((words_bt,), {}))
     seen = [(dict(each.params)["batch"], dict(each.params).get("steps")) for each in layers]
     # 4 sequences of 9 words, batch first or not; the heads see the last step only, 4 rows, the
     # second one a single row before.
@@ -136,9 +136,8 @@ def test_a_model_without_such_layers() -> None:
 
 
 def test_an_example_whose_shapes_dont_fit() -> None:
-    example = ((torch.zeros(4, 6),), {})
     with pytest.raises(ModelError, match=r"example input, raised RuntimeError: mat1") as caught:
-        find_layers(nn.Linear(5, 2), batch=16, steps=70, example=example)
+        find_layers(nn.Linear(5, 2), batch=16, steps=70, example=((torch.zeros(4, 6),), {}))
     assert "shapes" in caught.value.hint
 
 

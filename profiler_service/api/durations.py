@@ -1,0 +1,105 @@
+"""How long a sweep takes at least, judged by what its host has measured already.
+
+Knows neither HTTP nor how a sweep is carried out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.curve import LatencyCurve
+from profiler_service.errors import WindowTooLargeError
+from profiler_service.grid import Grid
+from profiler_service.kinds import get_workload_kind
+from profiler_service.plan.grid import GridPlanner
+from profiler_service.plan.race import RacePlanner
+from profiler_service.storage.store import Host, Store
+from profiler_service.sweep import Mode
+from profiler_service.workload import Workload
+
+MAX_CALL_S: Final = 60.0
+"""Points whose calls take longer are failures, and not measured again."""
+MAX_CURVES: Final = 4
+MAX_CURVE_POINTS: Final = 65_536
+"""So many of the newest curves are looked at, if they are no larger: nobody is to wait for it."""
+_MAX_POINTS: Final = 64
+"""Points of a grid or curve that stand for all of it."""
+
+
+def least_calls(mode: Mode, num_points: int) -> float:
+    """How many calls a sweep of so many points makes at least, where each takes long."""
+    if mode == "race":
+        return max(RacePlanner.DEAR_SHARE * num_points, RacePlanner.LEAST_CALLS)
+    return num_points * (GridPlanner.MIN_ROUNDS if mode == "grid" else 1)
+
+
+def check_duration(
+    store: Store, workload: Workload, grid: Grid, host: Host, *, mode: Mode, max_sweep_s: float
+) -> None:
+    """Returns where the sweep may well end within `max_sweep_s`, or nothing can be said of it.
+
+    Raises WindowTooLargeError with the estimate.
+    """
+    calls = least_calls(mode, grid.size)
+    if calls * MAX_CALL_S <= max_sweep_s:
+        return  # whatever a call takes
+    call_s = find_least_call_s(store, workload, grid, host)
+    if call_s is None:
+        return
+    sweep_s = calls * call_s
+    if sweep_s > max_sweep_s:
+        raise WindowTooLargeError(
+            f"{grid.size:,} points of {workload.kind}, {call_s:.3g} s a call judging by what"
+            f" {host.name!r} has measured, take {sweep_s / 3600:,.1f} h at least;"
+            f" at most {max_sweep_s / 3600:,.1f} h are measured at once",
+            hint="ask for fewer points: a smaller window, or larger steps",
+        )
+
+
+def find_least_call_s(store: Store, workload: Workload, grid: Grid, host: Host) -> float | None:
+    """The least that a call takes on average over the grid; None where nothing is known.
+
+    From the host's own curves of the same workload. A call is taken to take no less than one
+    that was measured and has no more operations to do, and no less an operation than one with
+    more of them (Source: ours; small calls use a device worse). Both bounds are low ones: a
+    sweep isn't refused for a guess.
+    """
+    headers = store.find_curves(workload.key, host.platform_key, host.protocol_key)
+    kind, params = get_workload_kind(workload.kind), dict(workload.params)
+    asked = _some(np.arange(grid.size))
+    asked_flops = np.array([kind.flops(grid.dims(int(n)), params) for n in asked], dtype=float)
+    least_s = np.zeros(len(asked))
+    small = [header for header in headers if header.grid.size <= MAX_CURVE_POINTS]
+    for header in small[:MAX_CURVES]:
+        curve = store.load_curve(header.id)
+        measured = _some(np.flatnonzero(curve.num_samples))
+        flops = np.array(
+            [kind.flops(curve.grid.dims(int(n)), params) for n in measured], dtype=float
+        )
+        least_s = np.maximum(least_s, _scaled(curve, measured, flops, asked_flops))
+    mean_s = float(least_s.mean())
+    return mean_s if mean_s > 0 else None
+
+
+def _scaled(
+    curve: LatencyCurve,
+    measured: npt.NDArray[np.intp],
+    flops: npt.NDArray[np.float64],
+    asked_flops: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """The least time for each of `asked_flops`, by the measured points; 0 where there are none."""
+    share = np.minimum(1.0, asked_flops[:, None] / np.maximum(flops, 1))
+    least_s: npt.NDArray[np.float64] = np.max(
+        share * curve.latency_s[measured], axis=1, initial=0.0
+    )
+    return least_s
+
+
+def _some(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """At most _MAX_POINTS of the numbers, evenly spread."""
+    if len(numbers) <= _MAX_POINTS:
+        return numbers
+    return numbers[np.linspace(0, len(numbers) - 1, _MAX_POINTS).astype(np.intp)]
