@@ -109,6 +109,17 @@ class LhpQuery(BaseModel):
         return given | (self.model_extra or {})
 
 
+class FasterBackend(WireModel):
+    """Another kernel of the same product, confidently faster."""
+
+    backend: Literal["dense", "packed", "compiled"]
+    speedup: float = Field(description="Latency of the backend asked about over this one's.")
+    speedup_interval: tuple[float, float] = Field(
+        description="95 % interval on `speedup`, from rounds that had no part in the choice."
+    )
+    curve: str = Field(description="Id of the curve of all kernels compared.")
+
+
 class LhpAnswer(WireModel):
     """Which larger dims cost no more than the ones asked for."""
 
@@ -140,6 +151,18 @@ class LhpAnswer(WireModel):
     curve: str = Field(description="Id of the curve that the answer was read from.")
     measured_at: dt.datetime
     num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
+    faster_backend: FasterBackend | None = Field(
+        default=None,
+        description="The fastest dense kernel of the same dtype at `dims`, where that is another"
+        " one than was asked about. Null where none is known to be faster; kernels are compared"
+        " when a window is measured on demand, for `linear` and `matmul`.",
+    )
+    evidence: dict[str, float] = Field(
+        default_factory=dict,
+        description="What measuring the curve took: `calls`, `samples`, `rounds`, `seconds`; of a"
+        " race also the `candidates` raced, the pairs of its `confirmations`, and the time it"
+        " kept to (`budget_s`).",
+    )
     cut_short: bool = Field(
         default=False,
         description="Whether the `budget` ended before any larger dims could be judged: `lhp` is"

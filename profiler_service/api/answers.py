@@ -15,12 +15,13 @@ from typing import Literal
 from profiler_service.api.views import is_stale
 from profiler_service.curve import LatencyCurve
 from profiler_service.grid import Grid
-from profiler_service.kinds import get_workload_kind
+from profiler_service.kinds import LINEAR, LINEAR_KERNELS, MATMUL, get_workload_kind
+from profiler_service.kinds.kernels import DENSE_BACKENDS, kernel_workload
 from profiler_service.lhp import Answer, find_answer
 from profiler_service.samples import Platform
-from profiler_service.storage.store import CurveHeader, Host, Store
+from profiler_service.storage.store import MAX_PAGE_SIZE, CurveHeader, Host, Store
 from profiler_service.sweep import Mode, Prefer, window_growth
-from profiler_service.wire import LhpAnswer
+from profiler_service.wire import FasterBackend, LhpAnswer
 from profiler_service.workload import Dims, Workload, WorkloadKind, parse_dims
 
 MAX_CACHED_POINTS = 2_000_000
@@ -30,6 +31,8 @@ MAX_INDEXES = 1024
 MAX_READY_RESPONSES = 16_384
 """Ready-made responses kept in memory: about 1 KiB each."""
 MAX_READY_QUERY_BYTES = 512
+MAX_CONTESTS = 16_384
+"""Comparisons of kernels known of: about 300 bytes each."""
 
 
 Effort = Literal["quick", "thorough"]
@@ -90,6 +93,15 @@ class Question:
         if self.prefer != "fastest":
             return "grid"
         return "survey" if self.effort == "thorough" else "race"
+
+    @property
+    def kernels(self) -> Workload | None:
+        """The kernels of the product at `dims`; None where it is none, or a sparse one."""
+        params = dict(self.workload.params)
+        if self.kind not in (LINEAR, MATMUL) or params["backend"] not in DENSE_BACKENDS:
+            return None
+        rows, columns = self.dims[0], self.dims[-1]
+        return kernel_workload((rows, columns), batch=params["batch"], dtype=params["dtype"])
 
     @property
     def growth(self) -> Dims:
@@ -193,6 +205,11 @@ class AnswerBook:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._indexes: OrderedDict[IndexKey, CurveIndex] = OrderedDict()
+        self._contests: dict[IndexKey, str] = {}
+        self._contests_generation = -1
+        self._newest_contest = ""
+        self._updating_contests = asyncio.Lock()
+        self._faster: OrderedDict[tuple[str, str], FasterBackend | None] = OrderedDict()
         self._curves: OrderedDict[str, LatencyCurve] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LatencyCurve]] = {}
         self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
@@ -224,6 +241,14 @@ class AnswerBook:
         The newest decided one, even where newer curves can't tell: one that was cancelled
         early must not silence a better one. Where none can, the newest.
         """
+        answer = await self._find(question, conditions)
+        return (
+            None
+            if answer is None
+            else await self._with_faster_backend(answer, question, conditions)
+        )
+
+    async def _find(self, question: Question, conditions: Conditions) -> LhpAnswer | None:
         snapshot = self.snapshot
         workload_key, platform_key = question.workload.key, conditions.platform_key
         protocol_key = conditions.protocol_key or await asyncio.to_thread(
@@ -249,6 +274,57 @@ class AnswerBook:
                 return found
             undecided = undecided or found
         return undecided
+
+    async def _with_faster_backend(
+        self, answer: LhpAnswer, question: Question, conditions: Conditions
+    ) -> LhpAnswer:
+        """The answer, which also names the fastest kernel where that is another one."""
+        kernels = question.kernels
+        if kernels is None or conditions.protocol_key is None:
+            return answer
+        await self._update_contests(self.snapshot.generation)
+        place = (kernels.key, conditions.platform_key, conditions.protocol_key)
+        curve_id = self._contests.get(place)
+        if curve_id is None:
+            return answer
+        backend = str(question.workload.param("backend"))
+        cached = (curve_id, backend)
+        if cached not in self._faster:
+            curve = await asyncio.to_thread(self._store.load_curve, curve_id)
+            self._faster[cached] = _faster_backend(curve, backend, curve_id)
+            if len(self._faster) > MAX_READY_RESPONSES:
+                self._faster.popitem(last=False)
+        return answer.model_copy(update={"faster_backend": self._faster.get(cached)})
+
+    async def _update_contests(self, generation: int) -> None:
+        """Takes up the comparisons of kernels that were kept up to the generation."""
+        async with self._updating_contests:
+            if self._contests_generation >= generation:
+                return
+            for header in reversed(await asyncio.to_thread(self._list_new_contests)):
+                place = (header.workload.key, header.platform_key, header.protocol_key)
+                self._contests.pop(place, None)
+                self._contests[place] = header.id
+                self._newest_contest = max(self._newest_contest, header.id)
+                if len(self._contests) > MAX_CONTESTS:
+                    del self._contests[next(iter(self._contests))]
+            self._contests_generation = generation
+
+    def _list_new_contests(self) -> list[CurveHeader]:
+        """Headers of those kept since, newest first; MAX_CONTESTS at most."""
+        found: list[CurveHeader] = []
+        cursor: str | None = None
+        while len(found) < MAX_CONTESTS:
+            page = self._store.list_curves(
+                kind=LINEAR_KERNELS.name, cursor=cursor, limit=MAX_PAGE_SIZE
+            )
+            # Sweeps of several hosts end in another order than their curves are numbered.
+            newer = [header for header in page.items if header.id > self._newest_contest]
+            found += [header for header in newer if header.mode == "kernels"]
+            cursor = page.next_cursor
+            if cursor is None or len(newer) < len(page.items):
+                break
+        return found
 
     async def find_kernels(
         self, workload: Workload, grid: Grid, conditions: Conditions
@@ -326,9 +402,25 @@ def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Ans
     return answer
 
 
-def _lhp_answer(
-    answer: Answer, header: CurveHeader, *, stale: bool, cut_short: bool
-) -> LhpAnswer:
+def _faster_backend(curve: LatencyCurve, backend: str, curve_id: str) -> FasterBackend | None:
+    """What a comparison of kernels says against the backend; None where nothing is faster."""
+    point = DENSE_BACKENDS.index(backend)
+    best = int(curve.answers.target[point])
+    if best in (-1, point):
+        return None
+    ratio, low, high = (
+        float(values[point])
+        for values in (curve.answers.ratio, curve.answers.ratio_low, curve.answers.ratio_high)
+    )
+    return FasterBackend(
+        backend=DENSE_BACKENDS[best],
+        speedup=1 / ratio,
+        speedup_interval=(1 / high, 1 / low),
+        curve=curve_id,
+    )
+
+
+def _lhp_answer(answer: Answer, header: CurveHeader, *, stale: bool, cut_short: bool) -> LhpAnswer:
     """The answer as it travels."""
     return LhpAnswer(
         dims=list(answer.dims),
@@ -348,5 +440,6 @@ def _lhp_answer(
         measured_at=header.measured_at,
         num_samples=answer.num_samples,
         stale=stale,
+        evidence=dict(header.evidence),
         cut_short=cut_short,
     )

@@ -6,6 +6,7 @@ Knows no HTTP. Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,13 @@ from typing import Any
 from profiler_service.api.answers import AnswerBook, Conditions, Question
 from profiler_service.api.closing import Closing
 from profiler_service.api.sweeping import SweepDesk, max_window_points
-from profiler_service.errors import ConflictError, LhpError, MeasurementError
+from profiler_service.errors import (
+    ConflictError,
+    LhpError,
+    MeasurementError,
+    WindowTooLargeError,
+)
+from profiler_service.kinds.kernels import DENSE_BACKENDS, DENSE_KERNELS
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Sweep
 from profiler_service.sweep import SweepSpec, SweepState
@@ -77,7 +84,14 @@ class OnDemand:
             grid=question.window,
             budget_s=question.budget_s,
         )
-        outcome = await self.measure(spec, host, platform_key, is_known=is_known, wait_s=wait_s)
+        outcome = await self.measure(
+            spec,
+            host,
+            platform_key,
+            first=_contest(question, host),
+            is_known=is_known,
+            wait_s=wait_s,
+        )
         if not outcome.has_ended:
             assert outcome.sweep is not None
             return outcome.sweep
@@ -92,14 +106,18 @@ class OnDemand:
         host: Host,
         platform_key: str,
         *,
+        first: SweepSpec | None = None,
         is_known: Callable[[], Awaitable[bool]],
         wait_s: float,
     ) -> Outcome:
         """How far a sweep of `spec` on `host` has come after at most `wait_s`.
 
-        There is none where, once the book is up to date, the result `is_known` already. Raises
-        WindowTooLargeError, UnsupportedOnHostError; ConflictError where `host` isn't on that
-        platform.
+        There is none where, once the book is up to date, the result `is_known` already. `first`
+        is handed in before it where nothing like it is known: a comparison of kernels that the
+        answer is better with, and good without.
+
+        Raises WindowTooLargeError, UnsupportedOnHostError; ConflictError where `host` isn't on
+        that platform.
         """
         if host.platform_key != platform_key:
             raise ConflictError(
@@ -110,7 +128,7 @@ class OnDemand:
         measurement = self._measurements.get(key)
         if measurement is None:
             measurement = _Measurement(
-                ended=asyncio.create_task(self._measure(key, spec, host, is_known))
+                ended=asyncio.create_task(self._measure(key, spec, first, host, is_known))
             )
             self._measurements[key] = measurement
         measurement.num_waiting += 1
@@ -132,6 +150,7 @@ class OnDemand:
         self,
         key: tuple[str, str],
         spec: SweepSpec,
+        first: SweepSpec | None,
         host: Host,
         is_known: Callable[[], Awaitable[bool]],
     ) -> Sweep | None:
@@ -141,14 +160,10 @@ class OnDemand:
             await self._book.refresh()
             if await is_known():
                 return None
-            sweep, _ = await self._desk.submit(
-                spec.workload,
-                spec.grid,
-                host,
-                mode=spec.mode,
-                max_points=max_window_points(spec.mode, self._settings),
-                budget_s=spec.budget_s,
-            )
+            if first is not None:
+                await self._desk.check(**self._request(spec, host))
+                await self._submit_contest(first, host)
+            sweep, _ = await self._desk.submit(**self._request(spec, host))
             measurement.queued.set_result(sweep)
             ended = await self._desk.wait_final(sweep.id)
             await self._book.refresh()
@@ -156,9 +171,36 @@ class OnDemand:
         finally:
             self._forget(key, measurement)
 
+    async def _submit_contest(self, spec: SweepSpec, host: Host) -> None:
+        known = await self._book.find_kernels(spec.workload, spec.grid, Conditions.of(host))
+        if known is None:
+            with contextlib.suppress(WindowTooLargeError):
+                await self._desk.submit(**self._request(spec, host))
+
+    def _request(self, spec: SweepSpec, host: Host) -> dict[str, Any]:
+        return {
+            "workload": spec.workload,
+            "grid": spec.grid,
+            "host": host,
+            "mode": spec.mode,
+            "max_points": max_window_points(spec.mode, self._settings),
+            "budget_s": spec.budget_s,
+        }
+
     def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:
         if self._measurements.get(key) is measurement:
             del self._measurements[key]
+
+
+def _contest(question: Question, host: Host) -> SweepSpec | None:
+    """The comparison of the product's kernels; None where there is one at most."""
+    kernels = question.kernels
+    if kernels is None:
+        return None
+    dtype = question.workload.param("dtype")
+    if sum(dtype in host.backends.get(backend, ()) for backend in DENSE_BACKENDS) < 2:
+        return None
+    return SweepSpec(workload=kernels, mode="kernels", grid=DENSE_KERNELS)
 
 
 def unanswered(sweep: Sweep | None, wanted: str) -> LhpError:

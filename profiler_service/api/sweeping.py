@@ -157,6 +157,30 @@ class SweepDesk:
 
         Raises WindowTooLargeError, UnsupportedOnHostError.
         """
+        await self.check(workload, grid, host, mode=mode, max_points=max_points, budget_s=budget_s)
+        spec = SweepSpec(
+            workload=workload,
+            mode=mode,
+            grid=grid,
+            seed=random.SystemRandom().getrandbits(31),
+            budget_s=budget_s,
+        )
+        return await asyncio.to_thread(self._create, spec, host.name)
+
+    async def check(
+        self,
+        workload: Workload,
+        grid: Grid,
+        host: Host,
+        *,
+        mode: Mode,
+        max_points: int,
+        budget_s: float | None = None,
+    ) -> None:
+        """Returns where such a sweep may be submitted.
+
+        Raises WindowTooLargeError, UnsupportedOnHostError.
+        """
         if grid.size > max_points:
             raise WindowTooLargeError(
                 f"{grid.size:,} points are asked for; at most {max_points:,} are measured at once",
@@ -180,14 +204,6 @@ class SweepDesk:
                 mode=mode,
                 max_sweep_s=self._settings.max_sweep_s,
             )
-        spec = SweepSpec(
-            workload=workload,
-            mode=mode,
-            grid=grid,
-            seed=random.SystemRandom().getrandbits(31),
-            budget_s=budget_s,
-        )
-        return await asyncio.to_thread(self._create, spec, host.name)
 
     def _create(self, spec: SweepSpec, host: str) -> tuple[Sweep, bool]:
         sweep, is_new = self._store.create_sweep(spec, host=host)

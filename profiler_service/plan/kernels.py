@@ -30,7 +30,7 @@ class KernelPlanner(SteppedPlanner):
     """
 
     ROUNDS = 60
-    CONTEST_S = 2.0
+    CONTEST_S = 0.5
     """Comparing dense kernels ends after this long, if there are FEWEST_ROUNDS."""
     FEWEST_ROUNDS = 18
     """6 choose, 12 judge."""

@@ -5,25 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import httpx
-import numpy as np
 import pytest
 
-from profiler_service.kinds.kernels import ALL_KERNELS, NUM_KERNELS, csr_kernel
-from profiler_service.plan import create_planner
-from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import SweepState
+from profiler_service.kinds.kernels import ALL_KERNELS, NUM_KERNELS
 from profiler_service.wire import CrossoverAnswer, SweepInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem
 from tests.api.curves import PLATFORM, PROTOCOL
-from tests.synthetic import SyntheticDevice
+from tests.api.kernels import BACKENDS, CSR_POINTS, measure
 
 pytestmark = pytest.mark.anyio
-
-BACKENDS = {"dense": DTYPES, "packed": DTYPES, "compiled": DTYPES, "csr": ("float32",)}
-# 1 ms, 350 µs and 380 µs dense; the sparse kernel takes 5 µs and 20 µs for each percent of
-# nonzeros. Below 1 ms from 50.25 % zeros on, below 350 µs from 82.75 %, below 380 from 81.25 %.
-LATENCY_S = np.r_[1000e-6, 350e-6, 380e-6, 5e-6 + 20e-6 * np.arange(1, 101)]
-CSR_POINTS = frozenset(csr_kernel(percent) - 1 for percent in range(100))
 
 
 @pytest.fixture(autouse=True)
@@ -31,22 +21,6 @@ def registered(sqlite_worker: Worker) -> None:
     sqlite_worker.store.register_host(
         HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES, backends=BACKENDS
     )
-
-
-def measure(store: Store, sweep: Sweep, *, failing: frozenset[int] = frozenset()) -> str:
-    """Carries the sweep out on a device of which LATENCY_S is the truth; its curve's id."""
-    device = SyntheticDevice(latency_s=LATENCY_S, noise=0.01, failing=failing)
-    planner = create_planner(sweep.spec)
-    number = 0
-    while (batch := planner.next_batch()) is not None:
-        samples = device.measure(batch)
-        planner.record(samples)
-        store.commit_batch(sweep.id, number, samples, planner.progress())
-        number += 1
-    curve = planner.build_curve(PLATFORM, PROTOCOL, store.last_measured_at(sweep.id))
-    curve_id = store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
-    assert curve_id is not None
-    return curve_id
 
 
 async def ask(

@@ -1,0 +1,137 @@
+"""Which kernel would have been faster: part of what GET /lhp answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from profiler_service.kinds import LINEAR, MATMUL
+from profiler_service.kinds.kernels import DENSE_KERNELS
+from profiler_service.storage.store import Sweep
+from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve
+from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
+from tests.api.kernels import BACKENDS, measure
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def registered(sqlite_worker: Worker) -> None:
+    sqlite_worker.store.register_host(
+        HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES, backends=BACKENDS
+    )
+
+
+async def ask(client: httpx.AsyncClient, **params: object) -> httpx.Response:
+    return await client.get("/lhp", params={"dims": "5,6", **params})  # type: ignore[dict-item]
+
+
+def check_contest(sweep: Sweep, key: str) -> None:
+    assert sweep.spec.mode == "kernels"
+    assert sweep.spec.grid == DENSE_KERNELS
+    assert sweep.spec.workload.key == f"linear_kernels[{key}]"
+
+
+async def test_kernels_meet_before_a_race_and_the_answer_names_the_fastest(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client))
+    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
+    check_contest(contest, "batch=16,dtype=float32,in_features=6,out_features=5")
+    curve_id = measure(sqlite_worker.store, contest)
+    assert race.spec.mode == "race"
+    sqlite_worker.finish(race, stairs(8))
+
+    answer = (await asking).json()
+
+    assert answer["lhp"] == [8, 8]
+    # dense takes 1 ms, packed 350 µs.
+    faster = answer["faster_backend"]
+    assert (faster["backend"], faster["curve"]) == ("packed", curve_id)
+    assert faster["speedup"] == pytest.approx(1000 / 350, rel=0.02)
+    low, high = faster["speedup_interval"]
+    assert low < faster["speedup"] < high
+    assert (await ask(client)).json() == answer
+
+    # The fastest has no faster one; and compiled, at 380 µs, is only a little slower.
+    keep_curve(
+        sqlite_worker.store,
+        square(1, 48),
+        stairs(8),
+        workload=LINEAR.describe({"backend": "packed"}),
+    )
+    keep_curve(
+        sqlite_worker.store,
+        square(1, 48),
+        stairs(8),
+        workload=LINEAR.describe({"backend": "compiled"}),
+    )
+    assert (await ask(client, backend="packed")).json()["faster_backend"] is None
+    slower = (await ask(client, backend="compiled")).json()["faster_backend"]
+    assert slower["speedup"] == pytest.approx(380 / 350, rel=0.02)
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_what_was_compared_is_not_compared_again(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client))
+    measure(sqlite_worker.store, await sqlite_worker.take())
+    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    await asking
+    asking = asyncio.create_task(ask(client, backend="packed"))
+    race = await sqlite_worker.take()
+    assert race.spec.mode == "race"
+    sqlite_worker.finish(race, stairs(8))
+    assert (await asking).status_code == 200
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_a_square_product_has_kernels_too(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    response = await ask(client, dims="7", workload="matmul", dtype="bfloat16", wait=0)
+    assert response.status_code == 202
+    check_contest(
+        await sqlite_worker.take(), "batch=16,dtype=bfloat16,in_features=7,out_features=7"
+    )
+    race = await sqlite_worker.take()
+    assert race.spec.workload == MATMUL.describe({"dtype": "bfloat16"})
+    # The sweep to wait for is the one that brings the answer.
+    assert response.json()["id"] == race.id
+
+
+async def test_an_answer_needs_no_comparison(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client))
+    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
+    sqlite_worker.store.request_cancel(contest.id)
+    sqlite_worker.finish(race, stairs(8))
+    answer = (await asking).json()
+    assert answer["lhp"] == [8, 8] and answer["faster_backend"] is None
+    # A sparse product isn't another kernel of the same one.
+    response = await ask(client, backend="csr", sparsity="0.9", wait=0)
+    assert response.status_code == 202
+    assert (await sqlite_worker.take()).spec.mode == "race"
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_what_is_refused_compares_nothing(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    check_problem(await ask(client, dims="65536,65536"), 422)
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_comparisons_under_other_conditions_say_nothing(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client, dtype="bfloat16"))
+    measure(sqlite_worker.store, await sqlite_worker.take())
+    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    assert (await asking).json()["faster_backend"]["backend"] == "packed"
+    keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    assert (await ask(client)).json()["faster_backend"] is None
