@@ -30,7 +30,15 @@ from profiler_service.errors import (
     MeasurementError,
     NotFoundError,
 )
-from profiler_service.wire import LhpAnswer, Problem, SweepInfo, WireModel
+from profiler_service.wire import (
+    CurveDetail,
+    GridAxisRange,
+    LhpAnswer,
+    Problem,
+    SweepInfo,
+    SweepRequest,
+    WireModel,
+)
 from trainer_client.answers import (
     ContractError,
     Effort,
@@ -79,6 +87,7 @@ DEFAULT_PAUSE_S = 2.0
 ROUNDS = 3
 """How often a question is asked: a sweep's answer may be too old by the time it is asked for."""
 
+FINE = frozenset({200, 201, 202})
 AWAY = frozenset({429, 502, 503, 504})
 """Statuses that speak of the moment, not of the question."""
 
@@ -257,6 +266,33 @@ class HttpLatencyOracle:
         self._keep(question, given, received_at)
         return answer
 
+    def measure(
+        self,
+        axes: Sequence[GridAxisRange],
+        *,
+        workload: str = "linear",
+        params: Mapping[str, int | str] | None = None,
+    ) -> CurveDetail:
+        """A new curve over the grid of these axes, every point measured in the same rounds.
+
+        Returns when it is measured. Raises as `query` does; nothing is cached.
+        """
+        until_s = self._clock() + self._max_wait_s
+        request = SweepRequest(
+            workload=workload, params=dict(params or {}), axes=list(axes), host=self._host
+        )
+        accepted = self._send("POST", httpx.URL(f"{self.url}/sweeps"), until_s, request)
+        sweep = self._follow(accepted, until_s)
+        curve = self._send("GET", httpx.URL(f"{self.url}/curves/{sweep.curve}"), until_s)
+        detail = _parse(CurveDetail, curve)
+        if self._platform is not None and detail.platform != self._platform:
+            raise WrongPlatformError(
+                f"asked about platform {self._platform!r}, the service measured on"
+                f" {detail.platform!r}",
+                hint="GET /platforms lists what each key stands for",
+            )
+        return detail
+
     def _ask(self, question: LatencyQuestion) -> LhpAnswer:
         """What the service says, when it says it."""
         until_s = self._clock() + self._max_wait_s
@@ -266,7 +302,7 @@ class HttpLatencyOracle:
         if self._host is not None:
             parameters["host"] = self._host
         for _ in range(ROUNDS):
-            response = self._get(httpx.URL(f"{self.url}/lhp", params=parameters), until_s)
+            response = self._send("GET", httpx.URL(f"{self.url}/lhp", params=parameters), until_s)
             if response.status_code == httpx.codes.OK:
                 return _parse(LhpAnswer, response)
             self._follow(response, until_s)
@@ -275,8 +311,8 @@ class HttpLatencyOracle:
             hint="look at its log",
         )
 
-    def _follow(self, accepted: httpx.Response, until_s: float) -> None:
-        """Returns when the sweep that 202 speaks of is done.
+    def _follow(self, accepted: httpx.Response, until_s: float) -> SweepInfo:
+        """The sweep that the response speaks of, when it is done.
 
         Raises NotMeasuredYetError; MeasurementError or ConflictError where the sweep failed or
         was cancelled.
@@ -293,7 +329,7 @@ class HttpLatencyOracle:
                     hint="it goes on: ask again later, or wait longer (max_wait_s)",
                 )
             self._sleep(min(pause_s, left_s))
-            response = self._get(where, until_s)
+            response = self._send("GET", where, until_s)
             sweep = _parse(SweepInfo, response)
             pause_s = _retry_after_s(response) or pause_s
         if sweep.state == "failed":
@@ -305,9 +341,10 @@ class HttpLatencyOracle:
                 f"sweep {sweep.id}, which was to measure this, has been cancelled",
                 hint="ask again",
             )
+        return sweep
 
     def _find_sweep_url(self, accepted: httpx.Response) -> httpx.URL:
-        """Where 202 says that its sweep is. Raises ContractError."""
+        """Where the response says that its sweep is. Raises ContractError."""
         asked, location = accepted.request.url, accepted.headers.get("Location")
         try:
             where = asked if location is None else asked.join(location)
@@ -322,13 +359,20 @@ class HttpLatencyOracle:
             )
         return where
 
-    def _get(self, url: httpx.URL, until_s: float) -> httpx.Response:
-        """A response that isn't an error; tries again while that may help."""
+    def _send(
+        self, method: str, url: httpx.URL, until_s: float, body: WireModel | None = None
+    ) -> httpx.Response:
+        """A response that isn't an error; tries again while that may help.
+
+        So may a POST to /sweeps: equal sweeps under way are one.
+        """
+        content = None if body is None else body.model_dump_json()
+        headers = None if body is None else {"Content-Type": "application/json"}
         for attempt in range(1, self._max_attempts + 1):
             error: LhpError
             asked_pause_s = 0.0
             try:
-                response = self._http.get(url)
+                response = self._http.request(method, url, content=content, headers=headers)
             except httpx.RequestError as fault:
                 error = ServiceAwayError(
                     f"no answer from the service at {self.url} ({fault or type(fault).__name__})",
@@ -336,7 +380,7 @@ class HttpLatencyOracle:
                 )
                 error.__cause__ = fault
             else:
-                if response.status_code in (httpx.codes.OK, httpx.codes.ACCEPTED):
+                if response.status_code in FINE:
                     return response
                 error = self._problem(response)
                 if not (response.status_code == 429 or response.status_code >= 500):

@@ -40,11 +40,17 @@ class NoServiceError(LhpError):
     """Step (c) has nobody to ask for the LHP."""
 
 
-def synthesise(run: TrainingRun, oracle: LatencyOracle | None) -> None:
+def synthesise(
+    run: TrainingRun,
+    oracle: LatencyOracle | None,
+    *,
+    at_step_end: Callable[[], None] = lambda: None,
+) -> None:
     """Returns when the run is through all its steps.
 
     A run that has not begun starts with the baseline; a restored one goes on. `oracle` answers
-    for the kind `hlstm_lm`. Raises what a step does.
+    for the kind `hlstm_lm`. `at_step_end` is called with the step's accepted model in place; if
+    the run is killed right then, once more. Raises what a step does.
     """
     steps = STEPS[run.config.route]
     if not run.step:
@@ -57,6 +63,7 @@ def synthesise(run: TrainingRun, oracle: LatencyOracle | None) -> None:
         else:
             _ALONE[step](run)
         row = _describe(run, time.perf_counter() - began_s)
+        at_step_end()
         following = steps.index(step) + 1
         run.end_step(row, steps[following] if following < len(steps) else DONE)
         logger.info("%s: %s", step, row)

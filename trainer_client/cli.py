@@ -1,0 +1,260 @@
+"""The command `lhp-train`: trains, reports; errors become messages and exit codes here.
+
+Exit codes: 0 done; 1 it couldn't be done; 2 what was typed can't be meant; 130 interrupted by
+Ctrl-C. Under `torchrun` only the first process writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
+
+if TYPE_CHECKING:
+    from trainer_client.config import TrainingConfig
+    from trainer_client.train import Observation, TrainingRun
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="lhp-train",
+    help="Trains a compact, fast LSTM language model by grow-and-prune.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+PresetOption = Annotated[str | None, typer.Option(help="smoke, small or paper.", metavar="PRESET")]
+DataOption = Annotated[
+    Path, typer.Option(help="Directory of the text; see the README.", metavar="DIR")
+]
+OutOption = Annotated[Path, typer.Option(help="Directory of the run's files.", metavar="DIR")]
+ServiceOption = Annotated[
+    str | None,
+    typer.Option(help="The latency service, for step (c).", metavar="URL", envvar="LHP_URL"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Changes a setting; repeatable."),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+TensorBoardOption = Annotated[
+    bool, typer.Option("--tensorboard", help="Also write logs for TensorBoard.")
+]
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits; never with a traceback for a known error."""
+    try:
+        code = run()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The exit code of the command line `arguments` (of this process where left out)."""
+    try:
+        app(args=arguments, prog_name="lhp-train", standalone_mode=False)
+    except LhpError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+        return USAGE if isinstance(error, InvalidRequestError) else FAILED
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    return 0
+
+
+def _train_command(corpus: str) -> Callable[..., None]:
+    def command(
+        data: DataOption,
+        out: OutOption,
+        preset: PresetOption = None,
+        service: ServiceOption = None,
+        changes: SetOption = None,
+        resume: ResumeOption = False,
+        tensorboard: TensorBoardOption = False,
+    ) -> None:
+        _train(corpus, data, out, preset, service, changes or [], resume, tensorboard)
+
+    command.__doc__ = f"Train on {corpus}: a baseline, then the steps (a) to (d)."
+    return command
+
+
+for _name in ("ptb", "wikitext-2", "own-text"):
+    app.command(_name)(_train_command(_name))
+
+
+@app.command()
+def report(directory: Path, service: ServiceOption = None) -> None:
+    """Print and write the table of a run: Markdown, JSON and a plot.
+
+    With a service latencies are measured; without, those of an earlier report are shown.
+    """
+    from trainer_client.latency_client import HttpLatencyOracle
+    from trainer_client.report import make_report, to_markdown
+
+    with contextlib.ExitStack() as stack:
+        client = None if service is None else stack.enter_context(HttpLatencyOracle(service))
+        typer.echo(to_markdown(make_report(directory, client)), nl=False)
+
+
+def _train(
+    corpus_name: str,
+    data: Path,
+    out: Path,
+    preset: str | None,
+    service: str | None,
+    changes: Sequence[str],
+    resume: bool,
+    tensorboard: bool,
+) -> None:
+    import torch
+
+    from trainer_client.corpus import get_corpus_kind, load_corpus
+    from trainer_client.export import write_models
+    from trainer_client.latency_client import HttpLatencyOracle
+    from trainer_client.ranks import Ranks
+    from trainer_client.synthesis import synthesise
+    from trainer_client.train import CHECKPOINT, TrainingRun
+
+    config = _choose_config(corpus_name, out, preset, changes, resume)
+    if not resume and (out / CHECKPOINT).exists():
+        raise ConflictError(
+            f"{out} has a run already", hint="go on with it (--resume), or choose another --out"
+        )
+    corpus = load_corpus(get_corpus_kind(config.corpus), data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    ranks = Ranks(device)
+    with contextlib.ExitStack() as stack:
+        stack.callback(ranks.close)
+        observe = stack.enter_context(_observers(out, tensorboard and ranks.rank == 0, ranks.rank))
+        training = TrainingRun(config, corpus, out, ranks=ranks, device=device, observe=observe)
+        if resume:
+            training.restore()
+        oracle = None
+        if service is not None:
+            oracle = stack.enter_context(HttpLatencyOracle(service, cache=out / "answers"))
+        synthesise(training, oracle, at_step_end=lambda: write_models(training, out / "models"))
+    if ranks.rank == 0:
+        _print_rows(training)
+
+
+def _choose_config(
+    corpus: str, out: Path, preset: str | None, changes: Sequence[str], resume: bool
+) -> TrainingConfig:
+    """The configuration typed; a resumed run's own where nothing was."""
+    from trainer_client.checkpoint import read_checkpoint
+    from trainer_client.config import TrainingConfig, get_preset
+    from trainer_client.train import CHECKPOINT
+
+    if resume and preset is None:
+        saved = TrainingConfig.from_json(read_checkpoint(out / CHECKPOINT)["config"])
+        chosen = saved.with_changes({"corpus": corpus})
+    else:
+        chosen = get_preset(preset or "small").with_changes({"corpus": corpus})
+    given = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise InvalidRequestError(f"{change!r} is no NAME=VALUE", hint="such as --set seed=1")
+        given[name] = value
+    return chosen.with_changes(given)
+
+
+@contextlib.contextmanager
+def _observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Observation], None]]:
+    """Shows and logs where the run is; nothing but on the first rank."""
+    if rank > 0:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_path=False)
+    logger = logging.getLogger("trainer_client")
+    with contextlib.ExitStack() as stack:
+        logger.addHandler(handler)
+        stack.callback(logger.removeHandler, handler)
+        level = logger.level
+        logger.setLevel(logging.INFO)
+        stack.callback(logger.setLevel, level)
+        observers = []
+        if tensorboard:
+            observers.append(_tensorboard(out, stack))
+        progress = stack.enter_context(
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[told]}"),
+                console=console,
+            )
+        )
+        task = progress.add_task("beginning", total=1.0, told="")
+
+        def observe(seen: Observation) -> None:
+            valid = ""
+            if seen.valid_perplexity is not None:
+                valid = f" · validation {seen.valid_perplexity:.1f}"
+            progress.update(
+                task,
+                description=f"{seen.step} round {seen.round} epoch {seen.epoch}/{seen.max_epochs}",
+                completed=seen.fraction,
+                told=f"loss {seen.loss:.3f} · perplexity {seen.perplexity:.1f}{valid}"
+                f" · {seen.tokens_per_s:,.0f} tokens/s · {seen.seconds_left / 60:.0f} min left",
+            )
+            for each in observers:
+                each(seen)
+
+        yield observe
+
+
+def _tensorboard(out: Path, stack: contextlib.ExitStack) -> Callable[[Observation], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InvalidRequestError(
+            "TensorBoard isn't installed", hint="pip install 'lhp[tensorboard]'"
+        ) from error
+    writer = SummaryWriter(out / "tensorboard")
+    stack.callback(writer.close)
+
+    def observe(seen: Observation) -> None:
+        for name, value in (
+            ("loss", seen.loss),
+            ("learning_rate", seen.learning_rate),
+            ("tokens_per_s", seen.tokens_per_s),
+            ("valid_perplexity", seen.valid_perplexity),
+        ):
+            if value is not None:
+                writer.add_scalar(f"{seen.step}/{name}", value, seen.num_batches)
+
+    return observe
+
+
+def _print_rows(training: TrainingRun) -> None:
+    for row in training.rows:
+        dims = " / ".join(map(str, row["dims"]))
+        typer.echo(
+            f"{row['step']:9} {dims:12} {row['recurrent_parameters']:>12,} parameters,"
+            f" perplexity {row['valid_perplexity']:.2f} (test {row['test_perplexity']:.2f})"
+        )
+    typer.echo(f"report: lhp-train report {training.directory} --service URL")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Finished models as files: small dense ones, and sparse ones for kernels that skip zeros.
+
+    model = load_dense("run/models/weights.safetensors")   # or load_sparse("….csr.safetensors")
+    scores_tbv, state = model(words_tb)
+
+A dense model is the network that the service measures as `hlstm_lm`, of the live dims and
+without masks. A sparse one computes the same through products of compressed sparse rows. Knows
+nothing of training.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from profiler_service.errors import LhpError
+from profiler_service.networks import HLSTMLanguageModel, HLSTMProducts, HLSTMWeights
+from profiler_service.networks.hlstm import NUM_GATES, run_hlstm
+from profiler_service.networks.products import csr_weight
+from trainer_client.checkpoint import write_whole
+from trainer_client.language_model import MaskedHLSTM
+from trainer_client.masks import shrink
+from trainer_client.train import TrainingRun
+
+# Shapes: T time steps, B batch, N = T · B, V vocabulary, E embedding_width, S state_width,
+# G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.
+
+DENSE = "lhp-hlstm-lm-1"
+SPARSE = "lhp-hlstm-lm-csr-1"
+BASELINE = "lhp-stacked-lstm-1"
+_MATRICES = ("input_qi", "recurrent_qs", "gate_uq")
+
+
+class ModelFileError(LhpError):
+    """A file that holds no model of the kind asked for, or not all of it."""
+
+
+def shrink_model(
+    model: MaskedHLSTM, *, gate_width: int | None = None, state_width: int | None = None
+) -> HLSTMLanguageModel:
+    """A network of the live dims that does the same, without masks; or of larger dims.
+
+    States are renumbered, and the table's columns with them, so that the decoder reads the
+    first ones. Raises InvalidRequestError for widths that don't hold what lives.
+    """
+    with torch.no_grad():
+        small = shrink(model.weights, model.masks, gate_width=gate_width, state_width=state_width)
+        embedding_width = model.config.embedding_width
+        index_s = small.state_index_s
+        kept = set(index_s.tolist())
+        rest = [m for m in range(model.table.shape[1]) if m not in kept]
+        columns_m = torch.cat([index_s, torch.tensor(rest, dtype=torch.int64).to(index_s)])
+        # States beyond the embedding's columns exist only where every state within them lives.
+        assert int(columns_m[:embedding_width].max()) < embedding_width
+        width = max(embedding_width, len(index_s))
+        layer = small.weights._replace(
+            input_kgi=small.weights.input_kgi[:, :, columns_m[:embedding_width]]
+        )
+        return _build(
+            embedding_width,
+            {
+                "table_vm": model.table[:, columns_m[:width]],
+                "decoder_bias_v": model.network.decoder_bias_v,
+                **{f"layer.{name}": weight for name, weight in layer._asdict().items()},
+            },
+        )
+
+
+def write_dense(model: HLSTMLanguageModel, path: str | os.PathLike[str]) -> None:
+    """Returns once the network is on disk as safetensors. Raises DiskFullError."""
+    _write(path, model.state_dict(), DENSE, model.embedding_width)
+
+
+def load_dense(path: str | os.PathLike[str]) -> HLSTMLanguageModel:
+    """The network in the file, on the CPU, for inference. Raises ModelFileError."""
+    tensors, embedding_width = _read(path, DENSE)
+    try:
+        return _build(embedding_width, tensors)
+    except (KeyError, RuntimeError) as error:
+        raise ModelFileError(
+            f"{path} lacks a part of its model: {error}", hint="export it anew"
+        ) from error
+
+
+class SparseLanguageModel(nn.Module):
+    """A language model as HLSTMLanguageModel, its layer's products of compressed sparse rows.
+
+    The four W are one block-diagonal matrix, so that a time step is two sparse products. For
+    inference on a CPU.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], embedding_width: int) -> None:
+        """The model of these tensors, as `sparse_tensors` makes them, which it shares."""
+        super().__init__()
+        self.embedding_width = embedding_width
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
+        self.state_width = len(self.gate_bias_u) // NUM_GATES
+        num_units = len(self.hidden_bias_q)
+        shapes = {
+            "input_qi": (num_units, embedding_width),
+            "recurrent_qs": (num_units, self.state_width),
+            "gate_uq": (len(self.gate_bias_u), num_units),
+        }
+        self._weights = {
+            name: csr_weight(
+                tensors[f"{name}_crow"], tensors[f"{name}_column"], tensors[f"{name}_value"], shape
+            )
+            for name, shape in shapes.items()
+        }
+
+    table_vm: Tensor
+    decoder_bias_v: Tensor
+    hidden_bias_q: Tensor
+    gate_bias_u: Tensor
+
+    def count_weights(self) -> int:
+        """Nonzero weights of H and W."""
+        return sum(each.values().numel() for each in self._weights.values())
+
+    @torch.no_grad()
+    def forward(
+        self, words_tb: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Scores of the next word scores_tbv, and the last (h_bs, c_bs)."""
+        batch = words_tb.shape[1]
+        x_tbe = F.embedding(words_tb, self.table_vm[:, : self.embedding_width])
+        if state is None:
+            h_sb = c_sb = x_tbe.new_zeros(self.state_width, batch)
+        else:
+            h_sb, c_sb = (each.t().contiguous() for each in state)
+        h_tbs, h_sb, c_sb = run_hlstm(x_tbe, self._products(), h_sb, c_sb)
+        decoder_vs = self.table_vm[:, : self.state_width]
+        scores_nv = F.linear(h_tbs.flatten(0, 1), decoder_vs, self.decoder_bias_v)
+        return scores_nv.view(*words_tb.shape, -1), (h_sb.t(), c_sb.t())
+
+    def _products(self) -> HLSTMProducts:
+        input_qi, recurrent_qs, gate_uq = (self._weights[name] for name in _MATRICES)
+        hidden_bias_q1, gate_bias_u1 = self.hidden_bias_q[:, None], self.gate_bias_u[:, None]
+
+        def gates(hidden_kgb: Tensor) -> Tensor:
+            pre_ub = torch.mm(gate_uq, hidden_kgb.flatten(0, 1)) + gate_bias_u1
+            return pre_ub.view(NUM_GATES, -1, hidden_kgb.shape[2])
+
+        return HLSTMProducts(
+            input=lambda x_in: torch.mm(input_qi, x_in.contiguous()) + hidden_bias_q1,
+            recurrent=lambda a_qb, h_sb: torch.mm(recurrent_qs, h_sb) + a_qb,
+            gates=gates,
+        )
+
+
+_PARTS = ("crow", "column", "value")
+
+
+def sparse_tensors(network: HLSTMLanguageModel) -> dict[str, Tensor]:
+    """What SparseLanguageModel is made of: the network's nonzeros, and its dense parts."""
+    layer: HLSTMWeights = network.layer.weights()
+    with torch.no_grad():
+        matrices = {
+            "input_qi": layer.input_kgi.flatten(0, 1),
+            "recurrent_qs": layer.recurrent_kgs.flatten(0, 1),
+            "gate_uq": _block_diagonal(layer.gate_ksg),
+        }
+        tensors = {
+            "table_vm": network.table_vm.detach().clone(),
+            "decoder_bias_v": network.decoder_bias_v.detach().clone(),
+            "hidden_bias_q": layer.hidden_bias_kg.detach().flatten().clone(),
+            "gate_bias_u": layer.gate_bias_ks.detach().flatten().clone(),
+        }
+        for name, weight_mn in matrices.items():
+            rows, columns = weight_mn.nonzero(as_tuple=True)
+            crow = torch.zeros(len(weight_mn) + 1, dtype=torch.int32)
+            crow[1:] = torch.bincount(rows, minlength=len(weight_mn)).cumsum(0)
+            tensors[f"{name}_crow"] = crow
+            tensors[f"{name}_column"] = columns.int()
+            tensors[f"{name}_value"] = weight_mn[rows, columns].detach().clone()
+    return tensors
+
+
+def write_sparse(network: HLSTMLanguageModel, path: str | os.PathLike[str]) -> None:
+    """Returns once the network's nonzeros are on disk as safetensors. Raises DiskFullError."""
+    _write(path, sparse_tensors(network), SPARSE, network.embedding_width)
+
+
+def load_sparse(path: str | os.PathLike[str]) -> SparseLanguageModel:
+    """The model in the file, on the CPU, for inference. Raises ModelFileError."""
+    tensors, embedding_width = _read(path, SPARSE)
+    _check_sparse(path, tensors, embedding_width)
+    return SparseLanguageModel(tensors, embedding_width).eval()
+
+
+def write_models(run: TrainingRun, directory: Path) -> None:
+    """Returns once the model of the run's present step is on disk, by the step's name.
+
+    A dense network; and from `weights`, step (d), a sparse one, too. Units that died after the
+    growth to an LHP stay, all zero: its dims cost no more than smaller ones. The baseline is
+    written as its parameters. Raises DiskFullError.
+    """
+    if run.ranks.rank != 0:
+        return
+    directory.mkdir(exist_ok=True)
+    path = directory / f"{run.step}.safetensors"
+    if not isinstance(run.model, MaskedHLSTM):
+        _write(path, run.model.state_dict(), BASELINE, run.config.embedding_width)
+        return
+    answers = [row["answer"] for row in run.rows if row.get("answer") is not None]
+    widths = answers[-1]["lhp"] if answers else run.model.dims
+    write_dense(shrink_model(run.model, gate_width=widths[0], state_width=widths[1]), path)
+    if run.step == "weights":
+        write_sparse(shrink_model(run.model), path.with_suffix(".csr.safetensors"))
+
+
+def _check_sparse(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], embedding_width: int
+) -> None:
+    """Raises ModelFileError where an index would be outside its matrix: kernels don't look."""
+    names = ("table_vm", "decoder_bias_v", "hidden_bias_q", "gate_bias_u")
+    wanted = {*names, *(f"{name}_{part}" for name in _MATRICES for part in _PARTS)}
+    is_fine = set(tensors) == wanted
+    if is_fine:
+        num_units, num_rows = len(tensors["hidden_bias_q"]), len(tensors["gate_bias_u"])
+        shapes = {
+            "input_qi": (num_units, embedding_width),
+            "recurrent_qs": (num_units, num_rows // NUM_GATES),
+            "gate_uq": (num_rows, num_units),
+        }
+        for name, (rows, columns) in shapes.items():
+            crow, column, value = (tensors[f"{name}_{part}"] for part in _PARTS)
+            is_fine &= (
+                len(crow) == rows + 1
+                and int(crow[0]) == 0
+                and bool((crow.diff() >= 0).all())
+                and int(crow[-1]) == len(column) == len(value)
+                and crow.dtype == column.dtype == torch.int32
+                and bool(((column >= 0) & (column < columns)).all())
+            )
+    if not is_fine:
+        raise ModelFileError(
+            f"{path} lacks a part of its model, or its parts don't fit", hint="export it anew"
+        )
+
+
+def _build(embedding_width: int, tensors: Mapping[str, Tensor]) -> HLSTMLanguageModel:
+    """The network of these tensors, copied, on the CPU, for inference."""
+    _, state_width, gate_width = tensors["layer.gate_ksg"].shape
+    with torch.device("meta"):  # draws no random numbers: a run that exports stays the same run
+        network = HLSTMLanguageModel(
+            len(tensors["table_vm"]), embedding_width, state_width, gate_width
+        )
+    copies = {name: each.detach().cpu().clone() for name, each in tensors.items()}
+    network.load_state_dict(copies, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _block_diagonal(gate_ksg: Tensor) -> Tensor:
+    """All gates' W as one matrix, gate_uq."""
+    num_gates, state_width, gate_width = gate_ksg.shape
+    gate_ksjg = gate_ksg.new_zeros(num_gates, state_width, num_gates, gate_width)
+    for k in range(num_gates):
+        gate_ksjg[k, :, k] = gate_ksg[k]
+    return gate_ksjg.view(num_gates * state_width, num_gates * gate_width)
+
+
+def _write(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], kind: str, embedding_width: int
+) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    contiguous = {name: each.contiguous().cpu() for name, each in tensors.items()}
+    metadata = {"format": kind, "embedding_width": str(embedding_width)}
+    write_whole(Path(path), save(contiguous, metadata))
+
+
+def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], int]:
+    """The tensors of a file of that kind, and the embedding's width."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != kind:
+                raise ModelFileError(
+                    f"{path} holds {metadata.get('format', 'no model')!r}, not {kind!r}",
+                    hint="load_dense reads ….safetensors, load_sparse ….csr.safetensors",
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, int(metadata["embedding_width"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelFileError(
+            f"{path} can't be read as a model: {error}", hint="export it anew"
+        ) from error

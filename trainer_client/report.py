@@ -1,0 +1,299 @@
+"""The paper's Table 1 for one run: what each step brought, and what it costs by the service.
+
+Latencies come from the service alone: it measures the dims of each step as `hlstm_lm` in one
+sweep with the dims of step (a), on a grid of their two values on each axis, so that both are
+measured in the same rounds. The baseline is no kind of the service's; its figure is the sum of
+its parts, each measured by itself: two `lstm` and the decoder, a `linear`.
+
+Knows nothing of how a run came about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.wire import CurveDetail, GridAxisRange
+from trainer_client.checkpoint import read_checkpoint, write_whole
+from trainer_client.latency_client import HttpLatencyOracle
+from trainer_client.train import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row
+
+LATENCIES = "latencies.json"
+NAMES: Mapping[str, str] = {
+    "baseline": "baseline: stacked LSTM",
+    "growth": "(a) weight growth",
+    "units": "(b) row/column pruning",
+    "lhp": "(c) row/column growth to the LHP",
+    "weights": "(d) weight pruning",
+}
+
+
+class UnreadableRunError(LhpError):
+    """A directory's logs that can't be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """How long dims take, as the service measured them."""
+
+    latency_s: float
+    low_s: float | None
+    """Lower end of the 95 % interval on the median."""
+    high_s: float | None
+    ratio: float | None
+    """Over the latency of step (a), from the same sweep; None for the baseline."""
+    curves: list[str]
+    platform: str
+    host: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that is known of a run."""
+
+    config: Mapping[str, Any]
+    is_finished: bool
+    rows: Sequence[Row]
+    latencies: Mapping[str, Latency]
+    """By step; empty where the service was never asked."""
+    digests: Mapping[str, str]
+    """SHA-256 of the run's logs, by name."""
+
+
+def make_report(directory: Path, service: HttpLatencyOracle | None) -> Report:
+    """The report of the run in `directory`; also written there, as JSON, Markdown and a plot.
+
+    Without a service the latencies that an earlier report took are shown; with one they are
+    measured anew. Raises NotFoundError, UnreadableRunError, and what the service does.
+    """
+    saved = read_checkpoint(directory / CHECKPOINT)
+    config, rows = saved["config"], saved["rows"]
+    if not rows:
+        raise NotFoundError(
+            f"no step of the run in {directory} has ended yet", hint="let it run for longer"
+        )
+    kept = directory / LATENCIES
+    if service is not None:
+        latencies = measure_steps(service, config, rows, vocabulary=saved["text"][1])
+        told = {step: asdict(each) for step, each in latencies.items()}
+        write_whole(kept, json.dumps(told, indent=1).encode())
+    elif kept.exists():
+        try:
+            latencies = {k: Latency(**v) for k, v in json.loads(kept.read_text()).items()}
+        except (ValueError, TypeError) as error:
+            raise UnreadableRunError(
+                f"{kept} can't be read: {error}", hint="remove it, and name the service again"
+            ) from error
+    else:
+        latencies = {}
+    logs = [directory / name for name in (STEPS_LOG, EPOCHS_LOG)]
+    report = Report(
+        config=config,
+        is_finished=saved["step"] == "done",
+        rows=rows,
+        latencies=latencies,
+        digests={
+            log.name: hashlib.sha256(log.read_bytes()).hexdigest() for log in logs if log.exists()
+        },
+    )
+    write_whole(directory / "report.json", json.dumps(asdict(report), indent=1).encode())
+    write_whole(directory / "report.md", to_markdown(report).encode())
+    draw(report, directory / "report.png")
+    return report
+
+
+def measure_steps(
+    service: HttpLatencyOracle, config: Mapping[str, Any], rows: Sequence[Row], *, vocabulary: int
+) -> dict[str, Latency]:
+    """The latency of each step's dims, by step. Raises what the service's client does."""
+    batch, steps = config["latency_batch"], config["latency_steps"]
+    params = {
+        "batch": batch,
+        "steps": steps,
+        "input_size": config["embedding_width"],
+        "vocabulary": vocabulary,
+    }
+    found: dict[str, Latency] = {}
+    by_dims: dict[tuple[int, ...], Latency] = {}
+    reference = next((tuple(row["dims"]) for row in rows if row["step"] == "growth"), None)
+    for row in rows:
+        dims = tuple(row["dims"])
+        if row["step"] == "baseline":
+            found["baseline"] = _measure_baseline(service, dims, batch, steps, vocabulary)
+            continue
+        assert reference is not None
+        if dims not in by_dims:
+            axes = [_both(a, b) for a, b in zip(reference, dims, strict=True)]
+            curve = service.measure(axes, workload="hlstm_lm", params=params)
+            by_dims[dims] = _latency_of(curve, dims, reference)
+        found[row["step"]] = by_dims[dims]
+    return found
+
+
+def _measure_baseline(
+    service: HttpLatencyOracle, dims: Sequence[int], batch: int, steps: int, vocabulary: int
+) -> Latency:
+    """The sum of the baseline's parts. Its interval is the sum of theirs: wider than need be."""
+    hidden, width = dims
+    shape = {"batch": batch, "steps": steps}
+    parts = [
+        _measure_one(service, "lstm", (hidden, width), shape),
+        _measure_one(service, "lstm", (width, hidden), shape),
+        _measure_one(service, "linear", (vocabulary, width), {"batch": batch * steps}),
+    ]
+    lows, highs = [p.low_s for p in parts], [p.high_s for p in parts]
+    return Latency(
+        latency_s=sum(p.latency_s for p in parts),
+        low_s=None if None in lows else sum(low for low in lows if low is not None),
+        high_s=None if None in highs else sum(high for high in highs if high is not None),
+        ratio=None,
+        curves=[curve for p in parts for curve in p.curves],
+        platform=parts[0].platform,
+        host=parts[0].host,
+    )
+
+
+def _measure_one(
+    service: HttpLatencyOracle, workload: str, dims: Sequence[int], params: Mapping[str, int]
+) -> Latency:
+    axes = [GridAxisRange(start=dim, stop=dim) for dim in dims]
+    return _latency_of(service.measure(axes, workload=workload, params=dict(params)), dims, None)
+
+
+def _both(a: int, b: int) -> GridAxisRange:
+    """An axis of these two dimensions, or of the one."""
+    return GridAxisRange(start=min(a, b), stop=max(a, b), step=abs(a - b) or 1)
+
+
+def _latency_of(
+    curve: CurveDetail, dims: Sequence[int], reference: Sequence[int] | None
+) -> Latency:
+    """The curve's point at `dims`. Raises LhpError where it couldn't be measured."""
+    points = curve.points
+    places = {tuple(each): i for i, each in enumerate(points.dims)}
+    for needed in (dims, reference or dims):
+        if tuple(needed) not in places:
+            reasons = {failure.reason for failure in curve.failures}
+            raise LhpError(
+                f"{curve.workload} at {list(needed)} could not be measured: "
+                f"{'; '.join(sorted(reasons)) or 'the sweep ended before'}",
+                hint="look at the worker's log",
+            )
+    i = places[tuple(dims)]
+    ratio = None
+    if reference is not None:
+        ratio = points.latency_s[i] / points.latency_s[places[tuple(reference)]]
+    return Latency(
+        latency_s=points.latency_s[i],
+        low_s=points.low_s[i],
+        high_s=points.high_s[i],
+        ratio=ratio,
+        curves=[curve.id],
+        platform=curve.platform,
+        host=curve.host,
+    )
+
+
+def to_markdown(report: Report) -> str:
+    """The report as Markdown: the table, and what it rests on."""
+    config = report.config
+    lines = [
+        f"# Grow-and-prune on {config['corpus']}, preset {config['preset']}",
+        "",
+        "| step | dims | recurrent parameters | density | perplexity (validation) | (test) |"
+        f" latency, {config['latency_steps']} words, batch {config['latency_batch']} | of (a)'s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in report.rows:
+        latency = report.latencies.get(row["step"])
+        density = f"{row['density']:.1%}" if "density" in row else "dense"
+        cells = [
+            NAMES[row["step"]],
+            " / ".join(map(str, row["dims"])),
+            f"{row['recurrent_parameters']:,}",
+            density,
+            f"{row['valid_perplexity']:.2f}",
+            f"{row['test_perplexity']:.2f}",
+            "not measured" if latency is None else _format_latency(latency),
+            "" if latency is None or latency.ratio is None else f"{latency.ratio:.3f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *_notes(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _format_latency(latency: Latency) -> str:
+    text = f"{latency.latency_s * 1e3:.3f} ms"
+    if latency.low_s is not None and latency.high_s is not None:
+        text += f" ({latency.low_s * 1e3:.3f} to {latency.high_s * 1e3:.3f})"
+    return text
+
+
+def _notes(report: Report) -> list[str]:
+    notes = [] if report.is_finished else ["- The run has not ended yet."]
+    if report.latencies:
+        any_latency = next(iter(report.latencies.values()))
+        notes += [
+            f"- Latencies: of dense networks of these dims, by the service on host"
+            f" {any_latency.host}, platform {any_latency.platform}; medians with 95 % intervals."
+            " Each step's dims were measured in one sweep with those of step (a): compare the"
+            " ratios. The baseline's is the sum of its two LSTM layers and its decoder, measured"
+            " one by one.",
+            "- Curves: "
+            + "; ".join(
+                f"{step} {', '.join(each.curves)}" for step, each in report.latencies.items()
+            )
+            + ".",
+        ]
+    for row in report.rows:
+        if "threshold" in row:
+            kept = "kept" if row["kept_threshold"] else "NOT kept"
+            notes.append(
+                f"- {NAMES[row['step']]}: {row['rounds_accepted']} of {row['rounds']} rounds"
+                f" accepted; the threshold of {row['threshold']:.2f} was {kept}."
+            )
+        if "answer" in row:
+            notes.append(f"- {NAMES['lhp']}: {_tell_answer(row['answer'])}")
+    seconds = sum(row["seconds"] for row in report.rows)
+    notes.append(f"- Training took {seconds / 60:.1f} minutes, of the last time it was resumed on.")
+    changed = ", ".join(f"{name}={value}" for name, value in report.config.items())
+    notes.append(f"- Configuration: {changed}.")
+    notes += [f"- SHA-256 of {name}: {digest}" for name, digest in report.digests.items()]
+    return notes
+
+
+def _tell_answer(answer: Mapping[str, Any] | None) -> str:
+    if answer is None:
+        return "skipped, since the service was away."
+    low, high = answer["speedup_interval"]
+    return (
+        f"asked for {answer['dims']}, the {answer['source']} answered {answer['lhp']}"
+        f" ({answer['verdict']}): {answer['speedup']:.4f} times as fast (95 % interval"
+        f" {low:.4f} to {high:.4f}; {answer['latency_s'] * 1e3:.3f} ms against"
+        f" {answer['lhp_latency_s'] * 1e3:.3f} ms), curve {answer['curve']}."
+    )
+
+
+def draw(report: Report, path: Path) -> None:
+    """Returns once the picture is on disk: perplexity and latency over parameters."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots(1, 2 if report.latencies else 1, squeeze=False)[0]
+    for row in report.rows:
+        name = NAMES[row["step"]]
+        axes[0].plot(row["recurrent_parameters"], row["valid_perplexity"], "o", label=name)
+    axes[0].set(xscale="log", xlabel="recurrent parameters", ylabel="validation perplexity")
+    axes[0].legend(fontsize="small")
+    if report.latencies:
+        for row in report.rows:
+            latency = report.latencies.get(row["step"])
+            if latency is not None:
+                axes[1].plot(latency.latency_s * 1e3, row["valid_perplexity"], "o")
+        axes[1].set(xlabel="latency of the dense network, ms", ylabel="validation perplexity")
+    figure.savefig(path, dpi=120)
