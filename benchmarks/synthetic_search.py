@@ -1,0 +1,373 @@
+"""How good and how cheap a race is on simulated networks, whose true latencies are known.
+
+    python -m benchmarks.synthetic_search --out docs/results        # some minutes
+    python -m benchmarks.synthetic_search --windows 3               # a quick look
+
+Each window has 48 × 48 points of 10 to 60 ms and one of two shapes. `stairs` is what torch.nn.LSTM
+showed on the machine these benchmarks were written on: 6 to 10 % more where the hidden size passes
+a multiple of 16, the same up to the next multiple, and a smooth growth along the inputs. There
+the queried point is nearly the fastest. In `multiples` it isn't: both axes grow smoothly, and
+every hidden size that is no multiple of 16 costs 6 to 10 % more. In both, single points deviate
+from their row and column; calls scatter with heavy tails, some take far longer, the first call
+of a shape takes 5 % longer, and everything drifts slowly.
+
+Everything here but the planner itself shares no code with the service; only `race_on` imports it.
+Measures nothing: any machine gives the same figures.
+
+Exit code: 0 if every goal is met, 1 if one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.answers import Dims, Goal, show
+from benchmarks.networks_search import (
+    REGRET_GOAL,
+    SHARE_GOAL,
+    SIDE,
+    SLOWER_GOAL,
+    DearRace,
+    goal_table,
+    race_window,
+)
+from benchmarks.provenance import heading
+from benchmarks.search import F64
+
+if TYPE_CHECKING:
+    from profiler_service.grid import Grid
+    from profiler_service.plan import Batch
+    from profiler_service.samples import Samples
+    from profiler_service.workload import Workload
+
+OFFSETS = (1, 6, 11, 16)
+"""How far the queried hidden size lies above a multiple of STAIR."""
+STAIR = 16
+STEP = (0.06, 0.10)
+GROWTH = 0.7
+INTERACTION = 0.003
+FASTEST_S, SLOWEST_S = 0.010, 0.060
+"""Latencies that queried points may have."""
+
+NOISE = 0.01
+"""Scale of the noise of a call: Student's t with three degrees of freedom."""
+SPIKES, SPIKE = 0.03, (0.2, 1.0)
+"""Share of the calls that something prolongs, and by how much."""
+FIRST_CALL = 0.05
+DRIFT, DRIFT_PERIOD_S = 0.01, 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One race in a window of known truth."""
+
+    shape: str
+    offset: int
+    dims: Dims
+    answer: Dims
+    share_of_calls: float
+    """Calls of the race over the number of points."""
+    share_of_time: float
+    """Measuring time of the race over that of calling each point once."""
+    regret: float
+    """True latency of the answer over the window's least, minus 1."""
+    over_queried: float
+    """True latency of the answer over the queried point's."""
+    stay_regret: float
+    """The regret that the queried point itself would have."""
+
+
+class Device:
+    """A simulated host: calls of points whose true latencies `truth_s` [points] are known."""
+
+    def __init__(self, truth_s: F64, seed: int) -> None:
+        self.truth_s = truth_s
+        self._rng = np.random.default_rng(seed)
+        self._is_called = np.zeros(len(truth_s), dtype=np.bool_)
+        self._phase = self._rng.uniform(0, 2 * np.pi)
+        self._clock_s = 0.0
+
+    def call(self, point: int) -> float:
+        """Seconds that the next call takes, of this point."""
+        rng = self._rng
+        log = NOISE * float(np.clip(rng.standard_t(3), -20, 20))
+        log += DRIFT * float(np.sin(2 * np.pi * self._clock_s / DRIFT_PERIOD_S + self._phase))
+        if rng.random() < SPIKES:
+            log += float(np.log1p(rng.uniform(*SPIKE)))
+        if not self._is_called[point]:
+            self._is_called[point] = True
+            log += float(np.log1p(FIRST_CALL))
+        took_s = float(self.truth_s[point] * np.exp(log))
+        self._clock_s += took_s
+        return took_s
+
+    @property
+    def clock_s(self) -> float:
+        """Seconds that all calls so far took."""
+        return self._clock_s
+
+
+# --- Windows --------------------------------------------------------------------------------
+
+
+def stairs(dims: Dims, rng: np.random.Generator) -> F64:
+    """Log effects of the window's hidden sizes [SIDE]: a step after each multiple of STAIR."""
+    stair = (dims[0] + np.arange(SIDE) - 1) // STAIR
+    steps = np.log1p(rng.uniform(*STEP, size=SIDE))
+    effects: F64 = np.concatenate([[0.0], np.cumsum(steps)])[stair - stair[0]]
+    return effects
+
+
+def multiples(dims: Dims, rng: np.random.Generator) -> F64:
+    """Log effects of the window's hidden sizes [SIDE]: growth, and less at multiples of STAIR."""
+    hidden = dims[0] + np.arange(SIDE)
+    slower = np.log1p(rng.uniform(*STEP))
+    growth: F64 = GROWTH * np.log(hidden / dims[0])
+    return growth + np.where(hidden % STAIR == 0, 0.0, slower)
+
+
+SHAPES: Mapping[str, Callable[[Dims, np.random.Generator], F64]] = {
+    "stairs": stairs,
+    "multiples": multiples,
+}
+
+
+def draw_window(shape: str, offset: int, rng: np.random.Generator) -> tuple[Dims, F64]:
+    """A queried point, and the true latencies of the points above it, [points] row-major."""
+    hidden = STAIR * int(rng.integers(7, 31)) + offset
+    dims = (hidden, int(rng.integers(100, 501)))
+    columns = GROWTH * np.log((dims[1] + np.arange(SIDE)) / dims[1])
+    log = np.add.outer(SHAPES[shape](dims, rng), columns)
+    log += INTERACTION * rng.standard_normal(log.shape)
+    truth: F64 = np.exp(log - log[0, 0]).ravel()
+    return dims, truth * rng.uniform(FASTEST_S, SLOWEST_S)
+
+
+def race_on(device: Device, dims: Dims, seed: int) -> DearRace:
+    """How the service's planner races the window on the device."""
+    from profiler_service.kinds import LSTM
+    from profiler_service.samples import Platform, Protocol, Samples
+
+    def measure(workload: Workload, grid: Grid, batch: Batch) -> Samples:
+        batch_started_s = device.clock_s
+        time_s, latency_s = [], []
+        for point in batch.point.tolist():
+            for _ in range(batch.warmup_calls):
+                device.call(point)
+            time_s.append(device.clock_s - batch_started_s)
+            latency_s.append(sum(device.call(point) for _ in range(batch.calls)) / batch.calls)
+        return Samples(
+            point=batch.point,
+            round=batch.round,
+            time_s=np.array(time_s, dtype=np.float32),
+            latency_s=np.array(latency_s),
+            calls=batch.calls,
+            unstable=np.zeros(len(batch.point), dtype=np.bool_),
+            seconds=device.clock_s - batch_started_s,
+        )
+
+    platform = Platform(
+        device="cpu",
+        device_model="simulated",
+        memory_bytes=1 << 30,
+        driver="none",
+        framework="none",
+        libraries=(),
+        threads=1,
+        cpus=1,
+        flags=(),
+    )
+    protocol = Protocol(timer="perf_counter")
+    return race_window(LSTM.describe(), dims, seed, measure, platform, protocol)
+
+
+def try_window(shape: str, offset: int, seed: int) -> Trial:
+    """One race in a window drawn from the seed, and its truth."""
+    rng = np.random.default_rng([seed, offset, list(SHAPES).index(shape)])
+    dims, truth_s = draw_window(shape, offset, rng)
+    race = race_on(Device(truth_s, seed=int(rng.integers(1 << 32))), dims, seed)
+    return judge_race(shape, offset, dims, truth_s, race)
+
+
+def judge_race(shape: str, offset: int, dims: Dims, truth_s: F64, race: DearRace) -> Trial:
+    """What the truth says of a race's answer."""
+    answer_s = truth_s.reshape(SIDE, SIDE)[race.answer[0] - dims[0], race.answer[1] - dims[1]]
+    return Trial(
+        shape=shape,
+        offset=offset,
+        dims=dims,
+        answer=race.answer,
+        share_of_calls=race.num_calls / len(truth_s),
+        share_of_time=race.measuring_s / float(truth_s.sum() * (1 + FIRST_CALL)),
+        regret=float(answer_s / truth_s.min() - 1),
+        over_queried=float(answer_s / truth_s[0]),
+        stay_regret=float(truth_s[0] / truth_s.min() - 1),
+    )
+
+
+# --- Report ---------------------------------------------------------------------------------
+
+
+def judge(trials: Sequence[Trial]) -> list[Goal]:
+    """The goals with what was found, for each shape."""
+    goals = []
+    for shape in SHAPES:
+        mine = [trial for trial in trials if trial.shape == shape]
+        calls, times = [t.share_of_calls for t in mine], [t.share_of_time for t in mine]
+        regrets = [t.regret for t in mine]
+        within = sum(regret <= REGRET_GOAL for regret in regrets)
+        p95 = float(np.quantile(regrets, 0.95))
+        worst = max(mine, key=lambda t: t.over_queried)
+        goals += [
+            Goal(
+                name=f"`{shape}`: time over that of calling each point once",
+                wanted=f"≤ {SHARE_GOAL:.0%}, each",
+                measured=f"median {np.median(times):.2%}, largest {max(times):.2%}",
+                met=max(times) <= SHARE_GOAL,
+            ),
+            Goal(
+                name=f"`{shape}`: calls over the number of points",
+                wanted=f"≤ {SHARE_GOAL:.0%}, each",
+                measured=f"median {np.median(calls):.2%}, largest {max(calls):.2%}",
+                met=max(calls) <= SHARE_GOAL,
+            ),
+            Goal(
+                name=f"`{shape}`: regret, 95th percentile",
+                wanted=f"≤ {REGRET_GOAL:.0%}",
+                measured=f"{p95:.2%} (median {np.median(regrets):.2%}, largest"
+                f" {max(regrets):.2%}; within {REGRET_GOAL:.0%}: {within} of {len(mine)})",
+                met=p95 <= REGRET_GOAL,
+            ),
+            Goal(
+                name=f"`{shape}`: slowest answer, latency over its queried point's",
+                wanted=f"≤ {SLOWER_GOAL:.3f}",
+                measured=f"{worst.over_queried:.4f} ({show(worst.dims)} → {show(worst.answer)})",
+                met=worst.over_queried <= SLOWER_GOAL,
+            ),
+        ]
+    return goals
+
+
+def table(trials: Sequence[Trial]) -> list[str]:
+    """A Markdown table: one line a shape and an offset."""
+    heads = ["shape", "offset", "windows", "time, median", "time, largest", "calls, median"]
+    heads += ["regret, median", "95th percentile", "largest", "within 1 %", "moved"]
+    heads += ["largest over queried", "regret of staying, median", "its 95th percentile"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for shape, offset in dict.fromkeys((t.shape, t.offset) for t in trials):
+        mine = [t for t in trials if (t.shape, t.offset) == (shape, offset)]
+        times, regrets = [t.share_of_time for t in mine], [t.regret for t in mine]
+        stays = [t.stay_regret for t in mine]
+        cells = [
+            shape,
+            str(offset),
+            str(len(mine)),
+            f"{np.median(times):.2%}",
+            f"{max(times):.2%}",
+            f"{np.median([t.share_of_calls for t in mine]):.2%}",
+            f"{np.median(regrets):.2%}",
+            f"{np.quantile(regrets, 0.95):.2%}",
+            f"{max(regrets):.2%}",
+            f"{sum(regret <= REGRET_GOAL for regret in regrets)} of {len(mine)}",
+            str(sum(t.answer != t.dims for t in mine)),
+            f"{max(t.over_queried for t in mine):.4f}",
+            f"{np.median(stays):.2%}",
+            f"{np.quantile(stays, 0.95):.2%}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def build_report(
+    *, header: Sequence[str], notes: Sequence[str], goals: Sequence[Goal], trials: Sequence[Trial]
+) -> str:
+    """The whole report, Markdown."""
+    lines = [
+        *header,
+        *(f"- {note}" for note in notes),
+        "",
+        "## Goals",
+        "",
+        *goal_table(goals),
+        "",
+        "## By shape and offset",
+        "",
+        f"*Offset*: how far the queried hidden size lies above a multiple of {STAIR}. *Regret*:"
+        " true latency of the answer over the window's least, minus 1; *of staying*: that of the"
+        " queried point itself. *Moved*: answers other than the queried point.",
+        "",
+        *table(trials),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# --- Main -----------------------------------------------------------------------------------
+
+
+def run(*, windows: int, seed: int) -> list[Trial]:
+    """Races in `windows` windows of each shape and offset."""
+    trials = []
+    for shape in SHAPES:
+        for offset in OFFSETS:
+            trials += [try_window(shape, offset, seed + number) for number in range(windows)]
+            regrets = [t.regret for t in trials[-windows:]]
+            print(
+                f"{shape} + {offset}: regret median {np.median(regrets):.2%},"
+                f" largest {max(regrets):.2%}",
+                file=sys.stderr,
+                flush=True,
+            )
+    return trials
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code, after printing the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--windows", type=int, default=40, help="of each shape and offset")
+    parser.add_argument("--seed", type=int, default=0, help="of the first window")
+    parser.add_argument("--out", type=Path, help="folder for the report and the raw figures")
+    options = parser.parse_args(arguments)
+    if options.windows < 1 or options.seed < 0:
+        parser.error("--windows from 1, --seed from 0")
+    title = "Racing where calls are dear: known truth"
+    header = heading(title, "benchmarks.synthetic_search", "numpy")
+    started = time.perf_counter()
+    trials = run(windows=options.windows, seed=options.seed)
+    goals = judge(trials)
+    notes = [
+        f"{options.windows} windows of {SIDE} × {SIDE} points for each shape and offset, seeds"
+        f" from {options.seed}; took {(time.perf_counter() - started) / 60:.1f} minutes",
+        f"noise {NOISE:.1%} (Student's t, 3 degrees of freedom), {SPIKES:.0%} of calls prolonged"
+        f" by {SPIKE[0]:.0%} to {SPIKE[1]:.0%}, first calls {FIRST_CALL:.0%} slower, drift"
+        f" ± {DRIFT:.0%}; single points deviate by {INTERACTION:.1%}",
+    ]
+    report = build_report(header=header[:-1], notes=notes, goals=goals, trials=trials)
+    print(report)
+    if options.out is not None:
+        raw = {
+            "header": header,
+            "notes": notes,
+            "goals": [asdict(goal) for goal in goals],
+            "trials": [asdict(trial) for trial in trials],
+        }
+        name = f"networks-search-synthetic-{dt.datetime.now(dt.UTC).date()}"
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / f"{name}.md").write_text(report)
+        (options.out / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
+    return 0 if all(goal.met is not False for goal in goals) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

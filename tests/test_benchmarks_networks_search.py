@@ -1,0 +1,314 @@
+"""The referee of dear races, and the simulated networks: arithmetic, verdicts, imports."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import networks_search, synthetic_search
+from benchmarks.answers import Dims, Goal, Measurement, measuring_conditions, ratio_of_blocks
+from benchmarks.networks_search import DearRace, EachOnce, Stage, Verdict
+from benchmarks.search import ALL_RULES
+from benchmarks.synthetic_search import Device
+
+QUERY, ANSWER = (100, 200), (112, 204)
+
+
+def race(answer: Dims = ANSWER, measuring_s: float = 2.0, num_calls: int = 100) -> DearRace:
+    return DearRace(
+        answer=answer,
+        wall_s=2.5,
+        measuring_s=measuring_s,
+        num_calls=num_calls,
+        claimed=(0.9, 0.89, 0.91),
+        leaders=(ANSWER, (112, 200)),
+        stages=(
+            Stage(
+                name="narrow",
+                num_visits=36,
+                seconds=1.0,
+                field_size=(48, 48),
+                kept_size=(4, 3),
+                why="fastest in none of 4 posterior draws",
+            ),
+        ),
+    )
+
+
+def verdict(
+    *, measuring_s: float = 2.0, dims: Mapping[str, Dims] | None = None, **logs: float
+) -> Verdict:
+    """A query whose answer is 10 % faster than it; its rules change nothing. 50 s for each once."""
+    rules = {f"up{rule}": 0.0 for rule in ALL_RULES}
+    found = {"answer": float(np.log(0.9)), "control": 0.0, **rules, **logs}
+    named = {"answer": ANSWER} | dict(dims or {})
+    blocks = {name: [log] * 12 for name, log in found.items()}
+    return Verdict(
+        dims=QUERY,
+        race=race(measuring_s=measuring_s),
+        each_once=EachOnce(seconds=50.0, error_s=0.5),
+        measurement=Measurement(
+            ratios={n: ratio_of_blocks(named.get(n, QUERY), b) for n, b in blocks.items()},
+            latency_s=0.02,
+            blocks=blocks,
+            num_rounds=12,
+            seconds=3.0,
+        ),
+    )
+
+
+def importing_statements(module: ModuleType) -> set[str]:
+    """Names of the outermost functions of the module that import the code under test."""
+    assert module.__file__ is not None
+    names = set()
+    for statement in ast.parse(Path(module.__file__).read_text()).body:
+        imported = [n for n in ast.walk(statement) if isinstance(n, ast.ImportFrom)]
+        if any(str(node.module).startswith("profiler_service") for node in imported):
+            is_for_types = isinstance(statement, ast.If)
+            names.add("types" if is_for_types else getattr(statement, "name", "module"))
+    return names
+
+
+def test_the_code_under_test_is_imported_where_it_runs_and_nowhere_else() -> None:
+    # `create_network`: the language model is the workload, not a part of the service's timing.
+    expected = {"types", "race_window", "open_contender", "create_network"}
+    assert importing_statements(networks_search) == expected
+    assert importing_statements(synthetic_search) == {"types", "race_on"}
+
+
+# --- The referee ----------------------------------------------------------------------------
+
+
+def test_the_sum_over_all_points_follows_from_a_sample() -> None:
+    found = networks_search.extrapolate(np.array([1.0, 2.0, 3.0, 2.0]), 16)
+    # Mean 2 of 16 points. Variance (1 + 0 + 1 + 0) / 3; error 16 · √(2/3 / 4) · √(1 - 4/16).
+    assert found.seconds == pytest.approx(32)
+    assert found.error_s == pytest.approx(16 * (1 / 6) ** 0.5 * 0.75**0.5)
+
+
+def test_a_sample_of_all_points_leaves_no_error() -> None:
+    assert networks_search.extrapolate(np.array([1.0, 3.0]), 2) == EachOnce(seconds=4.0, error_s=0)
+
+
+@pytest.mark.parametrize("kind", networks_search.KINDS)
+def test_queries_lie_within_their_axes_and_follow_from_the_seed(kind: str) -> None:
+    drawn = networks_search.draw_queries(kind, 200, seed=5)
+    assert drawn == networks_search.draw_queries(kind, 200, seed=5)
+    assert drawn != networks_search.draw_queries(kind, 200, seed=6)
+    (first, last), (low, high) = networks_search.KINDS[kind]
+    assert all(first <= dims[0] <= last and low <= dims[1] <= high for dims in drawn)
+
+
+def test_weights_have_the_networks_shapes_change_place_and_never_overlap() -> None:
+    pool = networks_search.Pool(networks_search.create_network("lstm", (24, 40)), seed=1)
+    offsets = set()
+    for _ in range(20):
+        placed = pool.place(networks_search.create_network("lstm", (20, 40)))
+        assert isinstance(placed, torch.nn.LSTM)
+        # An LSTM's 4 gates of 20 units: weights for 40 inputs and 20 states, two biases.
+        shapes = [tuple(each.shape) for each in placed.parameters()]
+        assert shapes == [(80, 40), (80, 20), (80,), (80,)]
+        ends = [(p.data_ptr(), p.data_ptr() + 4 * p.numel()) for p in placed.parameters()]
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ends))
+        offsets.add(next(placed.parameters()).storage_offset())
+    assert len(offsets) > 1
+    assert {offset % 16 for offset in offsets} == {0}
+
+
+def test_calls_compute_what_their_dims_say() -> None:
+    def first_result(kind: str, largest: Dims, dims: Dims) -> torch.Tensor:
+        results = networks_search.builder(kind, largest, 1)(dims)()
+        assert isinstance(results, tuple)
+        assert isinstance(results[0], torch.Tensor)
+        return results[0]
+
+    with measuring_conditions(threads=1, cpus=1):
+        states_tbs = first_result("lstm", (32, 32), (20, 8))
+        scores_tbv = first_result("hlstm_lm", (8, 16), (6, 5))
+    assert states_tbs.shape == (70, 16, 20)
+    assert scores_tbv.shape == (70, 16, 10_000)
+
+
+def test_the_final_measurement_tells_a_small_network_from_a_large_one() -> None:
+    build = networks_search.builder("lstm", (128, 128), 1)
+    candidates = {"answer": (8, 8), "same": (128, 128), "control": (128, 128)}
+    with measuring_conditions(threads=1, cpus=1):
+        found = networks_search.measure(
+            (128, 128), candidates, build, random.Random(1), max_seconds=0
+        )
+    # As many rounds as have a finite interval; 256 times the operations: no noise hides that.
+    assert found.num_rounds == 6
+    assert found.ratios["answer"].estimate < 0.8
+    assert found.blocks["same"] == [0.0] * 6
+    assert found.blocks["control"] != [0.0] * 6
+
+
+def test_rivals_are_the_fastest_of_the_field() -> None:
+    small, large = [(n, 8) for n in range(4, 10)], [(n, 160) for n in range(150, 160)]
+    build = networks_search.builder("lstm", (160, 160), 1)
+    with measuring_conditions(threads=1, cpus=1):
+        rivals = networks_search.find_rivals([*large, *small], build, random.Random(1))
+    assert set(rivals) == set(small)
+
+
+def test_candidates_are_named_and_rounded_up() -> None:
+    named = networks_search.name_candidates(QUERY, ANSWER, [(108, 200)])
+    # 100 is a multiple of 4, 200 of 8.
+    rules = {"up4": (100, 200), "up8": (104, 200), "up16": (112, 208), "up32": (128, 224)}
+    rules["up64"] = (128, 256)
+    assert named == {"answer": ANSWER, "control": QUERY, "rival1": (108, 200), **rules}
+
+
+# --- Verdicts -------------------------------------------------------------------------------
+
+
+def test_the_share_is_of_the_time_of_each_once() -> None:
+    assert verdict(measuring_s=2.0).share == pytest.approx(2 / 50)
+
+
+def test_regret_counts_points_of_the_window_only() -> None:
+    # Both 5 % faster than the answer; 200 + 47 is the window's last input size.
+    inside = verdict(rival1=float(np.log(0.855)), dims={"rival1": (112, 247)})
+    outside = verdict(up64=float(np.log(0.855)), dims={"up64": (112, 248)})
+    assert inside.regret.excess == pytest.approx(0.9 / 0.855 - 1)
+    assert (outside.regret.best, outside.regret.excess) == (ANSWER, 0.0)
+
+
+def missed(goals: list[Goal]) -> set[str]:
+    return {goal.name.split(",")[0].split(" (")[0] for goal in goals if goal.met is False}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (verdict(rival1=float(np.log(0.895))), set()),
+        # 2.6 of 50 s.
+        (verdict(measuring_s=2.6), {"measuring time over that of calling each point once"}),
+        # 0.9 / 0.89: 1.1 %.
+        (verdict(rival1=float(np.log(0.89)), dims={"rival1": (101, 200)}), {"regret"}),
+        # 0.6 % slower than the queried point, and than the rules, which change nothing.
+        (verdict(answer=float(np.log(1.006))), {"slowest answer", "mean speed of the answers"}),
+        (verdict(control=0.011), {"control: a second copy of the queried point over the first"}),
+    ],
+    ids=["good", "share", "regret", "slower", "control"],
+)
+def test_missed_goals_are_named(found: Verdict, expected: set[str]) -> None:
+    assert missed(networks_search.judge([found], seed=1)) == expected
+
+
+def test_one_bad_query_of_many_misses_the_goals_for_each() -> None:
+    good, dear = verdict(), verdict(measuring_s=2.6)
+    expected = {"measuring time over that of calling each point once"}
+    assert missed(networks_search.judge([good] * 9 + [dear], seed=1)) == expected
+
+
+def test_the_report_has_goals_summary_queries_and_stages() -> None:
+    verdicts = [verdict(), verdict()]
+    report = networks_search.build_report(
+        header=["# Title"],
+        notes=["a note"],
+        goals=networks_search.judge(verdicts, seed=1),
+        verdicts=verdicts,
+    )
+    assert report.startswith("# Title\n- a note\n")
+    assert report.count("\n| 100,200 |") == 2
+    assert report.count("- 100,200: narrow 48×48 → 4×3 (36 visits).") == 2
+    table = networks_search.table(verdicts)
+    assert len({line.count(" | ") for line in (table[0], *table[2:])}) == 1
+    json.dumps([networks_search.to_json(found) for found in verdicts])
+
+
+# --- Simulated networks ---------------------------------------------------------------------
+
+
+def test_stairs_rise_where_the_hidden_size_passes_a_multiple() -> None:
+    # Of 48 sizes from 262 on: 272 ends the first stair, 288 the second, 304 the third.
+    effects = synthetic_search.stairs((262, 300), np.random.default_rng(1))
+    rises = np.flatnonzero(np.diff(effects)) + 262
+    assert rises.tolist() == [272, 288, 304]
+    steps = np.expm1(np.diff(effects)[rises - 262])
+    assert ((steps >= 0.06) & (steps <= 0.10)).all()
+
+
+def test_multiples_are_faster_than_their_neighbours() -> None:
+    effects = synthetic_search.multiples((262, 300), np.random.default_rng(1))
+    falls = np.flatnonzero(np.diff(effects) < 0) + 263
+    assert falls.tolist() == [272, 288, 304]
+    # From 272 to 304 there is growth alone.
+    assert effects[304 - 262] - effects[272 - 262] == pytest.approx(0.7 * np.log(304 / 272))
+
+
+@pytest.mark.parametrize("shape", synthetic_search.SHAPES)
+@pytest.mark.parametrize("offset", synthetic_search.OFFSETS)
+def test_queries_lie_an_offset_above_a_multiple(shape: str, offset: int) -> None:
+    dims, truth_s = synthetic_search.draw_window(shape, offset, np.random.default_rng(3))
+    assert dims[0] % 16 == offset % 16
+    assert truth_s.shape == (48 * 48,)
+    assert 0.010 <= truth_s[0] <= 0.060
+
+
+def test_a_device_takes_about_the_truth_and_more_the_first_time() -> None:
+    truth_s = np.geomspace(0.01, 0.05, 400)
+    device = Device(truth_s, seed=1)
+    first = np.array([device.call(point) for point in range(400)]) / truth_s
+    again = np.array([device.call(point) for point in range(400)]) / truth_s
+    # 5 % for first calls. Medians of 400 ratios of scale 1 % (and a drift of ± 1 %) lie well
+    # within 0.5 %.
+    assert np.median(first) / np.median(again) == pytest.approx(1.05, abs=0.005)
+    assert np.median(again) == pytest.approx(1, abs=0.01)
+    # 3 % of 800 calls are prolonged by 20 % at least: 24, give or take 5 (standard error).
+    assert 5 <= np.count_nonzero(np.r_[first / 1.05, again] > 1.15) <= 50
+    assert device.clock_s == pytest.approx(float((first + again) @ truth_s))
+
+
+def test_a_race_in_a_simulated_window_is_judged_by_its_truth() -> None:
+    truth_s = np.full(48 * 48, 0.02)
+    truth_s[[0, 12 * 48 + 4]] = 0.0202, 0.0101
+    # The best is 12 hidden units and 4 inputs above (100, 200). All but two of the 2304 points
+    # take 0.02 s, and first calls 5 % more.
+    found = synthetic_search.judge_race("stairs", 4, QUERY, truth_s, race((112, 203)))
+    assert found.regret == pytest.approx(0.02 / 0.0101 - 1)
+    assert found.over_queried == pytest.approx(0.02 / 0.0202)
+    assert found.stay_regret == pytest.approx(1.0)
+    assert found.share_of_calls == pytest.approx(100 / 2304)
+    assert found.share_of_time == pytest.approx(2.0 / (1.05 * (2302 * 0.02 + 0.0303)))
+    best = synthetic_search.judge_race("stairs", 4, QUERY, truth_s, race(ANSWER))
+    assert best.regret == 0
+
+
+def test_equal_seeds_race_alike_and_every_shape_is_reported() -> None:
+    trials = synthetic_search.run(windows=1, seed=0)
+    assert synthetic_search.run(windows=1, seed=0) == trials
+    assert [(t.shape, t.offset) for t in trials] == [
+        (shape, offset) for shape in ("stairs", "multiples") for offset in (1, 6, 11, 16)
+    ]
+    report = synthetic_search.build_report(
+        header=["# Title"], notes=[], goals=synthetic_search.judge(trials), trials=trials
+    )
+    assert report.count("\n| stairs | ") == report.count("\n| multiples | ") == 4
+
+
+def test_goals_of_simulated_windows_are_missed_by_shape() -> None:
+    def trial(shape: str, answer: Dims, num_calls: int = 100) -> synthetic_search.Trial:
+        truth_s = np.full(48 * 48, 0.02)
+        truth_s[1] = 0.0202  # 1 % slower: (100, 201)
+        truth_s[2] = 0.0196  # 2 % faster: (100, 202)
+        raced = race(answer, num_calls=num_calls)
+        return synthetic_search.judge_race(shape, 4, QUERY, truth_s, raced)
+
+    stairs, multiples = trial("stairs", (100, 202)), trial("multiples", (100, 201), 116)
+    # 116 of 2304 are 5.03 %; 2.02 / 1.96 is 3 % regret, 2.02 / 2 is 1 % slower than queried.
+    assert missed(synthetic_search.judge([stairs, multiples])) == {
+        "`multiples`: calls over the number of points",
+        "`multiples`: regret",
+        "`multiples`: slowest answer",
+    }
