@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 OF_ONE_LAYER = (InvalidRequestError, NotFoundError, ConflictError, MeasurementError)
 """What may go wrong with one layer's question and not with the next one's."""
 
+PLAIN = (("direction", "uni"), ("layers", 1))
+"""Parameters that go without saying in the table."""
 HEADINGS = ("LAYER", "WORKLOAD", "NOW", "LHP", "FASTER (95 %)", "LATENCY", "SIZES")
 
 
@@ -97,7 +99,9 @@ def advice_row(advice: Advice) -> list[str]:
     """The advice as a row of the table whose headings are HEADINGS."""
     first, answer = advice.layers[0], advice.answer
     names = ", ".join(layer.name or "(the model)" for layer in advice.layers)
-    params = " ".join(f"{name}={value}" for name, value in first.params)
+    params = " ".join(
+        f"{name}={value}" for name, value in first.params if (name, value) not in PLAIN
+    )
     row = [names, f"{first.kind} {params}", format_dims(first.dims)]
     if answer is None:
         return [*row, "–", advice.problem, "", ""]

@@ -88,7 +88,8 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
         "120 µs → 116 µs",
         "out_features=1200, in_features=320*",
     ]
-    assert [cell.strip() for cell in gru if cell.strip()][2:] == [
+    assert [cell.strip() for cell in gru if cell.strip()][1:] == [
+        "gru batch=16 dtype=float32 steps=70",
         "6,5",
         "6,5",
         "keep: an LHP",
