@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer_client.checkpoint import (
+    CheckpointError,
+    CheckpointVersionError,
+    DiskFullError,
+    NoCheckpointError,
+    read_checkpoint,
+    write_checkpoint,
+    write_whole,
+)
+
+STATE = {"step": "growth", "weights": torch.arange(6.0), "notes": {"ratio": 0.2, "rounds": [1]}}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A checkpoint of STATE."""
+    path = tmp_path / "checkpoint.lhp"
+    write_checkpoint(path, STATE)
+    return path
+
+
+def test_what_is_written_is_read(path: Path) -> None:
+    read = read_checkpoint(path)
+    assert read.pop("weights").equal(torch.arange(6.0))
+    assert read == {"step": "growth", "notes": {"ratio": 0.2, "rounds": [1]}}
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_cut_checkpoint_is_refused_wherever_it_is_cut(path: Path) -> None:
+    whole = path.read_bytes()
+    for length in (0, 5, 20, 60, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError) as raised:
+            read_checkpoint(path)
+        assert str(path) in str(raised.value) and raised.value.hint
+
+
+def test_a_changed_byte_is_noticed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-30] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="cut or damaged"):
+        read_checkpoint(path)
+
+
+def test_another_file_is_no_checkpoint(path: Path) -> None:
+    torch.save(STATE, path)
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        read_checkpoint(path)
+
+
+def test_another_version_says_so(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"lhp-checkpoint-1", b"lhp-checkpoint-2", 1))
+    with pytest.raises(CheckpointVersionError, match="version 2; this software reads 1"):
+        read_checkpoint(path)
+
+
+def test_no_checkpoint_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NoCheckpointError) as raised:
+        read_checkpoint(tmp_path / "checkpoint.lhp")
+    assert "--resume" in raised.value.hint
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path) -> None:
+    # Every write to /dev/full fails as on a disk that is full.
+    (tmp_path / "model.writing").symlink_to("/dev/full")
+    (tmp_path / "model").write_bytes(b"before")
+    with pytest.raises(DiskFullError, match="no room") as raised:
+        write_whole(tmp_path / "model", b"after")
+    assert "--resume" in raised.value.hint
+    assert (tmp_path / "model").read_bytes() == b"before"
+    assert not (tmp_path / "model.writing").exists()
+
+
+def test_other_faults_of_a_disk_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as raised:
+        write_whole(tmp_path / "nonesuch" / "model", b"content")
+    assert raised.value.errno == errno.ENOENT
