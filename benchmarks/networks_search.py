@@ -1,7 +1,7 @@
 """How good and how cheap a race is where calls are dear: windows of whole networks.
 
     python -m benchmarks.networks_search --out docs/results         # about 2 minutes
-    python -m benchmarks.networks_search --kind hlstm_lm --queries 3
+    python -m benchmarks.networks_search --kind hlstm_lm            # about 5 minutes
     python -m benchmarks.networks_search --queries 1                # a quick look
 
 Each random query's window is raced by the service's own planner and measuring process, in
@@ -103,6 +103,8 @@ class Stage:
 class DearRace(Race):
     """A race, with its last contestants and how it went."""
 
+    num_discarded: int
+    """Calls thrown away as disturbed and made again, on top of `num_calls`."""
     leaders: tuple[Dims, ...]
     """The points that came furthest, best first, at most MAX_LEADERS."""
     stages: tuple[Stage, ...]
@@ -202,6 +204,7 @@ def race_window(
         wall_s=wall_s,
         measuring_s=planner.progress().seconds,
         num_calls=int(curve.evidence["calls"]),
+        num_discarded=int(curve.evidence["discarded"]),
         claimed=(float(found.ratio[0]), float(found.ratio_low[0]), float(found.ratio_high[0])),
         leaders=tuple(dims_of(point) for point in list(dict.fromkeys(ranked))[:MAX_LEADERS]),
         stages=tuple(
@@ -488,7 +491,17 @@ def summary(verdicts: Sequence[Verdict]) -> list[str]:
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
     """A Markdown table: one line a query."""
-    heads = ["query", "ms", "answer", "calls", "measuring s", "each once s", "share", "regret"]
+    heads = [
+        "query",
+        "ms",
+        "answer",
+        "calls",
+        "discarded",
+        "measuring s",
+        "each once s",
+        "share",
+        "regret",
+    ]
     heads += ["best", "over queried", "claimed", *(f"×{rule}" for rule in ALL_RULES)]
     heads += ["control", "rounds"]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
@@ -500,6 +513,7 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
             f"{verdict.measurement.latency_s * 1e3:.1f}",
             show(race.answer) if race.answer != verdict.dims else "same",
             str(race.num_calls),
+            str(race.num_discarded),
             f"{race.measuring_s:.2f}",
             f"{each_once.seconds:.1f} ± {1.96 * each_once.error_s:.1f}",
             f"{verdict.share:.2%}",
@@ -548,7 +562,8 @@ def build_report(
         "## Queries",
         "",
         f"*Each once*: time of calling each point once, from {SAMPLED} random points called for"
-        " the first time. *Share*: the race's measuring time over it. *Regret*: how much longer"
+        " the first time. *Discarded*: calls that were disturbed and made again, on top of the"
+        " others. *Share*: the race's measuring time over it. *Regret*: how much longer"
         " the answer takes than the best of the points known: the race's last contestants, the"
         " queried point, the sampled points, and the rounded ones within the window. *Over"
         " queried*: the answer's latency over the queried point's, by the referee; *claimed*:"
@@ -642,7 +657,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=4, help="random queries")
     parser.add_argument("--seed", type=int, help="of queries and rounds; left out: a new one")
     parser.add_argument(
-        "--max-seconds", type=float, default=14.0, help="the last measurement of each query"
+        "--max-seconds", type=float, default=20.0, help="the last measurement of each query"
     )
     parser.add_argument("--out", type=Path, help="folder for the report and the raw figures")
     options = parser.parse_args(arguments)

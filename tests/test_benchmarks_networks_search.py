@@ -29,6 +29,7 @@ def race(answer: Dims = ANSWER, measuring_s: float = 2.0, num_calls: int = 100) 
         wall_s=2.5,
         measuring_s=measuring_s,
         num_calls=num_calls,
+        num_discarded=7,
         claimed=(0.9, 0.89, 0.91),
         leaders=(ANSWER, (112, 200)),
         stages=(
