@@ -25,6 +25,8 @@ CANNOT_RUN = os.EX_CONFIG
 
 def main() -> NoReturn:
     """Runs the command line and exits; never with a traceback for a known error."""
+    # The planners' linear algebra is small: threads would only spin on measured processors.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from profiler_service.cli.app import run
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
@@ -144,6 +144,16 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
         f" · {answer.workload} on {answer.host}"
         f" · measured {format_age(answer.measured_at, now)} · curve {answer.curve}"
     )
+    if "confirmations" in answer.evidence:
+        lines.append(_describe_race(answer.evidence))
+    if (faster := answer.faster_backend) is not None:
+        percent, low, high = (
+            100 * (ratio - 1) for ratio in (faster.speedup, *faster.speedup_interval)
+        )
+        lines.append(
+            f"another kernel is {percent:.0f} % faster at {asked} (95 % interval {low:.0f} to"
+            f" {high:.0f} %): --backend {faster.backend}"
+        )
     if answer.stale:
         lines.append(
             "stale: the host's platform, or how it takes time, has changed since; this describes"
@@ -151,6 +161,16 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
             f" {answer.platform}"
         )
     return "\n".join(lines)
+
+
+def _describe_race(evidence: Mapping[str, float]) -> str:
+    calls, candidates, pairs = (
+        int(evidence.get(name, 0)) for name in ("calls", "candidates", "confirmations")
+    )
+    return (
+        f"a race of {calls:,} calls in {format_seconds(evidence.get('seconds', 0.0))}:"
+        f" {candidates:,} larger points seen, {pairs:,} pairs to confirm"
+    )
 
 
 def describe_crossover(answer: CrossoverAnswer, now: dt.datetime) -> str:

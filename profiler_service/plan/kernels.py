@@ -14,7 +14,7 @@ from profiler_service.comparison import Comparison, column_medians
 from profiler_service.crossover import KernelRounds, find_crossover
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
-from profiler_service.plan.base import Batch, SteppedPlanner
+from profiler_service.plan.base import MAX_CALLS, Batch, SteppedPlanner
 from profiler_service.samples import Platform, Protocol, Samples
 
 
@@ -30,6 +30,9 @@ class KernelPlanner(SteppedPlanner):
     """
 
     ROUNDS = 60
+    SAMPLE_S = 1e-4
+    """Calls are timed together for about this long (MAX_CALLS at most): reading the clock delays
+    the next call by about a microsecond, and not every kernel by the same."""
     CONTEST_S = 0.5
     """Comparing dense kernels ends after this long, if there are FEWEST_ROUNDS."""
     FEWEST_ROUNDS = 18
@@ -57,6 +60,8 @@ class KernelPlanner(SteppedPlanner):
         else:
             return
         self._first_batch = len(self._batches)
+        call_s = float(np.median(self._calibration_s))
+        self._calls = int(np.clip(np.ceil(self.SAMPLE_S / call_s), 1, MAX_CALLS))
         self._round = 0
         if self._num_points <= len(DENSE_BACKENDS):
             self._advance(0.1, "comparing kernels")

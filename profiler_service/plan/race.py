@@ -95,6 +95,9 @@ class RacePlanner(SteppedPlanner):
     """Calling each of so few points once is no measure: there a race may last CHEAP_S, or..."""
     SMALL_CALLS = 6000
     """... as long as this many calls take, if that is less."""
+    NOISY = 2.5
+    """All of this times up to so much where noise asks for more visits than at
+    REFERENCE_NOISE, and as many more of them."""
     NARROW_UNTIL = 0.5
     """Share of the budget at which narrowing ends..."""
     CONTEST_UNTIL = 0.75
@@ -159,6 +162,8 @@ class RacePlanner(SteppedPlanner):
         self._verdicts: list[Verdict] = []
         self._num_confirmations = 0
         self._budget_s = 0.0
+        self._surveying_s = 0.0
+        """What a survey took, which isn't part of the race's own time."""
         self._is_cut_short = False
         self.stages: list[RaceStage] = []
         super().__init__(spec)
@@ -181,7 +186,9 @@ class RacePlanner(SteppedPlanner):
             self._narrow_warmup_calls = yield from self._probe()
             self._contest_warmup_calls |= self._narrow_warmup_calls
         if self._spec.mode == "survey":
+            before_s = self._seconds
             yield from self._survey()
+            self._surveying_s = self._seconds - before_s
         yield from self._narrow()
         candidates = yield from self._contest(self._propose())
         yield from self._confirm_leaders(candidates)
@@ -200,29 +207,29 @@ class RacePlanner(SteppedPlanner):
         once_s = self._num_points * self._call_s * self._structure.mean_growth()
         is_small = self._num_points <= self.SMALL_WINDOW
         cheap_s = self.SMALL_CALLS * self._call_s if is_small else self.CHEAP_SHARE * once_s
-        self._budget_s = max(
+        self._budget_s = self._noisiness(least=1.0) * max(
             self.DEAR_SHARE * once_s,
             min(cheap_s, self.CHEAP_S),
             self.LEAST_CALLS * self._call_s,
         )
-        if self._spec.mode == "survey":
-            # On top of its looks, each of which is one call, or two where shapes are warmed up.
-            looks = sum(share * count for share, count in self.SURVEY)
-            self._budget_s += looks * self._num_points * (2 * self._call_s + self._overhead_s)
         if self._spec.budget_s is not None:
-            self._budget_s = min(self._budget_s, self._spec.budget_s)
+            self._budget_s = min(self._budget_s, self._spec.budget_s - self._surveying_s)
 
     def _visits_until(self, share: float, warmup_calls: int) -> int:
         """How many visits fit in until `share` of the budget is spent."""
         visit_s = (self._calls + warmup_calls) * self._call_s + self._overhead_s
-        return max(0, int((share * self._budget_s - self._seconds) / visit_s))
+        spent_s = self._seconds - self._surveying_s
+        return max(0, int((share * self._budget_s - spent_s) / visit_s))
 
     def _scaled(self, visits: int) -> int:
         """`visits` as needed at REFERENCE_NOISE, for the noise seen here."""
-        share = (self.noise / self.REFERENCE_NOISE) ** 2
         # Calls must be dear before a quiet moment is taken at its word.
         least = min(1.0, CHEAP_VISIT_S / self._visit_s)
-        return max(1, int(np.ceil(visits * float(np.clip(share, least, 1.5)))))
+        return max(1, int(np.ceil(visits * self._noisiness(least))))
+
+    def _noisiness(self, least: float) -> float:
+        """Visits needed here for one at REFERENCE_NOISE, within `least` and NOISY."""
+        return float(np.clip((self.noise / self.REFERENCE_NOISE) ** 2, least, self.NOISY))
 
     def _probe(self) -> Generator[Batch, Samples, int]:
         """How many warm-up calls new shapes need: visits a few points twice without any."""
@@ -255,6 +262,7 @@ class RacePlanner(SteppedPlanner):
                 return
             fit = self._fit()
             self.noise = fit.noise
+            self._set_budget()
             total = min(self._scaled(self.NARROW_VISITS * longest), allowed)
             count = max(int(np.ceil((total - design) / self.NUM_BATCHES)), 4)
             if self._visits_until(self.NARROW_UNTIL, self._narrow_warmup_calls) < count:
@@ -310,7 +318,8 @@ class RacePlanner(SteppedPlanner):
             for _ in range(looks):
                 order = self._rng.permutation(field[~np.isin(field, list(self._failures))])
                 for start in range(0, len(order), MAX_BATCH_VISITS):
-                    if self._visits_until(self.NARROW_UNTIL, self._narrow_warmup_calls) < 1:
+                    given_s = self._spec.budget_s
+                    if given_s is not None and self._seconds > self.NARROW_UNTIL * given_s:
                         return
                     part = order[start : start + MAX_BATCH_VISITS]
                     samples = yield self._batch(

@@ -267,6 +267,7 @@ async def test_what_a_budget_left_open_is_measured_for_whoever_gives_more(
     sqlite_worker.finish(sweep, stairs(1), evidence=evidence(0.01, cut_short=True))
     short = (await asking).json()
     assert (short["lhp"], short["cut_short"]) == ([5, 6], True)
+    assert short["evidence"] == evidence(0.01, cut_short=True)
     # Asked again with the same or less, that is all there is.
     assert (await ask(client, budget=0.01)).json() == short
     assert (await ask(client, budget=0.005)).json() == short

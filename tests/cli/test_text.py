@@ -17,7 +17,7 @@ from profiler_service.cli.text import (
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.plot import format_redundancy
 from profiler_service.sweep import Mode
-from profiler_service.wire import GridAxisRange
+from profiler_service.wire import FasterBackend, GridAxisRange
 from tests.cli.stub import ANSWER, CURVE, NOW
 
 
@@ -104,6 +104,15 @@ def test_ages() -> None:
     assert format_age(NOW, NOW + dt.timedelta(minutes=3)) == "3 min ago"
 
 
+def test_an_answer_from_a_race_says_what_it_rests_on() -> None:
+    evidence = {"calls": 1936.0, "seconds": 0.4213, "candidates": 512.0, "confirmations": 50.0}
+    answer = ANSWER.model_copy(update={"evidence": evidence})
+    assert describe_answer(answer, NOW).splitlines()[-1] == (
+        "a race of 1,936 calls in 421 ms: 512 larger points seen, 50 pairs to confirm"
+    )
+    assert "race" not in describe_answer(ANSWER, NOW)
+
+
 def test_an_answer_that_moves_says_by_how_much_and_how_surely() -> None:
     text = describe_answer(ANSWER, NOW + dt.timedelta(minutes=3))
     # 100 · (1.034 - 1) = 3.4; 1.029 and 1.039 likewise.
@@ -158,3 +167,14 @@ def test_ratios_that_arent_known_are_dashes() -> None:
     assert format_ratio(0.99812, 0.98, 1.01) == ("0.9981", "0.9800 to 1.0100")
     assert format_ratio(0.99812, None, 1.01) == ("0.9981", "–")
     assert format_ratio(None, None, None) == ("–", "–")
+
+
+def test_a_faster_kernel_is_named_as_an_option() -> None:
+    faster = FasterBackend(
+        backend="packed", speedup=2.857, speedup_interval=(2.8, 2.912), curve="c9"
+    )
+    answer = ANSWER.model_copy(update={"faster_backend": faster})
+    assert describe_answer(answer, NOW).splitlines()[-1] == (
+        "another kernel is 186 % faster at 1197,317 (95 % interval 180 to 191 %):"
+        " --backend packed"
+    )
