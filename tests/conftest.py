@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,9 +13,6 @@ import sqlalchemy as sa
 
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
-
-# As the command line does, and here before numpy is imported by any test.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _database_numbers = itertools.count(1)
 
