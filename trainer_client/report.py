@@ -15,12 +15,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from profiler_service.errors import LhpError, NotFoundError
 from profiler_service.wire import CurveDetail, GridAxisRange
 from trainer_client.checkpoint import read_checkpoint, write_whole
-from trainer_client.latency_client import HttpLatencyOracle
 from trainer_client.train import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row
 
 LATENCIES = "latencies.json"
@@ -35,6 +34,19 @@ NAMES: Mapping[str, str] = {
 
 class UnreadableRunError(LhpError):
     """A directory's logs that can't be read."""
+
+
+class GridMeasurer(Protocol):
+    """Measures grids: `HttpLatencyOracle`."""
+
+    def measure(
+        self,
+        axes: Sequence[GridAxisRange],
+        *,
+        workload: str = "linear",
+        params: Mapping[str, int | str] | None = None,
+    ) -> CurveDetail:
+        """A new curve over the grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +77,7 @@ class Report:
     """SHA-256 of the run's logs, by name."""
 
 
-def make_report(directory: Path, service: HttpLatencyOracle | None) -> Report:
+def make_report(directory: Path, service: GridMeasurer | None) -> Report:
     """The report of the run in `directory`; also written there, as JSON, Markdown and a plot.
 
     Without a service the latencies that an earlier report took are shown; with one they are
@@ -108,7 +120,7 @@ def make_report(directory: Path, service: HttpLatencyOracle | None) -> Report:
 
 
 def measure_steps(
-    service: HttpLatencyOracle, config: Mapping[str, Any], rows: Sequence[Row], *, vocabulary: int
+    service: GridMeasurer, config: Mapping[str, Any], rows: Sequence[Row], *, vocabulary: int
 ) -> dict[str, Latency]:
     """The latency of each step's dims, by step. Raises what the service's client does."""
     batch, steps = config["latency_batch"], config["latency_steps"]
@@ -136,7 +148,7 @@ def measure_steps(
 
 
 def _measure_baseline(
-    service: HttpLatencyOracle, dims: Sequence[int], batch: int, steps: int, vocabulary: int
+    service: GridMeasurer, dims: Sequence[int], batch: int, steps: int, vocabulary: int
 ) -> Latency:
     """The sum of the baseline's parts. Its interval is the sum of theirs: wider than need be."""
     hidden, width = dims
@@ -159,7 +171,7 @@ def _measure_baseline(
 
 
 def _measure_one(
-    service: HttpLatencyOracle, workload: str, dims: Sequence[int], params: Mapping[str, int]
+    service: GridMeasurer, workload: str, dims: Sequence[int], params: Mapping[str, int]
 ) -> Latency:
     axes = [GridAxisRange(start=dim, stop=dim) for dim in dims]
     return _latency_of(service.measure(axes, workload=workload, params=dict(params)), dims, None)

@@ -1,0 +1,136 @@
+"""`lhp-train` as people run it: killed, resumed, mistyped; and by two processes at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from profiler_service.errors import NotFoundError
+from tests.trainer_client.texts import TINY, write_tiny_corpus
+from trainer_client.checkpoint import read_checkpoint
+from trainer_client.cli import run
+
+SETTINGS = [
+    f"{name}={'none' if value is None else value}"
+    for name, value in (TINY | {"when_away": "skip"}).items()
+    if name not in ("preset", "corpus")
+]
+CHANGES = [word for setting in SETTINGS for word in ("--set", setting)]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_tiny_corpus(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
+    base = ["own-text", "--preset", "smoke", "--data", str(data), "--out", str(out)]
+    return [*base, *CHANGES, *more]
+
+
+def start(command: list[str]) -> subprocess.Popen[bytes]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LHP_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(command: list[str]) -> None:
+    process = start(command)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err.decode()
+
+
+def final_model(out: Path) -> dict[str, torch.Tensor]:
+    saved = read_checkpoint(out / "checkpoint.lhp")
+    assert saved["step"] == "done"
+    weights: dict[str, torch.Tensor] = saved["model"]["weights"]
+    masks = {f"mask {i}": mask for i, mask in enumerate(saved["model"]["masks"])}
+    return {**weights, **masks, "random": saved["ranks"][0]["random"]}
+
+
+def num_batches(out: Path) -> int:
+    try:
+        return int(read_checkpoint(out / "checkpoint.lhp")["num_batches"])
+    except NotFoundError:
+        return 0
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(data: Path, tmp_path: Path) -> None:
+    finish(["trainer_client.cli", *arguments(data, tmp_path / "whole")])
+    cut, kills = tmp_path / "cut", 0
+    command = ["trainer_client.cli", *arguments(data, cut)]
+    for batches in (7, 70):
+        process = start(command)
+        while process.poll() is None and num_batches(cut) < batches:
+            time.sleep(0.001)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.communicate(timeout=60)
+        command = ["trainer_client.cli", *arguments(data, cut, "--resume")]
+    assert kills > 0
+    finish(command)
+    expected, found = final_model(tmp_path / "whole"), final_model(cut)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert expected[name].equal(found[name]), name
+    for name in ("growth", "weights", "weights.csr"):
+        file = f"models/{name}.safetensors"
+        assert (cut / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_two_processes_grow_alike(data: Path, tmp_path: Path) -> None:
+    torchrun = ["torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    out = tmp_path / "out"
+    finish([*torchrun, "--standalone", "-m", "tests.trainer_client.two_ranks", str(out)])
+    first, second = (torch.load(out / f"rank{rank}.pt") for rank in range(2))
+    assert first.keys() == second.keys()
+    for name in first:
+        assert first[name].equal(second[name]), name
+    assert any(name.startswith("mask") and not first[name].all() for name in first)
+
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_mistakes_are_told_without_a_traceback(data: Path, tmp_path: Path, capfd: Captured) -> None:
+    out = tmp_path / "out"
+    for more, code, told in (
+        (["--preset", "large"], 2, "there is no preset 'large'"),
+        (["--set", "momentum=0.9"], 2, "there is no setting 'momentum'"),
+        (["--set", "batch"], 2, "no NAME=VALUE"),
+        (["--data", str(tmp_path / "nonesuch")], 1, "train.txt can't be read"),
+        (["--resume"], 1, "there is no checkpoint"),
+    ):
+        assert run(arguments(data, out, *more)) == code
+        err = capfd.readouterr().err
+        assert told in err and "hint: " in err and "Traceback" not in err
+    assert not (out / "checkpoint.lhp").exists()
+
+
+def test_a_run_is_not_overwritten(data: Path, tmp_path: Path, capfd: Captured) -> None:
+    quick = ["--set", "max_rounds=0", "--set", "growth_epochs=0"]
+    assert run(arguments(data, tmp_path / "out", *quick)) == 0
+    assert "weights" in capfd.readouterr().out
+    assert run(arguments(data, tmp_path / "out", *quick)) == 1
+    assert "has a run already" in capfd.readouterr().err
+    assert run(arguments(data, tmp_path / "out", "--resume")) == 1
+    assert "growth_epochs=0 there, 1 now" in capfd.readouterr().err
+    # Resumed without a preset it has its own settings; and there is nothing left to do.
+    own = ["own-text", "--data", str(data), "--out", str(tmp_path / "out"), "--resume"]
+    assert run(own) == 0
+    capfd.readouterr()
+    assert run(["report", str(tmp_path / "out")]) == 0
+    assert "(d) weight pruning" in capfd.readouterr().out

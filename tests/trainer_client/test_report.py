@@ -1,0 +1,153 @@
+"""A run's table, with latencies from a service that knows a formula."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange
+from tests.cli.stub import CURVE
+from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.ranks import Ranks
+from trainer_client.report import make_report, to_markdown
+from trainer_client.train import TrainingRun
+
+PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
+
+
+class Service:
+    """Every product of dims takes 1 µs a unit; the n-th sweep, 1 % a sweep more: drift."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, list[list[int]], dict[str, Any]]] = []
+        self.failing: list[int] | None = None
+
+    def measure(
+        self,
+        axes: Sequence[GridAxisRange],
+        *,
+        workload: str = "linear",
+        params: Mapping[str, int | str] | None = None,
+    ) -> CurveDetail:
+        ranges = [list(range(a.start, a.stop + 1, a.step)) for a in axes]
+        self.asked.append((workload, ranges, dict(params or {})))
+        drift = 1 + len(self.asked) / 100
+        dims = [list(each) for each in itertools.product(*ranges) if list(each) != self.failing]
+        latency_s = [a * b * 1e-6 * drift for a, b in dims]
+        points = CURVE.points.model_copy(
+            update={
+                "dims": dims,
+                "latency_s": latency_s,
+                "low_s": [each * 0.9 for each in latency_s],
+                "high_s": [each * 1.1 for each in latency_s],
+            }
+        )
+        failures = [FailedPoint(dims=self.failing, reason="out of memory")] if self.failing else []
+        curve_id = f"c{len(self.asked)}"
+        return CURVE.model_copy(
+            update={"id": curve_id, "points": points, "failures": failures, "workload": workload}
+        )
+
+
+def row(step: str, dims: list[int], **more: object) -> dict[str, Any]:
+    return {
+        "step": step,
+        "dims": dims,
+        "recurrent_parameters": 1000,
+        "table_parameters": 96,
+        "valid_perplexity": 9.5,
+        "test_perplexity": 9.25,
+        "rounds": 1,
+        "seconds": 30.0,
+        **more,
+    }
+
+
+ANSWER = {
+    "dims": [8, 4],
+    "lhp": [10, 4],
+    "speedup": 1.05,
+    "speedup_interval": [1.01, 1.09],
+    "latency_s": 2e-3,
+    "lhp_latency_s": 1.9e-3,
+    "verdict": "faster",
+    "source": "service",
+    "curve": "c9",
+}
+ROWS = [
+    row("baseline", [12, 8]),
+    row("growth", [12, 8], density=0.65),
+    row("units", [8, 4], density=0.6, threshold=10.0, rounds_accepted=1, kept_threshold=True),
+    row("lhp", [10, 4], density=0.61, answer=ANSWER),
+    row("weights", [10, 4], density=0.1, threshold=9.0, rounds_accepted=0, kept_threshold=False),
+]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A run that went through ROWS."""
+    run = TrainingRun(tiny_config(), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu")))
+    run.rows, run.step = list(ROWS), "done"
+    run.save()
+    return tmp_path
+
+
+def test_steps_are_measured_in_one_sweep_with_step_a(directory: Path) -> None:
+    service = Service()
+    report = make_report(directory, service)
+    assert service.asked == [
+        # The baseline by its parts: two LSTM layers, and the decoder of all 4 · 10 words.
+        ("lstm", [[12], [8]], {"batch": 4, "steps": 10}),
+        ("lstm", [[8], [12]], {"batch": 4, "steps": 10}),
+        ("linear", [[12], [8]], {"batch": 40}),
+        ("hlstm_lm", [[12], [8]], PARAMS),
+        ("hlstm_lm", [[8, 12], [4, 8]], PARAMS),
+        ("hlstm_lm", [[10, 12], [4, 8]], PARAMS),  # for (c) and for (d)
+    ]
+    # 96 µs three times, 1, 2 and 3 % more.
+    assert report.latencies["baseline"].latency_s == pytest.approx(96e-6 * 3.06)
+    assert report.latencies["baseline"].curves == ["c1", "c2", "c3"]
+    # Drift cancels in the ratios: 8 · 4 / (12 · 8) and 10 · 4 / (12 · 8).
+    ratios = [report.latencies[step].ratio for step in ("growth", "units", "lhp", "weights")]
+    assert ratios == pytest.approx([1, 1 / 3, 40 / 96, 40 / 96])
+
+
+def test_the_report_is_written_and_kept(directory: Path) -> None:
+    told = to_markdown(make_report(directory, Service()))
+    assert (directory / "report.md").read_text() == told
+    assert (directory / "report.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((directory / "report.json").read_text())
+    assert written["latencies"]["units"]["curves"] == ["c5"]
+    assert "| (b) row/column pruning | 8 / 4 | 1,000 | 60.0% | 9.50 | 9.25 |" in told
+    assert "1.0500 times as fast (95 % interval 1.0100 to 1.0900" in told
+    assert "the threshold of 9.00 was NOT kept" in told
+    assert all(digest in told for digest in written["digests"].values())
+    # Without the service, the same again.
+    assert to_markdown(make_report(directory, None)) == told
+
+
+def test_without_a_service_nothing_is_made_up(directory: Path) -> None:
+    told = to_markdown(make_report(directory, None))
+    assert told.count("not measured") == 5
+    assert " ms" not in told.split("asked for")[0]
+
+
+def test_a_point_that_failed_is_an_error(directory: Path) -> None:
+    service = Service()
+    service.failing = [8, 4]
+    with pytest.raises(LhpError, match=r"\[8, 4\] could not be measured: out of memory"):
+        make_report(directory, service)
+
+
+def test_a_run_that_has_not_come_far_has_no_report(tmp_path: Path) -> None:
+    run = TrainingRun(tiny_config(), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu")))
+    run.save()
+    with pytest.raises(NotFoundError, match="no step"):
+        make_report(tmp_path, None)

@@ -1,0 +1,221 @@
+"""The four steps on a tiny text, with an oracle that answers as it is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from profiler_service.errors import InvalidRequestError
+from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.answers import Effort, LatencyAnswer, Prefer
+from trainer_client.config import TrainingConfig
+from trainer_client.language_model import StackedLSTM
+from trainer_client.latency_client import ServiceAwayError
+from trainer_client.ranks import Ranks
+from trainer_client.synthesis import (
+    NoServiceError,
+    find_threshold,
+    grow_from_seed,
+    grow_to_lhp,
+    prune_rows_and_columns,
+    prune_weights,
+    synthesise,
+)
+from trainer_client.train import TrainingRun
+
+
+class Oracle:
+    """Says that dims a little larger are faster; notes what it was asked."""
+
+    def __init__(self, *grow_by: int) -> None:
+        self.grow_by = grow_by
+        self.asked: list[tuple[tuple[int, ...], str, Mapping[str, int | str] | None]] = []
+
+    def query(
+        self,
+        dims: Sequence[int],
+        *,
+        workload: str = "linear",
+        params: Mapping[str, int | str] | None = None,
+        prefer: Prefer = "fastest",
+        effort: Effort = "quick",
+        max_growth: float = 0.125,
+    ) -> LatencyAnswer:
+        self.asked.append((tuple(dims), workload, params))
+        now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+        lhp = tuple(a + b for a, b in zip(dims, self.grow_by, strict=True))
+        return LatencyAnswer(
+            dims=tuple(dims),
+            lhp=lhp,
+            is_lhp=lhp == tuple(dims),
+            latency_s=2e-3,
+            lhp_latency_s=1e-3,
+            speedup=2.0,
+            speedup_interval=(1.9, 2.1),
+            verdict="faster" if any(self.grow_by) else "slower",
+            prefer=prefer,
+            workload=workload,
+            platform="p",
+            host="anvil",
+            curve="c1",
+            measured_at=now,
+            num_samples=300,
+            stale=False,
+            source="service",
+            received_at=now,
+        )
+
+
+class AwayOracle(Oracle):
+    def query(self, dims: Sequence[int], **_: object) -> LatencyAnswer:  # type: ignore[override]
+        raise ServiceAwayError("no answer", hint="start it")
+
+
+def make_run(config: TrainingConfig, directory: Path) -> TrainingRun:
+    ranks = Ranks(torch.device("cpu"))
+    return TrainingRun(config, tiny_corpus(), directory, ranks=ranks)
+
+
+def rows_of(directory: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (directory / "steps.jsonl").read_text().splitlines()]
+
+
+def test_all_steps_in_order(tmp_path: Path) -> None:
+    oracle, ends = Oracle(2, 1), []
+    run = make_run(tiny_config(), tmp_path)
+    synthesise(run, oracle, at_step_end=lambda: ends.append(run.step))
+    rows = rows_of(tmp_path)
+    assert (
+        [row["step"] for row in rows] == ["baseline", "growth", "units", "lhp", "weights"] == ends
+    )
+    # A fifth of 12 hidden units is 2, of 8 states 1: one round, as the preset has it.
+    assert [row["dims"] for row in rows[:4]] == [[12, 8], [12, 8], [10, 7], [12, 8]]
+    # The oracle was asked about what was trained, once.
+    params = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
+    assert oracle.asked == [((10, 7), "hlstm_lm", params)]
+    answer = rows[3]["answer"]
+    assert isinstance(answer, dict)
+    assert (answer["lhp"], answer["speedup_interval"]) == ([12, 8], [1.9, 2.1])
+    # 70 % of the weights went, of each of eight matrices: rounded down.
+    before, after = (int(str(rows[i]["recurrent_parameters"])) for i in (3, 4))
+    assert 0.3 * before <= after <= 0.3 * before + 8
+    assert rows[4]["kept_threshold"] is True
+    assert all(isinstance(row["test_perplexity"], float) for row in rows)
+
+
+def test_the_sparse_route_leaves_b_and_c_out(tmp_path: Path) -> None:
+    oracle = Oracle(2, 1)
+    synthesise(make_run(tiny_config(route="sparse"), tmp_path), oracle)
+    assert [row["step"] for row in rows_of(tmp_path)] == ["baseline", "growth", "weights"]
+    assert oracle.asked == []
+
+
+def test_growth_wakes_weights_and_no_more_than_the_ratio(tmp_path: Path) -> None:
+    run = make_run(tiny_config(growth_epochs=2, seed_density=0.25), tmp_path)
+    run.step = "growth"
+    grow_from_seed(run)
+    # 4 · 12 · (8 + 2 · 8) = 1152 weights; a quarter live at first, and twice at most a tenth wakes.
+    live = run.model.count_recurrent_parameters()
+    assert 288 < live <= 288 + 2 * 116
+    assert run.notes["round"] == 3
+
+
+def test_pruning_goes_on_while_the_threshold_is_kept(tmp_path: Path) -> None:
+    run = make_run(tiny_config(max_rounds=3, max_perplexity=1000.0), tmp_path)
+    run.step = "units"
+    assert run.hlstm is run.model
+    run.accept(10.0)
+    prune_rows_and_columns(run)
+    # 12 → 10 → 8 → 7 and 8 → 7 → 6 → 5.
+    assert run.hlstm.dims == (7, 5)
+    assert (run.notes["num_accepted"], run.notes["ratio"]) == (3, 0.2)
+
+
+def test_pruning_halves_its_rate_on_failure_and_comes_back(tmp_path: Path) -> None:
+    config = tiny_config(max_rounds=None, max_perplexity=1.01, min_prune_ratio=0.0)
+    run = make_run(config, tmp_path)
+    run.step = "units"
+    before = run.hlstm.count_recurrent_parameters()
+    run.accept(12.0)
+    prune_rows_and_columns(run)
+    # A fifth of 12 is 2; half of that is a single one, whose failure ends the step.
+    assert (run.notes["round"], run.notes["num_accepted"], run.notes["ratio"]) == (2, 0, None)
+    assert run.hlstm.count_recurrent_parameters() == before
+    assert run.hlstm.dims == (12, 8)
+
+
+def test_a_threshold_that_cant_be_met_ends_with_the_best_so_far(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tiny_config(max_perplexity=1.01, when_away="skip"), tmp_path)
+    synthesise(run, None)
+    rows = rows_of(tmp_path)
+    assert [row["kept_threshold"] for row in rows if "kept_threshold" in row] == [False, False]
+    assert rows[-1]["recurrent_parameters"] == rows[1]["recurrent_parameters"]
+    assert rows[-1]["valid_perplexity"] == rows[1]["valid_perplexity"]
+    assert "can't keep a perplexity of 1.01" in caplog.text
+
+
+def test_weight_pruning_never_wakes_anything(tmp_path: Path) -> None:
+    run = make_run(tiny_config(max_rounds=2), tmp_path)
+    run.step = "weights"
+    before = [mask.clone() for mask in run.hlstm.masks]
+    run.accept(10.0)
+    prune_weights(run)
+    assert all(not (new & ~old).any() for old, new in zip(before, run.hlstm.masks, strict=True))
+    # Twice 70 % of 1152.
+    assert run.hlstm.count_recurrent_parameters() == pytest.approx(0.09 * 1152, abs=8)
+
+
+def test_growth_beyond_the_seeds_width_widens_the_model(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    run.step = "lhp"
+    assert run.hlstm is run.model
+    run.accept(10.0)
+    grow_to_lhp(run, Oracle(5, 3))
+    assert run.hlstm.dims == (17, 11)
+    assert run.hlstm.table.shape[1] == 11
+
+
+def test_an_lhp_is_left_as_it_is(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    run.step = "lhp"
+    assert run.hlstm is run.model
+    run.accept(10.0)
+    grow_to_lhp(run, Oracle(0, 0))
+    assert run.hlstm.dims == (12, 8)
+    assert run.accepted is not None and run.accepted.perplexity != 10.0  # retrained all the same
+
+
+@pytest.mark.parametrize("oracle", [None, AwayOracle()])
+def test_without_the_service_the_run_fails_or_skips_as_told(
+    tmp_path: Path, oracle: Oracle | None
+) -> None:
+    run = make_run(tiny_config(), tmp_path / "fail")
+    run.step = "lhp"
+    assert run.hlstm is run.model
+    run.accept(10.0)
+    with pytest.raises((NoServiceError, ServiceAwayError)):
+        grow_to_lhp(run, oracle)
+    run = make_run(tiny_config(when_away="skip"), tmp_path / "skip")
+    run.step = "lhp"
+    assert run.hlstm is run.model
+    run.accept(10.0)
+    grow_to_lhp(run, oracle)
+    assert run.notes["answer"] is None
+    assert run.accepted is not None and run.accepted.perplexity == 10.0
+
+
+def test_the_baseline_sets_the_threshold_where_nothing_else_does(tmp_path: Path) -> None:
+    run = make_run(tiny_config(max_perplexity=None), tmp_path)
+    with pytest.raises(InvalidRequestError) as raised:
+        find_threshold(run)
+    assert "max_perplexity" in raised.value.hint
+    run.rows.append({"step": "baseline", "valid_perplexity": 72.1})
+    assert find_threshold(run) == 72.1
+    assert isinstance(run.model, StackedLSTM)

@@ -1,0 +1,217 @@
+"""Descent on a tiny text: it learns, comes back from NaN, and survives being cut short."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.checkpoint import CheckpointConfigError
+from trainer_client.config import TrainingConfig
+from trainer_client.language_model import MaskedHLSTM
+from trainer_client.masks import full_masks, seed_masks
+from trainer_client.ranks import Ranks
+from trainer_client.train import CHECKPOINT, DivergedError, Observation, TrainingRun, perplexity_of
+
+
+class Stopped(BaseException):
+    """Stands for a kill: nothing in the trainer catches it."""
+
+
+def make_run(config: TrainingConfig, directory: Path, **options: object) -> TrainingRun:
+    ranks = Ranks(torch.device("cpu"))
+    return TrainingRun(config, tiny_corpus(), directory, ranks=ranks, **options)  # type: ignore[arg-type]
+
+
+def train_hlstm(run: TrainingRun, **options: object) -> float:
+    model = run.hlstm
+    generator = torch.Generator().manual_seed(0)
+    model.masks = seed_masks(model.weights, density=0.5, generator=generator)
+    run.begin_training(**({"max_epochs": 3, "learning_rate": 0.02} | options))  # type: ignore[arg-type]
+    return run.train()
+
+
+def state_of(run: TrainingRun) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in run.model.state_dict().items()}
+
+
+def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].equal(b[name]), name
+
+
+@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.02), ("sgd", 5.0), ("nt-asgd", 5.0)])
+def test_it_learns(tmp_path: Path, optimiser: str, rate: float) -> None:
+    run = make_run(tiny_config(optimiser=optimiser, dropout_embedding=0.0), tmp_path)
+    start = run.hlstm and run.evaluate("valid")
+    # Guessing gives 12. Knowing that i + 1 follows i in 81.7 % of the cases, else anything,
+    # would give exp(-(0.817 ln 0.817 + 0.183 ln(0.183 / 11))) = 2.5.
+    assert start == pytest.approx(12, rel=0.2)
+    perplexity = train_hlstm(run, max_epochs=12, learning_rate=rate)
+    assert perplexity < 8
+    assert run.evaluate("valid") == pytest.approx(perplexity)
+    assert not run.is_training
+
+
+def test_perplexity_is_that_of_the_whole_text(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    model = run.hlstm
+    # 120 tokens in 10 pieces of 12, read at once instead of in stretches of 5.
+    words_nb = tiny_corpus().valid.view(10, 12).t()
+    model.eval()
+    scores_nv, _ = model(words_nb[:-1], model.zero_state(10))
+    loss = F.cross_entropy(scores_nv, words_nb[1:].flatten())
+    assert run.evaluate("valid") == pytest.approx(math.exp(float(loss.detach())), rel=1e-5)
+
+
+def test_the_mean_gradient_is_that_of_the_mean_loss(tmp_path: Path) -> None:
+    run = make_run(tiny_config(steps=200), tmp_path)
+    model = run.hlstm
+    generator = torch.Generator().manual_seed(0)
+    model.masks = seed_masks(model.weights, density=0.5, generator=generator)
+    before = state_of(run)
+    gradients = run.mean_gradient(model.weights)
+    # 400 tokens in 4 pieces of 100, all in one stretch: the mean is the gradient of one loss,
+    # towards dormant weights, too.
+    words_nb = tiny_corpus().train.view(4, 100).t()
+    masks, model.masks = model.masks, full_masks(model.weights)
+    model.load_state_dict(before)
+    scores_nv, _ = model.eval()(words_nb[:-1], model.zero_state(4))
+    loss = F.cross_entropy(scores_nv, words_nb[1:].flatten())
+    expected = torch.autograd.grad(loss, list(model.weights))
+    for got, wanted, mask in zip(gradients, expected, masks, strict=True):
+        torch.testing.assert_close(got, wanted)
+        assert mask.all() or got[~mask].any()
+    assert_same_bits(state_of(run), before)
+
+
+def test_the_best_epoch_stays(tmp_path: Path) -> None:
+    run = make_run(tiny_config(optimiser="sgd"), tmp_path)
+    # At this rate later epochs are worse than some earlier one.
+    perplexity = train_hlstm(run, max_epochs=6, learning_rate=60.0)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert perplexity == min(row["valid_perplexity"] for row in rows)
+    assert rows[-1]["valid_perplexity"] > perplexity
+    assert run.evaluate("valid") == pytest.approx(perplexity)
+    # It stalled, so the rate fell.
+    assert rows[-1]["learning_rate"] < 60.0
+
+
+def test_training_ends_once_the_threshold_is_kept(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    perplexity = train_hlstm(run, max_epochs=50, stop_at=10.0)
+    num_epochs = len((tmp_path / "epochs.jsonl").read_text().splitlines())
+    assert perplexity <= 10.0
+    assert 1 < num_epochs < 50
+
+
+def test_nt_asgd_averages_and_keeps_the_average(tmp_path: Path) -> None:
+    config = tiny_config(optimiser="nt-asgd", non_monotone_epochs=1, patience_epochs=100)
+    run = make_run(config, tmp_path)
+    train_hlstm(run, max_epochs=10, learning_rate=60.0)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    averaging = [row["averaging"] for row in rows]
+    assert not averaging[0] and averaging[-1]
+    assert averaging == sorted(averaging)
+    plain = min(row["valid_perplexity"] for row in rows if not row["averaging"])
+    assert min(row["valid_perplexity"] for row in rows if row["averaging"]) < plain
+
+
+# A run that is cut short
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "nt-asgd"])
+@pytest.mark.parametrize("stop_after", [4, 20, 45])
+def test_a_resumed_run_ends_with_the_same_bits(
+    tmp_path: Path, stop_after: int, optimiser: str
+) -> None:
+    # 99 rows in stretches of 5 are 20 batches an epoch; checkpoints every 3 batches.
+    config = tiny_config(optimiser=optimiser, non_monotone_epochs=1, learning_rate=2.0)
+    whole = make_run(config, tmp_path / "whole")
+    expected = train_hlstm(whole)
+
+    def stop(seen: Observation) -> None:
+        if seen.num_batches == stop_after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_hlstm(make_run(config, tmp_path / "cut", observe=stop))
+    torch.manual_seed(99)  # whatever happens in between
+    resumed = make_run(config, tmp_path / "cut")
+    resumed.restore()
+    assert resumed.is_training
+    assert resumed.train() == expected
+    assert_same_bits(state_of(resumed), state_of(whole))
+    epochs = [(tmp_path / each / "epochs.jsonl").read_bytes() for each in ("whole", "cut")]
+    assert epochs[0] == epochs[1]
+
+
+def test_a_widened_model_is_restored(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    run.hlstm.widen(gate_width=14, state_width=9)
+    run.step, run.notes = "lhp", {"answer": None}
+    run.accept(5.0)
+    run.save()
+    again = make_run(tiny_config(), tmp_path)
+    again.restore()
+    assert isinstance(again.model, MaskedHLSTM) and again.model.widths == (14, 9)
+    assert_same_bits(state_of(again), state_of(run))
+    assert (again.step, again.notes) == ("lhp", {"answer": None})
+    assert again.accepted is not None and again.accepted.perplexity == 5.0
+
+
+def test_another_configuration_cant_go_on(tmp_path: Path) -> None:
+    make_run(tiny_config(), tmp_path).save()
+    other = make_run(tiny_config(learning_rate=0.5), tmp_path)
+    with pytest.raises(CheckpointConfigError, match=r"learning_rate=0\.005 there, 0\.5 now"):
+        other.restore()
+
+
+# A loss that isn't a number
+
+
+def poison(run: TrainingRun, seen: Observation) -> None:
+    with torch.no_grad():
+        run.hlstm.weights.gate_ksg[0, 0, 0] = torch.nan
+
+
+def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
+    poisoned = []
+
+    def once(seen: Observation) -> None:
+        if seen.num_batches == 30 and not poisoned:
+            poisoned.append(seen)
+            poison(run, seen)
+
+    run = make_run(tiny_config(), tmp_path, observe=once)
+    perplexity = train_hlstm(run)
+    assert poisoned and math.isfinite(perplexity)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    # 20 batches an epoch: the first is over, the second is not.
+    assert [row["learning_rate"] for row in rows][:2] == [0.02, 0.01]
+
+
+def test_nan_again_and_again_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+    seen_rates = []
+
+    def always(seen: Observation) -> None:
+        seen_rates.append(seen.learning_rate)
+        poison(run, seen)
+
+    run = make_run(tiny_config(max_rollbacks=2), tmp_path, observe=always)
+    with pytest.raises(DivergedError, match=r"rate of 0\.005, after 2 times") as raised:
+        train_hlstm(run)
+    assert "learning_rate" in raised.value.hint
+    assert seen_rates == [0.02, 0.01, 0.005]
+    assert (tmp_path / CHECKPOINT).exists()
+
+
+def test_perplexity_of_a_hopeless_loss_is_infinite() -> None:
+    assert perplexity_of(1e9) == math.inf
+    assert perplexity_of(math.log(72.1)) == pytest.approx(72.1)

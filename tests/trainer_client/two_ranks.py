@@ -1,0 +1,30 @@
+"""Run by torchrun: a run through the steps, and each rank's model as a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.language_model import MaskedHLSTM
+from trainer_client.ranks import Ranks
+from trainer_client.synthesis import synthesise
+from trainer_client.train import TrainingRun
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    ranks = Ranks(torch.device("cpu"))
+    run = TrainingRun(tiny_config(when_away="skip"), tiny_corpus(), out, ranks=ranks)
+    synthesise(run, None)
+    assert isinstance(run.model, MaskedHLSTM)
+    found = dict(run.model.state_dict())
+    found |= {f"mask {i}": mask for i, mask in enumerate(run.model.masks)}
+    torch.save(found, out / f"rank{ranks.rank}.pt")
+    ranks.close()
+
+
+if __name__ == "__main__":
+    main()
