@@ -40,7 +40,7 @@ _NUM_SHARED = len(_SHARED_SPREADS)
 _INTERACTION = 0.003
 """What a point has of its own beyond its positions' effects."""
 _MAX_PASSES = 12
-_CONVERGED = 0.05
+_CONVERGED = 0.02
 """Passes end where the noise's scale changes by less than this share."""
 _LEAST_NOISE = 1e-3
 
@@ -155,13 +155,14 @@ class Structure:
         log_latency: F64,
         time: F64,
         is_first: npt.NDArray[np.bool_],
-        least_noise: float = 0.0,
+        known_noise: float = 0.0,
     ) -> StructureFit:
         """The posterior given samples [n] taken at ascending times at `positions` [n, axes].
 
         `is_first` [n] marks visits that were a point's first, without a warm-up: all of them
-        may be slower by one common factor (kernels prepared for each shape). `least_noise` is
-        known beforehand: effects could follow few samples so closely that none seemed left.
+        may be slower by one common factor (kernels prepared for each shape). `known_noise` is
+        what one point's samples scatter by, where that is known: effects could follow few
+        samples so closely that no noise seemed left, so less than half of it isn't believed.
 
         Least squares reweighted by Huber's weights, so that pre-empted samples count little.
         Drift is the slow part of the residuals. Source: ours.
@@ -175,7 +176,8 @@ class Structure:
         solution: F64 = np.zeros(len(self._precision))
         precision = self._precision
         residual: F64 = value - level
-        noise = _scale(residual, 0.0)
+        # From above, the scale would fall slowly: large noise lets no effect explain anything.
+        noise = known_noise or _scale(residual, 0.0)
         for _ in range(_MAX_PASSES):
             weight = np.minimum(1.0, 1.5 * noise / np.maximum(np.abs(residual), 1e-12))
             weight[np.abs(residual) > 6 * noise] *= 0.2
@@ -190,7 +192,7 @@ class Structure:
             residual = value - level - drift - fitted
             # What the samples had a say in, of all that was estimated (trace of the hat matrix).
             settled = len(precision) - float(np.trace(np.linalg.solve(precision, self._precision)))
-            before, noise = noise, max(_scale(residual, settled), least_noise)
+            before, noise = noise, max(_scale(residual, settled), known_noise / 2)
             if abs(noise / before - 1) < _CONVERGED:
                 break
         effects = self._mean + solution[:-_NUM_SHARED]

@@ -128,7 +128,7 @@ def test_few_samples_are_fitted_without_being_believed() -> None:
         number = rng.choice(48 * 48, size=30, replace=False)
         value = 0.02 * rng.standard_normal(30)
         fit = Structure(dims).fit(
-            positions_of(number, (48, 48)), value, np.arange(30.0), never(30), least_noise=0.01
+            positions_of(number, (48, 48)), value, np.arange(30.0), never(30), known_noise=0.02
         )
         noises.append(fit.noise)
     assert 0.01 <= float(np.median(noises)) < 0.04

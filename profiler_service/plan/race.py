@@ -141,6 +141,8 @@ class RacePlanner(SteppedPlanner):
     COLD_NOISE = 2.0
     """So are they where calls without a warm-up are this much noisier than those with one: two
     calls then tell more than twice as much as one."""
+    TINY_S = 5e-5
+    """Shorter calls are always warmed up: a visit costs more than they do."""
     WARM_BELOW_S = 2.5e-4
     """Longer calls work on more memory than the inner caches hold: what an earlier call of the
     same point leaves there is nothing, and contests go without warm-up calls."""
@@ -148,7 +150,7 @@ class RacePlanner(SteppedPlanner):
     def __init__(self, spec: SweepSpec) -> None:
         self._round = 0
         self.noise = self.REFERENCE_NOISE
-        self._least_noise = 0.0
+        self._calibrated_noise = 0.0
         self._structure = Structure(
             [np.arange(axis.start, axis.last + 1, axis.step) for axis in spec.grid.axes]
         )
@@ -173,8 +175,7 @@ class RacePlanner(SteppedPlanner):
             return
         log = np.log(self._calibration_s)
         self.noise = float(1.48 * np.median(np.abs(log - np.median(log))))
-        # Calls of one point in a row are quieter than visits here and there, if anything.
-        self._least_noise = self.noise / 2
+        self._calibrated_noise = self.noise
         self._round = 1
         if self._num_points == 1:
             self._is_settled = True
@@ -182,9 +183,11 @@ class RacePlanner(SteppedPlanner):
         self._set_budget()
         call_s = self._call_s
         self._contest_warmup_calls = int(call_s < self.WARM_BELOW_S)
-        if call_s < CHEAP_VISIT_S:
+        if call_s < self.TINY_S:
+            self._narrow_warmup_calls = 1
+        elif call_s < CHEAP_VISIT_S:
             self._narrow_warmup_calls = yield from self._probe()
-            self._contest_warmup_calls |= self._narrow_warmup_calls
+        self._contest_warmup_calls |= self._narrow_warmup_calls
         if self._spec.mode == "survey":
             before_s = self._seconds
             yield from self._survey()
@@ -353,7 +356,7 @@ class RacePlanner(SteppedPlanner):
         is_first = np.zeros(len(point), dtype=bool)
         if not is_warm:
             is_first[np.unique(point, return_index=True)[1]] = True
-        return self._structure.fit(positions, log, time, is_first, self._least_noise)
+        return self._structure.fit(positions, log, time, is_first, self._calibrated_noise)
 
     def _propose(self) -> Points:
         """The contest's field: the fit's favourites, and the fastest points seen."""
