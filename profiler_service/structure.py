@@ -43,6 +43,7 @@ _MAX_PASSES = 12
 _CONVERGED = 0.02
 """Passes end where the noise's scale changes by less than this share."""
 _LEAST_NOISE = 1e-3
+_KNOWN_WEIGHT = 10.0
 
 
 def position_prior(dims: npt.NDArray[np.integer]) -> tuple[F64, F64]:
@@ -162,7 +163,7 @@ class Structure:
         `is_first` [n] marks visits that were a point's first, without a warm-up: all of them
         may be slower by one common factor (kernels prepared for each shape). `known_noise` is
         what one point's samples scatter by, where that is known: effects could follow few
-        samples so closely that no noise seemed left, so less than half of it isn't believed.
+        samples so closely that no noise seemed left.
 
         Least squares reweighted by Huber's weights, so that pre-empted samples count little.
         Drift is the slow part of the residuals. Source: ours.
@@ -192,7 +193,7 @@ class Structure:
             residual = value - level - drift - fitted
             # What the samples had a say in, of all that was estimated (trace of the hat matrix).
             settled = len(precision) - float(np.trace(np.linalg.solve(precision, self._precision)))
-            before, noise = noise, max(_scale(residual, settled), known_noise / 2)
+            before, noise = noise, _scale(residual, settled, known_noise)
             if abs(noise / before - 1) < _CONVERGED:
                 break
         effects = self._mean + solution[:-_NUM_SHARED]
@@ -236,7 +237,14 @@ def _shared_causes(time: F64, is_first: npt.NDArray[np.bool_]) -> F64:
     return np.stack([is_first.astype(np.float64), late, late**2 - 1 / 3], axis=1)
 
 
-def _scale(residual: F64, num_settled: float) -> float:
-    """The noise's scale from what a fit leaves, which had `num_settled` parameters to bend."""
-    left = max(1 - num_settled / max(len(residual), 1), 0.1)
-    return max(1.48 * float(np.median(np.abs(residual))) / math.sqrt(left), _LEAST_NOISE)
+def _scale(residual: F64, num_settled: float, known_noise: float = 0.0) -> float:
+    """The noise's scale from what a fit leaves, which had `num_settled` parameters to bend.
+
+    Where it is known beforehand that counts like _KNOWN_WEIGHT samples more.
+    """
+    count = len(residual)
+    free = max(count - num_settled, 0.1 * count)
+    seen = 1.48 * float(np.median(np.abs(residual))) * math.sqrt(count / free)
+    known = _KNOWN_WEIGHT if known_noise else 0.0
+    pooled = (free * seen**2 + known * known_noise**2) / (free + known)
+    return max(math.sqrt(pooled), _LEAST_NOISE)

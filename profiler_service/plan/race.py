@@ -83,11 +83,11 @@ class RacePlanner(SteppedPlanner):
     race finds".
     """
 
-    CHEAP_SHARE = 0.9
+    CHEAP_SHARE = 0.65
     """A race takes at most this share of calling each point of its window once..."""
-    CHEAP_S = 1.5
+    CHEAP_S = 1.15
     """... and at most this long, as long as that is not less than ..."""
-    DEAR_SHARE = 0.05
+    DEAR_SHARE = 0.047
     """... this share, which is what a race has where calls are dear, and ..."""
     LEAST_CALLS = 100
     """... as long as this many calls take."""
@@ -95,9 +95,9 @@ class RacePlanner(SteppedPlanner):
     """Calling each of so few points once is no measure: there a race may last CHEAP_S, or..."""
     SMALL_CALLS = 6000
     """... as long as this many calls take, if that is less."""
-    NOISY = 2.5
-    """All of this times up to so much where noise asks for more visits than at
-    REFERENCE_NOISE, and as many more of them."""
+    NOISY = 1.5
+    """Where noise asks for more visits than at REFERENCE_NOISE, up to so many times as many are
+    made, and cheap calls may take as many times as long."""
     NARROW_UNTIL = 0.5
     """Share of the budget at which narrowing ends..."""
     CONTEST_UNTIL = 0.75
@@ -210,9 +210,9 @@ class RacePlanner(SteppedPlanner):
         once_s = self._num_points * self._call_s * self._structure.mean_growth()
         is_small = self._num_points <= self.SMALL_WINDOW
         cheap_s = self.SMALL_CALLS * self._call_s if is_small else self.CHEAP_SHARE * once_s
-        self._budget_s = self._noisiness(least=1.0) * max(
+        self._budget_s = max(
             self.DEAR_SHARE * once_s,
-            min(cheap_s, self.CHEAP_S),
+            self._noisiness(least=1.0) * min(cheap_s, self.CHEAP_S),
             self.LEAST_CALLS * self._call_s,
         )
         if self._spec.budget_s is not None:
