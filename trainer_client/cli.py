@@ -57,8 +57,8 @@ def main() -> NoReturn:
     try:
         code = run()
     except KeyboardInterrupt:
+        # One more while Python ends would be a traceback: nothing is left to clean up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
         code = INTERRUPTED
     sys.exit(code)
 
@@ -66,14 +66,19 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command line `arguments` (of this process where left out)."""
     try:
-        app(args=arguments, prog_name="lhp-train", standalone_mode=False)
+        app(args=arguments, prog_name="lhp-train")
     except LhpError as error:
         typer.echo(f"error: {error}", err=True)
         if error.hint:
             typer.echo(f"hint: {error.hint}", err=True)
         return USAGE if isinstance(error, InvalidRequestError) else FAILED
-    except typer.Exit as exit_:
-        return exit_.exit_code
+    except OSError as error:
+        typer.echo(f"error: {error}", err=True)
+        return FAILED
+    except SystemExit as exit_:
+        if exit_.code == INTERRUPTED:
+            typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
+        return exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else FAILED
     return 0
 
 
@@ -109,6 +114,28 @@ def report(directory: Path, service: ServiceOption = None) -> None:
     with contextlib.ExitStack() as stack:
         client = None if service is None else stack.enter_context(HttpLatencyOracle(service))
         typer.echo(to_markdown(make_report(directory, client)), nl=False)
+
+
+@app.command()
+def estimate(
+    corpus: Annotated[str, typer.Argument(help="ptb or wikitext-2.")] = "ptb",
+    preset: PresetOption = None,
+    changes: SetOption = None,
+) -> None:
+    """Print what a preset would take on this machine: sizes, memory, speed, hours."""
+    import torch
+
+    from trainer_client.corpus import get_corpus_kind
+    from trainer_client.dry_run import try_out
+
+    config = _choose_config(corpus, Path(), preset, changes or [], resume=False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for each in try_out(config, get_corpus_kind(corpus), device):
+        typer.echo(
+            f"{each.name:9} {each.recurrent_parameters:>12,} recurrent parameters,"
+            f" {each.tokens_per_s:,.0f} tokens/s, at most {each.max_epochs} epochs:"
+            f" {each.max_hours:.1f} h; memory {each.peak_memory_bytes / 2**30:.1f} GiB"
+        )
 
 
 def _train(

