@@ -9,7 +9,7 @@ import os
 import platform
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     )
     threads: int = Field(
         default=0, ge=0, description="Threads of a measured product; 0: all processors but one."
+    )
+    cache: Literal["warm", "flushed"] = Field(
+        default="warm",
+        description="`warm`: as the last call left it; `flushed` before each call (GPU only).",
     )
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")

@@ -312,7 +312,7 @@ def _fits(samples: Samples, batch: Batch) -> bool:
 
 def create_measurer(settings: Settings) -> Measurer:
     """The measurer that `settings` ask for. Raises MeasurementError."""
-    return Measurer(device=settings.device, threads=settings.threads)
+    return Measurer(device=settings.device, threads=settings.threads, cache=settings.cache)
 
 
 def run(

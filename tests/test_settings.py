@@ -43,3 +43,16 @@ def test_devices(device: str) -> None:
 def test_unknown_devices_are_refused_at_once(device: str) -> None:
     with pytest.raises(ValidationError, match="auto, cpu or cuda"):
         Settings(device=device)
+
+
+def test_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LHP_CACHE", raising=False)
+    assert Settings().cache == "warm"
+    monkeypatch.setenv("LHP_CACHE", "flushed")
+    assert Settings().cache == "flushed"
+
+
+def test_unknown_caches_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LHP_CACHE", "cold")
+    with pytest.raises(ValidationError, match="'warm' or 'flushed'"):
+        Settings()

@@ -21,9 +21,16 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid
 from profiler_service.plan import Batch
 from profiler_service.samples import Samples
+from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import Progress, SweepState
-from profiler_service.worker import PLATFORM_CHANGED, StopRequest, SweepRunner, hold_lock
+from profiler_service.worker import (
+    PLATFORM_CHANGED,
+    StopRequest,
+    SweepRunner,
+    create_measurer,
+    hold_lock,
+)
 from profiler_service.workload import Workload
 from tests.fake_worker import (
     PROTOCOL,
@@ -462,3 +469,9 @@ def test_the_lock_admits_one_worker_a_host() -> None:
             pass
     with hold_lock("a/b c"):  # free again
         pass
+
+
+def test_the_measurer_flushes_the_cache_as_the_settings_say() -> None:
+    # Shown by the refusal: a CPU's isn't flushed.
+    with pytest.raises(MeasurementError, match="flushed on a GPU only"):
+        create_measurer(Settings(device="cpu", cache="flushed"))

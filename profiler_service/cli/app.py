@@ -712,7 +712,12 @@ def doctor(
     settings = load_settings()
     with show_progress(_console()) as report:
         report(f"measuring one product for {seconds:g} s")
-        diagnosis = examine(device=settings.device, threads=settings.threads, seconds=seconds)
+        diagnosis = examine(
+            device=settings.device,
+            threads=settings.threads,
+            cache=settings.cache,
+            seconds=seconds,
+        )
     if json:
         _print_json(diagnosis.to_json())
     else:

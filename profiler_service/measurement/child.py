@@ -10,12 +10,13 @@ import gc
 import os
 import queue
 import random
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from profiler_service.errors import MeasurementError
 from profiler_service.measurement.exchange import (
@@ -28,11 +29,15 @@ from profiler_service.measurement.exchange import (
     Refused,
     Setup,
 )
-from profiler_service.workload import ParamValue
+from profiler_service.workload import Dims, ParamValue
 
 if TYPE_CHECKING:
     from profiler_service.measurement.devices import Device
     from profiler_service.measurement.operations import Builder, Operands
+    from profiler_service.measurement.timer import Sample
+
+# As torch's allocators, CUDA, cuBLAS and cuDNN say it; not all raise torch.OutOfMemoryError.
+_NO_MEMORY: Final = re.compile(r"out of memory|can't allocate memory|_ALLOC_FAILED")
 
 
 def main(connection_fd: int, block_fd: int) -> None:
@@ -61,7 +66,7 @@ def main(connection_fd: int, block_fd: int) -> None:
             probe_dtypes,
         )
 
-        device = open_device(setup.device, cpus=setup.cpus)
+        device = open_device(setup.device, cpus=setup.cpus, cache=setup.cache)
         dtypes = probe_dtypes(device.name)
         backends = probe_backends(device.name, dtypes)
     except ImportError as error:
@@ -122,7 +127,7 @@ class Desk:
         gc.collect()
         gc.disable()
         try:
-            self._visit(order, build, self._operands_for(order.params))
+            self._visit(order, build)
         finally:
             gc.enable()
         self._block.under_way = NOWHERE
@@ -137,9 +142,8 @@ class Desk:
             self._operands = Operands(dtype, self._device.name, random.Random())
         return self._operands
 
-    def _visit(self, order: Order, build: Builder, operands: Operands) -> None:
-        block, sample = self._block, self._device.sample
-        calls, warmup_calls, params = order.calls, order.warmup_calls, order.params
+    def _visit(self, order: Order, build: Builder) -> None:
+        block = self._block
         failed: set[int] = set()
         visits = zip(order.point.tolist(), order.dims.tolist(), strict=True)
         for visit, (point, dims) in enumerate(visits):
@@ -148,20 +152,40 @@ class Desk:
             if point in failed:
                 continue
             block.under_way = visit
-            call = None  # lets go of the last visit's operands
-            operands.start_visit()
+            memory_ran_out = False
             try:
-                call = build(operands, tuple(dims), params)
-                block.put(visit, sample(call, calls=calls, warmup_calls=warmup_calls))
+                block.put(visit, self._take_sample(order, build, tuple(dims)))
             except Exception as error:  # third parties' calls raise what they like
                 failed.add(point)
+                memory_ran_out = find_memory_error(error) is not None
                 self._send(PointFailed(point=point, reason=describe(error)))
                 if not self._device.is_usable():
                     # No other point could be measured in this process; a new one will be.
                     raise SystemExit(1) from error
+            if memory_ran_out:  # only now: the error's traceback held on to tensors
+                self._operands = None
+                gc.collect()
+                self._device.release_memory()
+
+    def _take_sample(self, order: Order, build: Builder, dims: Dims) -> Sample:
+        operands = self._operands_for(order.params)
+        operands.start_visit()
+        call = build(operands, dims, order.params)
+        return self._device.sample(call, calls=order.calls, warmup_calls=order.warmup_calls)
 
 
-def describe(error: Exception) -> str:
-    """One line that says what was raised."""
+def describe(error: BaseException) -> str:
+    """One line that says what was raised; if memory ran out, that, whatever followed from it."""
+    error = find_memory_error(error) or error
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def find_memory_error(error: BaseException) -> BaseException | None:
+    """The error by which memory ran out: this one or one behind it; None where it didn't."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, MemoryError) or _NO_MEMORY.search(str(found)):
+            return found
+        found = found.__cause__ or found.__context__
+    return None

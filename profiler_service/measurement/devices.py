@@ -14,6 +14,7 @@ import re
 import resource
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from typing import Protocol as TypingProtocol
@@ -29,6 +30,7 @@ from profiler_service.measurement.timer import (
     CpuStopwatch,
     EventStopwatch,
     Sample,
+    UsualClock,
     take_lasting_sample,
     take_sample,
 )
@@ -68,19 +70,20 @@ class Device(TypingProtocol):
     def is_usable(self) -> bool:
         """Whether the device still works in this process after an error."""
 
+    def release_memory(self) -> None:
+        """Gives back to the device what torch holds of its memory for later use."""
 
-def open_device(name: str, *, cpus: Collection[int]) -> Device:
+
+def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Device:
     """The device `name`: `cpu`, `cuda`, or `auto` for CUDA where there is any.
 
     `cpus` are the processors that this process is pinned to: it gets a thread for each.
+    `cache` is that of `Protocol`.
 
     Sets torch's process-wide state: threads, denormals.
 
-    Raises MeasurementError where the device isn't there.
+    Raises MeasurementError where the device isn't there, or its cache can't be flushed.
     """
-    torch.set_num_threads(len(cpus))
-    torch.set_num_interop_threads(1)
-    denormals_flushed = torch.set_flush_denormal(True)
     if name not in ("auto", "cpu", "cuda"):
         raise MeasurementError(
             f"there is no device {name!r}", hint="set LHP_DEVICE to auto, cpu or cuda"
@@ -91,9 +94,23 @@ def open_device(name: str, *, cpus: Collection[int]) -> Device:
             hint="check the driver with nvidia-smi and that torch is a CUDA build,"
             " or set LHP_DEVICE=cpu",
         )
-    if name == "cpu" or not torch.cuda.is_available():
+    if cache not in ("warm", "flushed"):
+        raise MeasurementError(
+            f"a cache is never {cache!r}", hint="set LHP_CACHE to warm or flushed"
+        )
+    on_cpu = name == "cpu" or not torch.cuda.is_available()
+    if on_cpu and cache == "flushed":
+        # Writing twice a last-level cache, up to a gigabyte, takes far longer than most products.
+        raise MeasurementError(
+            "the cache can be flushed on a GPU only, and this measures on the CPU",
+            hint="set LHP_CACHE=warm",
+        )
+    torch.set_num_threads(len(cpus))
+    torch.set_num_interop_threads(1)
+    denormals_flushed = torch.set_flush_denormal(True)
+    if on_cpu:
         return CpuDevice(cpus=cpus, denormals_flushed=denormals_flushed)
-    return CudaDevice()
+    return CudaDevice(cache=cache)
 
 
 def probe_dtypes(device: str) -> tuple[str, ...]:
@@ -163,6 +180,9 @@ class CpuDevice:
         """True: errors on a CPU leave nothing behind."""
         return True
 
+    def release_memory(self) -> None:
+        """Nothing: on a CPU torch holds none."""
+
 
 class CudaDevice:
     """The first CUDA device, timed by CUDA graphs.
@@ -172,22 +192,30 @@ class CudaDevice:
     would cost the same; and since latencies of one curve must compare, large ones are timed
     the same way. What is timed is queued behind a delay, so that the device never waits for
     the host, and replayed until it lasts `min_sample_s`.
+
+    With a flushed cache the graph holds one call, and each replay is timed by itself, behind a
+    write of twice the L2 cache: the latency then includes the start of a graph.
     """
 
     name = "cuda"
-    protocol = Protocol(timer="cuda_graph")
     min_sample_s = 50e-6  # events resolve 0.5 µs: 1 % of it
 
-    def __init__(self) -> None:
-        uuid = str(torch.cuda.get_device_properties(0).uuid)
+    def __init__(self, *, cache: str) -> None:
+        self.protocol = Protocol(timer="cuda_graph", cache=cache)
+        properties = torch.cuda.get_device_properties(0)
+        probe = open_gpu_probe(str(properties.uuid))
         self._stopwatch = EventStopwatch(
             start=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
             end=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
             delay=delay_cuda,
-            is_disturbed=find_throttle_probe(uuid),
+            is_throttled=probe.is_throttled,
+            read_clock_hz=probe.read_clock_hz,
             clock_s=time.perf_counter,
+            flush=create_flush(properties.L2_cache_size, "cuda") if cache == "flushed" else None,
         )
+        self._usual_clock = UsualClock()
         self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._capture_failed = False
 
     def platform(self) -> Platform:
         """The device and its memory, the driver, torch, CUDA, cuBLAS and cuDNN."""
@@ -216,31 +244,64 @@ class CudaDevice:
         )
 
     def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
-        """One sample of `call` by CUDA events around a graph of `calls` calls."""
+        """One sample of `call` by CUDA events around replays of a graph of it."""
         # Capture wants libraries to have been initialised, on another stream than the default.
         self._side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._side):
             for _ in range(max(1, warmup_calls)):
                 call()
         torch.cuda.current_stream().wait_stream(self._side)
+        is_flushed = self.protocol.cache == "flushed"
+        graph = self._capture(call, calls=1 if is_flushed else calls)
+        graph.replay()  # the first one also uploads the graph
+        replays = calls if is_flushed else 1
+        return take_lasting_sample(
+            lambda repeats: self._stopwatch.read(graph.replay, repeats * replays),
+            calls=calls,
+            min_sample_s=self.min_sample_s,
+            usual_clock=self._usual_clock,
+        )
+
+    def _capture(self, call: Call, *, calls: int) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
+        self._capture_failed = True
         with torch.cuda.graph(graph, stream=self._side):
             for _ in range(calls):
                 call()
-        graph.replay()  # the first one also uploads the graph
-        return take_lasting_sample(
-            lambda repeats: self._stopwatch.read(graph.replay, repeats),
-            calls=calls,
-            min_sample_s=self.min_sample_s,
-        )
+        self._capture_failed = False
+        return graph
 
     def is_usable(self) -> bool:
-        """Whether the CUDA context survived: an illegal access, for one, ends it for good."""
+        """Whether the CUDA context and torch's allocator survived.
+
+        An illegal access, for one, ends the context for good. A capture that failed leaves
+        memory behind that torch can't give back, and in some versions an allocator that refuses
+        every later capture (Source: pytorch/pytorch#180395, #190348).
+        """
+        if self._capture_failed:
+            return False
         try:
             torch.cuda.synchronize()
         except RuntimeError:
             return False
         return True
+
+    def release_memory(self) -> None:
+        """Gives back to the device what torch's caching allocator holds and nothing uses."""
+        torch.cuda.empty_cache()
+
+
+def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
+    """A function that queues a write of twice as many bytes, into memory of its own.
+
+    Raises MeasurementError where the cache's size isn't known.
+    """
+    if cache_bytes <= 0:
+        raise MeasurementError(
+            "this GPU doesn't show the size of its L2 cache, so it can't be flushed",
+            hint="set LHP_CACHE=warm",
+        )
+    return torch.empty(2 * cache_bytes, dtype=torch.uint8, device=device).zero_
 
 
 def delay_cuda(seconds: float) -> None:
@@ -313,22 +374,32 @@ def read_nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:
     return match.group(1) if match else "unknown"
 
 
-def find_throttle_probe(uuid: str) -> Callable[[], bool]:
-    """A function that tells whether the GPU `uuid` is slowed down by heat or power supply.
+@dataclass(frozen=True, kw_only=True)
+class GpuProbe:
+    """What can be asked of a GPU while it is measured."""
 
-    Without nvidia-ml-py (an optional dependency) it always says no.
+    is_throttled: Callable[[], bool]
+    """Whether it is slowed down by heat or power supply; no where that isn't shown."""
+    read_clock_hz: Callable[[], float | None]
+    """The clock of its multiprocessors now; None where that isn't shown."""
+
+
+def open_gpu_probe(uuid: str) -> GpuProbe:
+    """The probe of the GPU `uuid`, by NVML.
+
+    Without nvidia-ml-py (an optional dependency) or a driver that answers, it shows nothing.
     """
+    blind = GpuProbe(is_throttled=lambda: False, read_clock_hz=lambda: None)
     try:
         import pynvml
     except ImportError:
-        return lambda: False
+        return blind
     nvml: Any = pynvml
     try:
         nvml.nvmlInit()
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
     except nvml.NVMLError:
-        return lambda: False
+        return blind
     # Not the software power cap: a GPU under load may live at it, and every sample would go.
     reasons = (
         nvml.nvmlClocksThrottleReasonHwSlowdown
@@ -336,4 +407,21 @@ def find_throttle_probe(uuid: str) -> Callable[[], bool]:
         | nvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
         | nvml.nvmlClocksEventReasonSwThermalSlowdown
     )
-    return lambda: bool(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle) & reasons)
+
+    def is_throttled() -> bool:
+        return bool(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle) & reasons)
+
+    def read_clock_hz() -> float:
+        return float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)) * 1e6
+
+    def is_shown(read: Callable[[], object]) -> bool:
+        try:
+            read()
+        except nvml.NVMLError:
+            return False
+        return True
+
+    return GpuProbe(
+        is_throttled=is_throttled if is_shown(is_throttled) else blind.is_throttled,
+        read_clock_hz=read_clock_hz if is_shown(read_clock_hz) else blind.read_clock_hz,
+    )

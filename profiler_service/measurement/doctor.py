@@ -71,15 +71,17 @@ class Diagnosis:
         }
 
 
-def examine(*, device: str = "auto", threads: int = 0, seconds: float = 5.0) -> Diagnosis:
+def examine(
+    *, device: str = "auto", threads: int = 0, cache: str = "warm", seconds: float = 5.0
+) -> Diagnosis:
     """The diagnosis of this host, after measuring an anchor product for `seconds`.
 
-    `device` and `threads` are those of `Measurer`. Raises MeasurementError where the host
+    `device`, `threads` and `cache` are those of `Measurer`. Raises MeasurementError where the host
     can't measure at all.
     """
     # Before anything of ours adds to it.
     load = examine_load(os.getloadavg()[0], num_cpus=len(available_cpus()))
-    with Measurer(device=device, threads=threads) as measurer:
+    with Measurer(device=device, threads=threads, cache=cache) as measurer:
         before = read_cpu_times(measurer.measured_cpus)
         time_s, latency_s, num_discarded = _measure_anchor(measurer, seconds)
         after = read_cpu_times(measurer.measured_cpus)

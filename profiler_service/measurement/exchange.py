@@ -33,6 +33,8 @@ class Setup:
     """`cpu`, `cuda`, or `auto`."""
     cpus: tuple[int, ...]
     """Processors to run on, one thread each."""
+    cache: str = "warm"
+    """As in `Protocol`: `warm` or `flushed`."""
 
 
 @dataclass(frozen=True, kw_only=True)

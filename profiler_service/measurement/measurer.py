@@ -24,7 +24,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.kinds import workload_kinds
-from profiler_service.kinds.products import BACKEND
+from profiler_service.kinds.products import backends_of
 from profiler_service.measurement.exchange import (
     CAPACITY,
     NOWHERE,
@@ -65,7 +65,8 @@ class Measurer:
     The child is started at once, stays warm between batches, is replaced when it dies, and
     ends by itself when this process does. Only `interrupt` may be called by other threads.
 
-    Raises MeasurementError on creation where the device asked for isn't there, or torch isn't.
+    Raises MeasurementError on creation where the device asked for isn't there, or torch isn't,
+    or the device's cache can't be flushed as asked.
     """
 
     platform: Platform
@@ -81,17 +82,19 @@ class Measurer:
         *,
         device: str = "auto",
         threads: int = 0,
+        cache: str = "warm",
         point_timeout_s: float = 60.0,
         kinds: Mapping[str, WorkloadKind] | None = None,
     ) -> None:
         """Starts the child and waits until it is ready (seconds: it imports torch).
 
-        `threads` 0 stands for all processors but one. A visit that takes longer than
-        `point_timeout_s` seconds makes its point a failure. `kinds` are the workload kinds
-        that can be measured; the installed ones by default.
+        `threads` 0 stands for all processors but one. `cache` is that of `Protocol`; flushed
+        needs a GPU. A visit that takes longer than `point_timeout_s` seconds makes its point a
+        failure. `kinds` are the workload kinds that can be measured; the installed ones by
+        default.
         """
         self.measured_cpus = choose_measured_cpus(available_cpus(), threads, quota=find_cpu_quota())
-        self._setup = Setup(device=device, cpus=self.measured_cpus)
+        self._setup = Setup(device=device, cpus=self.measured_cpus, cache=cache)
         self._point_timeout_s = point_timeout_s
         self._kinds = workload_kinds() if kinds is None else kinds
         self._interrupted_at: float | None = None
@@ -154,7 +157,7 @@ class Measurer:
                     num_deaths = num_deadly_points = 0
                 under_way = block.under_way
                 if under_way != NOWHERE and not done[under_way]:
-                    failures.setdefault(int(batch.point[visits[under_way]]), death)
+                    death = failures.setdefault(int(batch.point[visits[under_way]]), death)
                     num_deadly_points += 1
                 else:
                     num_deaths += 1
@@ -208,9 +211,9 @@ class Measurer:
                 hint=f"choose dtype from: {', '.join(self.dtypes)}",
             )
         kind = self._kinds[workload.kind]
-        backend = dict(workload.params).get("backend")
-        if BACKEND in kind.parameters and dtype not in self.backends[str(backend)]:
-            having = [name for name, dtypes in self.backends.items() if dtype in dtypes]
+        backend, backends = str(dict(workload.params).get("backend")), backends_of(kind)
+        if backend in backends and dtype not in self.backends[backend]:
+            having = [name for name in backends if dtype in self.backends[name]]
             raise UnsupportedOnHostError(
                 f"{self.platform.device_model} has no {backend} product of {dtype}",
                 hint=f"choose backend from: {', '.join(having)}; or another dtype",

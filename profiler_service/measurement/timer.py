@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -15,8 +17,18 @@ MAX_RETAKES: Final = 3
 """Times that a disturbed sample is discarded and taken again before it is kept as it is."""
 MAX_REPEATS: Final = 64
 """Most times that work too short for the clock is repeated: work of 1 µs then lasts 64 µs."""
+PREEMPTION_EVERY_S: Final = 10e-3
+"""Calls that last long meet a pre-emption by all means: one in so long is no disturbance. Taking
+them again would cost as much as they do, and meet another."""
 QUEUEING_S: Final = 15e-6
 """Time within which a host has surely queued one piece of work; about 5 µs is usual."""
+CLOCK_WINDOW: Final = 64
+"""Samples whose clocks say what is usual: the last ones kept."""
+MIN_CLOCKS: Final = 8
+"""Fewest clocks of kept samples by which others are judged."""
+CLOCK_TOLERANCE: Final = 0.1
+"""Share of its usual clock that a device may lack. Under a power limit it wanders by some percent,
+which falls on all points alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +41,8 @@ class Reading:
     """Time that all the calls took together."""
     disturbed: bool
     """Whether something else than the calls is known to have interfered."""
+    clock_hz: float | None = None
+    """The lower of the device's clocks before and after; None where it doesn't show them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +76,11 @@ class CpuStopwatch:
         start_ns = clock_ns()
         for _ in itertools.repeat(None, calls):
             call()
-        end_ns = clock_ns()
+        elapsed_s = (clock_ns() - start_ns) * 1e-9
         return Reading(
             started_s=start_ns * 1e-9,
-            elapsed_s=(end_ns - start_ns) * 1e-9,
-            disturbed=self.preemptions() != preemptions_before,
+            elapsed_s=elapsed_s,
+            disturbed=self.preemptions() - preemptions_before > elapsed_s / PREEMPTION_EVERY_S,
         )
 
 
@@ -95,27 +109,70 @@ class EventStopwatch:
     start: Event
     end: Event
     delay: Callable[[float], object]
-    is_disturbed: Callable[[], bool]
+    is_throttled: Callable[[], bool]
+    read_clock_hz: Callable[[], float | None]
     clock_s: Callable[[], float]
+    flush: Callable[[], object] | None = None
+    """Queues what evicts the device's cache. Each piece is then timed by itself, behind a flush."""
 
     def read(self, queue_work: Callable[[], object], repeats: int) -> Reading:
         """The reading of `repeats` pieces of work queued one after the other."""
+        clock_before_hz = self.read_clock_hz()
         started_s = self.clock_s()
-        self.delay(QUEUEING_S * (repeats + 2))  # the two marks are queued, too
+        if self.flush is None:
+            elapsed_s = self._time(queue_work, repeats)
+        else:
+            elapsed_s = sum(self._time(queue_work, 1) for _ in range(repeats))
+        clock_after_hz = self.read_clock_hz()
+        return Reading(
+            started_s=started_s,
+            elapsed_s=elapsed_s,
+            disturbed=self.is_throttled(),
+            clock_hz=None
+            if clock_before_hz is None or clock_after_hz is None
+            else min(clock_before_hz, clock_after_hz),
+        )
+
+    def _time(self, queue_work: Callable[[], object], repeats: int) -> float:
+        self.delay(QUEUEING_S * (repeats + 3))  # two marks, and a flush, are queued, too
+        if self.flush is not None:
+            self.flush()
         self.start.record()
         for _ in itertools.repeat(None, repeats):
             queue_work()
         self.end.record()
         self.end.synchronize()
-        return Reading(
-            started_s=started_s,
-            elapsed_s=self.start.elapsed_time(self.end) * 1e-3,
-            disturbed=self.is_disturbed(),
-        )
+        return self.start.elapsed_time(self.end) * 1e-3
+
+
+class UsualClock:
+    """The clock that a device usually has, by the samples kept last; tells when it is lower.
+
+    Samples kept as unstable count as well: a clock that settles lower for good is the usual
+    one after half a window, rather than a reason to discard everything from then on.
+    """
+
+    def __init__(self) -> None:
+        self._kept_hz: deque[float] = deque(maxlen=CLOCK_WINDOW)
+
+    def exceeds(self, reading: Reading) -> bool:
+        """Whether the reading was taken at a clock more than CLOCK_TOLERANCE below the usual."""
+        if reading.clock_hz is None or len(self._kept_hz) < MIN_CLOCKS:
+            return False
+        return reading.clock_hz < (1 - CLOCK_TOLERANCE) * statistics.median(self._kept_hz)
+
+    def keep(self, reading: Reading) -> None:
+        """Counts a reading that became a sample."""
+        if reading.clock_hz is not None:
+            self._kept_hz.append(reading.clock_hz)
 
 
 def take_lasting_sample(
-    read: Callable[[int], Reading], *, calls: int, min_sample_s: float
+    read: Callable[[int], Reading],
+    *,
+    calls: int,
+    min_sample_s: float,
+    usual_clock: UsualClock | None = None,
 ) -> Sample:
     """A sample as of `take_sample`, of calls repeated until they last about `min_sample_s`.
 
@@ -128,30 +185,42 @@ def take_lasting_sample(
     """
     once_s = max(read(1).elapsed_s, min_sample_s / MAX_REPEATS)
     repeats = min(MAX_REPEATS, math.ceil(min_sample_s / once_s))
-    return take_sample(lambda: read(repeats), calls=calls * repeats)
+    return take_sample(lambda: read(repeats), calls=calls * repeats, usual_clock=usual_clock)
 
 
 def take_sample(
-    read: Callable[[], Reading], *, calls: int, max_retakes: int = MAX_RETAKES
+    read: Callable[[], Reading],
+    *,
+    calls: int,
+    usual_clock: UsualClock | None = None,
+    max_retakes: int = MAX_RETAKES,
 ) -> Sample:
     """The first undisturbed sample, or the last of `max_retakes` retakes, marked unstable.
 
-    `read` times `calls` calls. The last disturbed reading is kept rather than the smallest:
-    picking a minimum would flatter the points that were disturbed most often.
+    `read` times `calls` calls. A clock below the usual one disturbs as well. The last disturbed
+    reading is kept rather than the smallest: picking a minimum would flatter the points that
+    were disturbed most often.
 
     Raises:
         ArithmeticError: the clock didn't advance, so there is no latency to report.
     """
+
+    def is_disturbed(reading: Reading) -> bool:
+        is_slow = usual_clock is not None and usual_clock.exceeds(reading)
+        return reading.disturbed or is_slow
+
     num_discarded = 0
     reading = read()
-    while reading.disturbed and num_discarded < max_retakes:
+    while (unstable := is_disturbed(reading)) and num_discarded < max_retakes:
         num_discarded += 1
         reading = read()
     if not reading.elapsed_s > 0:
         raise ArithmeticError(f"the clock did not advance over {calls} calls")
+    if usual_clock is not None:
+        usual_clock.keep(reading)
     return Sample(
         started_s=reading.started_s,
         latency_s=reading.elapsed_s / calls,
         num_discarded=num_discarded,
-        unstable=reading.disturbed,
+        unstable=unstable,
     )

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import platform
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
+from profiler_service.errors import MeasurementError
 from profiler_service.measurement.devices import (
     cpu_model,
+    create_flush,
     delay_cuda,
     kernel_variables,
+    open_device,
+    open_gpu_probe,
     parse_libraries,
     probe_dtypes,
     read_cpuinfo,
@@ -117,6 +123,123 @@ def test_nvidia_driver_version(tmp_path: Path) -> None:
 
 def test_float32_is_always_among_the_dtypes() -> None:
     assert probe_dtypes("cpu")[0] == "float32"
+
+
+def test_dtypes_that_a_device_fails_to_multiply_are_left_out() -> None:
+    assert probe_dtypes("meta") == ()  # has shapes only: nothing can be copied from it
+
+
+@pytest.mark.gpu
+def test_a_gpu_with_tensor_cores_of_all_kinds_multiplies_all_dtypes() -> None:
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("needs a CUDA device of compute capability 8.0 or more")
+    assert probe_dtypes("cuda") == ("float32", "bfloat16", "float16")
+
+
+def test_a_cpu_s_cache_is_not_flushed() -> None:
+    with pytest.raises(MeasurementError, match="on a GPU only") as caught:
+        open_device("cpu", cpus=[0], cache="flushed")
+    assert "LHP_CACHE=warm" in caught.value.hint
+
+
+def test_a_cache_is_warm_or_flushed() -> None:
+    with pytest.raises(MeasurementError, match="never 'cold'") as caught:
+        open_device("cpu", cpus=[0], cache="cold")
+    assert "warm or flushed" in caught.value.hint
+
+
+def test_a_flush_writes_twice_the_cache() -> None:
+    written = create_flush(1000, "cpu")()
+    assert isinstance(written, torch.Tensor)
+    assert written.nbytes == 2000
+    assert not written.any()
+
+
+def test_a_cache_of_unknown_size_is_not_flushed() -> None:
+    with pytest.raises(MeasurementError, match="size of its L2 cache") as caught:
+        create_flush(0, "cpu")
+    assert "LHP_CACHE=warm" in caught.value.hint
+
+
+class FakeNvml(ModuleType):
+    """As much of pynvml as is used, with one GPU, `GPU-1-2`, at 1,500 MHz."""
+
+    class NVMLError(Exception):
+        pass
+
+    NVML_CLOCK_SM = 1
+
+    def __init__(self, *, reasons: int = 0, unsupported: str = "") -> None:
+        super().__init__("pynvml")
+        self.nvmlClocksThrottleReasonHwSlowdown = 8
+        self.nvmlClocksThrottleReasonHwThermalSlowdown = 64
+        self.nvmlClocksThrottleReasonHwPowerBrakeSlowdown = 128
+        self.nvmlClocksEventReasonSwThermalSlowdown = 32
+        self._reasons = reasons
+        self._unsupported = unsupported
+
+    def _check(self, name: str) -> None:
+        if name == self._unsupported:
+            raise self.NVMLError("Not Supported")
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self._check("nvmlInit")
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        assert uuid == "GPU-1-2"
+        return "handle"
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:  # noqa: N802
+        assert handle == "handle"
+        self._check("reasons")
+        return self._reasons
+
+    def nvmlDeviceGetClockInfo(self, handle: str, kind: int) -> int:  # noqa: N802
+        assert (handle, kind) == ("handle", self.NVML_CLOCK_SM)
+        self._check("clock")
+        return 1500  # MHz
+
+
+@pytest.mark.parametrize(
+    ("reasons", "throttled"),
+    # None; hardware, thermal (hardware, software), power brake; idle and the power cap don't count.
+    [(0, False), (8, True), (64, True), (32, True), (128, True), (1, False), (4, False)],
+)
+def test_gpu_probe_tells_throttling_and_the_clock(
+    reasons: int, throttled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(reasons=reasons))
+    probe = open_gpu_probe("1-2")
+    assert probe.is_throttled() is throttled
+    assert probe.read_clock_hz() == 1.5e9
+
+
+@pytest.mark.parametrize(
+    ("unsupported", "throttled", "clock_hz"),
+    [("nvmlInit", False, None), ("reasons", False, 1.5e9), ("clock", True, None)],
+)
+def test_gpu_probe_shows_what_the_driver_does(
+    unsupported: str, throttled: bool, clock_hz: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml = FakeNvml(reasons=8, unsupported=unsupported)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    probe = open_gpu_probe("1-2")
+    assert (probe.is_throttled(), probe.read_clock_hz()) == (throttled, clock_hz)
+
+
+def test_gpu_probe_without_nvml_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it raises ImportError
+    probe = open_gpu_probe("1-2")
+    assert (probe.is_throttled(), probe.read_clock_hz()) == (False, None)
+
+
+@pytest.mark.gpu
+def test_the_clock_of_a_real_gpu_is_shown() -> None:
+    pytest.importorskip("pynvml")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    clock_hz = open_gpu_probe(str(torch.cuda.get_device_properties(0).uuid)).read_clock_hz()
+    assert clock_hz is not None and 1e8 < clock_hz < 3e9
 
 
 def test_delay_is_long_enough_on_the_fastest_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ from tests.measurement.builders import (
     NOTHING,
     RAISES_LATER,
     TROUBLE,
+    WAITS_FOR_THE_GPU,
     workload,
 )
 
@@ -395,6 +396,12 @@ def test_child_that_measures_in_another_way_never_measures(name: str, value: obj
                 measurer.measure(workload(NOTHING), LINE, batch_of([1]))
 
 
+def test_cache_that_cant_be_flushed_is_refused() -> None:
+    with pytest.raises(MeasurementError, match="on a GPU only") as caught:
+        Measurer(device="cpu", cache="flushed")
+    assert "LHP_CACHE=warm" in caught.value.hint
+
+
 def test_close_ends_the_child() -> None:
     measurer = Measurer(device="cpu", kinds=KINDS)
     pid = child_pid(measurer)
@@ -460,6 +467,8 @@ def test_linear_on_cuda() -> None:
     visits = np.tile(np.arange(4, dtype=np.int32), 10)
     with Measurer(device="cuda") as measurer:
         assert measurer.protocol.timer == "cuda_graph"
+        flags = dict(measurer.platform.flags)
+        assert {"cudnn_tf32", "float32_matmul_precision", "compute_capability"} <= flags.keys()
         for dtype in measurer.dtypes:
             samples = measurer.measure(
                 LINEAR.describe({"dtype": dtype}),
@@ -469,3 +478,63 @@ def test_linear_on_cuda() -> None:
             assert not samples.failures
             np.testing.assert_array_equal(samples.point, visits)
             assert (samples.latency_s < 1e-3).all()
+
+
+@pytest.mark.gpu
+def test_products_take_longer_on_cuda_with_a_flushed_cache() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    # 4 MiB of weights: within the L2 cache of any recent GPU.
+    grid = Grid(axes=(GridAxis(start=1024, count=1),))
+    visits = np.zeros(20, dtype=np.int32)
+    median_s = {}
+    for cache in ("warm", "flushed"):
+        with Measurer(device="cuda", cache=cache) as measurer:
+            assert measurer.protocol.key == f"cuda_graph-{cache}-v1"
+            samples = measurer.measure(
+                MATMUL.describe(), grid, Batch(point=visits, round=visits, calls=5)
+            )
+            assert not samples.failures
+            median_s[cache] = np.median(samples.latency_s)
+    assert median_s["warm"] < median_s["flushed"]
+
+
+@pytest.mark.gpu
+def test_point_that_exceeds_a_gpu_s_memory_is_a_failure_and_the_others_are_measured() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    # The second point's weights: 2³⁸ elements, a tebibyte.
+    grid = Grid(axes=(GridAxis(start=64, count=2, step=2**19 - 64),))
+    visits = np.array([0, 1, 0], dtype=np.int32)
+    with Measurer(device="cuda") as measurer:
+        pid = child_pid(measurer)
+        samples = measurer.measure(
+            MATMUL.describe(), grid, Batch(point=visits, round=np.arange(3, dtype=np.int32))
+        )
+        np.testing.assert_array_equal(samples.point, [0, 0])
+        assert "out of memory" in samples.failures[1]
+        assert child_pid(measurer) == pid
+
+
+@pytest.mark.gpu
+def test_a_call_that_cant_be_captured_is_a_failure_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    with Measurer(device="cuda", kinds=KINDS) as measurer:
+        pid = child_pid(measurer)
+        samples = measurer.measure(workload(TROUBLE), LINE, batch_of([2, WAITS_FOR_THE_GPU, 3]))
+        np.testing.assert_array_equal(samples.point + 1, [2, 3])
+        assert "captur" in samples.failures[WAITS_FOR_THE_GPU - 1]
+        assert child_pid(measurer) != pid  # torch's allocator may not have survived
+        # Where that ends the measuring, the error says why, and not only that the child ended.
+        monkeypatch.setattr("profiler_service.measurement.measurer.MAX_DEADLY_POINTS", 1)
+        with pytest.raises(MeasurementChildDiedError, match="captur"):
+            measurer.measure(workload(TROUBLE), LINE, batch_of([WAITS_FOR_THE_GPU, 2]))

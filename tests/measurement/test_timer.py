@@ -5,11 +5,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from profiler_service.measurement.timer import (
+    CLOCK_WINDOW,
     MAX_REPEATS,
+    MIN_CLOCKS,
     QUEUEING_S,
     CpuStopwatch,
     EventStopwatch,
     Reading,
+    Sample,
+    UsualClock,
     take_lasting_sample,
     take_sample,
 )
@@ -79,6 +83,17 @@ def test_stopwatch_notices_preemption_between_its_clock_readings() -> None:
     assert stopwatch.read(lambda: None, 1).disturbed
 
 
+@pytest.mark.parametrize(("preemptions", "disturbed"), [(4, False), (5, False), (6, True)])
+def test_a_long_call_may_be_preempted_once_in_ten_milliseconds(
+    preemptions: int, disturbed: bool
+) -> None:
+    # 50 ms hold five times 10 ms; a shorter call than 10 ms none.
+    stopwatch = CpuStopwatch(
+        clock_ns=ticking(0, 50_000_000), preemptions=ticking(7, 7 + preemptions)
+    )
+    assert stopwatch.read(lambda: None, 1).disturbed is disturbed
+
+
 def test_stopwatch_reads_the_clock_inside_of_the_preemption_counts() -> None:
     # Otherwise a pre-emption between the two would lengthen the time and go unnoticed.
     order: list[str] = []
@@ -109,13 +124,24 @@ class Queue:
     def event(self, name: str) -> Mark:
         return Mark(name, self.log)
 
-    def stopwatch(self, *, disturbed: bool = False) -> EventStopwatch:
+    def flush(self) -> None:
+        self.log.append("flush")
+
+    def stopwatch(
+        self,
+        *,
+        throttled: bool = False,
+        flushed: bool = False,
+        read_clock_hz: Callable[[], float | None] = lambda: None,
+    ) -> EventStopwatch:
         return EventStopwatch(
             start=self.event("start"),
             end=self.event("end"),
             delay=self.delay,
-            is_disturbed=lambda: disturbed,
+            is_throttled=lambda: throttled,
+            read_clock_hz=read_clock_hz,
             clock_s=lambda: 7.0,
+            flush=self.flush if flushed else None,
         )
 
 
@@ -142,15 +168,39 @@ def test_queued_work_is_timed_behind_a_delay() -> None:
     reading = queue.stopwatch().read(lambda: queue.log.append("work"), 3)
     assert queue.log == ["delay", "start", "work", "work", "work", "end", "wait for end"]
     assert (reading.started_s, reading.elapsed_s, reading.disturbed) == (7.0, 0.25e-3, False)
-    assert queue.stopwatch(disturbed=True).read(lambda: None, 1).disturbed
+    assert queue.stopwatch(throttled=True).read(lambda: None, 1).disturbed
+
+
+def test_with_a_flush_each_piece_of_work_is_timed_alone_and_finds_the_cache_flushed() -> None:
+    queue = Queue()
+    reading = queue.stopwatch(flushed=True).read(lambda: queue.log.append("work"), 2)
+    # The flush itself is before the mark, hence not timed; behind the delay, so that nothing
+    # comes between it and the work.
+    once = ["delay", "flush", "start", "work", "end", "wait for end"]
+    assert queue.log == once * 2
+    assert reading.elapsed_s == pytest.approx(2 * 0.25e-3)
+    # The work, two marks, and the flush.
+    assert queue.delays_s == pytest.approx([4 * QUEUEING_S] * 2)
+
+
+@pytest.mark.parametrize(
+    ("shown_hz", "clock_hz"),
+    [((1.2e9, 1.5e9), 1.2e9), ((1.5e9, 1.2e9), 1.2e9), ((None, 1.5e9), None), ((1e9, None), None)],
+)
+def test_a_reading_has_the_lower_of_the_clocks_around_it(
+    shown_hz: tuple[float | None, float | None], clock_hz: float | None
+) -> None:
+    clocks = iter(shown_hz)
+    reading = Queue().stopwatch(read_clock_hz=lambda: next(clocks)).read(lambda: None, 1)
+    assert reading.clock_hz == clock_hz
 
 
 def test_delay_grows_with_what_is_queued_behind_it() -> None:
     queue = Queue()
     for repeats in (1, 8):
         queue.stopwatch().read(lambda: None, repeats)
-    # The work and two marks: 3 and 10 things to queue.
-    assert queue.delays_s == pytest.approx([3 * QUEUEING_S, 10 * QUEUEING_S])
+    # The work, two marks, and room for a flush: 4 and 11 things to queue.
+    assert queue.delays_s == pytest.approx([4 * QUEUEING_S, 11 * QUEUEING_S])
 
 
 def lasting(
@@ -201,3 +251,72 @@ def test_lasting_samples_are_retaken_like_others() -> None:
     # 50 µs / 22.5 µs: three times; the first reading of these and three retakes.
     assert reads == [1, 3, 3, 3, 3]
     assert (sample.num_discarded, sample.unstable) == (3, True)
+
+
+def at(clock_hz: float | None) -> Reading:
+    return Reading(started_s=0.0, elapsed_s=1.0, disturbed=False, clock_hz=clock_hz)
+
+
+def usual_clock(*kept_hz: float | None) -> UsualClock:
+    clock = UsualClock()
+    for clock_hz in kept_hz:
+        clock.keep(at(clock_hz))
+    return clock
+
+
+def sample_at(usual: UsualClock, *clocks_hz: float) -> Sample:
+    """A sample of readings at these clocks, as many of them as are asked for."""
+    readings = iter(clocks_hz)
+    return take_sample(lambda: at(next(readings)), calls=1, usual_clock=usual)
+
+
+def test_a_clock_is_low_more_than_a_tenth_below_the_median_of_those_kept() -> None:
+    # Median 1,600 MHz, whatever the one sample taken at 300 MHz: low is below 1,440.
+    usual = usual_clock(*[1.6e9] * MIN_CLOCKS, 0.3e9)
+    assert usual.exceeds(at(1.43e9))
+    assert not usual.exceeds(at(1.45e9))
+    assert not usual.exceeds(at(2.0e9))  # a higher one disturbs nothing
+
+
+def test_clocks_are_not_judged_before_enough_are_known() -> None:
+    assert not usual_clock(*[1.6e9] * (MIN_CLOCKS - 1)).exceeds(at(0.3e9))
+    assert usual_clock(*[1.6e9] * MIN_CLOCKS).exceeds(at(0.3e9))
+
+
+def test_a_device_that_does_not_show_its_clock_is_never_low() -> None:
+    assert not usual_clock(*[None] * CLOCK_WINDOW).exceeds(at(0.3e9))
+    assert not usual_clock(*[1.6e9] * MIN_CLOCKS).exceeds(at(None))
+
+
+def test_samples_at_a_low_clock_are_retaken_until_one_is_not() -> None:
+    usual = usual_clock(*[1.6e9] * MIN_CLOCKS)
+    sample = sample_at(usual, 1.2e9, 1.2e9, 1.6e9)
+    assert (sample.num_discarded, sample.unstable) == (2, False)
+
+
+def test_discards_for_a_low_clock_are_bounded() -> None:
+    usual = usual_clock(*[1.6e9] * MIN_CLOCKS)
+    # The first reading and three retakes; a fifth would raise StopIteration.
+    sample = sample_at(usual, *[1.2e9] * 4)
+    assert (sample.num_discarded, sample.unstable) == (3, True)
+
+
+def test_without_a_usual_clock_no_clock_is_low() -> None:
+    assert take_sample(lambda: at(1.0), calls=1).num_discarded == 0
+
+
+def test_a_clock_that_settles_lower_becomes_the_usual_one() -> None:
+    usual = usual_clock(*[1.6e9] * CLOCK_WINDOW)
+    unstable = [sample_at(usual, *[1.2e9] * 4).unstable for _ in range(CLOCK_WINDOW)]
+    # Once 32 of the 64 last samples were kept at 1,200 MHz, the median is 1,400: 1,200 is still
+    # below 1,260. With the 33rd it is 1,200. Discarded readings don't count.
+    assert unstable == [True] * 33 + [False] * 31
+
+
+def test_lasting_samples_heed_the_clock_but_for_the_reading_that_counts_repeats() -> None:
+    usual = usual_clock(*[1.6e9] * MIN_CLOCKS)
+    clocks_hz = iter([1.2e9, 1.2e9, 1.6e9])
+    sample = take_lasting_sample(
+        lambda repeats: at(next(clocks_hz)), calls=1, min_sample_s=0.5, usual_clock=usual
+    )
+    assert (sample.num_discarded, sample.unstable) == (1, False)

@@ -1,0 +1,150 @@
+"""The child's desk in this process, on a device that only counts what is asked of it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from profiler_service.measurement.child import Desk, describe, find_memory_error
+from profiler_service.measurement.exchange import Block, Finished, Order, PointFailed
+from profiler_service.measurement.operations import Call, Operands
+from profiler_service.measurement.timer import Sample
+from profiler_service.samples import Platform, Protocol
+from profiler_service.workload import Dims, ParamValue
+
+RUNS_OUT = 7
+RAISES = 8
+ARENAS: list[weakref.ref[torch.Tensor]] = []
+"""The memory that operands were taken from at each visit."""
+
+
+class FakeDevice:
+    """Calls, and takes a second for it; what `release_memory` finds still alive is counted."""
+
+    name = "cpu"
+    protocol = Protocol(timer="fake")
+
+    def __init__(self, *, usable: bool = True) -> None:
+        self._usable = usable
+        self.alive_at_release: list[int] = []
+
+    def platform(self) -> Platform:
+        raise NotImplementedError
+
+    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
+        call()
+        return Sample(started_s=0.0, latency_s=1.0, num_discarded=0, unstable=False)
+
+    def is_usable(self) -> bool:
+        return self._usable
+
+    def release_memory(self) -> None:
+        self.alive_at_release.append(sum(arena() is not None for arena in ARENAS))
+
+
+def build(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    x = operands.input(dims[0])
+    ARENAS.append(weakref.ref(operands.inputs.memory))
+
+    def call() -> torch.Tensor:
+        if dims[0] == RUNS_OUT:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if dims[0] == RAISES:
+            raise ValueError("odd")
+        return x
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _no_arenas() -> None:
+    ARENAS.clear()
+
+
+def visit(device: FakeDevice, sizes: Sequence[int]) -> tuple[list[float], list[object]]:
+    """The latencies that visits of these sizes leave in the block, and what was sent."""
+    fd = Block.create_fd()
+    block = Block(fd)
+    os.close(fd)
+    sent: list[object] = []
+    points = np.array(sizes, dtype=np.int32)
+    order = Order(
+        builder="tests.measurement.test_child:build",
+        params={},
+        dims=points[:, None],
+        point=points,
+        calls=1,
+        warmup_calls=0,
+    )
+    Desk(device, block, sent.append).carry_out(order)
+    return block.latency_s[: len(sizes)].tolist(), sent
+
+
+def test_point_that_runs_out_of_memory_fails_and_the_memory_of_all_is_given_back() -> None:
+    device = FakeDevice()
+    latency_s, sent = visit(device, [1, RUNS_OUT, 2, RUNS_OUT])
+    assert latency_s == [1.0, 0.0, 1.0, 0.0]
+    assert sent == [
+        PointFailed(
+            point=RUNS_OUT,
+            reason="OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        ),
+        Finished(),
+    ]
+    # Once, since the point isn't tried again; and nothing held the arena any more.
+    assert device.alive_at_release == [0]
+    assert len(ARENAS) == 3
+
+
+def test_point_that_fails_otherwise_leaves_the_memory_as_it_is() -> None:
+    device = FakeDevice()
+    latency_s, sent = visit(device, [1, RAISES, 2])
+    assert latency_s == [1.0, 0.0, 1.0]
+    assert sent == [PointFailed(point=RAISES, reason="ValueError: odd"), Finished()]
+    assert device.alive_at_release == []
+
+
+def test_child_ends_where_its_device_is_of_no_more_use() -> None:
+    with pytest.raises(SystemExit):
+        visit(FakeDevice(usable=False), [1, RAISES, 2])
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_errors_by_which_memory_runs_out(error: Exception) -> None:
+    assert find_memory_error(error) is error
+
+
+def test_the_error_of_torch_s_cpu_allocator_is_one() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 58)
+    assert find_memory_error(caught.value) is caught.value
+
+
+def test_other_errors_are_none() -> None:
+    assert find_memory_error(RuntimeError("CUDA error: an illegal memory access")) is None
+
+
+def test_a_failed_capture_names_the_error_that_broke_it() -> None:
+    # Leaving a graph's capture raises for itself when its body has raised.
+    with pytest.raises(RuntimeError, match="invalidated") as caught:  # noqa: PT012
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        finally:
+            raise RuntimeError("operation failed due to a previous error: capture invalidated")
+    assert describe(caught.value) == "OutOfMemoryError: CUDA out of memory."
