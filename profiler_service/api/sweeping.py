@@ -22,7 +22,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
-from profiler_service.kinds.products import BACKEND
+from profiler_service.kinds.products import backends_of
 from profiler_service.samples import Platform
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store, Sweep
@@ -56,9 +56,9 @@ def check_affordable(
             hint=f"choose dtype from: {', '.join(host.dtypes)}; or another host",
         )
     kind = get_workload_kind(workload.kind)
-    backend = dict(workload.params).get("backend")
-    if BACKEND in kind.parameters and dtype not in host.backends.get(str(backend), ()):
-        having = [name for name, dtypes in host.backends.items() if dtype in dtypes]
+    backend, backends = str(dict(workload.params).get("backend")), backends_of(kind)
+    if backend in backends and dtype not in host.backends.get(backend, ()):
+        having = [name for name in backends if dtype in host.backends.get(name, ())]
         raise UnsupportedOnHostError(
             f"host {host.name!r} ({platform.device_model}) has no {backend} product of {dtype}",
             hint=f"choose backend from: {', '.join(having)}; or another dtype or host",

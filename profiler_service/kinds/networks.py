@@ -9,7 +9,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from profiler_service.kinds.products import BATCH, DTYPE
+from profiler_service.errors import InvalidWorkloadError
+from profiler_service.kinds.products import (
+    BATCH,
+    DTYPE,
+    SPARSITY,
+    check_sparsity,
+    count_nonzero,
+    weight_bytes,
+)
 from profiler_service.workload import (
     DTYPE_SIZES_BYTES,
     Dims,
@@ -28,11 +36,21 @@ INPUT_SIZE = Parameter(
     default=400,
     description="Width of the input at each step: the embedding's width.",
 )
-BACKEND = Parameter(
+DENSE_BACKEND = Parameter(
     name="backend",
     default="dense",
     choices=("dense",),
     description="Which kernels run: `dense` is torch's own choice for dense products.",
+)
+HLSTM_BACKEND = Parameter(
+    name="backend",
+    default="dense",
+    choices=("dense", "packed", "csr"),
+    description=(
+        "Which kernels carry out the H-LSTM layers' products: `dense` is torch's own choice,"
+        " `packed` oneDNN's with weights rearranged once, `csr` sparse ones (compressed sparse"
+        " rows). All other products are torch's own choice."
+    ),
 )
 _LAYERS = "Number of recurrent layers, one on top of the other."
 
@@ -87,8 +105,34 @@ def _recurrent_flops(dims: Dims, params: Mapping[str, ParamValue], *, num_gates:
 # from there to the states.
 
 
-def _hlstm_weights(gate_width: int, state_width: int, input_size: int) -> int:
-    return 4 * (gate_width * (input_size + state_width) + state_width * gate_width)
+def _hlstm_matrices(
+    gate_width: int, state_width: int, input_size: int
+) -> tuple[tuple[int, int], ...]:
+    """Rows and columns of all gates' weights for inputs and states, and of their second layers."""
+    return (
+        (4 * gate_width, input_size),
+        (4 * gate_width, state_width),
+        (4 * state_width, gate_width),
+    )
+
+
+def _hlstm_weights(
+    gate_width: int, state_width: int, input_size: int, params: Mapping[str, ParamValue]
+) -> int:
+    """Weights that are multiplied."""
+    return sum(
+        count_nonzero(rows, columns, params)
+        for rows, columns in _hlstm_matrices(gate_width, state_width, input_size)
+    )
+
+
+def _hlstm_weight_bytes(
+    gate_width: int, state_width: int, input_size: int, params: Mapping[str, ParamValue]
+) -> int:
+    return sum(
+        weight_bytes(rows, columns, params)
+        for rows, columns in _hlstm_matrices(gate_width, state_width, input_size)
+    )
 
 
 def _hlstm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
@@ -98,18 +142,18 @@ def _hlstm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
         int(params["input_size"]),
         _sequences(params),
     )
-    weights = _hlstm_weights(gate_width, state_width, input_size)
     biases = 4 * (gate_width + state_width)
     # The input's part of the gates' hidden layers is computed for all steps before the first.
     hidden = 4 * gate_width * sequences
     results = state_width * (sequences + 2 * batch)
-    elements = weights + biases + sequences * input_size + hidden + results
-    return _size_bytes(params) * elements
+    elements = biases + sequences * input_size + hidden + results
+    weights_bytes = _hlstm_weight_bytes(gate_width, state_width, input_size, params)
+    return weights_bytes + _size_bytes(params) * elements
 
 
 def _hlstm_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
     gate_width, state_width = dims
-    weights = _hlstm_weights(gate_width, state_width, int(params["input_size"]))
+    weights = _hlstm_weights(gate_width, state_width, int(params["input_size"]), params)
     return 2 * _sequences(params) * weights
 
 
@@ -138,12 +182,24 @@ def _speech_lengths(params: Mapping[str, ParamValue]) -> tuple[int, int]:
     return first, first - 10
 
 
+def _speech_inputs(width: int, params: Mapping[str, ParamValue]) -> list[int]:
+    """Width of each recurrent layer's input."""
+    return [_FEATURES, *[width] * (int(params["layers"]) - 1)]
+
+
 def _speech_layer_weights(width: int, params: Mapping[str, ParamValue]) -> int:
-    """Weights of all recurrent layers, both directions, without biases."""
-    inputs = [_FEATURES, *[width] * (int(params["layers"]) - 1)]
+    """Weights of all recurrent layers, both directions, that are multiplied; without biases."""
+    inputs = _speech_inputs(width, params)
     if params["cell"] == "lstm":
         return sum(2 * 4 * width * (each + width) for each in inputs)
-    return sum(2 * _hlstm_weights(width, width, each) for each in inputs)
+    return sum(2 * _hlstm_weights(width, width, each, params) for each in inputs)
+
+
+def _speech_layer_bytes(width: int, params: Mapping[str, ParamValue]) -> int:
+    if params["cell"] == "lstm":
+        return _size_bytes(params) * _speech_layer_weights(width, params)
+    inputs = _speech_inputs(width, params)
+    return sum(2 * _hlstm_weight_bytes(width, width, each, params) for each in inputs)
 
 
 def _speech_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
@@ -154,13 +210,14 @@ def _speech_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
     # Of a batch norm: weight, bias, running mean and variance.
     norms = 4 * (2 * _CHANNELS + layers * width)
     biases = layers * 2 * 4 * 2 * width  # both cells have two for each gate's unit
-    weights = _speech_layer_weights(width, params) + kernels + norms + biases
+    weights = kernels + norms + biases
     images = frames * _BINS + _CHANNELS * (first * _FIRST_HEIGHT + steps * _SECOND_HEIGHT)
     # Of each layer: both directions' gates, states, their sum, and that normalised.
     states = layers * (2 * 4 + 2 + 1 + 1) * width * steps
     scores = _CHARACTERS * steps
     head = _CHARACTERS * width
-    return _size_bytes(params) * (weights + head + batch * (images + states + scores))
+    elements = weights + head + batch * (images + states + scores)
+    return _speech_layer_bytes(width, params) + _size_bytes(params) * elements
 
 
 def _speech_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
@@ -171,6 +228,16 @@ def _speech_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
         first * _FIRST_HEIGHT * _FIRST_KERNEL + steps * _SECOND_HEIGHT * _SECOND_KERNEL
     )
     return 2 * int(params["batch"]) * (steps * weights + convolutions)
+
+
+def _check_speech(params: Mapping[str, ParamValue]) -> None:
+    """Returns where the cell has the backend. Raises InvalidWorkloadError."""
+    check_sparsity(params)
+    if params["cell"] == "lstm" and params["backend"] != "dense":
+        raise InvalidWorkloadError(
+            f"cell=lstm is torch.nn.LSTM, which has no {params['backend']} backend",
+            hint="choose cell=hlstm, or backend=dense",
+        )
 
 
 _RECURRENT_PARAMETERS = (
@@ -184,7 +251,7 @@ _RECURRENT_PARAMETERS = (
         choices=("uni", "bi"),
         description="Whether each layer reads its sequence once, or from both ends.",
     ),
-    BACKEND,
+    DENSE_BACKEND,
 )
 
 LSTM = WorkloadKind(
@@ -210,7 +277,8 @@ GRU = WorkloadKind(
 HLSTM = WorkloadKind(
     name="hlstm",
     axes=("gate_width", "state_width"),
-    parameters=(BATCH, STEPS, INPUT_SIZE, DTYPE, BACKEND),
+    parameters=(BATCH, STEPS, INPUT_SIZE, DTYPE, HLSTM_BACKEND, SPARSITY),
+    check=check_sparsity,
     builder="profiler_service.measurement.networks:build_hlstm",
     operand_bytes=_hlstm_bytes,
     flops=_hlstm_flops,
@@ -228,8 +296,10 @@ HLSTM_LM = WorkloadKind(
         INPUT_SIZE,
         Parameter(name="vocabulary", default=10_000, description="Number of words."),
         DTYPE,
-        BACKEND,
+        HLSTM_BACKEND,
+        SPARSITY,
     ),
+    check=check_sparsity,
     builder="profiler_service.measurement.networks:build_hlstm_lm",
     operand_bytes=_hlstm_lm_bytes,
     flops=_hlstm_lm_flops,
@@ -262,8 +332,10 @@ DEEPSPEECH2 = WorkloadKind(
             maximum=64,
             description=f"{_LAYERS} Yin et al. have 3 of H-LSTM, 5 of LSTM.",
         ),
-        BACKEND,
+        HLSTM_BACKEND,
+        SPARSITY,
     ),
+    check=_check_speech,
     builder="profiler_service.measurement.networks:build_deepspeech2",
     operand_bytes=_speech_bytes,
     flops=_speech_flops,

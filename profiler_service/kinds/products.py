@@ -46,6 +46,17 @@ SPARSITY = Parameter(
 )
 
 
+def backends_of(kind: WorkloadKind) -> tuple[str, ...]:
+    """The backends that the kind has, of those that a host may lack for some dtype.
+
+    None for another package's kind that calls things of its own `backend`.
+    """
+    for parameter in kind.parameters:
+        if parameter.name == BACKEND.name and set(parameter.choices) <= set(BACKEND.choices):
+            return parameter.choices if DTYPE in kind.parameters else ()
+    return ()
+
+
 def check_sparsity(params: Mapping[str, ParamValue]) -> None:
     """Returns where the backend makes use of the sparsity. Raises InvalidWorkloadError."""
     if "sparsity" in params and params["backend"] != "csr":

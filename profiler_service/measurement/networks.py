@@ -1,7 +1,8 @@
 """Builders of the whole networks that are measured. Runs in the measuring child only.
 
 The networks are those of `profiler_service.networks`, in inference. All their weights are views
-into the arena of weights. Random normals as they are there saturate the gates, so no state
+into the arena of weights; what a backend makes of an H-LSTM layer's is made anew at each visit
+and belongs to the visit's call. Random normals as they are there saturate the gates, so no state
 leaves ±1; tried on a CPU, weights scaled down to 0.03 took the same time within 1 % in all three
 dtypes, and scaling would write all weights at every visit.
 
@@ -17,8 +18,20 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from profiler_service.kinds.products import count_nonzero
 from profiler_service.measurement.operations import Call, Operands
-from profiler_service.networks import HLSTM, DeepSpeech2, HLSTMLanguageModel
+from profiler_service.networks import (
+    HLSTM,
+    BoundHLSTM,
+    DeepSpeech2,
+    HLSTMLanguageModel,
+    HLSTMMatrices,
+    HLSTMProducts,
+    HLSTMWeights,
+    bind_csr,
+    bind_hlstm,
+    block_diagonal,
+)
 from profiler_service.networks.speech import NUM_BINS
 from profiler_service.workload import Dims, ParamValue
 
@@ -65,7 +78,7 @@ def build_hlstm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]
     """The call of one H-LSTM layer on x_tbi; `dims` is (gate_width, state_width)."""
     gate_width, state_width = dims
     input_size = int(params["input_size"])
-    module = place(operands, lambda: HLSTM(input_size, state_width, gate_width))
+    module = place_bound(operands, lambda: HLSTM(input_size, state_width, gate_width), params)
     return functools.partial(module, _sequences(operands, input_size, params))
 
 
@@ -76,9 +89,10 @@ def build_hlstm_lm(operands: Operands, dims: Dims, params: Mapping[str, ParamVal
     """
     gate_width, state_width = dims
     vocabulary = int(params["vocabulary"])
-    module = place(
+    module = place_bound(
         operands,
         lambda: HLSTMLanguageModel(vocabulary, int(params["input_size"]), state_width, gate_width),
+        params,
     )
     words_tb = torch.randint(
         vocabulary, (int(params["steps"]), int(params["batch"])), device=operands.device
@@ -90,7 +104,7 @@ def build_deepspeech2(operands: Operands, dims: Dims, params: Mapping[str, Param
     """The call of DeepSpeech2 on spectrogram_bwl; `dims` is (width,)."""
     (width,) = dims
     cell, layers = str(params["cell"]), int(params["layers"])
-    module = place(operands, lambda: DeepSpeech2(width, cell=cell, layers=layers))
+    module = place_bound(operands, lambda: DeepSpeech2(width, cell=cell, layers=layers), params)
     if operands.device.type == "cuda":
         for each in module.modules():
             if isinstance(each, nn.LSTM):
@@ -106,11 +120,64 @@ def place(operands: Operands, create: Callable[[], Module]) -> Module:
     """
     with torch.device("meta"):
         module = create()
+    return _fill(operands, module)
+
+
+def place_bound(
+    operands: Operands, create: Callable[[], nn.Module], params: Mapping[str, ParamValue]
+) -> nn.Module:
+    """As `place`, the products of H-LSTM layers carried out by the backend of `params`."""
+    with torch.device("meta"):
+        module = create()
+    if params["backend"] != "dense":
+        module = _with_backend(module, operands, params)
+    return _fill(operands, module)
+
+
+def _fill(operands: Operands, module: Module) -> Module:
     tensors = {name: operands.weight(*each.shape) for name, each in module.named_parameters()}
     for name, each in module.named_buffers():
         tensors[name] = torch.ones(each.shape, dtype=operands.dtype, device=operands.device)
     module.requires_grad_(False).load_state_dict(tensors, assign=True)
     return module.eval()
+
+
+def _with_backend(
+    module: nn.Module, operands: Operands, params: Mapping[str, ParamValue]
+) -> nn.Module:
+    """The module with every H-LSTM layer within, or itself, bound to the backend of `params`."""
+    layers = [(name, each) for name, each in module.named_modules() if isinstance(each, HLSTM)]
+    for name, layer in layers:
+        bound = BoundHLSTM(
+            _bind(layer, operands, params),
+            input_size=layer.input_size,
+            state_width=layer.state_width,
+        )
+        if not name:
+            return bound
+        module.set_submodule(name, bound)
+    return module
+
+
+def _bind(layer: HLSTM, operands: Operands, params: Mapping[str, ParamValue]) -> HLSTMProducts:
+    """Products of the layer's sizes, by the backend of `params`, with weights from `operands`."""
+    if params["backend"] != "csr":
+        weights = HLSTMWeights(*(operands.weight(*each.shape) for each in layer.weights()))
+        return bind_hlstm(weights, backend=str(params["backend"]), batch=int(params["batch"]))
+
+    def sparse(gates: torch.Tensor) -> torch.Tensor:
+        rows, columns = gates.flatten(0, 1).shape
+        return operands.sparse_weight(rows, columns, count_nonzero(rows, columns, params))
+
+    return bind_csr(
+        HLSTMMatrices(
+            input_qi=sparse(layer.input_kgi),
+            recurrent_qs=sparse(layer.recurrent_kgs),
+            gate_uq=block_diagonal(sparse(layer.gate_ksg)),
+            hidden_bias_q=operands.weight(layer.hidden_bias_kg.numel()),
+            gate_bias_u=operands.weight(layer.gate_bias_ks.numel()),
+        )
+    )
 
 
 def _sequences(

@@ -6,7 +6,25 @@ Knows nothing of measuring, of workloads or of the service.
 from __future__ import annotations
 
 from profiler_service.networks.hlstm import HLSTM, HLSTMProducts, HLSTMWeights
+from profiler_service.networks.hlstm_backends import (
+    BoundHLSTM,
+    HLSTMMatrices,
+    bind_csr,
+    bind_hlstm,
+    block_diagonal,
+)
 from profiler_service.networks.language_model import HLSTMLanguageModel
 from profiler_service.networks.speech import DeepSpeech2
 
-__all__ = ["HLSTM", "DeepSpeech2", "HLSTMLanguageModel", "HLSTMProducts", "HLSTMWeights"]
+__all__ = [
+    "HLSTM",
+    "BoundHLSTM",
+    "DeepSpeech2",
+    "HLSTMLanguageModel",
+    "HLSTMMatrices",
+    "HLSTMProducts",
+    "HLSTMWeights",
+    "bind_csr",
+    "bind_hlstm",
+    "block_diagonal",
+]

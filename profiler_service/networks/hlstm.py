@@ -101,6 +101,31 @@ def run_hlstm(
     return torch.stack(states_bs), h_sb, c_sb
 
 
+def initial_states(
+    x_tbi: Tensor, state: tuple[Tensor, Tensor] | None, *, input_size: int, state_width: int
+) -> tuple[Tensor, Tensor]:
+    """The states h_sb and c_sb before the first step: `state`'s (h_bs, c_bs), or zeros.
+
+    Raises ValueError for shapes that don't fit each other or these sizes.
+    """
+    if x_tbi.dim() != 3 or x_tbi.shape[2] != input_size or 0 in x_tbi.shape:
+        raise ValueError(
+            f"the input has shape {tuple(x_tbi.shape)}; this layer takes"
+            f" [steps, batch, {input_size}], none of them 0"
+        )
+    batch = x_tbi.shape[1]
+    if state is None:
+        zeros_sb = x_tbi.new_zeros(state_width, batch)
+        return zeros_sb, zeros_sb
+    for each in state:
+        if each.shape != (batch, state_width):
+            raise ValueError(
+                f"a state has shape {tuple(each.shape)}; this layer and input take"
+                f" [{batch}, {state_width}]"
+            )
+    return state[0].t(), state[1].t()
+
+
 class HLSTM(nn.Module):
     """One H-LSTM layer, called like a one-layer `torch.nn.LSTM`.
 
@@ -159,25 +184,14 @@ class HLSTM(nn.Module):
         `state` is (h_bs, c_bs) before the first step; zeros by default. Raises ValueError for
         shapes that don't fit.
         """
-        if x_tbi.dim() != 3 or x_tbi.shape[2] != self.input_size or 0 in x_tbi.shape:
-            raise ValueError(
-                f"the input has shape {tuple(x_tbi.shape)}; this layer takes"
-                f" [steps, batch, {self.input_size}], none of them 0"
-            )
-        batch = x_tbi.shape[1]
-        if state is None:
-            h_sb = c_sb = x_tbi.new_zeros(self.state_width, batch)
-        else:
-            for each in state:
-                if each.shape != (batch, self.state_width):
-                    raise ValueError(
-                        f"a state has shape {tuple(each.shape)}; this layer and input take"
-                        f" [{batch}, {self.state_width}]"
-                    )
-            h_sb, c_sb = state[0].t(), state[1].t()
+        h_sb, c_sb = initial_states(
+            x_tbi, state, input_size=self.input_size, state_width=self.state_width
+        )
         mask_qb = None
         if self.training and self.dropout > 0:
-            mask_qb = F.dropout(x_tbi.new_ones(NUM_GATES * self.gate_width, batch), self.dropout)
+            mask_qb = F.dropout(
+                x_tbi.new_ones(NUM_GATES * self.gate_width, x_tbi.shape[1]), self.dropout
+            )
         h_tbs, h_sb, c_sb = run_hlstm(
             x_tbi, bind_dense(self.weights()), h_sb, c_sb, mask_qb=mask_qb
         )

@@ -25,6 +25,17 @@ def test_keys_are_stable() -> None:
     ]
 
 
+def test_keys_with_a_sparsity() -> None:
+    given = {"backend": "csr", "sparsity": "0.90"}
+    assert [kind.describe(given).key for kind in (HLSTM, HLSTM_LM, DEEPSPEECH2)] == [
+        "hlstm[backend=csr,batch=16,dtype=float32,input_size=400,sparsity=0.9,steps=70]",
+        "hlstm_lm[backend=csr,batch=16,dtype=float32,input_size=400,sparsity=0.9,steps=70,"
+        "vocabulary=10000]",
+        "deepspeech2[backend=csr,batch=16,cell=hlstm,dtype=float32,frames=300,layers=3,"
+        "sparsity=0.9]",
+    ]
+
+
 def test_all_are_installed() -> None:
     assert {"lstm", "gru", "hlstm", "hlstm_lm", "deepspeech2"} <= set(workload_kinds())
 
@@ -42,6 +53,16 @@ def test_axes() -> None:
         (LSTM, {"layers": 65}, "outside 1 to 64"),
         (LSTM, {"steps": 0}, "outside"),
         (LSTM, {"backend": "cudnn"}, "dense"),
+        (LSTM, {"backend": "csr"}, "dense"),
+        (GRU, {"backend": "packed"}, "dense"),
+        (LSTM, {"sparsity": "0.9"}, "no parameter 'sparsity'"),
+        (HLSTM, {"backend": "compiled"}, "dense, packed, csr"),
+        (HLSTM, {"sparsity": "0.9"}, "no difference to backend=dense"),
+        (HLSTM_LM, {"backend": "packed", "sparsity": "0.9"}, "no difference to backend=packed"),
+        (HLSTM_LM, {"backend": "csr", "sparsity": "1"}, "from 0 to below 1"),
+        (DEEPSPEECH2, {"sparsity": "0.9"}, "no difference to backend=dense"),
+        (DEEPSPEECH2, {"cell": "lstm", "backend": "csr"}, "has no csr backend"),
+        (DEEPSPEECH2, {"cell": "lstm", "backend": "packed"}, "has no packed backend"),
         (HLSTM, {"vocabulary": 10}, "no parameter 'vocabulary'"),
         (HLSTM, {"input_size": 0}, "outside"),
         (HLSTM_LM, {"vocabulary": 0}, "outside"),
@@ -98,6 +119,39 @@ def test_hlstm_lm_by_hand() -> None:
     # Nine states are more than the embedding's five columns: the table has nine.
     # 4 · (7 · (5 + 9) + 9 · 7) + 4 · (7 + 9) + 40 + 224 + 9 · 12 = 1,080.
     assert HLSTM_LM.operand_bytes((7, 9), params) == 4 * (1080 + 99 + 11 + 88) + 64
+
+
+def test_packed_and_sparse_hlstms_by_hand() -> None:
+    # The weights of the layer above are matrices of 28 × 5, 28 × 3 and 12 × 7 numbers, and 340
+    # numbers are no weights: twice the former where they are rearranged.
+    packed = params_of(HLSTM, batch=2, steps=4, input_size=5, backend="packed")
+    assert HLSTM.operand_bytes((7, 3), packed) == 4 * (2 * 308 + 340)
+    assert HLSTM.flops((7, 3), packed) == 2 * 8 * 308
+    # A quarter remains of each: 35, 21 and 21 nonzeros of 4 bytes, 4 more for the column, 20 while
+    # they are drawn; 29, 29 and 13 row starts of 4 bytes.
+    given: dict[str, ParamValue] = {"backend": "csr", "sparsity": "0.75", "batch": 2, "steps": 4}
+    sparse = params_of(HLSTM, input_size=5, **given)
+    sparse_bytes = 77 * 28 + 71 * 4 + 4 * 340
+    assert HLSTM.operand_bytes((7, 3), sparse) == sparse_bytes
+    assert HLSTM.flops((7, 3), sparse) == 2 * 8 * 77
+    # The language model's table stays dense: 55 + 11 numbers, 88 scores, 64 bytes of words.
+    model = params_of(HLSTM_LM, input_size=5, vocabulary=11, **given)
+    assert HLSTM_LM.operand_bytes((7, 3), model) == sparse_bytes + 4 * (55 + 11 + 88) + 64
+    assert HLSTM_LM.flops((7, 3), model) == 2 * 8 * (77 + 33)
+
+
+def test_sparse_deepspeech2_differs_in_its_layers_only() -> None:
+    dense = params_of(DEEPSPEECH2, batch=2, frames=33, layers=1)
+    sparse = params_of(DEEPSPEECH2, batch=2, frames=33, layers=1, backend="csr", sparsity="0.5")
+    # Two directions, each of matrices of 16 × 672, 16 × 4 and 16 × 4: half of 10,880 numbers
+    # remains, and each matrix has 17 row starts.
+    difference = 2 * (5440 * 28 + 3 * 17 * 4 - 4 * 10_880)
+    assert (
+        DEEPSPEECH2.operand_bytes((4,), sparse) - DEEPSPEECH2.operand_bytes((4,), dense)
+        == difference
+    )
+    # Two steps of two sequences.
+    assert DEEPSPEECH2.flops((4,), dense) - DEEPSPEECH2.flops((4,), sparse) == 2 * 4 * 2 * 5440
 
 
 def test_the_papers_language_model() -> None:

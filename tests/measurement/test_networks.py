@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import random
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.networks import place
 from profiler_service.measurement.operations import Call, Operands, load_builder
-from profiler_service.networks import DeepSpeech2
+from profiler_service.networks import BoundHLSTM, DeepSpeech2
 from profiler_service.plan import Batch
-from profiler_service.workload import Dims, ParamValue, WorkloadKind
+from profiler_service.workload import DTYPE_SIZES_BYTES, Dims, ParamValue, WorkloadKind
 
 SMALL: list[tuple[WorkloadKind, Dims, dict[str, ParamValue], tuple[int, ...]]] = [
     # kind, dims, parameters, shape of what the call returns (of the first of several)
@@ -35,7 +41,19 @@ SMALL: list[tuple[WorkloadKind, Dims, dict[str, ParamValue], tuple[int, ...]]] =
     (DEEPSPEECH2, (6,), {"batch": 2, "frames": 33}, (2, 2, 29)),
     (DEEPSPEECH2, (6,), {"batch": 2, "frames": 33, "cell": "lstm", "layers": 1}, (2, 2, 29)),
 ]
-NAMES = [f"{kind.name}-{'-'.join(map(str, params.values()))}" for kind, _, params, _ in SMALL]
+BACKENDS: list[dict[str, ParamValue]] = [
+    {"backend": "packed"},
+    {"backend": "csr"},
+    {"backend": "csr", "sparsity": "0.75"},
+]
+OTHER_BACKENDS = [
+    (kind, dims, {**params, **given}, shape)
+    for kind, dims, params, shape in SMALL
+    if kind not in (LSTM, GRU) and "cell" not in params
+    for given in BACKENDS
+]
+ALL = SMALL + OTHER_BACKENDS
+NAMES = [f"{kind.name}-{'-'.join(map(str, params.values()))}" for kind, _, params, _ in ALL]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +62,7 @@ def measurer() -> Iterator[Measurer]:
         yield measurer
 
 
-@pytest.mark.parametrize(("kind", "dims", "params", "shape"), SMALL, ids=NAMES)
+@pytest.mark.parametrize(("kind", "dims", "params", "shape"), ALL, ids=NAMES)
 def test_every_network_is_measured(
     measurer: Measurer,
     kind: WorkloadKind,
@@ -61,8 +79,15 @@ def test_every_network_is_measured(
     assert (samples.latency_s > 0).all()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize(("kind", "dims", "params", "shape"), SMALL, ids=NAMES)
+@pytest.mark.parametrize(
+    ("kind", "dims", "params", "shape", "dtype"),
+    [
+        (*each, dtype)
+        for each in ALL
+        for dtype in DTYPE_SIZES_BYTES
+        if dtype == "float32" or each[2].get("backend") != "csr"  # as MKL has them
+    ],
+)
 def test_results_have_their_shape_and_are_finite(
     kind: WorkloadKind,
     dims: Dims,
@@ -76,6 +101,68 @@ def test_results_have_their_shape_and_are_finite(
     assert first.shape == shape
     assert first.dtype == getattr(torch, dtype)
     assert first.isfinite().all()
+
+
+def test_a_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
+    # MKL has no sparse product of bfloat16, so torch has none on a CPU.
+    grid = Grid(axes=(GridAxis(start=8, count=1), GridAxis(start=8, count=1)))
+    batch = Batch(point=np.zeros(1, dtype=np.int32), round=np.zeros(1, dtype=np.int32))
+    lacking = HLSTM.describe({"backend": "csr", "dtype": "bfloat16"})
+    with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
+        measurer.measure(lacking, grid, batch)
+    assert "choose backend from: dense, packed;" in caught.value.hint
+
+
+def test_a_sparser_model_takes_less_time(measurer: Measurer) -> None:
+    grid = Grid(axes=(GridAxis(start=512, count=1), GridAxis(start=256, count=1)))
+    visits = np.zeros(9, dtype=np.int32)
+    given = {"backend": "csr", "steps": 4, "input_size": 256, "vocabulary": 10}
+    full, sparse = (
+        np.median(
+            measurer.measure(
+                HLSTM_LM.describe({**given, "sparsity": sparsity}),
+                grid,
+                Batch(point=visits, round=visits),
+            ).latency_s
+        )
+        for sparsity in ("0.36", "0.98")
+    )
+    # 32 times fewer nonzeros.
+    assert sparse * 2 < full
+
+
+def test_sparse_layers_have_exactly_the_nonzeros_asked_for() -> None:
+    given: dict[str, ParamValue] = {"batch": 2, "steps": 3, "input_size": 5}
+    call = build(
+        HLSTM, (7, 6), {**given, "backend": "csr", "sparsity": "0.75"}, new_operands("float32")
+    )
+    with Spy() as spy:
+        call()
+    # Once a sequence: 28 rows of 5. At each of three steps: 28 rows of 6, and on a diagonal four
+    # times 6 rows of 7. A quarter of 140, 168 and 168 remains.
+    assert spy.seen == [((28, 5), 35)] + 3 * [((28, 6), 42), ((24, 28), 42)]
+
+
+@pytest.mark.parametrize("given", BACKENDS, ids=lambda each: "-".join(each.values()))
+def test_a_visit_leaves_nothing_behind(given: dict[str, ParamValue]) -> None:
+    # What a backend makes of the weights is freed with the call, by counting references alone:
+    # nothing else is collected while points are measured.
+    params = dict(DEEPSPEECH2.describe({"batch": 1, "frames": 31, **given}).params)
+    operands = new_operands("float32")
+    gc.disable()
+    try:
+        with torch.inference_mode():
+            call = load_builder(DEEPSPEECH2.builder)(operands, (6,), params)
+            call()
+        assert isinstance(call, functools.partial)
+        assert isinstance(call.func, torch.nn.Module)
+        layers = [each for each in call.func.modules() if isinstance(each, BoundHLSTM)]
+        assert len(layers) == 6  # three layers of two directions
+        traces = [weakref.ref(each.products.gates) for each in layers]
+        del call, layers
+        assert [trace() for trace in traces] == [None] * 6
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -131,6 +218,22 @@ def test_growing_arenas_leave_earlier_weights_valid() -> None:
         module = place(operands, lambda: torch.nn.LSTM(300, 200, num_layers=2))
         expected, _ = module(operands.input(3, 2, 300))
     assert expected.isfinite().all()
+
+
+class Spy(TorchFunctionMode):
+    """Lists the sparse weights that products are called with: their shape and nonzeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[tuple[int, ...], int]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        if func is torch.addmm:
+            weight = args[1]
+            self.seen.append((tuple(weight.shape), len(weight.values())))
+        return func(*args, **(kwargs or {}))
 
 
 def new_operands(dtype: str) -> Operands:

@@ -1,0 +1,173 @@
+"""The H-LSTM layer by other kernels than torch's own choice, for inference.
+
+The recurrence is that of `networks.hlstm`; only its three products are replaced. What each
+backend is: docs/decisions/0004-kernels-side-by-side.md. Knows nothing of how anything is measured.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812  the name that torch's own documentation uses
+from torch import Tensor, nn
+
+from profiler_service.errors import UnsupportedOnHostError
+from profiler_service.networks.hlstm import (
+    NUM_GATES,
+    HLSTMProducts,
+    HLSTMWeights,
+    bind_dense,
+    initial_states,
+    run_hlstm,
+)
+from profiler_service.networks.products import csr_weight, has_backend
+
+# Shapes: T time steps, B batch, N = T · B, K the four gates, I input_size, G gate_width,
+# S state_width, Q = K · G, U = K · S. O rows and I columns of any weight.
+
+HLSTM_BACKENDS: Final = ("dense", "packed", "csr")
+
+
+class HLSTMMatrices(NamedTuple):
+    """The weights of one layer as compressed sparse rows (`csr_weight`), and its biases."""
+
+    input_qi: Tensor
+    """The input's columns of all H, one gate's rows after the other's."""
+    recurrent_qs: Tensor
+    """The state's columns of all H."""
+    gate_uq: Tensor
+    """All W on one diagonal (`block_diagonal`): a time step is then two sparse products."""
+    hidden_bias_q: Tensor
+    gate_bias_u: Tensor
+
+
+def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTMProducts:
+    """The products of a layer with these weights, carried out by the backend, for inference.
+
+    - `dense`: torch's own choice; the only one that is differentiable.
+    - `packed`: the weights rearranged once for oneDNN, for `batch` sequences (others work, too).
+      CPU only.
+    - `csr`: the weights' nonzeros as compressed sparse rows.
+
+    Raises UnsupportedOnHostError where torch lacks the backend for the weights' dtype and device;
+    ValueError for an unknown one.
+    """
+    if backend not in HLSTM_BACKENDS:
+        raise ValueError(f"there is no backend {backend!r}; there are {', '.join(HLSTM_BACKENDS)}")
+    if backend == "dense":
+        return bind_dense(weights)
+    device, dtype = weights.input_kgi.device.type, weights.input_kgi.dtype
+    if not has_backend(backend, device, dtype):
+        raise UnsupportedOnHostError(
+            f"torch {torch.__version__} has no {backend} product of"
+            f" {str(dtype).removeprefix('torch.')} on {device}",
+            hint="choose another backend or dtype",
+        )
+    if backend == "packed":
+        return _bind_packed(weights, batch)
+    return bind_csr(
+        HLSTMMatrices(
+            input_qi=_compress(weights.input_kgi.detach().flatten(0, 1)),
+            recurrent_qs=_compress(weights.recurrent_kgs.detach().flatten(0, 1)),
+            gate_uq=block_diagonal(_compress(weights.gate_ksg.detach().flatten(0, 1))),
+            hidden_bias_q=weights.hidden_bias_kg.detach().flatten(),
+            gate_bias_u=weights.gate_bias_ks.detach().flatten(),
+        )
+    )
+
+
+def bind_csr(matrices: HLSTMMatrices) -> HLSTMProducts:
+    """The products of a layer of compressed sparse rows.
+
+    Feature-major operands are what the sparse product wants: no transposition but the input's.
+    The sums are the kernel's own (`addmm`): 40 % faster than adding afterwards.
+    """
+    input_qi, recurrent_qs, gate_uq, hidden_bias_q, gate_bias_u = matrices
+    hidden_bias_q1, gate_bias_u1 = hidden_bias_q[:, None], gate_bias_u[:, None]
+
+    def gates(hidden_kgb: Tensor) -> Tensor:
+        pre_ub = torch.addmm(gate_bias_u1, gate_uq, hidden_kgb.flatten(0, 1))
+        return pre_ub.view(NUM_GATES, -1, hidden_kgb.shape[2])
+
+    return HLSTMProducts(
+        input=lambda x_in: torch.addmm(hidden_bias_q1, input_qi, x_in.contiguous()),
+        recurrent=lambda a_qb, h_sb: torch.addmm(a_qb, recurrent_qs, h_sb.contiguous()),
+        gates=gates,
+    )
+
+
+def block_diagonal(gate_ug: Tensor) -> Tensor:
+    """gate_uq with the four W of gate_ug, one below the other, on its diagonal instead.
+
+    Both of compressed sparse rows; the parts are shared, and gate_ug's columns are overwritten.
+    """
+    rows, width = gate_ug.shape
+    crow, column = gate_ug.crow_indices(), gate_ug.col_indices()
+    starts = crow[:: rows // NUM_GATES].tolist()
+    for gate in range(1, NUM_GATES):
+        column[starts[gate] : starts[gate + 1]] += gate * width
+    return csr_weight(crow, column, gate_ug.values(), (rows, NUM_GATES * width))
+
+
+class BoundHLSTM(nn.Module):
+    """An H-LSTM layer of products that are bound beforehand: called like HLSTM, inference only.
+
+    Has no parameters: the products hold the weights.
+    """
+
+    def __init__(self, products: HLSTMProducts, *, input_size: int, state_width: int) -> None:
+        super().__init__()
+        self.products = products
+        self.input_size = input_size
+        self.state_width = state_width
+
+    @torch.no_grad()
+    def forward(
+        self, x_tbi: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The states of all time steps h_tbs, and the last (h_bs, c_bs): see HLSTM.forward."""
+        h_sb, c_sb = initial_states(
+            x_tbi, state, input_size=self.input_size, state_width=self.state_width
+        )
+        h_tbs, h_sb, c_sb = run_hlstm(x_tbi, self.products, h_sb, c_sb)
+        return h_tbs, (h_sb.t(), c_sb.t())
+
+
+def _bind_packed(weights: HLSTMWeights, batch: int) -> HLSTMProducts:
+    # oneDNN has sequences in rows. So have the tensors that these products return, seen as
+    # columns: between two products nothing is transposed.
+    pack = torch.ops.mkldnn._reorder_linear_weight
+    linear = torch.ops.mkldnn._linear_pointwise.default
+    linear_add = torch.ops.mkldnn._linear_pointwise.binary
+    input_packed = pack(weights.input_kgi.detach().flatten(0, 1), batch)
+    recurrent_packed = pack(weights.recurrent_kgs.detach().flatten(0, 1), batch)
+    gates_packed = [pack(gate_sg.detach(), batch) for gate_sg in weights.gate_ksg]
+    hidden_bias_q = weights.hidden_bias_kg.detach().flatten()
+    gate_biases_s = weights.gate_bias_ks.detach().unbind()
+
+    def gates(hidden_kgb: Tensor) -> Tensor:
+        pre_bs = [
+            linear(hidden_gb.t(), packed, bias_s, "none", [], "")
+            for hidden_gb, packed, bias_s in zip(
+                hidden_kgb, gates_packed, gate_biases_s, strict=True
+            )
+        ]
+        return torch.stack(pre_bs).transpose(1, 2)
+
+    return HLSTMProducts(
+        input=lambda x_in: linear(x_in.t(), input_packed, hidden_bias_q, "none", [], "").t(),
+        recurrent=lambda a_qb, h_sb: linear_add(
+            h_sb.t(), a_qb.t(), recurrent_packed, None, "add"
+        ).t(),
+        gates=gates,
+    )
+
+
+def _compress(weight_oi: Tensor) -> Tensor:
+    """The nonzeros of a plain weight as compressed sparse rows."""
+    nonzero_oi = weight_oi != 0
+    crow = F.pad(nonzero_oi.sum(1).cumsum(0), (1, 0)).int()
+    column = nonzero_oi.nonzero()[:, 1].int()
+    rows, columns = weight_oi.shape
+    return csr_weight(crow, column, weight_oi[nonzero_oi], (rows, columns))
