@@ -175,6 +175,5 @@ def test_a_faster_kernel_is_named_as_an_option() -> None:
     )
     answer = ANSWER.model_copy(update={"faster_backend": faster})
     assert describe_answer(answer, NOW).splitlines()[-1] == (
-        "another kernel is 186 % faster at 1197,317 (95 % interval 180 to 191 %):"
-        " --backend packed"
+        "another kernel is 186 % faster at 1197,317 (95 % interval 180 to 191 %): --backend packed"
     )
