@@ -10,6 +10,7 @@ nothing of training.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -273,7 +274,8 @@ def _write(
 ) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: each.contiguous().cpu() for name, each in tensors.items()}
-    metadata = {"format": kind, "embedding_width": str(embedding_width)}
+    # One entry: of several the order would change from file to file.
+    metadata = {"lhp": json.dumps({"format": kind, "embedding_width": embedding_width})}
     write_whole(Path(path), save(contiguous, metadata))
 
 
@@ -281,7 +283,7 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], i
     """The tensors of a file of that kind, and the embedding's width."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get("lhp", "{}"))
             if metadata.get("format") != kind:
                 raise ModelFileError(
                     f"{path} holds {metadata.get('format', 'no model')!r}, not {kind!r}",
@@ -289,7 +291,7 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], i
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, int(metadata["embedding_width"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, AttributeError) as error:
         raise ModelFileError(
             f"{path} can't be read as a model: {error}", hint="export it anew"
         ) from error

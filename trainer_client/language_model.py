@@ -36,8 +36,9 @@ State = tuple[Tensor, ...]
 class LanguageModel(nn.Module, abc.ABC):
     """A language model that can be trained."""
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
         super().__init__()
+        self.vocabulary = vocabulary
         self.config = config
 
     @abc.abstractmethod
@@ -100,7 +101,7 @@ class MaskedHLSTM(LanguageModel):
     """
 
     def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
-        super().__init__(config)
+        super().__init__(vocabulary, config)
         self.network = HLSTMLanguageModel(
             vocabulary, config.embedding_width, config.state_width, config.gate_width
         )
@@ -208,7 +209,7 @@ class StackedLSTM(LanguageModel):
     """The baseline: embedding, two LSTM layers E → H → E, tied decoder."""
 
     def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
-        super().__init__(config)
+        super().__init__(vocabulary, config)
         self.table_ve = nn.Parameter(torch.empty(vocabulary, config.embedding_width))
         self.decoder_bias_v = nn.Parameter(torch.zeros(vocabulary))
         nn.init.uniform_(self.table_ve, -0.1, 0.1)

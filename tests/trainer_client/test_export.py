@@ -136,7 +136,7 @@ def test_indices_outside_the_matrix_never_reach_a_kernel(
         tensors["input_qi_crow"] = tensors["input_qi_crow"][1:].clone()
     else:
         del tensors["gate_uq_value"]
-    metadata = {"format": "lhp-hlstm-lm-csr-1", "embedding_width": "8"}
+    metadata = {"lhp": '{"format": "lhp-hlstm-lm-csr-1", "embedding_width": 8}'}
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(ModelFileError, match="don't fit"):
         load_sparse(path)

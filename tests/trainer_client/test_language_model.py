@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -97,7 +95,7 @@ def test_each_dropout_acts_in_training_alone(kind: type[LanguageModel], name: st
     assert model.eval()(WORDS_TB, state)[0].equal(exact)
     model.train()
     assert not model(WORDS_TB, state)[0].equal(model(WORDS_TB, state)[0])
-    model.config = dataclasses.replace(model.config, **{name: 0.0})
+    model.config = model.config.with_changes({name: 0.0})
     torch.testing.assert_close(model(WORDS_TB, state)[0], exact)
 
 

@@ -72,7 +72,7 @@ class Oracle:
 
 
 class AwayOracle(Oracle):
-    def query(self, dims: Sequence[int], **_: object) -> LatencyAnswer:  # type: ignore[override]
+    def query(self, dims: Sequence[int], **_: object) -> LatencyAnswer:
         raise ServiceAwayError("no answer", hint="start it")
 
 

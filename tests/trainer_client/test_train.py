@@ -95,13 +95,13 @@ def test_the_mean_gradient_is_that_of_the_mean_loss(tmp_path: Path) -> None:
 def test_the_best_epoch_stays(tmp_path: Path) -> None:
     run = make_run(tiny_config(optimiser="sgd"), tmp_path)
     # At this rate later epochs are worse than some earlier one.
-    perplexity = train_hlstm(run, max_epochs=6, learning_rate=60.0)
+    perplexity = train_hlstm(run, max_epochs=8, learning_rate=150.0)
     rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
     assert perplexity == min(row["valid_perplexity"] for row in rows)
     assert rows[-1]["valid_perplexity"] > perplexity
     assert run.evaluate("valid") == pytest.approx(perplexity)
     # It stalled, so the rate fell.
-    assert rows[-1]["learning_rate"] < 60.0
+    assert rows[-1]["learning_rate"] < 150.0
 
 
 def test_training_ends_once_the_threshold_is_kept(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def poison(run: TrainingRun, seen: Observation) -> None:
 
 
 def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
-    poisoned = []
+    poisoned: list[Observation] = []
 
     def once(seen: Observation) -> None:
         if seen.num_batches == 31 and not poisoned:
