@@ -81,7 +81,8 @@ def bind_csr(matrices: HLSTMMatrices) -> HLSTMProducts:
     """The products of a layer of compressed sparse rows.
 
     Feature-major operands are what the sparse product wants: no transposition but the input's.
-    The sums are the kernel's own (`addmm`): 40 % faster than adding afterwards.
+    The kernel itself adds to what it is given (`addmm`): with sums taken afterwards, layers took
+    1.2 to 1.9 times as long.
     """
     input_qi, recurrent_qs, gate_uq, hidden_bias_q, gate_bias_u = matrices
     hidden_bias_q1, gate_bias_u1 = hidden_bias_q[:, None], gate_bias_u[:, None]

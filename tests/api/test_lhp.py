@@ -579,6 +579,9 @@ async def test_a_backend_that_the_host_lacks_is_refused_at_once(
     refused = await ask(client, backend="csr", dtype="bfloat16")
     check_problem(refused, 422, hint="choose backend from: dense, packed")
     assert "no csr product of bfloat16" in refused.json()["detail"]
+    # And a network, whose hint names what it has itself.
+    refused = await ask(client, workload="hlstm", dims="8,8", backend="csr", dtype="bfloat16")
+    check_problem(refused, 422, hint="choose backend from: dense, packed;")
     check_problem(await ask(client, sparsity="1.0", backend="csr"), 422, hint="below 1")
     check_problem(await ask(client, sparsity="0.5"), 422, hint="backend=csr")
     assert sqlite_worker.handed_in.empty()

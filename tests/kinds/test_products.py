@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from profiler_service.errors import InvalidWorkloadError
-from profiler_service.kinds import LINEAR, MATMUL
+from profiler_service.kinds import HLSTM_LM, LINEAR, LINEAR_KERNELS, LSTM, MATMUL
+from profiler_service.kinds.products import BATCH, DTYPE, backends_of
+from profiler_service.workload import Parameter, WorkloadKind
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,30 @@ def test_operands_and_flops_of_every_backend_by_hand() -> None:
     assert bytes_and_flops(backend="csr", sparsity="0.9") == (160 + 10 * 28 + 44, 40)
     # Never none at all.
     assert bytes_and_flops(backend="csr", sparsity="0.9999") == (160 + 28 + 44, 4)
+
+
+def test_backends_that_a_host_may_lack() -> None:
+    assert backends_of(LINEAR) == backends_of(MATMUL) == ("dense", "packed", "compiled", "csr")
+    assert backends_of(HLSTM_LM) == ("dense", "packed", "csr")
+    assert backends_of(LSTM) == ("dense",)
+    assert backends_of(LINEAR_KERNELS) == ()  # has no such parameter
+
+
+@pytest.mark.parametrize(
+    ("choices", "others"),
+    [(("dense", "magic"), (DTYPE,)), (("dense", "csr"), (BATCH,))],
+    ids=["of-its-own", "without-a-dtype"],
+)
+def test_another_packages_backend_is_its_own_affair(
+    choices: tuple[str, ...], others: tuple[Parameter, ...]
+) -> None:
+    backend = Parameter(name="backend", default="dense", choices=choices, description="")
+    kind = WorkloadKind(
+        name="theirs",
+        axes=("size",),
+        parameters=(backend, *others),
+        builder="theirs:build",
+        operand_bytes=lambda dims, params: 0,
+        flops=lambda dims, params: 0,
+    )
+    assert backends_of(kind) == ()
