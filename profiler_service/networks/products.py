@@ -14,9 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 import torch
-import torch._inductor.config
 import torch.nn.functional as F  # noqa: N812  the name that torch's own documentation uses
-from torch._dynamo.eval_frame import is_dynamo_supported
 
 from profiler_service.errors import UnsupportedOnHostError
 
@@ -56,13 +54,11 @@ def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> P
 def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
     """Whether the backend multiplies `dtype` on such devices, found by multiplying.
 
-    `compiled` isn't tried, since that takes seconds: only whether torch can compile at all.
+    `compiled` isn't tried, since importing the compiler alone takes seconds: only whether this
+    torch can compile products in isolation.
     """
     if backend == "compiled":
-        return (
-            is_dynamo_supported()
-            and "isolate_recompiles" in inspect.signature(torch.compile).parameters
-        )
+        return "isolate_recompiles" in inspect.signature(torch.compile).parameters
     if backend == "packed" and device_type != "cpu":
         return False
     ones = torch.ones(16, 16, dtype=dtype, device=device_type)
@@ -109,6 +105,8 @@ class _FrozenProduct(torch.nn.Module):
 
 
 def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
+    import torch._inductor.config as inductor  # not at the head: it takes over a second
+
     # Isolated: products share the code of `forward`, and beyond eight shapes of one code torch
     # would run it uncompiled, without a word. `fullgraph` raises instead.
     compiled: Product = torch.no_grad()(
@@ -125,7 +123,7 @@ def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
         if x_bi.shape in shapes:
             return compiled(x_bi)
         # Not an option of `torch.compile`: there it comes too late, and nothing is frozen.
-        with torch._inductor.config.patch(freezing=True), warnings.catch_warnings():
+        with inductor.patch(freezing=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own deprecations
             y_bo = compiled(x_bi)
         shapes.add(x_bi.shape)
