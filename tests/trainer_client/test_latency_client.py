@@ -35,9 +35,10 @@ from profiler_service.grid import Grid
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
+from profiler_service.wire import GridAxisRange
 from tests.api.conftest import HOST, Worker, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
-from tests.cli.stub import ANSWER, DONE, Reply, StubService, _Server, make_sweep
+from tests.cli.stub import ANSWER, CURVE, DONE, Reply, StubService, _Server, make_sweep
 from trainer_client.latency_client import (
     AccessRefusedError,
     ContractError,
@@ -305,6 +306,26 @@ def test_the_wait_is_bounded(make: Make, stub: Stub, time: Time) -> None:
     with pytest.raises(NotMeasuredYetError, match=r"within 5 s: sweep s1 is running"):
         make(max_wait_s=5).query((1197, 317))
     assert time.pauses_s == [2, 2, 1]
+
+
+def test_a_grid_is_measured_and_its_curve_brought(make: Make, stub: Stub) -> None:
+    stub.reply("POST /sweeps", AWAY, Reply(make_sweep(), 201, Location="/sweeps/s1"))
+    stub.reply("GET /sweeps/s1", make_sweep(), DONE)
+    axes = [GridAxisRange(start=256, stop=261)]
+    curve = make(token="secret").measure(axes, workload="matmul", params={"batch": 8})
+    assert curve == CURVE
+    # Asked twice, since the service was away at first.
+    (_, body), (_, again) = list(stub.sent("POST /sweeps"))[-2:]
+    asked = json.loads(body)
+    assert body == again
+    assert (asked["workload"], asked["params"]) == ("matmul", {"batch": 8})
+    assert asked["axes"] == [{"start": 256, "stop": 261, "step": 1}]
+
+
+def test_a_curve_of_another_platform_is_refused(make: Make, stub: Stub) -> None:
+    stub.reply("POST /sweeps", Reply(DONE, 200, Location="/sweeps/s1"))
+    with pytest.raises(WrongPlatformError):
+        make(platform="beef").measure([GridAxisRange(start=256, stop=261)], workload="matmul")
 
 
 def test_a_sweep_that_never_brings_the_answer_is_an_error(make: Make, stub: Stub) -> None:
