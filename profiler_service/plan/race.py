@@ -207,7 +207,10 @@ class RacePlanner(SteppedPlanner):
         return float(np.median(self._calibration_s))
 
     def _set_budget(self) -> None:
-        once_s = self._num_points * self._call_s * self._structure.mean_growth()
+        # Where preparing a call takes longer than the call (a weight rearranged for its kernel),
+        # that is what looking at a point costs.
+        visit_s = max(self._call_s * self._structure.mean_growth(), self._overhead_s)
+        once_s = self._num_points * visit_s
         is_small = self._num_points <= self.SMALL_WINDOW
         cheap_s = self.SMALL_CALLS * self._call_s if is_small else self.CHEAP_SHARE * once_s
         self._budget_s = max(
