@@ -89,6 +89,22 @@ def test_a_noisy_neighbour_moves_no_answer(neighbour_from_s: float) -> None:
         assert true_ratio(spec, truth, ask(spec, device)) <= 1.005
 
 
+@pytest.mark.parametrize(("noise", "moves"), [(0.01, True), (0.1, False)])
+def test_on_a_disturbed_host_a_gain_must_be_worthwhile(noise: float, moves: bool) -> None:
+    """0.4 % faster: surely so where it is quiet, and no reason to move beside a neighbour.
+
+    The queried point is the only slow one of 33: every contestant is that much faster.
+    """
+    spec = spec_above((100,), "race")
+    truth = np.full(33, 1e-4)
+    truth[0] /= 0.996
+    moved = 0
+    for seed in range(5):
+        device = SyntheticDevice(truth, noise=noise / 1.3, spikes=0, drift=0, seed=seed)
+        moved += ask(replace(spec, seed=seed), device).lhp != (100,)
+    assert (moved >= 3) is moves and (moved == 0) is not moves
+
+
 def test_drift_that_ramps_through_the_race_moves_no_answer() -> None:
     # 60 % slower at the end of every 10 s: a sorted sweep would call the first points fastest.
     for seed in range(10):

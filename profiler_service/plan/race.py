@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -134,6 +134,8 @@ class RacePlanner(SteppedPlanner):
     """Pairs where the budget allows no look; fewer are no verdict worth having."""
     WORTHWHILE = 0.005
     """Confirming ends where the rival can't be faster by this much any more."""
+    DISTURBED = 2.0
+    """A host that is so many times noisier than REFERENCE_NOISE isn't left to itself."""
     PROBE_POINTS = 12
     COLD_PENALTY = 0.08
     """Where a shape's first call is slower than its second by more than this, calls are warmed
@@ -209,7 +211,8 @@ class RacePlanner(SteppedPlanner):
     def _set_budget(self) -> None:
         # Where preparing a call takes longer than the call (a weight rearranged for its kernel),
         # that is what looking at a point costs.
-        visit_s = max(self._call_s * self._structure.mean_growth(), self._overhead_s)
+        preparing_s = self._overhead_s if self._call_s >= self.TINY_S else 0.0
+        visit_s = max(self._call_s * self._structure.mean_growth(), preparing_s)
         once_s = self._num_points * visit_s
         is_small = self._num_points <= self.SMALL_WINDOW
         cheap_s = self.SMALL_CALLS * self._call_s if is_small else self.CHEAP_SHARE * once_s
@@ -561,10 +564,20 @@ class RacePlanner(SteppedPlanner):
             if not len(ratios):
                 return None
             comparison = compare(ratios, confidence)
+            if comparison.verdict == "faster" and comparison.high >= 1 - self._margin():
+                comparison = replace(comparison, verdict="ambiguous")
             if comparison.verdict != "ambiguous" or comparison.low > 1 - self.WORTHWHILE:
                 break
         self._num_confirmations += 0 if comparison is None else comparison.num_pairs
         return comparison
+
+    def _margin(self) -> float:
+        """By how much a rival must surely be faster: on a disturbed host, by WORTHWHILE.
+
+        What a neighbour slows down differs by point, so a race beside one tells what holds
+        beside it; when it is gone, small gains may be gone, too.
+        """
+        return self.WORTHWHILE if self.noise > self.DISTURBED * self.REFERENCE_NOISE else 0.0
 
     def build_curve(
         self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
