@@ -174,7 +174,13 @@ def _train(
         oracle = None
         if service is not None:
             oracle = stack.enter_context(HttpLatencyOracle(service, cache=out / "answers"))
-        synthesise(training, oracle, at_step_end=lambda: write_models(training, out / "models"))
+        synthesise(
+            training,
+            oracle,
+            at_step_end=lambda row: write_models(
+                training, (row["dims"][0], row["dims"][1]), out / "models"
+            ),
+        )
     if ranks.rank == 0:
         _print_rows(training)
 

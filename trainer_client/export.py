@@ -22,15 +22,21 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from profiler_service.errors import LhpError
-from profiler_service.networks import HLSTMLanguageModel, HLSTMProducts, HLSTMWeights
-from profiler_service.networks.hlstm import NUM_GATES, run_hlstm
+from profiler_service.networks import (
+    BoundHLSTM,
+    HLSTMLanguageModel,
+    HLSTMMatrices,
+    HLSTMWeights,
+    bind_csr,
+)
+from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
 from trainer_client.checkpoint import write_whole
 from trainer_client.language_model import MaskedHLSTM
 from trainer_client.masks import shrink
 from trainer_client.train import TrainingRun
 
-# Shapes: T time steps, B batch, N = T · B, V vocabulary, E embedding_width, S state_width,
+# Shapes: T time steps, B batch, V vocabulary, E embedding_width, S state_width,
 # G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.
 
 DENSE = "lhp-hlstm-lm-1"
@@ -93,9 +99,11 @@ def load_dense(path: str | os.PathLike[str]) -> HLSTMLanguageModel:
 class SparseLanguageModel(nn.Module):
     """A language model as HLSTMLanguageModel, its layer's products of compressed sparse rows.
 
-    The four W are one block-diagonal matrix, so that a time step is two sparse products. For
-    inference on a CPU.
+    The layer is the one that the service measures with the backend `csr`. For inference on a CPU.
     """
+
+    table_vm: Tensor
+    decoder_bias_v: Tensor
 
     def __init__(self, tensors: Mapping[str, Tensor], embedding_width: int) -> None:
         """The model of these tensors, as `sparse_tensors` makes them, which it shares."""
@@ -103,58 +111,43 @@ class SparseLanguageModel(nn.Module):
         self.embedding_width = embedding_width
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
-        self.state_width = len(self.gate_bias_u) // NUM_GATES
-        num_units = len(self.hidden_bias_q)
-        shapes = {
-            "input_qi": (num_units, embedding_width),
-            "recurrent_qs": (num_units, self.state_width),
-            "gate_uq": (len(self.gate_bias_u), num_units),
-        }
-        self._weights = {
+        hidden_bias_q, gate_bias_u = tensors["hidden_bias_q"], tensors["gate_bias_u"]
+        self.state_width = len(gate_bias_u) // NUM_GATES
+        shapes = _sparse_shapes(tensors, embedding_width)
+        matrices = {
             name: csr_weight(
                 tensors[f"{name}_crow"], tensors[f"{name}_column"], tensors[f"{name}_value"], shape
             )
             for name, shape in shapes.items()
         }
-
-    table_vm: Tensor
-    decoder_bias_v: Tensor
-    hidden_bias_q: Tensor
-    gate_bias_u: Tensor
-
-    def count_weights(self) -> int:
+        self.num_weights = sum(each.values().numel() for each in matrices.values())
         """Nonzero weights of H and W."""
-        return sum(each.values().numel() for each in self._weights.values())
+        products = bind_csr(
+            HLSTMMatrices(**matrices, hidden_bias_q=hidden_bias_q, gate_bias_u=gate_bias_u)
+        )
+        self.layer = BoundHLSTM(products, input_size=embedding_width, state_width=self.state_width)
 
     @torch.no_grad()
     def forward(
         self, words_tb: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Scores of the next word scores_tbv, and the last (h_bs, c_bs)."""
-        batch = words_tb.shape[1]
         x_tbe = F.embedding(words_tb, self.table_vm[:, : self.embedding_width])
-        if state is None:
-            h_sb = c_sb = x_tbe.new_zeros(self.state_width, batch)
-        else:
-            h_sb, c_sb = (each.t().contiguous() for each in state)
-        h_tbs, h_sb, c_sb = run_hlstm(x_tbe, self._products(), h_sb, c_sb)
+        h_tbs, state = self.layer(x_tbe, state)
         decoder_vs = self.table_vm[:, : self.state_width]
         scores_nv = F.linear(h_tbs.flatten(0, 1), decoder_vs, self.decoder_bias_v)
-        return scores_nv.view(*words_tb.shape, -1), (h_sb.t(), c_sb.t())
+        return scores_nv.view(*words_tb.shape, -1), state
 
-    def _products(self) -> HLSTMProducts:
-        input_qi, recurrent_qs, gate_uq = (self._weights[name] for name in _MATRICES)
-        hidden_bias_q1, gate_bias_u1 = self.hidden_bias_q[:, None], self.gate_bias_u[:, None]
 
-        def gates(hidden_kgb: Tensor) -> Tensor:
-            pre_ub = torch.mm(gate_uq, hidden_kgb.flatten(0, 1)) + gate_bias_u1
-            return pre_ub.view(NUM_GATES, -1, hidden_kgb.shape[2])
-
-        return HLSTMProducts(
-            input=lambda x_in: torch.mm(input_qi, x_in.contiguous()) + hidden_bias_q1,
-            recurrent=lambda a_qb, h_sb: torch.mm(recurrent_qs, h_sb) + a_qb,
-            gates=gates,
-        )
+def _sparse_shapes(
+    tensors: Mapping[str, Tensor], embedding_width: int
+) -> dict[str, tuple[int, int]]:
+    num_units, num_rows = len(tensors["hidden_bias_q"]), len(tensors["gate_bias_u"])
+    return {
+        "input_qi": (num_units, embedding_width),
+        "recurrent_qs": (num_units, num_rows // NUM_GATES),
+        "gate_uq": (num_rows, num_units),
+    }
 
 
 _PARTS = ("crow", "column", "value")
@@ -197,12 +190,12 @@ def load_sparse(path: str | os.PathLike[str]) -> SparseLanguageModel:
     return SparseLanguageModel(tensors, embedding_width).eval()
 
 
-def write_models(run: TrainingRun, directory: Path) -> None:
+def write_models(run: TrainingRun, dims: tuple[int, int], directory: Path) -> None:
     """Returns once the model of the run's present step is on disk, by the step's name.
 
-    A dense network; and from `weights`, step (d), a sparse one, too. Units that died after the
-    growth to an LHP stay, all zero: its dims cost no more than smaller ones. The baseline is
-    written as its parameters. Raises DiskFullError.
+    A dense network of these dims (gate_width, state_width); and from `weights`, step (d), a
+    sparse one of the live dims, too. The baseline is written as its parameters. Raises
+    DiskFullError.
     """
     if run.ranks.rank != 0:
         return
@@ -211,9 +204,7 @@ def write_models(run: TrainingRun, directory: Path) -> None:
     if not isinstance(run.model, MaskedHLSTM):
         _write(path, run.model.state_dict(), BASELINE, run.config.embedding_width)
         return
-    answers = [row["answer"] for row in run.rows if row.get("answer") is not None]
-    widths = answers[-1]["lhp"] if answers else run.model.dims
-    write_dense(shrink_model(run.model, gate_width=widths[0], state_width=widths[1]), path)
+    write_dense(shrink_model(run.model, gate_width=dims[0], state_width=dims[1]), path)
     if run.step == "weights":
         write_sparse(shrink_model(run.model), path.with_suffix(".csr.safetensors"))
 
@@ -226,12 +217,7 @@ def _check_sparse(
     wanted = {*names, *(f"{name}_{part}" for name in _MATRICES for part in _PARTS)}
     is_fine = set(tensors) == wanted
     if is_fine:
-        num_units, num_rows = len(tensors["hidden_bias_q"]), len(tensors["gate_bias_u"])
-        shapes = {
-            "input_qi": (num_units, embedding_width),
-            "recurrent_qs": (num_units, num_rows // NUM_GATES),
-            "gate_uq": (num_rows, num_units),
-        }
+        shapes = _sparse_shapes(tensors, embedding_width)
         for name, (rows, columns) in shapes.items():
             crow, column, value = (tensors[f"{name}_{part}"] for part in _PARTS)
             is_fine &= (

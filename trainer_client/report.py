@@ -2,8 +2,9 @@
 
 Latencies come from the service alone: it measures the dims of each step as `hlstm_lm` in one
 sweep with the dims of step (a), on a grid of their two values on each axis, so that both are
-measured in the same rounds. The baseline is no kind of the service's; its figure is the sum of
-its parts, each measured by itself: two `lstm` and the decoder, a `linear`.
+measured in the same rounds. On the sparse route the last step is measured as `csr`, at the
+sparsity reached, zeros at random places. The baseline is no kind of the service's; its figure
+is the sum of its parts, each measured by itself: two `lstm` and the decoder, a `linear`.
 
 Knows nothing of how a run came about.
 """
@@ -58,7 +59,7 @@ class Latency:
     """Lower end of the 95 % interval on the median."""
     high_s: float | None
     ratio: float | None
-    """Over the latency of step (a), from the same sweep; None for the baseline."""
+    """Over the latency of step (a), from the same sweep; None where it has its own sweep."""
     curves: list[str]
     platform: str
     host: str
@@ -124,7 +125,7 @@ def measure_steps(
 ) -> dict[str, Latency]:
     """The latency of each step's dims, by step. Raises what the service's client does."""
     batch, steps = config["latency_batch"], config["latency_steps"]
-    params = {
+    params: dict[str, int | str] = {
         "batch": batch,
         "steps": steps,
         "input_size": config["embedding_width"],
@@ -139,6 +140,12 @@ def measure_steps(
             found["baseline"] = _measure_baseline(service, dims, batch, steps, vocabulary)
             continue
         assert reference is not None
+        if config["route"] == "sparse" and row["step"] == "weights":
+            sparsity = f"{1 - row['density']:.4f}"
+            found["weights"] = _measure_one(
+                service, "hlstm_lm", dims, {**params, "backend": "csr", "sparsity": sparsity}
+            )
+            continue
         if dims not in by_dims:
             axes = [_both(a, b) for a, b in zip(reference, dims, strict=True)]
             curve = service.measure(axes, workload="hlstm_lm", params=params)
@@ -171,10 +178,10 @@ def _measure_baseline(
 
 
 def _measure_one(
-    service: GridMeasurer, workload: str, dims: Sequence[int], params: Mapping[str, int]
+    service: GridMeasurer, workload: str, dims: Sequence[int], params: Mapping[str, int | str]
 ) -> Latency:
     axes = [GridAxisRange(start=dim, stop=dim) for dim in dims]
-    return _latency_of(service.measure(axes, workload=workload, params=dict(params)), dims, None)
+    return _latency_of(service.measure(axes, workload=workload, params=params), dims, None)
 
 
 def _both(a: int, b: int) -> GridAxisRange:
@@ -255,7 +262,13 @@ def _notes(report: Report) -> list[str]:
             f" {any_latency.host}, platform {any_latency.platform}; medians with 95 % intervals."
             " Each step's dims were measured in one sweep with those of step (a): compare the"
             " ratios. The baseline's is the sum of its two LSTM layers and its decoder, measured"
-            " one by one.",
+            " one by one."
+            + (
+                " On this route (d) was measured through sparse kernels, in a sweep of its own,"
+                " at its sparsity and with zeros at random places."
+                if report.config["route"] == "sparse"
+                else ""
+            ),
             "- Curves: "
             + "; ".join(
                 f"{step} {', '.join(each.curves)}" for step, each in report.latencies.items()

@@ -44,13 +44,13 @@ def synthesise(
     run: TrainingRun,
     oracle: LatencyOracle | None,
     *,
-    at_step_end: Callable[[], None] = lambda: None,
+    at_step_end: Callable[[Row], None] = lambda _: None,
 ) -> None:
     """Returns when the run is through all its steps.
 
     A run that has not begun starts with the baseline; a restored one goes on. `oracle` answers
-    for the kind `hlstm_lm`. `at_step_end` is called with the step's accepted model in place; if
-    the run is killed right then, once more. Raises what a step does.
+    for the kind `hlstm_lm`. `at_step_end` is called with the step's row of the report, its
+    accepted model in place; if the run is killed right then, once more. Raises what a step does.
     """
     steps = STEPS[run.config.route]
     if not run.step:
@@ -63,7 +63,7 @@ def synthesise(
         else:
             _ALONE[step](run)
         row = _describe(run, time.perf_counter() - began_s)
-        at_step_end()
+        at_step_end(row)
         following = steps.index(step) + 1
         run.end_step(row, steps[following] if following < len(steps) else DONE)
         logger.info("%s: %s", step, row)
@@ -286,13 +286,25 @@ def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
     model.load_weights(grown.weights)
 
 
+def _find_dims(run: TrainingRun) -> tuple[int, int]:
+    """The dims that the model is exported with and measured at: the LHP's, once there is one.
+
+    Units that die after growth to the LHP stay, all zero: its dims cost no more than smaller
+    ones.
+    """
+    answers = [row.get("answer") for row in run.rows] + [run.notes.get("answer")]
+    given = [each["lhp"] for each in answers if each is not None]
+    return (given[-1][0], given[-1][1]) if given else run.model.dims
+
+
 def _describe(run: TrainingRun, seconds: float) -> Row:
     """The report's row of the step that has just ended."""
     assert run.accepted is not None
     run.revert()
     row: Row = {
         "step": run.step,
-        "dims": list(run.model.dims),
+        "dims": list(_find_dims(run)),
+        "live_dims": list(run.model.dims),
         "recurrent_parameters": run.model.count_recurrent_parameters(),
         "table_parameters": run.model.table.numel(),
         "valid_perplexity": run.accepted.perplexity,
@@ -301,8 +313,7 @@ def _describe(run: TrainingRun, seconds: float) -> Row:
         "seconds": seconds,
     }
     if isinstance(run.model, MaskedHLSTM):
-        model = run.model
-        gate_width, state_width = model.dims
+        gate_width, state_width = row["dims"]
         possible = 4 * gate_width * (run.config.embedding_width + 2 * state_width)
         row["density"] = row["recurrent_parameters"] / possible
     if run.step in ("units", "weights"):

@@ -56,7 +56,7 @@ def test_smoke(service_url: str, tmp_path: Path) -> None:
     dense = load_dense(out / "models" / "weights.safetensors")
     assert [dense.layer.gate_width, dense.layer.state_width] == answer["lhp"]
     sparse = load_sparse(out / "models" / "weights.csr.safetensors")
-    assert sparse.count_weights() == rows[4]["recurrent_parameters"]
+    assert sparse.num_weights == rows[4]["recurrent_parameters"]
     finish(["trainer_client.cli", "report", str(out), "--service", service_url])
     report = json.loads((out / "report.json").read_text())
     assert set(report["latencies"]) == {row["step"] for row in rows}

@@ -90,7 +90,7 @@ def test_a_sparse_file_holds_what_lives_and_says_the_same(
 ) -> None:
     write_sparse(shrink_model(model), tmp_path / "model.csr.safetensors")
     loaded = load_sparse(tmp_path / "model.csr.safetensors")
-    assert loaded.count_weights() == model.count_recurrent_parameters()
+    assert loaded.num_weights == model.count_recurrent_parameters()
     found_tbv, (h_bs, c_bs) = loaded(WORDS_TB)
     assert_equal_output(found_tbv, model)
     expected_tbv, (expected_h_bs, expected_c_bs) = shrink_model(model)(WORDS_TB)

@@ -16,7 +16,7 @@ from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange
 from tests.cli.stub import CURVE
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.ranks import Ranks
-from trainer_client.report import make_report, to_markdown
+from trainer_client.report import make_report, measure_steps, to_markdown
 from trainer_client.train import TrainingRun
 
 PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
@@ -117,6 +117,16 @@ def test_steps_are_measured_in_one_sweep_with_step_a(directory: Path) -> None:
     # Drift cancels in the ratios: 8 · 4 / (12 · 8) and 10 · 4 / (12 · 8).
     ratios = [report.latencies[step].ratio for step in ("growth", "units", "lhp", "weights")]
     assert ratios == pytest.approx([1, 1 / 3, 40 / 96, 40 / 96])
+
+
+def test_on_the_sparse_route_the_last_step_is_measured_sparse() -> None:
+    service = Service()
+    rows = [ROWS[0], ROWS[1], row("weights", [12, 7], density=0.0625)]
+    config = tiny_config(route="sparse").to_json()
+    found = measure_steps(service, config, rows, vocabulary=12)
+    sparse = {**PARAMS, "backend": "csr", "sparsity": "0.9375"}
+    assert service.asked[-1] == ("hlstm_lm", [[12], [7]], sparse)
+    assert found["weights"].ratio is None
 
 
 def test_the_report_is_written_and_kept(directory: Path) -> None:

@@ -86,9 +86,10 @@ def rows_of(directory: Path) -> list[dict[str, object]]:
 
 
 def test_all_steps_in_order(tmp_path: Path) -> None:
-    oracle, ends = Oracle(2, 1), []
+    oracle = Oracle(2, 1)
+    ends: list[str] = []
     run = make_run(tiny_config(), tmp_path)
-    synthesise(run, oracle, at_step_end=lambda: ends.append(run.step))
+    synthesise(run, oracle, at_step_end=lambda row: ends.append(row["step"]))
     rows = rows_of(tmp_path)
     assert (
         [row["step"] for row in rows] == ["baseline", "growth", "units", "lhp", "weights"] == ends
@@ -101,6 +102,7 @@ def test_all_steps_in_order(tmp_path: Path) -> None:
     answer = rows[3]["answer"]
     assert isinstance(answer, dict)
     assert (answer["lhp"], answer["speedup_interval"]) == ([12, 8], [1.9, 2.1])
+    assert rows[4]["dims"] == [12, 8]  # whatever has died since
     # 70 % of the weights went, of each of eight matrices: rounded down; and what was cut off by it.
     before, after = (int(str(rows[i]["recurrent_parameters"])) for i in (3, 4))
     assert after <= 0.3 * before + 8
