@@ -254,9 +254,9 @@ SMALL = dataclasses.replace(
     growth_epochs=8,
     growth_settling_epochs=16,
     min_prune_ratio=0.05,
-    retrain_epochs=4,
+    retrain_epochs=3,
     lhp_epochs=6,
-    max_rounds=8,
+    max_rounds=6,
 )
 """A quarter of the paper's widths, on a processor."""
 SMOKE = dataclasses.replace(
