@@ -85,7 +85,11 @@ class KernelRounds:
 
 def _rank_dense(log: F64) -> list[int]:
     medians = column_medians(log).center
-    seen = [point for point in range(len(DENSE_BACKENDS)) if not np.isnan(medians[point])]
+    seen = [
+        point
+        for point in range(min(len(DENSE_BACKENDS), len(medians)))
+        if not np.isnan(medians[point])
+    ]
     return sorted(seen, key=lambda point: float(medians[point]))
 
 

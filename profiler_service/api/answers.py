@@ -405,6 +405,8 @@ def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Ans
 def _faster_backend(curve: LatencyCurve, backend: str, curve_id: str) -> FasterBackend | None:
     """What a comparison of kernels says against the backend; None where nothing is faster."""
     point = DENSE_BACKENDS.index(backend)
+    if point >= curve.grid.size:
+        return None
     best = int(curve.answers.target[point])
     if best in (-1, point):
         return None

@@ -198,7 +198,13 @@ def _contest(question: Question, host: Host) -> SweepSpec | None:
     if kernels is None:
         return None
     dtype = question.workload.param("dtype")
-    if sum(dtype in host.backends.get(backend, ()) for backend in DENSE_BACKENDS) < 2:
+    if (
+        sum(
+            dtype in host.backends.get(backend, ())
+            for backend in DENSE_BACKENDS[: DENSE_KERNELS.size]
+        )
+        < 2
+    ):
         return None
     return SweepSpec(workload=kernels, mode="kernels", grid=DENSE_KERNELS)
 

@@ -54,7 +54,7 @@ class KernelPlanner(SteppedPlanner):
 
     def _plan(self) -> Generator[Batch, Samples, None]:
         self._first_batch = 0
-        for anchor in range(len(DENSE_BACKENDS)):
+        for anchor in self._dense_points():
             if (yield from self._calibrate(anchor)):
                 break
         else:
@@ -80,11 +80,14 @@ class KernelPlanner(SteppedPlanner):
             self._advance(0.3 + 0.7 * look / self.MAX_LOOKS, f"{len(doubtful)} sparsities in doubt")
             yield from self._meet(doubtful, self.LOOK_ROUNDS)
 
+    def _dense_points(self) -> range:
+        return range(min(len(DENSE_BACKENDS), self._num_points))
+
     def _meet(self, percents: Collection[int], rounds: int) -> Generator[Batch, Samples, None]:
         """More rounds of all dense kernels and the sparse one at these percentages."""
         last = self._round + rounds
         while self._round < last:
-            field = [*range(len(DENSE_BACKENDS)), *(csr_kernel(p) - 1 for p in percents)]
+            field = [*self._dense_points(), *(csr_kernel(p) - 1 for p in percents)]
             field = [point for point in field if point not in self._failures]
             if not field:
                 return
@@ -145,7 +148,7 @@ class KernelPlanner(SteppedPlanner):
 
     def _is_hopeless(self) -> bool:
         """Without a dense kernel there is nothing to compare with."""
-        return set(range(len(DENSE_BACKENDS))) <= set(self._failures)
+        return set(self._dense_points()) <= set(self._failures)
 
     def build_curve(
         self, platform: Platform, protocol: Protocol, measured_at: dt.datetime

@@ -55,7 +55,7 @@ async def test_kernels_meet_before_a_race_and_the_answer_names_the_fastest(
     assert low < faster["speedup"] < high
     assert (await ask(client)).json() == answer
 
-    # The fastest has no faster one; and compiled, at 380 µs, is only a little slower.
+    # The fastest has no faster one; and compiled isn't compared: nobody waits for a compiler.
     keep_curve(
         sqlite_worker.store,
         square(1, 48),
@@ -69,8 +69,7 @@ async def test_kernels_meet_before_a_race_and_the_answer_names_the_fastest(
         workload=LINEAR.describe({"backend": "compiled"}),
     )
     assert (await ask(client, backend="packed")).json()["faster_backend"] is None
-    slower = (await ask(client, backend="compiled")).json()["faster_backend"]
-    assert slower["speedup"] == pytest.approx(380 / 350, rel=0.02)
+    assert (await ask(client, backend="compiled")).json()["faster_backend"] is None
     assert sqlite_worker.handed_in.empty()
 
 

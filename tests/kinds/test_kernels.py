@@ -21,7 +21,7 @@ def test_kernels_are_numbered_dense_first_then_ever_fuller() -> None:
         "packed",
         "compiled",
     ]
-    assert DENSE_KERNELS.last == (3,) and ALL_KERNELS.last == (NUM_KERNELS,) == (103,)
+    assert DENSE_KERNELS.last == (2,) and ALL_KERNELS.last == (NUM_KERNELS,) == (103,)
     assert kernel_params(4) == {"backend": "csr", "sparsity": "0.99"}
     assert kernel_params(csr_kernel(90)) == {"backend": "csr", "sparsity": "0.9"}
     assert kernel_params(103) == {"backend": "csr", "sparsity": "0"}
