@@ -217,6 +217,7 @@ def measuring_conditions(*, threads: int, cpus: int) -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+        torch.set_flush_denormal(False)
         os.sched_setaffinity(0, before)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,18 @@ from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 
 _database_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """Floats as hypothesis expects them, whatever a test opened or compiled in this process.
+
+    Opening a device flushes denormals to zero, and so does loading code that torch's compiler
+    made with -ffast-math.
+    """
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
