@@ -209,9 +209,10 @@ class RacePlanner(SteppedPlanner):
         return float(np.median(self._calibration_s))
 
     def _set_budget(self) -> None:
-        # Where preparing a call takes longer than the call (a weight rearranged for its kernel),
-        # that is what looking at a point costs.
-        preparing_s = self._overhead_s if self._call_s >= self.TINY_S else 0.0
+        # Where a weight is rearranged for its kernel, and that takes longer than the call, it is
+        # what looking at a point costs. Otherwise the overhead is little, and mostly noise.
+        is_prepared = dict(self._spec.workload.params).get("backend", "dense") != "dense"
+        preparing_s = self._overhead_s if is_prepared else 0.0
         visit_s = max(self._call_s * self._structure.mean_growth(), preparing_s)
         once_s = self._num_points * visit_s
         is_small = self._num_points <= self.SMALL_WINDOW
