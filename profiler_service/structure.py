@@ -106,7 +106,6 @@ class StructureFit:
         self,
         point: npt.NDArray[np.integer],
         candidates: npt.NDArray[np.integer],
-        shape: tuple[int, ...],
     ) -> F64:
         """Log latency of each candidate: the fit's, moved by what its own samples say.
 
@@ -115,7 +114,6 @@ class StructureFit:
         the fit beyond doubt (3 standard errors): then they count as they are.
         """
         predicted = self.predict().ravel()[candidates]
-        assert len(shape) == len(self.effects)
         own = np.zeros(len(candidates))
         variance = np.full(len(candidates), np.inf)
         for number, candidate in enumerate(candidates.tolist()):

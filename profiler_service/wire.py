@@ -153,9 +153,9 @@ class LhpAnswer(WireModel):
     num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
     faster_backend: FasterBackend | None = Field(
         default=None,
-        description="The fastest dense kernel of the same dtype at `dims`, where that is another"
-        " one than was asked about. Null where none is known to be faster; kernels are compared"
-        " when a window is measured on demand, for `linear` and `matmul`.",
+        description="Of `dense` and `packed`, the one that is faster at `dims` in the same dtype,"
+        " where that isn't the one asked about. Null where none is known to be faster; the two"
+        " are compared when a window is measured on demand, for `linear` and `matmul`.",
     )
     evidence: dict[str, float] = Field(
         default_factory=dict,

@@ -113,7 +113,7 @@ def test_own_samples_move_a_score_only_as_far_as_they_can_be_trusted() -> None:
     fit = structure.fit(positions_of(number, (8, 8)), value, np.arange(384.0), never(384))
     predicted = fit.predict().ravel()
     candidates = np.array([9, 30])
-    score = fit.score(number, candidates, (8, 8))
+    score = fit.score(number, candidates)
     assert score[0] < predicted[9] - 0.3, "proven: counts as it is"
     own = np.median(fit.residual[number == 30])
     assert abs(score[1] - predicted[30]) <= abs(own) / 2 + 1e-6, "noise: the fit counts"

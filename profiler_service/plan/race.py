@@ -135,7 +135,8 @@ class RacePlanner(SteppedPlanner):
     WORTHWHILE = 0.005
     """Confirming ends where the rival can't be faster by this much any more."""
     DISTURBED = 2.0
-    """A host that is so many times noisier than REFERENCE_NOISE isn't left to itself."""
+    """A host that is so many times noisier than REFERENCE_NOISE isn't left to itself: there an
+    answer moves only for a sure gain of WORTHWHILE."""
     PROBE_POINTS = 12
     COLD_PENALTY = 0.08
     """Where a shape's first call is slower than its second by more than this, calls are warmed
@@ -455,7 +456,7 @@ class RacePlanner(SteppedPlanner):
             return candidates[:0], np.zeros(0)
         fit = self._fit_to(samples, is_warm=self._contest_warmup_calls > 0)
         point = _joined(samples)[0]
-        score = fit.score(point, candidates, self._spec.grid.shape)
+        score = fit.score(point, candidates)
         order = np.argsort(score, kind="stable")
         count = np.array([np.count_nonzero(point == c) for c in candidates[order].tolist()])
         error = 1.25 * fit.noise / np.sqrt(np.maximum(count, 1))
