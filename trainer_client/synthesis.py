@@ -66,7 +66,7 @@ def synthesise(
         at_step_end(row)
         following = steps.index(step) + 1
         run.end_step(row, steps[following] if following < len(steps) else DONE)
-        logger.info("%s: %s", step, row)
+        logger.info("%s: perplexity %.1f, %.0f s", step, row["valid_perplexity"], row["seconds"])
 
 
 def train_baseline(run: TrainingRun) -> None:
