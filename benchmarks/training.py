@@ -25,14 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from benchmarks.networks import loop_over_gates
 from benchmarks.provenance import heading
 from profiler_service.networks import HLSTM, HLSTMWeights
 from trainer_client.config import PAPER, SMALL, TrainingConfig
-from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM
+from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM, mean_loss
 from trainer_client.recurrence import run_recurrence
 
 # Shapes: T time steps, B batch, E width of the input and of the states, G gate_width.
@@ -135,7 +134,7 @@ def model_speed(kind: type[LanguageModel], config: TrainingConfig, rounds: int) 
     for _ in range(rounds + 1):
         began_s = time.perf_counter()
         scores_nv, state = model(words[:-1], state)
-        loss = F.cross_entropy(scores_nv, words[1:].flatten())
+        loss = mean_loss(scores_nv, words[1:].flatten())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)

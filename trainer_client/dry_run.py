@@ -10,11 +10,10 @@ import time
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from trainer_client.config import TrainingConfig
 from trainer_client.corpus import CorpusKind
-from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM
+from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM, mean_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +79,7 @@ def _speed(model: LanguageModel, num_words: int, device: torch.device, num_batch
         if number == 1:
             began_s = time.perf_counter()
         scores_nv, state = model(words[:-1], state)
-        loss = F.cross_entropy(scores_nv, words[1:].flatten())
+        loss = mean_loss(scores_nv, words[1:].flatten())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)

@@ -47,7 +47,7 @@ class LanguageModel(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:
-        """Scores of the next words scores_nv, float32, and the state after them.
+        """Scores of the next words scores_nv in `compute_dtype`, and the state after them.
 
         Row n is of time step n // B, sequence n mod B.
         """
@@ -90,7 +90,17 @@ class LanguageModel(nn.Module, abc.ABC):
         """The scores of the states, after dropout of states."""
         h_ns = self.drop_columns(h_tbs, self.config.dropout_output).flatten(0, 1)
         dtype = self.compute_dtype
-        return F.linear(h_ns.to(dtype), decoder_vs.to(dtype), bias_v.to(dtype)).float()
+        return F.linear(h_ns.to(dtype), decoder_vs.to(dtype), bias_v.to(dtype))
+
+
+def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
+    """The mean cross entropy, float32, in nats a token.
+
+    Each token's loss has the precision of the scores; their mean has that of float32. A float32
+    copy of bfloat16 scores would cost more than the product that made them, and gains nothing
+    that their gradient, rounded to bfloat16 again, would keep.
+    """
+    return F.cross_entropy(scores_nv, words_n, reduction="none").float().mean()
 
 
 class MaskedHLSTM(LanguageModel):

@@ -32,7 +32,13 @@ from trainer_client.checkpoint import (
 from trainer_client.config import TrainingConfig
 from trainer_client.corpus import Corpus, batchify
 from trainer_client.growth import MeanGradient
-from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM, State
+from trainer_client.language_model import (
+    LanguageModel,
+    MaskedHLSTM,
+    StackedLSTM,
+    State,
+    mean_loss,
+)
 from trainer_client.masks import Masks, full_masks
 from trainer_client.ranks import Ranks
 
@@ -256,21 +262,21 @@ class TrainingRun:
             steps = min(self.config.steps, last - descent.row)
             words = self._train_nb[descent.row : descent.row + steps + 1]
             scores_nv, state = self.model(words[:-1], descent.state)
-            loss = F.cross_entropy(scores_nv, words[1:].flatten())
+            loss = mean_loss(scores_nv, words[1:].flatten())
             descent.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             gradients = [p.grad for p in parameters if p.grad is not None]
-            mean_loss = loss.detach().clone()
+            loss_over_ranks = loss.detach().clone()
             # The loss, too: all ranks then see alike whether it is a number.
-            self.ranks.average([*gradients, mean_loss])
+            self.ranks.average([*gradients, loss_over_ranks])
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-            if not (mean_loss.isfinite() and norm.isfinite()):
+            if not (loss_over_ranks.isfinite() and norm.isfinite()):
                 raise NotFiniteError("the loss or its gradient isn't a number")
             descent.optimiser.step()
             self._add_to_average(descent, parameters)
             count = words[1:].numel()
             descent.state = state
-            descent.loss_sum += mean_loss.item() * count
+            descent.loss_sum += loss_over_ranks.item() * count
             descent.num_tokens += count
             descent.row += steps
             self._num_batches += 1
@@ -400,8 +406,9 @@ class TrainingRun:
         for row in range(0, len(text_nb) - 1, self.config.steps):
             words = text_nb[row : row + self.config.steps + 1]
             scores_nv, state = self.model(words[:-1], state)
-            loss_sum += float(F.cross_entropy(scores_nv, words[1:].flatten(), reduction="sum"))
-            count += words[1:].numel()
+            targets = words[1:].flatten()
+            loss_sum += float(F.cross_entropy(scores_nv.float(), targets, reduction="sum"))
+            count += len(targets)
         return perplexity_of(loss_sum / count)
 
     def mean_gradient(self, weights: HLSTMWeights) -> HLSTMWeights:
@@ -421,7 +428,7 @@ class TrainingRun:
         for row in range(0, len(self._train_nb) - 1, self.config.steps):
             words = self._train_nb[row : row + self.config.steps + 1]
             scores_nv, state = model(words[:-1], state)
-            loss = F.cross_entropy(scores_nv, words[1:].flatten())
+            loss = mean_loss(scores_nv, words[1:].flatten())
             gradients = torch.autograd.grad(loss, parameters)
             mean.add(HLSTMWeights(*gradients), count=words[1:].numel())
         model.masks = kept_masks

@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from tests.trainer_client.texts import WORDS, tiny_config
 from trainer_client.config import PAPER
-from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM
+from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM, mean_loss
 from trainer_client.masks import full_masks, live_hidden_units, live_states
 from trainer_client.pruning import prune_layer_weights, prune_units
 
@@ -69,15 +69,27 @@ def test_a_text_may_be_cut_and_continued() -> None:
 
 @pytest.mark.parametrize("kind", [MaskedHLSTM, StackedLSTM])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_scores_and_weights_are_float32_at_any_precision(
+def test_loss_and_weights_are_float32_at_any_precision(
     kind: type[LanguageModel], precision: str
 ) -> None:
     model = kind(WORDS, tiny_config(precision=precision)).train()
     scores_nv, state = model(WORDS_TB, model.zero_state(2))
-    assert scores_nv.dtype == torch.float32
-    F.cross_entropy(scores_nv, WORDS_TB.flatten()).backward()  # type: ignore[no-untyped-call]
+    assert scores_nv.dtype == getattr(torch, precision)
+    loss = mean_loss(scores_nv, WORDS_TB.flatten())
+    assert loss.dtype == torch.float32
+    loss.backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
     assert all(each.dtype == torch.float32 and not each.requires_grad for each in state)
+
+
+def test_the_mean_loss_of_rounded_scores_is_not_rounded_itself() -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores_nv = torch.randn(400, 1000, generator=generator).bfloat16()
+    words_n = torch.randint(1000, (400,), generator=generator)
+    exact = F.cross_entropy(scores_nv.double(), words_n)
+    loss = mean_loss(scores_nv, words_n).double()
+    # Neighbours in bfloat16 lie 4e-3 apart, relatively; the mean of 400 is far closer.
+    torch.testing.assert_close(loss, exact, rtol=3e-4, atol=0)
 
 
 @pytest.mark.parametrize(
