@@ -71,6 +71,21 @@ class LanguageModel(nn.Module, abc.ABC):
     def table(self) -> Tensor:
         """Embedding and decoder."""
 
+    @property
+    @abc.abstractmethod
+    def decoder_bias_v(self) -> Tensor:
+        """The decoder's bias."""
+
+    @torch.no_grad()
+    def set_word_counts(self, count_v: Tensor) -> None:
+        """Sets the decoder's bias to the words' log shares, each counted once more than given.
+
+        Before its first update the model then knows how common words are, and gradients tell of
+        their context alone. From a bias of zero, narrow models stay with the words' frequencies
+        for epochs: what context adds is small beside what the bias still lacks.
+        """
+        self.decoder_bias_v.copy_(((count_v + 1) / (count_v + 1).sum()).log())
+
     def embed(self, words_tb: Tensor) -> Tensor:
         """The words' embeddings x_tbe, after dropout of words and of columns."""
         table_ve = self.table[:, : self.config.embedding_width]
@@ -184,6 +199,10 @@ class MaskedHLSTM(LanguageModel):
         return self.network.table_vm
 
     @property
+    def decoder_bias_v(self) -> Tensor:  # noqa: D102  inherited
+        return self.network.decoder_bias_v
+
+    @property
     def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
         widest = int(live_hidden_units(self._masks).sum(1).max())
         return widest, int(live_states(self._masks).sum())
@@ -211,7 +230,7 @@ class MaskedHLSTM(LanguageModel):
             mask_qb = F.dropout(ones_qb, self.config.dropout_gates)
         x_in = self.embed(words_tb).flatten(0, 1).t()
         h_tsb, h_sb, c_sb = run_recurrence(x_in, weights, *state, mask_qb=mask_qb)
-        scores_nv = self.decode(h_tsb.transpose(1, 2), decoder_vs, self.network.decoder_bias_v)
+        scores_nv = self.decode(h_tsb.transpose(1, 2), decoder_vs, self.decoder_bias_v)
         return scores_nv, (h_sb.to(self.table.dtype), c_sb)
 
 
@@ -221,7 +240,7 @@ class StackedLSTM(LanguageModel):
     def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
         super().__init__(vocabulary, config)
         self.table_ve = nn.Parameter(torch.empty(vocabulary, config.embedding_width))
-        self.decoder_bias_v = nn.Parameter(torch.zeros(vocabulary))
+        self.bias_v = nn.Parameter(torch.zeros(vocabulary))
         nn.init.uniform_(self.table_ve, -0.1, 0.1)
         self.first = nn.LSTM(config.embedding_width, config.gate_width)
         self.second = nn.LSTM(config.gate_width, config.embedding_width)
@@ -229,6 +248,10 @@ class StackedLSTM(LanguageModel):
     @property
     def table(self) -> Tensor:  # noqa: D102  inherited
         return self.table_ve
+
+    @property
+    def decoder_bias_v(self) -> Tensor:  # noqa: D102  inherited
+        return self.bias_v
 
     @property
     def dims(self) -> tuple[int, int]:  # noqa: D102  inherited

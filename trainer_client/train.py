@@ -159,7 +159,8 @@ class TrainingRun:
         self.vocabulary = len(corpus.vocabulary)
         self._text = [len(corpus.train), self.vocabulary]
         few = config.max_held_out_tokens
-        train_nb = batchify(corpus.train[: config.max_train_tokens], config.batch)
+        words_t = corpus.train[: config.max_train_tokens]
+        train_nb = batchify(words_t, config.batch)
         self._train_nb = ranks.share_of(train_nb).to(self.device)
         self._held_out = {
             "valid": batchify(corpus.valid[:few], EVALUATION_BATCH).to(self.device),
@@ -170,6 +171,9 @@ class TrainingRun:
         torch.manual_seed(config.seed)
         self.model: LanguageModel = StackedLSTM(self.vocabulary, config).to(self.device)
         self._hlstm = MaskedHLSTM(self.vocabulary, config).to(self.device)
+        count_v = torch.bincount(words_t, minlength=self.vocabulary)
+        for model in (self.model, self._hlstm):
+            model.set_word_counts(count_v.to(self.device))
         torch.manual_seed(config.seed + ranks.rank)
 
     # Models

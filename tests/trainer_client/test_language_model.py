@@ -82,6 +82,19 @@ def test_loss_and_weights_are_float32_at_any_precision(
     assert all(each.dtype == torch.float32 and not each.requires_grad for each in state)
 
 
+@pytest.mark.parametrize("kind", [MaskedHLSTM, StackedLSTM])
+def test_a_model_begins_with_how_common_words_are(kind: type[LanguageModel]) -> None:
+    model = kind(WORDS, tiny_config()).eval()
+    with torch.no_grad():
+        model.table.zero_()
+    count_v = torch.arange(WORDS)
+    model.set_word_counts(count_v)
+    scores_nv, _ = model(WORDS_TB, model.zero_state(2))
+    # Without a table nothing but the bias is left: word v has v + 1 of 1 + 2 + … + V shares.
+    expected_v = (count_v + 1) / (WORDS * (WORDS + 1) / 2)
+    torch.testing.assert_close(scores_nv.softmax(1), expected_v.expand_as(scores_nv))
+
+
 def test_the_mean_loss_of_rounded_scores_is_not_rounded_itself() -> None:
     generator = torch.Generator().manual_seed(0)
     scores_nv = torch.randn(400, 1000, generator=generator).bfloat16()
