@@ -1,19 +1,14 @@
-"""The paper's figures, from this machine's own measurements: one command each.
+"""Fig. 1 of Yin et al.: sparse libraries against dense ones.
 
-    python -m benchmarks.figures fig1 --out docs/results
-
-Fig. 1 of Yin et al. sets sparse libraries against dense ones: a square weight times a batch of
-16, over the size. Every size and kernel has one visit in each round, so that whatever disturbs the
-machine disturbs all of them alike. Measures on the device that the service would measure on.
+A square weight times a batch of 16, over the size. Every size and kernel has one visit in each
+round, so that whatever disturbs the machine disturbs all of them alike. Measures on the device
+that the service would measure on.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -217,18 +212,3 @@ def fig1(out: Path, *, seconds: float) -> None:
     ]
     (out / "fig1.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the figure asked for."""
-    parser = argparse.ArgumentParser(description="The paper's figures, measured here.")
-    parser.add_argument("figure", choices=["fig1"])
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    parser.add_argument("--seconds", type=float, default=120, help="of measuring")
-    options = parser.parse_args(arguments)
-    fig1(options.out, seconds=options.seconds)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

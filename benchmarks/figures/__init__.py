@@ -1,0 +1,1 @@
+"""The paper's figures, from this machine's own measurements: `python -m benchmarks.figures`."""

@@ -1,0 +1,45 @@
+"""Draws a figure of the paper from this machine's own measurements.
+
+    python -m benchmarks.figures fig1      # sparse libraries against dense ones
+    python -m benchmarks.figures fig2      # a square product, sizes 256 to 2,048
+    python -m benchmarks.figures fig3      # DeepSpeech2, widths 600 to 800
+
+Measures on the device that the service would measure on, and leaves a picture, the data and a
+report in `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.figures import hysteresis, sparse
+
+SECONDS = {"fig1": 120.0, "fig2": 380.0, "fig3": 380.0}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draws the figure asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.figures", description="The paper's figures, measured here."
+    )
+    parser.add_argument("figure", choices=sorted(SECONDS))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--seconds", type=float, help="of measuring; " + _show_defaults())
+    options = parser.parse_args(arguments)
+    seconds = SECONDS[options.figure] if options.seconds is None else options.seconds
+    if options.figure == "fig1":
+        sparse.fig1(options.out, seconds=seconds)
+    else:
+        hysteresis.draw_figure(options.figure, options.out, seconds=seconds)
+    return 0
+
+
+def _show_defaults() -> str:
+    return ", ".join(f"{seconds:g} for {figure}" for figure, seconds in SECONDS.items())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

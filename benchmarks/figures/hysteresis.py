@@ -1,0 +1,303 @@
+"""Figs. 2 and 3 of Yin et al.: latency over a width, with its LHPs.
+
+Fig. 2 is a square weight times a batch of 16, Fig. 3 a whole DeepSpeech2. Both are grid sweeps
+by the service's own planner and measuring process, in this process, drawn as `lhp plot` draws
+them, with the rate of useful operations below. Measures on the device that the service would measure on.
+
+Knows nothing of how points are planned or LHPs are told.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.provenance import heading
+from profiler_service.api.curve_formats import csv_chunks, json_chunks
+from profiler_service.api.views import curve_info, platform_info
+from profiler_service.curve import F64, LatencyCurve, PointStatus
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import get_workload_kind
+from profiler_service.lhp import redundancy
+from profiler_service.measurement.measurer import Measurer
+from profiler_service.measurement.processors import pin_away
+from profiler_service.plan import Batch, GridPlanner
+from profiler_service.plot import LHP, POINT, draw_png, format_redundancy
+from profiler_service.race_plot import latency_unit
+from profiler_service.samples import Platform, Protocol, Samples
+from profiler_service.storage.records import CurveHeader
+from profiler_service.sweep import SweepSpec
+from profiler_service.wire import CurveDetail
+from profiler_service.workload import ParamValue
+
+MEASURED_ON_CPU: Mapping[str, ParamValue] = {"frames": 33}
+"""DeepSpeech2's sequences where there is no GPU. A call of the kind's own 300 frames takes
+seconds, and 201 widths some twenty rounds."""
+MULTIPLES = (4, 8, 16, 32)
+MOST_GAINS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """What a figure shows."""
+
+    title: str
+    kind: str
+    grid: Grid
+    paper: str
+    """What the paper's own figure shows, a sentence."""
+
+
+FIGURES = {
+    "fig2": Figure(
+        title="Fig. 2: a square product",
+        kind="matmul",
+        grid=Grid(axes=(GridAxis(start=256, count=1793),)),
+        paper="The paper's Fig. 2, on a P100, gives no count.",
+    ),
+    "fig3": Figure(
+        title="Fig. 3: DeepSpeech2",
+        kind="deepspeech2",
+        grid=Grid(axes=(GridAxis(start=600, count=201),)),
+        paper="The paper's Fig. 3, on a P100, has a redundancy above 90 %.",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """A point, and the larger one that answers it."""
+
+    dim: int
+    answer: int
+    latency_s: float
+    answer_latency_s: float
+    speedup: float
+    low: float
+    """Lower end of the 95 % interval on `speedup`."""
+    high: float
+
+
+def describe(figure: Figure, *, device: str, seconds: float) -> SweepSpec:
+    """The sweep of a figure on a device (`cpu`, `cuda`): batch 16 and float32, by default."""
+    short = figure.kind == "deepspeech2" and device == "cpu"
+    workload = get_workload_kind(figure.kind).describe(MEASURED_ON_CPU if short else {})
+    return SweepSpec(workload=workload, mode="grid", grid=figure.grid, budget_s=seconds)
+
+
+def sweep(
+    spec: SweepSpec,
+    measure: Callable[[Batch], Samples],
+    *,
+    platform: Platform,
+    protocol: Protocol,
+) -> LatencyCurve:
+    """The curve that the service would keep of the sweep; says on stderr how far it is."""
+    planner = GridPlanner(spec)
+    while (batch := planner.next_batch()) is not None:
+        planner.record(measure(batch))
+        progress = planner.progress()
+        print(f"{progress.fraction:5.0%}, {progress.stage:<60}", end="\r", file=sys.stderr)
+    print(file=sys.stderr)
+    return planner.build_curve(platform, protocol, dt.datetime.now(dt.UTC))
+
+
+def as_detail(curve: LatencyCurve) -> CurveDetail:
+    """The curve as `GET /curves/{id}` would give it."""
+    header = CurveHeader(
+        id="",
+        sweep_id="",
+        host="",
+        workload=curve.workload,
+        platform_key=curve.platform.key,
+        protocol_key=curve.protocol.key,
+        grid=curve.grid,
+        mode="grid",
+        num_measured=curve.num_measured,
+        num_lhps=curve.num_lhps,
+        num_undecided=curve.num_undecided,
+        num_failures=len(curve.failures),
+        measured_at=curve.measured_at,
+        evidence=curve.evidence,
+    )
+    chunks = json_chunks(curve, curve_info(header, stale=False))
+    return CurveDetail.model_validate_json(b"".join(chunks))
+
+
+def find_gains(curve: LatencyCurve) -> list[Gain]:
+    """For every answer that is another point: the point that surely gains most by it.
+
+    Largest first. By the lower ends of the intervals: the largest of many ratios would be
+    that of the luckiest point.
+    """
+    answers, dims = curve.answers, curve.grid.all_dims()[:, 0]
+    moved = np.flatnonzero((answers.target >= 0) & (answers.target != np.arange(len(dims))))
+    best: dict[int, int] = {}
+    for point in moved[np.argsort(answers.ratio_high[moved], kind="stable")].tolist():
+        best.setdefault(int(answers.target[point]), point)
+    return [
+        Gain(
+            dim=int(dims[point]),
+            answer=int(dims[target]),
+            latency_s=float(curve.latency_s[point]),
+            answer_latency_s=float(curve.latency_s[target]),
+            speedup=float(1 / answers.ratio[point]),
+            low=float(1 / answers.ratio_high[point]),
+            high=float(1 / answers.ratio_low[point]),
+        )
+        for target, point in best.items()
+    ]
+
+
+def say(curve: LatencyCurve) -> list[str]:
+    """Markdown lines: the redundancy, how sure it is, what the answers save."""
+    detail, n = as_detail(curve), curve.num_measured
+    moved = curve.status == PointStatus.DOMINATED
+    half = ((curve.high_s - curve.low_s) / 2 / curve.latency_s)[np.isfinite(curve.high_s)]
+    dims = curve.grid.all_dims()[:, 0]
+    lhps = dims[curve.status == PointStatus.LHP]
+    operations = find_rates(curve) * curve.latency_s
+    steps = np.diff(operations) / operations[:-1]
+    lines = [
+        f"- **Redundancy** (1 − #LHPs / #points): {format_redundancy(detail)}. Of {n:,} points"
+        f" {curve.num_lhps} are surely LHPs, {np.count_nonzero(moved):,} surely none, and"
+        f" {curve.num_undecided} undecided ({curve.num_undecided / n:.1%}): the range counts all"
+        f" of these as LHPs, and none. By the medians alone, noise and all:"
+        f" {redundancy(curve.latency_s):.1%}.",
+        f"- {_say_how_sure(curve)}"
+        + (
+            f" Half of the medians are known within ± {np.median(half):.2%},"
+            f" nine in ten within ± {np.quantile(half, 0.9):.2%}."
+            f" One step of {curve.workload.axes[0]} adds {np.nanmin(steps):.2%} to"
+            f" {np.nanmax(steps):.2%} of operations: neighbours that differ by no more stay undecided."
+            if len(half)
+            else ""
+        ),
+    ]
+    if len(lhps):
+        shares = (f"{np.mean(lhps % m == 0):.0%} of {m}" for m in MULTIPLES)
+        lines.append(f"- Of the LHPs, these are multiples: {', '.join(shares)}.")
+    if moved.any():
+        speedup = 1 / curve.answers.ratio[moved]
+        lines.append(
+            f"- The {np.count_nonzero(moved):,} points with a surely faster larger one gain by it:"
+            f" {np.median(speedup):.2f} times as fast in the median,"
+            f" {np.quantile(speedup, 0.9):.2f} for one in ten."
+        )
+    return lines
+
+
+def _say_how_sure(curve: LatencyCurve) -> str:
+    evidence = curve.evidence
+    took = f"{evidence['rounds']:.0f} rounds, {evidence['seconds']:.0f} s of measuring"
+    if evidence["seconds"] >= evidence.get("asked_budget_s", np.inf):
+        return f"{took}: ended by its budget, not by what it wanted to know."
+    return f"{took}: ended by itself."
+
+
+def table(curve: LatencyCurve) -> list[str]:
+    """Markdown lines: the answers that save most."""
+    axis = curve.workload.axes[0]
+    unit, unit_s = latency_unit(float(np.nanmax(curve.latency_s)))
+    lines = [
+        f"| {axis} | latency | answer | its latency | times as fast (95 % interval) |",
+        "|---:|---:|---:|---:|---|",
+    ]
+    for gain in find_gains(curve)[:MOST_GAINS]:
+        lines.append(
+            f"| {gain.dim} | {_show(gain.latency_s / unit_s)} {unit} | {gain.answer}"
+            f" | {_show(gain.answer_latency_s / unit_s)} {unit}"
+            f" | {gain.speedup:.3f} ({gain.low:.3f} to {gain.high:.3f}) |"
+        )
+    return lines
+
+
+def _model(platform: Platform) -> str:
+    return platform.device_model.partition(" (")[0]
+
+
+def _show(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def find_rates(curve: LatencyCurve) -> F64:
+    """GFLOP/s of every point, NaN where it wasn't measured; zeros of a weight don't count."""
+    kind, params = get_workload_kind(curve.workload.kind), dict(curve.workload.params)
+    flops = np.array([kind.flops(dims, params) for dims in curve.grid], dtype=np.float64)
+    rates: F64 = flops / curve.latency_s / 1e9
+    return rates
+
+
+def draw(curve: LatencyCurve, path: Path) -> None:
+    """The product's own picture of the curve; below it, the rate of useful operations.
+
+    Over a wide range of widths the growth of the latency hides its steps; the rate shows them.
+    """
+    platform = platform_info(curve.platform)
+    platform = platform.model_copy(update={"device_model": _model(curve.platform)})
+    figure = draw_png(as_detail(curve), platform=platform)
+    figure.set_size_inches(10, 10)
+    above, (upper, lower) = figure.axes[0], figure.add_gridspec(2, 1)
+    above.set_subplotspec(upper)
+    below = figure.add_subplot(lower, sharex=above)
+    dims, rates = curve.grid.all_dims()[:, 0], find_rates(curve)
+    is_lhp = curve.status == PointStatus.LHP
+    below.plot(dims, rates, color=POINT, linewidth=0.7)
+    below.scatter(dims[is_lhp], rates[is_lhp], color=LHP, s=7, zorder=3)
+    below.set(xlabel=curve.workload.axes[0], ylabel="GFLOP/s")
+    figure.savefig(path, dpi=130)
+
+
+def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
+    """The report, also kept in `out` with the data and the picture; `lines` head it."""
+    figure = FIGURES[name]
+    (out / f"{name}.csv").write_bytes(b"".join(csv_chunks(curve)))
+    draw(curve, out / f"{name}.png")
+    platform = curve.platform
+    params = ", ".join(f"{key}={value}" for key, value in curve.workload.params)
+    unit, unit_s = latency_unit(float(np.nanmax(curve.latency_s)))
+    first, last = (_show(f(curve.latency_s) / unit_s) for f in (np.nanmin, np.nanmax))
+    lines = [
+        *lines,
+        f"`{figure.kind}` ({params}), {curve.workload.axes[0]} {curve.grid.first[0]:,} to"
+        f" {curve.grid.last[0]:,} in steps of {curve.grid.axes[0].step}, on"
+        f" {_model(platform)}, {platform.threads} thread{'s' * (platform.threads != 1)}; {first} to {last} {unit} a"
+        " call.",
+        "",
+        f"![latency over {curve.workload.axes[0]}, LHPs marked]({name}.png)",
+        "",
+        *say(curve),
+        f"- {figure.paper}",
+        "",
+        "Answers that save most (one point for each answer; latencies are medians of all rounds,"
+        " ratios are paired within the rounds that had no part in choosing):",
+        "",
+        *table(curve),
+        "",
+        f"Data: [{name}.csv]({name}.csv).",
+    ]
+    text = "\n".join(lines) + "\n"
+    (out / f"{name}.md").write_text(text)
+    return text
+
+
+def draw_figure(name: str, out: Path, *, seconds: float) -> None:
+    """Measures and draws `fig2` or `fig3`: `NAME.csv`, `NAME.png`, `NAME.md`."""
+    figure = FIGURES[name]
+    lines = heading(figure.title, "benchmarks.figures", "torch", "numpy")
+    with Measurer() as measurer:
+        pin_away(measurer.measured_cpus)
+        spec = describe(figure, device=measurer.platform.device, seconds=seconds)
+        curve = sweep(
+            spec,
+            functools.partial(measurer.measure, spec.workload, spec.grid),
+            platform=measurer.platform,
+            protocol=measurer.protocol,
+        )
+    print(write(name, curve, lines, out))
