@@ -2,7 +2,8 @@
 
 Fig. 2 is a square weight times a batch of 16, Fig. 3 a whole DeepSpeech2. Both are grid sweeps
 by the service's own planner and measuring process, in this process, drawn as `lhp plot` draws
-them, with the rate of useful operations below. Measures on the device that the service would measure on.
+them, with the rate of useful operations below. Measures on the device that the service would
+measure on.
 
 Knows nothing of how points are planned or LHPs are told.
 """
@@ -157,36 +158,23 @@ def find_gains(curve: LatencyCurve) -> list[Gain]:
 
 def say(curve: LatencyCurve) -> list[str]:
     """Markdown lines: the redundancy, how sure it is, what the answers save."""
-    detail, n = as_detail(curve), curve.num_measured
-    moved = curve.status == PointStatus.DOMINATED
-    half = ((curve.high_s - curve.low_s) / 2 / curve.latency_s)[np.isfinite(curve.high_s)]
-    dims = curve.grid.all_dims()[:, 0]
-    lhps = dims[curve.status == PointStatus.LHP]
-    operations = find_rates(curve) * curve.latency_s
-    steps = np.diff(operations) / operations[:-1]
+    n, num_dominated = curve.num_measured, int(np.sum(curve.status == PointStatus.DOMINATED))
+    lhps = curve.grid.all_dims()[curve.status == PointStatus.LHP, 0]
     lines = [
-        f"- **Redundancy** (1 − #LHPs / #points): {format_redundancy(detail)}. Of {n:,} points"
-        f" {curve.num_lhps} are surely LHPs, {np.count_nonzero(moved):,} surely none, and"
-        f" {curve.num_undecided} undecided ({curve.num_undecided / n:.1%}): the range counts all"
-        f" of these as LHPs, and none. By the medians alone, noise and all:"
+        f"- **Redundancy** (1 − #LHPs / #points): {format_redundancy(as_detail(curve))}. Of {n:,}"
+        f" points {curve.num_lhps} are surely LHPs, {num_dominated:,} surely none, and"
+        f" {curve.num_undecided:,} undecided ({curve.num_undecided / n:.1%}): the range counts"
+        " these as LHPs, and as none. By the medians alone, noise and all, it is"
         f" {redundancy(curve.latency_s):.1%}.",
-        f"- {_say_how_sure(curve)}"
-        + (
-            f" Half of the medians are known within ± {np.median(half):.2%},"
-            f" nine in ten within ± {np.quantile(half, 0.9):.2%}."
-            f" One step of {curve.workload.axes[0]} adds {np.nanmin(steps):.2%} to"
-            f" {np.nanmax(steps):.2%} of operations: neighbours that differ by no more stay undecided."
-            if len(half)
-            else ""
-        ),
+        f"- {_say_how_sure(curve)}",
     ]
     if len(lhps):
         shares = (f"{np.mean(lhps % m == 0):.0%} of {m}" for m in MULTIPLES)
         lines.append(f"- Of the LHPs, these are multiples: {', '.join(shares)}.")
-    if moved.any():
-        speedup = 1 / curve.answers.ratio[moved]
+    if num_dominated:
+        speedup = 1 / curve.answers.ratio[curve.status == PointStatus.DOMINATED]
         lines.append(
-            f"- The {np.count_nonzero(moved):,} points with a surely faster larger one gain by it:"
+            f"- The {num_dominated:,} points with a surely faster larger one gain by it:"
             f" {np.median(speedup):.2f} times as fast in the median,"
             f" {np.quantile(speedup, 0.9):.2f} for one in ten."
         )
@@ -195,27 +183,43 @@ def say(curve: LatencyCurve) -> list[str]:
 
 def _say_how_sure(curve: LatencyCurve) -> str:
     evidence = curve.evidence
-    took = f"{evidence['rounds']:.0f} rounds, {evidence['seconds']:.0f} s of measuring"
-    if evidence["seconds"] >= evidence.get("asked_budget_s", np.inf):
-        return f"{took}: ended by its budget, not by what it wanted to know."
-    return f"{took}: ended by itself."
+    is_spent = evidence["seconds"] >= evidence.get("asked_budget_s", np.inf)
+    why = "ended by its budget, not by what it wanted to know" if is_spent else "ended by itself"
+    text = f"{evidence['rounds']:.0f} rounds, {evidence['seconds']:.0f} s of measuring: {why}."
+    half = (curve.high_s - curve.low_s) / 2 / curve.latency_s
+    half = half[np.isfinite(half)]
+    if not len(half):
+        return f"{text} Too few rounds for any interval."
+    operations = find_rates(curve) * curve.latency_s
+    steps = np.diff(operations) / operations[:-1]
+    return (
+        f"{text} Half of the medians are known within ± {np.median(half):.2%}, nine in ten within"
+        f" ± {np.quantile(half, 0.9):.2%}. One step of {curve.workload.axes[0]} adds"
+        f" {np.nanmin(steps):.2%} to {np.nanmax(steps):.2%} of operations: neighbours that differ"
+        " by no more stay undecided."
+    )
 
 
 def table(curve: LatencyCurve) -> list[str]:
-    """Markdown lines: the answers that save most."""
-    axis = curve.workload.axes[0]
+    """Markdown lines: the answers that save most; none where no answer is another point."""
+    gains, axis = find_gains(curve)[:MOST_GAINS], curve.workload.axes[0]
+    if not gains:
+        return []
     unit, unit_s = latency_unit(float(np.nanmax(curve.latency_s)))
     lines = [
+        "Answers that save most (one point for each answer; latencies are medians of all rounds,"
+        " ratios are paired within the rounds that had no part in choosing):",
+        "",
         f"| {axis} | latency | answer | its latency | times as fast (95 % interval) |",
         "|---:|---:|---:|---:|---|",
     ]
-    for gain in find_gains(curve)[:MOST_GAINS]:
+    for gain in gains:
         lines.append(
             f"| {gain.dim} | {_show(gain.latency_s / unit_s)} {unit} | {gain.answer}"
             f" | {_show(gain.answer_latency_s / unit_s)} {unit}"
             f" | {gain.speedup:.3f} ({gain.low:.3f} to {gain.high:.3f}) |"
         )
-    return lines
+    return [*lines, ""]
 
 
 def _model(platform: Platform) -> str:
@@ -243,9 +247,9 @@ def draw(curve: LatencyCurve, path: Path) -> None:
     platform = platform.model_copy(update={"device_model": _model(curve.platform)})
     figure = draw_png(as_detail(curve), platform=platform)
     figure.set_size_inches(10, 10)
-    above, (upper, lower) = figure.axes[0], figure.add_gridspec(2, 1)
-    above.set_subplotspec(upper)
-    below = figure.add_subplot(lower, sharex=above)
+    above, places = figure.axes[0], figure.add_gridspec(2, 1)
+    above.set_subplotspec(places[0])
+    below = figure.add_subplot(places[1], sharex=above)
     dims, rates = curve.grid.all_dims()[:, 0], find_rates(curve)
     is_lhp = curve.status == PointStatus.LHP
     below.plot(dims, rates, color=POINT, linewidth=0.7)
@@ -256,30 +260,25 @@ def draw(curve: LatencyCurve, path: Path) -> None:
 
 def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
     """The report, also kept in `out` with the data and the picture; `lines` head it."""
-    figure = FIGURES[name]
+    figure, platform, axis = FIGURES[name], curve.platform, curve.workload.axes[0]
     (out / f"{name}.csv").write_bytes(b"".join(csv_chunks(curve)))
     draw(curve, out / f"{name}.png")
-    platform = curve.platform
     params = ", ".join(f"{key}={value}" for key, value in curve.workload.params)
     unit, unit_s = latency_unit(float(np.nanmax(curve.latency_s)))
     first, last = (_show(f(curve.latency_s) / unit_s) for f in (np.nanmin, np.nanmax))
     lines = [
         *lines,
-        f"`{figure.kind}` ({params}), {curve.workload.axes[0]} {curve.grid.first[0]:,} to"
-        f" {curve.grid.last[0]:,} in steps of {curve.grid.axes[0].step}, on"
-        f" {_model(platform)}, {platform.threads} thread{'s' * (platform.threads != 1)}; {first} to {last} {unit} a"
+        f"`{figure.kind}` ({params}), {axis} {figure.grid.first[0]:,} to"
+        f" {figure.grid.last[0]:,} in steps of {figure.grid.axes[0].step}, on {_model(platform)},"
+        f" {platform.threads} thread{'s' * (platform.threads != 1)}; {first} to {last} {unit} a"
         " call.",
         "",
-        f"![latency over {curve.workload.axes[0]}, LHPs marked]({name}.png)",
+        f"![latency over {axis}, LHPs marked]({name}.png)",
         "",
         *say(curve),
         f"- {figure.paper}",
         "",
-        "Answers that save most (one point for each answer; latencies are medians of all rounds,"
-        " ratios are paired within the rounds that had no part in choosing):",
-        "",
         *table(curve),
-        "",
         f"Data: [{name}.csv]({name}.csv).",
     ]
     text = "\n".join(lines) + "\n"
