@@ -40,8 +40,14 @@ from profiler_service.workload import ParamValue
 MEASURED_ON_CPU: Mapping[str, ParamValue] = {"frames": 33}
 """DeepSpeech2's sequences where there is no GPU. A call of the kind's own 300 frames takes
 seconds, and 201 widths some twenty rounds."""
+ABOUT_FRAMES = (
+    "Sequences have 33 frames, of which the convolutions leave two time steps, so that a call takes"
+    " tens of milliseconds: one of 300 frames takes 135 steps and some seconds. Each step is the"
+    " same products again, after those for the inputs of all steps at once."
+)
 MULTIPLES = (4, 8, 16, 32)
 MOST_GAINS = 10
+NOISE_DRAWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +170,9 @@ def say(curve: LatencyCurve) -> list[str]:
         f"- **Redundancy** (1 − #LHPs / #points): {format_redundancy(as_detail(curve))}. Of {n:,}"
         f" points {curve.num_lhps} are surely LHPs, {num_dominated:,} surely none, and"
         f" {curve.num_undecided:,} undecided ({curve.num_undecided / n:.1%}): the range counts"
-        " these as LHPs, and as none. By the medians alone, noise and all, it is"
-        f" {redundancy(curve.latency_s):.1%}.",
+        " these as LHPs, and as none. The medians alone, noise and all, make it"
+        f" {redundancy(curve.latency_s):.1%}; of a curve without any step, as noisy, they would"
+        f" make it {expect_from_noise(curve):.1%}.",
         f"- {_say_how_sure(curve)}",
     ]
     if len(lhps):
@@ -230,6 +237,24 @@ def _show(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def expect_from_noise(curve: LatencyCurve) -> float:
+    """The redundancy that medians as noisy as these show where latency only grows.
+
+    Source: ours. Latency is taken to be a smooth function of the operations (a cubic in
+    logarithms), each median to scatter as its interval says. NaN without intervals.
+    """
+    known = np.isfinite(curve.high_s)
+    if not known.any():
+        return float("nan")
+    log_flops = np.log(find_rates(curve) * curve.latency_s)[known]
+    log_flops -= log_flops.mean()
+    smooth = np.polyval(np.polyfit(log_flops, np.log(curve.latency_s[known]), 3), log_flops)
+    scatter = np.log(curve.high_s / curve.low_s)[known] / (2 * 1.96)
+    rng = np.random.default_rng(0)
+    draws = (redundancy(np.exp(rng.normal(smooth, scatter))) for _ in range(NOISE_DRAWS))
+    return float(np.mean(list(draws)))
+
+
 def find_rates(curve: LatencyCurve) -> F64:
     """GFLOP/s of every point, NaN where it wasn't measured; zeros of a weight don't count."""
     kind, params = get_workload_kind(curve.workload.kind), dict(curve.workload.params)
@@ -273,6 +298,11 @@ def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
         f" {platform.threads} thread{'s' * (platform.threads != 1)}; {first} to {last} {unit} a"
         " call.",
         "",
+        *(
+            [ABOUT_FRAMES, ""]
+            if MEASURED_ON_CPU.items() <= dict(curve.workload.params).items()
+            else []
+        ),
         f"![latency over {axis}, LHPs marked]({name}.png)",
         "",
         *say(curve),
