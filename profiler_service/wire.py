@@ -110,7 +110,7 @@ class LhpQuery(BaseModel):
 
 
 class FasterBackend(WireModel):
-    """Another kernel of the same product, confidently faster."""
+    """Another kernel of the same product or network, confidently faster."""
 
     backend: Literal["dense", "packed", "compiled"]
     speedup: float = Field(description="Latency of the backend asked about over this one's.")
@@ -155,7 +155,8 @@ class LhpAnswer(WireModel):
         default=None,
         description="Of `dense` and `packed`, the one that is faster at `dims` in the same dtype,"
         " where that isn't the one asked about. Null where none is known to be faster; the two"
-        " are compared when a window is measured on demand, for `linear` and `matmul`.",
+        " are compared when a window is measured on demand: for `linear` and `matmul`, and for"
+        " `hlstm` and `hlstm_lm` where the query gives no budget.",
     )
     evidence: dict[str, float] = Field(
         default_factory=dict,

@@ -19,7 +19,7 @@ from profiler_service.kinds.kernels import (
     NUM_KERNELS,
     csr_kernel,
 )
-from profiler_service.plan import Planner, create_planner
+from profiler_service.plan import KernelPlanner, Planner, create_planner
 from profiler_service.samples import Samples
 from profiler_service.sweep import SweepSpec
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice
@@ -97,6 +97,46 @@ def test_dense_kernels_alone_are_compared_with_their_best() -> None:
     assert 1 / curve.answers.ratio[0] == pytest.approx(1.33, rel=0.03)
     assert curve.answers.ratio_low[0] < curve.answers.ratio[0] < curve.answers.ratio_high[0] < 1
     assert (curve.status == PointStatus.UNDECIDED).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_dear_kernels_meet_a_few_times(seed: int) -> None:
+    # Calls of 100 and 90 ms. 4 visits calibrate, 9 rounds of 2 follow, each with one warm-up.
+    device = SyntheticDevice(
+        latency_s=np.array([100e-3, 90e-3]), noise=0.01, spikes=0, drift=0, seed=seed
+    )
+    planner = create_planner(spec(DENSE_KERNELS))
+    device.run(planner)
+    curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
+    assert curve.evidence["calls"] == 44
+    assert curve.num_samples.tolist() == [9, 9]
+    # 100/90 = 1.11
+    assert curve.answers.target.tolist() == [1, 1]
+    assert 1 / curve.answers.ratio[0] == pytest.approx(1.11, rel=0.03)
+
+
+def test_dear_kernels_as_fast_as_each_other_claim_nothing() -> None:
+    # All of 6 pairs must agree: by chance once in 32 contests, on one side or the other.
+    claims = 0
+    for seed in range(100):
+        device = SyntheticDevice(latency_s=np.array([100e-3, 100e-3]), seed=seed)
+        planner = create_planner(spec(DENSE_KERNELS))
+        device.run(planner)
+        curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
+        claims += curve.answers.target.tolist() != [0, 1]
+    # 100/32 = 3.1, and only where the one chosen is the one that is ahead, too: half of them.
+    # 8 or more have a chance below 0.1 %.
+    assert claims < 8
+
+
+def test_dear_kernels_meet_for_half_a_second_where_more_fits_in() -> None:
+    # 4 calls of 5 ms a round: half a second holds 25 rounds, of which 2 are calibration's.
+    device = SyntheticDevice(latency_s=np.array([5e-3, 5e-3]))
+    planner = create_planner(spec(DENSE_KERNELS))
+    device.run(planner)
+    rounds = planner.build_curve(PLATFORM, PROTOCOL, NOW).evidence["rounds"]
+    assert 18 <= rounds <= 27
+    assert device.clock_s == pytest.approx(KernelPlanner.CONTEST_S, rel=0.15)
 
 
 def test_kernels_that_fail_are_left_out() -> None:

@@ -15,8 +15,8 @@ from typing import Literal
 from profiler_service.api.views import is_stale
 from profiler_service.curve import LatencyCurve
 from profiler_service.grid import Grid
-from profiler_service.kinds import LINEAR, LINEAR_KERNELS, MATMUL, get_workload_kind
-from profiler_service.kinds.kernels import DENSE_BACKENDS, kernel_workload
+from profiler_service.kinds import get_workload_kind
+from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, find_kernels
 from profiler_service.lhp import Answer, find_answer
 from profiler_service.samples import Platform
 from profiler_service.storage.store import MAX_PAGE_SIZE, CurveHeader, Host, Store
@@ -96,12 +96,8 @@ class Question:
 
     @property
     def kernels(self) -> Workload | None:
-        """The kernels of the product at `dims`; None where it is none, or a sparse one."""
-        params = dict(self.workload.params)
-        if self.kind not in (LINEAR, MATMUL) or params["backend"] not in DENSE_BACKENDS:
-            return None
-        rows, columns = self.dims[0], self.dims[-1]
-        return kernel_workload((rows, columns), batch=params["batch"], dtype=params["dtype"])
+        """The kernels of the workload at `dims`; None where it has one only, or is sparse."""
+        return find_kernels(self.workload, self.dims)
 
     @property
     def growth(self) -> Dims:
@@ -207,7 +203,7 @@ class AnswerBook:
         self._indexes: OrderedDict[IndexKey, CurveIndex] = OrderedDict()
         self._contests: dict[IndexKey, str] = {}
         self._contests_generation = -1
-        self._newest_contest = ""
+        self._newest_contests: dict[str, str] = {}
         self._updating_contests = asyncio.Lock()
         self._faster: OrderedDict[tuple[str, str], FasterBackend | None] = OrderedDict()
         self._curves: OrderedDict[str, LatencyCurve] = OrderedDict()
@@ -305,21 +301,24 @@ class AnswerBook:
                 place = (header.workload.key, header.platform_key, header.protocol_key)
                 self._contests.pop(place, None)
                 self._contests[place] = header.id
-                self._newest_contest = max(self._newest_contest, header.id)
+                kind = header.workload.kind
+                self._newest_contests[kind] = max(self._newest_contests.get(kind, ""), header.id)
                 if len(self._contests) > MAX_CONTESTS:
                     del self._contests[next(iter(self._contests))]
             self._contests_generation = generation
 
     def _list_new_contests(self) -> list[CurveHeader]:
-        """Headers of those kept since, newest first; MAX_CONTESTS at most."""
+        """Headers of those kept since, newest first; MAX_CONTESTS of each kind at most."""
+        found = [header for kind in KERNEL_KINDS for header in self._list_newer(kind.name)]
+        return sorted(found, key=lambda header: header.id, reverse=True)
+
+    def _list_newer(self, kind: str) -> list[CurveHeader]:
         found: list[CurveHeader] = []
         cursor: str | None = None
         while len(found) < MAX_CONTESTS:
-            page = self._store.list_curves(
-                kind=LINEAR_KERNELS.name, cursor=cursor, limit=MAX_PAGE_SIZE
-            )
+            page = self._store.list_curves(kind=kind, cursor=cursor, limit=MAX_PAGE_SIZE)
             # Sweeps of several hosts end in another order than their curves are numbered.
-            newer = [header for header in page.items if header.id > self._newest_contest]
+            newer = [each for each in page.items if each.id > self._newest_contests.get(kind, "")]
             found += [header for header in newer if header.mode == "kernels"]
             cursor = page.next_cursor
             if cursor is None or len(newer) < len(page.items):

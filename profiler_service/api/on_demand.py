@@ -20,7 +20,7 @@ from profiler_service.errors import (
     MeasurementError,
     WindowTooLargeError,
 )
-from profiler_service.kinds.kernels import DENSE_BACKENDS, DENSE_KERNELS
+from profiler_service.kinds.kernels import DENSE_BACKENDS, DENSE_KERNELS, LINEAR_KERNELS
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Sweep
 from profiler_service.sweep import SweepSpec, SweepState
@@ -193,9 +193,15 @@ class OnDemand:
 
 
 def _contest(question: Question, host: Host) -> SweepSpec | None:
-    """The comparison of the product's kernels; None where there is one at most."""
+    """The comparison of the workload's kernels; None where there is one at most.
+
+    None, too, where a network's race has a budget: comparing its kernels would take a good
+    part of that, and isn't what was asked for.
+    """
     kernels = question.kernels
     if kernels is None:
+        return None
+    if question.budget_s is not None and kernels.kind != LINEAR_KERNELS.name:
         return None
     dtype = question.workload.param("dtype")
     if (

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler_service.errors import UnknownWorkloadError
-from profiler_service.kinds.kernels import LINEAR_KERNELS
+from profiler_service.kinds.kernels import HLSTM_KERNELS, HLSTM_LM_KERNELS, LINEAR_KERNELS
 from profiler_service.kinds.networks import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM
 from profiler_service.kinds.products import LINEAR, MATMUL
 from profiler_service.workload import WorkloadKind
@@ -23,7 +23,9 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "GRU",
     "HLSTM",
+    "HLSTM_KERNELS",
     "HLSTM_LM",
+    "HLSTM_LM_KERNELS",
     "LINEAR",
     "LINEAR_KERNELS",
     "LSTM",
@@ -37,7 +39,18 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "profiler_service.workloads"
-_BUILT_IN = (LINEAR, MATMUL, LINEAR_KERNELS, LSTM, GRU, HLSTM, HLSTM_LM, DEEPSPEECH2)
+_BUILT_IN = (
+    LINEAR,
+    MATMUL,
+    LINEAR_KERNELS,
+    LSTM,
+    GRU,
+    HLSTM,
+    HLSTM_KERNELS,
+    HLSTM_LM,
+    HLSTM_LM_KERNELS,
+    DEEPSPEECH2,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

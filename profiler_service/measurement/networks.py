@@ -18,6 +18,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from profiler_service import kinds
+from profiler_service.kinds.kernels import unfold
 from profiler_service.kinds.products import count_nonzero
 from profiler_service.measurement.operations import Call, Operands
 from profiler_service.networks import (
@@ -98,6 +100,16 @@ def build_hlstm_lm(operands: Operands, dims: Dims, params: Mapping[str, ParamVal
         vocabulary, (int(params["steps"]), int(params["batch"])), device=operands.device
     )
     return functools.partial(module, words_tb)
+
+
+def build_hlstm_kernel(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of `hlstm` by the kernel of that number: see `kinds.kernels`."""
+    return build_hlstm(operands, *unfold(kinds.HLSTM, dims, params))
+
+
+def build_hlstm_lm_kernel(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of `hlstm_lm` by the kernel of that number: see `kinds.kernels`."""
+    return build_hlstm_lm(operands, *unfold(kinds.HLSTM_LM, dims, params))
 
 
 def build_deepspeech2(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:

@@ -28,8 +28,8 @@ from typing import Final
 
 import torch
 
-from profiler_service.kinds.kernels import kernel_params
-from profiler_service.kinds.products import count_nonzero
+from profiler_service.kinds.kernels import unfold
+from profiler_service.kinds.products import LINEAR, count_nonzero
 from profiler_service.networks.products import Product, bind_product, csr_weight
 from profiler_service.workload import Dims, ParamValue
 
@@ -227,8 +227,7 @@ def build_matmul(operands: Operands, dims: Dims, params: Mapping[str, ParamValue
 
 def build_kernel(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
     """The call of `linear` by the kernel of that number: see `kinds.kernels`."""
-    out_features, in_features = int(params["out_features"]), int(params["in_features"])
-    return build_linear(operands, (out_features, in_features), {**params, **kernel_params(*dims)})
+    return build_linear(operands, *unfold(LINEAR, dims, params))
 
 
 def load_builder(path: str) -> Builder:

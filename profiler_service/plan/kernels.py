@@ -1,4 +1,4 @@
-"""Kernels of one product side by side, and the sparsity from which on the sparse one wins.
+"""Kernels side by side, and the sparsity from which on the sparse one wins.
 
 numpy only. Knows neither torch, nor storage, nor wall clocks.
 """
@@ -11,22 +11,22 @@ from collections.abc import Collection, Generator, Mapping
 import numpy as np
 
 from profiler_service.comparison import Comparison, column_medians
-from profiler_service.crossover import KernelRounds, find_crossover
+from profiler_service.crossover import CHOOSE_EVERY, KernelRounds, find_crossover
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
-from profiler_service.plan.base import MAX_CALLS, Batch, SteppedPlanner
+from profiler_service.plan.base import CHEAP_VISIT_S, MAX_CALLS, Batch, SteppedPlanner
 from profiler_service.samples import Platform, Protocol, Samples
 
 
 class KernelPlanner(SteppedPlanner):
-    """Compares the kernels of a grid of `linear_kernels` in rounds, each visited once in each.
+    """Compares the kernels of a grid (see `kinds.kernels`) in rounds, each visited once in each.
 
-    Of dense kernels alone: ROUNDS rounds. With the sparse one: a few rounds over SCAN's
-    sparsities show roughly where it passes each dense kernel. Then, for each dense kernel, the
-    whole percentages around that place are measured, and the gap closed until the last one that
-    isn't faster and the next one stand side by side; those that can't be told from equal are
-    measured longest. Latency is taken to fall with sparsity only to decide where to look: what
-    was measured counts (`crossover.find_crossover`).
+    Of dense kernels alone: ROUNDS rounds, or as many as CONTEST_S allows. With the sparse one: a
+    few rounds over SCAN's sparsities show roughly where it passes each dense kernel. Then, for
+    each dense kernel, the whole percentages around that place are measured, and the gap closed
+    until the last one that isn't faster and the next one stand side by side; those that can't be
+    told from equal are measured longest. Latency is taken to fall with sparsity only to decide
+    where to look: what was measured counts (`crossover.find_crossover`).
     """
 
     ROUNDS = 60
@@ -37,13 +37,18 @@ class KernelPlanner(SteppedPlanner):
     """Comparing dense kernels ends after this long, if there are FEWEST_ROUNDS."""
     FEWEST_ROUNDS = 18
     """6 choose, 12 judge."""
+    DEAR_ROUNDS = 9
+    """As few, with one warm-up call, where a call takes longer than CHEAP_VISIT_S (a whole
+    network): 3 choose, 6 judge, and nothing is sure unless all 6 agree. With the calibration
+    that is 44 calls, where a race has 100 at least and mostly several times as many."""
     SCAN = (0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95, 99)
     SCAN_ROUNDS = 6
     LOOK_ROUNDS = 12
     WARMUP_CALLS = 8
     """Untimed calls at each visit. What a kernel makes of a weight beforehand leaves caches and
     address translation in a state of its own: on one machine the second call after it was still
-    up to twice as slow as the tenth, the ninth within 2 %."""
+    up to twice as slow as the tenth, the ninth within 2 %. A network's call lasts longer than
+    that state does."""
     MAX_LOOKS = 24
     SEARCH_S = 10.0
     """The search ends after this long, if the crossovers have been closed in on."""
@@ -54,6 +59,7 @@ class KernelPlanner(SteppedPlanner):
 
     def _plan(self) -> Generator[Batch, Samples, None]:
         self._first_batch = 0
+        self._warmup_calls = self.WARMUP_CALLS
         for anchor in self._dense_points():
             if (yield from self._calibrate(anchor)):
                 break
@@ -64,12 +70,7 @@ class KernelPlanner(SteppedPlanner):
         self._calls = int(np.clip(np.ceil(self.SAMPLE_S / call_s), 1, MAX_CALLS))
         self._round = 0
         if self._num_points <= len(DENSE_BACKENDS):
-            self._advance(0.1, "comparing kernels")
-            yield from self._meet((), self.FEWEST_ROUNDS)
-            started_s = self._seconds  # compiling, at the first visit, may have taken seconds
-            while self._round < self.ROUNDS and self._seconds - started_s < self.CONTEST_S:
-                self._advance(self._round / self.ROUNDS, "comparing kernels")
-                yield from self._meet((), self.LOOK_ROUNDS)
+            yield from self._compare_dense(is_dear=call_s > CHEAP_VISIT_S)
             return
         self._advance(0.1, f"looking at {len(self.SCAN)} sparsities")
         yield from self._meet(self.SCAN, self.SCAN_ROUNDS)
@@ -79,6 +80,20 @@ class KernelPlanner(SteppedPlanner):
                 return
             self._advance(0.3 + 0.7 * look / self.MAX_LOOKS, f"{len(doubtful)} sparsities in doubt")
             yield from self._meet(doubtful, self.LOOK_ROUNDS)
+
+    def _compare_dense(self, *, is_dear: bool) -> Generator[Batch, Samples, None]:
+        """The rounds that compare dense kernels alone."""
+        self._advance(0.1, "comparing kernels")
+        if is_dear:
+            self._warmup_calls, fewest, more = 1, self.DEAR_ROUNDS, CHOOSE_EVERY
+        else:
+            fewest, more = self.FEWEST_ROUNDS, self.LOOK_ROUNDS
+        yield from self._meet((), fewest)
+        # Compiling, at the first visit, may have taken seconds; dear calls count from the first.
+        started_s = 0.0 if is_dear else self._seconds
+        while self._round < self.ROUNDS and self._seconds - started_s < self.CONTEST_S:
+            self._advance(self._round / self.ROUNDS, "comparing kernels")
+            yield from self._meet((), more)
 
     def _dense_points(self) -> range:
         return range(min(len(DENSE_BACKENDS), self._num_points))
@@ -96,7 +111,7 @@ class KernelPlanner(SteppedPlanner):
             samples = yield self._batch(
                 [self._rng.permutation(order) for _ in range(count)],
                 self._round,
-                warmup_calls=self.WARMUP_CALLS,
+                warmup_calls=self._warmup_calls,
             )
             self._learn_visit_s(samples)
             self._round += count

@@ -102,6 +102,59 @@ async def test_a_square_product_has_kernels_too(
     assert response.json()["id"] == race.id
 
 
+@pytest.mark.parametrize("workload", ["hlstm", "hlstm_lm"])
+async def test_a_network_has_kernels_too(
+    client: httpx.AsyncClient, sqlite_worker: Worker, workload: str
+) -> None:
+    asking = asyncio.create_task(ask(client, workload=workload, batch=2, dtype="bfloat16"))
+    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
+    assert (contest.spec.mode, contest.spec.grid) == ("kernels", DENSE_KERNELS)
+    assert contest.spec.workload.kind == f"{workload}_kernels"
+    params = dict(contest.spec.workload.params)
+    assert (params["gate_width"], params["state_width"]) == (5, 6)
+    assert (params["batch"], params["dtype"]) == (2, "bfloat16")
+    curve_id = measure(sqlite_worker.store, contest)
+    sqlite_worker.finish(race, stairs(8))
+    answer = (await asking).json()
+    assert answer["lhp"] == [8, 8]
+    assert answer["faster_backend"]["backend"] == "packed"
+    assert answer["faster_backend"]["curve"] == curve_id
+    # What was learnt of a network says nothing of a product of the same dims.
+    keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    assert (await ask(client)).json()["faster_backend"] is None
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"workload": "lstm"},
+        {"workload": "hlstm", "backend": "csr"},
+        # Whole calls of a network would eat the time that the race was given.
+        {"workload": "hlstm", "budget": 2},
+    ],
+)
+async def test_networks_whose_kernels_are_not_compared(
+    client: httpx.AsyncClient, sqlite_worker: Worker, params: dict[str, object]
+) -> None:
+    response = await ask(client, wait=0, **params)
+    assert response.status_code == 202
+    assert (await sqlite_worker.take()).spec.mode == "race"
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_comparisons_of_products_and_networks_are_both_found(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # Kept one after the other, asked about in the other order: neither hides the other.
+    for workload in ("hlstm", "linear"):
+        asking = asyncio.create_task(ask(client, workload=workload))
+        measure(sqlite_worker.store, await sqlite_worker.take())
+        sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+        assert (await asking).json()["faster_backend"]["backend"] == "packed"
+    answer = (await ask(client, workload="hlstm")).json()
+    assert answer["faster_backend"]["backend"] == "packed"
+
+
 async def test_an_answer_needs_no_comparison(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:

@@ -17,7 +17,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.kinds import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM
+from profiler_service.kinds import (
+    DEEPSPEECH2,
+    GRU,
+    HLSTM,
+    HLSTM_KERNELS,
+    HLSTM_LM,
+    HLSTM_LM_KERNELS,
+    LSTM,
+)
+from profiler_service.kinds.kernels import ALL_KERNELS, csr_kernel
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.networks import place
 from profiler_service.measurement.operations import Call, Operands, load_builder
@@ -218,6 +227,39 @@ def test_growing_arenas_leave_earlier_weights_valid() -> None:
         module = place(operands, lambda: torch.nn.LSTM(300, 200, num_layers=2))
         expected, _ = module(operands.input(3, 2, 300))
     assert expected.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("kernels", "shape"), [(HLSTM_KERNELS, (3, 2, 6)), (HLSTM_LM_KERNELS, (3, 2, 11))]
+)
+def test_kernels_are_those_of_the_network(kernels: WorkloadKind, shape: tuple[int, ...]) -> None:
+    params: dict[str, ParamValue] = {
+        "gate_width": 7,
+        "state_width": 6,
+        "batch": 2,
+        "steps": 3,
+        "input_size": 5,
+        **({"vocabulary": 11} if kernels is HLSTM_LM_KERNELS else {}),
+    }
+    for number, is_bound in ((1, False), (2, True), (csr_kernel(90), True)):
+        operands = new_operands("float32")
+        described = dict(kernels.describe(params).params)
+        with torch.inference_mode():
+            call = load_builder(kernels.builder)(operands, (number,), described)
+            results = call()
+        assert isinstance(results, tuple)
+        assert tuple(results[0].shape) == shape
+        assert isinstance(call, functools.partial) and isinstance(call.func, torch.nn.Module)
+        assert any(isinstance(each, BoundHLSTM) for each in call.func.modules()) == is_bound
+
+
+def test_a_network_has_no_compiled_kernel(measurer: Measurer) -> None:
+    workload = HLSTM_KERNELS.describe({"gate_width": 7, "state_width": 6, "batch": 2, "steps": 3})
+    batch = Batch(point=np.arange(3, dtype=np.int32), round=np.zeros(3, dtype=np.int32))
+    samples = measurer.measure(workload, ALL_KERNELS, batch)
+    assert samples.point.tolist() == [0, 1]
+    assert list(samples.failures) == [2]
+    assert "compiled" in samples.failures[2]
 
 
 class Spy(TorchFunctionMode):
