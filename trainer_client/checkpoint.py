@@ -86,7 +86,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise NoCheckpointError(
-            f"there is no checkpoint {path}", hint="start the run without --resume"
+            f"there is no checkpoint {path}",
+            hint="name the directory of a run; without --resume one begins there",
         ) from error
     begin_anew = "remove it to begin anew, or bring back the whole file"
     head, _, rest = content.partition(b"\n")

@@ -47,6 +47,14 @@ SetOption = Annotated[
     typer.Option("--set", metavar="NAME=VALUE", help="Changes a setting; repeatable."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+StartOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--start-from",
+        help="Begin with the baseline and step (a) of the run in DIR.",
+        metavar="DIR",
+    ),
+]
 TensorBoardOption = Annotated[
     bool, typer.Option("--tensorboard", help="Also write logs for TensorBoard.")
 ]
@@ -90,9 +98,10 @@ def _train_command(corpus: str) -> Callable[..., None]:
         service: ServiceOption = None,
         changes: SetOption = None,
         resume: ResumeOption = False,
+        start_from: StartOption = None,
         tensorboard: TensorBoardOption = False,
     ) -> None:
-        _train(corpus, data, out, preset, service, changes or [], resume, tensorboard)
+        _train(corpus, data, out, preset, service, changes or [], resume, start_from, tensorboard)
 
     command.__doc__ = f"Train on {corpus}: a baseline, then the steps (a) to (d)."
     return command
@@ -128,7 +137,7 @@ def estimate(
     from trainer_client.corpus import get_corpus_kind
     from trainer_client.dry_run import try_out
 
-    config = _choose_config(corpus, Path(), preset, changes or [], resume=False)
+    config = _choose_config(corpus, None, preset, changes or [])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for each in try_out(config, get_corpus_kind(corpus), device):
         typer.echo(
@@ -146,18 +155,24 @@ def _train(
     service: str | None,
     changes: Sequence[str],
     resume: bool,
+    start_from: Path | None,
     tensorboard: bool,
 ) -> None:
     import torch
 
     from trainer_client.corpus import get_corpus_kind, load_corpus
-    from trainer_client.export import write_models
+    from trainer_client.export import MODELS, write_models
+    from trainer_client.first_steps import begin_from
     from trainer_client.latency_client import HttpLatencyOracle
     from trainer_client.ranks import Ranks
     from trainer_client.synthesis import synthesise
     from trainer_client.train import CHECKPOINT, TrainingRun
 
-    config = _choose_config(corpus_name, out, preset, changes, resume)
+    if resume and start_from is not None:
+        raise InvalidRequestError(
+            "--start-from begins a run, --resume goes on with one", hint="give one of them"
+        )
+    config = _choose_config(corpus_name, out if resume else start_from, preset, changes)
     if not resume and (out / CHECKPOINT).exists():
         raise ConflictError(
             f"{out} has a run already", hint="go on with it (--resume), or choose another --out"
@@ -171,14 +186,17 @@ def _train(
         training = TrainingRun(config, corpus, out, ranks=ranks, device=device, observe=observe)
         if resume:
             training.restore()
+        elif start_from is not None:
+            begin_from(training, start_from)
         oracle = None
         if service is not None:
             oracle = stack.enter_context(HttpLatencyOracle(service, cache=out / "answers"))
         synthesise(
             training,
             oracle,
+            crossovers=oracle,
             at_step_end=lambda row: write_models(
-                training, (row["dims"][0], row["dims"][1]), out / "models"
+                training, (row["dims"][0], row["dims"][1]), out / MODELS
             ),
         )
     if ranks.rank == 0:
@@ -186,15 +204,15 @@ def _train(
 
 
 def _choose_config(
-    corpus: str, out: Path, preset: str | None, changes: Sequence[str], resume: bool
+    corpus: str, earlier: Path | None, preset: str | None, changes: Sequence[str]
 ) -> TrainingConfig:
-    """The configuration typed; a resumed run's own where nothing was."""
+    """The configuration typed; where no preset was, that of the run in `earlier`, if there is."""
     from trainer_client.checkpoint import read_checkpoint
     from trainer_client.config import TrainingConfig, get_preset
     from trainer_client.train import CHECKPOINT
 
-    if resume and preset is None:
-        saved = TrainingConfig.from_json(read_checkpoint(out / CHECKPOINT)["config"])
+    if earlier is not None and preset is None:
+        saved = TrainingConfig.from_json(read_checkpoint(earlier / CHECKPOINT)["config"])
         chosen = saved.with_changes({"corpus": corpus})
     else:
         chosen = get_preset(preset or "small").with_changes({"corpus": corpus})

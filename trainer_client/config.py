@@ -18,7 +18,7 @@ from profiler_service.errors import InvalidRequestError
 
 Optimiser = Literal["sgd", "nt-asgd", "adamw"]
 Precision = Literal["float32", "bfloat16"]
-Route = Literal["dense", "sparse"]
+Route = Literal["dense", "sparse", "measured"]
 WhenAway = Literal["fail", "skip"]
 
 
@@ -81,7 +81,8 @@ class TrainingConfig:
 
     # Steps
     route: Route = "dense"
-    """`sparse` goes from (a) straight to (d): for kernels that skip zeros."""
+    """`sparse` goes from (a) straight to (d): for kernels that skip zeros. `measured` takes, after
+    (a), the one that the service's crossovers speak for."""
     max_perplexity: float | None = None
     """What pruning has to keep on the validation text; None: what the baseline has."""
     baseline_epochs: int = 500
@@ -104,7 +105,8 @@ class TrainingConfig:
     max_rounds: int | None = None
     """Rounds of (b), and of (d); None for as many as the ratio allows."""
     when_away: WhenAway = "fail"
-    """Without the service and a cached answer: end with an error, or `skip` step (c)."""
+    """Without the service and a cached answer: end with an error, or `skip` step (c). Where a
+    route was to be `measured`, `skip` takes the dense one."""
     max_growth: float = 0.125
     """How far above the pruned dims the service looks."""
 
@@ -285,6 +287,26 @@ SMOKE = dataclasses.replace(
 PRESETS: Mapping[str, TrainingConfig] = MappingProxyType(
     {each.preset: each for each in (SMOKE, SMALL, PAPER)}
 )
+
+
+LATER_SETTINGS = frozenset(
+    {
+        "route",
+        "max_perplexity",
+        "retrain_learning_rate",
+        "unit_ratio",
+        "weight_ratio",
+        "min_prune_ratio",
+        "retrain_epochs",
+        "lhp_epochs",
+        "max_rounds",
+        "when_away",
+        "max_growth",
+        "latency_batch",
+        "latency_steps",
+    }
+)
+"""Settings that neither the baseline nor step (a) depends on."""
 
 
 def get_preset(name: str) -> TrainingConfig:

@@ -46,7 +46,7 @@ def try_out(
     # An epoch of growth is one to average the gradient, and one to train.
     hlstm = 2 * config.growth_epochs + config.growth_settling_epochs
     hlstm += rounds * config.retrain_epochs
-    if config.route == "dense":
+    if config.route != "sparse":
         hlstm += 1 + config.lhp_epochs + rounds * config.retrain_epochs
     found = []
     for name, model, epochs in (

@@ -32,13 +32,16 @@ from profiler_service.networks import (
 from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
 from trainer_client.checkpoint import write_whole
-from trainer_client.language_model import MaskedHLSTM
+from trainer_client.config import PAPER
+from trainer_client.language_model import MaskedHLSTM, StackedLSTM
 from trainer_client.masks import shrink
 from trainer_client.train import TrainingRun
 
 # Shapes: T time steps, B batch, V vocabulary, E embedding_width, S state_width,
 # G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.
 
+MODELS = "models"
+"""Where in a run's directory its models are."""
 DENSE = "lhp-hlstm-lm-1"
 SPARSE = "lhp-hlstm-lm-csr-1"
 BASELINE = "lhp-stacked-lstm-1"
@@ -94,6 +97,28 @@ def load_dense(path: str | os.PathLike[str]) -> HLSTMLanguageModel:
         raise ModelFileError(
             f"{path} lacks a part of its model: {error}", hint="export it anew"
         ) from error
+
+
+def load_baseline(path: str | os.PathLike[str]) -> StackedLSTM:
+    """The baseline in the file, on the CPU, in float32, for inference. Raises ModelFileError."""
+    tensors, embedding_width = _read(path, BASELINE)
+    try:
+        _, gate_width = tensors["first.weight_hh_l0"].shape
+        config = PAPER.with_changes(
+            {
+                "embedding_width": embedding_width,
+                "state_width": embedding_width,
+                "gate_width": gate_width,
+            }
+        )
+        with torch.device("meta"):
+            model = StackedLSTM(len(tensors["table_ve"]), config)
+        model.load_state_dict(tensors, assign=True)
+    except (KeyError, RuntimeError) as error:
+        raise ModelFileError(
+            f"{path} lacks a part of its model: {error}", hint="export it anew"
+        ) from error
+    return model.requires_grad_(False).eval()
 
 
 class SparseLanguageModel(nn.Module):
@@ -273,7 +298,8 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], i
             if metadata.get("format") != kind:
                 raise ModelFileError(
                     f"{path} holds {metadata.get('format', 'no model')!r}, not {kind!r}",
-                    hint="load_dense reads ….safetensors, load_sparse ….csr.safetensors",
+                    hint="load_baseline reads baseline.safetensors, load_sparse"
+                    " ….csr.safetensors, load_dense all others",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, int(metadata["embedding_width"])

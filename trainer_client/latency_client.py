@@ -30,7 +30,9 @@ from profiler_service.errors import (
     MeasurementError,
     NotFoundError,
 )
+from profiler_service.kinds import LINEAR
 from profiler_service.wire import (
+    CrossoverAnswer,
     CurveDetail,
     GridAxisRange,
     LhpAnswer,
@@ -59,6 +61,7 @@ from trainer_client.recordings import (
 __all__ = [
     "AccessRefusedError",
     "ContractError",
+    "CrossoverOracle",
     "HttpLatencyOracle",
     "LatencyAnswer",
     "LatencyOracle",
@@ -140,6 +143,15 @@ class LatencyOracle(Protocol):
         dimension, and never less than 32. Every error is an LhpError, and its `hint` says what
         to do.
         """
+
+
+class CrossoverOracle(Protocol):
+    """Knows from which sparsity on sparse products are faster: `HttpLatencyOracle`."""
+
+    def get_crossover(
+        self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"
+    ) -> CrossoverAnswer:
+        """The crossover of a layer (out_features, in_features) for inputs of `batch` rows."""
 
 
 class HttpLatencyOracle:
@@ -242,7 +254,7 @@ class HttpLatencyOracle:
             max_growth=max_growth,
         )
         try:
-            given = self._ask(question)
+            given = self._ask("/lhp", question.parameters, LhpAnswer)
         except ServiceAwayError as error:
             cached = self._find_cached(question)
             if cached is None:
@@ -293,18 +305,49 @@ class HttpLatencyOracle:
             )
         return detail
 
-    def _ask(self, question: LatencyQuestion) -> LhpAnswer:
+    def get_crossover(
+        self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"
+    ) -> CrossoverAnswer:
+        """From which sparsity on a sparse product of a `linear` layer beats every dense one.
+
+        `dims` are (out_features, in_features). Measured first where need be. Raises as `query`
+        does, InvalidRequestError where the host has no sparse product; nothing is cached.
+        """
+        workload = LINEAR.describe({"batch": batch, "dtype": dtype})
+        checked = workload.check_dims(dims)
+        parameters: dict[str, str | int | float] = {
+            "dims": ",".join(map(str, checked)),
+            "batch": batch,
+            "dtype": dtype,
+        }
+        answer = self._ask("/crossover", parameters, CrossoverAnswer)
+        if self._platform is not None and answer.platform != self._platform:
+            raise WrongPlatformError(
+                f"asked about platform {self._platform!r}, the service answered for"
+                f" {answer.platform!r}",
+                hint="GET /platforms lists what each key stands for",
+            )
+        told = (tuple(answer.dims), answer.batch, answer.dtype, answer.host)
+        if told != (checked, batch, dtype, self._host or answer.host):
+            raise ContractError(
+                f"asked about {parameters} on {self._host or 'any host'}, the service answered"
+                f" about {told}",
+                hint="don't use it; report it to whoever runs the service",
+            )
+        return answer
+
+    def _ask(self, path: str, question: Mapping[str, str | int | float], kind: type[T]) -> T:
         """What the service says, when it says it."""
         until_s = self._clock() + self._max_wait_s
-        parameters = {**question.parameters, "wait": FIRST_WAIT_S}
+        parameters = {**question, "wait": FIRST_WAIT_S}
         if self._platform is not None:
             parameters["platform"] = self._platform
         if self._host is not None:
             parameters["host"] = self._host
         for _ in range(ROUNDS):
-            response = self._send("GET", httpx.URL(f"{self.url}/lhp", params=parameters), until_s)
+            response = self._send("GET", httpx.URL(f"{self.url}{path}", params=parameters), until_s)
             if response.status_code == httpx.codes.OK:
-                return _parse(LhpAnswer, response)
+                return _parse(kind, response)
             self._follow(response, until_s)
         raise ServiceFailedError(
             f"the service at {self.url} has measured {ROUNDS} times, and still has no answer",

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from profiler_service.errors import LhpError, NotFoundError
 from profiler_service.wire import CurveDetail, GridAxisRange
 from trainer_client.checkpoint import read_checkpoint, write_whole
+from trainer_client.synthesis import find_route
 from trainer_client.train import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row
 
 LATENCIES = "latencies.json"
@@ -140,7 +141,7 @@ def measure_steps(
             found["baseline"] = _measure_baseline(service, dims, batch, steps, vocabulary)
             continue
         assert reference is not None
-        if config["route"] == "sparse" and row["step"] == "weights":
+        if find_route(config["route"], rows) == "sparse" and row["step"] == "weights":
             sparsity = f"{1 - row['density']:.4f}"
             found["weights"] = _measure_one(
                 service, "hlstm_lm", dims, {**params, "backend": "csr", "sparsity": sparsity}
@@ -254,6 +255,7 @@ def _format_latency(latency: Latency) -> str:
 
 
 def _notes(report: Report) -> list[str]:
+    config = report.config
     notes = [] if report.is_finished else ["- The run has not ended yet."]
     if report.latencies:
         any_latency = next(iter(report.latencies.values()))
@@ -266,7 +268,7 @@ def _notes(report: Report) -> list[str]:
             + (
                 " On this route (d) was measured through sparse kernels, in a sweep of its own,"
                 " at its sparsity and with zeros at random places."
-                if report.config["route"] == "sparse"
+                if find_route(config["route"], report.rows) == "sparse"
                 else ""
             ),
             "- Curves: "
@@ -275,7 +277,11 @@ def _notes(report: Report) -> list[str]:
             )
             + ".",
         ]
+    notes += _tell_origin(report.rows[0])
     for row in report.rows:
+        if "route" in row:
+            reached = [each["density"] for each in report.rows if each["step"] == "weights"]
+            notes.append(_tell_route(row["route"], reached))
         if "threshold" in row:
             kept = "kept" if row["kept_threshold"] else "NOT kept"
             notes.append(
@@ -290,6 +296,39 @@ def _notes(report: Report) -> list[str]:
     notes.append(f"- Configuration: {changed}.")
     notes += [f"- SHA-256 of {name}: {digest}" for name, digest in report.digests.items()]
     return notes
+
+
+def _tell_origin(row: Row) -> list[str]:
+    """Where the run's first steps come from, if from another one."""
+    if "taken_from" not in row:
+        return []
+    origin = row["taken_from"]
+    logs = "; ".join(
+        f"the first {origin[name]['lines']} lines of its {name} have SHA-256"
+        f" {origin[name]['sha256']}"
+        for name in (STEPS_LOG, EPOCHS_LOG)
+    )
+    return [
+        f"- The baseline and (a) were not trained anew, but taken from the run"
+        f" `{origin['run']}`: {logs}."
+    ]
+
+
+def _tell_route(route: Mapping[str, Any], densities: Sequence[float]) -> str:
+    """How a measured route was chosen, and whether the sparsity expected came about."""
+    text = f"- Route: {route['chosen']}. One round of (d) was expected to leave"
+    text += f" {route['expected_sparsity']:.1%} zeros"
+    if route["products"] is None:
+        text += "; the service, asked from where on that is faster, was away"
+    for each in route["products"] or ():
+        share = each["sparsity_interval"][1]
+        text += (
+            f"; {' × '.join(map(str, each['dims']))} at batch {each['batch']} is surely faster"
+            f" sparse than {each['best']}"
+            f" {'at no sparsity' if share is None else f'from {share:.0%} on'}"
+            f" (curve {each['curve']}{', stale' if each['stale'] else ''})"
+        )
+    return text + "".join(f". (d) left {1 - each:.1%}" for each in densities) + "."
 
 
 def _tell_answer(answer: Mapping[str, Any] | None) -> str:

@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
+from profiler_service.networks.hlstm import NUM_GATES
 from trainer_client.config import Route
 from trainer_client.growth import grow_layer_weights, grow_units, open_dormant
 from trainer_client.language_model import MaskedHLSTM
-from trainer_client.latency_client import LatencyAnswer, LatencyOracle, NoRecordedAnswerError
+from trainer_client.latency_client import (
+    CrossoverOracle,
+    LatencyAnswer,
+    LatencyOracle,
+    NoRecordedAnswerError,
+)
 from trainer_client.masks import apply_masks, live_hidden_units, live_states, seed_masks
 from trainer_client.pruning import PruningRate, prune_layer_weights, prune_units
 from trainer_client.train import Row, TrainingRun
@@ -28,35 +34,42 @@ from trainer_client.train import Row, TrainingRun
 logger = logging.getLogger(__name__)
 
 DONE = "done"
-STEPS: dict[Route, tuple[str, ...]] = {
+CHOICE = "route"
+"""No step of the paper's, and no row of the report: which route to take is found out."""
+STEPS: Mapping[Route, tuple[str, ...]] = {
     "dense": ("baseline", "growth", "units", "lhp", "weights"),
     "sparse": ("baseline", "growth", "weights"),
+    "measured": ("baseline", "growth", CHOICE),
 }
 """The steps of each route, by name: `growth` is the paper's (a), `units` (b), `lhp` (c),
 `weights` (d)."""
 
 
 class NoServiceError(LhpError):
-    """Step (c) has nobody to ask for the LHP."""
+    """There is nobody to ask: for the LHP, step (c), or for crossovers."""
 
 
 def synthesise(
     run: TrainingRun,
     oracle: LatencyOracle | None,
     *,
+    crossovers: CrossoverOracle | None = None,
     at_step_end: Callable[[Row], None] = lambda _: None,
 ) -> None:
     """Returns when the run is through all its steps.
 
     A run that has not begun starts with the baseline; a restored one goes on. `oracle` answers
-    for the kind `hlstm_lm`. `at_step_end` is called with the step's row of the report, its
-    accepted model in place; if the run is killed right then, once more. Raises what a step does.
+    for the kind `hlstm_lm`; `crossovers` where the route is `measured`. `at_step_end` is called
+    with the step's row of the report, its accepted model in place; if the run is killed right
+    then, once more. Raises what a step does.
     """
-    steps = STEPS[run.config.route]
     if not run.step:
-        run.step = steps[0]
+        run.step = STEPS[run.config.route][0]
         run.save()
     while run.step != DONE:
+        if run.step == CHOICE:
+            choose_route(run, crossovers)
+            continue
         step, began_s = run.step, time.perf_counter()
         if step == "lhp":
             grow_to_lhp(run, oracle)
@@ -64,6 +77,7 @@ def synthesise(
             _ALONE[step](run)
         row = _describe(run, time.perf_counter() - began_s)
         at_step_end(row)
+        steps = STEPS[find_route(run.config.route, run.rows)]
         following = steps.index(step) + 1
         run.end_step(row, steps[following] if following < len(steps) else DONE)
         logger.info("%s: perplexity %.1f, %.0f s", step, row["valid_perplexity"], row["seconds"])
@@ -98,6 +112,42 @@ def grow_from_seed(run: TrainingRun) -> None:
         perplexity = run.train()
         notes["round"] += 1
     run.accept(perplexity)
+
+
+def find_route(route: Route, rows: Sequence[Row]) -> Route:
+    """The route of a run of the configured `route` with these rows: `dense` or `sparse`.
+
+    `measured` as long as that hasn't been measured.
+    """
+    choices = [row["route"]["chosen"] for row in rows if "route" in row]
+    return choices[-1] if route == "measured" and choices else route
+
+
+def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
+    """Sets the run's next step: step (d) where sparse kernels will surely be faster, else (b).
+
+    That is, where each product of the layer that is carried out at every time step has its
+    crossover, the upper end of its interval, at or below the sparsity expected: what one round
+    of (d) at its first ratio leaves of the weights. It is no promise (the round may fail), and no
+    bound (further rounds may prune more); what came of it is in the report beside it. The input's
+    product, once a sequence, isn't asked about.
+
+    Where the service is away, `when_away` says whether to go on by the dense route. Raises
+    NoServiceError, and what the oracle raises.
+    """
+    row = run.rows[-1]
+    rounds = 1 if run.config.max_rounds is None else min(run.config.max_rounds, 1)
+    expected = 1 - row["density"] * (1 - run.config.weight_ratio) ** rounds
+    products = _ask_crossovers(run, oracle)
+    surely_from = [each["sparsity_interval"][1] for each in products or ()]
+    is_sparse = products is not None and all(
+        share is not None and share <= expected for share in surely_from
+    )
+    chosen: Route = "sparse" if is_sparse else "dense"
+    row["route"] = {"chosen": chosen, "expected_sparsity": expected, "products": products}
+    logger.info("%s route: %.1f %% zeros expected", chosen, 100 * expected)
+    run.step = STEPS[chosen][2]
+    run.save()
 
 
 def prune_rows_and_columns(run: TrainingRun) -> None:
@@ -251,6 +301,34 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
             "source": answer.source,
         }
     first: dict[str, Any] | None = run.ranks.gather(told)[0]
+    return first
+
+
+def _ask_crossovers(
+    run: TrainingRun, oracle: CrossoverOracle | None
+) -> list[dict[str, Any]] | None:
+    """Where sparse products win; None where the service is away and that is all right."""
+    gate_width, state_width = run.hlstm.dims
+    told: list[dict[str, Any]] | None = None
+    if run.ranks.rank == 0:
+        try:
+            if oracle is None:
+                raise NoServiceError(
+                    "no latency service was named, and the route is to be measured",
+                    hint="name it (--service URL), or say route=dense or route=sparse",
+                )
+            answers = [
+                oracle.get_crossover(dims, batch=run.config.latency_batch)
+                for dims in ((NUM_GATES * gate_width, state_width), (state_width, gate_width))
+            ]
+            told = [
+                answer.model_dump(mode="json", exclude={"sparse", "kernels"}) for answer in answers
+            ]
+        except (HostAwayError, NoServiceError) as error:
+            if run.config.when_away == "fail":
+                raise
+            logger.warning("the route isn't measured: %s", error)
+    first: list[dict[str, Any]] | None = run.ranks.gather(told)[0]
     return first
 
 

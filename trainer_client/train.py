@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -458,8 +458,8 @@ class TrainingRun:
         }
         ranks = self.ranks.gather(own)
         if self.ranks.rank == 0:
-            _write_lines(self.directory / STEPS_LOG, self.rows)
-            _write_lines(self.directory / EPOCHS_LOG, self._epoch_rows)
+            write_whole(self.directory / STEPS_LOG, to_lines(self.rows))
+            write_whole(self.directory / EPOCHS_LOG, to_lines(self._epoch_rows))
             write_checkpoint(
                 self.directory / CHECKPOINT,
                 {
@@ -478,6 +478,33 @@ class TrainingRun:
             )
         self.ranks.wait()
 
+    def compare(self, saved: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
+        """How the configuration and the text of a checkpoint differ from the run's, in words.
+
+        Settings named in `but` may differ. Of texts, only sizes are compared.
+        """
+        there, mine = saved["config"], self.config.to_json()
+        told = [
+            f"{name}={there.get(name)!r} there, {mine.get(name)!r} now"
+            for name in sorted(mine | there)
+            if name not in but and there.get(name, "nothing") != mine.get(name, "nothing")
+        ]
+        for name, theirs, own in zip(
+            ("tokens to train on", "words"), saved["text"], self._text, strict=True
+        ):
+            if theirs != own:
+                told.append(f"{theirs:,} {name} there, {own:,} now")
+        return told
+
+    def begin_after(
+        self, rows: Sequence[Row], epoch_rows: Sequence[Row], *, perplexity: float, next_step: str
+    ) -> None:
+        """Begins the run after the steps of these logs, its model as it is; saves the run."""
+        self.rows, self._epoch_rows = list(rows), list(epoch_rows)
+        self.accept(perplexity)
+        self.step = next_step
+        self.save()
+
     def restore(self) -> None:
         """Makes the run what it was when last saved.
 
@@ -485,20 +512,9 @@ class TrainingRun:
         """
         path = self.directory / CHECKPOINT
         saved = read_checkpoint(path)
-        mine = self.config.to_json()
-        differing = sorted(
-            name
-            for name in mine | saved["config"]
-            if saved["config"].get(name, "nothing") != mine.get(name, "nothing")
-        )
-        told = [f"{n}={saved['config'].get(n)!r} there, {mine.get(n)!r} now" for n in differing]
-        for name, there, now in (
-            ("processes", len(saved["ranks"]), self.ranks.size),
-            ("tokens to train on", saved["text"][0], self._text[0]),
-            ("words", saved["text"][1], self._text[1]),
-        ):
-            if there != now:
-                told.append(f"{there:,} {name} there, {now:,} now")
+        told = self.compare(saved)
+        if len(saved["ranks"]) != self.ranks.size:
+            told.append(f"{len(saved['ranks']):,} processes there, {self.ranks.size:,} now")
         if told:
             raise CheckpointConfigError(
                 f"{path} is of a run that was configured otherwise: {'; '.join(told)}",
@@ -549,8 +565,9 @@ class _Swapped:
                 value.copy_(kept)
 
 
-def _write_lines(path: Path, rows: Sequence[Row]) -> None:
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+def to_lines(rows: Sequence[Row]) -> bytes:
+    """What a log of these rows consists of."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _pack(snapshot: Snapshot) -> dict[str, Any]:

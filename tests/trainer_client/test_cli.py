@@ -143,6 +143,18 @@ def test_a_run_is_not_overwritten(data: Path, tmp_path: Path, capfd: Captured) -
     assert "has a run already" in capfd.readouterr().err
     assert run(arguments(data, tmp_path / "out", "--resume")) == 1
     assert "growth_epochs=0 there, 1 now" in capfd.readouterr().err
+    # Another run begins with its first steps, with its settings where nothing else is said.
+    own = ["own-text", "--data", str(data), "--start-from", str(tmp_path / "out"), "--out"]
+    assert run([*own, str(tmp_path / "next"), "--set", "route=sparse"]) == 0
+    assert [step for step in capfd.readouterr().out.split() if step in ("baseline", "units")] == [
+        "baseline"
+    ]
+    assert run([*own, str(tmp_path / "next"), "--set", "route=sparse"]) == 1
+    assert "has a run already" in capfd.readouterr().err
+    assert run([*own, str(tmp_path / "next"), "--resume"]) == 2
+    assert "give one of them" in capfd.readouterr().err
+    assert run([*own, str(tmp_path / "third"), "--set", "seed=1"]) == 1
+    assert "seed=0 there, 1 now" in capfd.readouterr().err
     # Resumed without a preset it has its own settings; and there is nothing left to do.
     own = ["own-text", "--data", str(data), "--out", str(tmp_path / "out"), "--resume"]
     assert run(own) == 0

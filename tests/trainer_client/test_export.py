@@ -8,18 +8,22 @@ from safetensors.torch import load_file, save_file
 
 from profiler_service.kinds import HLSTM_LM
 from profiler_service.networks import HLSTMLanguageModel
-from tests.trainer_client.texts import WORDS, tiny_config
+from tests.trainer_client.texts import WORDS, tiny_config, tiny_corpus
 from trainer_client.export import (
     ModelFileError,
+    load_baseline,
     load_dense,
     load_sparse,
     shrink_model,
     write_dense,
+    write_models,
     write_sparse,
 )
-from trainer_client.language_model import MaskedHLSTM
+from trainer_client.language_model import MaskedHLSTM, StackedLSTM
 from trainer_client.masks import full_masks
 from trainer_client.pruning import prune_layer_weights, prune_units
+from trainer_client.ranks import Ranks
+from trainer_client.train import TrainingRun
 
 WORDS_TB = torch.randint(WORDS, (9, 3), generator=torch.Generator().manual_seed(4))
 
@@ -100,6 +104,23 @@ def test_a_sparse_file_holds_what_lives_and_says_the_same(
     first, state = loaded(WORDS_TB[:4])
     second, _ = loaded(WORDS_TB[4:], state)
     torch.testing.assert_close(torch.cat([first, second]), expected_tbv)
+
+
+def test_the_baseline_is_loaded_as_it_was_trained(tmp_path: Path) -> None:
+    run = TrainingRun(
+        tiny_config(precision="bfloat16"), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu"))
+    )
+    run.step = "baseline"
+    write_models(run, run.model.dims, tmp_path / "models")
+    loaded = load_baseline(tmp_path / "models" / "baseline.safetensors")
+    expected = StackedLSTM(WORDS, tiny_config()).eval()  # in float32
+    expected.load_state_dict(run.model.state_dict())
+    found_nv, _ = loaded(WORDS_TB, loaded.zero_state(3))
+    assert found_nv.equal(expected(WORDS_TB, expected.zero_state(3))[0])
+    assert loaded.dims == (12, 8)
+    with pytest.raises(ModelFileError) as raised:
+        load_dense(tmp_path / "models" / "baseline.safetensors")
+    assert "load_baseline reads" in raised.value.hint
 
 
 def test_exporting_draws_no_random_numbers(model: MaskedHLSTM) -> None:

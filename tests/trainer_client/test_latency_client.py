@@ -39,9 +39,11 @@ from profiler_service.wire import GridAxisRange
 from tests.api.conftest import HOST, Worker, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
 from tests.cli.stub import ANSWER, CURVE, DONE, Reply, StubService, _Server, make_sweep
+from tests.cli.test_crossover import ANSWER as CROSSOVER
 from trainer_client.latency_client import (
     AccessRefusedError,
     ContractError,
+    CrossoverOracle,
     HttpLatencyOracle,
     LatencyOracle,
     NoRecordedAnswerError,
@@ -320,6 +322,37 @@ def test_a_grid_is_measured_and_its_curve_brought(make: Make, stub: Stub) -> Non
     assert body == again
     assert (asked["workload"], asked["params"]) == ("matmul", {"batch": 8})
     assert asked["axes"] == [{"start": 256, "stop": 261, "step": 1}]
+
+
+def test_a_crossover_is_asked_for_and_waited_for(make: Make, stub: Stub) -> None:
+    stub.reply("GET /crossover", AWAY, Reply(make_sweep(), 202, **ACCEPTED), CROSSOVER)
+    stub.reply("GET /sweeps/s1", DONE)
+    oracle: CrossoverOracle = make(host="anvil")
+    assert oracle.get_crossover((1500, 1400)) == CROSSOVER
+    query, _ = list(stub.sent("GET /crossover"))[-1]
+    assert query == {
+        "dims": "1500,1400",
+        "batch": "16",
+        "dtype": "float32",
+        "host": "anvil",
+        "wait": "1.0",
+    }
+
+
+def test_a_crossover_of_something_else_is_refused(make: Make, stub: Stub) -> None:
+    stub.reply("GET /crossover", CROSSOVER)
+    with pytest.raises(WrongPlatformError, match=r"'beef'.*'f00d'"):
+        make(platform="beef").get_crossover((1500, 1400))
+    for options, asked in (
+        ({}, {"dims": (1400, 1500)}),
+        ({}, {"dims": (1500, 1400), "batch": 8}),
+        ({}, {"dims": (1500, 1400), "dtype": "bfloat16"}),
+        ({"host": "forge"}, {"dims": (1500, 1400)}),
+    ):
+        with pytest.raises(ContractError, match="the service answered about"):
+            make(**options).get_crossover(**asked)
+    with pytest.raises(InvalidDimsError):
+        make().get_crossover((1500,))
 
 
 def test_a_curve_of_another_platform_is_refused(make: Make, stub: Stub) -> None:

@@ -16,7 +16,7 @@ from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange
 from tests.cli.stub import CURVE
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.ranks import Ranks
-from trainer_client.report import make_report, measure_steps, to_markdown
+from trainer_client.report import Report, make_report, measure_steps, to_markdown
 from trainer_client.train import TrainingRun
 
 PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
@@ -127,6 +127,28 @@ def test_on_the_sparse_route_the_last_step_is_measured_sparse() -> None:
     sparse = {**PARAMS, "backend": "csr", "sparsity": "0.9375"}
     assert service.asked[-1] == ("hlstm_lm", [[12], [7]], sparse)
     assert found["weights"].ratio is None
+
+
+def test_a_measured_route_is_told_and_measured_as_what_it_was() -> None:
+    product = {
+        "dims": [48, 8],
+        "batch": 4,
+        "best": "packed",
+        "sparsity_interval": [0.7, 0.8],
+        "curve": "c5",
+        "stale": False,
+    }
+    route = {"chosen": "sparse", "expected_sparsity": 0.85, "products": [product]}
+    rows = [ROWS[0], ROWS[1] | {"route": route}, row("weights", [12, 7], density=0.0625)]
+    service = Service()
+    measure_steps(service, tiny_config(route="measured").to_json(), rows, vocabulary=12)
+    assert service.asked[-1][2]["backend"] == "csr"
+    config = tiny_config(route="measured").to_json()
+    report = Report(config=config, is_finished=True, rows=rows, latencies={}, digests={})
+    told = to_markdown(report)
+    assert "Route: sparse. One round of (d) was expected to leave 85.0% zeros" in told
+    assert "48 × 8 at batch 4 is surely faster sparse than packed from 80% on (curve c5)" in told
+    assert "(d) left 93.8%" in told
 
 
 def test_the_report_is_written_and_kept(directory: Path) -> None:

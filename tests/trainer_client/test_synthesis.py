@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from profiler_service.errors import InvalidRequestError
+from profiler_service.errors import InvalidRequestError, LhpError
+from profiler_service.wire import CrossoverAnswer
+from tests.cli.test_crossover import ANSWER as CROSSOVER
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.answers import Effort, LatencyAnswer, Prefer
 from trainer_client.config import TrainingConfig
+from trainer_client.corpus import Corpus
 from trainer_client.language_model import StackedLSTM
 from trainer_client.latency_client import ServiceAwayError
 from trainer_client.ranks import Ranks
 from trainer_client.synthesis import (
     NoServiceError,
+    find_route,
     find_threshold,
     grow_from_seed,
     grow_to_lhp,
@@ -26,7 +30,7 @@ from trainer_client.synthesis import (
     prune_weights,
     synthesise,
 )
-from trainer_client.train import TrainingRun
+from trainer_client.train import Row, TrainingRun
 
 
 class Oracle:
@@ -76,9 +80,42 @@ class AwayOracle(Oracle):
         raise ServiceAwayError("no answer", hint="start it")
 
 
-def make_run(config: TrainingConfig, directory: Path) -> TrainingRun:
+class Crossovers:
+    """Says from which sparsity on sparse products surely win; notes what it was asked."""
+
+    def __init__(self, *surely_from: float | None) -> None:
+        self.left = list(surely_from)
+        self.asked: list[tuple[tuple[int, ...], int]] = []
+
+    def get_crossover(
+        self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"
+    ) -> CrossoverAnswer:
+        self.asked.append((tuple(dims), batch))
+        share = self.left.pop(0)
+        changes = {"dims": list(dims), "batch": batch, "sparsity_interval": (0.1, share)}
+        return CROSSOVER.model_copy(update=changes)
+
+
+class AwayCrossovers(Crossovers):
+    def get_crossover(self, dims: Sequence[int], **_: object) -> CrossoverAnswer:
+        raise ServiceAwayError("no answer", hint="start it")
+
+
+def make_run(config: TrainingConfig, directory: Path, corpus: Corpus | None = None) -> TrainingRun:
     ranks = Ranks(torch.device("cpu"))
-    return TrainingRun(config, tiny_corpus(), directory, ranks=ranks)
+    return TrainingRun(config, corpus or tiny_corpus(), directory, ranks=ranks)
+
+
+class KilledError(Exception):
+    """Stands for a `kill -9`."""
+
+
+def kill_after(*steps: str) -> Callable[[Row], None]:
+    def at_step_end(row: Row) -> None:
+        if row["step"] in steps:
+            raise KilledError
+
+    return at_step_end
 
 
 def rows_of(directory: Path) -> list[dict[str, object]]:
@@ -115,6 +152,80 @@ def test_the_sparse_route_leaves_b_and_c_out(tmp_path: Path) -> None:
     synthesise(make_run(tiny_config(route="sparse"), tmp_path), oracle)
     assert [row["step"] for row in rows_of(tmp_path)] == ["baseline", "growth", "weights"]
     assert oracle.asked == []
+
+
+# Without growth half of the weights live after (a), and a round of (d) leaves 30 % of those.
+HALF = tiny_config(route="measured", growth_epochs=0, when_away="fail")
+EXPECTED = 1 - 0.5 * 0.3
+
+
+@pytest.mark.parametrize(
+    ("crossovers", "chosen"),
+    [
+        ((0.85, 0.7), "sparse"),  # 85 % is enough where it takes 85 %
+        ((0.85, 0.86), "dense"),  # each of the products has to win
+        ((0.86, 0.7), "dense"),
+        ((0.5, None), "dense"),  # None: never
+    ],
+)
+def test_the_route_is_the_one_that_was_measured(
+    tmp_path: Path, crossovers: tuple[float | None, ...], chosen: str
+) -> None:
+    run = make_run(HALF, tmp_path)
+    run.step = "growth"
+    asked = Crossovers(*crossovers)
+    with pytest.raises(KilledError):
+        synthesise(run, Oracle(0, 0), crossovers=asked, at_step_end=kill_after("units", "weights"))
+    assert run.step == {"sparse": "weights", "dense": "units"}[chosen]
+    # All four H with their columns of the state, and a W: the products of a time step.
+    assert asked.asked == [((48, 8), 4), ((8, 12), 4)]
+    (row,) = rows_of(tmp_path)
+    route = row["route"]
+    assert isinstance(route, dict)
+    assert (route["chosen"], route["expected_sparsity"]) == (chosen, pytest.approx(EXPECTED))
+    assert [each["sparsity_interval"][1] for each in route["products"]] == list(crossovers)
+
+
+def test_a_measured_route_is_gone_to_its_end_and_not_measured_again(tmp_path: Path) -> None:
+    run = make_run(HALF, tmp_path)
+    ends = kill_after("weights")
+    with pytest.raises(KilledError):
+        synthesise(run, None, crossovers=Crossovers(0.1, 0.1), at_step_end=ends)
+    resumed = make_run(HALF, tmp_path)
+    resumed.restore()
+    synthesise(resumed, None)  # with nobody to ask
+    assert [row["step"] for row in rows_of(tmp_path)] == ["baseline", "growth", "weights"]
+    assert find_route("measured", resumed.rows) == "sparse"
+    # What another run once chose says nothing where the route is given.
+    assert find_route("dense", resumed.rows) == "dense"
+    assert find_route("measured", []) == "measured"
+
+
+def test_without_rounds_of_weight_pruning_no_more_zeros_are_expected(tmp_path: Path) -> None:
+    run = make_run(HALF.with_changes({"max_rounds": 0}), tmp_path)
+    synthesise(run, Oracle(0, 0), crossovers=Crossovers(0.51, 0.51))
+    assert run.rows[1]["route"]["expected_sparsity"] == pytest.approx(0.5)
+    assert [row["step"] for row in run.rows] == ["baseline", "growth", "units", "lhp", "weights"]
+
+
+@pytest.mark.parametrize("crossovers", [None, AwayCrossovers()])
+def test_without_the_service_the_route_fails_or_is_dense_as_told(
+    tmp_path: Path, crossovers: Crossovers | None
+) -> None:
+    run = make_run(HALF, tmp_path / "fail")
+    with pytest.raises((NoServiceError, ServiceAwayError)) as raised:
+        synthesise(run, None, crossovers=crossovers)
+    assert isinstance(raised.value, LhpError) and raised.value.hint
+    # Nothing that was trained is lost: once the service is there the run goes on.
+    resumed = make_run(HALF, tmp_path / "fail")
+    resumed.restore()
+    synthesise(resumed, None, crossovers=Crossovers(0.1, 0.1))
+    assert resumed.rows[:1] == run.rows[:1]
+    assert resumed.rows[-1]["step"] == "weights"
+    run = make_run(HALF.with_changes({"when_away": "skip"}), tmp_path / "skip")
+    synthesise(run, None, crossovers=crossovers)
+    assert run.rows[1]["route"]["chosen"] == "dense"
+    assert run.rows[1]["route"]["products"] is None
 
 
 def test_growth_wakes_weights_and_no_more_than_the_ratio(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Beginning a run with the baseline and step (a) of another, instead of training both again.
+
+Runs that differ in what only later steps use (`LATER_SETTINGS`) begin alike. Copied are the
+rows, the epochs' log and the models; the first model of the new run is the one that step (a) of
+the other exported. Random numbers begin anew: the run ends with other bits than one that trained
+all its steps. Knows nothing of the later steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from profiler_service.errors import ConflictError
+from trainer_client.checkpoint import (
+    CheckpointConfigError,
+    read_checkpoint,
+    write_whole,
+)
+from trainer_client.config import LATER_SETTINGS
+from trainer_client.export import MODELS, ModelFileError, load_dense
+from trainer_client.masks import count_weights, full_masks
+from trainer_client.synthesis import STEPS
+from trainer_client.train import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, TrainingRun, to_lines
+
+logger = logging.getLogger(__name__)
+
+FIRST_STEPS = ("baseline", "growth")
+TOLERANCE = 0.01
+"""By how much, as a share, a perplexity may differ from the one logged: another processor rounds
+otherwise; another text or model differs by more."""
+
+
+def begin_from(run: TrainingRun, origin: Path) -> None:
+    """Returns when the run, which has not begun, stands where the one in `origin` ended step (a).
+
+    Its rows then say where they were taken from: `taken_from`. Raises NoCheckpointError without
+    a run there, CheckpointError, ConflictError where it hasn't come so far, CheckpointConfigError
+    where it was of another configuration or text, ModelFileError where its models don't fit its
+    logs.
+    """
+    saved = read_checkpoint(origin / CHECKPOINT)
+    told = run.compare(saved, but=LATER_SETTINGS)
+    if told:
+        raise CheckpointConfigError(
+            f"the first steps in {origin} are of a run that was configured otherwise:"
+            f" {'; '.join(told)}",
+            hint="start with the same settings, but for those of later steps; or train all steps",
+        )
+    rows: list[Row] = saved["rows"][: len(FIRST_STEPS)]
+    if tuple(row["step"] for row in rows) != FIRST_STEPS:
+        raise ConflictError(
+            f"the run in {origin} hasn't ended step (a) yet: it is at {saved['step'] or 'nothing'}",
+            hint="let it go on until steps.jsonl has a line `growth`",
+        )
+    epoch_rows: list[Row] = [row for row in saved["epoch_rows"] if row["step"] in FIRST_STEPS]
+    _load_grown(run, origin, rows[-1])
+    taken_from: dict[str, Any] = {
+        "run": origin.resolve().name,
+        **{
+            name: {"lines": len(lines), "sha256": hashlib.sha256(to_lines(lines)).hexdigest()}
+            for name, lines in ((STEPS_LOG, rows), (EPOCHS_LOG, epoch_rows))
+        },
+    }
+    if run.ranks.rank == 0:
+        for step in FIRST_STEPS:
+            name = f"{MODELS}/{step}.safetensors"
+            (run.directory / MODELS).mkdir(exist_ok=True)
+            write_whole(run.directory / name, (origin / name).read_bytes())
+    copied = [
+        {name: value for name, value in row.items() if name != "route"} | {"taken_from": taken_from}
+        for row in rows
+    ]
+    run.begin_after(
+        copied,
+        epoch_rows,
+        perplexity=rows[-1]["valid_perplexity"],
+        next_step=STEPS[run.config.route][len(FIRST_STEPS)],
+    )
+    logger.info(
+        "begins with the baseline and step (a) of %s, trained %.0f minutes there: %s",
+        origin,
+        sum(row["seconds"] for row in rows) / 60,
+        taken_from,
+    )
+
+
+def _load_grown(run: TrainingRun, origin: Path, row: Row) -> None:
+    """Makes the run's model the one that step (a) exported. Raises ModelFileError.
+
+    The file has no masks. What isn't zero lives; and where that is as much as the row says that
+    lives, nothing else does. In step (a) no unit dies, so none was left out or renumbered.
+    """
+    path = origin / MODELS / "growth.safetensors"
+    network, model = load_dense(path), run.hlstm
+    shapes = {name: each.shape for name, each in model.network.state_dict().items()}
+    if {name: each.shape for name, each in network.state_dict().items()} != shapes:
+        raise ModelFileError(
+            f"{path} has other dims than step (a) trained", hint="is it of another run?"
+        )
+    model.network.load_state_dict(network.state_dict())
+    full, weights = full_masks(model.weights), model.weights
+    masks = full._replace(
+        input_kgi=weights.input_kgi != 0,
+        recurrent_kgs=weights.recurrent_kgs != 0,
+        gate_ksg=weights.gate_ksg != 0,
+    )
+    if count_weights(masks) != row["recurrent_parameters"]:
+        raise ModelFileError(
+            f"{path} has {count_weights(masks):,} weights that aren't zero,"
+            f" {row['recurrent_parameters']:,} lived: which others isn't known",
+            hint="is it of another run? else train all steps",
+        )
+    model.masks = masks
+    for split in ("valid", "test"):
+        found, logged = run.evaluate(split), row[f"{split}_perplexity"]
+        if not abs(found - logged) <= TOLERANCE * logged:
+            raise ModelFileError(
+                f"{path} has a perplexity of {found:.2f} on the {split} text; the run in {origin}"
+                f" logged {logged:.2f}",
+                hint="give the text that it was trained on (--data), and leave its files as they"
+                " are",
+            )
