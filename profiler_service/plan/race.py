@@ -98,6 +98,8 @@ class RacePlanner(SteppedPlanner):
     NOISY = 1.5
     """Where noise asks for more visits than at REFERENCE_NOISE, up to so many times as many are
     made, and cheap calls may take as many times as long."""
+    UNNOTICED_S = 0.35
+    """So long a race may always last where noise asks for it: nobody who waits would notice."""
     NARROW_UNTIL = 0.5
     """Share of the budget at which narrowing ends..."""
     CONTEST_UNTIL = 0.75
@@ -221,6 +223,7 @@ class RacePlanner(SteppedPlanner):
         self._budget_s = max(
             self.DEAR_SHARE * once_s,
             self._noisiness(least=1.0) * min(cheap_s, self.CHEAP_S),
+            min(self._variance_ratio * cheap_s, self.UNNOTICED_S),
             self.LEAST_CALLS * self._call_s,
         )
         if self._spec.budget_s is not None:
@@ -240,7 +243,12 @@ class RacePlanner(SteppedPlanner):
 
     def _noisiness(self, least: float) -> float:
         """Visits needed here for one at REFERENCE_NOISE, within `least` and NOISY."""
-        return float(np.clip((self.noise / self.REFERENCE_NOISE) ** 2, least, self.NOISY))
+        return float(np.clip(self._variance_ratio, least, self.NOISY))
+
+    @property
+    def _variance_ratio(self) -> float:
+        """Visits needed here for one at REFERENCE_NOISE."""
+        return (self.noise / self.REFERENCE_NOISE) ** 2
 
     def _probe(self) -> Generator[Batch, Samples, int]:
         """How many warm-up calls new shapes need: visits a few points twice without any."""
