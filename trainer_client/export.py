@@ -23,13 +23,11 @@ from torch import Tensor, nn
 
 from profiler_service.errors import LhpError
 from profiler_service.networks import (
-    BoundHLSTM,
     HLSTMLanguageModel,
     HLSTMMatrices,
     HLSTMWeights,
-    bind_csr,
 )
-from profiler_service.networks.hlstm import NUM_GATES
+from profiler_service.networks.hlstm import NUM_GATES, initial_states
 from profiler_service.networks.products import csr_weight
 from trainer_client.checkpoint import write_whole
 from trainer_client.config import PAPER
@@ -37,7 +35,7 @@ from trainer_client.language_model import MaskedHLSTM, StackedLSTM
 from trainer_client.masks import shrink
 from trainer_client.train import TrainingRun
 
-# Shapes: T time steps, B batch, V vocabulary, E embedding_width, S state_width,
+# Shapes: T time steps, B batch, N = T · B, V vocabulary, E = I embedding_width, S state_width,
 # G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.
 
 MODELS = "models"
@@ -124,7 +122,8 @@ def load_baseline(path: str | os.PathLike[str]) -> StackedLSTM:
 class SparseLanguageModel(nn.Module):
     """A language model as HLSTMLanguageModel, its layer's products of compressed sparse rows.
 
-    The layer is the one that the service measures with the backend `csr`. For inference on a CPU.
+    The products are those that the service measures with the backend `csr`, here without a new
+    tensor for each result (`run_sparse`). For inference on a CPU.
     """
 
     table_vm: Tensor
@@ -136,8 +135,7 @@ class SparseLanguageModel(nn.Module):
         self.embedding_width = embedding_width
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor)
-        hidden_bias_q, gate_bias_u = tensors["hidden_bias_q"], tensors["gate_bias_u"]
-        self.state_width = len(gate_bias_u) // NUM_GATES
+        self.state_width = len(tensors["gate_bias_u"]) // NUM_GATES
         shapes = _sparse_shapes(tensors, embedding_width)
         matrices = {
             name: csr_weight(
@@ -147,10 +145,11 @@ class SparseLanguageModel(nn.Module):
         }
         self.num_weights = sum(each.values().numel() for each in matrices.values())
         """Nonzero weights of H and W."""
-        products = bind_csr(
-            HLSTMMatrices(**matrices, hidden_bias_q=hidden_bias_q, gate_bias_u=gate_bias_u)
+        self.matrices = HLSTMMatrices(
+            **matrices,
+            hidden_bias_q=tensors["hidden_bias_q"],
+            gate_bias_u=tensors["gate_bias_u"],
         )
-        self.layer = BoundHLSTM(products, input_size=embedding_width, state_width=self.state_width)
 
     @torch.no_grad()
     def forward(
@@ -158,10 +157,45 @@ class SparseLanguageModel(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Scores of the next word scores_tbv, and the last (h_bs, c_bs)."""
         x_tbe = F.embedding(words_tb, self.table_vm[:, : self.embedding_width])
-        h_tbs, state = self.layer(x_tbe, state)
+        h_sb, c_sb = initial_states(
+            x_tbe, state, input_size=self.embedding_width, state_width=self.state_width
+        )
+        states_tsb, c_sb = run_sparse(x_tbe, self.matrices, h_sb, c_sb)
         decoder_vs = self.table_vm[:, : self.state_width]
-        scores_nv = F.linear(h_tbs.flatten(0, 1), decoder_vs, self.decoder_bias_v)
-        return scores_nv.view(*words_tb.shape, -1), state
+        h_ns = states_tsb.transpose(1, 2).flatten(0, 1)
+        scores_nv = F.linear(h_ns, decoder_vs, self.decoder_bias_v)
+        # Copies: nobody outside could change an inference tensor.
+        last = states_tsb[-1].t().clone(), c_sb.t().clone()
+        return scores_nv.view(*words_tb.shape, -1), last
+
+
+@torch.inference_mode()
+def run_sparse(
+    x_tbi: Tensor, matrices: HLSTMMatrices, h_sb: Tensor, c_sb: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The states of all time steps states_tsb, and the last c_sb: `run_hlstm`, nonzeros only.
+
+    A third of a sparse layer's time would go to tensors made and viewed at each time step, so all
+    steps share one of each. Keeps what it is given; what it returns are inference tensors.
+    """
+    input_qi, recurrent_qs, gate_uq, hidden_bias_q, gate_bias_u = matrices
+    num_steps, batch, _ = x_tbi.shape
+    state_width = len(h_sb)
+    a_qn = torch.addmm(hidden_bias_q[:, None], input_qi, x_tbi.flatten(0, 1).t().contiguous())
+    gate_bias_u1 = gate_bias_u[:, None]
+    hidden_qb = a_qn.new_empty(len(a_qn), batch)
+    pre_ub = a_qn.new_empty(NUM_GATES * state_width, batch)
+    sigmoid_ub, (f_sb, i_sb, o_sb, g_sb) = pre_ub[: 3 * state_width], pre_ub.chunk(NUM_GATES)
+    states_tsb = a_qn.new_empty(num_steps, state_width, batch)
+    h_sb, c_sb = h_sb.contiguous(), c_sb.clone()
+    tanh_sb = torch.empty_like(c_sb)
+    for a_qb, next_sb in zip(torch.split(a_qn, batch, 1), states_tsb.unbind(), strict=True):
+        torch.addmm(a_qb, recurrent_qs, h_sb, out=hidden_qb).relu_()
+        torch.addmm(gate_bias_u1, gate_uq, hidden_qb, out=pre_ub)
+        sigmoid_ub.sigmoid_()
+        c_sb.mul_(f_sb).addcmul_(i_sb, g_sb.tanh_())
+        h_sb = torch.mul(o_sb, torch.tanh(c_sb, out=tanh_sb), out=next_sb)
+    return states_tsb, c_sb
 
 
 def _sparse_shapes(

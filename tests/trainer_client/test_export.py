@@ -100,10 +100,17 @@ def test_a_sparse_file_holds_what_lives_and_says_the_same(
     expected_tbv, (expected_h_bs, expected_c_bs) = shrink_model(model)(WORDS_TB)
     torch.testing.assert_close(h_bs, expected_h_bs)
     torch.testing.assert_close(c_bs, expected_c_bs)
-    # And it goes on from its state.
+    # And it goes on from its state, which stays as it was.
     first, state = loaded(WORDS_TB[:4])
+    before = [each.clone() for each in state]
     second, _ = loaded(WORDS_TB[4:], state)
     torch.testing.assert_close(torch.cat([first, second]), expected_tbv)
+    assert all(a.equal(b) for a, b in zip(state, before, strict=True))
+    one, _ = loaded(WORDS_TB[4:5, :1], (state[0][:1], state[1][:1]))  # a single word
+    torch.testing.assert_close(one[0, 0], expected_tbv[4, 0])
+    # What it returns is anybody's.
+    for each in (first, *state):
+        each.zero_()
 
 
 def test_the_baseline_is_loaded_as_it_was_trained(tmp_path: Path) -> None:
