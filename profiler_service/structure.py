@@ -41,7 +41,7 @@ _INTERACTION = 0.003
 """What a point has of its own beyond its positions' effects."""
 _LOW = 0.2
 """What disturbs a call prolongs it, so latencies are sharp below and smeared above. The fit goes
-where only this share of the pull comes from above: all points' level alike, from sharper samples."""
+where only this share of the pull comes from above: lower for all points alike, and sharper."""
 _LOWER_SCALE = 2.02
 """Standard deviation of normal noise over the median distance of those residuals below such a fit.
 (By simulation of 4 million.)"""
