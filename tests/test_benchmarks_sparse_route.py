@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,10 +17,15 @@ from benchmarks.sparse_route import (
     judging,
     make_models,
     measure,
+    read_models,
     rearranged_lstm,
     report,
     stepping_lstm,
 )
+from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.export import ModelFileError, write_models
+from trainer_client.ranks import Ranks
+from trainer_client.train import TrainingRun
 
 
 def test_every_way_of_an_lstm_computes_the_same() -> None:
@@ -89,3 +96,22 @@ def test_the_report_says_what_the_decoder_leaves_to_win() -> None:
     # Half of the baseline's 50 ms, 25 of 40; without all else, 50 / 25.
     assert "The decoder is 50% of the baseline's time, and 62% of the sparse model's" in text
     assert "2.00 times as fast as the whole baseline" in text
+
+
+def test_a_runs_models_are_read(tmp_path: Path) -> None:
+    ranks = Ranks(torch.device("cpu"))
+    run = TrainingRun(tiny_config(route="sparse"), tiny_corpus(), tmp_path, ranks=ranks)
+    run.step = "baseline"
+    write_models(run, run.model.dims, tmp_path / "models")
+    run.step = "weights"
+    write_models(run, run.hlstm.dims, tmp_path / "models")
+    models = read_models(tmp_path)
+    assert models.baseline.dims == (12, 8)
+    # 4 · 12 · (8 + 8 + 8), none of them zero.
+    assert models.sparse.num_weights == 1152
+    assert sorted(models.digests) == [
+        f"models/{name}.safetensors" for name in ("baseline", "weights.csr", "weights")
+    ]
+    (tmp_path / "models" / "weights.csr.safetensors").unlink()
+    with pytest.raises(ModelFileError):
+        read_models(tmp_path)

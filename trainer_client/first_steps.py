@@ -80,10 +80,11 @@ def begin_from(run: TrainingRun, origin: Path) -> None:
         next_step=STEPS[run.config.route][len(FIRST_STEPS)],
     )
     logger.info(
-        "begins with the baseline and step (a) of %s, trained %.0f minutes there: %s",
+        "begins with the baseline and step (a) of %s: %s, first %d lines, SHA-256 %s",
         origin,
-        sum(row["seconds"] for row in rows) / 60,
-        taken_from,
+        STEPS_LOG,
+        len(rows),
+        taken_from[STEPS_LOG]["sha256"],
     )
 
 

@@ -83,14 +83,18 @@ def test_the_first_steps_are_taken_and_the_others_trained(trained: Path, tmp_pat
     assert sparse.num_weights == run.rows[2]["recurrent_parameters"]
 
 
-def test_the_report_says_where_they_come_from(trained: Path, tmp_path: Path) -> None:
+def test_log_and_report_say_where_they_come_from(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = sparse_run(tmp_path / "second")
-    begin_from(run, trained)
+    with caplog.at_level("INFO", "trainer_client"):
+        begin_from(run, trained)
     told = to_markdown(make_report(tmp_path / "second", None))
     assert "taken from the run `first`" in told
     for name, count in (("steps.jsonl", 2), ("epochs.jsonl", 3)):
         digest = hashlib.sha256(b"".join(lines_of(trained, name)[:count])).hexdigest()
         assert f"the first {count} lines of its {name} have SHA-256 {digest}" in told
+        assert (digest in caplog.text) == (name == "steps.jsonl")
     assert "taken from" not in to_markdown(make_report(trained, None))
 
 
