@@ -27,7 +27,7 @@ _GROWTH = 0.7
 _GROWTH_SPREAD = 0.35
 """... give or take as much."""
 _CLASSES = (2, 4, 8, 16, 32, 64)
-_CLASS_SPREAD = 0.007
+_CLASS_SPREAD = 0.015
 _BLOCKS = (4, 8, 16, 32, 64)
 _BLOCK_SPREAD = 0.04
 _OWN_SPREAD = 0.007

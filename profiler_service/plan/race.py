@@ -83,11 +83,13 @@ class RacePlanner(SteppedPlanner):
     race finds".
     """
 
-    CHEAP_SHARE = 0.65
+    CHEAP_SHARE = 0.85
     """A race takes at most this share of calling each point of its window once..."""
+    NOISY_SHARE = 0.97
+    """... on a noisy host this one..."""
     CHEAP_S = 1.15
     """... and at most this long, as long as that is not less than ..."""
-    DEAR_SHARE = 0.047
+    DEAR_SHARE = 0.046
     """... this share, which is what a race has where calls are dear, and ..."""
     LEAST_CALLS = 100
     """... as long as this many calls take."""
@@ -106,15 +108,15 @@ class RacePlanner(SteppedPlanner):
     """... and the contest does. The rest is the confirmation's."""
     DESIGN_VISITS = 6
     """Visits of each position before any is preferred, where the budget allows."""
-    NARROW_VISITS = 10
+    NARROW_VISITS = 14
     """Visits while narrowing, for each position of the longest axis, at REFERENCE_NOISE."""
     NUM_BATCHES = 6
     """Batches in which the visits that follow the design are drawn."""
     MAX_ATTEMPTS = 3
     """Rivals that may be tried in the confirmation."""
-    NUM_FAVOURITES = 12
+    NUM_FAVOURITES = 18
     """Places in the contest for the points that the fit puts first."""
-    NUM_OBSERVED = 4
+    NUM_OBSERVED = 6
     """Places in the contest for the fastest points seen, whatever the fit says."""
     CONTEST = ((6, 8), (12, 5), (48, 4), (120, MAX_ATTEMPTS))
     """(rounds at REFERENCE_NOISE, points kept after them at most)."""
@@ -220,9 +222,11 @@ class RacePlanner(SteppedPlanner):
         once_s = self._num_points * visit_s
         is_small = self._num_points <= self.SMALL_WINDOW
         cheap_s = self.SMALL_CALLS * self._call_s if is_small else self.CHEAP_SHARE * once_s
+        noisiness = self._noisiness(least=1.0)
+        noisy_s = noisiness * cheap_s if is_small else self.NOISY_SHARE * once_s
         self._budget_s = max(
             self.DEAR_SHARE * once_s,
-            self._noisiness(least=1.0) * min(cheap_s, self.CHEAP_S),
+            min(noisiness * min(cheap_s, self.CHEAP_S), noisy_s),
             min(self._variance_ratio * cheap_s, self.UNNOTICED_S),
             self.LEAST_CALLS * self._call_s,
         )
