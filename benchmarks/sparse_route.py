@@ -50,7 +50,6 @@ from trainer_client.export import (
     load_baseline,
     load_dense,
     load_sparse,
-    run_sparse,
     sparse_tensors,
 )
 from trainer_client.language_model import StackedLSTM
@@ -205,12 +204,10 @@ def make_calls(models: Models) -> dict[str, dict[str, Call]]:
         "dense": lambda w: dense(w)[0].flatten(0, 1),
         "sparse": lambda w: sparse(w)[0].flatten(0, 1),
     }
-    zero_sb = torch.zeros(sparse.state_width, BATCH)
     xs_tbe = F.embedding(words_tb, sparse.table_vm[:, : sparse.embedding_width])
     calls = {name: _bind(layer, x_tbe) for name, layer in layers.items()}
     calls["dense"] = lambda: dense.layer(xs_tbe)[0]
-    # Sequences in columns, as it leaves them: the decoder's part is to turn them over.
-    calls["sparse"] = lambda: run_sparse(xs_tbe, sparse.matrices, zero_sb, zero_sb)[0]
+    calls["sparse"] = lambda: sparse.layer(xs_tbe)[0]
     h_ne = layers["default"](x_tbe).flatten(0, 1)
     decoders: dict[str, Call] = {
         "default": lambda: F.linear(h_ne, plain.table_ve, plain.bias_v),
@@ -220,7 +217,7 @@ def make_calls(models: Models) -> dict[str, dict[str, Call]]:
     for name in BASELINES[1:]:
         _check(name, wholes[name](), wholes["default"]())
     _check("sparse", wholes["sparse"](), wholes["dense"]())
-    _check("sparse layer", calls["sparse"]().transpose(1, 2), calls["dense"]())
+    _check("sparse layer", calls["sparse"](), calls["dense"]())
     return {"whole": wholes, "layers": calls, "decoder": decoders}
 
 

@@ -23,11 +23,13 @@ from torch import Tensor, nn
 
 from profiler_service.errors import LhpError
 from profiler_service.networks import (
+    BoundHLSTM,
     HLSTMLanguageModel,
     HLSTMMatrices,
     HLSTMWeights,
+    bind_csr,
 )
-from profiler_service.networks.hlstm import NUM_GATES, initial_states
+from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
 from trainer_client.checkpoint import write_whole
 from trainer_client.config import PAPER
@@ -122,8 +124,7 @@ def load_baseline(path: str | os.PathLike[str]) -> StackedLSTM:
 class SparseLanguageModel(nn.Module):
     """A language model as HLSTMLanguageModel, its layer's products of compressed sparse rows.
 
-    The products are those that the service measures with the backend `csr`, here without a new
-    tensor for each result (`run_sparse`). For inference on a CPU.
+    The layer is the one that the service measures with the backend `csr`. For inference on a CPU.
     """
 
     table_vm: Tensor
@@ -145,11 +146,14 @@ class SparseLanguageModel(nn.Module):
         }
         self.num_weights = sum(each.values().numel() for each in matrices.values())
         """Nonzero weights of H and W."""
-        self.matrices = HLSTMMatrices(
-            **matrices,
-            hidden_bias_q=tensors["hidden_bias_q"],
-            gate_bias_u=tensors["gate_bias_u"],
+        bound = bind_csr(
+            HLSTMMatrices(
+                **matrices,
+                hidden_bias_q=tensors["hidden_bias_q"],
+                gate_bias_u=tensors["gate_bias_u"],
+            )
         )
+        self.layer = BoundHLSTM(bound, input_size=embedding_width, state_width=self.state_width)
 
     @torch.no_grad()
     def forward(
@@ -157,45 +161,10 @@ class SparseLanguageModel(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Scores of the next word scores_tbv, and the last (h_bs, c_bs)."""
         x_tbe = F.embedding(words_tb, self.table_vm[:, : self.embedding_width])
-        h_sb, c_sb = initial_states(
-            x_tbe, state, input_size=self.embedding_width, state_width=self.state_width
-        )
-        states_tsb, c_sb = run_sparse(x_tbe, self.matrices, h_sb, c_sb)
+        h_tbs, state = self.layer(x_tbe, state)
         decoder_vs = self.table_vm[:, : self.state_width]
-        h_ns = states_tsb.transpose(1, 2).flatten(0, 1)
-        scores_nv = F.linear(h_ns, decoder_vs, self.decoder_bias_v)
-        # Copies: nobody outside could change an inference tensor.
-        last = states_tsb[-1].t().clone(), c_sb.t().clone()
-        return scores_nv.view(*words_tb.shape, -1), last
-
-
-@torch.inference_mode()
-def run_sparse(
-    x_tbi: Tensor, matrices: HLSTMMatrices, h_sb: Tensor, c_sb: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The states of all time steps states_tsb, and the last c_sb: `run_hlstm`, nonzeros only.
-
-    A third of a sparse layer's time would go to tensors made and viewed at each time step, so all
-    steps share one of each. Keeps what it is given; what it returns are inference tensors.
-    """
-    input_qi, recurrent_qs, gate_uq, hidden_bias_q, gate_bias_u = matrices
-    num_steps, batch, _ = x_tbi.shape
-    state_width = len(h_sb)
-    a_qn = torch.addmm(hidden_bias_q[:, None], input_qi, x_tbi.flatten(0, 1).t().contiguous())
-    gate_bias_u1 = gate_bias_u[:, None]
-    hidden_qb = a_qn.new_empty(len(a_qn), batch)
-    pre_ub = a_qn.new_empty(NUM_GATES * state_width, batch)
-    sigmoid_ub, (f_sb, i_sb, o_sb, g_sb) = pre_ub[: 3 * state_width], pre_ub.chunk(NUM_GATES)
-    states_tsb = a_qn.new_empty(num_steps, state_width, batch)
-    h_sb, c_sb = h_sb.contiguous(), c_sb.clone()
-    tanh_sb = torch.empty_like(c_sb)
-    for a_qb, next_sb in zip(torch.split(a_qn, batch, 1), states_tsb.unbind(), strict=True):
-        torch.addmm(a_qb, recurrent_qs, h_sb, out=hidden_qb).relu_()
-        torch.addmm(gate_bias_u1, gate_uq, hidden_qb, out=pre_ub)
-        sigmoid_ub.sigmoid_()
-        c_sb.mul_(f_sb).addcmul_(i_sb, g_sb.tanh_())
-        h_sb = torch.mul(o_sb, torch.tanh(c_sb, out=tanh_sb), out=next_sb)
-    return states_tsb, c_sb
+        scores_nv = F.linear(h_tbs.flatten(0, 1), decoder_vs, self.decoder_bias_v)
+        return scores_nv.view(*words_tb.shape, -1), state
 
 
 def _sparse_shapes(

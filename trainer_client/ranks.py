@@ -7,14 +7,16 @@ are averaged over them before every update, by one all-reduce.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from profiler_service.errors import InvalidRequestError
+from profiler_service.errors import InvalidRequestError, LhpError
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -61,6 +63,23 @@ class Ranks:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def ask_first(self, question: Callable[[], T]) -> T:
+        """What `question` returns on the first process, told to all.
+
+        What it raises, if that is an LhpError, is raised on all: none is left waiting.
+        """
+        answer: T | None = None
+        error: LhpError | None = None
+        if self.rank == 0:
+            try:
+                answer = question()
+            except LhpError as raised:
+                error = raised
+        answer, error = self.gather((answer, error))[0]
+        if error is not None:
+            raise error
+        return cast(T, answer)
 
     def wait(self) -> None:
         """Returns once every process has come here."""

@@ -23,7 +23,6 @@ from trainer_client.growth import grow_layer_weights, grow_units, open_dormant
 from trainer_client.language_model import MaskedHLSTM
 from trainer_client.latency_client import (
     CrossoverOracle,
-    LatencyAnswer,
     LatencyOracle,
     NoRecordedAnswerError,
 )
@@ -138,7 +137,7 @@ def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
     row = run.rows[-1]
     rounds = 1 if run.config.max_rounds is None else min(run.config.max_rounds, 1)
     expected = 1 - row["density"] * (1 - run.config.weight_ratio) ** rounds
-    products = _ask_crossovers(run, oracle)
+    products = run.ranks.ask_first(lambda: _ask_crossovers(run, oracle))
     surely_from = [each["sparsity_interval"][1] for each in products or ()]
     is_sparse = products is not None and all(
         share is not None and share <= expected for share in surely_from
@@ -174,7 +173,7 @@ def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
     """
     config, notes = run.config, run.notes
     if "answer" not in notes:
-        notes["answer"] = _ask(run, oracle)
+        notes["answer"] = run.ranks.ask_first(lambda: _ask(run, oracle))
         run.save()  # not to be asked again: another answer would be another run
     answer = notes["answer"]
     if answer is None:
@@ -262,46 +261,41 @@ def _prune_in_rounds(
 
 def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
     """What the service says of the model's dims; None where it is away and that is all right."""
-    config, model = run.config, run.hlstm
-    answer: LatencyAnswer | None = None
-    if run.ranks.rank == 0:
-        try:
-            if oracle is None:
-                raise NoServiceError(
-                    "no latency service was named, and step (c) asks one for the LHP",
-                    hint="name it (--service URL), or say when_away=skip",
-                )
-            answer = oracle.query(
-                model.dims,
-                workload="hlstm_lm",
-                params=latency_params(run),
-                max_growth=config.max_growth,
+    config = run.config
+    try:
+        if oracle is None:
+            raise NoServiceError(
+                "no latency service was named, and step (c) asks one for the LHP",
+                hint="name it (--service URL), or say when_away=skip",
             )
-        except (HostAwayError, NoRecordedAnswerError, NoServiceError) as error:
-            if config.when_away == "fail":
-                raise
-            logger.warning("step (c) is skipped: %s", error)
-    told = None
-    if answer is not None:
-        told = {
-            "dims": list(answer.dims),
-            "lhp": list(answer.lhp),
-            "grow_by": list(answer.grow_by),
-            "latency_s": answer.latency_s,
-            "lhp_latency_s": answer.lhp_latency_s,
-            "speedup": answer.speedup,
-            "speedup_interval": list(answer.speedup_interval),
-            "verdict": answer.verdict,
-            "workload": answer.workload,
-            "platform": answer.platform,
-            "host": answer.host,
-            "curve": answer.curve,
-            "measured_at": answer.measured_at.isoformat(),
-            "stale": answer.stale,
-            "source": answer.source,
-        }
-    first: dict[str, Any] | None = run.ranks.gather(told)[0]
-    return first
+        answer = oracle.query(
+            run.hlstm.dims,
+            workload="hlstm_lm",
+            params=latency_params(run),
+            max_growth=config.max_growth,
+        )
+    except (HostAwayError, NoRecordedAnswerError, NoServiceError) as error:
+        if config.when_away == "fail":
+            raise
+        logger.warning("step (c) is skipped: %s", error)
+        return None
+    return {
+        "dims": list(answer.dims),
+        "lhp": list(answer.lhp),
+        "grow_by": list(answer.grow_by),
+        "latency_s": answer.latency_s,
+        "lhp_latency_s": answer.lhp_latency_s,
+        "speedup": answer.speedup,
+        "speedup_interval": list(answer.speedup_interval),
+        "verdict": answer.verdict,
+        "workload": answer.workload,
+        "platform": answer.platform,
+        "host": answer.host,
+        "curve": answer.curve,
+        "measured_at": answer.measured_at.isoformat(),
+        "stale": answer.stale,
+        "source": answer.source,
+    }
 
 
 def _ask_crossovers(
@@ -309,27 +303,22 @@ def _ask_crossovers(
 ) -> list[dict[str, Any]] | None:
     """Where sparse products win; None where the service is away and that is all right."""
     gate_width, state_width = run.hlstm.dims
-    told: list[dict[str, Any]] | None = None
-    if run.ranks.rank == 0:
-        try:
-            if oracle is None:
-                raise NoServiceError(
-                    "no latency service was named, and the route is to be measured",
-                    hint="name it (--service URL), or say route=dense or route=sparse",
-                )
-            answers = [
-                oracle.get_crossover(dims, batch=run.config.latency_batch)
-                for dims in ((NUM_GATES * gate_width, state_width), (state_width, gate_width))
-            ]
-            told = [
-                answer.model_dump(mode="json", exclude={"sparse", "kernels"}) for answer in answers
-            ]
-        except (HostAwayError, NoServiceError) as error:
-            if run.config.when_away == "fail":
-                raise
-            logger.warning("the route isn't measured: %s", error)
-    first: list[dict[str, Any]] | None = run.ranks.gather(told)[0]
-    return first
+    try:
+        if oracle is None:
+            raise NoServiceError(
+                "no latency service was named, and the route is to be measured",
+                hint="name it (--service URL), or say route=dense or route=sparse",
+            )
+        answers = [
+            oracle.get_crossover(dims, batch=run.config.latency_batch)
+            for dims in ((NUM_GATES * gate_width, state_width), (state_width, gate_width))
+        ]
+    except (HostAwayError, NoServiceError) as error:
+        if run.config.when_away == "fail":
+            raise
+        logger.warning("the route isn't measured: %s", error)
+        return None
+    return [answer.model_dump(mode="json", exclude={"sparse", "kernels"}) for answer in answers]
 
 
 def latency_params(run: TrainingRun) -> dict[str, int | str]:

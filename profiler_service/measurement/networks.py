@@ -28,7 +28,7 @@ from profiler_service.networks import (
     DeepSpeech2,
     HLSTMLanguageModel,
     HLSTMMatrices,
-    HLSTMProducts,
+    HLSTMRun,
     HLSTMWeights,
     bind_csr,
     bind_hlstm,
@@ -171,8 +171,8 @@ def _with_backend(
     return module
 
 
-def _bind(layer: HLSTM, operands: Operands, params: Mapping[str, ParamValue]) -> HLSTMProducts:
-    """Products of the layer's sizes, by the backend of `params`, with weights from `operands`."""
+def _bind(layer: HLSTM, operands: Operands, params: Mapping[str, ParamValue]) -> HLSTMRun:
+    """A layer of these sizes by the backend of `params`, with weights from `operands`."""
     if params["backend"] != "csr":
         weights = HLSTMWeights(*(operands.weight(*each.shape) for each in layer.weights()))
         return bind_hlstm(weights, backend=str(params["backend"]), batch=int(params["batch"]))

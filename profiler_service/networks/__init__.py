@@ -5,10 +5,11 @@ Knows nothing of measuring, of workloads or of the service.
 
 from __future__ import annotations
 
-from profiler_service.networks.hlstm import HLSTM, HLSTMProducts, HLSTMWeights
+from profiler_service.networks.hlstm import HLSTM, HLSTMWeights
 from profiler_service.networks.hlstm_backends import (
     BoundHLSTM,
     HLSTMMatrices,
+    HLSTMRun,
     bind_csr,
     bind_hlstm,
     block_diagonal,
@@ -22,7 +23,7 @@ __all__ = [
     "DeepSpeech2",
     "HLSTMLanguageModel",
     "HLSTMMatrices",
-    "HLSTMProducts",
+    "HLSTMRun",
     "HLSTMWeights",
     "bind_csr",
     "bind_hlstm",

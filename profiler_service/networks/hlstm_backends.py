@@ -1,12 +1,14 @@
 """The H-LSTM layer by other kernels than torch's own choice, for inference.
 
-The recurrence is that of `networks.hlstm`; only its three products are replaced. What each
-backend is: docs/decisions/0004-kernels-side-by-side.md. Knows nothing of how anything is measured.
+The recurrence is that of `networks.hlstm`, its three products replaced; sparse layers have one of
+their own, without a new tensor for each result. What each backend is:
+docs/decisions/0004-kernels-side-by-side.md. Knows nothing of how anything is measured.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import functools
+from typing import Final, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812  the name that torch's own documentation uses
@@ -29,6 +31,15 @@ from profiler_service.networks.products import csr_weight, has_backend
 HLSTM_BACKENDS: Final = ("dense", "packed", "csr")
 
 
+class HLSTMRun(Protocol):
+    """A layer's recurrence with its weights bound."""
+
+    def __call__(
+        self, x_tbi: Tensor, *, h_sb: Tensor, c_sb: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The states of all time steps h_tbs, contiguous, and the last h_sb and c_sb."""
+
+
 class HLSTMMatrices(NamedTuple):
     """The weights of one layer as compressed sparse rows (`csr_weight`), and its biases."""
 
@@ -42,8 +53,8 @@ class HLSTMMatrices(NamedTuple):
     gate_bias_u: Tensor
 
 
-def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTMProducts:
-    """The products of a layer with these weights, carried out by the backend, for inference.
+def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTMRun:
+    """What runs a layer with these weights through the backend, for inference.
 
     - `dense`: torch's own choice; the only one that is differentiable.
     - `packed`: the weights rearranged once for oneDNN, for `batch` sequences (others work, too).
@@ -56,7 +67,7 @@ def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTM
     if backend not in HLSTM_BACKENDS:
         raise ValueError(f"there is no backend {backend!r}; there are {', '.join(HLSTM_BACKENDS)}")
     if backend == "dense":
-        return bind_dense(weights)
+        return functools.partial(run_hlstm, products=bind_dense(weights))
     device, dtype = weights.input_kgi.device.type, weights.input_kgi.dtype
     if not has_backend(backend, device, dtype):
         raise UnsupportedOnHostError(
@@ -65,7 +76,7 @@ def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTM
             hint="choose another backend or dtype",
         )
     if backend == "packed":
-        return _bind_packed(weights, batch)
+        return functools.partial(run_hlstm, products=_bind_packed(weights, batch))
     return bind_csr(
         HLSTMMatrices(
             input_qi=_compress(weights.input_kgi.detach().flatten(0, 1)),
@@ -77,25 +88,36 @@ def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTM
     )
 
 
-def bind_csr(matrices: HLSTMMatrices) -> HLSTMProducts:
-    """The products of a layer of compressed sparse rows.
+def bind_csr(matrices: HLSTMMatrices) -> HLSTMRun:
+    """What runs a layer of compressed sparse rows.
 
     Feature-major operands are what the sparse product wants: no transposition but the input's.
     The kernel itself adds to what it is given (`addmm`): with sums taken afterwards, layers took
-    1.2 to 1.9 times as long.
+    1.2 to 1.9 times as long. A third of the rest would go to tensors made and viewed at each time
+    step, so all steps share one of each.
     """
     input_qi, recurrent_qs, gate_uq, hidden_bias_q, gate_bias_u = matrices
     hidden_bias_q1, gate_bias_u1 = hidden_bias_q[:, None], gate_bias_u[:, None]
 
-    def gates(hidden_kgb: Tensor) -> Tensor:
-        pre_ub = torch.addmm(gate_bias_u1, gate_uq, hidden_kgb.flatten(0, 1))
-        return pre_ub.view(NUM_GATES, -1, hidden_kgb.shape[2])
+    def run(x_tbi: Tensor, *, h_sb: Tensor, c_sb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        num_steps, batch, _ = x_tbi.shape
+        state_width = len(h_sb)
+        a_qn = torch.addmm(hidden_bias_q1, input_qi, x_tbi.flatten(0, 1).t().contiguous())
+        hidden_qb = a_qn.new_empty(len(a_qn), batch)
+        pre_ub = a_qn.new_empty(NUM_GATES * state_width, batch)
+        sigmoid_ub, (f_sb, i_sb, o_sb, g_sb) = pre_ub[: 3 * state_width], pre_ub.chunk(NUM_GATES)
+        states_tsb = a_qn.new_empty(num_steps, state_width, batch)
+        h_sb, c_sb = h_sb.contiguous(), c_sb.contiguous().clone()
+        tanh_sb = torch.empty_like(c_sb)
+        for a_qb, next_sb in zip(torch.split(a_qn, batch, 1), states_tsb.unbind(), strict=True):
+            torch.addmm(a_qb, recurrent_qs, h_sb, out=hidden_qb).relu_()
+            torch.addmm(gate_bias_u1, gate_uq, hidden_qb, out=pre_ub)
+            sigmoid_ub.sigmoid_()
+            c_sb.mul_(f_sb).addcmul_(i_sb, g_sb.tanh_())
+            h_sb = torch.mul(o_sb, torch.tanh(c_sb, out=tanh_sb), out=next_sb)
+        return states_tsb.transpose(1, 2).contiguous(), h_sb.clone(), c_sb
 
-    return HLSTMProducts(
-        input=lambda x_in: torch.addmm(hidden_bias_q1, input_qi, x_in.contiguous()),
-        recurrent=lambda a_qb, h_sb: torch.addmm(a_qb, recurrent_qs, h_sb.contiguous()),
-        gates=gates,
-    )
+    return run
 
 
 def block_diagonal(gate_ug: Tensor) -> Tensor:
@@ -112,14 +134,14 @@ def block_diagonal(gate_ug: Tensor) -> Tensor:
 
 
 class BoundHLSTM(nn.Module):
-    """An H-LSTM layer of products that are bound beforehand: called like HLSTM, inference only.
+    """An H-LSTM layer whose weights are bound to a backend: called like HLSTM, inference only.
 
-    Has no parameters: the products hold the weights.
+    Has no parameters: `run` holds the weights.
     """
 
-    def __init__(self, products: HLSTMProducts, *, input_size: int, state_width: int) -> None:
+    def __init__(self, run: HLSTMRun, *, input_size: int, state_width: int) -> None:
         super().__init__()
-        self.products = products
+        self.run = run
         self.input_size = input_size
         self.state_width = state_width
 
@@ -131,7 +153,7 @@ class BoundHLSTM(nn.Module):
         h_sb, c_sb = initial_states(
             x_tbi, state, input_size=self.input_size, state_width=self.state_width
         )
-        h_tbs, h_sb, c_sb = run_hlstm(x_tbi, self.products, h_sb, c_sb)
+        h_tbs, h_sb, c_sb = self.run(x_tbi, h_sb=h_sb, c_sb=c_sb)
         return h_tbs, (h_sb.t(), c_sb.t())
 
 

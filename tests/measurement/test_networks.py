@@ -167,7 +167,7 @@ def test_a_visit_leaves_nothing_behind(given: dict[str, ParamValue]) -> None:
         assert isinstance(call.func, torch.nn.Module)
         layers = [each for each in call.func.modules() if isinstance(each, BoundHLSTM)]
         assert len(layers) == 6  # three layers of two directions
-        traces = [weakref.ref(each.products.gates) for each in layers]
+        traces = [weakref.ref(each.run) for each in layers]
         del call, layers
         assert [trace() for trace in traces] == [None] * 6
     finally:

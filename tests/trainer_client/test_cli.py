@@ -95,7 +95,10 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(data: Path, tmp_path: Pat
 def test_two_processes_grow_alike(data: Path, tmp_path: Path) -> None:
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     out = tmp_path / "out"
+    out.mkdir()
     finish([*torchrun, "-m", "tests.trainer_client.two_ranks", str(out)])
+    for rank in range(2):
+        assert (out / f"heard{rank}.txt").read_text() == "nobody knows; ask later"
     first, second = (torch.load(out / f"rank{rank}.pt") for rank in range(2))
     assert first.keys() == second.keys()
     for name in first:
