@@ -134,6 +134,10 @@ class RacePlanner(SteppedPlanner):
     REFERENCE_NOISE = 0.025
     LOOKS = (50, 100, 200, 400, 800)
     """Pairs of the confirmation at which a verdict may fall."""
+    LEAST_LOOK_S = 0.015
+    """Time that the pairs of a look span at least, where the budget allows: what a host goes
+    through (clocks, neighbours) lasts milliseconds, and pairs that all meet one such state aren't
+    independent."""
     FEWEST_PAIRS = 12
     """Pairs where the budget allows no look; fewer are no verdict worth having."""
     WORTHWHILE = 0.005
@@ -235,9 +239,12 @@ class RacePlanner(SteppedPlanner):
 
     def _visits_until(self, share: float, warmup_calls: int) -> int:
         """How many visits fit in until `share` of the budget is spent."""
-        visit_s = (self._calls + warmup_calls) * self._call_s + self._overhead_s
+        visit_s = self._expected_visit_s(warmup_calls)
         spent_s = self._seconds - self._surveying_s
         return max(0, int((share * self._budget_s - spent_s) / visit_s))
+
+    def _expected_visit_s(self, warmup_calls: int) -> float:
+        return (self._calls + warmup_calls) * self._call_s + self._overhead_s
 
     def _scaled(self, visits: int) -> int:
         """`visits` as needed at REFERENCE_NOISE, for the noise seen here."""
@@ -516,7 +523,9 @@ class RacePlanner(SteppedPlanner):
             self._is_cut_short = self._num_points > 1
             return
         # Where not even the first look fits, one look at all pairs that do tells most.
-        looks = [n for n in self.LOOKS if n <= affordable] or [affordable]
+        pair_s = 2 * self._expected_visit_s(self._contest_warmup_calls)
+        looks = [n for n in self.LOOKS if self.LEAST_LOOK_S / pair_s <= n <= affordable]
+        looks = looks or [affordable]
         attempts = int(np.clip(affordable // looks[0], 1, self.MAX_ATTEMPTS))
         confidence = 1 - (1 - CONFIDENCE) / (attempts * len(looks))
         seems_faster = self._find_seemingly_faster(ranked)
