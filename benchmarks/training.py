@@ -20,7 +20,7 @@ import argparse
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,18 +56,22 @@ class Case:
         """Tokens a second, by the median."""
         return self.num_tokens / statistics.median(self.seconds[name])
 
-    @property
-    def loop_ratio(self) -> float:
-        """The loop's seconds over the H-LSTM's, median of the rounds' ratios."""
+    def loop_ratios(self) -> list[float]:
+        """The loop's seconds over the H-LSTM's, round by round."""
         pairs = zip(self.seconds["loop"], self.seconds["H-LSTM"], strict=True)
-        return statistics.median(a / b for a, b in pairs)
+        return [loop_s / hlstm_s for loop_s, hlstm_s in pairs]
 
-    @property
-    def lstm_ratio(self) -> float:
+    def lstm_ratios(self) -> list[float]:
         """The H-LSTM's seconds per useful operation over the LSTM's, likewise."""
         pairs = zip(self.seconds["H-LSTM"], self.seconds["LSTM"], strict=True)
         work = self.flops["LSTM"] / self.flops["H-LSTM"]
-        return statistics.median(a / b for a, b in pairs) * work
+        return [hlstm_s / lstm_s * work for hlstm_s, lstm_s in pairs]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and quartiles, as text."""
+    low, median, high = statistics.quantiles(values, n=4)
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def make_calls(
@@ -147,12 +151,13 @@ def main() -> None:
     """Compares, prints and, where asked to, writes the report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder for the report")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     lines = heading("Training steps side by side", "benchmarks.training", "torch")
     lines += [
-        f"Layers alone, forward and backward, medians of {arguments.rounds} rounds.",
+        f"Layers alone, forward and backward, medians of {arguments.rounds} rounds;"
+        " of ratios, taken within rounds, the quartiles, too.",
         "",
         "| widths | H-LSTM, tokens/s | loop, tokens/s | LSTM, tokens/s | over the loop"
         f" (goal ≥ {MIN_LOOP_RATIO:g}) | of the LSTM's time per operation"
@@ -164,7 +169,8 @@ def main() -> None:
             case = compare(config, precision, arguments.rounds)
             speeds = " | ".join(f"{case.tokens_per_s(name):,.0f}" for name in NAMES)
             lines.append(
-                f"| {case.label} | {speeds} | {case.loop_ratio:.2f} | {case.lstm_ratio:.2f} |"
+                f"| {case.label} | {speeds} | {spread(case.loop_ratios())} |"
+                f" {spread(case.lstm_ratios())} |"
             )
     lines += [
         "",
@@ -184,7 +190,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if arguments.out is not None:
-        arguments.out.write_text(text)
+        (arguments.out / "training.md").write_text(text)
 
 
 if __name__ == "__main__":
