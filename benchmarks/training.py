@@ -1,6 +1,6 @@
 """A training step beside a plain loop over the gates, and beside `torch.nn.LSTM`.
 
-    python -m benchmarks.training [--rounds 7] [--out docs/results/training.md]
+    python -m benchmarks.training [--rounds 7] [--out docs/results]
 
 Layers alone, forward and backward, input's gradient included, batch 32:
 
