@@ -22,7 +22,6 @@ import argparse
 import contextlib
 import datetime as dt
 import functools
-import json
 import os
 import random
 import secrets
@@ -55,6 +54,7 @@ from benchmarks.answers import (
     speed_difference,
 )
 from benchmarks.provenance import heading
+from benchmarks.report import exit_code, measurement_to_json, opening, write_report
 from benchmarks.search import ALL_RULES, F64, Race, Regret, find_regret, show_ratio, window
 
 if TYPE_CHECKING:
@@ -529,16 +529,6 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
     return lines
 
 
-def goal_table(goals: Sequence[Goal]) -> list[str]:
-    """A Markdown table: one line a goal."""
-    marks = {True: "yes", False: "**no**", None: "—"}
-    return [
-        "| goal | wanted | measured | met |",
-        "| --- | --- | --- | --- |",
-        *(f"| {g.name} | {g.wanted} | {g.measured} | {marks[g.met]} |" for g in goals),
-    ]
-
-
 def build_report(
     *,
     header: Sequence[str],
@@ -548,13 +538,7 @@ def build_report(
 ) -> str:
     """The whole report, Markdown."""
     lines = [
-        *header,
-        *(f"- {note}" for note in notes),
-        "",
-        "## Goals",
-        "",
-        *goal_table(goals),
-        "",
+        *opening(header, notes, goals),
         "## Summary",
         "",
         *summary(verdicts),
@@ -595,11 +579,10 @@ def stage_lines(verdicts: Sequence[Verdict]) -> list[str]:
 
 def to_json(verdict: Verdict) -> Mapping[str, object]:
     """One query's raw figures, JSON-ready; the blocks' log ratios to five places."""
-    measurement = asdict(verdict.measurement)
-    measurement["blocks"] = {
-        name: [round(log, 5) for log in logs] for name, logs in verdict.measurement.blocks.items()
+    return asdict(verdict) | {
+        "measurement": measurement_to_json(verdict.measurement),
+        "regret": asdict(verdict.regret),
     }
-    return asdict(verdict) | {"measurement": measurement, "regret": asdict(verdict.regret)}
 
 
 # --- Main -----------------------------------------------------------------------------------
@@ -694,21 +677,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" {SIDE} × {SIDE} points, batch {BATCH}, {STEPS} steps, float32; took"
         f" {(time.perf_counter() - started) / 60:.1f} minutes",
     ]
-    report = build_report(header=header[:-1], notes=notes, goals=goals, verdicts=verdicts)
+    report = build_report(header=header, notes=notes, goals=goals, verdicts=verdicts)
     print(report)
     if options.out is not None:
-        raw = {
-            "header": header,
-            "notes": notes,
-            "goals": [asdict(goal) for goal in goals],
-            "verdicts": [to_json(verdict) for verdict in verdicts],
-        }
-        kind = options.kind.replace("_", "-")
-        name = f"networks-search-{kind}-{dt.datetime.now(dt.UTC).date()}"
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"{name}.md").write_text(report)
-        (options.out / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
-    return 0 if all(goal.met is not False for goal in goals) else 1
+        write_report(
+            options.out,
+            f"networks-search-{options.kind.replace('_', '-')}",
+            report,
+            header=header,
+            notes=notes,
+            goals=goals,
+            verdicts=[to_json(verdict) for verdict in verdicts],
+        )
+    return exit_code(goals)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import datetime as dt
 import itertools
-import json
 import os
 import random
 import secrets
@@ -58,6 +57,7 @@ from benchmarks.answers import (
     speed_difference,
 )
 from benchmarks.provenance import heading
+from benchmarks.report import exit_code, measurement_to_json, opening, write_report
 
 F64 = npt.NDArray[np.float64]
 
@@ -583,17 +583,8 @@ def build_report(
     verdicts: Sequence[Verdict],
 ) -> str:
     """The whole report, Markdown."""
-    marks = {True: "yes", False: "**no**", None: "—"}
     lines = [
-        *header,
-        *(f"- {note}" for note in notes),
-        "",
-        "## Goals",
-        "",
-        "| goal | wanted | measured | met |",
-        "| --- | --- | --- | --- |",
-        *(f"| {g.name} | {g.wanted} | {g.measured} | {marks[g.met]} |" for g in goals),
-        "",
+        *opening(header, notes, goals),
         "## Summary",
         "",
         *summary(verdicts),
@@ -613,11 +604,10 @@ def build_report(
 
 def to_json(verdict: Verdict) -> Mapping[str, object]:
     """One query's raw figures, JSON-ready; the blocks' log ratios to five places."""
-    measurement = asdict(verdict.measurement)
-    measurement["blocks"] = {
-        name: [round(log, 5) for log in logs] for name, logs in verdict.measurement.blocks.items()
+    return asdict(verdict) | {
+        "measurement": measurement_to_json(verdict.measurement),
+        "regret": asdict(verdict.regret),
     }
-    return asdict(verdict) | {"measurement": measurement, "regret": asdict(verdict.regret)}
 
 
 # --- Main -----------------------------------------------------------------------------------
@@ -706,20 +696,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" {options.repeat} times; took {(time.perf_counter() - started) / 60:.1f} minutes",
         *(["first processor kept busy during the races"] if options.busy else []),
     ]
-    report = build_report(header=header[:-1], notes=notes, goals=goals, verdicts=verdicts)
+    report = build_report(header=header, notes=notes, goals=goals, verdicts=verdicts)
     print(report)
     if options.out is not None:
-        raw = {
-            "header": header,
-            "notes": notes,
-            "goals": [asdict(goal) for goal in goals],
-            "verdicts": [to_json(verdict) for verdict in verdicts],
-        }
-        name = f"search{'-busy' if options.busy else ''}-{dt.datetime.now(dt.UTC).date()}"
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"{name}.md").write_text(report)
-        (options.out / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
-    return 0 if all(goal.met is not False for goal in goals) else 1
+        write_report(
+            options.out,
+            f"search{'-busy' if options.busy else ''}",
+            report,
+            header=header,
+            notes=notes,
+            goals=goals,
+            verdicts=[to_json(verdict) for verdict in verdicts],
+        )
+    return exit_code(goals)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ Exit code: 0 if every goal is met, 1 if one is missed.
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,10 +36,10 @@ from benchmarks.networks_search import (
     SIDE,
     SLOWER_GOAL,
     DearRace,
-    goal_table,
     race_window,
 )
 from benchmarks.provenance import heading
+from benchmarks.report import exit_code, opening, write_report
 from benchmarks.search import F64
 
 if TYPE_CHECKING:
@@ -293,13 +291,7 @@ def build_report(
 ) -> str:
     """The whole report, Markdown."""
     lines = [
-        *header,
-        *(f"- {note}" for note in notes),
-        "",
-        "## Goals",
-        "",
-        *goal_table(goals),
-        "",
+        *opening(header, notes, goals),
         "## By shape and offset",
         "",
         f"*Offset*: how far the queried hidden size lies above a multiple of {STAIR}. *Regret*:"
@@ -353,20 +345,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" by {SPIKE[0]:.0%} to {SPIKE[1]:.0%}, first calls {FIRST_CALL:.0%} slower, drift"
         f" ± {DRIFT:.0%}; single points deviate by {INTERACTION:.1%}",
     ]
-    report = build_report(header=header[:-1], notes=notes, goals=goals, trials=trials)
+    report = build_report(header=header, notes=notes, goals=goals, trials=trials)
     print(report)
     if options.out is not None:
-        raw = {
-            "header": header,
-            "notes": notes,
-            "goals": [asdict(goal) for goal in goals],
-            "trials": [asdict(trial) for trial in trials],
-        }
-        name = f"networks-search-synthetic-{dt.datetime.now(dt.UTC).date()}"
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"{name}.md").write_text(report)
-        (options.out / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
-    return 0 if all(goal.met is not False for goal in goals) else 1
+        write_report(
+            options.out,
+            "networks-search-synthetic",
+            report,
+            header=header,
+            notes=notes,
+            goals=goals,
+            trials=[asdict(trial) for trial in trials],
+        )
+    return exit_code(goals)
 
 
 if __name__ == "__main__":

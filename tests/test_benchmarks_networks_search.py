@@ -215,7 +215,7 @@ def test_one_bad_query_of_many_misses_the_goals_for_each() -> None:
 def test_the_report_has_goals_summary_queries_and_stages() -> None:
     verdicts = [verdict(), verdict()]
     report = networks_search.build_report(
-        header=["# Title"],
+        header=["# Title", ""],
         notes=["a note"],
         goals=networks_search.judge(verdicts, seed=1),
         verdicts=verdicts,
@@ -293,7 +293,7 @@ def test_equal_seeds_race_alike_and_every_shape_is_reported() -> None:
         (shape, offset) for shape in ("stairs", "multiples") for offset in (1, 6, 11, 16)
     ]
     report = synthetic_search.build_report(
-        header=["# Title"], notes=[], goals=synthetic_search.judge(trials), trials=trials
+        header=["# Title", ""], notes=[], goals=synthetic_search.judge(trials), trials=trials
     )
     assert report.count("\n| stairs | ") == report.count("\n| multiples | ") == 4
 

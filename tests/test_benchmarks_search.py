@@ -266,7 +266,7 @@ def test_without_repetitions_repeatability_is_not_judged() -> None:
 def test_the_report_has_goals_summary_and_a_line_a_query() -> None:
     verdicts = [verdict(), verdict(races=[race(), race()], again1=np.log(0.9))]
     report = search.build_report(
-        header=["# Title"], notes=["a note"], goals=goals_of(*verdicts), verdicts=verdicts
+        header=["# Title", ""], notes=["a note"], goals=goals_of(*verdicts), verdicts=verdicts
     )
     assert report.startswith("# Title\n- a note\n")
     assert report.count("\n| 100,200 |") == 2
