@@ -45,6 +45,8 @@ where only this share of the pull comes from above: lower for all points alike, 
 _LOWER_SCALE = 2.02
 """Standard deviation of normal noise over the median distance of those residuals below such a fit.
 (By simulation of 4 million.)"""
+_GUIDE_SHARE, _GUIDE_SPREAD = 0.5, 0.5
+"""How much of a guide's effects a window has: somewhere from none to all of them, and more."""
 _MAX_PASSES = 12
 _CONVERGED = 0.02
 """Passes end where the noise's scale changes by less than this share."""
@@ -66,6 +68,19 @@ def position_prior(dims: npt.NDArray[np.integer]) -> tuple[F64, F64]:
         if block[-1] > block[0]:
             covariance += _BLOCK_SPREAD**2 * np.equal.outer(block, block)
     return _GROWTH * log, covariance
+
+
+def guided_prior(dims: npt.NDArray[np.integer], guide: F64) -> tuple[F64, F64]:
+    """`position_prior`, where `guide` [n] is the log latency that each position adds elsewhere.
+
+    What the guide has beyond growth is expected to show by half, give or take as much: where it
+    doesn't show, few samples tell.
+    """
+    mean, covariance = position_prior(dims)
+    log: F64 = np.log(dims.astype(np.float64))
+    trend = np.polynomial.Polynomial.fit(log, guide, 1)(log) if len(dims) > 1 else guide
+    beyond = guide - trend
+    return mean + _GUIDE_SHARE * beyond, covariance + _GUIDE_SPREAD**2 * np.outer(beyond, beyond)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,10 +153,20 @@ class StructureFit:
 class Structure:
     """The prior over one window, ready to be met with samples."""
 
-    def __init__(self, axes: Sequence[npt.NDArray[np.integer]]) -> None:
-        """`axes` are each axis' dimensions, ascending."""
+    def __init__(
+        self,
+        axes: Sequence[npt.NDArray[np.integer]],
+        guide: Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        """`axes` are each axis' dimensions, ascending; `guide` the values for `guided_prior`."""
         self._offsets = np.cumsum([0, *map(len, axes)])
-        priors = [position_prior(dims) for dims in axes]
+        if guide is None:
+            priors = [position_prior(dims) for dims in axes]
+        else:
+            priors = [
+                guided_prior(dims, np.array(values))
+                for dims, values in zip(axes, guide, strict=True)
+            ]
         self._mean = np.concatenate([mean for mean, _ in priors])
         num_effects = int(self._offsets[-1])
         self._precision = np.diag(np.r_[np.zeros(num_effects), np.power(_SHARED_SPREADS, -2.0)])

@@ -64,6 +64,9 @@ class SweepSpec:
     seed: int = 0
     budget_s: float | None = None
     """Measuring time to keep to; None for what the mode takes by itself."""
+    guide: tuple[tuple[float, ...], ...] | None = None
+    """For races of networks: log latency that each position of each axis adds to an operator,
+    by a stored curve. Proposes where to look, and decides nothing."""
 
     def __post_init__(self) -> None:
         if self.budget_s is not None and not self.budget_s > 0:
@@ -71,6 +74,8 @@ class SweepSpec:
                 f"a budget of {self.budget_s} s is none",
                 hint="give the seconds that measuring may take",
             )
+        if self.guide is not None and tuple(map(len, self.guide)) != self.grid.shape:
+            raise ValueError(f"a guide of {[*map(len, self.guide)]} values, for {self.grid.shape}")
         if len(self.grid.axes) != len(self.workload.axes):
             raise InvalidRequestError(
                 f"{self.workload.kind} has axes {', '.join(self.workload.axes)};"
@@ -80,8 +85,8 @@ class SweepSpec:
 
     @property
     def key(self) -> str:
-        """Equal for equal requests, whatever their seed: what coalescing compares."""
-        fields = {k: v for k, v in self.to_json().items() if k != "seed"}
+        """Equal for equal requests, whatever their seed and guide: what coalescing compares."""
+        fields = {k: v for k, v in self.to_json().items() if k not in ("seed", "guide")}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
     def to_json(self) -> dict[str, object]:
@@ -92,6 +97,7 @@ class SweepSpec:
             "grid": grid_to_json(self.grid),
             "seed": self.seed,
             **({} if self.budget_s is None else {"budget_s": self.budget_s}),
+            **({} if self.guide is None else {"guide": [list(axis) for axis in self.guide]}),
         }
 
     @classmethod
@@ -106,7 +112,16 @@ class SweepSpec:
             grid=grid_from_json(grid),
             seed=int(str(fields["seed"])),
             budget_s=float(str(fields["budget_s"])) if "budget_s" in fields else None,
+            guide=guide_from_json(fields.get("guide")),
         )
+
+
+def guide_from_json(guide: object) -> tuple[tuple[float, ...], ...] | None:
+    """The guide of `SweepSpec.to_json`; None where there is none."""
+    if guide is None:
+        return None
+    assert isinstance(guide, Sequence)
+    return tuple(tuple(float(value) for value in axis) for axis in guide)
 
 
 def grid_to_json(grid: Grid) -> list[list[int]]:

@@ -10,9 +10,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from profiler_service.api.closing import Closing
 from profiler_service.api.durations import check_duration
+from profiler_service.api.guides import find_guide
 from profiler_service.api.views import is_present
 from profiler_service.errors import (
     HostAwayError,
@@ -165,6 +167,9 @@ class SweepDesk:
             seed=random.SystemRandom().getrandbits(31),
             budget_s=budget_s,
         )
+        if mode in ("race", "survey"):
+            guide = await asyncio.to_thread(find_guide, self._store, workload, grid, host)
+            spec = replace(spec, guide=guide)
         return await asyncio.to_thread(self._create, spec, host.name)
 
     async def check(

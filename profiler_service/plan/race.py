@@ -163,7 +163,8 @@ class RacePlanner(SteppedPlanner):
         self.noise = self.REFERENCE_NOISE
         self._calibrated_noise = 0.0
         self._structure = Structure(
-            [np.arange(axis.start, axis.last + 1, axis.step) for axis in spec.grid.axes]
+            [np.arange(axis.start, axis.last + 1, axis.step) for axis in spec.grid.axes],
+            spec.guide,
         )
         self._narrowed: list[Samples] = []
         self._narrow_warmup_calls = 0
@@ -664,6 +665,7 @@ class RacePlanner(SteppedPlanner):
                 "confirmations": self._num_confirmations,
                 "budget_s": round(self._budget_s, 4),
                 "cut_short": float(self._is_cut_short),
+                "guided": float(self._spec.guide is not None),
             },
         )
 

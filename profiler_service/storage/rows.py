@@ -19,7 +19,14 @@ from profiler_service.curve import AnswerTable, LatencyCurve
 from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.storage import blobs
 from profiler_service.storage.records import CurveHeader, Host, Sweep
-from profiler_service.sweep import Progress, SweepSpec, SweepState, grid_from_json, grid_to_json
+from profiler_service.sweep import (
+    Progress,
+    SweepSpec,
+    SweepState,
+    grid_from_json,
+    grid_to_json,
+    guide_from_json,
+)
 from profiler_service.workload import Workload
 
 Row = sa.Row[Any]
@@ -83,6 +90,7 @@ def sweep_to_values(spec: SweepSpec, *, host: str) -> Values:
         "grid": grid_to_json(spec.grid),
         "seed": spec.seed,
         "budget_s": spec.budget_s,
+        "guide": None if spec.guide is None else [list(axis) for axis in spec.guide],
         "state": SweepState.QUEUED,
         "cancel_requested": False,
         "created_at": dt.datetime.now(dt.UTC),
@@ -101,6 +109,7 @@ def sweep_from_row(row: Row) -> Sweep:
             grid=grid_from_json(row.grid),
             seed=row.seed,
             budget_s=row.budget_s,
+            guide=guide_from_json(row.guide),
         ),
         state=SweepState(row.state),
         created_at=row.created_at,

@@ -90,6 +90,7 @@ sweeps = sa.Table(
     sa.Column("grid", sa.JSON, nullable=False),
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("budget_s", sa.Double),
+    sa.Column("guide", sa.JSON(none_as_null=True)),
     sa.Column("state", Text, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),

@@ -151,7 +151,9 @@ def test_unknown_names_are_typed_errors(store: Store, host: Host, name: str) -> 
 
 
 def test_new_sweep_is_queued_as_asked_for(store: Store, host: Host) -> None:
-    spec = replace(create_spec(seed=2**40), budget_s=0.25)
+    spec = create_spec(seed=2**40)
+    guide = tuple((0.25,) * axis.count for axis in spec.grid.axes)
+    spec = replace(spec, budget_s=0.25, guide=guide)
     before = dt.datetime.now(dt.UTC)
     sweep, new = store.create_sweep(spec, host="east")
     assert new
