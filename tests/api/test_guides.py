@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import httpx
@@ -22,18 +23,18 @@ pytestmark = pytest.mark.anyio
 OPERATOR = Grid(axes=(GridAxis(start=400, count=33, step=4), GridAxis(start=40, count=33)))
 
 
-def latency_s(dims: tuple[int, ...]) -> float:
+def latency_s(dims: Sequence[int]) -> float:
     """Rows that are multiples of 64 are a tenth faster: gates of 112 and 128."""
     return 1e-4 * (0.9 if dims[0] % 64 == 0 else 1.0)
 
 
-async def asked(client: httpx.AsyncClient, worker: Worker, **params: object) -> SweepSpec:
+async def asked(client: httpx.AsyncClient, worker: Worker, **params: str) -> SweepSpec:
     """What is measured for the question: the race, past a comparison of kernels."""
     response = await client.get(
-        "/lhp", params={"dims": "100,40", "workload": "hlstm_lm", "wait": 0, **params}
+        "/lhp", params={"dims": "100,40", "workload": "hlstm_lm", "wait": "0", **params}
     )
     assert response.status_code == 202, response.text
-    specs = []
+    specs: list[SweepSpec] = []
     while not specs or specs[-1].workload.kind != "hlstm_lm":
         specs.append((await worker.take()).spec)
     return specs[-1]
@@ -60,7 +61,7 @@ async def test_other_curves_guide_nothing(
     client: httpx.AsyncClient, sqlite_worker: Worker, why: str
 ) -> None:
     store = sqlite_worker.store
-    params: dict[str, object] = {}
+    params: dict[str, str] = {}
     if why == "elsewhere":
         keep_curve(
             store, OPERATOR, latency_s, host="west", platform=replace(PLATFORM, memory_bytes=1)
