@@ -381,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=45)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder for the report")
     options = parser.parse_args(arguments)
     if (options.directory is None) == (options.synthetic is None):
         parser.error("name a run's directory, or say --synthetic SPARSITY")
@@ -398,7 +398,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if options.out is not None:
-        options.out.write_text(text)
+        name = f"sparse-route-synthetic-{options.preset}" if options.synthetic else "sparse-route"
+        (options.out / f"{name}.md").write_text(text)
 
 
 if __name__ == "__main__":
