@@ -122,7 +122,8 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
         where = f"platform {curve.platform}"
     else:
         threads = "1 thread" if platform.threads == 1 else f"{platform.threads} threads"
-        where = f"{platform.device_model}, {threads}"
+        # What stands in brackets (a processor's features) is longer than the picture is wide.
+        where = f"{platform.device_model.partition(' (')[0]}, {threads}"
     if not curve.num_measured:
         found = "nothing measured"
     elif curve.mode != "grid":

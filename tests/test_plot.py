@@ -134,6 +134,8 @@ def test_the_title_names_workload_platform_and_redundancy() -> None:
         "Example 9000, 1 thread · 2 of 5 points are LHPs, 20.0 % undecided,"
         " redundancy 40.0 to 60.0 % · 2026-01-02"
     )
+    featured = PLATFORM.model_copy(update={"device_model": "Example 9000 (AVX512, AMX, L2 2 MiB)"})
+    assert plot_title(CURVE, featured)[1] == subtitle
     assert "platform f00d" in plot_title(CURVE)[1]
 
 

@@ -268,9 +268,7 @@ def draw(curve: LatencyCurve, path: Path) -> None:
 
     Over a wide range of widths the growth of the latency hides its steps; the rate shows them.
     """
-    platform = platform_info(curve.platform)
-    platform = platform.model_copy(update={"device_model": _model(curve.platform)})
-    figure = draw_png(as_detail(curve), platform=platform)
+    figure = draw_png(as_detail(curve), platform=platform_info(curve.platform))
     figure.set_size_inches(10, 10)
     above, places = figure.axes[0], figure.add_gridspec(2, 1)
     above.set_subplotspec(places[0])
