@@ -170,3 +170,11 @@ def test_an_unknown_figure_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         main(["fig4"])
     assert "fig3" in capsys.readouterr().err
+
+
+def test_too_few_seconds_are_told_without_a_traceback(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["fig3", "--seconds", "0.001", "--out", str(tmp_path)]) == 1
+    assert "hint: give it more --seconds" in capfd.readouterr().err
+    assert not any(tmp_path.iterdir())

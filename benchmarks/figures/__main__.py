@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import hysteresis, sparse
+from profiler_service.errors import LhpError
 
 SECONDS = {"fig1": 120.0, "fig2": 380.0, "fig3": 380.0}
 
@@ -30,10 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="of measuring; " + _show_defaults())
     options = parser.parse_args(arguments)
     seconds = SECONDS[options.figure] if options.seconds is None else options.seconds
-    if options.figure == "fig1":
-        sparse.fig1(options.out, seconds=seconds)
-    else:
-        hysteresis.draw_figure(options.figure, options.out, seconds=seconds)
+    try:
+        if options.figure == "fig1":
+            sparse.fig1(options.out, seconds=seconds)
+        else:
+            hysteresis.draw_figure(options.figure, options.out, seconds=seconds)
+    except LhpError as error:
+        print(f"error: {error}\nhint: give it more --seconds, or: {error.hint}", file=sys.stderr)
+        return 1
     return 0
 
 
