@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 import tempfile
 import warnings
@@ -14,6 +15,12 @@ import sqlalchemy as sa
 
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
+
+# Started in the background by a script, this process would ignore Ctrl-C, and its children, too:
+# those that tests interrupt. (Not in tests/__init__.py: measuring children import that, and do
+# ignore it.)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _database_numbers = itertools.count(1)
 
