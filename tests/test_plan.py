@@ -111,6 +111,43 @@ def test_on_a_disturbed_host_a_gain_must_be_worthwhile(
     assert moved >= 3 if moves else moved == 0
 
 
+@pytest.mark.parametrize("call_s", [2e-6, 1e-5, 1e-4])
+def test_a_look_outlasts_a_hosts_states(call_s: float) -> None:
+    """All points but the queried one are a fifth faster, which few pairs would show at once: yet
+    they are looked at for 15 ms, even where calling each of the 1,089 points once takes 2 ms."""
+    truth = np.full(33 * 33, call_s)
+    truth[0] *= 1.25
+    grid = Grid.window((100, 100), (32, 32))
+    planner = RacePlanner(SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid))
+    SyntheticDevice(truth, noise=0.005, spikes=0, drift=0).run(planner)
+    [confirming] = [stage for stage in planner.stages if stage.name == "confirm"]
+    assert confirming.kept
+    # The planner knows beforehand what visits take, not to the microsecond.
+    assert confirming.seconds > 0.012
+
+
+@pytest.mark.parametrize(
+    ("call_s", "noise", "budget_s"),
+    [
+        # 4,096 points; growth of 1/8 on each axis from 512 makes the mean call some 4 % longer
+        # on each. Calling each once: 0.044 s, 0.44 s and 4.4 s.
+        (1e-5, 0.005, 0.06),  # 0.85 * 0.044 s is too little for a look of 15 ms
+        (1e-5, 0.08, 0.35),  # what nobody notices
+        (1e-4, 0.005, 0.85 * 0.44),
+        (1e-4, 0.08, 0.97 * 0.44),
+        (1e-3, 0.005, 1.15),
+        (1e-3, 0.08, 1.5 * 1.15),
+    ],
+)
+def test_noise_buys_time_but_never_more_than_a_look_at_each_point_or_a_moment(
+    call_s: float, noise: float, budget_s: float
+) -> None:
+    grid = Grid.window((512, 512), (63, 63))
+    planner = RacePlanner(SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid))
+    SyntheticDevice(np.full(4096, call_s), noise=noise, spikes=0, drift=0).run(planner)
+    assert curve_from(planner).evidence["budget_s"] == pytest.approx(budget_s, rel=0.1)
+
+
 def test_a_play_off_goes_on_until_one_is_ahead_or_time_is_up() -> None:
     """Two points 0.3 % apart, and all others far behind, meet in more rounds than planned."""
     spec = spec_above((100,), "race")

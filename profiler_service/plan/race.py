@@ -135,9 +135,9 @@ class RacePlanner(SteppedPlanner):
     LOOKS = (50, 100, 200, 400, 800)
     """Pairs of the confirmation at which a verdict may fall."""
     LEAST_LOOK_S = 0.015
-    """Time that the pairs of a look span at least, where the budget allows: what a host goes
-    through (clocks, neighbours) lasts milliseconds, and pairs that all meet one such state aren't
-    independent."""
+    """Time that the pairs of a look span at least, but for budgets given by the caller: what a
+    host goes through (clocks, neighbours) lasts milliseconds, and pairs that all meet one such
+    state aren't independent."""
     FEWEST_PAIRS = 12
     """Pairs where the budget allows no look; fewer are no verdict worth having."""
     WORTHWHILE = 0.005
@@ -233,6 +233,7 @@ class RacePlanner(SteppedPlanner):
             self.DEAR_SHARE * once_s,
             min(noisiness * min(cheap_s, self.CHEAP_S), noisy_s),
             min(self._variance_ratio * cheap_s, self.UNNOTICED_S),
+            self.LEAST_LOOK_S / (1 - self.CONTEST_UNTIL),
             self.LEAST_CALLS * self._call_s,
         )
         if self._spec.budget_s is not None:

@@ -92,6 +92,17 @@ def test_the_mean_gradient_is_that_of_the_mean_loss(tmp_path: Path) -> None:
     assert_same_bits(state_of(run), before)
 
 
+def test_both_models_begin_with_the_training_texts_words(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    # The last ten words are held out of training: they don't count.
+    few = len(corpus.train) - 10
+    run = make_run(tiny_config(max_train_tokens=few), tmp_path)
+    count_v = torch.bincount(corpus.train[:few], minlength=len(corpus.vocabulary)) + 1
+    assert not count_v.equal(torch.bincount(corpus.train) + 1)
+    for model in (run.model, run.hlstm):
+        torch.testing.assert_close(model.decoder_bias_v.softmax(0), count_v / count_v.sum())
+
+
 def test_the_best_epoch_stays(tmp_path: Path) -> None:
     run = make_run(tiny_config(optimiser="sgd"), tmp_path)
     # At this rate later epochs are worse than some earlier one.
