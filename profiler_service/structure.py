@@ -308,5 +308,5 @@ def _scale(seen: float, count: int, num_settled: float, known_noise: float = 0.0
     """
     free = max(count - num_settled, 0.1 * count)
     known = _KNOWN_WEIGHT if known_noise else 0.0
-    pooled = (free * seen**2 * count / free + known * known_noise**2) / (free + known)
+    pooled = (count * seen**2 + known * known_noise**2) / (free + known)
     return max(math.sqrt(pooled), _LEAST_NOISE)

@@ -3,62 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from profiler_service.comparison import F64
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.guide import covers, find_axis_map, guide_of
+from profiler_service.guide import covers, find_factors, guide_of
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.products import LINEAR
 from profiler_service.plan import RacePlanner
 from profiler_service.structure import guided_prior
 from profiler_service.sweep import SweepSpec
 from profiler_service.workload import Workload
+from tests.api.curves import build_curve
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice
 
 HLSTM_LM = get_workload_kind("hlstm_lm")
 WINDOW = Grid(axes=(GridAxis(start=100, count=3), GridAxis(start=40, count=2)))
 
 
-def curve_of(workload: Workload, grid: Grid, latency_s: F64) -> LatencyCurve:
-    """A curve of these latencies; NaN where a point wasn't measured."""
-    n = grid.size
-    known = np.isfinite(latency_s)
-    none: F64 = np.full(n, np.nan)
-    return LatencyCurve(
-        workload=workload,
-        platform=PLATFORM,
-        protocol=PROTOCOL,
-        grid=grid,
-        latency_s=latency_s,
-        low_s=latency_s,
-        high_s=latency_s,
-        num_samples=known.astype(np.int32),
-        status=np.where(known, PointStatus.UNDECIDED, PointStatus.UNMEASURED).astype(np.int8),
-        answers=AnswerTable(
-            target=np.full(n, -1, dtype=np.int32),
-            ratio=none,
-            ratio_low=none,
-            ratio_high=none,
-            rival=np.full(n, -1, dtype=np.int32),
-        ),
-        measured_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-        failures={},
-        evidence={},
-    )
-
-
 def test_a_product_of_all_gates_has_four_rows_for_each_of_a_gates() -> None:
-    axis_map = find_axis_map(HLSTM_LM.describe(), LINEAR.describe())
-    assert axis_map == ((0, 4), (1, 1))
+    factors = find_factors(HLSTM_LM.describe(), LINEAR.describe())
+    assert factors == (4, 1)
     # Rows 400, 404, 408 and columns 40, 41: steps of 1 and of 4 have them, steps of 8 don't.
     for step, count, is_covered in ((1, 9, True), (4, 3, True), (8, 3, False), (4, 2, False)):
         grid = Grid(axes=(GridAxis(start=400, count=count, step=step), WINDOW.axes[1]))
-        assert covers(grid, axis_map, WINDOW) is is_covered
+        assert covers(grid, factors, WINDOW) is is_covered
 
 
 @pytest.mark.parametrize(
@@ -70,35 +43,52 @@ def test_a_product_of_all_gates_has_four_rows_for_each_of_a_gates() -> None:
         (LINEAR.describe({"batch": 8}), False),
         (LINEAR.describe({"dtype": "bfloat16"}), False),
         (LINEAR.describe({"backend": "packed"}), False),
+        (LINEAR.describe({"backend": "csr", "sparsity": 0.9}), False),
         (get_workload_kind("lstm").describe(), False),
     ],
 )
 def test_which_curves_guide(other: Workload, is_guide: bool) -> None:
-    assert (find_axis_map(HLSTM_LM.describe(), other) is not None) is is_guide
+    assert (find_factors(HLSTM_LM.describe(), other) is not None) is is_guide
+
+
+def test_a_sparse_network_is_guided_by_products_as_sparse() -> None:
+    network = HLSTM_LM.describe({"backend": "csr", "sparsity": 0.9})
+    for sparsity, is_guide in ((0.9, True), (0.5, False)):
+        other = LINEAR.describe({"backend": "csr", "sparsity": sparsity})
+        assert (find_factors(network, other) is not None) is is_guide
 
 
 def test_products_themselves_are_raced_without_a_guide() -> None:
-    assert find_axis_map(LINEAR.describe(), LINEAR.describe({"batch": 8})) is None
+    assert find_factors(LINEAR.describe(), LINEAR.describe({"batch": 8})) is None
 
 
 def test_a_guide_is_what_each_position_adds() -> None:
     """Rows 400, 404, 408 add 0, 0.1, 0.5 and columns 40, 41 add 0, 0.2; one point is missing."""
-    rows, columns = [0.0, 0.1, 0.5], [0.0, 0.2]
-    log = np.add.outer(rows, columns)
-    latency_s = 1e-3 * np.exp(log)
-    latency_s[2, 1] = np.nan
+    rows, columns = {400: 0.0, 404: 0.1, 408: 0.5}, {40: 0.0, 41: 0.2}
+
+    def latency_s(dims: Sequence[int]) -> float:
+        return 1e-3 * float(np.exp(rows[dims[0]] + columns[dims[1]]))
+
     grid = Grid(axes=(GridAxis(start=400, count=3, step=4), WINDOW.axes[1]))
-    curve = curve_of(LINEAR.describe(), grid, latency_s.ravel())
-    guide = guide_of(curve, ((0, 4), (1, 1)), WINDOW)
+    guide = guide_of(build_curve(grid, latency_s, failing=[(408, 41)]), (4, 1), WINDOW)
     # Around a mean of zero: 0, 0.1, 0.5 less 0.2; 0 and 0.2 less 0.1.
     assert guide is not None
     assert guide[0] == pytest.approx((-0.2, -0.1, 0.3))
     assert guide[1] == pytest.approx((-0.1, 0.1))
-    latency_s[1] = np.nan
-    assert (
-        guide_of(curve_of(LINEAR.describe(), grid, latency_s.ravel()), ((0, 4), (1, 1)), WINDOW)
-        is None
-    )
+    # Nothing is known of row 404.
+    blank = build_curve(grid, latency_s, failing=[(404, 40), (404, 41)])
+    assert guide_of(blank, (4, 1), WINDOW) is None
+
+
+def test_points_beside_the_window_say_nothing_of_it() -> None:
+    """Rows like 401 and column 42 are 100 times slower; the window's own points are alike."""
+    grid = Grid(axes=(GridAxis(start=400, count=9), GridAxis(start=40, count=3)))
+
+    def latency_s(dims: Sequence[int]) -> float:
+        return 1e-3 if dims[0] % 4 == 0 and dims[1] < 42 else 0.1
+
+    guide = guide_of(build_curve(grid, latency_s), (4, 1), WINDOW)
+    assert guide == ((0.0,) * 3, (0.0,) * 2)
 
 
 def test_growth_isnt_taken_from_a_guide() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from profiler_service.grid import Grid
-from profiler_service.guide import OPERATOR_AXES, covers, find_axis_map, guide_of
+from profiler_service.guide import OPERATORS, covers, find_factors, guide_of
 from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
 
@@ -24,16 +24,16 @@ def find_guide(
     Only curves of the host's platform and protocol that cover all positions count. None where
     there is none, and for workloads that aren't networks: those are raced in a second.
     """
-    if workload.kind not in OPERATOR_AXES:
+    if workload.kind not in OPERATORS:
         return None
     for header in store.list_curves(platform_key=host.platform_key, limit=MAX_CURVES).items:
-        axis_map = find_axis_map(workload, header.workload)
+        factors = find_factors(workload, header.workload)
         if (
-            axis_map is not None
+            factors is not None
             and header.protocol_key == host.protocol_key
-            and covers(header.grid, axis_map, window)
+            and covers(header.grid, factors, window)
         ):
-            guide = guide_of(store.load_curve(header.id), axis_map, window)
+            guide = guide_of(store.load_curve(header.id), factors, window)
             if guide is not None:
                 return guide
     return None

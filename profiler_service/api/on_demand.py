@@ -204,13 +204,8 @@ def _contest(question: Question, host: Host) -> SweepSpec | None:
     if question.budget_s is not None and kernels.kind != LINEAR_KERNELS.name:
         return None
     dtype = question.workload.param("dtype")
-    if (
-        sum(
-            dtype in host.backends.get(backend, ())
-            for backend in DENSE_BACKENDS[: DENSE_KERNELS.size]
-        )
-        < 2
-    ):
+    contestants = DENSE_BACKENDS[: DENSE_KERNELS.size]
+    if sum(dtype in host.backends.get(backend, ()) for backend in contestants) < 2:
         return None
     return SweepSpec(workload=kernels, mode="kernels", grid=DENSE_KERNELS)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.guide import OPERATOR_AXES
+from profiler_service.guide import OPERATORS
 from profiler_service.kinds import get_workload_kind
 from profiler_service.samples import Protocol
 from profiler_service.sweep import SweepSpec
@@ -79,9 +79,7 @@ async def test_other_curves_guide_nothing(
 
 @pytest.mark.parametrize(("kind", "gates"), [("lstm", 4), ("gru", 3)])
 async def test_the_tables_factors_are_those_of_the_kinds_products(kind: str, gates: int) -> None:
-    axis_map = OPERATOR_AXES[kind]["linear"]
+    assert OPERATORS[kind]["linear"] == (gates, 1)
     params = dict(get_workload_kind(kind).describe({"steps": 1, "batch": 1}).params)
-    # 10 units, 7 inputs: the product with the input has the axes of the map.
-    (row_axis, factor), (column_axis, one) = axis_map
-    assert (row_axis, factor, column_axis, one) == (0, gates, 1, 1)
+    # 10 units, 7 inputs: products of (gates · 10) × 7 and (gates · 10) × 10.
     assert get_workload_kind(kind).flops((10, 7), params) == 2 * gates * 10 * (7 + 10)
