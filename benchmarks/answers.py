@@ -756,6 +756,16 @@ def summary(trials: Sequence[Trial], failures: Sequence[Failure]) -> list[str]:
     return lines
 
 
+def goal_table(goals: Sequence[Goal]) -> list[str]:
+    """A Markdown table: one line a goal."""
+    marks = {True: "yes", False: "**no**", None: "—"}
+    return [
+        "| goal | wanted | measured | met |",
+        "| --- | --- | --- | --- |",
+        *(f"| {g.name} | {g.wanted} | {g.measured} | {marks[g.met]} |" for g in goals),
+    ]
+
+
 def build_report(
     *,
     command: str,
@@ -768,7 +778,6 @@ def build_report(
     date: str,
 ) -> str:
     """The whole report, Markdown."""
-    marks = {True: "yes", False: "**no**", None: "—"}
     lines = [
         f"# Answers, refereed: {date}",
         "",
@@ -780,9 +789,7 @@ def build_report(
         "",
         "## Goals",
         "",
-        "| goal | wanted | measured | met |",
-        "| --- | --- | --- | --- |",
-        *(f"| {g.name} | {g.wanted} | {g.measured} | {marks[g.met]} |" for g in goals),
+        *goal_table(goals),
         "",
         "## Summary",
         "",

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.answers import Goal, Measurement
+from benchmarks.answers import Goal, Measurement, goal_table
 
 
 def opening(header: Sequence[str], notes: Sequence[str], goals: Sequence[Goal]) -> list[str]:
@@ -16,16 +16,13 @@ def opening(header: Sequence[str], notes: Sequence[str], goals: Sequence[Goal]) 
 
     `header` is that of `provenance.heading`, whose list the notes go on with.
     """
-    marks = {True: "yes", False: "**no**", None: "—"}
     return [
         *header[:-1],
         *(f"- {note}" for note in notes),
         "",
         "## Goals",
         "",
-        "| goal | wanted | measured | met |",
-        "| --- | --- | --- | --- |",
-        *(f"| {g.name} | {g.wanted} | {g.measured} | {marks[g.met]} |" for g in goals),
+        *goal_table(goals),
         "",
     ]
 
