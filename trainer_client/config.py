@@ -17,6 +17,7 @@ from typing import Literal, Self
 from profiler_service.errors import InvalidRequestError
 
 Optimiser = Literal["sgd", "nt-asgd", "adamw"]
+Schedule = Literal["plateau", "linear"]
 Precision = Literal["float32", "bfloat16"]
 Route = Literal["dense", "sparse", "measured"]
 WhenAway = Literal["fail", "skip"]
@@ -69,8 +70,14 @@ class TrainingConfig:
     batch: int = 32
     steps: int = 70
     """Words that a gradient looks back."""
+    warmup_batches: int = 0
+    """In the first so many batches of each training the rate rises from near 0. Adam's first
+    steps, taken while its second moments are of a few batches, else undo what was learned."""
+    schedule: Schedule = "plateau"
+    """How the rate falls: `plateau`, when validation stalls; `linear`, steadily to 0 at the end of
+    the most epochs that the training may take."""
     patience_epochs: int = 50
-    """The rate falls when validation hasn't improved for so many epochs."""
+    """On a `plateau` it falls when validation hasn't improved for so many epochs."""
     rate_decay: float = 10.0
     """By what it is divided then."""
     non_monotone_epochs: int = 5
@@ -84,14 +91,15 @@ class TrainingConfig:
     """`sparse` goes from (a) straight to (d): for kernels that skip zeros. `measured` takes, after
     (a), the one that the service's crossovers speak for."""
     max_perplexity: float | None = None
-    """What pruning has to keep on the validation text; None: what the baseline has."""
+    """What pruning has to keep on the validation text. None: what the baseline has or, where a
+    step begins above that, what it begins with."""
     baseline_epochs: int = 500
     seed_density: float = 0.5
     growth_ratio: float = 0.1
     growth_epochs: int = 8
-    """Epochs that begin with a growth, step (a)."""
+    """Epochs that begin with a growth: the first of step (a)'s one training."""
     growth_settling_epochs: int = 492
-    """Epochs after the last growth."""
+    """Epochs of it after those."""
     unit_ratio: float = 0.2
     """Share of rows and columns that step (b) prunes at first."""
     weight_ratio: float = 0.7
@@ -180,6 +188,8 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
         "optimiser": _one_of(Optimiser),
         **dict.fromkeys(("learning_rate", "retrain_learning_rate", "clip_norm"), _POSITIVE),
         "weight_decay": _at_least(0),
+        "warmup_batches": _at_least(0),
+        "schedule": _one_of(Schedule),
         "patience_epochs": _at_least(1),
         "rate_decay": (lambda value: 1 < value < float("inf"), "above 1"),
         "non_monotone_epochs": _at_least(1),
@@ -250,13 +260,13 @@ SMALL = dataclasses.replace(
     learning_rate=5e-3,
     retrain_learning_rate=2e-3,
     steps=35,
-    patience_epochs=1,
-    rate_decay=2.0,
-    baseline_epochs=24,
+    warmup_batches=200,
+    schedule="linear",
+    baseline_epochs=20,
     growth_epochs=8,
-    growth_settling_epochs=16,
+    growth_settling_epochs=12,
     min_prune_ratio=0.05,
-    retrain_epochs=3,
+    retrain_epochs=4,
     lhp_epochs=6,
     max_rounds=6,
 )
@@ -271,6 +281,7 @@ SMOKE = dataclasses.replace(
     gate_width=96,
     batch=16,
     learning_rate=5e-3,
+    warmup_batches=10,
     precision="float32",
     baseline_epochs=1,
     growth_epochs=1,

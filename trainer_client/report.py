@@ -286,7 +286,8 @@ def _notes(report: Report) -> list[str]:
             kept = "kept" if row["kept_threshold"] else "NOT kept"
             notes.append(
                 f"- {NAMES[row['step']]}: {row['rounds_accepted']} of {row['rounds']} rounds"
-                f" accepted; the threshold of {row['threshold']:.2f} was {kept}."
+                f" accepted; the threshold of {row['threshold']:.2f},"
+                f" {row['threshold_of']}, was {kept}."
             )
         if "answer" in row:
             notes.append(f"- {NAMES['lhp']}: {_tell_answer(row['answer'])}")

@@ -1,8 +1,8 @@
 """The steps from a seed to a compact model: (a) to (d) of the paper, after a baseline.
 
-Each step is a function of a run. It loops over rounds: change the masks, retrain, judge. All that
-a step has to remember is in the run's `notes`, so that a resumed run enters the step again and
-goes on: `is_training` says that the masks of the round were changed already.
+Each step is a function of a run. Pruning loops over rounds: change the masks, retrain, judge. All
+that a step has to remember is in the run's `notes`, so that a resumed run enters the step again
+and goes on: `is_training` says that the masks of the round were changed already.
 
 Knows nothing of files or of how progress is shown. Source: section 5.1 of Yin et al.
 """
@@ -92,25 +92,29 @@ def train_baseline(run: TrainingRun) -> None:
 
 
 def grow_from_seed(run: TrainingRun) -> None:
-    """Step (a): a sparse seed grows by its gradients, an epoch each, and is then trained on."""
-    config, notes, model = run.config, run.notes, run.hlstm
-    if "round" not in notes:
+    """Step (a): a sparse seed grows by its gradients at the beginning of its first epochs.
+
+    One training: the optimiser goes on from growth to growth. Of a woken weight it knows
+    nothing yet.
+    """
+    config, model = run.config, run.hlstm
+    if not run.is_training:
         generator = torch.Generator().manual_seed(config.seed)
         model.masks = seed_masks(model.weights, density=config.seed_density, generator=generator)
-        notes["round"] = 0
-    while notes["round"] <= config.growth_epochs:
-        is_last = notes["round"] == config.growth_epochs
-        if not run.is_training:
-            if not is_last:
-                gradients = run.mean_gradient(apply_masks(model.weights, model.masks))
-                model.masks = grow_layer_weights(model.masks, gradients, ratio=config.growth_ratio)
-            run.begin_training(
-                max_epochs=config.growth_settling_epochs if is_last else 1,
-                learning_rate=config.learning_rate,
-            )
-        perplexity = run.train()
-        notes["round"] += 1
-    run.accept(perplexity)
+        run.notes["round"] = 0
+        run.begin_training(
+            max_epochs=config.growth_epochs + config.growth_settling_epochs,
+            learning_rate=config.learning_rate,
+        )
+
+    def grow(epoch: int) -> None:
+        if epoch < config.growth_epochs:
+            gradients = run.mean_gradient(apply_masks(model.weights, model.masks))
+            model.masks = grow_layer_weights(model.masks, gradients, ratio=config.growth_ratio)
+            run.notes["round"] = epoch + 1
+            run.forget_best()
+
+    run.accept(run.train(at_epoch=grow))
 
 
 def find_route(route: Route, rows: Sequence[Row]) -> Route:
@@ -207,16 +211,19 @@ _ALONE: dict[str, Callable[[TrainingRun], None]] = {
 """The steps that ask nobody."""
 
 
-def find_threshold(run: TrainingRun) -> float:
-    """The validation perplexity that pruning has to keep.
+def find_threshold(run: TrainingRun) -> tuple[float, str]:
+    """The validation perplexity that pruning has to keep, and whose it is.
 
-    Raises InvalidRequestError where neither the configuration nor a baseline says.
+    `max_perplexity`; else the baseline's; or, where the accepted model is still above that, the
+    model's own: it is not to get worse. Raises InvalidRequestError where there is no baseline.
     """
     if run.config.max_perplexity is not None:
-        return run.config.max_perplexity
+        return run.config.max_perplexity, "as configured"
     for row in run.rows:
         if row["step"] == "baseline":
-            return float(row["valid_perplexity"])
+            baseline = float(row["valid_perplexity"])
+            own = baseline if run.accepted is None else run.accepted.perplexity
+            return (baseline, "the baseline's") if own <= baseline else (own, "where it began")
     raise InvalidRequestError(
         "nothing says what perplexity pruning has to keep",
         hint="set max_perplexity, or train the baseline first",
@@ -231,7 +238,9 @@ def _prune_in_rounds(
 ) -> None:
     """Prunes and retrains, from the run's accepted model to the last that kept the threshold."""
     config, notes = run.config, run.notes
-    threshold = find_threshold(run)
+    if "threshold" not in notes:
+        notes["threshold"], notes["threshold_of"] = find_threshold(run)
+    threshold = notes["threshold"]
     notes.setdefault("round", 0)
     notes.setdefault("num_accepted", 0)
     notes.setdefault("ratio", ratio)
@@ -384,8 +393,8 @@ def _describe(run: TrainingRun, seconds: float) -> Row:
         possible = 4 * gate_width * (run.config.embedding_width + 2 * state_width)
         row["density"] = row["recurrent_parameters"] / possible
     if run.step in ("units", "weights"):
-        threshold = find_threshold(run)
-        row["threshold"] = threshold
+        threshold = row["threshold"] = run.notes["threshold"]
+        row["threshold_of"] = run.notes["threshold_of"]
         row["rounds_accepted"] = run.notes["num_accepted"]
         row["kept_threshold"] = run.accepted.perplexity <= threshold
         if not row["kept_threshold"]:

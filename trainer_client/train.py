@@ -106,6 +106,7 @@ class Descent:
 
     max_epochs: int
     learning_rate: float
+    """Before warm-up, and before it falls steadily."""
     stop_at: float | None
     """Ends once validation perplexity is this low."""
     optimiser: torch.optim.Optimizer
@@ -233,22 +234,31 @@ class TrainingRun:
         )
         self.save()
 
-    def train(self) -> float:
+    def train(self, *, at_epoch: Callable[[int], None] = lambda _: None) -> float:
         """The validation perplexity of the model, once the training that was begun is over.
 
         The model then is the one of the best epoch. Where the loss isn't a number, the run goes
-        back to its last checkpoint and halves the rate, at most `max_rollbacks` times. Raises
-        DivergedError, DiskFullError.
+        back to its last checkpoint and halves the rate, at most `max_rollbacks` times.
+        `at_epoch` is called before each epoch, counted from 0, and may change what lives; in a run
+        that was killed or went back, once more for an epoch that it was called for before, the
+        model as it was then. Raises DivergedError, DiskFullError.
         """
         while True:
             assert self._descent is not None
             try:
-                return self._train(self._descent)
+                return self._train(self._descent, at_epoch)
             except NotFiniteError as error:
                 self._roll_back(error)
 
-    def _train(self, descent: Descent) -> float:
+    def forget_best(self) -> None:
+        """The epochs so far are out of the contest for the best: what lives has changed."""
+        assert self._descent is not None
+        self._descent.best = None
+
+    def _train(self, descent: Descent, at_epoch: Callable[[int], None]) -> float:
         while descent.epoch < descent.max_epochs:
+            if descent.row == 0:
+                at_epoch(descent.epoch)
             self._train_epoch(descent)
             self._end_epoch(descent)
         assert descent.best is not None
@@ -276,6 +286,8 @@ class TrainingRun:
             norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
             if not (loss_over_ranks.isfinite() and norm.isfinite()):
                 raise NotFiniteError("the loss or its gradient isn't a number")
+            for group in descent.optimiser.param_groups:
+                group["lr"] = self._rate_of(descent)
             descent.optimiser.step()
             self._add_to_average(descent, parameters)
             count = words[1:].numel()
@@ -306,13 +318,14 @@ class TrainingRun:
                 "epoch": descent.epoch + 1,
                 "train_perplexity": train_perplexity,
                 "valid_perplexity": perplexity,
-                "learning_rate": descent.learning_rate,
+                "learning_rate": self._rate_of(descent),
                 "averaging": descent.average is not None,
             }
         )
         self._begin_averaging(descent, perplexity)
-        if descent.stalled >= self.config.patience_epochs:
-            self._set_rate(descent, descent.learning_rate / self.config.rate_decay)
+        is_plateau = descent.stalled >= self.config.patience_epochs
+        if self.config.schedule == "plateau" and is_plateau:
+            descent.learning_rate /= self.config.rate_decay
             descent.stalled = 0
         descent.validations.append(perplexity)
         descent.epoch += 1
@@ -338,7 +351,7 @@ class TrainingRun:
                 max_epochs=descent.max_epochs,
                 fraction=descent.row / last,
                 loss=descent.loss_sum / descent.num_tokens,
-                learning_rate=descent.learning_rate,
+                learning_rate=self._rate_of(descent),
                 tokens_per_s=rows_per_s * self._train_nb.shape[1] * self.ranks.size,
                 seconds_left=rows_left / rows_per_s,
                 valid_perplexity=descent.validations[-1] if descent.validations else None,
@@ -352,10 +365,17 @@ class TrainingRun:
             return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay)
         return torch.optim.SGD(parameters, lr=learning_rate, weight_decay=decay)
 
-    def _set_rate(self, descent: Descent, learning_rate: float) -> None:
-        descent.learning_rate = learning_rate
-        for group in descent.optimiser.param_groups:
-            group["lr"] = learning_rate
+    def _rate_of(self, descent: Descent) -> float:
+        """The learning rate at the descent's place in the text, by warm-up and schedule."""
+        config, last = self.config, len(self._train_nb) - 1
+        num_before = descent.epoch * math.ceil(last / config.steps)
+        num_before += math.ceil(descent.row / config.steps)
+        share = 1.0
+        if config.schedule == "linear":
+            share -= (descent.epoch + descent.row / last) / descent.max_epochs
+        if num_before < config.warmup_batches:
+            share = min(share, (num_before + 1) / config.warmup_batches)
+        return descent.learning_rate * share
 
     def _roll_back(self, error: NotFiniteError) -> None:
         """Goes back to the last checkpoint with half the rate. Raises DivergedError."""
@@ -370,7 +390,7 @@ class TrainingRun:
                 " ended; begin anew with a lower learning_rate or clip_norm",
             ) from error
         descent.rollbacks += 1
-        self._set_rate(descent, descent.learning_rate / 2)
+        descent.learning_rate /= 2
         self.save()
 
     # NT-ASGD. Source: Merity et al., "Regularizing and Optimizing LSTM Language Models".

@@ -30,7 +30,7 @@ from trainer_client.synthesis import (
     prune_weights,
     synthesise,
 )
-from trainer_client.train import Row, TrainingRun
+from trainer_client.train import Observation, Row, TrainingRun
 
 
 class Oracle:
@@ -235,7 +235,65 @@ def test_growth_wakes_weights_and_no_more_than_the_ratio(tmp_path: Path) -> None
     # 4 · 12 · (8 + 2 · 8) = 1152 weights; a quarter live at first, and twice at most a tenth wakes.
     live = run.model.count_recurrent_parameters()
     assert 288 < live <= 288 + 2 * 116
-    assert run.notes["round"] == 3
+    assert run.notes["round"] == 2
+
+
+def test_growth_is_one_training_of_which_the_best_has_grown_to_the_end(tmp_path: Path) -> None:
+    config = tiny_config(growth_epochs=3, growth_settling_epochs=2, growth_ratio=0.2)
+    run = make_run(config, tmp_path)
+    run.step = "growth"
+    optimisers: list[object] = []
+    live: list[int] = []
+
+    def watch(seen: Observation) -> None:
+        assert run._descent is not None
+        optimisers.append(run._descent.optimiser)
+        live.append(run.model.count_recurrent_parameters())
+
+    run._observe = watch
+    grow_from_seed(run)
+    assert all(each is optimisers[0] for each in optimisers)
+    # 20 batches an epoch; it grows at the first of each of the first three.
+    per_epoch = [set(live[at : at + 20]) for at in range(0, 100, 20)]
+    assert [len(each) for each in per_epoch] == [1] * 5
+    counts = [each.pop() for each in per_epoch]
+    assert counts[0] < counts[1] < counts[2] == counts[3] == counts[4]
+    assert run.model.count_recurrent_parameters() == counts[2]
+    epochs = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [(row["round"], row["epoch"]) for row in epochs] == [
+        (1, 1), (2, 2), (3, 3), (3, 4), (3, 5)
+    ]  # fmt: skip
+    assert run.accepted is not None
+    assert run.accepted.perplexity == min(row["valid_perplexity"] for row in epochs[2:])
+
+
+@pytest.mark.parametrize("stop_after", [2, 20, 21, 45, 70])
+def test_growth_that_is_cut_short_ends_with_the_same_bits(tmp_path: Path, stop_after: int) -> None:
+    config = tiny_config(
+        growth_epochs=3, growth_settling_epochs=1, warmup_batches=30, schedule="linear"
+    )
+
+    def stop(seen: Observation) -> None:
+        if seen.num_batches == stop_after:
+            raise KilledError
+
+    whole = make_run(config, tmp_path / "whole")
+    whole.step = "growth"
+    grow_from_seed(whole)
+    cut = make_run(config, tmp_path / "cut")
+    cut.step, cut._observe = "growth", stop
+    with pytest.raises(KilledError):
+        grow_from_seed(cut)
+    torch.manual_seed(99)
+    resumed = make_run(config, tmp_path / "cut")
+    resumed.restore()
+    grow_from_seed(resumed)
+    for a, b in zip(whole.hlstm.weights, resumed.hlstm.weights, strict=True):
+        assert a.equal(b)
+    for a, b in zip(whole.hlstm.masks, resumed.hlstm.masks, strict=True):
+        assert a.equal(b)
+    logs = [(tmp_path / each / "epochs.jsonl").read_bytes() for each in ("whole", "cut")]
+    assert logs[0] == logs[1]
 
 
 def test_pruning_goes_on_while_the_threshold_is_kept(tmp_path: Path) -> None:
@@ -330,5 +388,22 @@ def test_the_baseline_sets_the_threshold_where_nothing_else_does(tmp_path: Path)
         find_threshold(run)
     assert "max_perplexity" in raised.value.hint
     run.rows.append({"step": "baseline", "valid_perplexity": 72.1})
-    assert find_threshold(run) == 72.1
+    assert find_threshold(run) == (72.1, "the baseline's")
     assert isinstance(run.model, StackedLSTM)
+    # From a model that is better, pruning may come down to the baseline; one that is worse is not
+    # to get worse still.
+    run.accept(70.2)
+    assert find_threshold(run) == (72.1, "the baseline's")
+    run.accept(75.0)
+    assert find_threshold(run) == (75.0, "where it began")
+
+
+def test_the_threshold_of_a_step_stays_while_the_model_improves(tmp_path: Path) -> None:
+    run = make_run(tiny_config(max_perplexity=None, max_rounds=2), tmp_path)
+    run.rows.append({"step": "baseline", "valid_perplexity": 1.01})
+    run.step = "units"
+    assert run.hlstm is run.model
+    run.accept(1000.0)
+    prune_rows_and_columns(run)
+    assert run.accepted is not None and run.accepted.perplexity < 20
+    assert (run.notes["threshold"], run.notes["num_accepted"]) == (1000.0, 2)

@@ -115,6 +115,28 @@ def test_the_best_epoch_stays(tmp_path: Path) -> None:
     assert rows[-1]["learning_rate"] < 150.0
 
 
+def test_the_rate_warms_up_and_falls_steadily(tmp_path: Path) -> None:
+    lived: list[float] = []
+
+    def watch(seen: Observation) -> None:
+        assert run._descent is not None
+        lived.append(run._descent.optimiser.param_groups[0]["lr"])
+
+    run = make_run(tiny_config(warmup_batches=10, schedule="linear"), tmp_path, observe=watch)
+    train_hlstm(run, max_epochs=3, learning_rate=0.06)
+    # 99 rows in stretches of 5: 20 batches an epoch, the last of 4 rows.
+    rates = [
+        0.06 * min((20 * epoch + batch + 1) / 10, 1 - (99 * epoch + 5 * batch) / (3 * 99))
+        for epoch in range(3)
+        for batch in range(20)
+    ]
+    assert lived == pytest.approx(rates)
+    assert lived[0] == pytest.approx(0.006) and lived[-1] == pytest.approx(0.06 * 4 / 297)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    # As it is at the end of each epoch.
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.04, 0.02, 0.0])
+
+
 def test_training_ends_once_the_threshold_is_kept(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
     perplexity = train_hlstm(run, max_epochs=50, stop_at=10.0)

@@ -21,6 +21,10 @@ TINY: dict[str, object] = {
     "gate_width": 12,
     "batch": 4,
     "steps": 5,
+    "warmup_batches": 0,
+    "schedule": "plateau",
+    "patience_epochs": 1,
+    "rate_decay": 2.0,
     "checkpoint_batches": 3,
     "max_perplexity": 1000.0,
 }
