@@ -57,7 +57,7 @@ class MeanGradient:
         if not all(bool(each.isfinite().all()) for each in self._sum):
             raise InvalidGradientError(
                 "the average gradient isn't finite",
-                hint="lower the learning rate, and go on from an earlier checkpoint",
+                hint="begin anew with a lower learning_rate or clip_norm",
             )
         return HLSTMWeights(*(each / self._count for each in self._sum))
 

@@ -94,8 +94,7 @@ def train_baseline(run: TrainingRun) -> None:
 def grow_from_seed(run: TrainingRun) -> None:
     """Step (a): a sparse seed grows by its gradients at the beginning of its first epochs.
 
-    One training: the optimiser goes on from growth to growth. Of a woken weight it knows
-    nothing yet.
+    One training: the optimiser goes on from growth to growth.
     """
     config, model = run.config, run.hlstm
     if not run.is_training:
@@ -110,9 +109,8 @@ def grow_from_seed(run: TrainingRun) -> None:
     def grow(epoch: int) -> None:
         if epoch < config.growth_epochs:
             gradients = run.mean_gradient(apply_masks(model.weights, model.masks))
-            model.masks = grow_layer_weights(model.masks, gradients, ratio=config.growth_ratio)
+            run.grow(grow_layer_weights(model.masks, gradients, ratio=config.growth_ratio))
             run.notes["round"] = epoch + 1
-            run.forget_best()
 
     run.accept(run.train(at_epoch=grow))
 

@@ -31,7 +31,7 @@ from trainer_client.checkpoint import (
 )
 from trainer_client.config import TrainingConfig
 from trainer_client.corpus import Corpus, batchify
-from trainer_client.growth import MeanGradient
+from trainer_client.growth import InvalidGradientError, MeanGradient
 from trainer_client.language_model import (
     LanguageModel,
     MaskedHLSTM,
@@ -239,21 +239,35 @@ class TrainingRun:
 
         The model then is the one of the best epoch. Where the loss isn't a number, the run goes
         back to its last checkpoint and halves the rate, at most `max_rollbacks` times.
-        `at_epoch` is called before each epoch, counted from 0, and may change what lives; in a run
-        that was killed or went back, once more for an epoch that it was called for before, the
-        model as it was then. Raises DivergedError, DiskFullError.
+        `at_epoch` is called before each epoch, counted from 0, and may `grow`; in a run that was
+        killed or went back, once more for an epoch that it was called for before, the model as it
+        was then. Raises DivergedError, DiskFullError.
         """
         while True:
             assert self._descent is not None
             try:
                 return self._train(self._descent, at_epoch)
-            except NotFiniteError as error:
+            except (NotFiniteError, InvalidGradientError) as error:
                 self._roll_back(error)
 
-    def forget_best(self) -> None:
-        """The epochs so far are out of the contest for the best: what lives has changed."""
-        assert self._descent is not None
-        self._descent.best = None
+    def grow(self, masks: Masks) -> None:
+        """Sets masks under which more weights of the H-LSTM live, in the midst of a training.
+
+        The epochs so far are out of the contest for the best, and of the average. Of a woken weight
+        Adam knows nothing, but counts as many steps as for all others: from second moments of zero
+        its first steps would be several times as long as the rate allows. They begin with the mean
+        of those that lived in the same tensor.
+        """
+        descent, model = self._descent, self.hlstm
+        assert descent is not None
+        for weight, before, after in zip(model.weights, model.masks, masks, strict=True):
+            seen = descent.optimiser.state.get(weight, {})
+            if "exp_avg_sq" in seen and bool(before.any()):
+                squares = seen["exp_avg_sq"]
+                squares[after.to(before) & ~before] = squares[before].mean()
+        model.masks = masks
+        descent.best = descent.average = None
+        descent.num_averaged = 0
 
     def _train(self, descent: Descent, at_epoch: Callable[[int], None]) -> float:
         while descent.epoch < descent.max_epochs:
@@ -303,6 +317,8 @@ class TrainingRun:
     def _end_epoch(self, descent: Descent) -> None:
         """Validates; keeps the best; lowers the rate where nothing improves; saves."""
         perplexity = self._validate(descent)
+        if not math.isfinite(perplexity):
+            raise NotFiniteError("the validation loss isn't a number")
         train_perplexity = perplexity_of(descent.loss_sum / max(descent.num_tokens, 1))
         best = math.inf if descent.best is None else descent.best.perplexity
         if perplexity < best or descent.best is None:
@@ -377,7 +393,7 @@ class TrainingRun:
             share = min(share, (num_before + 1) / config.warmup_batches)
         return descent.learning_rate * share
 
-    def _roll_back(self, error: NotFiniteError) -> None:
+    def _roll_back(self, error: LhpError) -> None:
         """Goes back to the last checkpoint with half the rate. Raises DivergedError."""
         self.restore()
         descent = self._descent

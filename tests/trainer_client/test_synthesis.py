@@ -296,6 +296,58 @@ def test_growth_that_is_cut_short_ends_with_the_same_bits(tmp_path: Path, stop_a
     assert logs[0] == logs[1]
 
 
+def test_a_woken_weights_first_step_is_no_longer_than_the_others(tmp_path: Path) -> None:
+    config = tiny_config(growth_epochs=2, growth_settling_epochs=1, growth_ratio=0.3)
+    run = make_run(config, tmp_path)
+    run.step = "growth"
+    woken: list[float] = []
+    before: list[torch.Tensor] = []
+
+    def watch(seen: Observation) -> None:
+        now = [weight.detach().clone() for weight in run.hlstm.weights]
+        if seen.num_batches == 20:  # the last before the second growth
+            before.extend([*now, *run.hlstm.masks])
+            assert run._descent is not None
+            for each in run._descent.optimiser.state.values():  # as after a long training
+                each["exp_avg_sq"] /= 1 - 0.999**20
+                each["step"].fill_(1e5)
+        if seen.num_batches == 21:
+            old, masks = before[:5], before[5:]
+            for new, was, mask, lived in zip(now, old, run.hlstm.masks, masks, strict=True):
+                woken.extend((new - was)[mask & ~lived].abs().tolist())
+
+    run._observe = watch
+    grow_from_seed(run)
+    assert len(woken) > 40
+    # From second moments of zero each were 0.1 / √0.001 = 3.2 times the rate long.
+    assert 0 < max(woken) < config.learning_rate
+
+
+def test_a_roll_back_in_an_epoch_that_grew_grows_the_same(tmp_path: Path) -> None:
+    config = tiny_config(growth_epochs=3, growth_settling_epochs=1, checkpoint_batches=1000)
+    poisoned = False
+    live: list[int] = []
+
+    def poison(seen: Observation) -> None:
+        nonlocal poisoned
+        if seen.num_batches == 25:
+            live.append(run.model.count_recurrent_parameters())
+            if not poisoned:
+                poisoned = True
+                with torch.no_grad():
+                    run.hlstm.weights.gate_bias_ks.fill_(torch.nan)
+
+    run = make_run(config, tmp_path)
+    run.step, run._observe = "growth", poison
+    grow_from_seed(run)
+    # Back at the end of the first epoch, it grew again, from there.
+    assert len(live) == 2 and live[0] == live[1]
+    epochs = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [row["round"] for row in epochs] == [1, 2, 3, 3]
+    rates = [row["learning_rate"] for row in epochs]
+    assert rates[:2] == [config.learning_rate, config.learning_rate / 2]
+
+
 def test_pruning_goes_on_while_the_threshold_is_kept(tmp_path: Path) -> None:
     run = make_run(tiny_config(max_rounds=3, max_perplexity=1000.0), tmp_path)
     run.step = "units"

@@ -231,6 +231,23 @@ def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
     assert [row["learning_rate"] for row in rows][:2] == [0.02, 0.01]
 
 
+def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(tmp_path: Path) -> None:
+    # 20 batches an epoch: nothing but the validation after it sees what the 20th did.
+    poisoned: list[Observation] = []
+
+    def once(seen: Observation) -> None:
+        if seen.num_batches == 20 and not poisoned:
+            poisoned.append(seen)
+            poison(run, seen)
+
+    run = make_run(tiny_config(checkpoint_batches=1000), tmp_path, observe=once)
+    perplexity = train_hlstm(run)
+    assert poisoned and math.isfinite(perplexity)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[0]["learning_rate"] == 0.01
+
+
 def test_nan_again_and_again_ends_the_run_with_the_reason(tmp_path: Path) -> None:
     seen_rates = []
 
