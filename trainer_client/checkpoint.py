@@ -9,19 +9,23 @@ Knows nothing of what a run's state consists of. Reading one runs no code from i
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.errors import ConflictError, LhpError, NotFoundError
 
 _MAGIC = b"lhp-checkpoint-"
 VERSION = 1
+LOCK = ".lock"
 
 
 class CheckpointError(LhpError):
@@ -42,6 +46,24 @@ class NoCheckpointError(NotFoundError):
 
 class DiskFullError(LhpError):
     """There is no room for what a run writes. What it wrote before is whole."""
+
+
+@contextlib.contextmanager
+def hold_directory(directory: Path) -> Iterator[None]:
+    """While entered, no other process can hold the directory: two runs would mix their files.
+
+    Makes the directory where there is none. Raises ConflictError.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConflictError(
+                f"another process is training into {directory}",
+                hint="wait until it has ended, or choose another --out",
+            ) from error
+        yield
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:

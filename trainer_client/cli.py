@@ -1,7 +1,7 @@
 """The command `lhp-train`: trains, reports; errors become messages and exit codes here.
 
 Exit codes: 0 done; 1 it couldn't be done; 2 what was typed can't be meant; 130 interrupted by
-Ctrl-C. Under `torchrun` only the first process writes.
+Ctrl-C. Under `torchrun` only the first process shows progress and writes files.
 """
 
 from __future__ import annotations
@@ -132,14 +132,12 @@ def estimate(
     changes: SetOption = None,
 ) -> None:
     """Print what a preset would take on this machine: sizes, memory, speed, hours."""
-    import torch
-
     from trainer_client.corpus import get_corpus_kind
     from trainer_client.dry_run import try_out
+    from trainer_client.ranks import choose_device
 
     config = _choose_config(corpus, None, preset, changes or [])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for each in try_out(config, get_corpus_kind(corpus), device):
+    for each in try_out(config, get_corpus_kind(corpus), choose_device()):
         typer.echo(
             f"{each.name:9} {each.recurrent_parameters:>12,} recurrent parameters,"
             f" {each.tokens_per_s:,.0f} tokens/s, at most {each.max_epochs} epochs:"
@@ -158,13 +156,12 @@ def _train(
     start_from: Path | None,
     tensorboard: bool,
 ) -> None:
-    import torch
-
+    from trainer_client.checkpoint import hold_directory
     from trainer_client.corpus import get_corpus_kind, load_corpus
     from trainer_client.export import MODELS, write_models
     from trainer_client.first_steps import begin_from
     from trainer_client.latency_client import HttpLatencyOracle
-    from trainer_client.ranks import Ranks
+    from trainer_client.ranks import Ranks, choose_device
     from trainer_client.synthesis import synthesise
     from trainer_client.train import CHECKPOINT, TrainingRun
 
@@ -178,10 +175,12 @@ def _train(
             f"{out} has a run already", hint="go on with it (--resume), or choose another --out"
         )
     corpus = load_corpus(get_corpus_kind(config.corpus), data)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     ranks = Ranks(device)
     with contextlib.ExitStack() as stack:
         stack.callback(ranks.close)
+        if ranks.rank == 0:
+            stack.enter_context(hold_directory(out))
         observe = stack.enter_context(_observers(out, tensorboard and ranks.rank == 0, ranks.rank))
         training = TrainingRun(config, corpus, out, ranks=ranks, device=device, observe=observe)
         if resume:

@@ -151,7 +151,7 @@ class TrainingConfig:
 
 
 def _at_least(least: float) -> tuple[Callable[[typing.Any], bool], str]:
-    return lambda value: value is None or value >= least, f"{least} or more"
+    return lambda value: value is None or least <= value < float("inf"), f"{least} or more"
 
 
 _POSITIVE: tuple[Callable[[typing.Any], bool], str] = (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from profiler_service.errors import InvalidRequestError
 from trainer_client.config import TrainingConfig
 from trainer_client.corpus import CorpusKind
 from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM, mean_loss
@@ -38,10 +39,16 @@ def try_out(
     """The figures of the baseline and of the H-LSTM, dense: pruned ones are faster.
 
     (b) and (d) are taken to need `max_rounds` rounds of `retrain_epochs` each, or one round
-    where nothing bounds them.
+    where nothing bounds them. Raises InvalidRequestError where nothing says how long the text is.
     """
     num_words = kind.vocabulary_size or 10_000
-    num_tokens = config.max_train_tokens or kind.num_tokens.get("train", 0)
+    sizes = [n for n in (config.max_train_tokens, kind.num_tokens.get("train")) if n is not None]
+    if not sizes:
+        raise InvalidRequestError(
+            f"how long a text of the kind {kind.name!r} is isn't known",
+            hint="say it: --set max_train_tokens=…",
+        )
+    num_tokens = min(sizes)
     rounds = 1 if config.max_rounds is None else config.max_rounds
     # An epoch of growth is one to average the gradient, and one to train.
     hlstm = 2 * config.growth_epochs + config.growth_settling_epochs

@@ -58,17 +58,21 @@ def shrink_model(
     """A network of the live dims that does the same, without masks; or of larger dims.
 
     States are renumbered, and the table's columns with them, so that the decoder reads the
-    first ones. Raises InvalidRequestError for widths that don't hold what lives.
+    first ones. Where states live beyond the embedding's columns and not all do within them, all
+    states stay: the embedding reads the first columns, and could not be told apart. Raises
+    InvalidRequestError for widths that don't hold what lives.
     """
     with torch.no_grad():
         small = shrink(model.weights, model.masks, gate_width=gate_width, state_width=state_width)
         embedding_width = model.config.embedding_width
+        if _leaves_a_column_out(small.state_index_s, embedding_width):
+            small = shrink(
+                model.weights, model.masks, gate_width=gate_width, state_width=model.widths[1]
+            )
         index_s = small.state_index_s
         kept = set(index_s.tolist())
         rest = [m for m in range(model.table.shape[1]) if m not in kept]
         columns_m = torch.cat([index_s, torch.tensor(rest, dtype=torch.int64).to(index_s)])
-        # States beyond the embedding's columns exist only where every state within them lives.
-        assert int(columns_m[:embedding_width].max()) < embedding_width
         width = max(embedding_width, len(index_s))
         layer = small.weights._replace(
             input_kgi=small.weights.input_kgi[:, :, columns_m[:embedding_width]]
@@ -81,6 +85,12 @@ def shrink_model(
                 **{f"layer.{name}": weight for name, weight in layer._asdict().items()},
             },
         )
+
+
+def _leaves_a_column_out(state_index_s: Tensor, embedding_width: int) -> bool:
+    """Whether there are states beyond the embedding's columns, and not all within them."""
+    inside = state_index_s < embedding_width
+    return not bool(inside.all()) and int(inside.sum()) < embedding_width
 
 
 def write_dense(model: HLSTMLanguageModel, path: str | os.PathLike[str]) -> None:

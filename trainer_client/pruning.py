@@ -16,6 +16,7 @@ from profiler_service.networks import HLSTMWeights
 from trainer_client.masks import (
     Masks,
     apply_masks,
+    count_weights,
     live_hidden_units,
     live_states,
     map_matrices,
@@ -24,6 +25,9 @@ from trainer_client.masks import (
 )
 
 # Shapes: K the four gates, G gate_width, S state_width; M rows and N columns of any matrix.
+
+MATRICES = ("input_kgi", "recurrent_kgs", "gate_ksg")
+"""Of a layer's weights those that are pruned: H, in two parts, and W."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +112,32 @@ def prune_weights(weight_mn: Tensor, mask_mn: Tensor, *, ratio: float) -> Tensor
 
 
 def prune_layer_weights(weights: HLSTMWeights, masks: Masks, *, ratio: float) -> Masks:
-    """The masks after `prune_weights` on every H and W, and without units cut off by it."""
+    """The masks after `prune_weights` on every H and W, and without units cut off by it.
+
+    Where the share is less than one weight of every matrix, the smallest of all goes: rounds that
+    prune nothing would never end.
+    """
 
     def prune(mask_mn: Tensor, weight_mn: Tensor) -> Tensor:
         return prune_weights(weight_mn, mask_mn, ratio=ratio)
 
-    return without_unconnected(map_matrices(prune, masks, weights))
+    pruned = map_matrices(prune, masks, weights)
+    if count_weights(pruned) == count_weights(masks) > 0:
+        pruned = _without_smallest(weights, masks)
+    return without_unconnected(pruned)
+
+
+def _without_smallest(weights: HLSTMWeights, masks: Masks) -> Masks:
+    """The masks without the one live weight of any H or W that is smallest."""
+    size = [
+        getattr(weights, name).detach().abs().masked_fill(~getattr(masks, name), torch.inf)
+        for name in MATRICES
+    ]
+    which = min(range(len(size)), key=lambda i: float(size[i].min()))
+    name = MATRICES[which]
+    pruned = getattr(masks, name).flatten().clone()
+    pruned[size[which].argmin()] = False
+    return masks._replace(**{name: pruned.view_as(size[which])})
 
 
 def _weakest(size_n: Tensor, live_n: Tensor, count: int, what: str) -> Tensor:

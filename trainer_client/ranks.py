@@ -6,6 +6,7 @@ are averaged over them before every update, by one all-reduce.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
@@ -18,6 +19,21 @@ from profiler_service.errors import InvalidRequestError, LhpError
 
 T = TypeVar("T")
 
+LONGEST_WAIT = dt.timedelta(hours=2)
+"""For another process: the first may be asking a service that measures for an hour."""
+
+
+def choose_device() -> torch.device:
+    """The CUDA device of this process, now its current one, or the processor.
+
+    `torchrun` numbers the processes of one host by `LOCAL_RANK`; NCCL wants a device for each.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
+
 
 class Ranks:
     """The processes that `torchrun` started; one alone where it started none."""
@@ -27,7 +43,9 @@ class Ranks:
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         if self.size > 1:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT
+            )
 
     def close(self) -> None:
         """Leaves the others."""

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.errors import LhpError, NotFoundError, PlatformMismatchError
 from profiler_service.wire import CurveDetail, GridAxisRange
 from trainer_client.checkpoint import read_checkpoint, write_whole
 from trainer_client.synthesis import find_route
-from trainer_client.train import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row
+from trainer_client.train import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, to_lines
 
 LATENCIES = "latencies.json"
 NAMES: Mapping[str, str] = {
@@ -94,17 +94,12 @@ def make_report(directory: Path, service: GridMeasurer | None) -> Report:
     kept = directory / LATENCIES
     if service is not None:
         latencies = measure_steps(service, config, rows, vocabulary=saved["text"][1])
-        told = {step: asdict(each) for step, each in latencies.items()}
+        told = {
+            row["step"]: {"row": _digest_of(row), **asdict(latencies[row["step"]])} for row in rows
+        }
         write_whole(kept, json.dumps(told, indent=1).encode())
-    elif kept.exists():
-        try:
-            latencies = {k: Latency(**v) for k, v in json.loads(kept.read_text()).items()}
-        except (ValueError, TypeError) as error:
-            raise UnreadableRunError(
-                f"{kept} can't be read: {error}", hint="remove it, and name the service again"
-            ) from error
     else:
-        latencies = {}
+        latencies = _read_latencies(kept, rows) if kept.exists() else {}
     logs = [directory / name for name in (STEPS_LOG, EPOCHS_LOG)]
     report = Report(
         config=config,
@@ -121,10 +116,34 @@ def make_report(directory: Path, service: GridMeasurer | None) -> Report:
     return report
 
 
+def _digest_of(row: Row) -> str:
+    return hashlib.sha256(to_lines([row])).hexdigest()
+
+
+def _read_latencies(path: Path, rows: Sequence[Row]) -> dict[str, Latency]:
+    """The latencies in the file that were taken of these very rows. Raises UnreadableRunError."""
+    found = {}
+    try:
+        told = json.loads(path.read_text())
+        for row in rows:
+            each = dict(told.get(row["step"], {}))
+            if each.pop("row", None) == _digest_of(row):
+                found[row["step"]] = Latency(**each)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UnreadableRunError(
+            f"{path} can't be read: {error}", hint="remove it, and name the service again"
+        ) from error
+    return found
+
+
 def measure_steps(
     service: GridMeasurer, config: Mapping[str, Any], rows: Sequence[Row], *, vocabulary: int
 ) -> dict[str, Latency]:
-    """The latency of each step's dims, by step. Raises what the service's client does."""
+    """The latency of each step's dims, by step.
+
+    Raises PlatformMismatchError where they aren't all of one platform, and what the service's
+    client does.
+    """
     batch, steps = config["latency_batch"], config["latency_steps"]
     params: dict[str, int | str] = {
         "batch": batch,
@@ -152,6 +171,12 @@ def measure_steps(
             curve = service.measure(axes, workload="hlstm_lm", params=params)
             by_dims[dims] = _latency_of(curve, dims, reference)
         found[row["step"]] = by_dims[dims]
+    platforms = {each.platform for each in found.values()}
+    if len(platforms) > 1:
+        raise PlatformMismatchError(
+            f"the steps were measured on several platforms: {', '.join(sorted(platforms))}",
+            hint="have one host measure them all: latencies of two don't compare",
+        )
     return found
 
 
@@ -258,10 +283,11 @@ def _notes(report: Report) -> list[str]:
     config = report.config
     notes = [] if report.is_finished else ["- The run has not ended yet."]
     if report.latencies:
-        any_latency = next(iter(report.latencies.values()))
+        platform = next(iter(report.latencies.values())).platform
+        hosts = sorted({each.host for each in report.latencies.values()})
         notes += [
             f"- Latencies: of dense networks of these dims, by the service on host"
-            f" {any_latency.host}, platform {any_latency.platform}; medians with 95 % intervals."
+            f" {', '.join(hosts)}, platform {platform}; medians with 95 % intervals."
             " Each step's dims were measured in one sweep with those of step (a): compare the"
             " ratios. The baseline's is the sum of its two LSTM layers and its decoder, measured"
             " one by one."
@@ -287,12 +313,15 @@ def _notes(report: Report) -> list[str]:
             notes.append(
                 f"- {NAMES[row['step']]}: {row['rounds_accepted']} of {row['rounds']} rounds"
                 f" accepted; the threshold of {row['threshold']:.2f},"
-                f" {row['threshold_of']}, was {kept}."
+                f" {row.get('threshold_of', 'of an earlier version')}, was {kept}."
             )
         if "answer" in row:
             notes.append(f"- {NAMES['lhp']}: {_tell_answer(row['answer'])}")
-    seconds = sum(row["seconds"] for row in report.rows)
-    notes.append(f"- Training took {seconds / 60:.1f} minutes, of the last time it was resumed on.")
+    own = [row for row in report.rows if "taken_from" not in row]
+    notes.append(
+        f"- Training took {sum(row['seconds'] for row in own) / 60:.1f} minutes or more: of a step"
+        " that was resumed, the time since counts."
+    )
     changed = ", ".join(f"{name}={value}" for name, value in report.config.items())
     notes.append(f"- Configuration: {changed}.")
     notes += [f"- SHA-256 of {name}: {digest}" for name, digest in report.digests.items()]
@@ -320,7 +349,7 @@ def _tell_route(route: Mapping[str, Any], densities: Sequence[float]) -> str:
     text = f"- Route: {route['chosen']}. One round of (d) was expected to leave"
     text += f" {route['expected_sparsity']:.1%} zeros"
     if route["products"] is None:
-        text += "; the service, asked from where on that is faster, was away"
+        text += "; no service said from where on that is faster"
     for each in route["products"] or ():
         share = each["sparsity_interval"][1]
         text += (
@@ -334,13 +363,14 @@ def _tell_route(route: Mapping[str, Any], densities: Sequence[float]) -> str:
 
 def _tell_answer(answer: Mapping[str, Any] | None) -> str:
     if answer is None:
-        return "skipped, since the service was away."
+        return "skipped, since no service answered."
     low, high = answer["speedup_interval"]
     return (
         f"asked for {answer['dims']}, the {answer['source']} answered {answer['lhp']}"
         f" ({answer['verdict']}): {answer['speedup']:.4f} times as fast (95 % interval"
         f" {low:.4f} to {high:.4f}; {answer['latency_s'] * 1e3:.3f} ms against"
-        f" {answer['lhp_latency_s'] * 1e3:.3f} ms), curve {answer['curve']}."
+        f" {answer['lhp_latency_s'] * 1e3:.3f} ms), curve {answer['curve']}"
+        f"{', stale' if answer['stale'] else ''}, platform {answer['platform']}."
     )
 
 

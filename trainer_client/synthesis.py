@@ -10,6 +10,7 @@ Knows nothing of files or of how progress is shown. Source: section 5.1 of Yin e
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -249,12 +250,14 @@ def _prune_in_rounds(
                 break
             notes["num_live"] = count_live()
             prune(rate)
-            run.begin_training(
-                max_epochs=config.retrain_epochs,
-                learning_rate=config.retrain_learning_rate,
-                stop_at=threshold,
-            )
-        perplexity = run.train()
+            if run.hlstm.count_recurrent_parameters() > 0:
+                run.begin_training(
+                    max_epochs=config.retrain_epochs,
+                    learning_rate=config.retrain_learning_rate,
+                    stop_at=threshold,
+                )
+        # The last weights of a network may take all its units with them.
+        perplexity = run.train() if run.is_training else math.inf
         if perplexity <= threshold:
             run.accept(perplexity)
             notes["num_accepted"] += 1

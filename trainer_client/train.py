@@ -9,6 +9,7 @@ Knows nothing of which steps there are, of the service, or of how progress is sh
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -159,6 +160,7 @@ class TrainingRun:
         self._observe = observe
         self.vocabulary = len(corpus.vocabulary)
         self._text = [len(corpus.train), self.vocabulary]
+        self._text_digest = _digest_of(corpus)
         few = config.max_held_out_tokens
         words_t = corpus.train[: config.max_train_tokens]
         train_nb = batchify(words_t, config.batch)
@@ -501,6 +503,7 @@ class TrainingRun:
                 {
                     "config": self.config.to_json(),
                     "text": self._text,
+                    "text_digest": self._text_digest,
                     "step": self.step,
                     "notes": self.notes,
                     "rows": self.rows,
@@ -517,7 +520,7 @@ class TrainingRun:
     def compare(self, saved: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
         """How the configuration and the text of a checkpoint differ from the run's, in words.
 
-        Settings named in `but` may differ. Of texts, only sizes are compared.
+        Settings named in `but` may differ.
         """
         there, mine = saved["config"], self.config.to_json()
         told = [
@@ -530,6 +533,8 @@ class TrainingRun:
         ):
             if theirs != own:
                 told.append(f"{theirs:,} {name} there, {own:,} now")
+        if saved["text"] == self._text and saved.get("text_digest") != self._text_digest:
+            told.append("texts of the same size, but of other words")
         return told
 
     def begin_after(
@@ -575,7 +580,7 @@ class TrainingRun:
                 **kept,
             )
         torch.set_rng_state(own["random"])
-        if own["random_cuda"] is not None:
+        if own["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_cuda"])
 
 
@@ -604,6 +609,14 @@ class _Swapped:
 def to_lines(rows: Sequence[Row]) -> bytes:
     """What a log of these rows consists of."""
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _digest_of(corpus: Corpus) -> str:
+    """SHA-256 of the ids of all three texts: their words, but for their names."""
+    digest = hashlib.sha256()
+    for text_t in (corpus.train, corpus.valid, corpus.test):
+        digest.update(text_t.numpy().tobytes() + b"|")
+    return digest.hexdigest()
 
 
 def _pack(snapshot: Snapshot) -> dict[str, Any]:

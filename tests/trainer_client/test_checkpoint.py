@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import torch
 
+from profiler_service.errors import ConflictError
 from trainer_client.checkpoint import (
     CheckpointError,
     CheckpointVersionError,
     DiskFullError,
     NoCheckpointError,
+    hold_directory,
     read_checkpoint,
     write_checkpoint,
     write_whole,
@@ -32,6 +37,24 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert read.pop("weights").equal(torch.arange(6.0))
     assert read == {"step": "growth", "notes": {"ratio": 0.2, "rounds": [1]}}
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_one_process_at_a_time_holds_a_directory(tmp_path: Path) -> None:
+    held = tmp_path / "run"
+    script = (
+        "import sys; from pathlib import Path;"
+        "from trainer_client.checkpoint import hold_directory\n"
+        "with hold_directory(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(held)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConflictError, match="training into"), hold_directory(held):
+            pass
+        other.kill()
+    with hold_directory(held):  # a killed process holds nothing
+        pass
 
 
 def test_a_cut_checkpoint_is_refused_wherever_it_is_cut(path: Path) -> None:

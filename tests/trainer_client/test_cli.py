@@ -117,6 +117,7 @@ def test_mistakes_are_told_without_a_traceback(data: Path, tmp_path: Path, capfd
         (["--set", "batch"], 2, "no NAME=VALUE"),
         (["--data", str(tmp_path / "nonesuch")], 1, "train.txt can't be read"),
         (["--resume"], 1, "there is no checkpoint"),
+        (["--set", "weight_decay=inf"], 2, "weight_decay=inf isn't 0 or more"),
     ):
         assert run(arguments(data, out, *more)) == code
         err = capfd.readouterr().err
@@ -134,8 +135,11 @@ def test_an_estimate_needs_no_text(capfd: Captured) -> None:
     assert "55,296 recurrent parameters" in out
     found = re.search(r"55,296 .* ([0-9,]+) tokens/s, at most 7 epochs: ([0-9.]+) h", out)
     assert found
-    # 7 · 3.6 million tokens at so many a second, in hours.
-    assert float(found[2]) == pytest.approx(7000 / float(found[1].replace(",", "")), abs=0.06)
+    # 7 · 929,589 tokens (PTB has no 3.6 million) at so many a second, in hours.
+    hours = 7 * 929_589 / 3600 / float(found[1].replace(",", ""))
+    assert float(found[2]) == pytest.approx(hours, abs=0.06)
+    assert run(["estimate", "own-text", "--preset", "small"]) == 2
+    assert "--set max_train_tokens" in capfd.readouterr().err
 
 
 def test_a_run_is_not_overwritten(data: Path, tmp_path: Path, capfd: Captured) -> None:

@@ -20,7 +20,7 @@ from trainer_client.export import (
     write_sparse,
 )
 from trainer_client.language_model import MaskedHLSTM, StackedLSTM
-from trainer_client.masks import full_masks
+from trainer_client.masks import full_masks, without_units
 from trainer_client.pruning import prune_layer_weights, prune_units
 from trainer_client.ranks import Ranks
 from trainer_client.train import TrainingRun
@@ -76,6 +76,22 @@ def test_more_states_than_the_embedding_has_columns() -> None:
         model.weights.gate_ksg.normal_()
     network = shrink_model(model)
     assert network.table_vm.shape == (WORDS, 11)
+    assert_equal_output(network(WORDS_TB)[0], model)
+
+
+def test_a_dead_state_within_the_embedding_stays_where_one_beyond_it_lives() -> None:
+    torch.manual_seed(0)
+    model = MaskedHLSTM(WORDS, tiny_config()).eval()
+    model.widen(gate_width=14, state_width=9)
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.normal_()
+    state_s = torch.arange(9) != 2
+    hidden_kg = torch.ones(4, 14, dtype=torch.bool)
+    model.masks = without_units(full_masks(model.weights), hidden_kg=~hidden_kg, state_s=~state_s)
+    assert model.dims == (14, 8)
+    network = shrink_model(model)
+    assert network.layer.state_width == 9
     assert_equal_output(network(WORDS_TB)[0], model)
 
 

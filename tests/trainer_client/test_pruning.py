@@ -11,7 +11,7 @@ from profiler_service.errors import InvalidRequestError
 from profiler_service.networks import HLSTMWeights
 from tests.trainer_client.layers import random_weights
 from tests.trainer_client.test_masks import check_dead_units_have_nothing, masked_layers
-from trainer_client.masks import Masks, full_masks, live_hidden_units, live_states
+from trainer_client.masks import Masks, count_weights, full_masks, live_hidden_units, live_states
 from trainer_client.pruning import (
     PruningRate,
     prune_layer_weights,
@@ -152,6 +152,19 @@ def test_every_matrix_of_a_layer_is_pruned_by_itself() -> None:
     # no column is emptied here.
     assert (masks.input_kgi.sum((1, 2)) + masks.recurrent_kgs.sum((1, 2))).tolist() == [48] * 4
     assert masks.gate_ksg.sum((1, 2)).tolist() == [20] * 4
+
+
+def test_a_layer_loses_one_weight_at_least() -> None:
+    # 60 and 24 weights a gate: a hundredth of either is no weight.
+    weights = random_weights(input_size=6, gate_width=6, state_width=4)
+    weights.recurrent_kgs[3, 2, 1] = 1e-9
+    masks = full_masks(weights)
+    pruned = prune_layer_weights(weights, masks, ratio=0.01)
+    assert not pruned.recurrent_kgs[3, 2, 1]
+    assert count_weights(pruned) == count_weights(masks) - 1
+    # The next smallest, not the dead one again.
+    again = prune_layer_weights(weights, pruned, ratio=0.01)
+    assert count_weights(again) == count_weights(masks) - 2
 
 
 def test_a_unit_whose_inputs_are_gone_goes_too() -> None:

@@ -11,13 +11,21 @@ from typing import Any
 import pytest
 import torch
 
-from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.errors import LhpError, NotFoundError, PlatformMismatchError
 from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange
 from tests.cli.stub import CURVE
 from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.checkpoint import read_checkpoint, write_checkpoint
 from trainer_client.ranks import Ranks
-from trainer_client.report import Report, make_report, measure_steps, to_markdown
-from trainer_client.train import TrainingRun
+from trainer_client.report import (
+    LATENCIES,
+    Report,
+    UnreadableRunError,
+    make_report,
+    measure_steps,
+    to_markdown,
+)
+from trainer_client.train import CHECKPOINT, TrainingRun
 
 PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
 
@@ -80,6 +88,8 @@ ANSWER = {
     "verdict": "faster",
     "source": "service",
     "curve": "c9",
+    "stale": False,
+    "platform": "p",
 }
 ROWS = [
     row("baseline", [12, 8]),
@@ -185,6 +195,29 @@ def test_without_a_service_nothing_is_made_up(directory: Path) -> None:
     told = to_markdown(make_report(directory, None))
     assert told.count("not measured") == 5
     assert " ms" not in told.split("asked for")[0]
+
+
+def test_latencies_of_another_run_are_not_shown(directory: Path) -> None:
+    make_report(directory, Service())
+    checkpoint = read_checkpoint(directory / CHECKPOINT)
+    checkpoint["rows"][2]["valid_perplexity"] += 0.01
+    write_checkpoint(directory / CHECKPOINT, checkpoint)
+    assert "units" not in make_report(directory, None).latencies
+    assert "growth" in make_report(directory, None).latencies
+    (directory / LATENCIES).write_text('{"growth": {"ro')
+    with pytest.raises(UnreadableRunError):
+        make_report(directory, None)
+
+
+def test_latencies_of_two_platforms_make_no_report(directory: Path) -> None:
+    class Mixed(Service):
+        def measure(self, *args: Any, **options: Any) -> CurveDetail:
+            curve = super().measure(*args, **options)
+            platform = "p1" if len(self.asked) < 5 else "p2"
+            return curve.model_copy(update={"platform": platform})
+
+    with pytest.raises(PlatformMismatchError, match="p1, p2"):
+        make_report(directory, Mixed())
 
 
 def test_a_point_that_failed_is_an_error(directory: Path) -> None:

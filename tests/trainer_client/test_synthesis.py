@@ -19,6 +19,8 @@ from trainer_client.config import TrainingConfig
 from trainer_client.corpus import Corpus
 from trainer_client.language_model import StackedLSTM
 from trainer_client.latency_client import ServiceAwayError
+from trainer_client.masks import count_weights, seed_masks
+from trainer_client.pruning import prune_layer_weights
 from trainer_client.ranks import Ranks
 from trainer_client.synthesis import (
     NoServiceError,
@@ -393,6 +395,23 @@ def test_weight_pruning_never_wakes_anything(tmp_path: Path) -> None:
     assert all(not (new & ~old).any() for old, new in zip(before, run.hlstm.masks, strict=True))
     # Twice 70 % of 1152, each of eight matrices rounded up; and what was cut off by it.
     assert 0 < run.hlstm.count_recurrent_parameters() <= 0.09 * 1152 + 16
+
+
+def test_weight_pruning_without_bounds_ends(tmp_path: Path) -> None:
+    config = tiny_config(max_rounds=None, min_prune_ratio=0.0, max_perplexity=1e6)
+    run = make_run(config, tmp_path)
+    run.step = "weights"
+    # So few live that shares of each matrix soon are less than one weight.
+    generator = torch.Generator().manual_seed(0)
+    run.hlstm.masks = seed_masks(run.hlstm.weights, density=0.05, generator=generator)
+    run.accept(10.0)
+    prune_weights(run)
+    # Any model keeps this threshold, so it ends where one weight less is no network any more.
+    run.revert()
+    left = run.hlstm.count_recurrent_parameters()
+    assert 0 < left < 12
+    masks = prune_layer_weights(run.hlstm.weights, run.hlstm.masks, ratio=0.01)
+    assert left == 1 or count_weights(masks) == 0
 
 
 def test_growth_beyond_the_seeds_width_widens_the_model(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -204,6 +205,18 @@ def test_another_configuration_cant_go_on(tmp_path: Path) -> None:
     make_run(tiny_config(), tmp_path).save()
     other = make_run(tiny_config(learning_rate=0.5), tmp_path)
     with pytest.raises(CheckpointConfigError, match=r"learning_rate=0\.005 there, 0\.5 now"):
+        other.restore()
+
+
+def test_another_text_of_the_same_size_cant_go_on(tmp_path: Path) -> None:
+    make_run(tiny_config(), tmp_path).save()
+    valid = torch.zeros_like(tiny_corpus().valid)
+    other = make_run(tiny_config(), tmp_path)
+    other.restore()
+    corpus = dataclasses.replace(tiny_corpus(), valid=valid)
+    ranks = Ranks(torch.device("cpu"))
+    other = TrainingRun(tiny_config(), corpus, tmp_path, ranks=ranks)
+    with pytest.raises(CheckpointConfigError, match="of other words"):
         other.restore()
 
 
