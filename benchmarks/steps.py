@@ -1,0 +1,147 @@
+"""The models that a run exported, step by step, side by side on this processor.
+
+    python -m benchmarks.steps DIR [--threads 1] [--blocks 25] [--out …]
+
+Times whole evaluations of 70 words, batch 16, float32, as torch runs them: the baseline's, and the
+dense export's of each step. In each block all weights lie at new, random multiples of 64 bytes; in
+each of its rounds all models are called in random order, once for the caches and once timed. A
+block's ratio is the median over its rounds; the ratio given is the median over blocks, resampled
+for its 95 % interval. Goals: (c) is surely faster than (b), and the last step than the baseline.
+Measures by itself: no code of the service's. Wants an otherwise idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.answers import measuring_conditions
+from benchmarks.provenance import heading
+from benchmarks.sparse_route import (
+    BATCH,
+    F64,
+    STEPS,
+    PlainBaseline,
+    Ratio,
+    compare,
+    measure,
+)
+from trainer_client.export import MODELS, load_baseline, load_dense
+from trainer_client.report import NAMES
+
+ROUNDS = 3
+"""Timed, in each block."""
+LINE_FLOATS, MOST_LINES = 16, 64
+"""A cache line, and how far weights are moved at most."""
+
+
+def place_anew(model: nn.Module, rng: random.Random) -> None:
+    """Moves every parameter and buffer to a new, random multiple of 64 bytes."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        start = LINE_FLOATS * rng.randrange(MOST_LINES)
+        arena = torch.empty(start + tensor.numel() + LINE_FLOATS, dtype=tensor.dtype)
+        start += (-arena.data_ptr() // arena.element_size()) % LINE_FLOATS
+        moved = arena[start : start + tensor.numel()].view(tensor.shape)
+        moved.copy_(tensor)
+        tensor.data = moved
+
+
+def read_models(directory: Path) -> dict[str, nn.Module]:
+    """The baseline and the dense exports of a run, by step. Raises ModelFileError, OSError."""
+    models: dict[str, nn.Module] = {
+        "baseline": PlainBaseline(load_baseline(directory / MODELS / "baseline.safetensors"))
+    }
+    for step in NAMES:
+        path = directory / MODELS / f"{step}.safetensors"
+        if step != "baseline" and path.exists():
+            models[step] = load_dense(path)
+    return {step: model.requires_grad_(False).eval() for step, model in models.items()}
+
+
+def measure_blocks(models: Mapping[str, nn.Module], blocks: int) -> dict[str, list[F64]]:
+    """Seconds by step: one array of ROUNDS for each block."""
+    rng = random.Random(0)
+    seconds: dict[str, list[F64]] = {step: [] for step in models}
+    vocabulary = len(models["baseline"].get_parameter("table_ve"))
+    for _ in range(blocks):
+        words_tb = torch.randint(vocabulary, (STEPS, BATCH))
+        for model in models.values():
+            place_anew(model, rng)
+
+        def call(model: nn.Module, words_tb: Tensor = words_tb) -> Tensor:
+            found = model(words_tb)
+            scores: Tensor = found[0] if isinstance(found, tuple) else found
+            return scores
+
+        calls = {step: (lambda model=model: call(model)) for step, model in models.items()}
+        for step, found in measure(calls, ROUNDS).items():
+            seconds[step].append(found)
+    return seconds
+
+
+def ratio_of(slower: Sequence[F64], faster: Sequence[F64]) -> Ratio:
+    """How many times as fast the second is, from the blocks in which both met."""
+    logs = [np.median(np.log(a / b)) for a, b in zip(slower, faster, strict=True)]
+    return compare(np.exp(np.array(logs)), np.ones(len(logs)))
+
+
+def report(seconds: Mapping[str, Sequence[F64]]) -> list[str]:
+    """Markdown lines: a table of the steps, and the goals."""
+    lines = ["| step | median | times as fast as the baseline |", "|---|---:|---:|"]
+    for step, found in seconds.items():
+        ratio = ratio_of(seconds["baseline"], found)
+        cell = "" if step == "baseline" else _format(ratio)
+        lines.append(
+            f"| {NAMES[step]} | {1e3 * float(np.median(np.array(found))):.2f} ms | {cell} |"
+        )
+    last = list(seconds)[-1]
+    goals = [("the last step is faster than the baseline", "baseline", last)]
+    if {"units", "lhp"} <= set(seconds):
+        goals.insert(0, ("(c) is faster than (b)", "units", "lhp"))
+    lines += ["", "| goal | times as fast | met |", "|---|---:|---|"]
+    for told, slower, faster in goals:
+        ratio = ratio_of(seconds[slower], seconds[faster])
+        lines.append(f"| {told} | {_format(ratio)} | {'yes' if ratio.low > 1 else 'NO'} |")
+    return lines
+
+
+def _format(ratio: Ratio) -> str:
+    return f"{ratio.value:.4f} ({ratio.low:.4f} to {ratio.high:.4f})"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints and, where asked to, writes the report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("directory", type=Path, metavar="DIR")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--blocks", type=int, default=25)
+    parser.add_argument("--out", type=Path, help="folder for the report")
+    options = parser.parse_args(arguments)
+    lines = heading("A run's models, step by step", "benchmarks.steps", "torch")
+    torch.manual_seed(0)
+    models = read_models(options.directory)
+    lines.append(
+        f"{STEPS} words, batch {BATCH}, float32, threads: {options.threads};"
+        f" {options.blocks} blocks of {ROUNDS} rounds."
+    )
+    lines.append("")
+    for step in models:
+        path = options.directory / MODELS / f"{step}.safetensors"
+        lines.append(f"- SHA-256 of {path.name}: {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    with measuring_conditions(threads=options.threads, cpus=options.threads):
+        seconds = measure_blocks(models, options.blocks)
+    text = "\n".join([*lines, "", *report(seconds)]) + "\n"
+    print(text, end="")
+    if options.out is not None:
+        (options.out / "steps.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()

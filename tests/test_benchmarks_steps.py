@@ -1,0 +1,75 @@
+"""The referee of a run's steps: weights move, outputs don't; and what is faster is said to be."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.sparse_route import PlainBaseline
+from benchmarks.steps import place_anew, ratio_of, read_models, report
+from profiler_service.networks import HLSTMLanguageModel
+from tests.trainer_client.texts import WORDS, tiny_config, tiny_corpus
+from trainer_client.export import write_dense, write_models
+from trainer_client.ranks import Ranks
+from trainer_client.train import TrainingRun
+
+WORDS_TB = torch.randint(WORDS, (7, 3), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """The models of a run that ended step (c)."""
+    run = TrainingRun(tiny_config(), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu")))
+    run.step = "baseline"
+    write_models(run, run.model.dims, tmp_path / "models")
+    for step, (gate_width, state_width) in {"units": (9, 6), "lhp": (11, 7)}.items():
+        network = HLSTMLanguageModel(WORDS, 8, state_width, gate_width)
+        write_dense(network, tmp_path / "models" / f"{step}.safetensors")
+    return tmp_path
+
+
+def test_weights_move_and_results_stay(directory: Path) -> None:
+    models = read_models(directory)
+    assert list(models) == ["baseline", "units", "lhp"]
+    assert isinstance(models["baseline"], PlainBaseline)
+    rng, places = random.Random(1), set()
+    for model in models.values():
+        expected = model(WORDS_TB)
+        for _ in range(3):
+            place_anew(model, rng)
+            assert torch.equal(_scores(model(WORDS_TB)), _scores(expected))
+            for each in model.parameters():
+                assert each.data_ptr() % 64 == 0
+                places.add(each.data_ptr() % 4096)
+    assert len(places) > 20
+
+
+def _scores(found: torch.Tensor | tuple[torch.Tensor, object]) -> torch.Tensor:
+    return found[0] if isinstance(found, tuple) else found
+
+
+def test_drift_between_blocks_cancels() -> None:
+    drift = np.array([1.0, 3.0, 2.0])
+    slower = [np.array([1.1, 1.2, 9.0]) * each for each in drift]
+    faster = [np.array([1.0, 1.0, 1.0]) * each for each in drift]
+    ratio = ratio_of(slower, faster)
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1.2, 1.2, 1.2))
+
+
+@pytest.mark.parametrize(("scale", "told"), [(0.9, "yes"), (1.0, "NO"), (1.1, "NO")])
+def test_goals_are_met_only_surely(scale: float, told: str) -> None:
+    rng = np.random.default_rng(0)
+    noise = np.exp(rng.normal(0, 0.01, size=(2, 25, 3)))
+    seconds = {
+        "baseline": [np.full(3, 0.05)] * 25,
+        "units": list(0.03 * noise[0]),
+        "lhp": list(0.03 * scale * noise[1]),
+    }
+    lines = report(seconds)
+    (line,) = [each for each in lines if each.startswith("| (c) is faster")]
+    assert line.endswith(f"| {told} |")
+    assert lines[-1].endswith("| yes |")
