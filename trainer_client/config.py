@@ -91,8 +91,8 @@ class TrainingConfig:
     """`sparse` goes from (a) straight to (d): for kernels that skip zeros. `measured` takes, after
     (a), the one that the service's crossovers speak for."""
     max_perplexity: float | None = None
-    """What pruning has to keep on the validation text. None: what the baseline has or, where a
-    step begins above that, what it begins with."""
+    """What pruning has to keep on the validation text. None: what the baseline has or, where
+    growth ends above that, what growth has."""
     baseline_epochs: int = 500
     seed_density: float = 0.5
     growth_ratio: float = 0.1
@@ -107,7 +107,8 @@ class TrainingConfig:
     min_prune_ratio: float = 0.0
     """Where halving ends; 0: at single rows, columns and weights."""
     retrain_epochs: int = 100
-    """At most so many in a round of (b) or (d); a round ends when the threshold is kept."""
+    """At most so many in a round of (b) or (d); a round ends when the perplexity aimed at is
+    reached."""
     lhp_epochs: int = 100
     """Retraining after growth to the LHP, step (c)."""
     max_rounds: int | None = None
@@ -268,7 +269,7 @@ SMALL = dataclasses.replace(
     min_prune_ratio=0.05,
     retrain_epochs=4,
     lhp_epochs=6,
-    max_rounds=6,
+    max_rounds=4,
 )
 """A quarter of the paper's widths, on a processor."""
 SMOKE = dataclasses.replace(

@@ -13,6 +13,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -210,23 +211,39 @@ _ALONE: dict[str, Callable[[TrainingRun], None]] = {
 """The steps that ask nobody."""
 
 
-def find_threshold(run: TrainingRun) -> tuple[float, str]:
-    """The validation perplexity that pruning has to keep, and whose it is.
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """What pruning has to keep, in perplexity on the validation text."""
 
-    `max_perplexity`; else the baseline's; or, where the accepted model is still above that, the
-    model's own: it is not to get worse. Raises InvalidRequestError where there is no baseline.
+    perplexity: float
+    """A round that is above this after its retraining is undone."""
+    target: float
+    """A retraining ends early once it is here: at the threshold, or below it at the baseline's."""
+    source: str
+    """Whose it is, in words."""
+
+
+def find_threshold(run: TrainingRun) -> Threshold:
+    """The threshold of all pruning of a run.
+
+    `max_perplexity`; else the baseline's perplexity; or, where growth ended above that, growth's:
+    pruning then isn't to make it worse, and retraining goes on towards the baseline's. Raises
+    InvalidRequestError where there is no baseline.
     """
-    if run.config.max_perplexity is not None:
-        return run.config.max_perplexity, "as configured"
-    for row in run.rows:
-        if row["step"] == "baseline":
-            baseline = float(row["valid_perplexity"])
-            own = baseline if run.accepted is None else run.accepted.perplexity
-            return (baseline, "the baseline's") if own <= baseline else (own, "where it began")
-    raise InvalidRequestError(
-        "nothing says what perplexity pruning has to keep",
-        hint="set max_perplexity, or train the baseline first",
-    )
+    given = run.config.max_perplexity
+    if given is not None:
+        return Threshold(perplexity=given, target=given, source="as configured")
+    ended = {row["step"]: float(row["valid_perplexity"]) for row in run.rows}
+    if "baseline" not in ended:
+        raise InvalidRequestError(
+            "nothing says what perplexity pruning has to keep",
+            hint="set max_perplexity, or train the baseline first",
+        )
+    baseline = ended["baseline"]
+    grown = ended.get("growth", baseline)
+    if grown <= baseline:
+        return Threshold(perplexity=baseline, target=baseline, source="the baseline's")
+    return Threshold(perplexity=grown, target=baseline, source="that of (a), above the baseline's")
 
 
 def _prune_in_rounds(
@@ -237,9 +254,7 @@ def _prune_in_rounds(
 ) -> None:
     """Prunes and retrains, from the run's accepted model to the last that kept the threshold."""
     config, notes = run.config, run.notes
-    if "threshold" not in notes:
-        notes["threshold"], notes["threshold_of"] = find_threshold(run)
-    threshold = notes["threshold"]
+    threshold = find_threshold(run)
     notes.setdefault("round", 0)
     notes.setdefault("num_accepted", 0)
     notes.setdefault("ratio", ratio)
@@ -254,11 +269,11 @@ def _prune_in_rounds(
                 run.begin_training(
                     max_epochs=config.retrain_epochs,
                     learning_rate=config.retrain_learning_rate,
-                    stop_at=threshold,
+                    stop_at=threshold.target,
                 )
         # The last weights of a network may take all its units with them.
         perplexity = run.train() if run.is_training else math.inf
-        if perplexity <= threshold:
+        if perplexity <= threshold.perplexity:
             run.accept(perplexity)
             notes["num_accepted"] += 1
         else:
@@ -394,15 +409,15 @@ def _describe(run: TrainingRun, seconds: float) -> Row:
         possible = 4 * gate_width * (run.config.embedding_width + 2 * state_width)
         row["density"] = row["recurrent_parameters"] / possible
     if run.step in ("units", "weights"):
-        threshold = row["threshold"] = run.notes["threshold"]
-        row["threshold_of"] = run.notes["threshold_of"]
+        threshold = find_threshold(run)
+        row["threshold"], row["threshold_of"] = threshold.perplexity, threshold.source
         row["rounds_accepted"] = run.notes["num_accepted"]
-        row["kept_threshold"] = run.accepted.perplexity <= threshold
+        row["kept_threshold"] = run.accepted.perplexity <= threshold.perplexity
         if not row["kept_threshold"]:
             logger.warning(
                 "step %s can't keep a perplexity of %.2f: it ends with the best model so far, %.2f",
                 run.step,
-                threshold,
+                threshold.perplexity,
                 run.accepted.perplexity,
             )
     if run.step == "lhp":

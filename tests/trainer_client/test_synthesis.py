@@ -459,22 +459,35 @@ def test_the_baseline_sets_the_threshold_where_nothing_else_does(tmp_path: Path)
         find_threshold(run)
     assert "max_perplexity" in raised.value.hint
     run.rows.append({"step": "baseline", "valid_perplexity": 72.1})
-    assert find_threshold(run) == (72.1, "the baseline's")
+    assert threshold_of(run) == (72.1, 72.1, "the baseline's")
     assert isinstance(run.model, StackedLSTM)
     # From a model that is better, pruning may come down to the baseline; one that is worse is not
-    # to get worse still.
-    run.accept(70.2)
-    assert find_threshold(run) == (72.1, "the baseline's")
-    run.accept(75.0)
-    assert find_threshold(run) == (75.0, "where it began")
+    # to get worse still, and is trained towards the baseline.
+    run.rows.append({"step": "growth", "valid_perplexity": 70.2})
+    assert threshold_of(run) == (72.1, 72.1, "the baseline's")
+    run.rows[1]["valid_perplexity"] = 75.0
+    assert threshold_of(run) == (75.0, 72.1, "that of (a), above the baseline's")
+    # It stays the same for all pruning.
+    run.rows.append({"step": "units", "valid_perplexity": 74.0})
+    assert threshold_of(run)[0] == 75.0
 
 
-def test_the_threshold_of_a_step_stays_while_the_model_improves(tmp_path: Path) -> None:
-    run = make_run(tiny_config(max_perplexity=None, max_rounds=2), tmp_path)
+def threshold_of(run: TrainingRun) -> tuple[float, float, str]:
+    found = find_threshold(run)
+    return found.perplexity, found.target, found.source
+
+
+def test_above_the_baseline_retraining_takes_all_its_epochs(tmp_path: Path) -> None:
+    config = tiny_config(max_perplexity=None, max_rounds=2, retrain_epochs=3)
+    run = make_run(config, tmp_path)
     run.rows.append({"step": "baseline", "valid_perplexity": 1.01})
+    run.rows.append({"step": "growth", "valid_perplexity": 1000.0})
     run.step = "units"
     assert run.hlstm is run.model
     run.accept(1000.0)
     prune_rows_and_columns(run)
-    assert run.accepted is not None and run.accepted.perplexity < 20
-    assert (run.notes["threshold"], run.notes["num_accepted"]) == (1000.0, 2)
+    assert run.notes["num_accepted"] == 2
+    epochs = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [(row["round"], row["epoch"]) for row in epochs] == [
+        (0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3)
+    ]  # fmt: skip
