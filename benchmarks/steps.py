@@ -7,7 +7,8 @@ dense export's of each step. In each block all weights lie at new, random multip
 each of its rounds all models are called in random order, once for the caches and once timed. A
 block's ratio is the median over its rounds; the ratio given is the median over blocks, resampled
 for its 95 % interval. Goals: (c) is surely faster than (b), and the last step than the baseline.
-Measures by itself: no code of the service's. Wants an otherwise idle machine.
+Measures by itself: no code of the service's. Wants an otherwise idle machine. `--out` gets the run's
+report and logs, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -35,7 +37,9 @@ from benchmarks.sparse_route import (
 )
 from trainer_client.export import MODELS, load_baseline, load_dense
 from trainer_client.report import NAMES
+from trainer_client.train import EPOCHS_LOG, STEPS_LOG
 
+COPIED = ("report.md", "report.json", "report.png", STEPS_LOG, EPOCHS_LOG)
 ROUNDS = 3
 """Timed, in each block."""
 LINE_FLOATS, MOST_LINES = 16, 64
@@ -122,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, default=25)
-    parser.add_argument("--out", type=Path, help="folder for the report")
+    parser.add_argument("--out", type=Path, help="folder for the report, and the run's")
     options = parser.parse_args(arguments)
     lines = heading("A run's models, step by step", "benchmarks.steps", "torch")
     torch.manual_seed(0)
@@ -140,7 +144,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = "\n".join([*lines, "", *report(seconds)]) + "\n"
     print(text, end="")
     if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "steps.md").write_text(text)
+        for name in COPIED:
+            if (options.directory / name).exists():
+                shutil.copyfile(options.directory / name, options.out / name)
 
 
 if __name__ == "__main__":
