@@ -7,8 +7,8 @@ dense export's of each step. In each block all weights lie at new, random multip
 each of its rounds all models are called in random order, once for the caches and once timed. A
 block's ratio is the median over its rounds; the ratio given is the median over blocks, resampled
 for its 95 % interval. Goals: (c) is surely faster than (b), and the last step than the baseline.
-Measures by itself: no code of the service's. Wants an otherwise idle machine. `--out` gets the run's
-report and logs, too.
+Measures by itself: no code of the service's. Wants an otherwise idle machine. `--out` gets the
+run's report and logs, too.
 """
 
 from __future__ import annotations

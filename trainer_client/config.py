@@ -93,6 +93,8 @@ class TrainingConfig:
     max_perplexity: float | None = None
     """What pruning has to keep on the validation text. None: what the baseline has or, where
     growth ends above that, what growth has."""
+    slack: float = 0.0
+    """How far above that pruning may end, as a share."""
     baseline_epochs: int = 500
     seed_density: float = 0.5
     growth_ratio: float = 0.1
@@ -198,6 +200,7 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
         "max_rollbacks": _at_least(0),
         "route": _one_of(Route),
         "max_perplexity": _POSITIVE,
+        "slack": _at_least(0),
         "baseline_epochs": _at_least(1),
         "seed_density": (lambda value: 0 < value <= 1, "a share above 0, at most 1"),
         "growth_ratio": _RATIO,
@@ -259,7 +262,7 @@ SMALL = dataclasses.replace(
     precision="bfloat16",
     optimiser="adamw",
     learning_rate=5e-3,
-    retrain_learning_rate=2e-3,
+    retrain_learning_rate=3e-3,
     steps=35,
     warmup_batches=200,
     schedule="linear",
@@ -267,9 +270,10 @@ SMALL = dataclasses.replace(
     growth_epochs=8,
     growth_settling_epochs=12,
     min_prune_ratio=0.05,
-    retrain_epochs=4,
-    lhp_epochs=6,
-    max_rounds=4,
+    slack=0.05,
+    retrain_epochs=8,
+    lhp_epochs=8,
+    max_rounds=2,
 )
 """A quarter of the paper's widths, on a processor."""
 SMOKE = dataclasses.replace(
@@ -305,6 +309,7 @@ LATER_SETTINGS = frozenset(
     {
         "route",
         "max_perplexity",
+        "slack",
         "retrain_learning_rate",
         "unit_ratio",
         "weight_ratio",

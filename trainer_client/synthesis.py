@@ -227,12 +227,15 @@ def find_threshold(run: TrainingRun) -> Threshold:
     """The threshold of all pruning of a run.
 
     `max_perplexity`; else the baseline's perplexity; or, where growth ended above that, growth's:
-    pruning then isn't to make it worse, and retraining goes on towards the baseline's. Raises
+    retraining then goes on towards the baseline's. And `slack` above that. Raises
     InvalidRequestError where there is no baseline.
     """
-    given = run.config.max_perplexity
+    given, slack = run.config.max_perplexity, run.config.slack
+    more = f" and {slack:.0%} more" if slack else ""
     if given is not None:
-        return Threshold(perplexity=given, target=given, source="as configured")
+        return Threshold(
+            perplexity=given * (1 + slack), target=given, source=f"as configured{more}"
+        )
     ended = {row["step"]: float(row["valid_perplexity"]) for row in run.rows}
     if "baseline" not in ended:
         raise InvalidRequestError(
@@ -241,9 +244,12 @@ def find_threshold(run: TrainingRun) -> Threshold:
         )
     baseline = ended["baseline"]
     grown = ended.get("growth", baseline)
-    if grown <= baseline:
-        return Threshold(perplexity=baseline, target=baseline, source="the baseline's")
-    return Threshold(perplexity=grown, target=baseline, source="that of (a), above the baseline's")
+    return Threshold(
+        perplexity=max(baseline, grown) * (1 + slack),
+        target=baseline,
+        source=("the baseline's" if grown <= baseline else "that of (a), above the baseline's")
+        + more,
+    )
 
 
 def _prune_in_rounds(

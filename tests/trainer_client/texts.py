@@ -27,6 +27,8 @@ TINY: dict[str, object] = {
     "rate_decay": 2.0,
     "checkpoint_batches": 3,
     "max_perplexity": 1000.0,
+    "slack": 0.0,
+    "retrain_learning_rate": 2e-3,
 }
 
 
