@@ -468,9 +468,9 @@ def test_the_baseline_sets_the_threshold_where_nothing_else_does(tmp_path: Path)
     run.rows[1]["valid_perplexity"] = 75.0
     assert threshold_of(run) == (75.0, 72.1, "that of (a), above the baseline's")
     run.config = run.config.with_changes({"slack": 0.04})
-    assert threshold_of(run) == (
-        pytest.approx(78.0), 72.1, "that of (a), above the baseline's and 4% more"
-    )  # fmt: skip
+    perplexity, target, source = threshold_of(run)
+    assert perplexity == pytest.approx(78.0)
+    assert (target, source) == (72.1, "that of (a), above the baseline's and 4% more")
     run.config = run.config.with_changes({"slack": 0.0})
     # It stays the same for all pruning.
     run.rows.append({"step": "units", "valid_perplexity": 74.0})
