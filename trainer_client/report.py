@@ -290,7 +290,7 @@ def _notes(report: Report) -> list[str]:
             f" {', '.join(hosts)}, platform {platform}; medians with 95 % intervals."
             " Each step's dims were measured in one sweep with those of step (a): compare the"
             " ratios. The baseline's is the sum of its two LSTM layers and its decoder, measured"
-            " one by one."
+            " one by one, at other times: beside the steps it is a rough figure."
             + (
                 " On this route (d) was measured through sparse kernels, in a sweep of its own,"
                 " at its sparsity and with zeros at random places."
