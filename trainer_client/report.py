@@ -3,8 +3,8 @@
 Latencies come from the service alone: it measures the dims of each step as `hlstm_lm` in one
 sweep with the dims of step (a), on a grid of their two values on each axis, so that both are
 measured in the same rounds. On the sparse route the last step is measured as `csr`, at the
-sparsity reached, zeros at random places. The baseline is no kind of the service's; its figure
-is the sum of its parts, each measured by itself: two `lstm` and the decoder, a `linear`.
+sparsity reached, zeros at random places. The baseline is measured as `lstm_lm`, in a sweep of its
+own.
 
 Knows nothing of how a run came about.
 """
@@ -157,7 +157,8 @@ def measure_steps(
     for row in rows:
         dims = tuple(row["dims"])
         if row["step"] == "baseline":
-            found["baseline"] = _measure_baseline(service, dims, batch, steps, vocabulary)
+            shape = {"batch": batch, "steps": steps, "vocabulary": vocabulary}
+            found["baseline"] = _measure_one(service, "lstm_lm", dims, shape)
             continue
         assert reference is not None
         if find_route(config["route"], rows) == "sparse" and row["step"] == "weights":
@@ -178,29 +179,6 @@ def measure_steps(
             hint="have one host measure them all: latencies of two don't compare",
         )
     return found
-
-
-def _measure_baseline(
-    service: GridMeasurer, dims: Sequence[int], batch: int, steps: int, vocabulary: int
-) -> Latency:
-    """The sum of the baseline's parts. Its interval is the sum of theirs: wider than need be."""
-    hidden, width = dims
-    shape = {"batch": batch, "steps": steps}
-    parts = [
-        _measure_one(service, "lstm", (hidden, width), shape),
-        _measure_one(service, "lstm", (width, hidden), shape),
-        _measure_one(service, "linear", (vocabulary, width), {"batch": batch * steps}),
-    ]
-    lows, highs = [p.low_s for p in parts], [p.high_s for p in parts]
-    return Latency(
-        latency_s=sum(p.latency_s for p in parts),
-        low_s=None if None in lows else sum(low for low in lows if low is not None),
-        high_s=None if None in highs else sum(high for high in highs if high is not None),
-        ratio=None,
-        curves=[curve for p in parts for curve in p.curves],
-        platform=parts[0].platform,
-        host=parts[0].host,
-    )
 
 
 def _measure_one(
@@ -289,8 +267,8 @@ def _notes(report: Report) -> list[str]:
             f"- Latencies: of dense networks of these dims, by the service on host"
             f" {', '.join(hosts)}, platform {platform}; medians with 95 % intervals."
             " Each step's dims were measured in one sweep with those of step (a): compare the"
-            " ratios. The baseline's is the sum of its two LSTM layers and its decoder, measured"
-            " one by one, at other times: beside the steps it is a rough figure."
+            " ratios. The baseline was measured as a whole, too, but in a sweep of its own: beside"
+            " the steps, differences of some percent may be the host's."
             + (
                 " On this route (d) was measured through sparse kernels, in a sweep of its own,"
                 " at its sparsity and with zeros at random places."

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from profiler_service.errors import UnknownWorkloadError
 from profiler_service.kinds.kernels import HLSTM_KERNELS, HLSTM_LM_KERNELS, LINEAR_KERNELS
-from profiler_service.kinds.networks import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM
+from profiler_service.kinds.networks import (
+    DEEPSPEECH2,
+    GRU,
+    HLSTM,
+    HLSTM_LM,
+    LSTM,
+    LSTM_LM,
+)
 from profiler_service.kinds.products import LINEAR, MATMUL
 from profiler_service.workload import WorkloadKind
 
@@ -29,6 +36,7 @@ __all__ = [
     "LINEAR",
     "LINEAR_KERNELS",
     "LSTM",
+    "LSTM_LM",
     "MATMUL",
     "LeftOut",
     "get_workload_kind",
@@ -49,6 +57,7 @@ _BUILT_IN = (
     HLSTM_KERNELS,
     HLSTM_LM,
     HLSTM_LM_KERNELS,
+    LSTM_LM,
     DEEPSPEECH2,
 )
 

@@ -1,4 +1,4 @@
-"""Whole networks: the kinds `lstm`, `gru`, `hlstm`, `hlstm_lm` and `deepspeech2`.
+"""Whole networks: the kinds `lstm`, `gru`, `hlstm`, `hlstm_lm`, `lstm_lm` and `deepspeech2`.
 
 Pure. Knows nothing of how a network is carried out; counts its weights and products by the
 formulas of `docs/networks.md`.
@@ -36,6 +36,7 @@ INPUT_SIZE = Parameter(
     default=400,
     description="Width of the input at each step: the embedding's width.",
 )
+VOCABULARY = Parameter(name="vocabulary", default=10_000, description="Number of words.")
 DENSE_BACKEND = Parameter(
     name="backend",
     default="dense",
@@ -170,6 +171,28 @@ def _hlstm_lm_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
     return _hlstm_flops(dims, params) + decoder
 
 
+def _lstm_lm_bytes(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    hidden_size, width = dims
+    batch, vocabulary, sequences = (
+        int(params["batch"]),
+        int(params["vocabulary"]),
+        _sequences(params),
+    )
+    units = hidden_size + width
+    weights = _LSTM_GATES * units * (units + 2)
+    results = _LSTM_STATES * batch * units + sequences * units
+    gates = _LSTM_GATES * sequences * units
+    table = vocabulary * (width + 1)
+    elements = weights + results + gates + table + sequences * (width + vocabulary)
+    return _size_bytes(params) * elements + 8 * sequences
+
+
+def _lstm_lm_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
+    hidden_size, width = dims
+    weights = _LSTM_GATES * (hidden_size + width) ** 2 + width * int(params["vocabulary"])
+    return 2 * _sequences(params) * weights
+
+
 # DeepSpeech2: 32 channels of 41 × 11 over 161 bins, then 32 of 32 × 21 × 11.
 _BINS, _CHANNELS, _FEATURES, _CHARACTERS = 161, 32, 672, 29
 _FIRST_KERNEL, _SECOND_KERNEL = 41 * 11, _CHANNELS * 21 * 11
@@ -294,7 +317,7 @@ HLSTM_LM = WorkloadKind(
         BATCH,
         STEPS,
         INPUT_SIZE,
-        Parameter(name="vocabulary", default=10_000, description="Number of words."),
+        VOCABULARY,
         DTYPE,
         HLSTM_BACKEND,
         SPARSITY,
@@ -306,6 +329,18 @@ HLSTM_LM = WorkloadKind(
     description=(
         "A language model: embedding of input_size, one H-LSTM layer, a decoder tied to the"
         " embedding. Its defaults are the setting of Table 1 of Yin et al."
+    ),
+)
+LSTM_LM = WorkloadKind(
+    name="lstm_lm",
+    axes=("hidden_size", "embedding_width"),
+    parameters=(BATCH, STEPS, VOCABULARY, DTYPE, DENSE_BACKEND),
+    builder="profiler_service.measurement.networks:build_lstm_lm",
+    operand_bytes=_lstm_lm_bytes,
+    flops=_lstm_lm_flops,
+    description=(
+        "The stacked LSTM that Yin et al. hold `hlstm_lm` against: embedding, LSTM layers"
+        " embedding_width → hidden_size → embedding_width, a decoder tied to the embedding."
     ),
 )
 DEEPSPEECH2 = WorkloadKind(

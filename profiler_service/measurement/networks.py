@@ -30,6 +30,7 @@ from profiler_service.networks import (
     HLSTMMatrices,
     HLSTMRun,
     HLSTMWeights,
+    LSTMLanguageModel,
     bind_csr,
     bind_hlstm,
     block_diagonal,
@@ -85,10 +86,7 @@ def build_hlstm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]
 
 
 def build_hlstm_lm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
-    """The call of the language model on words_tb; `dims` is (gate_width, state_width).
-
-    The words are drawn anew at each visit.
-    """
+    """The call of the language model on words_tb; `dims` is (gate_width, state_width)."""
     gate_width, state_width = dims
     vocabulary = int(params["vocabulary"])
     module = place_bound(
@@ -96,10 +94,24 @@ def build_hlstm_lm(operands: Operands, dims: Dims, params: Mapping[str, ParamVal
         lambda: HLSTMLanguageModel(vocabulary, int(params["input_size"]), state_width, gate_width),
         params,
     )
-    words_tb = torch.randint(
-        vocabulary, (int(params["steps"]), int(params["batch"])), device=operands.device
-    )
-    return functools.partial(module, words_tb)
+    return functools.partial(module, _words(operands, params))
+
+
+def build_lstm_lm(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of the stacked LSTM on words_tb; `dims` is (hidden_size, embedding_width)."""
+    hidden_size, embedding_width = dims
+    vocabulary = int(params["vocabulary"])
+    module = place(operands, lambda: LSTMLanguageModel(vocabulary, embedding_width, hidden_size))
+    if operands.device.type == "cuda":
+        module.first.flatten_parameters()
+        module.second.flatten_parameters()
+    return functools.partial(module, _words(operands, params))
+
+
+def _words(operands: Operands, params: Mapping[str, ParamValue]) -> torch.Tensor:
+    """Words words_tb, drawn anew at each visit."""
+    shape = int(params["steps"]), int(params["batch"])
+    return torch.randint(int(params["vocabulary"]), shape, device=operands.device)
 
 
 def build_hlstm_kernel(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:

@@ -14,7 +14,7 @@ from profiler_service.networks.hlstm_backends import (
     bind_hlstm,
     block_diagonal,
 )
-from profiler_service.networks.language_model import HLSTMLanguageModel
+from profiler_service.networks.language_model import HLSTMLanguageModel, LSTMLanguageModel
 from profiler_service.networks.speech import DeepSpeech2
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "HLSTMMatrices",
     "HLSTMRun",
     "HLSTMWeights",
+    "LSTMLanguageModel",
     "bind_csr",
     "bind_hlstm",
     "block_diagonal",

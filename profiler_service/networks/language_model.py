@@ -1,4 +1,4 @@
-"""The language model of Yin et al.: embedding, one H-LSTM layer, tied decoder.
+"""The language models of Yin et al.: embedding, one H-LSTM layer or two LSTM layers, tied decoder.
 
 Knows nothing of words, of perplexity or of training.
 """
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from profiler_service.networks.hlstm import HLSTM
 
-# Shapes: T time steps, B batch, V vocabulary, E embedding_width, S state_width,
+# Shapes: T time steps, B batch, V vocabulary, E embedding_width, S state_width, H hidden_size,
 # M = max(E, S), N = T · B.
 
 
@@ -59,3 +59,27 @@ class HLSTMLanguageModel(nn.Module):
         # As a plain matrix: torch takes another, far slower kernel for three axes.
         scores_nv = F.linear(h_tbs.flatten(0, 1), decoder_vs, self.decoder_bias_v)
         return scores_nv.view(*words_tb.shape, -1), state
+
+
+class LSTMLanguageModel(nn.Module):
+    """The stacked LSTM that an H-LSTM is held against: E → H → E, one table at both ends.
+
+    Source: the published 14.46 million parameters of the baseline resolve as layers of 400 → 1500
+    and 1500 → 400.
+    """
+
+    def __init__(self, vocabulary: int, embedding_width: int, hidden_size: int) -> None:
+        super().__init__()
+        self.table_ve = nn.Parameter(torch.empty(vocabulary, embedding_width))
+        self.first = nn.LSTM(embedding_width, hidden_size)
+        self.second = nn.LSTM(hidden_size, embedding_width)
+        self.decoder_bias_v = nn.Parameter(torch.empty(vocabulary))
+        nn.init.uniform_(self.table_ve, -0.1, 0.1)
+        nn.init.zeros_(self.decoder_bias_v)
+
+    def forward(self, words_tb: Tensor) -> Tensor:
+        """Unnormalised log probabilities of the next word scores_tbv, from states of zero."""
+        h_tbh, _ = self.first(F.embedding(words_tb, self.table_ve))
+        h_tbe, _ = self.second(h_tbh)
+        scores_nv = F.linear(h_tbe.flatten(0, 1), self.table_ve, self.decoder_bias_v)
+        return scores_nv.view(*words_tb.shape, -1)

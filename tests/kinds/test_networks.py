@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from profiler_service.errors import InvalidWorkloadError
-from profiler_service.kinds import DEEPSPEECH2, GRU, HLSTM, HLSTM_LM, LSTM, workload_kinds
+from profiler_service.kinds import (
+    DEEPSPEECH2,
+    GRU,
+    HLSTM,
+    HLSTM_LM,
+    LSTM,
+    LSTM_LM,
+    workload_kinds,
+)
 from profiler_service.workload import ParamValue, WorkloadKind
 
 
@@ -15,12 +23,13 @@ def params_of(kind: WorkloadKind, **given: ParamValue) -> dict[str, ParamValue]:
 
 def test_keys_are_stable() -> None:
     # Keys are in every database: a changed key orphans its curves.
-    keys = [kind.describe().key for kind in (LSTM, GRU, HLSTM, HLSTM_LM, DEEPSPEECH2)]
+    keys = [kind.describe().key for kind in (LSTM, GRU, HLSTM, HLSTM_LM, LSTM_LM, DEEPSPEECH2)]
     assert keys == [
         "lstm[backend=dense,batch=16,direction=uni,dtype=float32,layers=1,steps=70]",
         "gru[backend=dense,batch=16,direction=uni,dtype=float32,layers=1,steps=70]",
         "hlstm[backend=dense,batch=16,dtype=float32,input_size=400,steps=70]",
         "hlstm_lm[backend=dense,batch=16,dtype=float32,input_size=400,steps=70,vocabulary=10000]",
+        "lstm_lm[backend=dense,batch=16,dtype=float32,steps=70,vocabulary=10000]",
         "deepspeech2[backend=dense,batch=16,cell=hlstm,dtype=float32,frames=300,layers=3]",
     ]
 
@@ -37,7 +46,7 @@ def test_keys_with_a_sparsity() -> None:
 
 
 def test_all_are_installed() -> None:
-    assert {"lstm", "gru", "hlstm", "hlstm_lm", "deepspeech2"} <= set(workload_kinds())
+    assert {"lstm", "gru", "hlstm", "hlstm_lm", "lstm_lm", "deepspeech2"} <= set(workload_kinds())
 
 
 def test_axes() -> None:
@@ -66,6 +75,8 @@ def test_axes() -> None:
         (HLSTM, {"vocabulary": 10}, "no parameter 'vocabulary'"),
         (HLSTM, {"input_size": 0}, "outside"),
         (HLSTM_LM, {"vocabulary": 0}, "outside"),
+        (LSTM_LM, {"backend": "packed"}, "dense"),
+        (LSTM_LM, {"input_size": 5}, "no parameter 'input_size'"),
         (DEEPSPEECH2, {"cell": "gru"}, "hlstm, lstm"),
         (DEEPSPEECH2, {"frames": 30}, "outside 31"),
         (DEEPSPEECH2, {"steps": 70}, "no parameter 'steps'"),
@@ -119,6 +130,16 @@ def test_hlstm_lm_by_hand() -> None:
     # Nine states are more than the embedding's five columns: the table has nine.
     # 4 · (7 · (5 + 9) + 9 · 7) + 4 · (7 + 9) + 40 + 224 + 9 · 12 = 1,080.
     assert HLSTM_LM.operand_bytes((7, 9), params) == 4 * (1080 + 99 + 11 + 88) + 64
+
+
+def test_lstm_lm_by_hand() -> None:
+    params = params_of(LSTM_LM, batch=2, steps=4, vocabulary=11)
+    # Layers 5 → 3 and 3 → 5: 4 · 3 · (5 + 3 + 2) + 4 · 5 · (3 + 5 + 2) weights and biases. 8 states
+    # of 3 and 8 of 5, h and c of 2 sequences: 64 + 32. Gates: 8 · 12 + 8 · 20. A table of 11 · 5
+    # and 11 biases, 8 · 5 inputs, 8 · 11 scores; 8 words of 8 bytes.
+    elements = 120 + 200 + 96 + 256 + 66 + 40 + 88
+    assert LSTM_LM.operand_bytes((3, 5), params) == 4 * elements + 64
+    assert LSTM_LM.flops((3, 5), params) == 2 * 8 * (96 + 160 + 55)
 
 
 def test_packed_and_sparse_hlstms_by_hand() -> None:

@@ -25,6 +25,7 @@ from profiler_service.kinds import (
     HLSTM_LM,
     HLSTM_LM_KERNELS,
     LSTM,
+    LSTM_LM,
 )
 from profiler_service.kinds.kernels import ALL_KERNELS, csr_kernel
 from profiler_service.measurement.measurer import Measurer
@@ -47,6 +48,7 @@ SMALL: list[tuple[WorkloadKind, Dims, dict[str, ParamValue], tuple[int, ...]]] =
         {"batch": 2, "steps": 3, "input_size": 5, "vocabulary": 11},
         (3, 2, 11),
     ),
+    (LSTM_LM, (6, 5), {"batch": 2, "steps": 3, "vocabulary": 11}, (3, 2, 11)),
     (DEEPSPEECH2, (6,), {"batch": 2, "frames": 33}, (2, 2, 29)),
     (DEEPSPEECH2, (6,), {"batch": 2, "frames": 33, "cell": "lstm", "layers": 1}, (2, 2, 29)),
 ]
@@ -58,7 +60,7 @@ BACKENDS: list[dict[str, ParamValue]] = [
 OTHER_BACKENDS = [
     (kind, dims, {**params, **given}, shape)
     for kind, dims, params, shape in SMALL
-    if kind not in (LSTM, GRU) and "cell" not in params
+    if kind not in (LSTM, GRU, LSTM_LM) and "cell" not in params
     for given in BACKENDS
 ]
 ALL = SMALL + OTHER_BACKENDS
@@ -188,7 +190,7 @@ def test_results_stay_finite_at_larger_dims(dtype: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "dims", "params", "shape"),
-    [each for each in SMALL if each[0] not in (LSTM, GRU) and "cell" not in each[2]],
+    [each for each in SMALL if each[0] not in (LSTM, GRU, LSTM_LM) and "cell" not in each[2]],
 )
 def test_flops_are_those_that_torch_counts(
     kind: WorkloadKind, dims: Dims, params: dict[str, ParamValue], shape: tuple[int, ...]

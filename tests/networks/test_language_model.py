@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from profiler_service.networks import HLSTMLanguageModel
+from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
 
 
 def model_of(vocabulary: int, embedding_width: int, state_width: int) -> HLSTMLanguageModel:
@@ -71,3 +71,19 @@ def test_words_outside_the_vocabulary_are_refused() -> None:
 def test_words_without_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\[steps, batch, 4\]"):
         model_of(11, 4, 3)(WORDS_TB[:, 0])
+
+
+def test_the_stacked_lstm_scores_by_the_table_that_embeds() -> None:
+    torch.manual_seed(0)
+    model = LSTMLanguageModel(11, 4, 6).double().eval()
+    torch.nn.init.normal_(model.decoder_bias_v)
+    h_tbe, _ = model.second(model.first(model.table_ve[WORDS_TB])[0])
+    expected = h_tbe @ model.table_ve.t() + model.decoder_bias_v
+    torch.testing.assert_close(model(WORDS_TB), expected)
+
+
+def test_the_stacked_lstms_published_number_of_parameters() -> None:
+    with torch.device("meta"):
+        model = LSTMLanguageModel(10_000, 400, 1500)
+    layers = [p for part in (model.first, model.second) for p in part.parameters()]
+    assert sum(p.numel() for p in layers) == 14_455_200
