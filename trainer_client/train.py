@@ -561,7 +561,10 @@ class TrainingRun:
                 f"{path} is of a run that was configured otherwise: {'; '.join(told)}",
                 hint="go on with the same settings, or choose another directory",
             )
-        self.step, self.notes = saved["step"], saved["notes"]
+        self.step = saved["step"]
+        # In place: after going back, the step that holds the notes goes on with them.
+        self.notes.clear()
+        self.notes.update(saved["notes"])
         self.rows, self._epoch_rows = saved["rows"], saved["epoch_rows"]
         self._num_batches = saved["num_batches"]
         self.load(_unpack(saved["model"]))

@@ -374,6 +374,29 @@ def test_pruning_halves_its_rate_on_failure_and_comes_back(tmp_path: Path) -> No
     assert run.hlstm.dims == (12, 8)
 
 
+def test_a_roll_back_in_a_pruning_round_forgets_no_round(tmp_path: Path) -> None:
+    # 20 batches a round, of one epoch: the 31st is in the second.
+    run = make_run(tiny_config(max_rounds=3), tmp_path)
+    run.step = "units"
+    assert run.hlstm is run.model
+    run.accept(1000.0)
+    poisoned: list[Observation] = []
+
+    def poison(seen: Observation) -> None:
+        if seen.num_batches == 31 and not poisoned:
+            poisoned.append(seen)
+            with torch.no_grad():
+                run.hlstm.weights.gate_bias_ks.fill_(torch.nan)
+
+    run._observe = poison
+    prune_rows_and_columns(run)
+    assert poisoned
+    assert (run.notes["round"], run.notes["num_accepted"]) == (3, 3)
+    assert run.hlstm.dims == (7, 5)
+    epochs = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [row["round"] for row in epochs] == [0, 1, 2]
+
+
 def test_a_threshold_that_cant_be_met_ends_with_the_best_so_far(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
