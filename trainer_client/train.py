@@ -313,7 +313,9 @@ class TrainingRun:
             descent.row += steps
             self._num_batches += 1
             self._tell(descent, began_s, first_row)
-            if self._num_batches % self.config.checkpoint_batches == 0:
+            # Not at the end of an epoch: only a model that can be validated is kept there.
+            is_due = self._num_batches % self.config.checkpoint_batches == 0
+            if is_due and descent.row < last:
                 self.save()
 
     def _end_epoch(self, descent: Descent) -> None:

@@ -244,7 +244,10 @@ def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
     assert [row["learning_rate"] for row in rows][:2] == [0.02, 0.01]
 
 
-def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checkpoint_batches", [1000, 20])
+def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(
+    tmp_path: Path, checkpoint_batches: int
+) -> None:
     # 20 batches an epoch: nothing but the validation after it sees what the 20th did.
     poisoned: list[Observation] = []
 
@@ -253,7 +256,8 @@ def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(tmp_path: Pa
             poisoned.append(seen)
             poison(run, seen)
 
-    run = make_run(tiny_config(checkpoint_batches=1000), tmp_path, observe=once)
+    config = tiny_config(checkpoint_batches=checkpoint_batches)
+    run = make_run(config, tmp_path, observe=once)
     perplexity = train_hlstm(run)
     assert poisoned and math.isfinite(perplexity)
     rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
