@@ -231,7 +231,7 @@ def find_threshold(run: TrainingRun) -> Threshold:
     InvalidRequestError where there is no baseline.
     """
     given, slack = run.config.max_perplexity, run.config.slack
-    more = f" and {slack:.0%} more" if slack else ""
+    more = f" and {100 * slack:g}% more" if slack else ""
     if given is not None:
         return Threshold(
             perplexity=given * (1 + slack), target=given, source=f"as configured{more}"
