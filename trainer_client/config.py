@@ -266,13 +266,13 @@ SMALL = dataclasses.replace(
     steps=35,
     warmup_batches=200,
     schedule="linear",
-    baseline_epochs=20,
+    baseline_epochs=32,
     growth_epochs=8,
-    growth_settling_epochs=12,
+    growth_settling_epochs=24,
     min_prune_ratio=0.05,
     slack=0.05,
-    retrain_epochs=8,
-    lhp_epochs=8,
+    retrain_epochs=12,
+    lhp_epochs=12,
     max_rounds=2,
 )
 """A quarter of the paper's widths, on a processor."""

@@ -382,7 +382,7 @@ class TrainingRun:
     def _make_optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
         parameters, decay = self.model.parameters(), self.config.weight_decay
         if self.config.optimiser == "adamw":
-            return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay)
+            return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=True)
         return torch.optim.SGD(parameters, lr=learning_rate, weight_decay=decay)
 
     def _rate_of(self, descent: Descent) -> float:
