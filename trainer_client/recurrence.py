@@ -75,19 +75,22 @@ class _Recurrence(torch.autograd.Function):
         states_tsb = a_qn.new_empty(num_steps + 1, state_width, batch)
         cells_tsb[0], states_tsb[0] = c_sb, h_sb
         bias_ks1 = gate_bias_ks[:, :, None]
-        for t in range(num_steps):
-            hidden_qb = hidden_tqb[t]
-            a_qb = a_qn[:, t * batch : (t + 1) * batch]
+        for t, a_qb in enumerate(a_qn.view(num_units, num_steps, batch).unbind(1)):
+            hidden_qb, gates_ksb = hidden_tqb[t], gates_tksb[t]
+            c_sb, h_sb = cells_tsb[t + 1], states_tsb[t + 1]
             torch.addmm(a_qb, recurrent_qs, states_tsb[t], out=hidden_qb).relu_()
             if mask_qb is not None:
                 hidden_qb.mul_(mask_qb)
-            pre_ksb = torch.baddbmm(bias_ks1, gate_ksg, hidden_qb.view(num_gates, -1, batch))
-            gates_ksb = gates_tksb[t].copy_(pre_ksb)
+            hidden_kgb = hidden_qb.view(num_gates, -1, batch)
+            if gates_ksb.dtype == hidden_qb.dtype:
+                torch.baddbmm(bias_ks1, gate_ksg, hidden_kgb, out=gates_ksb)
+            else:
+                gates_ksb.copy_(torch.baddbmm(bias_ks1, gate_ksg, hidden_kgb))
             gates_ksb[:3].sigmoid_()
             gates_ksb[3].tanh_()
             f_sb, i_sb, o_sb, g_sb = gates_ksb
-            torch.addcmul(f_sb * cells_tsb[t], i_sb, g_sb, out=cells_tsb[t + 1])
-            states_tsb[t + 1] = cells_tsb[t + 1].tanh().mul_(o_sb)
+            torch.mul(f_sb, cells_tsb[t], out=c_sb).addcmul_(i_sb, g_sb)
+            torch.mul(c_sb.tanh(), o_sb, out=h_sb)
         ctx.save_for_backward(
             recurrent_qs, gate_ksg, mask_qb, hidden_tqb, gates_tksb, cells_tsb, states_tsb
         )
@@ -123,16 +126,17 @@ class _Recurrence(torch.autograd.Function):
         c_grad_sb = torch.zeros_like(cells_tsb[0])
         for t in reversed(range(num_steps)):
             h_grad_sb = h_grad_sb + states_grad_tsb[t]
-            c_grad_sb = torch.addcmul(c_grad_sb, h_grad_sb, cell_slope_tsb[t])
-            slope_ksb, pre_grad_ksb = slope_tksb[t], pre_grad_tksb[t]
-            pre_grad_ksb.copy_(slope_ksb * c_grad_sb)
-            pre_grad_ksb[2] = slope_ksb[2] * h_grad_sb
-            c_grad_sb = c_grad_sb * f_tsb[t]
-            hidden_grad_qb = torch.bmm(gate_kgs, pre_grad_ksb).view(num_units, batch)
+            c_grad_sb.addcmul_(h_grad_sb, cell_slope_tsb[t])
+            slope_ksb, pre_grad_ksb, a_grad_qb = slope_tksb[t], pre_grad_tksb[t], a_grad_tqb[t]
+            torch.mul(slope_ksb, c_grad_sb, out=pre_grad_ksb)
+            torch.mul(slope_ksb[2], h_grad_sb, out=pre_grad_ksb[2])
+            c_grad_sb.mul_(f_tsb[t])
+            torch.bmm(gate_kgs, pre_grad_ksb, out=a_grad_qb.view(num_gates, -1, batch))
             if mask_qb is not None:
-                hidden_grad_qb = hidden_grad_qb.mul_(mask_qb)
-            a_grad_tqb[t] = torch.where(hidden_tqb[t] > 0, hidden_grad_qb, 0)
-            h_grad_sb = torch.mm(recurrent_sq, a_grad_tqb[t]).to(c_grad_sb.dtype)
+                a_grad_qb.mul_(mask_qb)
+            # The ReLU's: nothing passes where it gave zero.
+            torch.ops.aten.threshold_backward(a_grad_qb, hidden_tqb[t], 0, grad_input=a_grad_qb)
+            h_grad_sb = torch.mm(recurrent_sq, a_grad_qb).to(c_grad_sb.dtype)
         a_grad_qn = a_grad_tqb.permute(1, 0, 2).reshape(num_units, -1)
         before_ns = states_tsb[:-1].permute(0, 2, 1).reshape(-1, state_width)
         pre_grad_ksn = pre_grad_tksb.permute(1, 2, 0, 3).reshape(num_gates, state_width, -1)
