@@ -42,7 +42,7 @@ from torch import Tensor, nn
 
 from benchmarks.answers import measuring_conditions
 from benchmarks.provenance import heading
-from profiler_service.networks import HLSTMLanguageModel
+from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
 from trainer_client.config import get_preset
 from trainer_client.export import (
     MODELS,
@@ -52,7 +52,6 @@ from trainer_client.export import (
     load_sparse,
     sparse_tensors,
 )
-from trainer_client.language_model import StackedLSTM
 
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E width of the input, H hidden_size.
 
@@ -80,7 +79,7 @@ class Models:
     """What is compared, and what it is called."""
 
     title: str
-    baseline: StackedLSTM
+    baseline: LSTMLanguageModel
     dense: HLSTMLanguageModel
     sparse: SparseLanguageModel
     digests: Mapping[str, str]
@@ -100,12 +99,12 @@ class Ratio:
 
 
 class PlainBaseline(nn.Module):
-    """The baseline's layers and decoder without what training needs."""
+    """The baseline's parts by themselves, for the kernels that replace them."""
 
-    def __init__(self, model: StackedLSTM) -> None:
+    def __init__(self, model: LSTMLanguageModel) -> None:
         super().__init__()
         self.first, self.second = model.first, model.second
-        self.table_ve, self.bias_v = model.table_ve, model.bias_v
+        self.table_ve, self.bias_v = model.table_ve, model.decoder_bias_v
 
     def layers(self, x_tbe: Tensor) -> Tensor:
         """The states h_tbe."""
@@ -292,7 +291,8 @@ def read_models(directory: Path) -> Models:
 
 def make_models(preset: str, sparsity: float) -> Models:
     """Models of a preset's widths, untrained, that share of their weights zero at random."""
-    config = get_preset(preset).with_changes({"precision": "float32"})
+    config = get_preset(preset)
+    baseline = LSTMLanguageModel(VOCABULARY, config.embedding_width, config.gate_width)
     dense = HLSTMLanguageModel(
         VOCABULARY, config.embedding_width, config.state_width, config.gate_width
     )
@@ -303,7 +303,7 @@ def make_models(preset: str, sparsity: float) -> Models:
     dense.requires_grad_(False).eval()
     return Models(
         title=f"of preset {preset}'s widths, untrained, {sparsity:.1%} zeros at random places",
-        baseline=StackedLSTM(VOCABULARY, config).requires_grad_(False).eval(),
+        baseline=baseline.requires_grad_(False).eval(),
         dense=dense,
         sparse=SparseLanguageModel(sparse_tensors(dense), config.embedding_width).eval(),
         digests={},
@@ -312,12 +312,12 @@ def make_models(preset: str, sparsity: float) -> Models:
 
 def describe(models: Models) -> list[str]:
     """Markdown lines: the sizes of what is compared."""
-    hidden, width = models.baseline.dims
+    hidden, width = (each.hidden_size for each in (models.baseline.first, models.baseline.second))
     layer, nonzero = models.dense.layer, models.sparse.num_weights
     units = 4 * layer.gate_width * (layer.input_size + 2 * layer.state_width)
     lines = [
         f"Models {models.title}. {STEPS} words, batch {BATCH}, float32,"
-        f" vocabulary {models.baseline.vocabulary:,}, threads: {torch.get_num_threads()}.",
+        f" vocabulary {len(models.baseline.table_ve):,}, threads: {torch.get_num_threads()}.",
         "",
         f"- baseline: LSTM layers {width} → {hidden} → {width},"
         f" {models.baseline.count_recurrent_parameters():,} recurrent parameters",

@@ -30,7 +30,6 @@ from benchmarks.sparse_route import (
     BATCH,
     F64,
     STEPS,
-    PlainBaseline,
     Ratio,
     compare,
     measure,
@@ -60,7 +59,7 @@ def place_anew(model: nn.Module, rng: random.Random) -> None:
 def read_models(directory: Path) -> dict[str, nn.Module]:
     """The baseline and the dense exports of a run, by step. Raises ModelFileError, OSError."""
     models: dict[str, nn.Module] = {
-        "baseline": PlainBaseline(load_baseline(directory / MODELS / "baseline.safetensors"))
+        "baseline": load_baseline(directory / MODELS / "baseline.safetensors")
     }
     for step in NAMES:
         path = directory / MODELS / f"{step}.safetensors"
@@ -80,9 +79,8 @@ def measure_blocks(models: Mapping[str, nn.Module], blocks: int) -> dict[str, li
             place_anew(model, rng)
 
         def call(model: nn.Module, words_tb: Tensor = words_tb) -> Tensor:
-            found = model(words_tb)
-            scores: Tensor = found[0] if isinstance(found, tuple) else found
-            return scores
+            scores_tbv: Tensor = model(words_tb)[0]
+            return scores_tbv
 
         calls = {step: (lambda model=model: call(model)) for step, model in models.items()}
         for step, found in measure(calls, ROUNDS).items():

@@ -42,7 +42,7 @@ def test_synthetic_models_have_the_zeros_asked_for() -> None:
     models = make_models("smoke", 0.75)
     # 4 · 96 · (48 + 48 + 48) weights, a quarter of them drawn: 13,824, give or take 102 (1 σ).
     assert models.sparse.num_weights == pytest.approx(13_824, abs=500)
-    words_tb = torch.randint(models.baseline.vocabulary, (5, 3))
+    words_tb = torch.randint(len(models.baseline.table_ve), (5, 3))
     torch.testing.assert_close(models.sparse(words_tb)[0], models.dense(words_tb)[0])
 
 
@@ -106,7 +106,7 @@ def test_a_runs_models_are_read(tmp_path: Path) -> None:
     run.step = "weights"
     write_models(run, run.hlstm.dims, tmp_path / "models")
     models = read_models(tmp_path)
-    assert models.baseline.dims == (12, 8)
+    assert (models.baseline.first.hidden_size, models.baseline.second.hidden_size) == (12, 8)
     # 4 · 12 · (8 + 8 + 8), none of them zero.
     assert models.sparse.num_weights == 1152
     assert sorted(models.digests) == [

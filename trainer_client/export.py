@@ -27,12 +27,12 @@ from profiler_service.networks import (
     HLSTMLanguageModel,
     HLSTMMatrices,
     HLSTMWeights,
+    LSTMLanguageModel,
     bind_csr,
 )
 from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
 from trainer_client.checkpoint import write_whole
-from trainer_client.config import PAPER
 from trainer_client.language_model import MaskedHLSTM, StackedLSTM
 from trainer_client.masks import shrink
 from trainer_client.train import TrainingRun
@@ -44,7 +44,7 @@ MODELS = "models"
 """Where in a run's directory its models are."""
 DENSE = "lhp-hlstm-lm-1"
 SPARSE = "lhp-hlstm-lm-csr-1"
-BASELINE = "lhp-stacked-lstm-1"
+BASELINE = "lhp-lstm-lm-1"
 _MATRICES = ("input_qi", "recurrent_qs", "gate_uq")
 
 
@@ -109,26 +109,19 @@ def load_dense(path: str | os.PathLike[str]) -> HLSTMLanguageModel:
         ) from error
 
 
-def load_baseline(path: str | os.PathLike[str]) -> StackedLSTM:
-    """The baseline in the file, on the CPU, in float32, for inference. Raises ModelFileError."""
+def load_baseline(path: str | os.PathLike[str]) -> LSTMLanguageModel:
+    """The baseline in the file, on the CPU, for inference. Raises ModelFileError."""
     tensors, embedding_width = _read(path, BASELINE)
     try:
-        _, gate_width = tensors["first.weight_hh_l0"].shape
-        config = PAPER.with_changes(
-            {
-                "embedding_width": embedding_width,
-                "state_width": embedding_width,
-                "gate_width": gate_width,
-            }
-        )
+        _, hidden_size = tensors["first.weight_hh_l0"].shape
         with torch.device("meta"):
-            model = StackedLSTM(len(tensors["table_ve"]), config)
-        model.load_state_dict(tensors, assign=True)
+            network = LSTMLanguageModel(len(tensors["table_ve"]), embedding_width, hidden_size)
+        network.load_state_dict(tensors, assign=True)
     except (KeyError, RuntimeError) as error:
         raise ModelFileError(
             f"{path} lacks a part of its model: {error}", hint="export it anew"
         ) from error
-    return model.requires_grad_(False).eval()
+    return network.requires_grad_(False).eval()
 
 
 class SparseLanguageModel(nn.Module):
@@ -239,9 +232,11 @@ def write_models(run: TrainingRun, dims: tuple[int, int], directory: Path) -> No
         return
     directory.mkdir(exist_ok=True)
     path = directory / f"{run.step}.safetensors"
-    if not isinstance(run.model, MaskedHLSTM):
-        _write(path, run.model.state_dict(), BASELINE, run.config.embedding_width)
+    if isinstance(run.model, StackedLSTM):
+        network = run.model.network
+        _write(path, network.state_dict(), BASELINE, run.config.embedding_width)
         return
+    assert isinstance(run.model, MaskedHLSTM)
     write_dense(shrink_model(run.model, gate_width=dims[0], state_width=dims[1]), path)
     if run.step == "weights":
         write_sparse(shrink_model(run.model), path.with_suffix(".csr.safetensors"))

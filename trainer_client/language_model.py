@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from profiler_service.networks import HLSTMLanguageModel, HLSTMWeights
+from profiler_service.networks import HLSTMLanguageModel, HLSTMWeights, LSTMLanguageModel
 from profiler_service.networks.hlstm import NUM_GATES
 from trainer_client.config import TrainingConfig
 from trainer_client.masks import (
@@ -235,45 +235,43 @@ class MaskedHLSTM(LanguageModel):
 
 
 class StackedLSTM(LanguageModel):
-    """The baseline: embedding, two LSTM layers E → H → E, tied decoder."""
+    """The baseline: embedding, two LSTM layers E → H → E, tied decoder.
+
+    `network` is what the service measures as `lstm_lm`.
+    """
 
     def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
         super().__init__(vocabulary, config)
-        self.table_ve = nn.Parameter(torch.empty(vocabulary, config.embedding_width))
-        self.bias_v = nn.Parameter(torch.zeros(vocabulary))
-        nn.init.uniform_(self.table_ve, -0.1, 0.1)
-        self.first = nn.LSTM(config.embedding_width, config.gate_width)
-        self.second = nn.LSTM(config.gate_width, config.embedding_width)
+        self.network = LSTMLanguageModel(vocabulary, config.embedding_width, config.gate_width)
 
     @property
     def table(self) -> Tensor:  # noqa: D102  inherited
-        return self.table_ve
+        return self.network.table_ve
 
     @property
     def decoder_bias_v(self) -> Tensor:  # noqa: D102  inherited
-        return self.bias_v
+        return self.network.decoder_bias_v
 
     @property
     def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
-        return self.first.hidden_size, self.second.hidden_size
+        return self.network.first.hidden_size, self.network.second.hidden_size
 
-    def count_recurrent_parameters(self) -> int:
-        """Weights and biases of both layers: the paper's 14,455,200."""
-        return sum(p.numel() for layer in (self.first, self.second) for p in layer.parameters())
+    def count_recurrent_parameters(self) -> int:  # noqa: D102  inherited
+        return self.network.count_recurrent_parameters()
 
     def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
-        h_bh = self.table_ve.new_zeros(1, batch, self.first.hidden_size)
-        h_bj = self.table_ve.new_zeros(1, batch, self.second.hidden_size)
+        h_bh = self.table.new_zeros(1, batch, self.network.first.hidden_size)
+        h_bj = self.table.new_zeros(1, batch, self.network.second.hidden_size)
         return h_bh, h_bh.clone(), h_bj, h_bj.clone()
 
     def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
-        dtype = self.compute_dtype
+        network, dtype = self.network, self.compute_dtype
         h_h, c_h, h_j, c_j = (each.to(dtype) for each in state)
         with torch.autocast(
-            self.table_ve.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16
+            self.table.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16
         ):
-            x_tbh, (h_h, c_h) = self.first(self.embed(words_tb), (h_h, c_h))
+            x_tbh, (h_h, c_h) = network.first(self.embed(words_tb), (h_h, c_h))
             x_tbh = self.drop_columns(x_tbh, self.config.dropout_gates)
-            x_tbj, (h_j, c_j) = self.second(x_tbh, (h_j, c_j))
-        state = tuple(each.detach().to(self.table_ve.dtype) for each in (h_h, c_h, h_j, c_j))
-        return self.decode(x_tbj, self.table_ve, self.decoder_bias_v), state
+            x_tbj, (h_j, c_j) = network.second(x_tbh, (h_j, c_j))
+        state = tuple(each.detach().to(self.table.dtype) for each in (h_h, c_h, h_j, c_j))
+        return self.decode(x_tbj, self.table, self.decoder_bias_v), state

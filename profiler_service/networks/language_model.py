@@ -14,6 +14,9 @@ from profiler_service.networks.hlstm import HLSTM
 # Shapes: T time steps, B batch, V vocabulary, E embedding_width, S state_width, H hidden_size,
 # M = max(E, S), N = T · B.
 
+StackedState = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(h_1bh, c_1bh) of the first layer, (h_1be, c_1be) of the second, as `torch.nn.LSTM` has them."""
+
 
 class HLSTMLanguageModel(nn.Module):
     """Scores of every word to follow each of a text's words.
@@ -71,15 +74,25 @@ class LSTMLanguageModel(nn.Module):
     def __init__(self, vocabulary: int, embedding_width: int, hidden_size: int) -> None:
         super().__init__()
         self.table_ve = nn.Parameter(torch.empty(vocabulary, embedding_width))
+        self.decoder_bias_v = nn.Parameter(torch.zeros(vocabulary))
+        nn.init.uniform_(self.table_ve, -0.1, 0.1)
         self.first = nn.LSTM(embedding_width, hidden_size)
         self.second = nn.LSTM(hidden_size, embedding_width)
-        self.decoder_bias_v = nn.Parameter(torch.empty(vocabulary))
-        nn.init.uniform_(self.table_ve, -0.1, 0.1)
-        nn.init.zeros_(self.decoder_bias_v)
 
-    def forward(self, words_tb: Tensor) -> Tensor:
-        """Unnormalised log probabilities of the next word scores_tbv, from states of zero."""
-        h_tbh, _ = self.first(F.embedding(words_tb, self.table_ve))
-        h_tbe, _ = self.second(h_tbh)
+    def count_recurrent_parameters(self) -> int:
+        """Weights and biases of both layers: the paper's 14,455,200."""
+        return sum(p.numel() for layer in (self.first, self.second) for p in layer.parameters())
+
+    def forward(
+        self, words_tb: Tensor, state: StackedState | None = None
+    ) -> tuple[Tensor, StackedState]:
+        """Unnormalised log probabilities of the next word scores_tbv, and the last states.
+
+        `words_tb` are whole numbers below V. `state` is what an earlier call returned; by default
+        zeros.
+        """
+        first, second = (None, None) if state is None else state
+        h_tbh, first = self.first(F.embedding(words_tb, self.table_ve), first)
+        h_tbe, second = self.second(h_tbh, second)
         scores_nv = F.linear(h_tbe.flatten(0, 1), self.table_ve, self.decoder_bias_v)
-        return scores_nv.view(*words_tb.shape, -1)
+        return scores_nv.view(*words_tb.shape, -1), (first, second)

@@ -79,11 +79,14 @@ def test_the_stacked_lstm_scores_by_the_table_that_embeds() -> None:
     torch.nn.init.normal_(model.decoder_bias_v)
     h_tbe, _ = model.second(model.first(model.table_ve[WORDS_TB])[0])
     expected = h_tbe @ model.table_ve.t() + model.decoder_bias_v
-    torch.testing.assert_close(model(WORDS_TB), expected)
+    found_tbv, state = model(WORDS_TB)
+    torch.testing.assert_close(found_tbv, expected)
+    first_tbv, state = model(WORDS_TB[:2])
+    second_tbv, _ = model(WORDS_TB[2:], state)
+    torch.testing.assert_close(torch.cat([first_tbv, second_tbv]), expected)
 
 
 def test_the_stacked_lstms_published_number_of_parameters() -> None:
     with torch.device("meta"):
         model = LSTMLanguageModel(10_000, 400, 1500)
-    layers = [p for part in (model.first, model.second) for p in part.parameters()]
-    assert sum(p.numel() for p in layers) == 14_455_200
+    assert model.count_recurrent_parameters() == 14_455_200
