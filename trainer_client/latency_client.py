@@ -15,6 +15,7 @@ import os
 import random
 import re
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -36,6 +37,7 @@ from profiler_service.wire import (
     CurveDetail,
     GridAxisRange,
     LhpAnswer,
+    PlatformInfo,
     Problem,
     SweepInfo,
     SweepRequest,
@@ -304,6 +306,12 @@ class HttpLatencyOracle:
                 hint="GET /platforms lists what each key stands for",
             )
         return detail
+
+    def get_platform(self, key: str) -> PlatformInfo:
+        """What the platform's key stands for. Raises NotFoundError, and as `query` does."""
+        until_s = self._clock() + self._max_wait_s
+        where = httpx.URL(f"{self.url}/platforms/{urllib.parse.quote(key, safe='')}")
+        return _parse(PlatformInfo, self._send("GET", where, until_s))
 
     def get_crossover(
         self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from profiler_service.errors import LhpError, NotFoundError, PlatformMismatchError
-from profiler_service.wire import CurveDetail, GridAxisRange
+from profiler_service.wire import CurveDetail, GridAxisRange, PlatformInfo
 from trainer_client.checkpoint import read_checkpoint, write_whole
 from trainer_client.synthesis import find_route
 from trainer_client.train import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, to_lines
@@ -50,6 +50,9 @@ class GridMeasurer(Protocol):
     ) -> CurveDetail:
         """A new curve over the grid."""
 
+    def get_platform(self, key: str) -> PlatformInfo:
+        """What the key of a curve's platform stands for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
@@ -64,6 +67,10 @@ class Latency:
     curves: list[str]
     platform: str
     host: str
+    device: str
+    """What that platform is, in words."""
+    measured_at: str
+    """ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +177,7 @@ def measure_steps(
         if dims not in by_dims:
             axes = [_both(a, b) for a, b in zip(reference, dims, strict=True)]
             curve = service.measure(axes, workload="hlstm_lm", params=params)
-            by_dims[dims] = _latency_of(curve, dims, reference)
+            by_dims[dims] = _latency_of(service, curve, dims, reference)
         found[row["step"]] = by_dims[dims]
     platforms = {each.platform for each in found.values()}
     if len(platforms) > 1:
@@ -185,7 +192,8 @@ def _measure_one(
     service: GridMeasurer, workload: str, dims: Sequence[int], params: Mapping[str, int | str]
 ) -> Latency:
     axes = [GridAxisRange(start=dim, stop=dim) for dim in dims]
-    return _latency_of(service.measure(axes, workload=workload, params=params), dims, None)
+    curve = service.measure(axes, workload=workload, params=params)
+    return _latency_of(service, curve, dims, None)
 
 
 def _both(a: int, b: int) -> GridAxisRange:
@@ -194,7 +202,10 @@ def _both(a: int, b: int) -> GridAxisRange:
 
 
 def _latency_of(
-    curve: CurveDetail, dims: Sequence[int], reference: Sequence[int] | None
+    service: GridMeasurer,
+    curve: CurveDetail,
+    dims: Sequence[int],
+    reference: Sequence[int] | None,
 ) -> Latency:
     """The curve's point at `dims`. Raises LhpError where it couldn't be measured."""
     points = curve.points
@@ -219,7 +230,15 @@ def _latency_of(
         curves=[curve.id],
         platform=curve.platform,
         host=curve.host,
+        device=_tell_device(service.get_platform(curve.platform)),
+        measured_at=curve.measured_at.isoformat(timespec="seconds"),
     )
+
+
+def _tell_device(platform: PlatformInfo) -> str:
+    """The parts of a platform that a reader of a table asks for first."""
+    threads = "1 thread" if platform.threads == 1 else f"{platform.threads} threads"
+    return f"{platform.device_model}, {threads}, {platform.framework}, {platform.driver}"
 
 
 def to_markdown(report: Report) -> str:
@@ -261,11 +280,12 @@ def _notes(report: Report) -> list[str]:
     config = report.config
     notes = [] if report.is_finished else ["- The run has not ended yet."]
     if report.latencies:
-        platform = next(iter(report.latencies.values())).platform
+        one = next(iter(report.latencies.values()))
         hosts = sorted({each.host for each in report.latencies.values()})
         notes += [
             f"- Latencies: of dense networks of these dims, by the service on host"
-            f" {', '.join(hosts)}, platform {platform}; medians with 95 % intervals."
+            f" {', '.join(hosts)}, {one.measured_at}, platform {one.platform} ({one.device});"
+            " medians with 95 % intervals."
             " Each step's dims were measured in one sweep with those of step (a): compare the"
             " ratios. The baseline was measured as a whole, too, but in a sweep of its own: beside"
             " the steps, differences of some percent may be the host's."

@@ -39,6 +39,7 @@ from profiler_service.wire import GridAxisRange
 from tests.api.conftest import HOST, Worker, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
 from tests.cli.stub import ANSWER, CURVE, DONE, Reply, StubService, _Server, make_sweep
+from tests.cli.stub import PLATFORM as TOLD_PLATFORM
 from tests.cli.test_crossover import ANSWER as CROSSOVER
 from trainer_client.latency_client import (
     AccessRefusedError,
@@ -337,6 +338,12 @@ def test_a_crossover_is_asked_for_and_waited_for(make: Make, stub: Stub) -> None
         "host": "anvil",
         "wait": "1.0",
     }
+
+
+def test_a_platforms_key_is_looked_up(make: Make, stub: Stub) -> None:
+    assert make().get_platform("f00d") == TOLD_PLATFORM
+    with pytest.raises(NotFoundError):
+        make().get_platform("beef")
 
 
 def test_a_crossover_of_something_else_is_refused(make: Make, stub: Stub) -> None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from profiler_service.errors import LhpError, NotFoundError, PlatformMismatchError
-from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange
-from tests.cli.stub import CURVE
+from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange, PlatformInfo
+from tests.cli.stub import CURVE, PLATFORM
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.checkpoint import read_checkpoint, write_checkpoint
 from trainer_client.ranks import Ranks
@@ -62,6 +62,9 @@ class Service:
         return CURVE.model_copy(
             update={"id": curve_id, "points": points, "failures": failures, "workload": workload}
         )
+
+    def get_platform(self, key: str) -> PlatformInfo:
+        return PLATFORM.model_copy(update={"key": key})
 
 
 def row(step: str, dims: list[int], **more: object) -> dict[str, Any]:
@@ -183,6 +186,8 @@ def test_the_report_is_written_and_kept(directory: Path) -> None:
     assert "1.0500 times as fast (95 % interval 1.0100 to 1.0900" in told
     assert "the threshold of 9.00, as configured, was NOT kept" in told
     assert all(digest in told for digest in written["digests"].values())
+    assert f"{CURVE.measured_at:%Y-%m-%d}" in told
+    assert "platform f00d (Example 9000, 1 thread, torch 2.13.0+cpu, 6.1)" in told
     # Without the service, the same again.
     assert to_markdown(make_report(directory, None)) == told
 
