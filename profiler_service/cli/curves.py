@@ -1,0 +1,267 @@
+"""`lhp sweep`, `cancel`, `curves` and `plot`: whole curves, from measuring to drawing.
+
+Knows no HTTP beyond its client, and imports what a command needs only when it runs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from profiler_service.cli import FAILED, INTERRUPTED
+from profiler_service.cli.command import command_name
+from profiler_service.cli.options import (
+    BackendOption,
+    BatchOption,
+    BudgetOption,
+    DtypeOption,
+    HostOption,
+    JsonOption,
+    ParamOption,
+    UrlOption,
+    read_parameters,
+)
+from profiler_service.cli.session import (
+    make_console,
+    make_table,
+    open_client,
+    print_json,
+    print_table,
+    say,
+)
+from profiler_service.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from profiler_service.cli.asking import SweepOutcome
+    from profiler_service.cli.client import ServiceClient
+    from profiler_service.wire import CurveDetail
+
+
+def sweep(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind of workload: linear, matmul")],
+    ranges: Annotated[
+        list[str], typer.Argument(metavar="RANGE", help="FIRST:LAST[:STEP], one an axis")
+    ],
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    backend: BackendOption = None,
+    param: ParamOption = None,
+    budget: BudgetOption = None,
+    host: HostOption = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Start it, and don't wait.")] = False,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure every point of a grid: `lhp sweep matmul 256:512`. Ctrl-C keeps what was done."""
+    from pydantic import ValidationError
+
+    from profiler_service.cli.asking import run_sweep
+    from profiler_service.cli.text import parse_range
+    from profiler_service.wire import SweepRequest
+
+    try:
+        request = SweepRequest(
+            workload=kind,
+            params=read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param),
+            axes=[parse_range(text) for text in ranges],
+            host=host,
+            budget=budget,
+        )
+    except ValidationError as error:
+        raise InvalidRequestError(
+            f"{len(ranges)} ranges are too many", hint="give one range for each axis"
+        ) from error
+    with open_client(url) as client:
+        if detach:
+            started, _ = client.create_sweep(request)
+            if json:
+                print_json(started)
+            else:
+                typer.echo(f"sweep {started.id} is {started.state} on {started.host}")
+                say(
+                    "hint: the same command without --detach follows it,"
+                    f" `lhp cancel {started.id}` stops it"
+                )
+            return
+        outcome = run_sweep(client, request, console=make_console())
+        if json:
+            print_json(outcome.sweep)
+        else:
+            _report_outcome(client, outcome)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if outcome.sweep.state != "done":
+        raise typer.Exit(FAILED)
+
+
+def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
+    from profiler_service.cli.text import describe_curve
+
+    sweep = outcome.sweep
+    if sweep.state == "failed":
+        say(f"error: sweep {sweep.id} failed: {sweep.error}")
+    elif sweep.state in ("queued", "running"):
+        say(f"sweep {sweep.id} is still {sweep.state}")
+        say(f"hint: the same command follows it, `lhp cancel {sweep.id}` stops it")
+    elif sweep.state == "cancelled":
+        kept = "what it measured is kept" if sweep.curve else "it had measured nothing"
+        say(f"sweep {sweep.id} was cancelled: {kept}")
+    if sweep.curve:
+        typer.echo(describe_curve(client.get_curve_header(sweep.curve, host=sweep.host)))
+        typer.echo(f"plot it: {command_name()} plot {sweep.curve}")
+
+
+def cancel(
+    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a sweep.")],
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Stop a sweep that is queued or running; what it has measured is kept."""
+    with open_client(url) as client:
+        sweep = client.cancel_sweep(sweep_id)
+    if json:
+        print_json(sweep)
+    elif sweep.state == "cancelled":
+        typer.echo(f"sweep {sweep.id} is cancelled")
+    elif sweep.cancel_requested:
+        typer.echo(f"sweep {sweep.id} ends after the batch under way; what it measured is kept")
+
+
+def curves(
+    curve_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CURVE", help="Id of a curve: tells which points it left undecided."
+        ),
+    ] = None,
+    workload: Annotated[str | None, typer.Option(help="Only this kind of workload.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only curves measured by this host.")] = None,
+    platform: Annotated[str | None, typer.Option(help="Only this platform (its key).")] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Most curves, or undecided points, to list.")
+    ] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the curves measured so far, newest first; or sum up one, its ambiguous pairs named."""
+    from profiler_service.cli.text import format_age, format_range
+    from profiler_service.plot import format_redundancy, format_undecided
+
+    if curve_id is not None:
+        with open_client(url) as client:
+            curve = client.get_curve(curve_id)
+        if json:
+            print_json(curve)
+        else:
+            _print_curve(curve, limit=limit)
+        return
+
+    given = {
+        "workload": workload,
+        "host": host,
+        "platform": platform,
+        "limit": limit,
+        "cursor": cursor,
+    }
+    with open_client(url) as client:
+        page = client.list_curves({k: v for k, v in given.items() if v is not None})
+    if json:
+        print_json(page)
+        return
+    if not page.items:
+        say("no curves: measure one with `lhp sweep matmul 256:320`")
+        return
+    now = dt.datetime.now(dt.UTC)
+    table = make_table(
+        *("ID", "WORKLOAD", "RANGES", "MODE", "HOST", "POINTS", "LHPS", "UNDECIDED"),
+        *("REDUNDANCY", "AGE"),
+    )
+    for header in page.items:
+        table.add_row(
+            header.id,
+            # Brackets are no markup here.
+            Text(header.workload),
+            " ".join(map(format_range, header.axes)),
+            header.mode,
+            header.host,
+            f"{header.num_measured}/{header.num_points}",
+            str(header.num_lhps),
+            format_undecided(header),
+            format_redundancy(header),
+            format_age(header.measured_at, now) + (", stale" if header.stale else ""),
+        )
+    print_table(table)
+    if page.next_cursor:
+        say(f"more: add --cursor {page.next_cursor}")
+
+
+def _print_curve(curve: CurveDetail, *, limit: int) -> None:
+    """Prints what the curve found, and up to `limit` undecided points with their rivals."""
+    from profiler_service.cli.text import describe_curve, format_dims, format_ratio
+
+    typer.echo(describe_curve(curve))
+    if curve.mode != "grid" or not curve.num_undecided:
+        return
+    points = curve.points
+    undecided = [n for n, status in enumerate(points.status) if status == "undecided"]
+    table = make_table("UNDECIDED", "MAY BE DOMINATED BY", "RATIO", "95 % INTERVAL")
+    for n in undecided[:limit]:
+        rival = points.rival[n]
+        table.add_row(
+            format_dims(points.dims[n]),
+            "–" if rival is None else format_dims(rival),
+            *format_ratio(points.ratio[n], points.ratio_low[n], points.ratio_high[n]),
+        )
+    print_table(table)
+    if len(undecided) > limit:
+        say(f"{len(undecided) - limit} more: add --limit {len(undecided)}")
+
+
+def plot(
+    curve_id: Annotated[
+        str | None, typer.Argument(metavar="CURVE", help="Id of a curve; the newest if left out.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write: FILE.png or FILE.html.", dir_okay=False
+        ),
+    ] = None,
+    url: UrlOption = None,
+) -> None:
+    """Draw a curve with its LHPs and hysteresis bins (a heat map for two axes).
+
+    Of a race, also how it went: who was dropped when and why, and how the winner was confirmed.
+    """
+    from profiler_service.errors import ConflictError, NotFoundError
+
+    if output is not None and output.suffix.lower() not in (".png", ".html"):
+        raise InvalidRequestError(
+            f"can't draw into {str(output)!r}", hint="end the file's name with .png or .html"
+        )
+    with open_client(url) as client:
+        if curve_id is None:
+            newest = client.list_curves({"limit": 1}).items
+            if not newest:
+                raise NotFoundError(
+                    "there is no curve yet", hint="measure one with `lhp sweep matmul 256:320`"
+                )
+            curve_id = newest[0].id
+        curve = client.get_curve(curve_id)
+        platform = client.get_platform(curve.platform)
+        race = None
+        if curve.mode != "grid":
+            try:
+                race = client.get_race(curve.sweep)
+            except ConflictError as error:
+                say(f"drawn without how it went: {error}")
+    from profiler_service.plot import save_plot
+
+    output = output or Path(f"{curve.workload.partition('[')[0]}-{curve.id}.png")
+    save_plot(curve, output, platform=platform, race=race)
+    typer.echo(str(output))

@@ -1,0 +1,173 @@
+"""`lhp serve`, `worker`, `hosts`, `workloads`, `doctor` and `db upgrade`: running the service.
+
+Imports what a command needs only when it runs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from profiler_service.cli import CANNOT_RUN, FAILED, TRY_LATER
+from profiler_service.cli.options import JsonOption, UrlOption
+from profiler_service.cli.session import (
+    load_settings,
+    make_console,
+    make_table,
+    open_client,
+    print_error,
+    print_json,
+    print_table,
+    say,
+)
+from profiler_service.errors import (
+    LhpError,
+    MeasurementChildDiedError,
+    StoreUnavailableError,
+    StoreUnusableError,
+    WorkerAlreadyRunningError,
+)
+
+MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
+"""What may not keep a worker from running when it is started again."""
+
+
+def serve(
+    listen: Annotated[str | None, typer.Option(help="Address to listen on [LHP_LISTEN].")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes any free one [LHP_PORT].")
+    ] = None,
+    worker: Annotated[
+        bool, typer.Option("--worker/--no-worker", help="Measure on this machine, too.")
+    ] = True,
+) -> None:
+    """Run the service, and a worker that measures on this machine."""
+    from profiler_service.cli.serve import run_service
+
+    settings = load_settings()
+    overrides = {k: v for k, v in (("listen", listen), ("port", port)) if v is not None}
+    raise typer.Exit(run_service(settings.model_copy(update=overrides), with_worker=worker))
+
+
+def worker(
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Measure on this machine what the database's sweeps ask of it, until stopped."""
+    from profiler_service.cli.serve import (
+        configure_logging,
+        end_when_stdin_closes,
+        prepare_database,
+        run_worker_alone,
+    )
+
+    settings = load_settings()
+    configure_logging()
+    if until_stdin_closes:
+        end_when_stdin_closes()
+    from profiler_service.worker import run as run_worker
+
+    try:
+        if until_stdin_closes:
+            # Whoever holds the other end of stdin has prepared the database.
+            run_worker_alone(settings, run_worker)
+        else:
+            prepare_database(settings)
+            run_worker(settings)
+    except LhpError as error:
+        print_error(error)
+        may_pass = isinstance(error, MAY_PASS) and not isinstance(error, StoreUnusableError)
+        raise typer.Exit(TRY_LATER if may_pass else CANNOT_RUN) from error
+
+
+def upgrade() -> None:
+    """Bring the database's schema up to date (makes a new database where there is none)."""
+    from profiler_service.cli.serve import upgrade_database
+
+    upgrade_database(load_settings())
+    say("the database is up to date")
+
+
+def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
+    """List the machines that measure."""
+    from profiler_service.cli.text import format_age
+
+    with open_client(url) as client:
+        listed = client.list_hosts()
+        platforms = {platform.key: platform for platform in client.list_platforms()}
+    if json:
+        print_json(listed)
+        return
+    if not listed:
+        say("no hosts: start a worker with `lhp serve` or `lhp worker`")
+        return
+    now = dt.datetime.now(dt.UTC)
+    table = make_table("HOST", "STATE", "LAST SEEN", "DEVICE", "THREADS", "DTYPES", "PLATFORM")
+    for host in listed:
+        platform = platforms[host.platform]
+        table.add_row(
+            host.name,
+            "present" if host.present else "away",
+            format_age(host.last_seen_at, now),
+            f"{platform.device}: {platform.device_model}",
+            str(platform.threads),
+            " ".join(host.dtypes),
+            host.platform,
+        )
+    print_table(table)
+
+
+def workloads(url: UrlOption = None, json: JsonOption = False) -> None:
+    """List what can be measured, with its axes and parameters; and what is left out, and why."""
+    with open_client(url) as client:
+        listed = client.list_workloads()
+    if json:
+        print_json(listed)
+        return
+    table = make_table("WORKLOAD", "AXES", "PARAMETERS")
+    for kind in listed:
+        if not kind.error:
+            parameters = " ".join(f"{each.name}={each.default}" for each in kind.parameters)
+            table.add_row(kind.name, ",".join(kind.axes), parameters)
+    print_table(table)
+    for kind in listed:
+        if kind.error:
+            say(f"{kind.name} is left out: {kind.error}")
+
+
+def doctor(
+    seconds: Annotated[
+        float, typer.Option(min=0.5, max=3600, help="How long to measure, seconds.")
+    ] = 5,
+    json: JsonOption = False,
+) -> None:
+    """Is this machine quiet enough to measure on? Says what to change; exits with 1 if not."""
+    from profiler_service.cli.follow import show_progress
+    from profiler_service.measurement.doctor import examine
+
+    settings = load_settings()
+    with show_progress(make_console()) as report:
+        report(f"measuring one product for {seconds:g} s")
+        diagnosis = examine(
+            device=settings.device,
+            threads=settings.threads,
+            cache=settings.cache,
+            seconds=seconds,
+        )
+    if json:
+        print_json(diagnosis.to_json())
+    else:
+        table = make_table("CHECK", "VERDICT", "FOUND")
+        for finding in diagnosis.findings:
+            style = {"good": "green", "fair": "yellow", "poor": "red"}[finding.verdict]
+            found = finding.value + (f"\n→ {finding.advice}" if finding.advice else "")
+            table.add_row(finding.name, Text(finding.verdict, style=style), Text(found))
+        print_table(table)
+        verdict = "quiet enough" if diagnosis.quiet_enough else "too noisy"
+        typer.echo(
+            f"{verdict}: differences from {diagnosis.smallest_effect:.2%} up can be told from noise"
+        )
+    if not diagnosis.quiet_enough:
+        raise typer.Exit(FAILED)

@@ -1,0 +1,66 @@
+"""Options that several commands of `lhp` have, and what is read from them. Prints nothing."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Annotated, Any
+
+import typer
+
+from profiler_service.errors import InvalidDimsError, InvalidRequestError
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", help="The service to ask [LHP_URL].", metavar="URL"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
+HostOption = Annotated[
+    str | None, typer.Option(help="Host that measures; the service's own where left out.")
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, max=86_400, help="Seconds of measuring to keep to."),
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", metavar="NAME=VALUE", help="A fixed parameter of the workload; repeatable."
+    ),
+]
+BatchOption = Annotated[int | None, typer.Option(help="Rows of the input (the batch size).")]
+DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+BackendOption = Annotated[
+    str | None, typer.Option(help="Which kernel runs: dense, packed, compiled or csr.")
+]
+
+
+class DimsCommand(typer.core.TyperCommand):
+    """A command whose arguments are dims: one that begins with a minus is no unknown option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuses negative dims. Raises InvalidDimsError."""
+        for before, text in itertools.pairwise(["", *args]):
+            if re.match("-[0-9]", text) and not before.startswith("-"):
+                raise InvalidDimsError(
+                    f"{text!r} is negative", hint="dims are whole numbers from 1 up: 1197,317"
+                )
+        return super().parse_args(ctx, args)
+
+
+def read_parameters(
+    *, batch: int | None, dtype: str | None, backend: str | None, pairs: list[str] | None
+) -> dict[str, int | str]:
+    """The workload's fixed parameters from options and `--param`, each given once."""
+    from profiler_service.cli.text import parse_params
+
+    params: dict[str, int | str] = {**parse_params(pairs or ())}
+    for name, value in (("batch", batch), ("dtype", dtype), ("backend", backend)):
+        if value is None:
+            continue
+        if name in params:
+            raise InvalidRequestError(
+                f"parameter {name!r} is given twice", hint=f"drop --{name} or --param {name}=…"
+            )
+        params[name] = value
+    return params

@@ -1,0 +1,221 @@
+"""`lhp query`, `crossover` and `advise`: which dims, which kernel, which layers.
+
+Knows no HTTP beyond its client, and imports what a command needs only when it runs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from profiler_service.cli.options import (
+    BackendOption,
+    BatchOption,
+    BudgetOption,
+    DtypeOption,
+    HostOption,
+    JsonOption,
+    ParamOption,
+    UrlOption,
+    read_parameters,
+)
+from profiler_service.cli.session import (
+    make_console,
+    make_table,
+    open_client,
+    print_json,
+    print_table,
+    say,
+)
+from profiler_service.errors import InvalidRequestError, ModelError
+
+if TYPE_CHECKING:
+    from profiler_service.layers import Layer
+
+
+def query(
+    dims: Annotated[str, typer.Argument(metavar="DIMS", help="The dimensions you have: 1197,317")],
+    workload: Annotated[str, typer.Option(help="Kind of workload.")] = "linear",
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    backend: BackendOption = None,
+    param: ParamOption = None,
+    prefer: Annotated[
+        str, typer.Option(help="fastest, nearest or largest of what costs no more.")
+    ] = "fastest",
+    effort: Annotated[
+        str, typer.Option(help="quick looks at a sample of the window, thorough at every point.")
+    ] = "quick",
+    max_growth: Annotated[
+        float | None, typer.Option(help="How far to look, as a share of each dimension.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait where it must be measured first.")
+    ] = 120,
+    budget: BudgetOption = None,
+    host: HostOption = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Key of a platform: see `lhp hosts`.")
+    ] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Which larger dimensions cost no more time than DIMS? Measures them first if need be."""
+    from profiler_service.cli.asking import ask
+    from profiler_service.cli.text import describe_answer, format_dims
+    from profiler_service.workload import parse_dims
+
+    request: dict[str, str | int | float] = {
+        "dims": format_dims(parse_dims(dims)),
+        "workload": workload,
+        "prefer": prefer,
+        "effort": effort,
+    }
+    for name, value in (
+        ("max_growth", max_growth),
+        ("budget", budget),
+        ("host", host),
+        ("platform", platform),
+    ):
+        if value is not None:
+            request[name] = value
+    params = read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param)
+    if taken := sorted(
+        params.keys() & {*request, "max_growth", "budget", "host", "platform", "wait"}
+    ):
+        raise InvalidRequestError(
+            f"{taken[0]!r} is no parameter of a workload",
+            hint="see `lhp query --help` for where it goes",
+        )
+    with open_client(url) as client:
+        answer = ask(client, request | params, wait_s=wait, console=make_console())
+        mode = None
+        if answer.is_lhp and not json:
+            mode = client.get_curve_header(answer.curve, host=answer.host).mode
+    if json:
+        print_json(answer)
+    else:
+        typer.echo(describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode))
+
+
+def crossover(
+    dims: Annotated[
+        str, typer.Argument(metavar="DIMS", help="out_features,in_features of a layer: 1500,1500")
+    ],
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait where it must be measured first.")
+    ] = 120,
+    host: HostOption = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Key of a platform: see `lhp hosts`.")
+    ] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """From which share of zeros on is a sparse layer of DIMS faster than every dense kernel?"""
+    from profiler_service.cli.asking import ask_crossover
+    from profiler_service.cli.text import describe_crossover, format_dims
+    from profiler_service.workload import parse_dims
+
+    given = {"batch": batch, "dtype": dtype, "host": host, "platform": platform}
+    request: dict[str, str | int | float] = {
+        "dims": format_dims(parse_dims(dims)),
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    with open_client(url) as client:
+        answer = ask_crossover(client, request, wait_s=wait, console=make_console())
+    if json:
+        print_json(answer)
+    else:
+        typer.echo(describe_crossover(answer, dt.datetime.now(dt.UTC)))
+
+
+def advise(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:FACTORY", help="Function of yours that returns a torch model."
+        ),
+    ],
+    example: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION",
+            help="Function that returns an input: the model is run on it once, and each layer"
+            " asked about at the batch and steps that it has there.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Batch of every layer, where no example tells.")
+    ] = 16,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of LSTM and GRU, where no example tells.")
+    ] = 70,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16; the layer's own if left out.")
+    ] = None,
+    max_growth: Annotated[
+        float | None, typer.Option(help="How far to look, as a share of each dimension.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for each layer that isn't known yet.")
+    ] = 120,
+    host: HostOption = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Which larger layers of your own model cost no more? Your code runs here and nowhere else.
+
+    Lists every nn.Linear, nn.LSTM and nn.GRU; only their sizes are sent to the service.
+    """
+    from profiler_service.cli.advise import HEADINGS, advice_row, advice_to_json
+    from profiler_service.cli.advise import advise as ask_about
+
+    layers = _find_layers(model, example, batch=batch, steps=steps, dtype=dtype)
+    conditions: dict[str, str | int | float] = {}
+    for name, value in (("max_growth", max_growth), ("host", host)):
+        if value is not None:
+            conditions[name] = value
+    with open_client(url) as client:
+        given = ask_about(client, layers, conditions, wait_s=wait, console=make_console())
+    if json:
+        print_json({"layers": advice_to_json(given, layers)})
+        return
+    table = make_table(*HEADINGS)
+    rows = [advice_row(each) for each in given]
+    for row in rows:
+        table.add_row(*map(Text, row))
+    print_table(table)
+    if any(row[-1].endswith("*") for row in rows):
+        say(
+            "* in_features and input_size follow what feeds the layer: grow them only together"
+            " with that. Where it stays, `lhp query OUT,IN` answers for the sizes you can have."
+        )
+
+
+def _find_layers(
+    model: str, example: str | None, *, batch: int, steps: int, dtype: str | None
+) -> list[Layer]:
+    """The layers of the user's model. Raises InvalidRequestError, ModelError."""
+    try:
+        from profiler_service import layers
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModelError(
+            "looking into a model needs torch, which isn't installed here",
+            hint="pip install 'lhp[measure]', or type this where your model's torch is",
+        ) from error
+    with layers.importing_from_here():
+        return layers.find_layers(
+            layers.load_model(model),
+            batch=batch,
+            steps=steps,
+            dtype=dtype,
+            example=None if example is None else layers.load_example(example),
+        )

@@ -1,0 +1,96 @@
+"""What every command of `lhp` starts from and prints with: settings, the service, the terminal.
+
+Knows no command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from profiler_service.cli.command import as_typed_here
+from profiler_service.errors import InvalidRequestError, LhpError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from profiler_service.cli.client import ServiceClient
+    from profiler_service.settings import Settings
+
+
+def load_settings() -> Settings:
+    """The settings from the environment. Raises InvalidRequestError naming what is wrong."""
+    from pydantic import ValidationError
+
+    from profiler_service.settings import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = "LHP_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise InvalidRequestError(
+            f"{name}={first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
+            hint=f"correct or unset {name}",
+        ) from error
+
+
+def service_url(settings: Settings, given: str | None) -> str:
+    """The service's address: as `given`, from LHP_URL, or where `lhp serve` would listen."""
+    if given:
+        return given
+    if "url" in settings.model_fields_set or not settings.port:
+        return settings.url
+    host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+    return f"http://{host}:{settings.port}"
+
+
+def open_client(url: str | None) -> ServiceClient:
+    """The client of the service at `url`, or of the one that the settings name."""
+    from profiler_service.cli.client import ServiceClient
+
+    return ServiceClient(service_url(load_settings(), url))
+
+
+def print_error(error: LhpError) -> None:
+    """Prints what went wrong, and what to do about it, on stderr."""
+    say(f"error: {error}")
+    if error.hint:
+        say(f"hint: {error.hint}")
+
+
+def say(line: str) -> None:
+    """Prints one line for people on stderr, brackets and all."""
+    typer.echo(as_typed_here(line), err=True)
+
+
+def print_json(value: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> None:
+    """Prints the value for scripts, on stdout."""
+    from pydantic_core import to_json
+
+    typer.echo(to_json(value, indent=2))
+
+
+def make_console() -> Console:
+    """The terminal that shows progress: stderr."""
+    return Console(stderr=True)
+
+
+def make_table(*headings: str) -> Table:
+    """An empty table under these headings."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Prints the table on stdout."""
+    console = Console()
+    # A pipe has no width: folding to 80 columns there would break lines that scripts read.
+    console = console if console.is_terminal else Console(width=10_000)
+    console.print(table)
