@@ -238,9 +238,8 @@ def _check(name: str, found: Tensor, expected: Tensor) -> None:
         sys.exit(f"{name} computes something else: {worst:g} apart")
 
 
-def measure(calls: Mapping[str, Call], rounds: int) -> dict[str, F64]:
-    """Seconds of each call in each round."""
-    rng = random.Random(0)
+def measure(calls: Mapping[str, Call], rounds: int, rng: random.Random) -> dict[str, F64]:
+    """Seconds of each call in each round, in an order drawn anew for each."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name in rng.sample(sorted(calls), len(calls)):
@@ -394,7 +393,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with measuring_conditions(threads=options.threads, cpus=options.threads):
         lines += describe(models)
         parts = make_calls(models)
-        lines += report({part: measure(calls, options.rounds) for part, calls in parts.items()})
+        rng = random.Random(0)
+        lines += report(
+            {part: measure(calls, options.rounds, rng) for part, calls in parts.items()}
+        )
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if options.out is not None:

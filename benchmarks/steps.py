@@ -83,7 +83,7 @@ def measure_blocks(models: Mapping[str, nn.Module], blocks: int) -> dict[str, li
             return scores_tbv
 
         calls = {step: (lambda model=model: call(model)) for step, model in models.items()}
-        for step, found in measure(calls, ROUNDS).items():
+        for step, found in measure(calls, ROUNDS, rng).items():
             seconds[step].append(found)
     return seconds
 

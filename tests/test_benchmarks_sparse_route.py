@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import random
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +75,17 @@ def test_each_call_is_timed_once_a_round_after_one_that_isnt() -> None:
         called.append(name)
         return torch.zeros(1)
 
-    seconds = measure({"a": lambda: call("a"), "b": lambda: call("b")}, rounds=3)
-    assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
+    calls = {name: functools.partial(call, name) for name in "abcde"}
+    rng = random.Random(0)
+    seconds = measure(calls, 3, rng)
+    assert {name: len(each) for name, each in seconds.items()} == dict.fromkeys("abcde", 3)
     # Three rounds and one more, in which each is called twice running.
-    assert len(called) == 16
+    assert len(called) == 4 * 5 * 2
     assert called[::2] == called[1::2]
+    # Measured again, it goes by other orders: what a place does averages out over blocks.
+    first = called.copy()
+    measure(calls, 3, rng)
+    assert called[len(first) :] != first
 
 
 def test_the_report_says_what_the_decoder_leaves_to_win() -> None:

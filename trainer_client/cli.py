@@ -138,10 +138,11 @@ def estimate(
 
     config = _choose_config(corpus, None, preset, changes or [])
     for each in try_out(config, get_corpus_kind(corpus), choose_device()):
+        bound = "" if each.is_bounded else ", were (b) and (d) to have one round each"
         typer.echo(
             f"{each.name:9} {each.recurrent_parameters:>12,} recurrent parameters,"
-            f" {each.tokens_per_s:,.0f} tokens/s, at most {each.max_epochs} epochs:"
-            f" {each.max_hours:.1f} h; memory {each.peak_memory_bytes / 2**30:.1f} GiB"
+            f" {each.tokens_per_s:,.0f} tokens/s, at most {each.max_epochs} epochs"
+            f"{bound}: {each.max_hours:.1f} h; memory {each.peak_memory_bytes / 2**30:.1f} GiB"
         )
 
 

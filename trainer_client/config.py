@@ -324,6 +324,10 @@ LATER_SETTINGS = frozenset(
     }
 )
 """Settings that neither the baseline nor step (a) depends on."""
+FIRST_STEPS = frozenset({"", "baseline", "growth", "route"})
+"""The steps before any that depends on those, by name."""
+ANY_TIME_SETTINGS = frozenset({"when_away"})
+"""Settings that no model depends on."""
 
 
 def get_preset(name: str) -> TrainingConfig:

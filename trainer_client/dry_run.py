@@ -26,7 +26,9 @@ class DryRun:
     tokens_per_s: float
     """Of training steps, decoder and optimiser included."""
     max_epochs: int
-    """The most that the run gives this model, growth's gradients included."""
+    """The most that the run gives this model, growth's gradients included; where nothing bounds
+    its rounds, with one of each kind."""
+    is_bounded: bool
     max_hours: float
     """Those epochs at that speed."""
     peak_memory_bytes: int
@@ -67,6 +69,7 @@ def try_out(
                 recurrent_parameters=model.count_recurrent_parameters(),
                 tokens_per_s=speed,
                 max_epochs=epochs,
+                is_bounded=config.max_rounds is not None or name == "baseline",
                 max_hours=epochs * num_tokens / speed / 3600,
                 peak_memory_bytes=_peak_memory_bytes(device),
             )

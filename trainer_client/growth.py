@@ -7,7 +7,7 @@ gives new tensors; none trains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,21 +45,27 @@ class MeanGradient:
         self._sum = scaled
         self._count += count
 
-    def mean(self) -> HLSTMWeights:
+    def mean(
+        self, *, over_processes: Callable[[Sequence[Tensor]], None] = lambda _: None
+    ) -> HLSTMWeights:
         """The average, each token counting alike.
 
-        Raises InvalidGradientError where nothing was added, or it isn't finite.
+        `over_processes` replaces tensors by their means over all processes: only then is it
+        looked at, so that all raise alike. Raises InvalidGradientError where nothing was added,
+        or it isn't finite.
         """
         if self._sum is None or self._count == 0:
             raise InvalidGradientError(
                 "there is no gradient to average", hint="add one batch or more"
             )
-        if not all(bool(each.isfinite().all()) for each in self._sum):
+        result = HLSTMWeights(*(each / self._count for each in self._sum))
+        over_processes(result)
+        if not all(bool(each.isfinite().all()) for each in result):
             raise InvalidGradientError(
                 "the average gradient isn't finite",
                 hint="begin anew with a lower learning_rate or clip_norm",
             )
-        return HLSTMWeights(*(each / self._count for each in self._sum))
+        return result
 
 
 def grow_weights(mask_mn: Tensor, gradient_mn: Tensor, *, ratio: float) -> Tensor:

@@ -130,7 +130,7 @@ class MaskedHLSTM(LanguageModel):
         self.network = HLSTMLanguageModel(
             vocabulary, config.embedding_width, config.state_width, config.gate_width
         )
-        self._masks: Masks = full_masks(self.weights)
+        self._keep_masks(full_masks(self.weights))
         self._has_dead_units = False
 
     @property
@@ -141,15 +141,20 @@ class MaskedHLSTM(LanguageModel):
     @property
     def masks(self) -> Masks:
         """Which of them live. Set to others, weights that die become zero."""
-        return self._masks
+        return Masks(*(self.get_buffer(f"mask_{name}") for name in Masks._fields))
 
     @masks.setter
     def masks(self, masks: Masks) -> None:
-        self._masks = Masks(*(mask.to(self.table.device) for mask in masks))
+        self._keep_masks(Masks(*(mask.to(self.table.device) for mask in masks)))
         self._has_dead_units = not bool(
-            live_hidden_units(self._masks).all() and live_states(self._masks).all()
+            live_hidden_units(self.masks).all() and live_states(self.masks).all()
         )
-        self.load_weights(apply_masks(self.weights, self._masks))
+        self.load_weights(apply_masks(self.weights, self.masks))
+
+    def _keep_masks(self, masks: Masks) -> None:
+        """As buffers, which move to another device with the model."""
+        for name, mask in masks._asdict().items():
+            self.register_buffer(f"mask_{name}", mask, persistent=False)
 
     @torch.no_grad()
     def load_weights(self, weights: HLSTMWeights) -> None:
@@ -164,7 +169,7 @@ class MaskedHLSTM(LanguageModel):
         The decoder gets columns for new states, drawn as the table was, so that a dormant
         state's gradient reaches it.
         """
-        old, old_masks = self.weights, self._masks
+        old, old_masks = self.weights, self.masks
         layer = self.network.layer
         more_g, more_s = gate_width - layer.gate_width, state_width - layer.state_width
         pads = {
@@ -204,22 +209,23 @@ class MaskedHLSTM(LanguageModel):
 
     @property
     def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
-        widest = int(live_hidden_units(self._masks).sum(1).max())
-        return widest, int(live_states(self._masks).sum())
+        masks = self.masks
+        return int(live_hidden_units(masks).sum(1).max()), int(live_states(masks).sum())
 
     def count_recurrent_parameters(self) -> int:
         """Live weights of H and W, without biases: the paper's 7,200,000 for the dense layer."""
-        return count_weights(self._masks)
+        return count_weights(self.masks)
 
     def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
         h_sb = self.table.new_zeros(self.dims[1], batch)
         return h_sb, h_sb.clone()
 
     def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
-        weights = apply_masks(self.weights, self._masks)
+        masks = self.masks
+        weights = apply_masks(self.weights, masks)
         decoder_vs = self.table[:, : self.network.layer.state_width]
         if self._has_dead_units:
-            shrunk = shrink(weights, self._masks)
+            shrunk = shrink(weights, masks)
             weights, decoder_vs = shrunk.weights, decoder_vs[:, shrunk.state_index_s]
         weights = HLSTMWeights(*(each.to(self.compute_dtype) for each in weights))
         batch = words_tb.shape[1]

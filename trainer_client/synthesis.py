@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
+from profiler_service.kinds import HLSTM_LM
 from profiler_service.networks.hlstm import NUM_GATES
 from trainer_client.config import Route
 from trainer_client.growth import grow_layer_weights, grow_units, open_dormant
@@ -30,7 +31,7 @@ from trainer_client.latency_client import (
 )
 from trainer_client.masks import apply_masks, live_hidden_units, live_states, seed_masks
 from trainer_client.pruning import PruningRate, prune_layer_weights, prune_units
-from trainer_client.train import Row, TrainingRun
+from trainer_client.train import DivergedError, Row, TrainingRun
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,9 @@ def synthesise(
     with the step's row of the report, its accepted model in place; if the run is killed right
     then, once more. Raises what a step does.
     """
+    if oracle is not None:
+        # Not after hours of training: what can't be measured has no LHP.
+        HLSTM_LM.describe(latency_params(run))
     if not run.step:
         run.step = STEPS[run.config.route][0]
         run.save()
@@ -138,6 +142,10 @@ def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
     Where the service is away, `when_away` says whether to go on by the dense route. Raises
     NoServiceError, and what the oracle raises.
     """
+    if run.config.route != "measured":  # so it was, before the run was resumed
+        run.step = STEPS[run.config.route][2]
+        run.save()
+        return
     row = run.rows[-1]
     rounds = 1 if run.config.max_rounds is None else min(run.config.max_rounds, 1)
     expected = 1 - row["density"] * (1 - run.config.weight_ratio) ** rounds
@@ -172,6 +180,8 @@ def prune_rows_and_columns(run: TrainingRun) -> None:
 def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
     """Step (c): dormant units wake up to the LHP that the service names; then retraining.
 
+    Where the dims are an LHP already, retraining is all, and kept where it helped.
+
     Where the service is away and nothing is cached, `when_away` says whether to go on without.
     Raises NoServiceError, and what the oracle raises.
     """
@@ -186,7 +196,12 @@ def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
         if any(answer["grow_by"]):
             _wake(run, *answer["lhp"])
         run.begin_training(max_epochs=config.lhp_epochs, learning_rate=config.retrain_learning_rate)
-    run.accept(run.train())
+    perplexity = run.train()
+    assert run.accepted is not None
+    if any(answer["grow_by"]) or perplexity < run.accepted.perplexity:
+        run.accept(perplexity)
+    else:
+        run.revert()
 
 
 def prune_weights(run: TrainingRun) -> None:
@@ -278,7 +293,7 @@ def _prune_in_rounds(
                     stop_at=threshold.target,
                 )
         # The last weights of a network may take all its units with them.
-        perplexity = run.train() if run.is_training else math.inf
+        perplexity = _train_or_fail(run) if run.is_training else math.inf
         if perplexity <= threshold.perplexity:
             run.accept(perplexity)
             notes["num_accepted"] += 1
@@ -288,6 +303,16 @@ def _prune_in_rounds(
             is_over = slower is None or slower.ratio < config.min_prune_ratio
             notes["ratio"] = None if slower is None or is_over else slower.ratio
         notes["round"] += 1
+
+
+def _train_or_fail(run: TrainingRun) -> float:
+    """The validation perplexity after a round's retraining; infinite where that diverges."""
+    try:
+        return run.train()
+    except DivergedError as error:
+        logger.warning("a round fails: %s", error)
+        run.end_training()
+        return math.inf
 
 
 def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
@@ -421,7 +446,8 @@ def _describe(run: TrainingRun, seconds: float) -> Row:
         row["kept_threshold"] = run.accepted.perplexity <= threshold.perplexity
         if not row["kept_threshold"]:
             logger.warning(
-                "step %s can't keep a perplexity of %.2f: it ends with the best model so far, %.2f",
+                "step %s can't keep a perplexity of %.2f: it ends with the model that it began"
+                " with, the best so far, of %.2f",
                 run.step,
                 threshold.perplexity,
                 run.accepted.perplexity,

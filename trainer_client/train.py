@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,7 +31,12 @@ from trainer_client.checkpoint import (
     write_checkpoint,
     write_whole,
 )
-from trainer_client.config import TrainingConfig
+from trainer_client.config import (
+    ANY_TIME_SETTINGS,
+    FIRST_STEPS,
+    LATER_SETTINGS,
+    TrainingConfig,
+)
 from trainer_client.corpus import Corpus, batchify
 from trainer_client.growth import InvalidGradientError, MeanGradient
 from trainer_client.language_model import (
@@ -42,6 +48,8 @@ from trainer_client.language_model import (
 )
 from trainer_client.masks import Masks, full_masks
 from trainer_client.ranks import Ranks
+
+logger = logging.getLogger(__name__)
 
 # Shapes: T time steps, B batch, N rows of a batchified text.
 
@@ -252,6 +260,10 @@ class TrainingRun:
             except (NotFiniteError, InvalidGradientError) as error:
                 self._roll_back(error)
 
+    def end_training(self) -> None:
+        """Gives up the training that was begun; the model stays what it is."""
+        self._descent = None
+
     def grow(self, masks: Masks) -> None:
         """Sets masks under which more weights of the H-LSTM live, in the midst of a training.
 
@@ -316,7 +328,24 @@ class TrainingRun:
             # Not at the end of an epoch: only a model that can be validated is kept there.
             is_due = self._num_batches % self.config.checkpoint_batches == 0
             if is_due and descent.row < last:
+                self._check_next(descent)
                 self.save()
+
+    @torch.no_grad()
+    def _check_next(self, descent: Descent) -> None:
+        """Raises NotFiniteError where the model's loss on the words to come isn't a number.
+
+        No loss so far is of the weights as they are now: a run that is to come back to them
+        would fail again, at any rate. Draws no random numbers.
+        """
+        words = self._train_nb[descent.row : descent.row + self.config.steps + 1]
+        self.model.eval()
+        scores_nv, _ = self.model(words[:-1], descent.state)
+        self.model.train()
+        loss = mean_loss(scores_nv, words[1:].flatten())
+        self.ranks.average([loss])
+        if not loss.isfinite():
+            raise NotFiniteError("the loss isn't a number")
 
     def _end_epoch(self, descent: Descent) -> None:
         """Validates; keeps the best; lowers the rate where nothing improves; saves."""
@@ -407,7 +436,8 @@ class TrainingRun:
                 f"{error} in step {self.step}, at a learning rate of {descent.learning_rate:g},"
                 f" after {descent.rollbacks} times going back and halving it",
                 hint=f"{self.directory} has the last checkpoint and the models of the steps that"
-                " ended; begin anew with a lower learning_rate or clip_norm",
+                " ended; begin anew with a lower clip_norm or learning_rate or, where that is what"
+                " diverged, --start-from it with a lower retrain_learning_rate",
             ) from error
         descent.rollbacks += 1
         descent.learning_rate /= 2
@@ -437,12 +467,17 @@ class TrainingRun:
 
     # Measures of the model
 
-    @torch.no_grad()
     def evaluate(self, split: str) -> float:
         """The model's perplexity on the `valid` or `test` text.
 
-        The text is read as EVALUATION_BATCH pieces side by side, each from a zero state.
+        The text is read as EVALUATION_BATCH pieces side by side, each from a zero state. By the
+        first process alone: decisions rest on it, and another processor's last bit would be
+        another decision.
         """
+        return self.ranks.ask_first(lambda: self._evaluate(split))
+
+    @torch.no_grad()
+    def _evaluate(self, split: str) -> float:
         text_nb = self._held_out[split]
         state = self.model.zero_state(text_nb.shape[1])
         self.model.eval()
@@ -477,9 +512,7 @@ class TrainingRun:
             mean.add(HLSTMWeights(*gradients), count=words[1:].numel())
         model.masks = kept_masks
         model.load_weights(kept)
-        result = mean.mean()
-        self.ranks.average(result)
-        return result
+        return mean.mean(over_processes=self.ranks.average)
 
     # Files
 
@@ -551,11 +584,13 @@ class TrainingRun:
     def restore(self) -> None:
         """Makes the run what it was when last saved.
 
-        Raises NoCheckpointError, CheckpointError, CheckpointConfigError.
+        Settings that nothing has been done by yet may be others now. Raises NoCheckpointError,
+        CheckpointError, CheckpointConfigError.
         """
         path = self.directory / CHECKPOINT
         saved = read_checkpoint(path)
-        told = self.compare(saved)
+        may_differ = LATER_SETTINGS if saved["step"] in FIRST_STEPS else ANY_TIME_SETTINGS
+        told = self.compare(saved, but=may_differ)
         if len(saved["ranks"]) != self.ranks.size:
             told.append(f"{len(saved['ranks']):,} processes there, {self.ranks.size:,} now")
         if told:
@@ -563,6 +598,8 @@ class TrainingRun:
                 f"{path} is of a run that was configured otherwise: {'; '.join(told)}",
                 hint="go on with the same settings, or choose another directory",
             )
+        for change in self.compare(saved):
+            logger.info("from here on: %s", change)
         self.step = saved["step"]
         # In place: after going back, the step that holds the notes goes on with them.
         self.notes.clear()

@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from tests.trainer_client.texts import TINY, write_tiny_corpus
+from tests.trainer_client.two_ranks import train_an_epoch
 from trainer_client.checkpoint import read_checkpoint
 from trainer_client.cli import run
+from trainer_client.ranks import Ranks
 
 SETTINGS = [
     f"{name}={'none' if value is None else value}"
@@ -74,14 +76,15 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(data: Path, tmp_path: Pat
     finish(["trainer_client.cli", *arguments(data, tmp_path / "whole")])
     cut, kills = tmp_path / "cut", 0
     command = ["trainer_client.cli", *arguments(data, cut)]
-    for epochs in (1, 4):
+    # In the baseline's second epoch, in (a)'s, and in the last step's: one epoch each but for (a).
+    for epochs in (1, 2, 4):
         with start(command) as process:
             while process.poll() is None and num_epochs(cut) < epochs:
                 time.sleep(0.005)
             process.kill()
             kills += process.wait() == -signal.SIGKILL
         command = ["trainer_client.cli", *arguments(data, cut, "--resume")]
-    assert kills > 0
+    assert kills >= 2
     finish(command)
     expected, found = final_model(tmp_path / "whole"), final_model(cut)
     assert expected.keys() == found.keys()
@@ -99,6 +102,12 @@ def test_two_processes_grow_alike(data: Path, tmp_path: Path) -> None:
     finish([*torchrun, "-m", "tests.trainer_client.two_ranks", str(out)])
     for rank in range(2):
         assert (out / f"heard{rank}.txt").read_text() == "nobody knows; ask later"
+        assert "isn't finite" in (out / f"gradient{rank}.txt").read_text()
+    alone = train_an_epoch(Ranks(torch.device("cpu")), out / "alone").model.state_dict()
+    for rank in range(2):
+        shared = torch.load(out / f"epoch{rank}.pt")
+        for name, weight in alone.items():
+            torch.testing.assert_close(shared[name], weight, rtol=1e-4, atol=1e-6)
     first, second = (torch.load(out / f"rank{rank}.pt") for rank in range(2))
     assert first.keys() == second.keys()
     for name in first:
@@ -138,6 +147,11 @@ def test_an_estimate_needs_no_text(capfd: Captured) -> None:
     # 7 · 929,589 tokens (PTB has no 3.6 million) at so many a second, in hours.
     hours = 7 * 929_589 / 3600 / float(found[1].replace(",", ""))
     assert float(found[2]) == pytest.approx(hours, abs=0.06)
+    # Nothing bounds how many rounds there are: then it says what it counted.
+    assert run(["estimate", "ptb", "--preset", "smoke", "--set", "max_rounds=none"]) == 0
+    baseline, hlstm = capfd.readouterr().out.splitlines()
+    assert "were (b) and (d) to have one round each" in hlstm
+    assert "were (b)" not in baseline
     assert run(["estimate", "own-text", "--preset", "small"]) == 2
     assert "--set max_train_tokens" in capfd.readouterr().err
 

@@ -168,3 +168,11 @@ def test_masks_and_dims_follow_each_other() -> None:
     assert int(live_hidden_units(model.masks).sum()) == 4 * 9
     assert int(live_states(model.masks).sum()) == 6
     assert not any(w[~m].any() for w, m in zip(model.weights, model.masks, strict=True))
+
+
+def test_masks_move_with_the_model() -> None:
+    model = pruned_model()
+    assert not any("mask" in name for name in model.state_dict())  # they are saved by themselves
+    live = model.count_recurrent_parameters()
+    assert all(mask.is_meta for mask in model.to("meta").masks)
+    assert pruned_model().double().count_recurrent_parameters() == live

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from profiler_service.errors import InvalidRequestError, LhpError
+from profiler_service.errors import InvalidRequestError, InvalidWorkloadError, LhpError
 from profiler_service.wire import CrossoverAnswer
 from tests.cli.test_crossover import ANSWER as CROSSOVER
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.answers import Effort, LatencyAnswer, Prefer
+from trainer_client.checkpoint import CheckpointConfigError
 from trainer_client.config import TrainingConfig
 from trainer_client.corpus import Corpus
 from trainer_client.language_model import StackedLSTM
@@ -397,6 +398,65 @@ def test_a_roll_back_in_a_pruning_round_forgets_no_round(tmp_path: Path) -> None
     assert [row["round"] for row in epochs] == [0, 1, 2]
 
 
+def test_a_pruning_round_that_diverges_is_one_that_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tiny_config(max_rounds=2, max_rollbacks=1, max_perplexity=1000.0), tmp_path)
+    run.step = "units"
+    assert run.hlstm is run.model
+    run.accept(10.0)
+
+    def poison(seen: Observation) -> None:
+        if seen.round == 0:
+            with torch.no_grad():
+                run.hlstm.weights.gate_bias_ks.fill_(torch.nan)
+
+    run._observe = poison
+    prune_rows_and_columns(run)
+    assert "a round fails" in caplog.text
+    # The second round prunes half as much, from the model that there was: 12 → 11, and a state
+    # always goes, 8 → 7.
+    assert (run.notes["round"], run.notes["num_accepted"], run.notes["ratio"]) == (2, 1, 0.1)
+    assert run.hlstm.dims == (11, 7)
+    assert run.accepted is not None and run.accepted.perplexity < 1000
+
+
+def test_what_cant_be_measured_isnt_trained(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    run.vocabulary = 70_000  # the service takes 65,536
+    with pytest.raises(InvalidWorkloadError, match="vocabulary"):
+        synthesise(run, Oracle(2, 1))
+    assert run.rows == []
+
+
+def test_a_run_without_its_service_goes_on_as_its_hints_say(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = make_run(tiny_config(when_away="fail", growth_epochs=0), tmp_path)
+    with pytest.raises(NoServiceError) as raised:
+        synthesise(run, None)
+    assert "when_away=skip" in raised.value.hint
+    caplog.set_level("INFO", logger="trainer_client")
+    resumed = make_run(tiny_config(when_away="skip", growth_epochs=0), tmp_path)
+    resumed.restore()
+    assert "when_away='fail' there, 'skip' now" in caplog.text
+    synthesise(resumed, None)
+    assert [row["step"] for row in resumed.rows][-2:] == ["lhp", "weights"]
+    # And where a route was to be measured.
+    run = make_run(HALF, tmp_path / "route")
+    with pytest.raises(NoServiceError, match="route") as raised:
+        synthesise(run, None)
+    assert "route=sparse" in raised.value.hint
+    resumed = make_run(HALF.with_changes({"route": "sparse"}), tmp_path / "route")
+    resumed.restore()
+    synthesise(resumed, None)
+    assert [row["step"] for row in resumed.rows] == ["baseline", "growth", "weights"]
+    # Once a step has gone by a setting it stays.
+    late = make_run(HALF.with_changes({"route": "sparse", "weight_ratio": 0.5}), tmp_path / "route")
+    with pytest.raises(CheckpointConfigError, match="weight_ratio"):
+        late.restore()
+
+
 def test_a_threshold_that_cant_be_met_ends_with_the_best_so_far(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -447,14 +507,33 @@ def test_growth_beyond_the_seeds_width_widens_the_model(tmp_path: Path) -> None:
     assert run.hlstm.table.shape[1] == 11
 
 
-def test_an_lhp_is_left_as_it_is(tmp_path: Path) -> None:
+def test_an_lhp_is_left_as_it_is_and_retraining_kept_where_it_helps(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
     run.step = "lhp"
-    assert run.hlstm is run.model
-    run.accept(10.0)
+    start = run.hlstm.weights.gate_ksg.detach().clone()
+    run.accept(1000.0)
     grow_to_lhp(run, Oracle(0, 0))
     assert run.hlstm.dims == (12, 8)
-    assert run.accepted is not None and run.accepted.perplexity != 10.0  # retrained all the same
+    assert run.accepted is not None and run.accepted.perplexity < 1000
+    assert not run.hlstm.weights.gate_ksg.equal(start)
+
+
+def test_retraining_at_an_lhp_never_replaces_a_better_model(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    run.step = "lhp"
+    start = run.hlstm.weights.gate_ksg.detach().clone()
+    run.accept(1.01)  # better than any training on this text can be
+    grow_to_lhp(run, Oracle(0, 0))
+    assert run.accepted is not None and run.accepted.perplexity == 1.01
+    assert run.hlstm.weights.gate_ksg.equal(start)
+    # Where units woke, the model that has them is the step's, whatever it costs.
+    run = make_run(tiny_config(), tmp_path / "grown")
+    run.step = "lhp"
+    assert run.hlstm is run.model
+    run.accept(1.01)
+    grow_to_lhp(run, Oracle(2, 1))
+    assert run.accepted is not None and run.accepted.perplexity > 1.01
+    assert run.hlstm.dims == (14, 9)
 
 
 @pytest.mark.parametrize("oracle", [None, AwayOracle()])

@@ -244,6 +244,21 @@ def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
     assert [row["learning_rate"] for row in rows][:2] == [0.02, 0.01]
 
 
+@pytest.mark.parametrize("batch", [24, 25, 27])
+def test_a_checkpoint_never_keeps_a_model_that_fails_at_once(tmp_path: Path, batch: int) -> None:
+    # Checkpoints are due every 3 batches: after the update that the 24th and the 27th made.
+    poisoned: list[Observation] = []
+
+    def once(seen: Observation) -> None:
+        if seen.num_batches == batch and not poisoned:
+            poisoned.append(seen)
+            poison(run, seen)
+
+    run = make_run(tiny_config(checkpoint_batches=3, max_rollbacks=1), tmp_path, observe=once)
+    assert math.isfinite(train_hlstm(run))
+    assert poisoned
+
+
 @pytest.mark.parametrize("checkpoint_batches", [1000, 20])
 def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(
     tmp_path: Path, checkpoint_batches: int

@@ -1,6 +1,7 @@
 """Run by torchrun: a run through the steps, and each rank's model as a file.
 
-Before, a question that can't be answered.
+Before, a question that can't be answered, a gradient that is no number on one rank alone, and an
+epoch without dropout, which one process could have trained as well.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from pathlib import Path
 import torch
 
 from profiler_service.errors import NotFoundError
+from profiler_service.networks import HLSTMWeights
+from tests.trainer_client.test_synthesis import Oracle
 from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.growth import InvalidGradientError, MeanGradient
 from trainer_client.language_model import MaskedHLSTM
 from trainer_client.ranks import Ranks
 from trainer_client.synthesis import synthesise
@@ -31,12 +35,42 @@ def ranks_agree_on_errors(ranks: Ranks, out: Path) -> None:
         (out / f"heard{ranks.rank}.txt").write_text(f"{error}; {error.hint}")
 
 
+def ranks_agree_on_gradients(ranks: Ranks, out: Path) -> None:
+    """Leaves what each rank hears of an average that the last one spoils."""
+    gradients = HLSTMWeights(*(torch.full((2,), 1.0 + ranks.rank) for _ in range(5)))
+    mean = MeanGradient()
+    mean.add(gradients, count=3)
+    assert mean.mean(over_processes=ranks.average).gate_ksg.tolist() == [1.5, 1.5]
+    if ranks.rank == 1:
+        mean.add(gradients._replace(gate_ksg=torch.full((2,), torch.inf)), count=1)
+    try:
+        mean.mean(over_processes=ranks.average)
+    except InvalidGradientError as error:
+        (out / f"gradient{ranks.rank}.txt").write_text(str(error))
+
+
+def train_an_epoch(ranks: Ranks, out: Path) -> TrainingRun:
+    """A run after an epoch of plain descent on the H-LSTM, without dropout."""
+    config = tiny_config(
+        optimiser="sgd", dropout_embedding=0.0, dropout_gates=0.0, dropout_output=0.0
+    )
+    run = TrainingRun(config, tiny_corpus(), out, ranks=ranks)
+    assert run.hlstm is run.model
+    run.begin_training(max_epochs=1, learning_rate=1.0)
+    run.train()
+    return run
+
+
 def main() -> None:
     out = Path(sys.argv[1])
     ranks = Ranks(torch.device("cpu"))
     ranks_agree_on_errors(ranks, out)
-    run = TrainingRun(tiny_config(when_away="skip"), tiny_corpus(), out, ranks=ranks)
-    synthesise(run, None)
+    ranks_agree_on_gradients(ranks, out)
+    trained = train_an_epoch(ranks, out / "epoch")
+    torch.save(trained.model.state_dict(), out / f"epoch{ranks.rank}.pt")
+    run = TrainingRun(tiny_config(), tiny_corpus(), out, ranks=ranks)
+    synthesise(run, Oracle(2, 1))
+    assert run.hlstm.widths == (12, 8)
     assert isinstance(run.model, MaskedHLSTM)
     found = dict(run.model.state_dict())
     found |= {f"mask {i}": mask for i, mask in enumerate(run.model.masks)}
