@@ -11,6 +11,7 @@ import abc
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from profiler_service.networks import HLSTMLanguageModel, HLSTMWeights, LSTMLanguageModel
 from profiler_service.networks.hlstm import NUM_GATES
@@ -271,13 +272,21 @@ class StackedLSTM(LanguageModel):
         return h_bh, h_bh.clone(), h_bj, h_bj.clone()
 
     def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
-        network, dtype = self.network, self.compute_dtype
-        h_h, c_h, h_j, c_j = (each.to(dtype) for each in state)
-        with torch.autocast(
-            self.table.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16
-        ):
-            x_tbh, (h_h, c_h) = network.first(self.embed(words_tb), (h_h, c_h))
-            x_tbh = self.drop_columns(x_tbh, self.config.dropout_gates)
-            x_tbj, (h_j, c_j) = network.second(x_tbh, (h_j, c_j))
+        h_h, c_h, h_j, c_j = (each.to(self.compute_dtype) for each in state)
+        x_tbh, (h_h, c_h) = self._run(self.network.first, self.embed(words_tb), (h_h, c_h))
+        x_tbh = self.drop_columns(x_tbh, self.config.dropout_gates)
+        x_tbj, (h_j, c_j) = self._run(self.network.second, x_tbh, (h_j, c_j))
         state = tuple(each.detach().to(self.table.dtype) for each in (h_h, c_h, h_j, c_j))
         return self.decode(x_tbj, self.table, self.decoder_bias_v), state
+
+    def _run(
+        self, layer: nn.LSTM, x_tbi: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The layer's output, its weights in `compute_dtype`.
+
+        Not by autocast: on CUDA that runs LSTM layers in float16, whatever it is told.
+        """
+        weights = {name: each.to(self.compute_dtype) for name, each in layer.named_parameters()}
+        output: tuple[Tensor, tuple[Tensor, Tensor]]
+        output = functional_call(layer, weights, (x_tbi, state))
+        return output
