@@ -22,6 +22,7 @@ Prefer = Literal["fastest", "nearest", "largest"]
 
 DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32
+MAX_GROWTH_POINTS = 1024
 
 
 class SweepState(enum.StrEnum):
@@ -42,10 +43,13 @@ class SweepState(enum.StrEnum):
 def window_growth(dims: Sequence[int], max_growth: float = DEFAULT_MAX_GROWTH) -> Dims:
     """How far the window above `dims` reaches on each axis, in units of the dimension.
 
-    `max_growth` of the dimension, and never less than 32 points (Source: ours: below 256 a
-    growth of one eighth would not reach the next multiple of a vector's or a tile's width).
+    `max_growth` of the dimension, never less than 32 points (Source: ours: below 256 a growth of
+    one eighth would not reach the next multiple of a vector's or a tile's width), and never more
+    than 1,024: what a race works out between its batches grows with the cube of the longest axis.
     """
-    return tuple(max(MIN_GROWTH_POINTS, int(dim * max_growth)) for dim in dims)
+    return tuple(
+        min(max(MIN_GROWTH_POINTS, int(dim * max_growth)), MAX_GROWTH_POINTS) for dim in dims
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

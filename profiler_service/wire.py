@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.workload import DTYPE_SIZES_BYTES
@@ -60,7 +60,7 @@ class LhpQuery(BaseModel):
         le=1,
         allow_inf_nan=False,
         description="How far above `dims` to look on each axis, as a share of the dimension;"
-        " never less than 32.",
+        " never less than 32 points, nor more than 1,024.",
     )
     wait: float = Field(
         default=30,
@@ -274,7 +274,7 @@ class SweepRequest(WireModel):
     """A request to measure a grid."""
 
     workload: str = Field(default="linear", examples=["linear"])
-    params: dict[str, int | str] = Field(
+    params: dict[str, StrictInt | StrictStr] = Field(
         default_factory=dict, description="Fixed parameters; defaults where left out."
     )
     axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(

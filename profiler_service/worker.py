@@ -280,11 +280,16 @@ class SweepRunner:
 
     def _finish(self, running: _RunningSweep, state: SweepState) -> None:
         if running.num_samples:
-            curve = running.planner.build_curve(
-                self._measurer.platform,
-                self._measurer.protocol,
-                self._store.last_measured_at(running.id),
-            )
+            try:
+                curve = running.planner.build_curve(
+                    self._measurer.platform,
+                    self._measurer.protocol,
+                    self._store.last_measured_at(running.id),
+                )
+            except MeasurementError:
+                if state is not SweepState.CANCELLED:
+                    raise
+                curve = None  # it was still warming up
             self._store.finish_sweep(running.id, curve, state=state)
         elif state is SweepState.CANCELLED:
             self._store.finish_sweep(running.id, None, state=state)

@@ -60,6 +60,7 @@ def test_windows_reach_an_eighth_and_never_less_than_32() -> None:
     assert window_growth((100,)) == (32,)
     assert window_growth((1000,), 0.0) == (32,)
     assert window_growth((1000,), 0.5) == (500,)
+    assert window_growth((33278, 650)) == (1024, 81)
 
 
 def test_final_states() -> None:

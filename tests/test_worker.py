@@ -19,11 +19,13 @@ from profiler_service.errors import (
     WorkerAlreadyRunningError,
 )
 from profiler_service.grid import Grid
-from profiler_service.plan import Batch
+from profiler_service.kinds import LINEAR
+from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
+from profiler_service.plan import Batch, Planner, create_planner
 from profiler_service.samples import Samples
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import Progress, SweepState
+from profiler_service.sweep import Mode, Progress, SweepSpec, SweepState
 from profiler_service.worker import (
     PLATFORM_CHANGED,
     StopRequest,
@@ -55,8 +57,12 @@ def create_sweep(store: Store, num_batches: int) -> Sweep:
     return store.create_sweep(spec(num_batches), host=HOST)[0]
 
 
-def create_runner(store: Store, measurer: FakeMeasurer) -> SweepRunner:
-    return SweepRunner(store=store, measurer=measurer, create_planner=FakePlanner)
+def create_runner(
+    store: Store,
+    measurer: FakeMeasurer,
+    create_planner: Callable[[SweepSpec], Planner] = FakePlanner,
+) -> SweepRunner:
+    return SweepRunner(store=store, measurer=measurer, create_planner=create_planner)
 
 
 def test_every_batch_is_measured_once_and_the_curve_is_kept(store: Store, log: Path) -> None:
@@ -202,6 +208,22 @@ def test_cancelling_keeps_the_curve_of_what_was_measured(store: Store, log: Path
     assert ended.state is SweepState.CANCELLED and ended.curve_id is not None
     assert store.get_curve_header(ended.curve_id).num_measured == 2
     assert begun(log) == [0, 1]
+
+
+@pytest.mark.parametrize("mode", ["race", "survey", "grid", "kernels"])
+def test_cancelling_a_sweep_that_warms_up_cancels_it(store: Store, log: Path, mode: Mode) -> None:
+    """By the planners that there are: their first batch tells of no point yet."""
+    workload, grid = LINEAR.describe(), Grid.window((9, 9), (5, 5))
+    if mode == "kernels":
+        workload, grid = kernel_workload((9, 9), batch=16, dtype="float32"), ALL_KERNELS
+    store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
+    sweep, _ = store.create_sweep(SweepSpec(workload=workload, mode=mode, grid=grid), host=HOST)
+    runner = create_runner(store, FakeMeasurer(log, batch_s=1e-3), create_planner)
+    assert not runner.run_batch(sweep.id)
+    store.request_cancel(sweep.id)
+    assert runner.run_batch(sweep.id)
+    ended = store.get_sweep(sweep.id)
+    assert (ended.state, ended.error) == (SweepState.CANCELLED, "")
 
 
 def test_cancelling_before_the_first_batch_leaves_no_curve(store: Store, log: Path) -> None:

@@ -142,7 +142,7 @@ class LatencyOracle(Protocol):
 
         `params` are fixed parameters of the workload (`batch`, `dtype`, …), defaults where left
         out. `max_growth` is how far above `dims` the answer may lie, as a share of each
-        dimension, and never less than 32. Every error is an LhpError, and its `hint` says what
+        dimension, and from 32 to 1,024 points. Every error is an LhpError, and its `hint` says what
         to do.
         """
 

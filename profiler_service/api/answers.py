@@ -19,7 +19,7 @@ from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, find_kernels
 from profiler_service.lhp import Answer, find_answer
 from profiler_service.samples import Platform
-from profiler_service.storage.store import MAX_PAGE_SIZE, CurveHeader, Host, Store
+from profiler_service.storage.store import CurveHeader, Host, Store
 from profiler_service.sweep import Mode, Prefer, window_growth
 from profiler_service.wire import FasterBackend, LhpAnswer
 from profiler_service.workload import Dims, Workload, WorkloadKind, parse_dims
@@ -203,7 +203,6 @@ class AnswerBook:
         self._indexes: OrderedDict[IndexKey, CurveIndex] = OrderedDict()
         self._contests: dict[IndexKey, str] = {}
         self._contests_generation = -1
-        self._newest_contests: dict[str, str] = {}
         self._updating_contests = asyncio.Lock()
         self._faster: OrderedDict[tuple[str, str], FasterBackend | None] = OrderedDict()
         self._curves: OrderedDict[str, LatencyCurve] = OrderedDict()
@@ -297,33 +296,21 @@ class AnswerBook:
         async with self._updating_contests:
             if self._contests_generation >= generation:
                 return
-            for header in reversed(await asyncio.to_thread(self._list_new_contests)):
+            kept_since = await asyncio.to_thread(
+                lambda: self._store.find_contests(
+                    [kind.name for kind in KERNEL_KINDS],
+                    after_generation=self._contests_generation,
+                    limit=MAX_CONTESTS,
+                )
+            )
+            # By the order in which they were kept: hosts number their curves by their own clocks.
+            for header in reversed(kept_since):
                 place = (header.workload.key, header.platform_key, header.protocol_key)
                 self._contests.pop(place, None)
                 self._contests[place] = header.id
-                kind = header.workload.kind
-                self._newest_contests[kind] = max(self._newest_contests.get(kind, ""), header.id)
                 if len(self._contests) > MAX_CONTESTS:
                     del self._contests[next(iter(self._contests))]
             self._contests_generation = generation
-
-    def _list_new_contests(self) -> list[CurveHeader]:
-        """Headers of those kept since, newest first; MAX_CONTESTS of each kind at most."""
-        found = [header for kind in KERNEL_KINDS for header in self._list_newer(kind.name)]
-        return sorted(found, key=lambda header: header.id, reverse=True)
-
-    def _list_newer(self, kind: str) -> list[CurveHeader]:
-        found: list[CurveHeader] = []
-        cursor: str | None = None
-        while len(found) < MAX_CONTESTS:
-            page = self._store.list_curves(kind=kind, cursor=cursor, limit=MAX_PAGE_SIZE)
-            # Sweeps of several hosts end in another order than their curves are numbered.
-            newer = [each for each in page.items if each.id > self._newest_contests.get(kind, "")]
-            found += [header for header in newer if header.mode == "kernels"]
-            cursor = page.next_cursor
-            if cursor is None or len(newer) < len(page.items):
-                break
-        return found
 
     async def find_kernels(
         self, workload: Workload, grid: Grid, conditions: Conditions

@@ -12,6 +12,7 @@ from profiler_service.api.lhp import (
     ACCEPTED,
     accepted,
     choose_host,
+    choose_wait_s,
     find_conditions,
     parse_query,
     query_parameters,
@@ -19,7 +20,7 @@ from profiler_service.api.lhp import (
 from profiler_service.api.on_demand import unanswered
 from profiler_service.api.parts import PartsDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.errors import InvalidRequestError, UnsupportedOnHostError
+from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.sweep import SweepSpec
@@ -46,16 +47,12 @@ async def get_crossover(request: Request, parts: PartsDep) -> CrossoverAnswer | 
     one platform, with its zeros at random places.
     """
     query = parse_query(request.query_params, CrossoverQuery)
-    if query.wait > parts.settings.max_wait_s:
-        raise InvalidRequestError(
-            f"wait={query.wait:g} is longer than {parts.settings.max_wait_s:g} seconds",
-            hint="wait less, and ask again after 202",
-        )
+    wait_s = choose_wait_s(query, parts)
     linear = LINEAR.describe({"batch": query.batch, "dtype": query.dtype})
     batch, dtype = linear.param("batch"), linear.param("dtype")
     dims = linear.check_dims(parse_dims(query.dims))
     workload = kernel_workload(dims, batch=batch, dtype=dtype)
-    deadline_s = time.monotonic() + query.wait
+    deadline_s = time.monotonic() + wait_s
 
     async def find(conditions: Conditions) -> CrossoverAnswer | None:
         header = await parts.book.find_kernels(workload, ALL_KERNELS, conditions)

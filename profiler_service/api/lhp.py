@@ -27,7 +27,7 @@ from profiler_service.errors import (
     UnknownPlatformError,
 )
 from profiler_service.storage.store import Host, Sweep
-from profiler_service.wire import LhpAnswer, LhpQuery, SweepInfo
+from profiler_service.wire import CrossoverQuery, LhpAnswer, LhpQuery, SweepInfo
 
 Query = TypeVar("Query", bound=BaseModel)
 
@@ -87,6 +87,19 @@ def parse_query(given: QueryParams, model: type[Query]) -> Query:
         raise RequestValidationError(found) from None
 
 
+def choose_wait_s(query: LhpQuery | CrossoverQuery, parts: Parts) -> float:
+    """How long the query may wait. Raises InvalidRequestError where it asks for longer."""
+    longest_s = parts.settings.max_wait_s
+    if "wait" not in query.model_fields_set:
+        return min(query.wait, longest_s)
+    if query.wait > longest_s:
+        raise InvalidRequestError(
+            f"wait={query.wait:g} is longer than {longest_s:g} seconds",
+            hint="wait less, and ask again after 202",
+        )
+    return query.wait
+
+
 ACCEPTED: dict[str, Any] = {
     "model": SweepInfo,
     "description": "Not measured within `wait`. The sweep goes on; ask again, or watch it at"
@@ -129,11 +142,7 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
     their being kept, and at once where this service waited for them.
     """
     query = parse_query(request.query_params, LhpQuery)
-    if query.wait > parts.settings.max_wait_s:
-        raise InvalidRequestError(
-            f"wait={query.wait:g} is longer than {parts.settings.max_wait_s:g} seconds",
-            hint="wait less, and ask again after 202",
-        )
+    wait_s = choose_wait_s(query, parts)
     question = Question.parse(
         dims=query.dims,
         workload=query.workload,
@@ -143,7 +152,7 @@ async def get_lhp(request: Request, parts: PartsDep) -> Response:
         max_growth=query.max_growth,
         budget_s=query.budget,
     )
-    deadline_s = time.monotonic() + query.wait
+    deadline_s = time.monotonic() + wait_s
     snapshot = parts.book.snapshot
     conditions = await find_conditions(query.host, query.platform, parts)
     answer = None

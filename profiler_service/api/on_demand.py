@@ -126,6 +126,9 @@ class OnDemand:
             )
         key = (host.name, spec.key)
         measurement = self._measurements.get(key)
+        if measurement is not None and await self._was_cancelled(measurement):
+            self._forget(key, measurement)
+            measurement = self._measurements.get(key)  # somebody else's, perhaps, by now
         if measurement is None:
             measurement = _Measurement(
                 ended=asyncio.create_task(self._measure(key, spec, first, host, is_known))
@@ -145,6 +148,13 @@ class OnDemand:
         if not measurement.ended.done():
             return Outcome(sweep=measurement.queued.result(), has_ended=False)
         return Outcome(sweep=measurement.ended.result(), has_ended=True)
+
+    async def _was_cancelled(self, measurement: _Measurement) -> bool:
+        """Whether somebody has cancelled it: it ends, and brings no answer."""
+        if not measurement.queued.done():
+            return False
+        sweep = await self._desk.get(measurement.queued.result().id)
+        return sweep.cancel_requested
 
     async def _measure(
         self,

@@ -88,14 +88,17 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     hints = {
+        422: "send what /docs describes, as JSON",
         404: "every address is listed at /docs",
         405: f"use {(error.headers or {}).get('Allow', 'another method')}; see /docs",
         413: "send a smaller body",
     }
+    # Starlette's 400 is of a body that is no JSON: malformed like any that /docs doesn't allow.
+    status = 422 if error.status_code == 400 else error.status_code
     return problem_response(
-        error.status_code,
+        status,
         f"{request.method} {request.url.path}: {error.detail}",
-        hints.get(error.status_code, ""),
+        hints.get(status, ""),
         error.headers,
     )
 

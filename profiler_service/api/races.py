@@ -28,9 +28,9 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 def get_race(sweep_id: str, parts: PartsDep) -> RaceInfo:
     """Each stage so far: who took part, who was kept, and why the others were dropped."""
     sweep = parts.store.get_sweep(sweep_id)
-    if sweep.spec.mode == "grid":
+    if sweep.spec.mode not in ("race", "survey"):
         raise InvalidRequestError(
-            f"sweep {sweep_id} is no race: it measures every point of its grid",
+            f"sweep {sweep_id} is no race: it measures all points of its grid, round by round",
             hint="GET /curves/{id} of its curve has the points",
         )
     planner = RacePlanner(sweep.spec)

@@ -28,7 +28,7 @@ from profiler_service.kinds.products import backends_of
 from profiler_service.samples import Platform
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store, Sweep
-from profiler_service.sweep import Mode, SweepSpec, SweepState
+from profiler_service.sweep import MAX_GROWTH_POINTS, Mode, SweepSpec, SweepState
 from profiler_service.workload import Workload
 
 POLL_S = 0.05
@@ -191,6 +191,12 @@ class SweepDesk:
                 f"{grid.size:,} points are asked for; at most {max_points:,} are measured at once",
                 hint="ask for fewer: smaller dims, a smaller max_growth, or larger steps",
             )
+        if mode in ("race", "survey") and max(grid.shape) > MAX_GROWTH_POINTS + 1:
+            raise WindowTooLargeError(
+                f"an axis of {max(grid.shape):,} points is too long to be raced over;"
+                f" at most {MAX_GROWTH_POINTS + 1:,} are",
+                hint="ask for fewer: a smaller range, or larger steps",
+            )
         platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
         check_affordable(
             workload,
@@ -216,6 +222,10 @@ class SweepDesk:
         if sweep.state == SweepState.QUEUED:
             self._enqueue(sweep)
         return sweep, is_new
+
+    async def get(self, sweep_id: str) -> Sweep:
+        """The sweep as it is now. Raises StoreError."""
+        return await asyncio.to_thread(self._store.get_sweep, sweep_id)
 
     async def wait_final(self, sweep_id: str) -> Sweep:
         """The sweep once it has ended. All who wait share one poller. Raises StoreError."""

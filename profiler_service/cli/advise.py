@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from profiler_service.cli.asking import ask
-from profiler_service.cli.client import ServiceClient
+from profiler_service.cli.client import ServiceClient, ServiceFailedError
 from profiler_service.cli.text import format_dims, format_seconds
 from profiler_service.errors import (
     ConflictError,
@@ -27,7 +27,13 @@ from profiler_service.wire import LhpAnswer
 if TYPE_CHECKING:
     from profiler_service.layers import Layer
 
-OF_ONE_LAYER = (InvalidRequestError, NotFoundError, ConflictError, MeasurementError)
+OF_ONE_LAYER = (
+    InvalidRequestError,
+    NotFoundError,
+    ConflictError,
+    MeasurementError,
+    ServiceFailedError,
+)
 """What may go wrong with one layer's question and not with the next one's."""
 
 PLAIN = (("direction", "uni"), ("layers", 1))

@@ -5,6 +5,7 @@ Knows neither terminals nor exit codes.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from types import TracebackType
@@ -72,9 +73,9 @@ class ServiceClient:
         self.url = url.rstrip("/")
         try:
             parsed = httpx.URL(self.url)
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise InvalidRequestError(
-                f"{url!r} is no address of a service: {error}",
+                f"{url!a} is no address of a service: {error}",
                 hint="write it as http://HOST:PORT, with --url or LHP_URL",
             ) from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
@@ -82,9 +83,18 @@ class ServiceClient:
                 f"{url!r} is no address of a service",
                 hint="write it as http://HOST:PORT, with --url or LHP_URL",
             )
-        self._http = httpx.Client(
-            base_url=self.url, timeout=httpx.Timeout(READ_TIMEOUT_S, connect=5.0)
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                timeout=httpx.Timeout(READ_TIMEOUT_S, connect=5.0),
+                # A proxy has no way to this machine's own loopback.
+                trust_env=not _is_loopback(parsed.host),
+            )
+        except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+            raise ServiceUnreachableError(
+                f"the proxy or the certificates that the environment names can't be used: {error}",
+                hint="correct or unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY, SSL_CERT_FILE",
+            ) from error
 
     def close(self) -> None:
         """Releases the connection."""
@@ -180,15 +190,20 @@ class ServiceClient:
         json: object = None,
         timeout: httpx.Timeout | None = None,
     ) -> httpx.Response:
-        request = self._http.build_request(
-            method,
-            path,
-            params=dict(params) if params else None,
-            json=json,
-            timeout=timeout or self._http.timeout,
-        )
         try:
+            request = self._http.build_request(
+                method,
+                path,
+                params=dict(params) if params else None,
+                json=json,
+                timeout=timeout or self._http.timeout,
+            )
             response = self._http.send(request)
+        except UnicodeError as error:
+            raise InvalidRequestError(
+                f"that can't be sent to {self.url!a}: {error}",
+                hint="a host's name has no empty part, and arguments are UTF-8",
+            ) from error
         except httpx.TimeoutException as error:
             raise ServiceUnreachableError(
                 f"the service at {self.url} didn't answer in time",
@@ -222,6 +237,13 @@ class ServiceClient:
         hint = re.sub(r"GET /(?:hosts|platforms)\b", "`lhp hosts`", problem.hint)
         hint = re.sub(r"(?:GET )?(?<![\w/])/(?=docs|sweeps|curves)", lambda _: f"{self.url}/", hint)
         return error(detail or problem.title, hint=hint)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _segment(text: str) -> str:

@@ -255,7 +255,7 @@ def plot(
         curve = client.get_curve(curve_id)
         platform = client.get_platform(curve.platform)
         race = None
-        if curve.mode != "grid":
+        if curve.mode in ("race", "survey"):
             try:
                 race = client.get_race(curve.sweep)
             except ConflictError as error:

@@ -143,7 +143,9 @@ class CpuDevice:
     def __init__(self, *, cpus: Collection[int], denormals_flushed: bool) -> None:
         self._cpus = cpus
         self._denormals_flushed = denormals_flushed
-        self._stopwatch = CpuStopwatch(clock_ns=time.perf_counter_ns, preemptions=_preemptions)
+        self._stopwatch = CpuStopwatch(
+            clock_ns=time.perf_counter_ns, busy_ns=time.thread_time_ns, preemptions=_preemptions
+        )
 
     def platform(self) -> Platform:
         """This machine's processors and memory, the kernel, torch and its libraries."""

@@ -62,25 +62,29 @@ class Sample:
 class CpuStopwatch:
     """Times calls by a clock, and calls a reading disturbed when pre-emptions were counted.
 
-    `clock_ns` is monotonic, in nanoseconds; `preemptions` counts, ever growing, how often the
-    operating system has taken a processor from this process.
+    `clock_ns` is monotonic, in nanoseconds; `busy_ns` is too, but stands still while this thread
+    has no processor; `preemptions` counts, ever growing, how often the operating system has taken
+    a processor from this process.
     """
 
     clock_ns: Callable[[], int]
+    busy_ns: Callable[[], int]
     preemptions: Callable[[], int]
 
     def read(self, call: Callable[[], object], calls: int) -> Reading:
         """The reading of `calls` calls made one after the other."""
         clock_ns = self.clock_ns
-        preemptions_before = self.preemptions()
+        preemptions_before, busy_before_ns = self.preemptions(), self.busy_ns()
         start_ns = clock_ns()
         for _ in itertools.repeat(None, calls):
             call()
         elapsed_s = (clock_ns() - start_ns) * 1e-9
+        # Of the work's own time: what a pre-emption itself took allows for none.
+        allowed = (self.busy_ns() - busy_before_ns) * 1e-9 / PREEMPTION_EVERY_S
         return Reading(
             started_s=start_ns * 1e-9,
             elapsed_s=elapsed_s,
-            disturbed=self.preemptions() - preemptions_before > elapsed_s / PREEMPTION_EVERY_S,
+            disturbed=self.preemptions() - preemptions_before > allowed,
         )
 
 

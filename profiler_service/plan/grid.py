@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,6 +39,9 @@ class GridPlanner(SteppedPlanner):
     LOOSE_SHARE = 0.1
     REST_CONFIDENCE = 0.998
 
+    _is_cut_short = False
+    """Whether the sweep's budget ended it."""
+
     def _plan(self) -> Generator[Batch, Samples, None]:
         anchor = self._num_points // 2
         while not (yield from self._calibrate(anchor)):
@@ -65,6 +69,7 @@ class GridPlanner(SteppedPlanner):
                     f"round {number + 1}, {num_undecided} of {self._num_points} points undecided",
                 )
                 if self._is_spent():
+                    yield from self._end_early(anchor, number)
                     return
                 samples = yield self._batch([self._with_anchors(p, anchor) for p in parts], number)
                 self._learn_visit_s(samples)
@@ -85,6 +90,14 @@ class GridPlanner(SteppedPlanner):
                 self._expected_rounds = int(np.clip(number * share, number, self.MAX_ROUNDS))
                 step = CHOOSE_EVERY * max(1, next_look // 12)
                 next_look = min(next_look + step, self.MAX_ROUNDS)
+
+    def _end_early(self, anchor: int, number: int) -> Generator[Batch, Samples, None]:
+        """Sees to it that the first point, a query's own, has a latency whatever the budget."""
+        self._is_cut_short = True
+        measured = self._batches[self._measured_from :]
+        if 0 not in self._failures and not any((batch.point == 0).any() for batch in measured):
+            first = np.zeros(1, dtype=np.int32)
+            yield self._batch([self._with_anchors(first, anchor)], number)
 
     def _is_spent(self) -> bool:
         """Whether the sweep's own budget has run out; what was measured stands."""
@@ -112,6 +125,12 @@ class GridPlanner(SteppedPlanner):
         if not any(map(len, measured)):
             raise self._first_failure()
         estimate = self._estimate()
+        answers = estimate.answers
+        if self._is_cut_short:
+            # Too few rounds to tell a point from any other leave it with itself.
+            own = np.arange(self._num_points, dtype=np.int32)
+            is_left = (answers.target < 0) & (estimate.num_samples > 0)
+            answers = replace(answers, target=np.where(is_left, own, answers.target))
         return LatencyCurve(
             workload=self._spec.workload,
             platform=platform,
@@ -122,11 +141,12 @@ class GridPlanner(SteppedPlanner):
             high_s=np.exp(estimate.log_high),
             num_samples=estimate.num_samples,
             status=estimate.status,
-            answers=estimate.answers,
+            answers=answers,
             measured_at=measured_at,
             failures=dict(self._failures),
             evidence={
                 **self._cost(),
                 "rounds": 1 + max(int(b.round.max()) for b in measured if len(b)),
+                "cut_short": float(self._is_cut_short),
             },
         )

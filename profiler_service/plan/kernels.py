@@ -60,9 +60,12 @@ class KernelPlanner(SteppedPlanner):
     PRECISION = 0.01
     """A kernel within ± this of another, surely, needn't be told from it."""
 
+    _round = 0
+    _first_batch = 0
+    _warmup_calls = WARMUP_CALLS
+    _margin = 0.0
+
     def _plan(self) -> Generator[Batch, Samples, None]:
-        self._first_batch = 0
-        self._warmup_calls, self._margin = self.WARMUP_CALLS, 0.0
         for anchor in self._dense_points():
             if (yield from self._calibrate(anchor)):
                 break
@@ -71,7 +74,6 @@ class KernelPlanner(SteppedPlanner):
         self._first_batch = len(self._batches)
         call_s = float(np.median(self._calibration_s))
         self._calls = int(np.clip(np.ceil(self.SAMPLE_S / call_s), 1, MAX_CALLS))
-        self._round = 0
         if self._num_points <= len(DENSE_BACKENDS):
             yield from self._compare_dense(is_dear=call_s > CHEAP_VISIT_S)
             return

@@ -27,7 +27,6 @@ from profiler_service.comparison import (
 from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.plan.base import (
     CHEAP_VISIT_S,
-    MAX_BATCH_VISITS,
     Batch,
     Points,
     SteppedPlanner,
@@ -145,6 +144,12 @@ class RacePlanner(SteppedPlanner):
     DISTURBED = 2.0
     """A host that is so many times noisier than REFERENCE_NOISE isn't left to itself: there an
     answer moves only for a sure gain of WORTHWHILE."""
+    MAX_UNSTABLE = 0.1
+    """A host is disturbed, too, where a larger share of the confirming samples is unstable."""
+    SETTLED_MARGIN = 0.03
+    """No smaller gain is claimed for `compiled`: its weights stay in one place for as long as they
+    are kept, so that all pairs are of the same two places. Copies of one product, compiled again,
+    differed by up to 2.5 %."""
     PROBE_POINTS = 12
     COLD_PENALTY = 0.08
     """Where a shape's first call is slower than its second by more than this, calls are warmed
@@ -349,11 +354,13 @@ class RacePlanner(SteppedPlanner):
             self._advance(0.05 * number, f"looking at {len(field)} points")
             for _ in range(looks):
                 order = self._rng.permutation(field[~np.isin(field, list(self._failures))])
-                for start in range(0, len(order), MAX_BATCH_VISITS):
+                start = 0
+                while start < len(order):
                     given_s = self._spec.budget_s
                     if given_s is not None and self._seconds > self.NARROW_UNTIL * given_s:
                         return
-                    part = order[start : start + MAX_BATCH_VISITS]
+                    part = order[start : start + self._batch_visits()]
+                    start += len(part)
                     samples = yield self._batch(
                         [part], self._round, warmup_calls=self._narrow_warmup_calls
                     )
@@ -566,8 +573,12 @@ class RacePlanner(SteppedPlanner):
     def _confirm(
         self, rival: int, looks: Sequence[int], confidence: float
     ) -> Generator[Batch, Samples, Comparison | None]:
-        """The comparison of one rival with the queried point on samples of its own."""
+        """The comparison of one rival with the queried point on samples of its own.
+
+        None where the rival fails: nobody should grow there.
+        """
         log_ratios: list[F64] = []
+        samples_of_pairs: list[Samples] = []
         comparison: Comparison | None = None
         pairs = 0
         for look in looks:
@@ -584,25 +595,39 @@ class RacePlanner(SteppedPlanner):
                 self._round += count
                 pairs += count
                 self._contested.append(samples)
+                samples_of_pairs.append(samples)
+                if rival in self._failures:
+                    return None
                 log_ratios.append(_paired_point_ratios(samples, rival))
             ratios = np.concatenate(log_ratios)
             if not len(ratios):
                 return None
             comparison = compare(ratios, confidence)
-            if comparison.verdict == "faster" and comparison.high >= 1 - self._margin():
+            margin = self._margin(ratios, samples_of_pairs)
+            if comparison.verdict == "faster" and comparison.high >= 1 - margin:
                 comparison = replace(comparison, verdict="ambiguous")
             if comparison.verdict != "ambiguous" or comparison.low > 1 - self.WORTHWHILE:
                 break
         self._num_confirmations += 0 if comparison is None else comparison.num_pairs
         return comparison
 
-    def _margin(self) -> float:
+    def _margin(self, log_ratios: F64, confirmation: Sequence[Samples]) -> float:
         """By how much a rival must surely be faster: on a disturbed host, by WORTHWHILE.
 
         What a neighbour slows down differs by point, so a race beside one tells what holds
-        beside it; when it is gone, small gains may be gone, too.
+        beside it; when it is gone, small gains may be gone, too. The host is disturbed where it
+        was as the field was narrowed, or is now: by the spread of the pairs, each of which has
+        the noise of two samples, or by samples that could not be taken undisturbed.
         """
-        return self.WORTHWHILE if self.noise > self.DISTURBED * self.REFERENCE_NOISE else 0.0
+        if dict(self._spec.workload.params).get("backend") == "compiled":
+            return self.SETTLED_MARGIN
+        spread = 1.48 * np.median(np.abs(log_ratios - np.median(log_ratios))) / np.sqrt(2)
+        unstable = np.concatenate([samples.unstable for samples in confirmation])
+        is_disturbed = (
+            max(self.noise, spread) > self.DISTURBED * self.REFERENCE_NOISE
+            or np.mean(unstable) > self.MAX_UNSTABLE
+        )
+        return self.WORTHWHILE if is_disturbed else 0.0
 
     def build_curve(
         self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
@@ -630,7 +655,7 @@ class RacePlanner(SteppedPlanner):
         ratio, ratio_low, ratio_high = (np.full(n, np.nan) for _ in range(3))
         if self._is_settled:
             target[0] = 0
-        if self._best is not None:
+        if self._best is not None and self._best[0] not in self._failures:
             rival, comparison = self._best
             best_rival[0] = rival
             ratio[0] = comparison.ratio

@@ -423,6 +423,21 @@ class Store:
             )
             return [rows.header_from_row(row) for row in found]
 
+    def find_contests(
+        self, kinds: Sequence[str], *, after_generation: int, limit: int
+    ) -> list[CurveHeader]:
+        """Headers of the comparisons of kernels of these kinds kept since, the last one first."""
+        with self._read() as connection:
+            found = connection.execute(
+                sa.select(curves)
+                .where(curves.c.kind.in_(kinds))
+                .where(curves.c.mode == "kernels")
+                .where(curves.c.generation > after_generation)
+                .order_by(curves.c.generation.desc())
+                .limit(limit)
+            )
+            return [rows.header_from_row(row) for row in found]
+
     def find_newest_protocol(self, workload_key: str, platform_key: str) -> str | None:
         """Key of the protocol of the last such curve kept; None where there is none."""
         with self._read() as connection:

@@ -9,6 +9,7 @@ import pytest
 
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.kinds.kernels import DENSE_KERNELS
+from profiler_service.storage import rows
 from profiler_service.storage.store import Sweep
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
@@ -71,6 +72,23 @@ async def test_kernels_meet_before_a_race_and_the_answer_names_the_fastest(
     assert (await ask(client, backend="packed")).json()["faster_backend"] is None
     assert (await ask(client, backend="compiled")).json()["faster_backend"] is None
     assert sqlite_worker.handed_in.empty()
+
+
+async def test_a_comparison_numbered_by_a_slow_clock_is_found_all_the_same(
+    client: httpx.AsyncClient, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hosts number their curves by their own clocks; the second one's is behind."""
+    asking = asyncio.create_task(ask(client))
+    measure(sqlite_worker.store, await sqlite_worker.take())
+    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    assert (await asking).json()["faster_backend"]["backend"] == "packed"
+    asking = asyncio.create_task(ask(client, batch=32))
+    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
+    with monkeypatch.context() as patch:
+        patch.setattr(rows, "create_id", lambda: f"{7:032x}")
+        assert measure(sqlite_worker.store, contest) == f"{7:032x}"
+    sqlite_worker.finish(race, stairs(8))
+    assert (await asking).json()["faster_backend"]["backend"] == "packed"
 
 
 async def test_what_was_compared_is_not_compared_again(

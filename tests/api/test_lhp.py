@@ -254,6 +254,15 @@ async def test_a_thorough_question_is_answered_by_a_survey(
     assert worker.handed_in.empty()
 
 
+async def test_a_service_that_waits_less_than_usual_is_asked_as_usual(
+    sqlite_worker: Worker,
+) -> None:
+    settings = Settings(database_url="sqlite:///unused", host=HOST, max_wait_s=0.01)
+    async with serving(settings, sqlite_worker) as client:
+        assert (await ask(client)).status_code == 202
+        check_problem(await ask(client, wait=0.02), 422, "wait less")
+
+
 async def test_what_a_budget_left_open_is_measured_for_whoever_gives_more(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
@@ -483,6 +492,22 @@ class TestSweepsThatLeaveNoAnswer:
         assert (await client.post(f"/sweeps/{sweep.id}/cancel")).status_code == 200
         check_problem(await asking, 409, "ask again")
 
+    async def test_whoever_asks_after_that_has_it_measured_anew(
+        self, client: httpx.AsyncClient, sqlite_worker: Worker
+    ) -> None:
+        first = asyncio.create_task(ask(client))
+        cancelled = await sqlite_worker.take()
+        sqlite_worker.store.start_sweep(cancelled.id)
+        # A batch is under way: the sweep ends after it.
+        assert (await client.post(f"/sweeps/{cancelled.id}/cancel")).status_code == 200
+        second = asyncio.create_task(ask(client))
+        anew = await sqlite_worker.take()
+        assert anew.id != cancelled.id
+        sqlite_worker.store.finish_sweep(cancelled.id, None, state=SweepState.CANCELLED)
+        check_problem(await first, 409, "ask again")
+        sqlite_worker.finish(anew, stairs(8))
+        assert (await second).json()["lhp"] == [8, 8]
+
     async def test_a_point_that_cannot_be_measured_is_500(
         self, client: httpx.AsyncClient, sqlite_worker: Worker
     ) -> None:
@@ -550,7 +575,7 @@ BAD_QUERIES = [
     ("dims=2048,2048&effort=thorough", 422, "max_growth"),
     ("dims=5,6&effort=none", 422, "/docs"),
     # 4,097 · 4,097 points are too many even so.
-    ("dims=8192,8192&max_growth=0.5", 422, "max_growth"),
+    ("dims=8192,8192&max_growth=0.5&prefer=nearest", 422, "max_growth"),
     ("dims=5,6&" + "x" * 9000, 414, ""),
 ]
 

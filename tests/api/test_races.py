@@ -10,6 +10,7 @@ import pytest
 
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
+from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.plan import create_planner
 from profiler_service.sweep import SweepSpec
 from profiler_service.wire import RaceInfo
@@ -84,8 +85,21 @@ async def test_a_race_that_has_not_begun_has_no_stages(
     assert (await client.get(f"/sweeps/{sweep.id}/race")).json()["stages"] == []
 
 
-async def test_a_grid_sweep_is_no_race(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
-    spec = SweepSpec(workload=LINEAR.describe(), mode="grid", grid=Grid.window((9, 9), (5, 5)))
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SweepSpec(workload=LINEAR.describe(), mode="grid", grid=Grid.window((9, 9), (5, 5))),
+        SweepSpec(
+            workload=kernel_workload((9, 9), batch=16, dtype="float32"),
+            mode="kernels",
+            grid=ALL_KERNELS,
+        ),
+    ],
+    ids=["grid", "kernels"],
+)
+async def test_another_sweep_is_no_race(
+    client: httpx.AsyncClient, sqlite_worker: Worker, spec: SweepSpec
+) -> None:
     sweep, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
     check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 422, "/curves")
     check_problem(await client.get("/sweeps/nothing/race"), 404)

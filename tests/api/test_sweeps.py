@@ -74,6 +74,9 @@ async def test_an_equal_unfinished_sweep_is_given_back(
 
 BAD_REQUESTS = [
     (b"{", 422, "/docs"),
+    (b'{"workload": "\xff"}', 422, "/docs"),
+    (b'{"budget": ' + b"1" * 5000 + b"}", 422, "/docs"),
+    (json.dumps(REQUEST | {"params": {"batch": True}}).encode(), 422, "/docs"),
     (b"[]", 422, "/docs"),
     (json.dumps(REQUEST | {"colour": "red"}).encode(), 422, "/docs"),
     (json.dumps(REQUEST | {"mode": "walk"}).encode(), 422, "/docs"),
@@ -84,6 +87,18 @@ BAD_REQUESTS = [
     (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 9}]}).encode(), 422, "out_features"),
     (json.dumps(REQUEST | {"axes": [{"start": 9, "stop": 1}] * 2}).encode(), 422, "stop"),
     (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 70000}] * 2}).encode(), 422, "65536"),
+    # A race over more than 1,025 rows would work longer than it measures.
+    (
+        json.dumps(
+            REQUEST
+            | {
+                "mode": "race",
+                "axes": [{"start": 8000, "stop": 9025}, {"start": 8, "stop": 8}],
+            }
+        ).encode(),
+        422,
+        "smaller range",
+    ),
     # 1001² points are more than a million.
     (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 1001}] * 2}).encode(), 422, "fewer"),
     # One point of 60,000² · 4 bytes = 13.4 GiB.

@@ -224,6 +224,41 @@ def test_what_cant_be_meant_is_refused_before_anything_is_sent(
     assert service.requests == []
 
 
+@pytest.mark.parametrize(
+    ("environment", "arguments", "code", "told"),
+    [
+        ({"ALL_PROXY": "socks5://proxy:1"}, ["--url", "http://far:1"], 1, "ALL_PROXY"),
+        ({"HTTP_PROXY": "::::"}, ["--url", "http://far:1"], 1, "HTTP_PROXY"),
+        ({"SSL_CERT_FILE": "/nowhere"}, ["--url", "https://far:1"], 1, "SSL_CERT_FILE"),
+        ({}, ["--url", "http://a..b"], 2, "no empty part"),
+        ({}, ["--url", "http://\udcff"], 2, "http://HOST:PORT"),
+        ({}, ["--workload", "\udcff"], 2, "UTF-8"),
+    ],
+)
+def test_what_the_environment_or_a_terminal_spoils_is_told(
+    lhp: Lhp,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    arguments: list[str],
+    code: int,
+    told: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = lhp("query", "5,5", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert told in done.err
+
+
+def test_this_machine_is_asked_without_a_proxy(
+    lhp: Lhp, service: StubService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    service.reply("GET /lhp", ANSWER)
+    assert lhp("query", "1197,317").code == 0
+
+
 def test_no_service_says_how_to_start_one(lhp: Lhp) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -70,7 +71,9 @@ def ticking(*values: int) -> Callable[[], int]:
 
 def test_stopwatch_times_all_calls_together() -> None:
     made: list[int] = []
-    stopwatch = CpuStopwatch(clock_ns=ticking(2_000, 5_000), preemptions=ticking(7, 7))
+    stopwatch = CpuStopwatch(
+        clock_ns=ticking(2_000, 5_000), busy_ns=ticking(0, 3_000), preemptions=ticking(7, 7)
+    )
     reading = stopwatch.read(lambda: made.append(1), 10)
     assert len(made) == 10
     assert reading.started_s == pytest.approx(2e-6)
@@ -79,7 +82,9 @@ def test_stopwatch_times_all_calls_together() -> None:
 
 
 def test_stopwatch_notices_preemption_between_its_clock_readings() -> None:
-    stopwatch = CpuStopwatch(clock_ns=ticking(0, 1), preemptions=ticking(7, 8))
+    stopwatch = CpuStopwatch(
+        clock_ns=ticking(0, 1), busy_ns=ticking(0, 1), preemptions=ticking(7, 8)
+    )
     assert stopwatch.read(lambda: None, 1).disturbed
 
 
@@ -89,9 +94,22 @@ def test_a_long_call_may_be_preempted_once_in_ten_milliseconds(
 ) -> None:
     # 50 ms hold five times 10 ms; a shorter call than 10 ms none.
     stopwatch = CpuStopwatch(
-        clock_ns=ticking(0, 50_000_000), preemptions=ticking(7, 7 + preemptions)
+        clock_ns=ticking(0, 60_000_000),
+        busy_ns=ticking(0, 50_000_000),
+        preemptions=ticking(7, 7 + preemptions),
     )
     assert stopwatch.read(lambda: None, 1).disturbed is disturbed
+
+
+@pytest.mark.parametrize("held_up_ns", [1_000_000, 13_000_000, 90_000_000])
+def test_a_short_call_that_was_held_up_for_long_is_disturbed(held_up_ns: int) -> None:
+    # What the pre-emption took is no time in which the call may be pre-empted.
+    stopwatch = CpuStopwatch(
+        clock_ns=ticking(0, 100_000 + held_up_ns),
+        busy_ns=ticking(5, 100_005),
+        preemptions=ticking(7, 8),
+    )
+    assert stopwatch.read(lambda: None, 1).disturbed
 
 
 def test_stopwatch_reads_the_clock_inside_of_the_preemption_counts() -> None:
@@ -106,7 +124,10 @@ def test_stopwatch_reads_the_clock_inside_of_the_preemption_counts() -> None:
         order.append("preemptions")
         return 0
 
-    CpuStopwatch(clock_ns=clock_ns, preemptions=preemptions).read(lambda: order.append("call"), 2)
+    stopwatch = CpuStopwatch(
+        clock_ns=clock_ns, busy_ns=time.thread_time_ns, preemptions=preemptions
+    )
+    stopwatch.read(lambda: order.append("call"), 2)
     assert order == ["preemptions", "clock", "call", "call", "clock", "preemptions"]
 
 
