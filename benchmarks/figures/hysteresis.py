@@ -23,6 +23,7 @@ from benchmarks.provenance import heading
 from profiler_service.api.curve_formats import csv_chunks, json_chunks
 from profiler_service.api.views import curve_info, platform_info
 from profiler_service.curve import F64, LatencyCurve, PointStatus
+from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.lhp import redundancy
@@ -105,14 +106,23 @@ def sweep(
     platform: Platform,
     protocol: Protocol,
 ) -> LatencyCurve:
-    """The curve that the service would keep of the sweep; says on stderr how far it is."""
+    """The curve that the service would keep of the sweep; says on stderr how far it is.
+
+    Raises MeasurementError where its budget ended before every point was measured once.
+    """
     planner = GridPlanner(spec)
     while (batch := planner.next_batch()) is not None:
         planner.record(measure(batch))
         progress = planner.progress()
         print(f"{progress.fraction:5.0%}, {progress.stage:<60}", end="\r", file=sys.stderr)
     print(file=sys.stderr)
-    return planner.build_curve(platform, protocol, dt.datetime.now(dt.UTC))
+    curve = planner.build_curve(platform, protocol, dt.datetime.now(dt.UTC))
+    if curve.num_measured + len(curve.failures) < curve.grid.size:
+        raise MeasurementError(
+            f"time for {curve.num_measured:,} of {curve.grid.size:,} points only",
+            hint="take another machine",
+        )
+    return curve
 
 
 def as_detail(curve: LatencyCurve) -> CurveDetail:
