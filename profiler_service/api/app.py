@@ -21,6 +21,7 @@ from profiler_service.api.limits import RequestLimits
 from profiler_service.api.on_demand import OnDemand
 from profiler_service.api.parts import Parts
 from profiler_service.api.problems import install_problem_handlers
+from profiler_service.api.race_book import RaceBook
 from profiler_service.api.sweeping import SweepDesk
 from profiler_service.errors import StoreError
 from profiler_service.kinds import workload_kinds
@@ -101,6 +102,7 @@ def create_app(
                 desk=desk,
                 on_demand=OnDemand(book, desk, settings, closing),
                 crossovers=CrossoverBook(opened),
+                races=RaceBook(opened),
                 closing=closing,
             )
             refreshing = asyncio.create_task(_refresh_forever(book))

@@ -14,6 +14,7 @@ from profiler_service.api.answers import AnswerBook
 from profiler_service.api.closing import Closing
 from profiler_service.api.crossovers import CrossoverBook
 from profiler_service.api.on_demand import OnDemand
+from profiler_service.api.race_book import RaceBook
 from profiler_service.api.sweeping import SweepDesk
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -29,6 +30,7 @@ class Parts:
     desk: SweepDesk
     on_demand: OnDemand
     crossovers: CrossoverBook
+    races: RaceBook
     closing: Closing
 
 

@@ -258,7 +258,7 @@ def plot(
         if curve.mode in ("race", "survey"):
             try:
                 race = client.get_race(curve.sweep)
-            except ConflictError as error:
+            except (ConflictError, InvalidRequestError) as error:
                 say(f"drawn without how it went: {error}")
     from profiler_service.plot import save_plot
 

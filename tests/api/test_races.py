@@ -12,7 +12,7 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.plan import create_planner
-from profiler_service.sweep import SweepSpec
+from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import RaceInfo
 from tests.api.conftest import HOST, Worker, check_problem
 from tests.synthetic import SyntheticDevice, stairs
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_stages_are_told_from_the_samples(
-    client: httpx.AsyncClient, sqlite_worker: Worker
+    client: httpx.AsyncClient, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = sqlite_worker.store
     grid = Grid.window((401, 401), (50, 50))
@@ -57,6 +57,12 @@ async def test_stages_are_told_from_the_samples(
     assert race.stages[-1].why.startswith("faster")
     assert sum(stage.num_visits for stage in race.stages) == planner.progress().num_samples
     assert 0.02 < race.noise < 0.05  # 3 %, heavy-tailed
+    # Once it has ended nothing is replayed again: it is told even when the samples are gone.
+    store.finish_sweep(sweep.id, None, state=SweepState.CANCELLED)
+    told = (await client.get(f"/sweeps/{sweep.id}/race")).json()
+    assert told == race.model_dump(mode="json")
+    monkeypatch.setattr(store, "load_batches", lambda _: [])
+    assert (await client.get(f"/sweeps/{sweep.id}/race")).json() == told
 
 
 async def test_a_race_of_another_version_isnt_told_as_if_it_were_this_ones(
@@ -103,3 +109,13 @@ async def test_another_sweep_is_no_race(
     sweep, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
     check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 422, "/curves")
     check_problem(await client.get("/sweeps/nothing/race"), 404)
+
+
+async def test_a_race_too_large_to_replay_beside_queries_is_refused(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # 257 · 257 = 66,049 points.
+    grid = Grid.window((2048, 2048), (256, 256))
+    spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid)
+    sweep, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
+    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 422, "/curves")

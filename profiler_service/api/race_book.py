@@ -1,0 +1,101 @@
+"""How races went, told from their stored samples; kept once told.
+
+Races are deterministic: replaying the batches that were kept makes the same decisions again,
+so nothing but samples needs storing. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+import numpy as np
+
+from profiler_service.errors import ConflictError, InvalidRequestError
+from profiler_service.grid import Grid
+from profiler_service.plan import Batch, RacePlanner, RaceStage
+from profiler_service.samples import Samples
+from profiler_service.storage.store import Store, Sweep
+from profiler_service.wire import RaceInfo, RaceStageInfo
+
+MAX_KEPT = 256
+MAX_TOLD_POINTS = 65_536
+"""A larger window's race would take this process, which is to answer queries, seconds to replay."""
+
+
+class RaceBook:
+    """How races went; kept once a race has ended. Called from threads; tells one at a time."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: OrderedDict[str, RaceInfo] = OrderedDict()
+        self._telling = threading.Lock()
+
+    def tell(self, sweep_id: str) -> RaceInfo:
+        """Each stage so far.
+
+        Raises NotFoundError; InvalidRequestError where it is no race, or one over a window of more
+        than MAX_TOLD_POINTS; ConflictError where another version raced.
+        """
+        sweep = self._store.get_sweep(sweep_id)
+        if sweep.spec.mode not in ("race", "survey"):
+            raise InvalidRequestError(
+                f"sweep {sweep_id} is no race: it measures all points of its grid, round by round",
+                hint="GET /curves/{id} of its curve has the points",
+            )
+        if sweep.spec.grid.size > MAX_TOLD_POINTS:
+            raise InvalidRequestError(
+                f"sweep {sweep_id} is over {sweep.spec.grid.size:,} points; races over more than"
+                f" {MAX_TOLD_POINTS:,} aren't told",
+                hint="GET /curves/{id} of its curve has what it found",
+            )
+        with self._telling:
+            if sweep_id in self._kept:
+                self._kept.move_to_end(sweep_id)
+                return self._kept[sweep_id]
+            told = _replay(sweep, self._store.load_batches(sweep_id))
+            if sweep.state.is_final:
+                self._kept[sweep_id] = told
+                if len(self._kept) > MAX_KEPT:
+                    self._kept.popitem(last=False)
+            return told
+
+
+def _replay(sweep: Sweep, batches: Iterable[Samples]) -> RaceInfo:
+    planner = RacePlanner(sweep.spec)
+    for samples in batches:
+        batch = planner.next_batch()
+        if batch is None or not _fits(samples, batch):
+            raise ConflictError(
+                f"sweep {sweep.id} was raced by another version, whose steps can't be told",
+                hint="GET /curves/{id} of its curve has what it found",
+            )
+        planner.record(samples)
+    return RaceInfo(
+        sweep=sweep.id,
+        asked=list(sweep.spec.grid.first),
+        noise=planner.noise,
+        stages=[_stage_info(stage, sweep.spec.grid) for stage in planner.stages],
+    )
+
+
+def _fits(samples: Samples, batch: Batch) -> bool:
+    """Whether the samples are of the points of `batch`, in order, but for failed ones."""
+    seen, planned = (
+        points[~np.isin(points, list(samples.failures))] for points in (samples.point, batch.point)
+    )
+    return np.array_equal(seen, planned)
+
+
+def _stage_info(stage: RaceStage, grid: Grid) -> RaceStageInfo:
+    return RaceStageInfo(
+        name=stage.name,
+        num_visits=stage.num_visits,
+        seconds=stage.seconds,
+        field_size=list(stage.field_size),
+        kept_size=list(stage.kept_size),
+        kept=[list(grid.dims(point)) for point in stage.kept],
+        dropped=[list(grid.dims(point)) for point in stage.dropped],
+        why=stage.why,
+    )
