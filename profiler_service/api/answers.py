@@ -31,6 +31,8 @@ MAX_INDEXES = 1024
 MAX_READY_RESPONSES = 16_384
 """Ready-made responses kept in memory: about 1 KiB each."""
 MAX_READY_QUERY_BYTES = 512
+OVERRULES: Mapping[Mode, Sequence[Mode]] = {"race": ("race",), "survey": ("race", "survey")}
+"""Whose earlier answers a sweep of a mode stands above, when it has gone to its end."""
 MAX_CONTESTS = 16_384
 """Comparisons of kernels known of: about 300 bytes each."""
 
@@ -233,8 +235,10 @@ class AnswerBook:
     async def find(self, question: Question, conditions: Conditions) -> LhpAnswer | None:
         """The answer that curves hold, or None; loads what it needs.
 
-        The newest decided one, even where newer curves can't tell: one that was cancelled
-        early must not silence a better one. Where none can, the newest.
+        The newest decided one, even where newer curves can't tell: one that was cancelled early
+        must not silence a better one. But a race that went to its end and couldn't confirm what
+        an earlier one of the same window and no more effort had confirmed overrules that: else the
+        luckiest of many would answer. Where none can tell, the newest.
         """
         answer = await self._find(question, conditions)
         return (
@@ -254,7 +258,10 @@ class AnswerBook:
         key = (workload_key, platform_key, protocol_key)
         index = await self._curve_index(key, snapshot.generation)
         undecided: LhpAnswer | None = None
+        overruled: set[tuple[Mode, Grid]] = set()
         for header in index.covering(question):
+            if (header.mode, header.grid) in overruled:
+                continue
             curve = await self._curve(header.id)
             answer = _answer(curve, header, question)
             if answer is None:
@@ -268,6 +275,8 @@ class AnswerBook:
             if answer.verdict != "ambiguous":
                 return found
             undecided = undecided or found
+            if not found.cut_short:
+                overruled |= {(mode, header.grid) for mode in OVERRULES.get(header.mode, ())}
         return undecided
 
     async def _with_faster_backend(

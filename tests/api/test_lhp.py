@@ -8,11 +8,12 @@ import dataclasses
 import httpx
 import pytest
 
+from profiler_service.curve import PointStatus
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
-from profiler_service.sweep import SweepSpec, SweepState
+from profiler_service.sweep import Mode, SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer, SweepInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL, build_curve, square, stairs
@@ -252,6 +253,41 @@ async def test_a_thorough_question_is_answered_by_a_survey(
     header = (await both_client.get(f"/curves/{thorough['curve']}")).json()
     assert (header["mode"], header["redundancy"]) == ("survey", None)
     assert worker.handed_in.empty()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "cut_short", "lhp"),
+    [
+        ("race", "race", False, [5, 6]),
+        ("race", "survey", False, [5, 6]),
+        ("survey", "race", False, [8, 8]),  # looked at less than what it would overrule
+        ("race", "race", True, [8, 8]),
+        ("grid", "survey", False, [8, 8]),
+    ],
+)
+async def test_a_race_that_cant_confirm_what_an_earlier_one_found_overrules_it(
+    client: httpx.AsyncClient,
+    sqlite_worker: Worker,
+    earlier: Mode,
+    later: Mode,
+    cut_short: bool,
+    lhp: list[int],
+) -> None:
+    store, window = sqlite_worker.store, Grid.window((5, 6), (32, 32))
+    undecided = build_curve(window, stairs(1))
+    status = undecided.status.copy()
+    status[0] = PointStatus.UNDECIDED
+    undecided = dataclasses.replace(
+        undecided, status=status, evidence={"cut_short": float(cut_short)}
+    )
+    for mode, found in ((earlier, build_curve(window, stairs(8))), (later, undecided)):
+        spec = SweepSpec(workload=LINEAR.describe(), mode=mode, grid=window)
+        sweep, _ = store.create_sweep(spec, host=HOST)
+        store.start_sweep(sweep.id)
+        store.finish_sweep(sweep.id, found, state=SweepState.DONE)
+    answer = (await ask(client)).json()
+    assert answer["lhp"] == lhp
+    assert answer["verdict"] == ("faster" if lhp == [8, 8] else "ambiguous")
 
 
 async def test_a_service_that_waits_less_than_usual_is_asked_as_usual(
