@@ -43,6 +43,7 @@ class GridPlanner(SteppedPlanner):
     """Whether the sweep's budget ended it."""
 
     def _plan(self) -> Generator[Batch, Samples, None]:
+        self._rested: set[int] = set()
         anchor = self._num_points // 2
         while not (yield from self._calibrate(anchor)):
             remaining = [p for p in range(self._num_points) if p not in self._failures]
@@ -81,7 +82,9 @@ class GridPlanner(SteppedPlanner):
             if number == next_look:
                 estimate = self._estimate(self.REST_CONFIDENCE)
                 num_undecided = int(np.sum(estimate.status == PointStatus.UNDECIDED))
-                active = active[estimate.status[active] != PointStatus.DOMINATED]
+                is_beaten = estimate.status[active] == PointStatus.DOMINATED
+                self._rested.update(active[is_beaten].tolist())
+                active = active[~is_beaten]
                 half = np.nan_to_num((estimate.log_high - estimate.log_low)[active] / 2, nan=1.0)
                 if np.mean(half > self.TARGET) <= self.LOOSE_SHARE:
                     return
@@ -126,6 +129,16 @@ class GridPlanner(SteppedPlanner):
             raise self._first_failure()
         estimate = self._estimate()
         answers = estimate.answers
+        if self._rested:
+            # They rest because of the very rounds that these ratios are of: an interval at the
+            # confidence that laid them to rest forgives that.
+            strict = self._estimate(self.REST_CONFIDENCE).answers
+            is_rested = np.isin(np.arange(self._num_points), list(self._rested))
+            answers = replace(
+                answers,
+                ratio_low=np.where(is_rested, strict.ratio_low, answers.ratio_low),
+                ratio_high=np.where(is_rested, strict.ratio_high, answers.ratio_high),
+            )
         if self._is_cut_short:
             # Too few rounds to tell a point from any other leave it with itself.
             own = np.arange(self._num_points, dtype=np.int32)
