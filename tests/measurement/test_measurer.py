@@ -353,7 +353,7 @@ def test_child_runs_on_the_measured_processors_with_a_thread_on_each(measurer: M
 
 def test_platform_and_protocol_of_a_cpu(measurer: Measurer) -> None:
     platform = measurer.platform
-    assert measurer.protocol.key == "perf_counter-warm-v1"
+    assert measurer.protocol.key == "perf_counter-warm-v2"
     assert platform.device == "cpu"
     assert platform.framework.startswith("torch 2.")
     assert platform.memory_bytes > 0 and platform.memory_bytes % 2**30 == 0
