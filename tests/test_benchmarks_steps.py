@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.steps import place_anew, ratio_of, read_models, report
+from benchmarks.steps import are_alike, place_anew, ratio_of, read_models, report
 from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
 from tests.trainer_client.texts import WORDS, tiny_config, tiny_corpus
 from trainer_client.export import write_dense, write_models
@@ -45,6 +45,8 @@ def test_weights_move_and_results_stay(directory: Path) -> None:
                 assert each.data_ptr() % 64 == 0
                 places.add(each.data_ptr() % 4096)
     assert len(places) > 20
+    assert not are_alike(models)
+    assert are_alike({**models, "lhp": models["units"]})
 
 
 def test_drift_between_blocks_cancels() -> None:
@@ -68,3 +70,5 @@ def test_goals_are_met_only_surely(scale: float, told: str) -> None:
     (line,) = [each for each in lines if each.startswith("| (c) is faster")]
     assert line.endswith(f"| {told} |")
     assert lines[-1].endswith("| yes |")
+    (line,) = [each for each in report(seconds, alike=True) if "a control" in each]
+    assert line.endswith("| NO |")
