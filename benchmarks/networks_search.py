@@ -58,9 +58,9 @@ from benchmarks.report import exit_code, measurement_to_json, opening, write_rep
 from benchmarks.search import ALL_RULES, F64, Race, Regret, find_regret, show_ratio, window
 
 if TYPE_CHECKING:
+    from profiler_service.analysis.samples import Platform, Protocol, Samples
     from profiler_service.grid import Grid
     from profiler_service.plan import Batch
-    from profiler_service.samples import Platform, Protocol, Samples
     from profiler_service.workload import Workload
 
 # Shapes: T time steps, B batch, I input width.

@@ -116,11 +116,11 @@ def serve(database_url: str, port: int) -> None:
 
 def save_curve(database_url: str) -> None:
     """Keeps the curve that is asked about: 64 × 64 points, multiples of 8 fast."""
-    from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+    from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+    from profiler_service.analysis.lhp import suffix_argmin
+    from profiler_service.analysis.samples import Platform, Protocol
     from profiler_service.grid import Grid, GridAxis
     from profiler_service.kinds import LINEAR
-    from profiler_service.lhp import suffix_argmin
-    from profiler_service.samples import Platform, Protocol
     from profiler_service.storage import schema
     from profiler_service.storage.store import Store
     from profiler_service.sweep import SweepSpec, SweepState

@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.provenance import heading
-from profiler_service.curve import F64, I32, AnswerTable, LatencyCurve
+from profiler_service.analysis.curve import F64, I32, AnswerTable, LatencyCurve
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import Store

@@ -43,9 +43,9 @@ from benchmarks.report import exit_code, opening, write_report
 from benchmarks.search import F64
 
 if TYPE_CHECKING:
+    from profiler_service.analysis.samples import Samples
     from profiler_service.grid import Grid
     from profiler_service.plan import Batch
-    from profiler_service.samples import Samples
     from profiler_service.workload import Workload
 
 OFFSETS = (1, 6, 11, 16)
@@ -153,8 +153,8 @@ def draw_window(shape: str, offset: int, rng: np.random.Generator) -> tuple[Dims
 
 def race_on(device: Device, dims: Dims, seed: int) -> DearRace:
     """How the service's planner races the window on the device."""
+    from profiler_service.analysis.samples import Platform, Protocol, Samples
     from profiler_service.kinds import LSTM
-    from profiler_service.samples import Platform, Protocol, Samples
 
     def measure(workload: Workload, grid: Grid, batch: Batch) -> Samples:
         batch_started_s = device.clock_s

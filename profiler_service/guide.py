@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.comparison import F64
-from profiler_service.curve import LatencyCurve
+from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.workload import Workload
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.comparison import DRIFT_BLOCK, F64, smooth_drift
+from profiler_service.analysis.comparison import DRIFT_BLOCK, F64, smooth_drift
 
 _GROWTH = 0.7
 """Effects grow like this power of the dimension, in the mean..."""

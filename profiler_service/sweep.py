@@ -18,7 +18,6 @@ from profiler_service.kinds import get_workload_kind
 from profiler_service.workload import Dims, Workload
 
 Mode = Literal["race", "survey", "grid", "kernels"]
-Prefer = Literal["fastest", "nearest", "largest"]
 
 DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32

@@ -21,6 +21,8 @@ from typing import Protocol
 import numpy as np
 
 from profiler_service import jobs
+from profiler_service.analysis.samples import Platform, Samples
+from profiler_service.analysis.samples import Protocol as TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     LhpError,
@@ -33,8 +35,6 @@ from profiler_service.grid import Grid
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
 from profiler_service.plan import Batch, Planner, create_planner
-from profiler_service.samples import Platform, Samples
-from profiler_service.samples import Protocol as TimingProtocol
 from profiler_service.settings import Settings, default_data_dir
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import SweepSpec, SweepState

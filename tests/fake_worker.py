@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from profiler_service import worker
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.errors import LhpError, MeasurementError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan import Batch
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.settings import Settings
 from profiler_service.sweep import Mode, Progress, SweepSpec
 from profiler_service.workload import Workload

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.grid import Grid
 from profiler_service.plan import Batch, Planner
-from profiler_service.samples import Platform, Protocol, Samples
 
 PLATFORM = Platform(
     device="cpu",

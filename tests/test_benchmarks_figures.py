@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.figures import hysteresis
 from benchmarks.figures.__main__ import main
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.sweep import SweepSpec

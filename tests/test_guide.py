@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler_service.comparison import F64
+from profiler_service.analysis.comparison import F64
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.guide import covers, find_factors, guide_of
 from profiler_service.kinds import get_workload_kind

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from profiler_service.curve import LatencyCurve, PointStatus
+from profiler_service.analysis.curve import LatencyCurve, PointStatus
+from profiler_service.analysis.lhp import Answer, find_answer
 from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.lhp import Answer, find_answer
 from profiler_service.plan import ANCHOR_EVERY, GridPlanner, Planner, create_planner
 from profiler_service.plan.race import RacePlanner
 from profiler_service.sweep import Mode, SweepSpec, window_growth

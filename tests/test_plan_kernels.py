@@ -7,8 +7,9 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from profiler_service.crossover import KernelRounds, find_crossover
-from profiler_service.curve import PointStatus
+from profiler_service.analysis.crossover import KernelRounds, find_crossover
+from profiler_service.analysis.curve import PointStatus
+from profiler_service.analysis.samples import Samples
 from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR_KERNELS
@@ -20,7 +21,6 @@ from profiler_service.kinds.kernels import (
     csr_kernel,
 )
 from profiler_service.plan import KernelPlanner, Planner, create_planner
-from profiler_service.samples import Samples
 from profiler_service.sweep import SweepSpec
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice
 

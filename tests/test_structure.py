@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from profiler_service.comparison import F64
+from profiler_service.analysis.comparison import F64
 from profiler_service.structure import Structure, position_prior
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from profiler_service.analysis.samples import Samples
 from profiler_service.errors import (
     DeviceLostError,
     LhpError,
@@ -22,7 +23,6 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.plan import Batch, Planner, create_planner
-from profiler_service.samples import Samples
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.sweep import Mode, Progress, SweepSpec, SweepState

@@ -20,19 +20,19 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.provenance import heading
+from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
+from profiler_service.analysis.lhp import redundancy
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.api.curve_formats import csv_chunks, json_chunks
 from profiler_service.api.views import curve_info, platform_info
-from profiler_service.curve import F64, LatencyCurve, PointStatus
 from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
-from profiler_service.lhp import redundancy
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
 from profiler_service.plan import Batch, GridPlanner
 from profiler_service.plot import LHP, POINT, draw_png, format_redundancy
 from profiler_service.race_plot import latency_unit
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.storage.records import CurveHeader
 from profiler_service.sweep import SweepSpec
 from profiler_service.wire import CurveDetail

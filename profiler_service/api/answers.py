@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.lhp import Answer, Prefer, find_answer
+from profiler_service.analysis.samples import Platform
 from profiler_service.api.views import is_stale
-from profiler_service.curve import LatencyCurve
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, find_kernels
-from profiler_service.lhp import Answer, find_answer
-from profiler_service.samples import Platform
 from profiler_service.storage.store import CurveHeader, Host, Store
-from profiler_service.sweep import Mode, Prefer, window_growth
+from profiler_service.sweep import Mode, window_growth
 from profiler_service.wire import FasterBackend, LhpAnswer
 from profiler_service.workload import Dims, Workload, WorkloadKind, parse_dims
 

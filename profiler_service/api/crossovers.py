@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from profiler_service.crossover import Crossover, KernelRounds, find_crossover
+from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, kernel_params
 from profiler_service.storage.store import CurveHeader, Store
 from profiler_service.sweep import SweepState

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from profiler_service.curve import F64, LatencyCurve, PointStatus
-from profiler_service.lhp import hysteresis_bins
+from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
+from profiler_service.analysis.lhp import hysteresis_bins
 from profiler_service.wire import BinInfo, CurveInfo, FailedPoint
 
 CHUNK_POINTS = 16_384

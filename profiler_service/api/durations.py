@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.curve import LatencyCurve
+from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.errors import WindowTooLargeError
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind

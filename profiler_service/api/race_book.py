@@ -12,10 +12,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from profiler_service.analysis.samples import Samples
 from profiler_service.errors import ConflictError, InvalidRequestError
 from profiler_service.grid import Grid
 from profiler_service.plan import Batch, RacePlanner, RaceStage
-from profiler_service.samples import Samples
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.wire import RaceInfo, RaceStageInfo
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from profiler_service.analysis.samples import Platform
 from profiler_service.api.closing import Closing
 from profiler_service.api.durations import check_duration
 from profiler_service.api.guides import find_guide
@@ -25,7 +26,6 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.products import backends_of
-from profiler_service.samples import Platform
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store, Sweep
 from profiler_service.sweep import MAX_GROWTH_POINTS, Mode, SweepSpec, SweepState

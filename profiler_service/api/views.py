@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+from profiler_service.analysis.samples import Platform
 from profiler_service.grid import Grid
-from profiler_service.samples import Platform
 from profiler_service.storage.store import CurveHeader, Host, Sweep
 from profiler_service.wire import (
     CurveInfo,

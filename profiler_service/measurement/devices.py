@@ -22,6 +22,7 @@ from typing import Protocol as TypingProtocol
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from profiler_service.analysis.samples import Platform, Protocol
 from profiler_service.errors import MeasurementError
 from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.operations import Call
@@ -35,7 +36,6 @@ from profiler_service.measurement.timer import (
     take_sample,
 )
 from profiler_service.networks.products import has_backend
-from profiler_service.samples import Platform, Protocol
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 _GIB: Final = 1 << 30

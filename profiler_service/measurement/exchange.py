@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from profiler_service.analysis.samples import Platform, Protocol
 from profiler_service.measurement.timer import Sample
-from profiler_service.samples import Platform, Protocol
 from profiler_service.workload import ParamValue
 
 CAPACITY: Final = 8192

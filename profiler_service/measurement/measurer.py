@@ -14,6 +14,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.errors import (
     DeviceLostError,
     MeasurementChildDiedError,
@@ -41,7 +42,6 @@ from profiler_service.measurement.processors import (
     find_cpu_quota,
 )
 from profiler_service.plan import Batch
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.workload import Workload, WorkloadKind
 
 MAX_DEATHS: Final = 3

@@ -14,10 +14,10 @@ from typing import Protocol as TypingProtocol
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.comparison import F64
-from profiler_service.curve import LatencyCurve
+from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.errors import MeasurementError
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.sweep import Progress, SweepSpec
 
 Points = npt.NDArray[np.int32]

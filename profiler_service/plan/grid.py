@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from profiler_service.comparison import CONFIDENCE
-from profiler_service.curve import LatencyCurve, PointStatus
-from profiler_service.estimate import CHOOSE_EVERY, GridEstimate, estimate_grid
+from profiler_service.analysis.comparison import CONFIDENCE
+from profiler_service.analysis.curve import LatencyCurve, PointStatus
+from profiler_service.analysis.estimate import CHOOSE_EVERY, GridEstimate, estimate_grid
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.plan.base import Batch, SteppedPlanner
-from profiler_service.samples import Platform, Protocol, Samples
 
 
 class GridPlanner(SteppedPlanner):

@@ -10,12 +10,12 @@ from collections.abc import Collection, Generator, Mapping
 
 import numpy as np
 
-from profiler_service.comparison import Comparison, column_medians
-from profiler_service.crossover import CHOOSE_EVERY, KernelRounds, find_crossover
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.comparison import Comparison, column_medians
+from profiler_service.analysis.crossover import CHOOSE_EVERY, KernelRounds, find_crossover
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
 from profiler_service.plan.base import CHEAP_VISIT_S, MAX_CALLS, Batch, SteppedPlanner
-from profiler_service.samples import Platform, Protocol, Samples
 
 
 class KernelPlanner(SteppedPlanner):

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.comparison import (
+from profiler_service.analysis.comparison import (
     CONFIDENCE,
     F64,
     Comparison,
@@ -24,14 +24,14 @@ from profiler_service.comparison import (
     grouped_medians,
     smooth_drift,
 )
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.plan.base import (
     CHEAP_VISIT_S,
     Batch,
     Points,
     SteppedPlanner,
 )
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.structure import Structure, StructureFit
 from profiler_service.sweep import SweepSpec
 

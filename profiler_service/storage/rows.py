@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from profiler_service.curve import AnswerTable, LatencyCurve
-from profiler_service.samples import Platform, Protocol, Samples
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.storage import blobs
 from profiler_service.storage.records import CurveHeader, Host, Sweep
 from profiler_service.sweep import (

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from profiler_service.curve import LatencyCurve
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
@@ -27,7 +28,6 @@ from profiler_service.errors import (
     UnknownPlatformError,
     UnknownSweepError,
 )
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.storage import rows, schema
 from profiler_service.storage.database import (
     create_database_engine,

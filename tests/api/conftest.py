@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from profiler_service.analysis.samples import Platform, Protocol
 from profiler_service.api.app import create_app
 from profiler_service.errors import UnknownHostError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
-from profiler_service.samples import Platform, Protocol
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store, Sweep

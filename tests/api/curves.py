@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.lhp import suffix_argmin
+from profiler_service.analysis.samples import Platform, Protocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
-from profiler_service.lhp import suffix_argmin
-from profiler_service.samples import Platform, Protocol
 from profiler_service.workload import Workload
 
 PLATFORM = Platform(

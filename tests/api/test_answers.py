@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from profiler_service.analysis.curve import LatencyCurve, PointStatus
 from profiler_service.api import answers
 from profiler_service.api.answers import AnswerBook, Conditions, CurveIndex, Question, Snapshot
-from profiler_service.curve import LatencyCurve, PointStatus
 from profiler_service.errors import (
     InvalidDimsError,
     InvalidWorkloadError,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from profiler_service.analysis.curve import PointStatus
 from profiler_service.api.curve_formats import (
     CHUNK_POINTS,
     arrow_chunks,
@@ -18,7 +19,6 @@ from profiler_service.api.curve_formats import (
     json_chunks,
 )
 from profiler_service.api.curves import choose_format
-from profiler_service.curve import PointStatus
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.wire import CurveDetail, CurveInfo

@@ -5,10 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from profiler_service.analysis.samples import Protocol
 from profiler_service.api.durations import find_least_call_s, least_calls
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.samples import Protocol
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.sweep import Mode

@@ -8,7 +8,7 @@ import dataclasses
 import httpx
 import pytest
 
-from profiler_service.curve import PointStatus
+from profiler_service.analysis.curve import PointStatus
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.settings import Settings

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from profiler_service.analysis.samples import Platform, Protocol
 from profiler_service.measurement.child import Desk, describe, find_memory_error
 from profiler_service.measurement.exchange import Block, Finished, Order, PointFailed
 from profiler_service.measurement.operations import Call, Operands
 from profiler_service.measurement.timer import Sample
-from profiler_service.samples import Platform, Protocol
 from profiler_service.workload import Dims, ParamValue
 
 RUNS_OUT = 7

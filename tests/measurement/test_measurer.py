@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from profiler_service.analysis.samples import Protocol
 from profiler_service.errors import (
     DeviceLostError,
     MeasurementChildDiedError,
@@ -30,7 +31,6 @@ from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import describe_cores
 from profiler_service.plan import Batch
-from profiler_service.samples import Protocol
 from tests.measurement import builders
 from tests.measurement.builders import (
     ASKS_TOO_MUCH,

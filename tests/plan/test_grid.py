@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from profiler_service.curve import PointStatus
+from profiler_service.analysis.curve import PointStatus
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan import GridPlanner

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.samples import Platform, Protocol, Samples
 from profiler_service.sweep import Mode, Progress, SweepSpec
 from profiler_service.workload import Workload
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from profiler_service.curve import LatencyCurve
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.samples import Protocol, Samples
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
@@ -25,7 +26,6 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.samples import Protocol, Samples
 from profiler_service.storage import rows
 from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import CurveHeader, Host, Page, Store, Sweep

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from profiler_service.comparison import (
+from profiler_service.analysis.comparison import (
     column_medians,
     compare,
     grouped_medians,

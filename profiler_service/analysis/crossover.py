@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profiler_service.comparison import F64, Comparison, column_medians, compare
+from profiler_service.analysis.comparison import F64, Comparison, column_medians, compare
+from profiler_service.analysis.samples import Samples
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
-from profiler_service.samples import Samples
 
 CHOOSE_EVERY = 3
 """Every third round chooses the best dense kernel; the others judge it."""

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from profiler_service.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Protocol, Samples
 from tests.synthetic import PLATFORM
 
 

@@ -12,16 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.comparison import Verdict
-from profiler_service.curve import LatencyCurve, PointStatus
-from profiler_service.sweep import Prefer
+from profiler_service.analysis.comparison import Verdict
+from profiler_service.analysis.curve import LatencyCurve, PointStatus
 from profiler_service.workload import Dims
 
 F64 = npt.NDArray[np.float64]
+Prefer = Literal["fastest", "nearest", "largest"]
 
 
 def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from profiler_service.comparison import Comparison, Verdict
-from profiler_service.crossover import Crossover, KernelRounds, find_crossover
+from profiler_service.analysis.comparison import Comparison, Verdict
+from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
+from profiler_service.analysis.samples import Samples
 from profiler_service.kinds.kernels import NUM_KERNELS, csr_kernel
-from profiler_service.samples import Samples
 
 
 def against(ratio: float, verdict: Verdict) -> Comparison:

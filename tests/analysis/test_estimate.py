@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from profiler_service.curve import PointStatus
-from profiler_service.estimate import estimate_grid, round_matrix
-from profiler_service.samples import Samples
+from profiler_service.analysis.curve import PointStatus
+from profiler_service.analysis.estimate import estimate_grid, round_matrix
+from profiler_service.analysis.samples import Samples
 
 
 def rounds_of(

@@ -11,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from profiler_service.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.grid import Grid, GridAxis
-from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.lhp import (
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.lhp import (
     HysteresisBin,
     find_answer,
     find_lhps,
@@ -23,6 +21,8 @@ from profiler_service.lhp import (
     smallest_above,
     suffix_argmin,
 )
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import LINEAR, MATMUL
 from tests.synthetic import PLATFORM, PROTOCOL
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.comparison import (
+from profiler_service.analysis.comparison import (
     CONFIDENCE,
     F64,
     column_medians,
@@ -20,9 +20,9 @@ from profiler_service.comparison import (
     interval_rank,
     smooth_drift,
 )
-from profiler_service.curve import I8, I32, AnswerTable, PointStatus
-from profiler_service.lhp import find_confirmed_lhps, suffix_argmin
-from profiler_service.samples import Samples
+from profiler_service.analysis.curve import I8, I32, AnswerTable, PointStatus
+from profiler_service.analysis.lhp import find_confirmed_lhps, suffix_argmin
+from profiler_service.analysis.samples import Samples
 
 CHOOSE_EVERY = 3
 """Every third round chooses and the others judge: telling that the chosen point is faster

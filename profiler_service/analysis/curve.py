@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from profiler_service.analysis.samples import Platform, Protocol
 from profiler_service.grid import Grid
-from profiler_service.samples import Platform, Protocol
 from profiler_service.workload import Workload
 
 F64 = npt.NDArray[np.float64]
