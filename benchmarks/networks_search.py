@@ -180,7 +180,7 @@ def race_window(
     # Imported here only: everything else in this file is the referee.
     from profiler_service.grid import Grid
     from profiler_service.plan import RacePlanner
-    from profiler_service.sweep import SweepSpec
+    from profiler_service.plan.spec import SweepSpec
 
     grid = Grid.window(dims, (SIDE - 1, SIDE - 1))
     started = time.perf_counter()

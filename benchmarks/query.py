@@ -121,9 +121,9 @@ def save_curve(database_url: str) -> None:
     from profiler_service.analysis.samples import Platform, Protocol
     from profiler_service.grid import Grid, GridAxis
     from profiler_service.kinds import LINEAR
+    from profiler_service.plan.spec import SweepSpec, SweepState
     from profiler_service.storage import schema
     from profiler_service.storage.store import Store
-    from profiler_service.sweep import SweepSpec, SweepState
 
     synthetic = Platform(
         device="cpu",

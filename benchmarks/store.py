@@ -31,10 +31,10 @@ from profiler_service.analysis.curve import F64, I32, AnswerTable, LatencyCurve
 from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
+from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import Store
-from profiler_service.sweep import Progress, SweepSpec, SweepState
 
 LARGE_SIDE = 1000  # a million points
 MANY_CURVES, MANY_SIDE = 1000, 100  # ten million points in a thousand curves

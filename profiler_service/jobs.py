@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 
 from profiler_service.errors import StoreUnavailableError
+from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.database import describe, find_sqlite_path, parse_url
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import SweepState
 
 logger = logging.getLogger(__name__)
 

@@ -35,9 +35,9 @@ from profiler_service.grid import Grid
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
 from profiler_service.plan import Batch, Planner, create_planner
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings, default_data_dir
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.workload import Workload
 
 logger = logging.getLogger(__name__)

@@ -25,8 +25,8 @@ from profiler_service.errors import LhpError, MeasurementError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan import Batch
+from profiler_service.plan.spec import Mode, Progress, SweepSpec
 from profiler_service.settings import Settings
-from profiler_service.sweep import Mode, Progress, SweepSpec
 from profiler_service.workload import Workload
 
 PATIENCE_S = 120.0

@@ -21,11 +21,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "grid": ({"errors"}, PURE),
     "workload": ({"errors", "grid"}, set()),
     "kinds": ({"errors", "grid", "workload"}, set()),
-    "sweep": ({"errors", "grid", "kinds", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
-    "guide": ({"analysis", "grid", "workload"}, PURE),
-    "structure": ({"analysis"}, PURE),
-    "plan": ({"analysis", "errors", "kinds", "structure", "sweep"}, PURE),
+    "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "settings": (set(), {"pydantic", "pydantic_settings"}),
     "wire": ({"workload"}, {"pydantic"}),
     "plot": ({"analysis", "errors", "race_plot", "wire"}, {"numpy", "matplotlib", "plotly"}),
@@ -37,28 +34,28 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "torch", "pynvml"},
     ),
     "storage": (
-        {"analysis", "errors", "grid", "sweep", "workload", "migrations"},
+        {"analysis", "errors", "grid", "plan", "workload", "migrations"},
         {"numpy", "sqlalchemy", "alembic", "pyarrow"},
     ),
-    "jobs": ({"errors", "settings", "storage", "sweep"}, {"dbos", "sqlalchemy"}),
+    "jobs": ({"errors", "plan", "settings", "storage"}, {"dbos", "sqlalchemy"}),
     "worker": (
         {
             *("analysis", "errors", "grid", "jobs", "measurement", "plan", "settings", "storage"),
-            *("sweep", "workload"),
+            "workload",
         },
         PURE,
     ),
     "api": (
         {
-            *("analysis", "errors", "grid", "guide", "jobs", "kinds", "plan", "settings"),
-            *("storage", "sweep", "wire", "workload"),
+            *("analysis", "errors", "grid", "jobs", "kinds", "plan", "settings"),
+            *("storage", "wire", "workload"),
         },
         {"fastapi", "fastapi_offline", "starlette", "pydantic", "numpy", "pyarrow"},
     ),
     "cli": (
         {
-            *("api", "errors", "grid", "jobs", "layers", "measurement", "plot", "settings"),
-            *("storage", "sweep", "wire", "worker", "workload"),
+            *("api", "errors", "grid", "jobs", "layers", "measurement", "plan", "plot", "settings"),
+            *("storage", "wire", "worker", "workload"),
         },
         {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core", "uvicorn"},
     ),

@@ -15,7 +15,7 @@ from benchmarks.figures.__main__ import main
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
-from profiler_service.sweep import SweepSpec
+from profiler_service.plan.spec import SweepSpec
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice, smooth, stairs
 
 DOMINATED, LHP, UNDECIDED = PointStatus.DOMINATED, PointStatus.LHP, PointStatus.UNDECIDED

@@ -18,9 +18,9 @@ import pytest
 
 from profiler_service import jobs
 from profiler_service.errors import StoreUnavailableError
+from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import SweepState
 from profiler_service.worker import STOP_LIMIT_S
 from tests.fake_worker import PATIENCE_S, PROTOCOL, begun, platform, spec, wait_until
 

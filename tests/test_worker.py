@@ -23,9 +23,9 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.plan import Batch, Planner, create_planner
+from profiler_service.plan.spec import Mode, Progress, SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import Mode, Progress, SweepSpec, SweepState
 from profiler_service.worker import (
     PLATFORM_CHANGED,
     StopRequest,

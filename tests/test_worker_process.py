@@ -15,10 +15,10 @@ import pytest
 from profiler_service import jobs, worker
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
-from profiler_service.sweep import SweepSpec, SweepState
 from tests.fake_worker import PATIENCE_S, wait_until
 
 StartWorker = Callable[..., subprocess.Popen[bytes]]

@@ -19,8 +19,8 @@ from profiler_service.api.views import is_stale
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, find_kernels
+from profiler_service.plan.spec import Mode, window_growth
 from profiler_service.storage.store import CurveHeader, Host, Store
-from profiler_service.sweep import Mode, window_growth
 from profiler_service.wire import FasterBackend, LhpAnswer
 from profiler_service.workload import Dims, Workload, WorkloadKind, parse_dims
 

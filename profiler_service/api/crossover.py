@@ -23,7 +23,7 @@ from profiler_service.api.problems import problem_responses
 from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
-from profiler_service.sweep import SweepSpec
+from profiler_service.plan.spec import SweepSpec
 from profiler_service.wire import CrossoverAnswer, CrossoverQuery
 from profiler_service.workload import parse_dims
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, kernel_params
+from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import CurveHeader, Store
-from profiler_service.sweep import SweepState
 from profiler_service.wire import CrossoverAnswer, KernelCrossover, SparsePoint
 
 MAX_KEPT = 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from profiler_service.grid import Grid
-from profiler_service.guide import OPERATORS, covers, find_factors, guide_of
+from profiler_service.plan.race.guide import OPERATORS, covers, find_factors, guide_of
 from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
 

@@ -21,9 +21,9 @@ from profiler_service.errors import (
     WindowTooLargeError,
 )
 from profiler_service.kinds.kernels import DENSE_BACKENDS, DENSE_KERNELS, LINEAR_KERNELS
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Sweep
-from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer
 
 

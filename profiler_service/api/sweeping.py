@@ -26,9 +26,9 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.products import backends_of
+from profiler_service.plan.spec import MAX_GROWTH_POINTS, Mode, SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store, Sweep
-from profiler_service.sweep import MAX_GROWTH_POINTS, Mode, SweepSpec, SweepState
 from profiler_service.workload import Workload
 
 POLL_S = 0.05

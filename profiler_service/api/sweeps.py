@@ -16,8 +16,8 @@ from profiler_service.api.views import sweep_info
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
+from profiler_service.plan.spec import Mode, SweepState
 from profiler_service.storage.store import Sweep
-from profiler_service.sweep import Mode, SweepState
 from profiler_service.wire import GridAxisRange, SweepInfo, SweepPage, SweepRequest
 
 EVENT_POLL_S = 0.25

@@ -15,7 +15,7 @@ from profiler_service.cli.client import Query, ServiceClient, ServiceFailedError
 from profiler_service.cli.command import as_typed_here
 from profiler_service.cli.follow import follow_sweep, show_progress
 from profiler_service.errors import ConflictError, HostAwayError, MeasurementError
-from profiler_service.sweep import SweepState
+from profiler_service.plan.spec import SweepState
 from profiler_service.wire import CrossoverAnswer, LhpAnswer, SweepInfo, SweepRequest
 
 Reply = TypeVar("Reply", covariant=True)

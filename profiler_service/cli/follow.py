@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from profiler_service.cli.client import ServiceClient, ServiceUnreachableError
 from profiler_service.cli.text import format_seconds
-from profiler_service.sweep import SweepState
+from profiler_service.plan.spec import SweepState
 from profiler_service.wire import SweepInfo
 
 POLL_S = 0.2

@@ -10,8 +10,8 @@ from __future__ import annotations
 from profiler_service.plan.base import ANCHOR_EVERY, Batch, Planner
 from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.kernels import KernelPlanner
-from profiler_service.plan.race import RacePlanner, RaceStage
-from profiler_service.sweep import SweepSpec
+from profiler_service.plan.race.planner import RacePlanner, RaceStage
+from profiler_service.plan.spec import SweepSpec
 
 __all__ = [
     "ANCHOR_EVERY",

@@ -18,7 +18,7 @@ from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.errors import MeasurementError
-from profiler_service.sweep import Progress, SweepSpec
+from profiler_service.plan.spec import Progress, SweepSpec
 
 Points = npt.NDArray[np.int32]
 

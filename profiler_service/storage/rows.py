@@ -17,9 +17,7 @@ import sqlalchemy as sa
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve
 from profiler_service.analysis.samples import Platform, Protocol, Samples
-from profiler_service.storage import blobs
-from profiler_service.storage.records import CurveHeader, Host, Sweep
-from profiler_service.sweep import (
+from profiler_service.plan.spec import (
     Progress,
     SweepSpec,
     SweepState,
@@ -27,6 +25,8 @@ from profiler_service.sweep import (
     grid_to_json,
     guide_from_json,
 )
+from profiler_service.storage import blobs
+from profiler_service.storage.records import CurveHeader, Host, Sweep
 from profiler_service.workload import Workload
 
 Row = sa.Row[Any]

@@ -28,6 +28,7 @@ from profiler_service.errors import (
     UnknownPlatformError,
     UnknownSweepError,
 )
+from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.storage import rows, schema
 from profiler_service.storage.database import (
     create_database_engine,
@@ -46,7 +47,6 @@ from profiler_service.storage.tables import (
     sweeps,
     unfinished,
 )
-from profiler_service.sweep import Progress, SweepSpec, SweepState
 
 __all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep"]
 

@@ -18,10 +18,10 @@ from profiler_service.api.app import create_app
 from profiler_service.errors import UnknownHostError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.workload import Workload
 from tests.api.curves import PLATFORM, PROTOCOL, Latency, build_curve
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from profiler_service.kinds.kernels import csr_kernel
 from profiler_service.plan import create_planner
+from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.sweep import SweepState
 from tests.api.conftest import DTYPES
 from tests.api.curves import PLATFORM, PROTOCOL
 from tests.synthetic import SyntheticDevice

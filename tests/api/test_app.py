@@ -17,9 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from profiler_service.api.app import create_app
+from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
-from profiler_service.sweep import SweepState
 from profiler_service.wire import LhpAnswer, Problem, SweepInfo
 from tests.api.conftest import HOST, Worker, check_problem, keep_curve
 from tests.api.curves import square, stairs

@@ -9,9 +9,9 @@ from profiler_service.analysis.samples import Protocol
 from profiler_service.api.durations import find_least_call_s, least_calls
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
+from profiler_service.plan.spec import Mode
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
-from profiler_service.sweep import Mode
 from profiler_service.workload import Workload
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL

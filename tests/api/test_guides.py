@@ -11,9 +11,9 @@ import pytest
 
 from profiler_service.analysis.samples import Protocol
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.guide import OPERATORS
 from profiler_service.kinds import get_workload_kind
-from profiler_service.sweep import SweepSpec
+from profiler_service.plan.race.guide import OPERATORS
+from profiler_service.plan.spec import SweepSpec
 from tests.api.conftest import Worker, keep_curve
 from tests.api.curves import PLATFORM
 

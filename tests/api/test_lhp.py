@@ -11,9 +11,9 @@ import pytest
 from profiler_service.analysis.curve import PointStatus
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
+from profiler_service.plan.spec import Mode, SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
-from profiler_service.sweep import Mode, SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer, SweepInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL, build_curve, square, stairs

@@ -12,7 +12,7 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.plan import create_planner
-from profiler_service.sweep import SweepSpec, SweepState
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.wire import RaceInfo
 from tests.api.conftest import HOST, Worker, check_problem
 from tests.synthetic import SyntheticDevice, stairs

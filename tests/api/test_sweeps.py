@@ -10,8 +10,8 @@ import pytest
 
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
-from profiler_service.sweep import SweepSpec, SweepState
 from profiler_service.wire import SweepInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
 from tests.api.curves import PLATFORM, PROTOCOL, stairs

@@ -8,8 +8,8 @@ import pytest
 
 from profiler_service.api.views import curve_info
 from profiler_service.kinds import LINEAR
+from profiler_service.plan.spec import Mode
 from profiler_service.storage.store import CurveHeader
-from profiler_service.sweep import Mode
 from tests.api.curves import MEASURED_AT, PLATFORM, square
 
 # A sweep of ten by ten points, stopped early: 10 failed, 60 were measured, 15 of those are

@@ -15,8 +15,8 @@ from profiler_service.cli.text import (
     parse_range,
 )
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
+from profiler_service.plan.spec import Mode
 from profiler_service.plot import format_redundancy
-from profiler_service.sweep import Mode
 from profiler_service.wire import FasterBackend, GridAxisRange
 from tests.cli.stub import ANSWER, CURVE, NOW
 

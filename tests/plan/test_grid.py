@@ -11,7 +11,7 @@ from profiler_service.analysis.curve import PointStatus
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan import GridPlanner
-from profiler_service.sweep import SweepSpec
+from profiler_service.plan.spec import SweepSpec
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice, stairs
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -11,7 +11,7 @@ from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStat
 from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.sweep import Mode, Progress, SweepSpec
+from profiler_service.plan.spec import Mode, Progress, SweepSpec
 from profiler_service.workload import Workload
 
 PROTOCOL = Protocol(timer="perf_counter")

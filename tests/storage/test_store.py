@@ -26,10 +26,10 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
+from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.database import create_database_engine, parse_url
 from profiler_service.storage.store import CurveHeader, Host, Page, Store, Sweep
-from profiler_service.sweep import Progress, SweepSpec, SweepState
 from profiler_service.workload import Workload
 from tests.storage.examples import (
     PROGRESS,

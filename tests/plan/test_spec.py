@@ -10,7 +10,7 @@ import pytest
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.sweep import SweepSpec, SweepState, window_growth
+from profiler_service.plan.spec import SweepSpec, SweepState, window_growth
 
 
 def spec(*, seed: int = 0, batch: int = 16, mode: str = "race") -> SweepSpec:

@@ -15,8 +15,8 @@ from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan import ANCHOR_EVERY, GridPlanner, Planner, create_planner
-from profiler_service.plan.race import RacePlanner
-from profiler_service.sweep import Mode, SweepSpec, window_growth
+from profiler_service.plan.race.planner import RacePlanner
+from profiler_service.plan.spec import Mode, SweepSpec, window_growth
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice, smooth, stairs
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

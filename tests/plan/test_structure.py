@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from profiler_service.analysis.comparison import F64
-from profiler_service.structure import Structure, position_prior
+from profiler_service.plan.race.structure import Structure, position_prior
 
 
 def positions_of(number: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.intp]:

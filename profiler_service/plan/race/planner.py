@@ -32,8 +32,8 @@ from profiler_service.plan.base import (
     Points,
     SteppedPlanner,
 )
-from profiler_service.structure import Structure, StructureFit
-from profiler_service.sweep import SweepSpec
+from profiler_service.plan.race.structure import Structure, StructureFit
+from profiler_service.plan.spec import SweepSpec
 
 _VERDICTS: Mapping[Verdict, str] = {
     "faster": "faster than",

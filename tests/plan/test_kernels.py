@@ -21,7 +21,7 @@ from profiler_service.kinds.kernels import (
     csr_kernel,
 )
 from profiler_service.plan import KernelPlanner, Planner, create_planner
-from profiler_service.sweep import SweepSpec
+from profiler_service.plan.spec import SweepSpec
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
