@@ -25,8 +25,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "settings": (set(), {"pydantic", "pydantic_settings"}),
     "wire": ({"workload"}, {"pydantic"}),
-    "plot": ({"analysis", "errors", "race_plot", "wire"}, {"numpy", "matplotlib", "plotly"}),
-    "race_plot": ({"wire"}, {"matplotlib"}),
+    "plots": ({"analysis", "errors", "wire"}, {"numpy", "matplotlib", "plotly"}),
     "networks": ({"errors"}, {"torch"}),
     "layers": ({"errors", "grid", "workload"}, {"torch"}),
     "measurement": (
@@ -54,7 +53,17 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {
-            *("api", "errors", "grid", "jobs", "layers", "measurement", "plan", "plot", "settings"),
+            *(
+                "api",
+                "errors",
+                "grid",
+                "jobs",
+                "layers",
+                "measurement",
+                "plan",
+                "plots",
+                "settings",
+            ),
             *("storage", "wire", "worker", "workload"),
         },
         {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core", "uvicorn"},

@@ -150,7 +150,7 @@ def curves(
 ) -> None:
     """List the curves measured so far, newest first; or sum up one, its ambiguous pairs named."""
     from profiler_service.cli.text import format_age, format_range
-    from profiler_service.plot import format_redundancy, format_undecided
+    from profiler_service.plots.curve import format_redundancy, format_undecided
 
     if curve_id is not None:
         with open_client(url) as client:
@@ -260,7 +260,7 @@ def plot(
                 race = client.get_race(curve.sweep)
             except (ConflictError, InvalidRequestError) as error:
                 say(f"drawn without how it went: {error}")
-    from profiler_service.plot import save_plot
+    from profiler_service.plots.curve import save_plot
 
     output = output or Path(f"{curve.workload.partition('[')[0]}-{curve.id}.png")
     save_plot(curve, output, platform=platform, race=race)

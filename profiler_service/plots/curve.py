@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.errors import InvalidRequestError, LhpError
-from profiler_service.race_plot import (
+from profiler_service.plots.race import (
     CONFIRMED,
     draw_confirmation,
     draw_contest,

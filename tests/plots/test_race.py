@@ -12,8 +12,8 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from profiler_service.plot import build_plotly, draw_png, save_plot
-from profiler_service.race_plot import (
+from profiler_service.plots.curve import build_plotly, draw_png, save_plot
+from profiler_service.plots.race import (
     LABELLED_POINTS,
     draw_contest,
     find_asked,
