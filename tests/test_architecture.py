@@ -27,7 +27,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "wire": ({"workload"}, {"pydantic"}),
     "plots": ({"analysis", "errors", "wire"}, {"numpy", "matplotlib", "plotly"}),
     "networks": ({"errors"}, {"torch"}),
-    "layers": ({"errors", "grid", "workload"}, {"torch"}),
+    "advice": ({"errors", "grid", "workload"}, {"torch"}),
     "measurement": (
         {"analysis", "errors", "grid", "kinds", "networks", "plan", "workload"},
         {"numpy", "torch", "pynvml"},
@@ -53,18 +53,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {
-            *(
-                "api",
-                "errors",
-                "grid",
-                "jobs",
-                "layers",
-                "measurement",
-                "plan",
-                "plots",
-                "settings",
-            ),
-            *("storage", "wire", "worker", "workload"),
+            *("advice", "api", "errors", "grid", "jobs", "measurement", "plan", "plots"),
+            *("settings", "storage", "wire", "worker", "workload"),
         },
         {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core", "uvicorn"},
     ),

@@ -1,6 +1,6 @@
 """Asking the service about each layer of a model, equal ones once; and the layers' table.
 
-Knows neither torch nor typer: layers come as `profiler_service.layers` finds them.
+Knows neither torch nor typer: layers come as `profiler_service.advice.layers` finds them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from profiler_service.errors import (
 from profiler_service.wire import LhpAnswer
 
 if TYPE_CHECKING:
-    from profiler_service.layers import Layer
+    from profiler_service.advice.layers import Layer
 
 OF_ONE_LAYER = (
     InvalidRequestError,

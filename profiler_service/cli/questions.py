@@ -33,7 +33,7 @@ from profiler_service.cli.session import (
 from profiler_service.errors import InvalidRequestError, ModelError
 
 if TYPE_CHECKING:
-    from profiler_service.layers import Layer
+    from profiler_service.advice.layers import Layer
 
 
 def query(
@@ -203,7 +203,7 @@ def _find_layers(
 ) -> list[Layer]:
     """The layers of the user's model. Raises InvalidRequestError, ModelError."""
     try:
-        from profiler_service import layers
+        from profiler_service.advice import layers
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from profiler_service.errors import InvalidRequestError, ModelError
-from profiler_service.layers import (
+from profiler_service.advice.layers import (
     Layer,
     find_layers,
     importing_from_here,
     load_example,
     load_model,
 )
+from profiler_service.errors import InvalidRequestError, ModelError
 
 
 class Tagger(nn.Module):
