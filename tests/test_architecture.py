@@ -37,12 +37,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "sqlalchemy", "alembic", "pyarrow"},
     ),
     "jobs": ({"errors", "plan", "settings", "storage"}, {"dbos", "sqlalchemy"}),
-    "worker": (
+    "processes": (
         {
-            *("analysis", "errors", "grid", "jobs", "measurement", "plan", "settings", "storage"),
-            "workload",
+            *("analysis", "api", "errors", "grid", "jobs", "measurement", "plan", "settings"),
+            *("storage", "workload"),
         },
-        PURE,
+        {"numpy", "uvicorn"},
     ),
     "api": (
         {
@@ -53,10 +53,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {
-            *("advice", "api", "errors", "grid", "jobs", "measurement", "plan", "plots"),
-            *("settings", "storage", "wire", "worker", "workload"),
+            *("advice", "errors", "grid", "measurement", "plan", "plots", "processes"),
+            *("settings", "storage", "wire", "workload"),
         },
-        {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core", "uvicorn"},
+        {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core"},
     ),
 }
 

@@ -18,9 +18,9 @@ from profiler_service.kinds import get_workload_kind, kinds_left_out
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.operations import Operands, load_builder
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
-from profiler_service.worker import SweepRunner
 from profiler_service.workload import WorkloadKind
 from tests.packages import loaded_anew
 

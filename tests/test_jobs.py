@@ -19,10 +19,10 @@ import pytest
 from profiler_service import jobs
 from profiler_service.errors import StoreUnavailableError
 from profiler_service.plan.spec import SweepState
+from profiler_service.processes.worker import STOP_LIMIT_S
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.worker import STOP_LIMIT_S
-from tests.fake_worker import PATIENCE_S, PROTOCOL, begun, platform, spec, wait_until
+from tests.processes.fake_worker import PATIENCE_S, PROTOCOL, begun, platform, spec, wait_until
 
 ROOT = Path(__file__).parent.parent
 HOST = "a host/with odd characters"
@@ -43,7 +43,7 @@ class Fleet:
         """A worker process whose batches take `batch_s`."""
         with self._output.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fake_worker"],
+                [sys.executable, "-m", "tests.processes.fake_worker"],
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -15,12 +15,7 @@ import signal
 import sys
 from typing import NoReturn
 
-FAILED = 1
-USAGE = 2
-INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells expect."""
-TRY_LATER = os.EX_TEMPFAIL
-CANNOT_RUN = os.EX_CONFIG
+from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
 
 
 def main() -> NoReturn:

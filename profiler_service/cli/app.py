@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from profiler_service.cli import FAILED, USAGE, curves, machines, questions
+from profiler_service.cli import curves, machines, questions
 from profiler_service.cli.options import DimsCommand
 from profiler_service.cli.session import print_error
 from profiler_service.errors import InvalidRequestError, LhpError
+from profiler_service.processes.exit_codes import FAILED, USAGE
 
 app = typer.Typer(
     name="lhp",

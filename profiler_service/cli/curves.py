@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from profiler_service.cli import FAILED, INTERRUPTED
 from profiler_service.cli.command import command_name
 from profiler_service.cli.options import (
     BackendOption,
@@ -34,6 +33,7 @@ from profiler_service.cli.session import (
     say,
 )
 from profiler_service.errors import InvalidRequestError
+from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from profiler_service.cli.asking import SweepOutcome

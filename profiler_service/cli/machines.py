@@ -6,12 +6,12 @@ Imports what a command needs only when it runs.
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from profiler_service.cli import CANNOT_RUN, FAILED, TRY_LATER
+from profiler_service.cli.command import command_name
 from profiler_service.cli.options import JsonOption, UrlOption
 from profiler_service.cli.session import (
     load_settings,
@@ -30,6 +30,10 @@ from profiler_service.errors import (
     StoreUnusableError,
     WorkerAlreadyRunningError,
 )
+from profiler_service.processes.exit_codes import CANNOT_RUN, FAILED, TRY_LATER
+
+if TYPE_CHECKING:
+    from profiler_service.settings import Settings
 
 MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
 """What may not keep a worker from running when it is started again."""
@@ -45,29 +49,47 @@ def serve(
     ] = True,
 ) -> None:
     """Run the service, and a worker that measures on this machine."""
-    from profiler_service.cli.serve import run_service
+    from profiler_service.processes.serve import run_service
 
     settings = load_settings()
     overrides = {k: v for k, v in (("listen", listen), ("port", port)) if v is not None}
-    raise typer.Exit(run_service(settings.model_copy(update=overrides), with_worker=worker))
+    settings = settings.model_copy(update=overrides)
+
+    def greet(url: str) -> None:
+        _greet(url, settings)
+
+    raise typer.Exit(run_service(settings, with_worker=worker, greet=greet))
+
+
+def _greet(url: str, settings: Settings) -> None:
+    from profiler_service.storage.database import describe, parse_url
+
+    lhp = ("" if url == settings.url else f"LHP_URL={url} ") + command_name()
+    typer.echo(
+        f"listening on {url}, keeping curves in {describe(parse_url(settings.database_url))}\n"
+        "\n"
+        "what to try next, in another terminal:\n"
+        f"  {lhp} query 1197,317\n"
+        f"  curl '{url}/lhp?dims=1197,317'\n"
+        f"  {lhp} sweep matmul 256:320 && {lhp} plot -o curve.png\n"
+        f"  {url}/docs\n"
+        "\n"
+        "Ctrl-C stops it; what was measured stays."
+    )
 
 
 def worker(
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Measure on this machine what the database's sweeps ask of it, until stopped."""
-    from profiler_service.cli.serve import (
-        configure_logging,
-        end_when_stdin_closes,
-        prepare_database,
-        run_worker_alone,
-    )
+    from profiler_service.processes.serve import configure_logging, prepare_database
+    from profiler_service.processes.supervisor import end_when_stdin_closes, run_worker_alone
 
     settings = load_settings()
     configure_logging()
     if until_stdin_closes:
         end_when_stdin_closes()
-    from profiler_service.worker import run as run_worker
+    from profiler_service.processes.worker import run as run_worker
 
     try:
         if until_stdin_closes:
@@ -84,7 +106,7 @@ def worker(
 
 def upgrade() -> None:
     """Bring the database's schema up to date (makes a new database where there is none)."""
-    from profiler_service.cli.serve import upgrade_database
+    from profiler_service.processes.serve import upgrade_database
 
     upgrade_database(load_settings())
     say("the database is up to date")

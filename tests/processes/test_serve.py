@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from profiler_service.cli.serve import ListenError, WorkerKeeper, listen_on
+from profiler_service.processes.serve import ListenError, listen_on
+from profiler_service.processes.supervisor import WorkerKeeper
 from profiler_service.storage.store import Store
 from tests.api.curves import PLATFORM, PROTOCOL
 

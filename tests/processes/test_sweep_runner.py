@@ -24,17 +24,13 @@ from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.plan import Batch, Planner, create_planner
 from profiler_service.plan.spec import Mode, Progress, SweepSpec, SweepState
+from profiler_service.processes.exit_codes import PLATFORM_CHANGED
+from profiler_service.processes.sweep_runner import StopRequest, SweepRunner
+from profiler_service.processes.worker import create_measurer, hold_lock
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.worker import (
-    PLATFORM_CHANGED,
-    StopRequest,
-    SweepRunner,
-    create_measurer,
-    hold_lock,
-)
 from profiler_service.workload import Workload
-from tests.fake_worker import (
+from tests.processes.fake_worker import (
     PROTOCOL,
     FakeMeasurer,
     FakePlanner,

@@ -1,7 +1,7 @@
 """A planner and a measurer whose every step is known beforehand, and a worker made of them.
 
-`python -m tests.fake_worker` runs the real worker on them, as the tests of jobs need it: the
-planner visits one point a batch, in order; the measurer writes down each batch it begins.
+`python -m tests.processes.fake_worker` runs the real worker on them, as the tests of jobs need
+it: the planner visits one point a batch, in order; the measurer writes down each batch it begins.
 Settings come from the environment (`LHP_*`), as for the real one, and:
 FAKE_LOG (file), FAKE_BATCH_S (seconds a batch takes), FAKE_MODEL (device model).
 """
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from profiler_service import worker
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.samples import Platform, Protocol, Samples
 from profiler_service.errors import LhpError, MeasurementError
@@ -26,6 +25,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan import Batch
 from profiler_service.plan.spec import Mode, Progress, SweepSpec
+from profiler_service.processes import worker
 from profiler_service.settings import Settings
 from profiler_service.workload import Workload
 

@@ -1,26 +1,19 @@
-"""The worker of one host: job → plan → measure → curve → store.
+"""Taking sweeps forward: plan a batch, measure it, keep it; resume what an earlier worker began.
 
-The composition root of the measuring side. `SweepRunner` does the work and knows nothing of
-the job engine; `run` wires it to the engine, the host's lock, the heartbeat and the signals.
+Knows nothing of the job engine, of processes or of signals.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
-import signal
 import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from profiler_service import jobs
 from profiler_service.analysis.samples import Platform, Samples
 from profiler_service.analysis.samples import Protocol as TimingProtocol
 from profiler_service.errors import (
@@ -29,32 +22,24 @@ from profiler_service.errors import (
     MeasurementError,
     PlatformMismatchError,
     StoreUnavailableError,
-    WorkerAlreadyRunningError,
 )
 from profiler_service.grid import Grid
-from profiler_service.measurement.measurer import Measurer
-from profiler_service.measurement.processors import pin_away
 from profiler_service.plan import Batch, Planner, create_planner
 from profiler_service.plan.spec import SweepSpec, SweepState
-from profiler_service.settings import Settings, default_data_dir
+from profiler_service.processes.exit_codes import PLATFORM_CHANGED
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 5.0
 BATCH_GRACE_S = 0.5
 """How long a batch under way may go on after the worker was told to stop."""
 INTERRUPT_S = 1.5
 """How long breaking it off may take."""
-STOP_LIMIT_S = 5.0
-"""After this long, a worker told to stop ends without tidying up (which is safe, too)."""
 MAX_PAUSE_S = 60.0
 """Longest time between two looks whether a lost device is back; the first comes after 1 s."""
 CANCEL_POLL_S = 1.0
 """How often to look meanwhile whether the paused sweep was cancelled."""
-PLATFORM_CHANGED = 1
-"""Exit code of a worker that is to be started again, so that it registers the new platform."""
 
 
 class BatchMeasurer(Protocol):
@@ -313,118 +298,3 @@ def _fits(samples: Samples, batch: Batch) -> bool:
         and np.array_equal(samples.point[kept], batch.point[planned])
         and np.array_equal(samples.round[kept], batch.round[planned])
     )
-
-
-def create_measurer(settings: Settings) -> Measurer:
-    """The measurer that `settings` ask for. Raises MeasurementError."""
-    return Measurer(device=settings.device, threads=settings.threads, cache=settings.cache)
-
-
-def run(
-    settings: Settings,
-    *,
-    create_measurer: Callable[[Settings], BatchMeasurer] = create_measurer,
-    create_planner: Callable[[SweepSpec], Planner] = create_planner,
-) -> None:
-    """Measures this host's sweeps until SIGTERM or SIGINT, then returns; main thread only.
-
-    On a signal the batch under way is finished or broken off within about two seconds;
-    batches kept stay kept, and the sweep goes on when a worker starts again.
-
-    Raises:
-        WorkerAlreadyRunningError: another worker measures on this host.
-        StoreError: the database can't be used at the start. (Later on, it is waited for.)
-        MeasurementError: the device asked for isn't there.
-        SystemExit: with the code PLATFORM_CHANGED, where the platform has changed meanwhile.
-    """
-    with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
-        stack.enter_context(hold_lock(settings.host))
-        jobs.upgrade(settings)
-        store = Store.open(settings.database_url)
-        stack.callback(store.close)
-        measurer = create_measurer(settings)
-        stack.callback(measurer.close)
-        pin_away(measurer.measured_cpus)
-        store.register_host(
-            settings.host,
-            measurer.platform,
-            protocol=measurer.protocol,
-            dtypes=measurer.dtypes,
-            backends=measurer.backends,
-        )
-        client = jobs.JobClient(settings)
-        stack.callback(client.close)
-        runner = SweepRunner(store=store, measurer=measurer, create_planner=create_planner)
-        running = stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
-        stack.callback(runner.stop)
-        logger.info("measuring for host %s on %s", settings.host, measurer.platform.device_model)
-        while True:
-            try:
-                store.touch_host(settings.host)
-                client.reconcile(store, running)
-            except StoreUnavailableError as error:
-                logger.warning("%s; trying again", error)
-            if runner.platform_changed.wait(HEARTBEAT_S):
-                stop(PLATFORM_CHANGED)
-
-
-@contextlib.contextmanager
-def hold_lock(host: str) -> Iterator[None]:
-    """While entered, this process is the only worker of `host` on this machine.
-
-    The kernel frees the lock however the process ends. Raises WorkerAlreadyRunningError.
-    """
-    directory = default_data_dir()
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"worker-{urllib.parse.quote(host, safe='')}.lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise WorkerAlreadyRunningError(
-                f"a worker of host {host!r} is running already (process {file.read().strip()})",
-                hint="stop it first: two would measure each other's noise",
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[Callable[[int], None]]:
-    """Turns the first SIGTERM or SIGINT into a StopRequest here, which leaving swallows.
-
-    Gives a function that raises one with another exit code, which leaving lets through. From
-    then on the process ends within STOP_LIMIT_S, even if a thread waits for a database that
-    doesn't answer.
-    """
-    watchdog: threading.Timer | None = None
-
-    def stop(code: int) -> None:
-        nonlocal watchdog
-        if watchdog is None:
-            watchdog = threading.Timer(STOP_LIMIT_S, os._exit, (code,))
-            watchdog.daemon = True
-            watchdog.start()
-            raise StopRequest(code)
-
-    def stop_on_signal(_signal_number: int, _frame: object) -> None:
-        stop(0)
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    previous = {number: signal.signal(number, stop_on_signal) for number in signals}
-    try:
-        yield stop
-    except StopRequest as request:
-        logger.info("stopped")
-        if request.code:
-            raise
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        if watchdog is not None and all(
-            t.daemon or t is threading.main_thread() for t in threading.enumerate()
-        ):
-            watchdog.cancel()

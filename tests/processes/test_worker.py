@@ -12,23 +12,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiler_service import jobs, worker
+from profiler_service import jobs
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.processes.exit_codes import PLATFORM_CHANGED
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
-from tests.fake_worker import PATIENCE_S, wait_until
+from tests.processes.fake_worker import PATIENCE_S, wait_until
 
 StartWorker = Callable[..., subprocess.Popen[bytes]]
 
-WORKER = "from profiler_service import settings, worker; worker.run(settings.Settings())"
+WORKER = """
+from profiler_service import settings
+from profiler_service.processes import worker
+
+worker.run(settings.Settings())
+"""
 
 # Its child dies after the first batch; the next one would find another platform.
 WORKER_THAT_MOVES = """
 import os
-from profiler_service import settings, worker
+from profiler_service import settings
+from profiler_service.processes import worker
 from profiler_service.measurement.measurer import Measurer
 
 class MovingMeasurer(Measurer):
@@ -144,7 +151,7 @@ def test_a_worker_whose_platform_changes_ends_to_be_started_again(
         client.enqueue(sweep)
 
         # Neither 0 (told to stop) nor 78 (not worth starting again).
-        assert first.wait(PATIENCE_S) == worker.PLATFORM_CHANGED == 1
+        assert first.wait(PATIENCE_S) == PLATFORM_CHANGED == 1
         assert store.get_sweep(sweep.id).state is SweepState.RUNNING
         assert len(store.load_batches(sweep.id)) == 1
 
