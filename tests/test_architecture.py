@@ -39,17 +39,24 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "jobs": ({"errors", "plan", "settings", "storage"}, {"dbos", "sqlalchemy"}),
     "processes": (
         {
-            *("analysis", "api", "errors", "grid", "jobs", "measurement", "plan", "settings"),
-            *("storage", "workload"),
+            *("analysis", "answering", "api", "errors", "grid", "jobs", "measurement", "plan"),
+            *("settings", "storage", "workload"),
         },
         {"numpy", "uvicorn"},
     ),
+    "answering": (
+        {
+            *("analysis", "errors", "grid", "kinds", "plan", "settings", "storage", "wire"),
+            "workload",
+        },
+        {"numpy", "pyarrow"},
+    ),
     "api": (
         {
-            *("analysis", "errors", "grid", "jobs", "kinds", "plan", "settings"),
-            *("storage", "wire", "workload"),
+            *("answering", "errors", "grid", "jobs", "kinds", "plan", "settings", "storage"),
+            *("wire", "workload"),
         },
-        {"fastapi", "fastapi_offline", "starlette", "pydantic", "numpy", "pyarrow"},
+        {"fastapi", "fastapi_offline", "starlette", "pydantic"},
     ),
     "cli": (
         {

@@ -23,8 +23,8 @@ from benchmarks.provenance import heading
 from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import redundancy
 from profiler_service.analysis.samples import Platform, Protocol, Samples
-from profiler_service.api.curve_formats import csv_chunks, json_chunks
-from profiler_service.api.views import curve_info, platform_info
+from profiler_service.answering.curve_formats import csv_chunks, json_chunks
+from profiler_service.answering.resources import curve_info, platform_info
 from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind

@@ -13,16 +13,17 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from profiler_service.answering.closing import Closing
+from profiler_service.answering.crossover import CrossoverBook
+from profiler_service.answering.known import AnswerBook
+from profiler_service.answering.on_demand import OnDemand
+from profiler_service.answering.queue import SweepDesk
+from profiler_service.answering.race_history import RaceBook
+from profiler_service.answering.services import Parts
 from profiler_service.api import crossover, curves, health, hosts, lhp, races, sweeps, workloads
-from profiler_service.api.answers import AnswerBook
-from profiler_service.api.closing import Closing, EndRequestsQuietly
-from profiler_service.api.crossovers import CrossoverBook
+from profiler_service.api.closing import EndRequestsQuietly
 from profiler_service.api.limits import RequestLimits
-from profiler_service.api.on_demand import OnDemand
-from profiler_service.api.parts import Parts
 from profiler_service.api.problems import install_problem_handlers
-from profiler_service.api.race_book import RaceBook
-from profiler_service.api.sweeping import SweepDesk
 from profiler_service.errors import StoreError
 from profiler_service.kinds import workload_kinds
 from profiler_service.settings import Settings

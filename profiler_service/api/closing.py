@@ -1,42 +1,16 @@
-"""The service's end: who waits is told, and what doesn't end by itself ends without noise.
+"""Requests that are cancelled because the service ends: they end without noise.
 
-Knows neither routes nor what they wait for. Belongs to one event loop.
+Knows no route.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from profiler_service.answering.closing import Closing
 from profiler_service.api.problems import problem_response
-
-
-class Closing:
-    """Whether the service is about to end."""
-
-    def __init__(self) -> None:
-        self._begun = asyncio.Event()
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether nobody should begin to wait any more."""
-        return self._begun.is_set()
-
-    def begin(self) -> None:
-        """Ends every wait. Call it before the open requests are waited for."""
-        self._begun.set()
-
-    async def wait(self, *futures: asyncio.Future[Any], timeout_s: float) -> None:
-        """Returns once one of the futures is done, after that time, or once the end has begun."""
-        begun = asyncio.create_task(self._begun.wait())
-        try:
-            await asyncio.wait(
-                (*futures, begun), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            begun.cancel()
 
 
 class EndRequestsQuietly:

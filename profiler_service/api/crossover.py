@@ -7,7 +7,9 @@ import time
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from profiler_service.api.answers import Conditions
+from profiler_service.answering.known import Conditions
+from profiler_service.answering.on_demand import unanswered
+from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.lhp import (
     ACCEPTED,
     accepted,
@@ -17,8 +19,6 @@ from profiler_service.api.lhp import (
     parse_query,
     query_parameters,
 )
-from profiler_service.api.on_demand import unanswered
-from profiler_service.api.parts import PartsDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.kinds import LINEAR

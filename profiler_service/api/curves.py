@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 
-from profiler_service.api.curve_formats import arrow_chunks, csv_chunks, json_chunks
-from profiler_service.api.parts import PartsDep
+from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
+from profiler_service.answering.resources import curve_info, is_stale
+from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.api.views import curve_info, is_stale
 from profiler_service.wire import CurveDetail, CurvePage
 
 Format = Literal["json", "csv", "arrow"]

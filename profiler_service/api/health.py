@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from profiler_service.api.parts import PartsDep
+from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.wire import Health
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from profiler_service.api.parts import PartsDep
+from profiler_service.answering.resources import host_info, platform_info
+from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.api.views import host_info, platform_info
 from profiler_service.wire import HostInfo, PlatformInfo
 
 router = APIRouter(tags=["hosts"])

@@ -17,10 +17,11 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 
-from profiler_service.api.answers import Conditions, Question
-from profiler_service.api.parts import Parts, PartsDep
+from profiler_service.answering.known import Conditions, Question
+from profiler_service.answering.resources import sweep_info
+from profiler_service.answering.services import Parts
+from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
-from profiler_service.api.views import sweep_info
 from profiler_service.errors import (
     InvalidRequestError,
     UnknownHostError,

@@ -9,10 +9,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from profiler_service.api.parts import PartsDep
+from profiler_service.answering.queue import max_window_points
+from profiler_service.answering.resources import sweep_info
+from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.api.sweeping import max_window_points
-from profiler_service.api.views import sweep_info
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from profiler_service.answering.resources import workload_info
 from profiler_service.api.problems import problem_responses
-from profiler_service.api.views import workload_info
 from profiler_service.kinds import get_workload_kind, kinds_left_out, workload_kinds
 from profiler_service.wire import WorkloadInfo
 

@@ -161,7 +161,7 @@ def run_worker_alone(settings: Settings, run: Callable[[Settings], None]) -> Non
 
 def _describe_other_worker(settings: Settings) -> str:
     """What the worker that runs already means for the service on this database."""
-    from profiler_service.api.views import is_present
+    from profiler_service.answering.resources import is_present
     from profiler_service.storage.store import Store
 
     with contextlib.closing(Store.open(settings.database_url)) as store:

@@ -6,8 +6,9 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from profiler_service.answering.closing import Closing
 from profiler_service.api.app import create_app
-from profiler_service.api.closing import Closing, EndRequestsQuietly
+from profiler_service.api.closing import EndRequestsQuietly
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from tests.api.conftest import Worker, check_problem

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from profiler_service.analysis.curve import PointStatus
-from profiler_service.api.curve_formats import (
+from profiler_service.answering.curve_formats import (
     CHUNK_POINTS,
     arrow_chunks,
     csv_chunks,

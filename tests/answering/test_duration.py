@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from profiler_service.analysis.samples import Protocol
-from profiler_service.api.durations import find_least_call_s, least_calls
+from profiler_service.answering.duration import find_least_call_s, least_calls
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.spec import Mode

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from profiler_service.api.views import curve_info
+from profiler_service.answering.resources import curve_info
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import Mode
 from profiler_service.storage.store import CurveHeader

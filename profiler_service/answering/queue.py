@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from profiler_service.analysis.samples import Platform
-from profiler_service.api.closing import Closing
-from profiler_service.api.durations import check_duration
-from profiler_service.api.guides import find_guide
-from profiler_service.api.views import is_present
+from profiler_service.answering.closing import Closing
+from profiler_service.answering.duration import check_duration
+from profiler_service.answering.race_guide import find_guide
+from profiler_service.answering.resources import is_present
 from profiler_service.errors import (
     HostAwayError,
     UnknownHostError,

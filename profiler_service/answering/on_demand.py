@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from profiler_service.api.answers import AnswerBook, Conditions, Question
-from profiler_service.api.closing import Closing
-from profiler_service.api.sweeping import SweepDesk, max_window_points
+from profiler_service.answering.closing import Closing
+from profiler_service.answering.known import AnswerBook, Conditions, Question
+from profiler_service.answering.queue import SweepDesk, max_window_points
 from profiler_service.errors import (
     ConflictError,
     LhpError,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
-from profiler_service.api import answers
-from profiler_service.api.answers import AnswerBook, Conditions, CurveIndex, Question, Snapshot
+from profiler_service.answering import known as answers
+from profiler_service.answering.known import AnswerBook, Conditions, CurveIndex, Question, Snapshot
 from profiler_service.errors import (
     InvalidDimsError,
     InvalidWorkloadError,

@@ -15,7 +15,7 @@ from typing import Literal
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.lhp import Answer, Prefer, find_answer
 from profiler_service.analysis.samples import Platform
-from profiler_service.api.views import is_stale
+from profiler_service.answering.resources import is_stale
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, find_kernels
