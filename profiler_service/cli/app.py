@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from profiler_service.cli import curves, machines, questions
+from profiler_service.cli.commands import curves, machines, questions
 from profiler_service.cli.options import DimsCommand
-from profiler_service.cli.session import print_error
+from profiler_service.cli.terminal import print_error
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.processes.exit_codes import FAILED, USAGE
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from profiler_service.cli.command import command_name
 from profiler_service.cli.options import JsonOption, UrlOption
-from profiler_service.cli.session import (
+from profiler_service.cli.terminal import (
     load_settings,
     make_console,
     make_table,

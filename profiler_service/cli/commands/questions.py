@@ -22,7 +22,7 @@ from profiler_service.cli.options import (
     UrlOption,
     read_parameters,
 )
-from profiler_service.cli.session import (
+from profiler_service.cli.terminal import (
     make_console,
     make_table,
     open_client,
