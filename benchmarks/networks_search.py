@@ -58,7 +58,7 @@ from benchmarks.report import exit_code, measurement_to_json, opening, write_rep
 from benchmarks.search import ALL_RULES, F64, Race, Regret, find_regret, show_ratio, window
 
 if TYPE_CHECKING:
-    from profiler_service.analysis.samples import Platform, Protocol, Samples
+    from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
     from profiler_service.grid import Grid
     from profiler_service.plan import Batch
     from profiler_service.workload import Workload
@@ -171,7 +171,7 @@ def race_window(
     seed: int,
     measure: Callable[[Workload, Grid, Batch], Samples],
     platform: Platform,
-    protocol: Protocol,
+    protocol: TimingProtocol,
 ) -> DearRace:
     """How the service's planner races the window above `dims`, fed by `measure`.
 

@@ -118,7 +118,7 @@ def save_curve(database_url: str) -> None:
     """Keeps the curve that is asked about: 64 × 64 points, multiples of 8 fast."""
     from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
     from profiler_service.analysis.lhp import suffix_argmin
-    from profiler_service.analysis.samples import Platform, Protocol
+    from profiler_service.analysis.samples import Platform, TimingProtocol
     from profiler_service.grid import Grid, GridAxis
     from profiler_service.kinds import LINEAR
     from profiler_service.plan.spec import SweepSpec, SweepState
@@ -142,7 +142,7 @@ def save_curve(database_url: str) -> None:
     latency_s = 1e-9 * dims.prod(axis=1) * np.where((dims % 8 == 0).all(axis=1), 1.0, 1.5)
     target = suffix_argmin(latency_s.reshape(grid.shape)).ravel()
     ratio = latency_s[target] / latency_s
-    protocol = Protocol(timer="perf_counter")
+    protocol = TimingProtocol(timer="perf_counter")
     curve = LatencyCurve(
         workload=LINEAR.describe(),
         platform=synthetic,

@@ -28,7 +28,7 @@ from rich.progress import track
 
 from benchmarks.provenance import heading
 from profiler_service.analysis.curve import F64, I32, AnswerTable, LatencyCurve
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
@@ -42,7 +42,7 @@ SAMPLED_POINTS, SAMPLES_PER_POINT = 100_000, 10
 BATCH_SAMPLES = 10_000
 REPEATS = 7
 
-PROTOCOL = Protocol(timer="perf_counter")
+PROTOCOL = TimingProtocol(timer="perf_counter")
 
 Figures = dict[str, str]
 

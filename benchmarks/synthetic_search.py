@@ -153,7 +153,7 @@ def draw_window(shape: str, offset: int, rng: np.random.Generator) -> tuple[Dims
 
 def race_on(device: Device, dims: Dims, seed: int) -> DearRace:
     """How the service's planner races the window on the device."""
-    from profiler_service.analysis.samples import Platform, Protocol, Samples
+    from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
     from profiler_service.kinds import LSTM
 
     def measure(workload: Workload, grid: Grid, batch: Batch) -> Samples:
@@ -185,7 +185,7 @@ def race_on(device: Device, dims: Dims, seed: int) -> DearRace:
         cpus=1,
         flags=(),
     )
-    protocol = Protocol(timer="perf_counter")
+    protocol = TimingProtocol(timer="perf_counter")
     return race_window(LSTM.describe(), dims, seed, measure, platform, protocol)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.grid import Grid
 from profiler_service.plan import Batch, Planner
 
@@ -26,7 +26,7 @@ PLATFORM = Platform(
     cpus=1,
     flags=(),
 )
-PROTOCOL = Protocol(timer="perf_counter")
+PROTOCOL = TimingProtocol(timer="perf_counter")
 
 F64 = npt.NDArray[np.float64]
 

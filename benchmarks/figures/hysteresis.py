@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.provenance import heading
 from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import redundancy
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.answering.curve_formats import csv_chunks, json_chunks
 from profiler_service.answering.resources import curve_info, platform_info
 from profiler_service.errors import MeasurementError
@@ -104,7 +104,7 @@ def sweep(
     measure: Callable[[Batch], Samples],
     *,
     platform: Platform,
-    protocol: Protocol,
+    protocol: TimingProtocol,
 ) -> LatencyCurve:
     """The curve that the service would keep of the sweep; says on stderr how far it is.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.samples import Platform, Protocol
+from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid
 from profiler_service.workload import Workload
 
@@ -73,7 +73,7 @@ class LatencyCurve:
 
     workload: Workload
     platform: Platform
-    protocol: Protocol
+    protocol: TimingProtocol
     grid: Grid
     latency_s: F64
     """Median latency of each point, seconds a call; NaN where it wasn't measured."""

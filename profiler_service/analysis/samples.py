@@ -69,7 +69,7 @@ class Platform:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class TimingProtocol:
     """How time was taken. Latencies under different protocols don't compare."""
 
     timer: str

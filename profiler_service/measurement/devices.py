@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from typing import Protocol as TypingProtocol
+from typing import Any, Final, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from profiler_service.analysis.samples import Platform, Protocol
+from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementError
 from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.operations import Call
@@ -54,12 +53,12 @@ _KERNEL_VARIABLES: Final = re.compile(
 _OWN_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
 
 
-class Device(TypingProtocol):
+class Device(Protocol):
     """A device that can be measured on."""
 
     name: str
     """As torch names it."""
-    protocol: Protocol
+    protocol: TimingProtocol
 
     def platform(self) -> Platform:
         """What must match for latencies to be comparable."""
@@ -78,7 +77,7 @@ def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Dev
     """The device `name`: `cpu`, `cuda`, or `auto` for CUDA where there is any.
 
     `cpus` are the processors that this process is pinned to: it gets a thread for each.
-    `cache` is that of `Protocol`.
+    `cache` is that of `TimingProtocol`.
 
     Sets torch's process-wide state: threads, denormals.
 
@@ -134,7 +133,7 @@ def probe_backends(device: str, dtypes: Sequence[str]) -> dict[str, tuple[str, .
     }
 
 
-MEASURED_AS: Final = 2
+PROTOCOL_VERSION: Final = 2
 """The protocol's version: raised with whatever moves latencies, here, in `operations` or in the
 networks, so that curves from before never answer for what is measured now. 2: samples held up for
 long are taken again; the loop of sparse H-LSTMs."""
@@ -144,7 +143,7 @@ class CpuDevice:
     """The processors that this process is pinned to."""
 
     name = "cpu"
-    protocol = Protocol(timer="perf_counter", version=MEASURED_AS)
+    protocol = TimingProtocol(timer="perf_counter", version=PROTOCOL_VERSION)
 
     def __init__(self, *, cpus: Collection[int], denormals_flushed: bool) -> None:
         self._cpus = cpus
@@ -209,7 +208,7 @@ class CudaDevice:
     min_sample_s = 50e-6  # events resolve 0.5 µs: 1 % of it
 
     def __init__(self, *, cache: str) -> None:
-        self.protocol = Protocol(timer="cuda_graph", cache=cache, version=MEASURED_AS)
+        self.protocol = TimingProtocol(timer="cuda_graph", cache=cache, version=PROTOCOL_VERSION)
         properties = torch.cuda.get_device_properties(0)
         probe = open_gpu_probe(str(properties.uuid))
         self._stopwatch = EventStopwatch(

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.samples import Platform, Protocol
+from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.measurement.timer import Sample
 from profiler_service.workload import ParamValue
 
@@ -34,7 +34,7 @@ class Setup:
     cpus: tuple[int, ...]
     """Processors to run on, one thread each."""
     cache: str = "warm"
-    """As in `Protocol`: `warm` or `flushed`."""
+    """As in `TimingProtocol`: `warm` or `flushed`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Ready:
     """Child to parent, once: what it measures on, and how."""
 
     platform: Platform
-    protocol: Protocol
+    protocol: TimingProtocol
     dtypes: tuple[str, ...]
     backends: Mapping[str, tuple[str, ...]]
     """Backend of products → the dtypes that it multiplies."""

@@ -14,7 +14,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     MeasurementChildDiedError,
@@ -70,7 +70,7 @@ class Measurer:
     """
 
     platform: Platform
-    protocol: Protocol
+    protocol: TimingProtocol
     dtypes: tuple[str, ...]
     backends: Mapping[str, tuple[str, ...]]
     """Backend of products → the dtypes that it multiplies."""
@@ -88,7 +88,7 @@ class Measurer:
     ) -> None:
         """Starts the child and waits until it is ready (seconds: it imports torch).
 
-        `threads` 0 stands for all processors but one. `cache` is that of `Protocol`; flushed
+        `threads` 0 stands for all processors but one. `cache` is that of `TimingProtocol`; flushed
         needs a GPU. A visit that takes longer than `point_timeout_s` seconds makes its point a
         failure. `kinds` are the workload kinds that can be measured; the installed ones by
         default.

@@ -9,14 +9,14 @@ import abc
 import datetime as dt
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol as TypingProtocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import MeasurementError
 from profiler_service.plan.spec import Progress, SweepSpec
 
@@ -52,7 +52,7 @@ class Batch:
     """Untimed calls at the start of each visit."""
 
 
-class Planner(TypingProtocol):
+class Planner(Protocol):
     """Decides what to measure.
 
     `next_batch` and `record` alternate. Given the same spec and the same recorded samples, a
@@ -69,7 +69,7 @@ class Planner(TypingProtocol):
         """How far the sweep is."""
 
     def build_curve(
-        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
+        self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime
     ) -> LatencyCurve:
         """The curve from everything recorded so far.
 

@@ -14,7 +14,7 @@ import numpy as np
 from profiler_service.analysis.comparison import CONFIDENCE
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
 from profiler_service.analysis.estimate import CHOOSE_EVERY, GridEstimate, estimate_grid
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.base import Batch, SteppedPlanner
 
 
@@ -121,7 +121,7 @@ class GridPlanner(SteppedPlanner):
         )
 
     def build_curve(
-        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
+        self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime
     ) -> LatencyCurve:
         """The curve from everything recorded so far."""
         measured = self._batches[getattr(self, "_measured_from", len(self._batches)) :]

@@ -13,7 +13,7 @@ import numpy as np
 from profiler_service.analysis.comparison import Comparison, column_medians
 from profiler_service.analysis.crossover import CHOOSE_EVERY, KernelRounds, find_crossover
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
 from profiler_service.plan.base import CHEAP_VISIT_S, MAX_CALLS, Batch, SteppedPlanner
 
@@ -172,7 +172,7 @@ class KernelPlanner(SteppedPlanner):
         return set(self._dense_points()) <= set(self._failures)
 
     def build_curve(
-        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
+        self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime
     ) -> LatencyCurve:
         """The curve: every kernel's latency, and how the best dense one compares with it.
 

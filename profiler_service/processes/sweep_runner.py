@@ -14,8 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from profiler_service.analysis.samples import Platform, Samples
-from profiler_service.analysis.samples import Protocol as TimingProtocol
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     LhpError,

@@ -16,7 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.spec import (
     Progress,
     SweepSpec,
@@ -228,7 +228,7 @@ def curve_from_row(row: Row) -> LatencyCurve:
     return LatencyCurve(
         workload=workload_from_row(row),
         platform=Platform.from_json(row.fields),
-        protocol=Protocol(**row.protocol),
+        protocol=TimingProtocol(**row.protocol),
         grid=grid_from_json(row.grid),
         answers=AnswerTable(
             **{name: columns.pop(name) for name in _ANSWER_ARRAYS},

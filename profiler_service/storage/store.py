@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
@@ -103,7 +103,7 @@ class Store:
         name: str,
         platform: Platform,
         *,
-        protocol: Protocol,
+        protocol: TimingProtocol,
         dtypes: Sequence[str],
         backends: Mapping[str, Sequence[str]] | None = None,
     ) -> Host:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from tests.synthetic import PLATFORM
 
 
@@ -25,7 +25,7 @@ def test_platform_keys() -> None:
 
 
 def test_protocol_key() -> None:
-    assert Protocol(timer="cuda_event", cache="flushed").key == "cuda_event-flushed-v1"
+    assert TimingProtocol(timer="cuda_event", cache="flushed").key == "cuda_event-flushed-v1"
 
 
 def samples(**changes: object) -> Samples:

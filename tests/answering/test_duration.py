@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from profiler_service.analysis.samples import Protocol
+from profiler_service.analysis.samples import TimingProtocol
 from profiler_service.answering.duration import find_least_call_s, least_calls
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
@@ -53,12 +53,12 @@ def test_calls_are_judged_by_smaller_and_larger_ones(
 @pytest.mark.parametrize(
     ("workload", "protocol"),
     [
-        (MATMUL.describe({"batch": 2}), Protocol(timer="perf_counter")),
-        (MATMUL.describe(), Protocol(timer="another")),
+        (MATMUL.describe({"batch": 2}), TimingProtocol(timer="perf_counter")),
+        (MATMUL.describe(), TimingProtocol(timer="another")),
     ],
 )
 def test_nothing_is_said_of_what_was_never_measured(
-    sqlite_store: Store, workload: Workload, protocol: Protocol
+    sqlite_store: Store, workload: Workload, protocol: TimingProtocol
 ) -> None:
     sqlite_store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
     keep_curve(sqlite_store, AT_100, lambda dims: 10.0, workload=workload, protocol=protocol)

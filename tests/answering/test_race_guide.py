@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from profiler_service.analysis.samples import Protocol
+from profiler_service.analysis.samples import TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.race.guide import OPERATORS
@@ -67,7 +67,7 @@ async def test_other_curves_guide_nothing(
             store, OPERATOR, latency_s, host="west", platform=replace(PLATFORM, memory_bytes=1)
         )
     elif why == "otherwise":
-        keep_curve(store, OPERATOR, latency_s, protocol=Protocol(timer="another"))
+        keep_curve(store, OPERATOR, latency_s, protocol=TimingProtocol(timer="another"))
     elif why == "too few":
         few = Grid(axes=(GridAxis(start=400, count=32, step=4), OPERATOR.axes[1]))
         keep_curve(store, few, latency_s)

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from profiler_service.analysis.samples import Platform, Protocol
+from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.api.app import create_app
 from profiler_service.errors import UnknownHostError
 from profiler_service.grid import Grid
@@ -69,7 +69,7 @@ class Worker:
         latency: Latency,
         *,
         platform: Platform = PLATFORM,
-        protocol: Protocol = PROTOCOL,
+        protocol: TimingProtocol = PROTOCOL,
         failing: Sequence[Sequence[int]] = (),
         evidence: Mapping[str, float] | None = None,
     ) -> str:
@@ -98,7 +98,7 @@ def keep_curve(
     workload: Workload | None = None,
     host: str = HOST,
     platform: Platform = PLATFORM,
-    protocol: Protocol = PROTOCOL,
+    protocol: TimingProtocol = PROTOCOL,
     failing: Sequence[Sequence[int]] = (),
 ) -> str:
     """Keeps a finished `grid` sweep of `latency`; the curve's id. Registers the host if new."""

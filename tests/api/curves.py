@@ -9,7 +9,7 @@ import numpy as np
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import suffix_argmin
-from profiler_service.analysis.samples import Platform, Protocol
+from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
 from profiler_service.workload import Workload
@@ -25,7 +25,7 @@ PLATFORM = Platform(
     cpus=1,
     flags=(("tf32", "off"),),
 )
-PROTOCOL = Protocol(timer="perf_counter")
+PROTOCOL = TimingProtocol(timer="perf_counter")
 NUM_SAMPLES = 20
 MEASURED_AT = dt.datetime(2025, 11, 22, 12, 0, tzinfo=dt.UTC)
 
@@ -48,7 +48,7 @@ def build_curve(
     *,
     workload: Workload | None = None,
     platform: Platform = PLATFORM,
-    protocol: Protocol = PROTOCOL,
+    protocol: TimingProtocol = PROTOCOL,
     failing: Sequence[Sequence[int]] = (),
     num_samples: int = NUM_SAMPLES,
 ) -> LatencyCurve:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from profiler_service.analysis.samples import Platform, Protocol
+from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.measurement.child import Desk, describe, find_memory_error
 from profiler_service.measurement.exchange import Block, Finished, Order, PointFailed
 from profiler_service.measurement.operations import Call, Operands
@@ -28,7 +28,7 @@ class FakeDevice:
     """Calls, and takes a second for it; what `release_memory` finds still alive is counted."""
 
     name = "cpu"
-    protocol = Protocol(timer="fake")
+    protocol = TimingProtocol(timer="fake")
 
     def __init__(self, *, usable: bool = True) -> None:
         self._usable = usable

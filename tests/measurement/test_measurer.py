@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from profiler_service.analysis.samples import Protocol
+from profiler_service.analysis.samples import TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     MeasurementChildDiedError,
@@ -385,7 +385,11 @@ def test_child_on_another_platform_never_measures(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("protocol", Protocol(timer="sundial")), ("dtypes", ("float32", "float8")), ("backends", {})],
+    [
+        ("protocol", TimingProtocol(timer="sundial")),
+        ("dtypes", ("float32", "float8")),
+        ("backends", {}),
+    ],
 )
 def test_child_that_measures_in_another_way_never_measures(name: str, value: object) -> None:
     with Measurer(device="cpu", kinds=KINDS) as measurer:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import LhpError, MeasurementError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
@@ -30,7 +30,7 @@ from profiler_service.settings import Settings
 from profiler_service.workload import Workload
 
 PATIENCE_S = 120.0
-PROTOCOL = Protocol(timer="fake")
+PROTOCOL = TimingProtocol(timer="fake")
 
 
 def platform(model: str = "fake") -> Platform:
@@ -82,7 +82,7 @@ class FakePlanner:
         )
 
     def build_curve(
-        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
+        self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime
     ) -> LatencyCurve:
         size = self._spec.grid.size
         latency_s = np.full(size, np.nan)

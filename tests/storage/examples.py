@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.spec import Mode, Progress, SweepSpec
 from profiler_service.workload import Workload
 
-PROTOCOL = Protocol(timer="perf_counter")
+PROTOCOL = TimingProtocol(timer="perf_counter")
 PROGRESS = Progress(fraction=0.25, stage="screening", num_samples=3, seconds=0.5)
 
 
@@ -64,7 +64,7 @@ def create_curve(
     workload: Workload | None = None,
     platform: Platform | None = None,
     failures: Mapping[int, str] | None = None,
-    protocol: Protocol = PROTOCOL,
+    protocol: TimingProtocol = PROTOCOL,
 ) -> LatencyCurve:
     """A curve of four points: an LHP, a dominated, an undecided and an unmeasured one."""
     workload = workload or MATMUL.describe()

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.analysis.samples import Protocol, Samples
+from profiler_service.analysis.samples import Samples, TimingProtocol
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
@@ -717,7 +717,7 @@ def test_lists_of_headers_never_read_arrays(store: Store, database_url: str, hos
 
 
 def test_protocol_round_trips_with_every_field(store: Store, host: Host) -> None:
-    protocol = Protocol(timer="cuda_graph", cache="flushed", version=7)
+    protocol = TimingProtocol(timer="cuda_graph", cache="flushed", version=7)
     curve_id = finish_new_sweep(store, create_curve(protocol=protocol), start=1)
     assert store.load_curve(curve_id).protocol == protocol
 

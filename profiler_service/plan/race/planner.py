@@ -25,7 +25,7 @@ from profiler_service.analysis.comparison import (
     smooth_drift,
 )
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.analysis.samples import Platform, Protocol, Samples
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.base import (
     CHEAP_VISIT_S,
     Batch,
@@ -630,7 +630,7 @@ class RacePlanner(SteppedPlanner):
         return self.WORTHWHILE if is_disturbed else 0.0
 
     def build_curve(
-        self, platform: Platform, protocol: Protocol, measured_at: dt.datetime
+        self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime
     ) -> LatencyCurve:
         """The curve from everything recorded so far; it answers the queried point alone."""
         n = self._num_points
