@@ -1,0 +1,64 @@
+"""Requests and responses as they travel: pydantic models, shared by service and clients.
+
+Knows the domain's names, but neither HTTP nor how anything is found or stored.
+"""
+
+from profiler_service.wire.base import WireModel
+from profiler_service.wire.curves import (
+    BinInfo,
+    CurveDetail,
+    CurveInfo,
+    CurvePage,
+    CurvePoints,
+    FailedPoint,
+)
+from profiler_service.wire.hosts import HostInfo, ParameterInfo, PlatformInfo, WorkloadInfo
+from profiler_service.wire.problems import Health, Problem
+from profiler_service.wire.questions import (
+    CrossoverAnswer,
+    CrossoverQuery,
+    FasterBackend,
+    KernelCrossover,
+    LhpAnswer,
+    LhpQuery,
+    SparsePoint,
+)
+from profiler_service.wire.sweeps import (
+    GridAxisRange,
+    ProgressInfo,
+    RaceInfo,
+    RaceStageInfo,
+    SweepInfo,
+    SweepPage,
+    SweepRequest,
+)
+
+__all__ = [
+    "BinInfo",
+    "CrossoverAnswer",
+    "CrossoverQuery",
+    "CurveDetail",
+    "CurveInfo",
+    "CurvePage",
+    "CurvePoints",
+    "FailedPoint",
+    "FasterBackend",
+    "GridAxisRange",
+    "Health",
+    "HostInfo",
+    "KernelCrossover",
+    "LhpAnswer",
+    "LhpQuery",
+    "ParameterInfo",
+    "PlatformInfo",
+    "Problem",
+    "ProgressInfo",
+    "RaceInfo",
+    "RaceStageInfo",
+    "SparsePoint",
+    "SweepInfo",
+    "SweepPage",
+    "SweepRequest",
+    "WireModel",
+    "WorkloadInfo",
+]

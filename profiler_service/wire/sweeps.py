@@ -1,0 +1,113 @@
+"""Sweeps: asked for, under way, ended; and how a race went."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictInt, StrictStr
+
+from profiler_service.wire.base import MAX_BUDGET_S, Dims, WireModel
+
+
+class GridAxisRange(WireModel):
+    """Dimensions `start`, `start + step`, … up to and including `stop`."""
+
+    start: int = Field(ge=1)
+    stop: int = Field(ge=1, description="Last dimension, inclusive.")
+    step: int = Field(default=1, ge=1)
+
+
+class SweepRequest(WireModel):
+    """A request to measure a grid."""
+
+    workload: str = Field(default="linear", examples=["linear"])
+    params: dict[str, StrictInt | StrictStr] = Field(
+        default_factory=dict, description="Fixed parameters; defaults where left out."
+    )
+    axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(
+        description="One range an axis, in the order of the workload's axes."
+    )
+    mode: Literal["race", "survey", "grid"] = Field(
+        default="grid",
+        description="`grid` measures every point closely. `race` and `survey` look for the"
+        " fastest one at or above the grid's first point, as `/lhp` does with the effort"
+        " `quick` and `thorough`.",
+    )
+    host: str | None = Field(default=None, description="Which host; this one where left out.")
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_BUDGET_S,
+        allow_inf_nan=False,
+        description="How long to measure at most, seconds; as long as it takes where left out."
+        " What is known by then is kept as the sweep's curve.",
+    )
+
+
+class ProgressInfo(WireModel):
+    """How far a sweep is."""
+
+    fraction: float
+    stage: str
+    num_samples: int
+    seconds: float
+
+
+class SweepInfo(WireModel):
+    """A sweep and where it stands."""
+
+    id: str
+    state: Literal["queued", "running", "done", "cancelled", "failed"]
+    mode: Literal["race", "survey", "grid", "kernels"] = Field(
+        description="`race` finds one query's answer, `survey` does so after a look at every"
+        " point; `grid` measures every point closely."
+    )
+    workload: str = Field(description="Key of the workload.")
+    axes: list[GridAxisRange]
+    num_points: int
+    host: str
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    cancel_requested: bool
+    progress: ProgressInfo | None
+    error: str = Field(
+        description="Why it failed or, while it is running, is paused; empty otherwise."
+    )
+    curve: str | None = Field(description="Id of the curve it left, once there is one.")
+
+
+class RaceStageInfo(WireModel):
+    """One stage of a race: who took part, and who was left when it ended."""
+
+    name: Literal["survey", "narrow", "contest", "confirm"] = Field(
+        description="`survey` looks at every point; `narrow` ranks the positions of each axis by"
+        " an additive fit; `contest` ranks points by their own medians; `confirm` compares one"
+        " with the dims asked for, on fresh samples."
+    )
+    num_visits: int
+    seconds: float
+    field_size: list[int] = Field(
+        description="How many points took part; for `narrow`: how many positions of each axis."
+    )
+    kept_size: list[int] = Field(description="How many were kept.")
+    kept: list[Dims] = Field(description="The points kept, best first, where they are points.")
+    dropped: list[Dims] = Field(description="Those dropped in a contest or a confirmation.")
+    why: str = Field(description="Why the others were dropped.")
+
+
+class RaceInfo(WireModel):
+    """How a race went."""
+
+    sweep: str
+    asked: Dims
+    noise: float = Field(description="Scale of one call's noise, relative.")
+    stages: list[RaceStageInfo]
+
+
+class SweepPage(WireModel):
+    """Sweeps, newest first."""
+
+    items: list[SweepInfo]
+    next_cursor: str | None
