@@ -32,8 +32,10 @@ from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
 from profiler_service.plan import Batch, GridPlanner
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.plots.curve import LHP, POINT, draw_png, format_redundancy
+from profiler_service.plots.curve import draw_png
+from profiler_service.plots.marks import LHP, POINT
 from profiler_service.plots.race import latency_unit
+from profiler_service.plots.text import format_redundancy
 from profiler_service.storage.records import CurveHeader
 from profiler_service.wire import CurveDetail
 from profiler_service.workload import ParamValue

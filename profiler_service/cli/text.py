@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
 from profiler_service.plan.spec import Mode
-from profiler_service.plots.curve import format_redundancy, format_undecided
+from profiler_service.plots.text import format_redundancy, format_undecided
 from profiler_service.wire import CrossoverAnswer, CurveInfo, GridAxisRange, LhpAnswer
 
 

@@ -1,7 +1,7 @@
 """How a race went, drawn: its stages, its contest, and its confirmation, each a panel.
 
 Knows neither where a race comes from nor how it was decided: stages are drawn as they are told,
-latencies as the race's curve has them. `plot` puts the panels together.
+latencies as the race's curve has them. `curve` puts the panels together.
 """
 
 from __future__ import annotations

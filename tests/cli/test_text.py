@@ -16,7 +16,7 @@ from profiler_service.cli.text import (
 )
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.plan.spec import Mode
-from profiler_service.plots.curve import format_redundancy
+from profiler_service.plots.text import format_redundancy
 from profiler_service.wire import FasterBackend, GridAxisRange
 from tests.cli.stub import ANSWER, CURVE, NOW
 

@@ -13,7 +13,8 @@ from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 
 from profiler_service.errors import InvalidRequestError, LhpError
-from profiler_service.plots.curve import build_plotly, draw_png, plot_title, render_html, save_plot
+from profiler_service.plots.curve import build_plotly, draw_png, render_html, save_plot
+from profiler_service.plots.text import plot_title
 from profiler_service.wire import CurveDetail, CurvePoints, FailedPoint, GridAxisRange
 from tests.cli.stub import CURVE, LINEAR, PLATFORM
 

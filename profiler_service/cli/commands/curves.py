@@ -150,7 +150,7 @@ def curves(
 ) -> None:
     """List the curves measured so far, newest first; or sum up one, its ambiguous pairs named."""
     from profiler_service.cli.text import format_age, format_range
-    from profiler_service.plots.curve import format_redundancy, format_undecided
+    from profiler_service.plots.text import format_redundancy, format_undecided
 
     if curve_id is not None:
         with open_client(url) as client:

@@ -1,0 +1,157 @@
+"""A curve of two axes: a heat map of the measured points, LHPs marked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from profiler_service.plots.marks import (
+    F64,
+    FAILED,
+    LHP,
+    UNDECIDED,
+    Columns,
+    asked_dims,
+    asked_trace,
+    axis_limits,
+    failed_dims,
+    failed_trace,
+    mark_asked,
+    marks_trace,
+    rival_texts,
+)
+from profiler_service.wire import CurveDetail
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNMEASURED = "#e6e6e6"
+COLOR_PERCENTILES = (1, 95)
+"""The colours of a heat map span these, so that outliers don't wash out the rest."""
+
+
+def _mark_size(marks: int) -> float:
+    return 34 if marks <= 100 else 12 if marks <= 1000 else 3
+
+
+def _is_marked(curve: CurveDetail, status: str) -> bool:
+    """Whether a heat map marks points of that status: races leave most undecided."""
+    return not (status == "undecided" and curve.mode != "grid")
+
+
+def _image(curve: CurveDetail, columns: Columns) -> F64:
+    """float64 [first axis, second axis]: latency; NaN where nothing was measured."""
+    shape = tuple((axis.stop - axis.start) // axis.step + 1 for axis in curve.axes)
+    image = np.full(shape, np.nan)
+    starts = np.array([axis.start for axis in curve.axes])
+    steps = np.array([axis.step for axis in curve.axes])
+    positions = (columns.dims - starts) // steps
+    image[positions[:, 0], positions[:, 1]] = columns.latency
+    return image
+
+
+# PNG
+
+
+def draw_heat_map(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
+    """Draws the heat map of a curve of two axes, and its marks, with matplotlib."""
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    rows, cols = curve.axes
+    image = _image(curve, columns)
+    extent = (*axis_limits(cols), *axis_limits(rows))
+    axes.set_facecolor(UNMEASURED)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    if columns.latency.size:
+        low, high = np.percentile(columns.latency, COLOR_PERCENTILES)
+        picture = axes.imshow(
+            image,
+            origin="lower",
+            extent=extent,
+            aspect="auto",
+            interpolation="nearest",
+            cmap=colormaps["viridis"],
+            vmin=low,
+            vmax=high,
+        )
+        axes.figure.colorbar(
+            picture, ax=axes, label=f"latency, {columns.unit} a call", extend="both", pad=0.02
+        )
+    for status, marker, face, edge, label in (
+        ("undecided", "D", "none", UNDECIDED, "undecided"),
+        ("lhp", "o", LHP, "white", "LHP"),
+    ):
+        chosen = columns.where(status)
+        if chosen.any() and _is_marked(curve, status):
+            axes.scatter(
+                columns.dims[chosen, 1],
+                columns.dims[chosen, 0],
+                s=_mark_size(int(chosen.sum())),
+                facecolors=face,
+                edgecolors=edge,
+                marker=marker,
+                linewidths=0.7,
+                label=label,
+                gid=status,
+            )
+    asked = asked_dims(curve, columns)
+    if len(asked):
+        mark_asked(axes, x=asked[:, 1], y=asked[:, 0])
+    failed = failed_dims(curve)
+    if len(failed):
+        axes.scatter(
+            failed[:, 1], failed[:, 0], s=24, color=FAILED, marker="x", label="failed", gid="failed"
+        )
+    axes.set_xlabel(curve.axis_names[1])
+    axes.set_ylabel(curve.axis_names[0])
+    axes.set_xlim(*axis_limits(cols))
+    axes.set_ylim(*axis_limits(rows))
+
+
+# HTML
+
+
+def heat_map_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any]]:
+    """The heat map of a curve of two axes, and its marks, as plotly traces."""
+    rows, cols = curve.axes
+    first, second = curve.axis_names
+    traces: list[dict[str, Any]] = []
+    if columns.latency.size:
+        low, high = np.percentile(columns.latency, COLOR_PERCENTILES)
+        traces.append(
+            {
+                "type": "heatmap",
+                "x": np.arange(cols.start, cols.stop + 1, cols.step),
+                "y": np.arange(rows.start, rows.stop + 1, rows.step),
+                "z": _image(curve, columns),
+                "zmin": low,
+                "zmax": high,
+                "colorscale": "Viridis",
+                "colorbar": {"title": {"text": f"latency, {columns.unit} a call"}},
+                "hovertemplate": f"{first} %{{y}}, {second} %{{x}}<br>"
+                f"%{{z:.2f}} {columns.unit}<extra></extra>",
+            }
+        )
+    for status, color, symbol, label in (
+        ("undecided", UNDECIDED, "diamond-open", "undecided"),
+        ("lhp", LHP, "circle", "LHP"),
+    ):
+        dims = columns.dims[columns.where(status)]
+        if len(dims) and _is_marked(curve, status):
+            marker = {"color": color, "symbol": symbol, "size": 7}
+            trace = marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker)
+            trace |= {
+                "text": rival_texts(curve, status),
+                "hovertemplate": "%{y},%{x}<br>%{text}",
+            }
+            traces.append(trace)
+    asked = asked_dims(curve, columns)
+    if len(asked):
+        traces.append(asked_trace(x=asked[:, 1], y=asked[:, 0]))
+    if curve.failures:
+        failed = failed_dims(curve)
+        traces.append(failed_trace(curve, x=failed[:, 1], y=failed[:, 0]))
+    return traces

@@ -1,0 +1,221 @@
+"""What the pictures of one axis and of two have in common: a curve's points and their marks.
+
+The points come as arrays. Marks are drawn by matplotlib (on `axes`) or are plotly's traces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.plots.race import CONFIRMED, find_racers, latency_unit
+from profiler_service.wire import CurveDetail, GridAxisRange, RaceInfo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+F64 = npt.NDArray[np.float64]
+POINT, LHP, UNDECIDED, FAILED = "#6b7a90", "#c8102e", "#e08a00", "#111111"
+RACED = "#d1478c"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """A curve's points as arrays of equal length, latencies in `unit`."""
+
+    dims: npt.NDArray[np.int64]
+    """int64 [points, axes]."""
+    latency: F64
+    low: F64
+    """Not finite where the interval isn't bounded (a single sample); `high` likewise."""
+    high: F64
+    status: npt.NDArray[np.str_]
+    unit: str
+    """`µs` or `ms`."""
+
+    def where(self, status: str) -> npt.NDArray[np.bool_]:
+        """bool [points]: which points have that status."""
+        chosen: npt.NDArray[np.bool_] = self.status == status
+        return chosen
+
+
+def build_columns(curve: CurveDetail) -> Columns:
+    """The curve's points as arrays, in the unit that suits the slowest."""
+    points = curve.points
+    latency_s = np.asarray(points.latency_s, dtype=np.float64)
+    slowest_s = float(latency_s.max()) if latency_s.size else 0.0
+    unit, unit_s = latency_unit(slowest_s)
+    return Columns(
+        dims=np.asarray(points.dims, dtype=np.int64).reshape(-1, len(curve.axes)),
+        latency=latency_s / unit_s,
+        low=np.asarray(points.low_s, dtype=np.float64) / unit_s,
+        high=np.asarray(points.high_s, dtype=np.float64) / unit_s,
+        status=np.asarray(points.status, dtype=np.str_),
+        unit=unit,
+    )
+
+
+def latency_limits(columns: Columns) -> tuple[float, float]:
+    """Where the latency axis begins and ends: around the points, however wide an interval."""
+    if not columns.latency.size:
+        return 0.0, 1.0
+    fastest, slowest = float(columns.latency.min()), float(columns.latency.max())
+    room = 0.08 * ((slowest - fastest) or slowest)
+    return max(0.0, fastest - room), slowest + room
+
+
+def axis_limits(axis: GridAxisRange) -> tuple[float, float]:
+    """The axis with half a step of room on both sides: the edges of its outermost cells."""
+    half = axis.step / 2
+    return axis.start - half, axis.stop + half
+
+
+def undecided_marks(curve: CurveDetail, marker: str, plain: str) -> tuple[str, str, str]:
+    """Colour, marker and label of undecided points: plain ones where none was to be decided."""
+    if curve.mode == "grid":
+        return UNDECIDED, marker, "undecided"
+    return POINT, plain, "looked at"
+
+
+def failed_dims(curve: CurveDetail) -> npt.NDArray[np.int64]:
+    """int64 [failed points, axes]."""
+    dims = [failure.dims for failure in curve.failures]
+    return np.asarray(dims, dtype=np.int64).reshape(-1, len(curve.axes))
+
+
+def asked_dims(curve: CurveDetail, columns: Columns) -> npt.NDArray[np.int64]:
+    """int64 [1, axes]: the point whose query the curve answers; [0, axes] for a grid sweep.
+
+    The first of the window, and so the first that was measured; [0, axes] also where it failed.
+    """
+    first = np.array([[axis.start for axis in curve.axes]], dtype=np.int64)
+    if curve.mode == "grid" or not np.array_equal(columns.dims[:1], first):
+        return first[:0]
+    return first
+
+
+def raced_points(
+    curve: CurveDetail, columns: Columns, race: RaceInfo | None
+) -> list[tuple[str, str, npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Label, colour, x and y of the points that a race raced, and of the confirmed one."""
+    if race is None or not columns.latency.size:
+        return []
+    racers = find_racers(curve, race)
+    confirmed = [racer for racer in racers if racer.fate == "confirmed"]
+    groups: list[tuple[str, str, npt.NDArray[Any], npt.NDArray[Any]]] = []
+    for label, color, chosen in (("raced", RACED, racers), ("confirmed", CONFIRMED, confirmed)):
+        if not chosen:
+            continue
+        dims = np.array([racer.dims for racer in chosen], dtype=np.int64)
+        if len(curve.axes) == 2:
+            groups.append((label, color, dims[:, 1], dims[:, 0]))
+        else:
+            numbers = np.searchsorted(columns.dims[:, 0], dims[:, 0])
+            groups.append((label, color, dims[:, 0], columns.latency[numbers]))
+    return groups
+
+
+# PNG
+
+
+def mark_raced(axes: Axes, curve: CurveDetail, columns: Columns, race: RaceInfo | None) -> None:
+    """Puts rings around the points that the race raced, and around the confirmed one."""
+    for label, color, x, y in raced_points(curve, columns, race):
+        axes.scatter(
+            x,
+            y,
+            s=36 if label == "raced" else 110,
+            facecolors="none",
+            edgecolors=color,
+            linewidths=1.2,
+            label=label,
+            clip_on=False,
+            zorder=5,
+            gid=label,
+        )
+
+
+def mark_asked(axes: Axes, *, x: npt.NDArray[np.int64], y: npt.NDArray[Any]) -> None:
+    """Puts a square around the point that was asked about."""
+    axes.scatter(
+        x,
+        y,
+        s=60,
+        facecolors="none",
+        edgecolors=FAILED,
+        marker="s",
+        label="asked",
+        # It lies in the corner, and would be cut to a quarter.
+        clip_on=False,
+        zorder=4,
+        gid="asked",
+    )
+
+
+# HTML
+
+
+def rival_texts(curve: CurveDetail, status: str) -> list[str]:
+    """What dominates, or may dominate, each point of that status; empty where nothing's known."""
+    points = curve.points
+    texts = []
+    for number, own in enumerate(points.status):
+        if own != status:
+            continue
+        rival = points.rival[number]
+        ratio, low, high = (
+            column[number] for column in (points.ratio, points.ratio_low, points.ratio_high)
+        )
+        text = ""
+        if rival is not None:
+            text = f"best larger: {','.join(map(str, rival))}"
+        if ratio is not None and low is not None and high is not None:
+            text += f"<br>its latency / this: {ratio:.4f} [{low:.4f}, {high:.4f}]"
+        texts.append(text)
+    return texts
+
+
+def marks_trace(
+    name: str, *, x: npt.NDArray[Any], y: npt.NDArray[Any], marker: dict[str, object]
+) -> dict[str, Any]:
+    """A plotly trace of marks."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": x,
+        "y": y,
+        "marker": marker,
+        "hovertemplate": "%{y},%{x}",
+    }
+
+
+def raced_traces(
+    curve: CurveDetail, columns: Columns, race: RaceInfo | None
+) -> list[dict[str, Any]]:
+    """The rings of `mark_raced` as plotly traces."""
+    traces = []
+    for label, color, x, y in raced_points(curve, columns, race):
+        size = 8 if label == "raced" else 15
+        marker: dict[str, object] = {"color": color, "symbol": "circle-open", "size": size}
+        traces.append(marks_trace(label, x=x, y=y, marker=marker))
+    return traces
+
+
+def asked_trace(*, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> dict[str, Any]:
+    """The square of `mark_asked` as a plotly trace."""
+    marker: dict[str, object] = {"color": FAILED, "symbol": "square-open", "size": 12}
+    # Else it, which lies in the corner, would be cut to a quarter.
+    return marks_trace("asked", x=x, y=y, marker=marker) | {"cliponaxis": False}
+
+
+def failed_trace(curve: CurveDetail, *, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> dict[str, Any]:
+    """A plotly trace of crosses where points failed; hovering over one tells why."""
+    marker: dict[str, object] = {"color": FAILED, "symbol": "x", "size": 8}
+    return marks_trace("failed", x=x, y=y, marker=marker) | {
+        "text": [failure.reason for failure in curve.failures],
+        "hovertemplate": "%{text}",
+    }
