@@ -139,7 +139,7 @@ def find_layers(
         raise ModelError(
             f"{type(model).__name__} has no nn.Linear, nn.LSTM or nn.GRU",
             hint="only these are known by themselves: for others write a workload kind,"
-            " docs/workloads.md tells how",
+            " docs/guides/add-a-workload-kind.md tells how",
         )
     seen = {} if example is None else _run(model, {m for _, m, _ in kinds}, example)
     assumed = _Seen(batch=batch, steps=steps)

@@ -5,7 +5,7 @@ logarithms turns ratios into differences, so that "3 % slower" means the same ev
 
 Intervals are order statistics of the sample itself (the sign test turned round): they hold
 for every continuous distribution of noise, however heavy its tails, as long as rounds are
-independent. Derivation: docs/hysteresis.md, "Comparing two points".
+independent. Derivation: docs/explanation/hysteresis.md, "Comparing two points".
 """
 
 from __future__ import annotations

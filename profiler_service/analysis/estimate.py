@@ -1,7 +1,7 @@
 """From raw samples to what a curve says: drift removed, medians, verdicts, the answer table.
 
 numpy only. Knows neither how samples were planned nor where curves are kept.
-Derivation: docs/hysteresis.md.
+Derivation: docs/explanation/hysteresis.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Dominance, latency hysteresis points, hysteresis bins, redundancy, and the query.
 
 numpy only; knows neither how latencies were measured nor where curves are kept.
-Source: Yin et al., section 3; the statistics are ours (docs/hysteresis.md).
+Source: Yin et al., section 3; the statistics are ours (docs/explanation/hysteresis.md).
 
 Point d dominates q when d ≥ q on every axis, d ≠ q and L(d) ≤ L(q): more capacity, no more
 time. An LHP is a point that nothing dominates.

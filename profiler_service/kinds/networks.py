@@ -1,7 +1,7 @@
 """Whole networks: the kinds `lstm`, `gru`, `hlstm`, `hlstm_lm`, `lstm_lm` and `deepspeech2`.
 
 Pure. Knows nothing of how a network is carried out; counts its weights and products by the
-formulas of `docs/networks.md`.
+formulas of `docs/explanation/networks.md`.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def test_a_dtype_given_is_that_of_every_layer() -> None:
 def test_a_model_without_such_layers() -> None:
     with pytest.raises(ModelError, match=r"Sequential has no nn\.Linear") as caught:
         find_layers(nn.Sequential(nn.Conv1d(1, 1, 1)), batch=16, steps=70)
-    assert "docs/workloads.md" in caught.value.hint
+    assert "docs/guides/add-a-workload-kind.md" in caught.value.hint
 
 
 def test_an_example_whose_shapes_dont_fit() -> None:

@@ -243,7 +243,7 @@ def test_a_survey_finds_one_lone_fast_point() -> None:
         truth[lone] = 0.9 * truth[0]
         answer = ask(spec, SyntheticDevice(truth, seed=seed))
         found += spec.grid.find_index(answer.lhp) == lone
-    # docs/hysteresis.md: both looks spoiled, (2 % spikes + 2 % tails)² = 0.2 %, twenty times.
+    # docs/explanation/races.md: both looks spoiled, (2 % spikes + 2 % tails)² = 0.2 %, 20 times.
     assert found == 20
 
 

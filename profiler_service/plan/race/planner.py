@@ -1,6 +1,7 @@
 """Races: the fastest point of a window, from a small part of its visits.
 
-numpy only. Knows neither torch, nor storage, nor wall clocks. Derivation: docs/hysteresis.md.
+numpy only. Knows neither torch, nor storage, nor wall clocks.
+Derivation: docs/explanation/races.md.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class RacePlanner(SteppedPlanner):
        second and third candidate costs no honesty.
 
     All of it keeps to a budget of measuring time, which follows from what calling each point
-    once would take. What this finds, and with which probability: docs/hysteresis.md, "What a
+    once would take. What this finds, and with which probability: docs/explanation/races.md, "What a
     race finds".
     """
 

@@ -7,7 +7,7 @@ of one residue class (multiples of 16, say) behave alike. As a Gaussian prior th
 fills in where samples are few, and gives way where they are many.
 
 numpy only. Knows neither how points are chosen nor what is done with the fit. Derivation:
-docs/hysteresis.md, "What a race finds".
+docs/explanation/races.md, "What a race finds".
 """
 
 from __future__ import annotations
