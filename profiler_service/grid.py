@@ -1,7 +1,8 @@
 """Rectangular grids of design points: the domain of a latency curve.
 
 Pure. Knows nothing of what is measured on the grid. Points are numbered row-major:
-the last axis varies fastest, as in numpy's C order.
+the last axis varies fastest, as in numpy's C order. numpy is imported only where an array
+is made: whoever just asks the service uses grids, too, and has no need of it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from profiler_service.errors import InvalidDimsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MAX_DIM = 65_536
 """Largest dimension accepted on any axis; beyond it a request is a mistake, not a layer."""
@@ -111,6 +114,8 @@ class Grid:
 
     def all_dims(self) -> npt.NDArray[np.int32]:
         """Dims of every point, int32 [points, axes], row-major."""
+        import numpy as np
+
         ranges = [
             np.arange(axis.start, axis.last + 1, axis.step, dtype=np.int32) for axis in self.axes
         ]

@@ -15,7 +15,6 @@ from profiler_service.cli.client import Query, ServiceClient, ServiceFailedError
 from profiler_service.cli.command import as_typed_here
 from profiler_service.cli.follow import follow_sweep, show_progress
 from profiler_service.errors import ConflictError, HostAwayError, MeasurementError
-from profiler_service.plan.spec import SweepState
 from profiler_service.wire import CrossoverAnswer, LhpAnswer, SweepInfo, SweepRequest
 
 Reply = TypeVar("Reply", covariant=True)
@@ -97,16 +96,15 @@ def _ask(
 
 
 def _check_measured(sweep: SweepInfo) -> None:
-    state = SweepState(sweep.state)
-    if state is SweepState.FAILED:
+    if sweep.state == "failed":
         raise MeasurementError(
             f"sweep {sweep.id} failed: {sweep.error}", hint="see the log of the worker"
         )
-    if state is SweepState.CANCELLED:
+    if sweep.state == "cancelled":
         raise ConflictError(
             f"sweep {sweep.id}, which was to measure this, has been cancelled", hint="ask again"
         )
-    if state is not SweepState.DONE:
+    if sweep.state != "done":
         done = f"{sweep.progress.fraction:.0%} done" if sweep.progress else sweep.state
         done += f", paused: {sweep.error}" if sweep.error else ""
         raise NotMeasuredYetError(

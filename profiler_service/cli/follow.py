@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 
 from profiler_service.cli.client import ServiceClient, ServiceUnreachableError
 from profiler_service.cli.text import format_seconds
-from profiler_service.plan.spec import SweepState
 from profiler_service.wire import SweepInfo
 
 POLL_S = 0.2
@@ -84,7 +83,7 @@ def follow_sweep(
     """
     last_heard = time.monotonic()
     while True:
-        if SweepState(sweep.state).is_final or time.monotonic() >= until:
+        if sweep.is_final or time.monotonic() >= until:
             return sweep
         _report_sweep(sweep, report)
         time.sleep(POLL_S)

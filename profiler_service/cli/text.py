@@ -8,12 +8,15 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
-from profiler_service.plan.spec import Mode
 from profiler_service.plots.text import format_redundancy, format_undecided
 from profiler_service.wire import CrossoverAnswer, CurveInfo, GridAxisRange, LhpAnswer
+
+if TYPE_CHECKING:
+    from profiler_service.plan.spec import Mode
 
 
 def parse_range(text: str) -> GridAxisRange:

@@ -77,6 +77,11 @@ class SweepInfo(WireModel):
     )
     curve: str | None = Field(description="Id of the curve it left, once there is one.")
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the sweep."""
+        return self.state in ("done", "cancelled", "failed")
+
 
 class RaceStageInfo(WireModel):
     """One stage of a race: who took part, and who was left when it ended."""

@@ -11,6 +11,7 @@ from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.spec import SweepSpec, SweepState, window_growth
+from profiler_service.wire import SweepInfo
 
 
 def spec(*, seed: int = 0, batch: int = 16, mode: str = "race") -> SweepSpec:
@@ -65,3 +66,8 @@ def test_windows_reach_an_eighth_and_never_less_than_32() -> None:
 
 def test_final_states() -> None:
     assert [s for s in SweepState if not s.is_final] == [SweepState.QUEUED, SweepState.RUNNING]
+
+
+@pytest.mark.parametrize("state", SweepState)
+def test_a_state_is_final_on_the_wire_where_it_is_here(state: SweepState) -> None:
+    assert SweepInfo.model_construct(state=state.value).is_final == state.is_final
