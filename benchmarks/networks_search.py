@@ -60,7 +60,7 @@ from benchmarks.search import ALL_RULES, F64, Race, Regret, find_regret, show_ra
 if TYPE_CHECKING:
     from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
     from profiler_service.grid import Grid
-    from profiler_service.plan import Batch
+    from profiler_service.plan.base import Batch
     from profiler_service.workload import Workload
 
 # Shapes: T time steps, B batch, I input width.
@@ -179,7 +179,7 @@ def race_window(
     """
     # Imported here only: everything else in this file is the referee.
     from profiler_service.grid import Grid
-    from profiler_service.plan import RacePlanner
+    from profiler_service.plan.race.planner import RacePlanner
     from profiler_service.plan.spec import SweepSpec
 
     grid = Grid.window(dims, (SIDE - 1, SIDE - 1))

@@ -173,7 +173,7 @@ def open_contender(side: int) -> Iterator[Contender]:
     from profiler_service.grid import Grid
     from profiler_service.kinds import LINEAR
     from profiler_service.measurement.measurer import Measurer
-    from profiler_service.plan import RacePlanner
+    from profiler_service.plan.race.planner import RacePlanner
     from profiler_service.plan.spec import SweepSpec
 
     workload = LINEAR.describe()

@@ -45,7 +45,7 @@ from benchmarks.search import F64
 if TYPE_CHECKING:
     from profiler_service.analysis.samples import Samples
     from profiler_service.grid import Grid
-    from profiler_service.plan import Batch
+    from profiler_service.plan.base import Batch
     from profiler_service.workload import Workload
 
 OFFSETS = (1, 6, 11, 16)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.grid import Grid
-from profiler_service.plan import Batch, Planner
+from profiler_service.plan.base import Batch, Planner
 
 PLATFORM = Platform(
     device="cpu",

@@ -30,7 +30,8 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
-from profiler_service.plan import Batch, GridPlanner
+from profiler_service.plan.base import Batch
+from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.plots.curve import draw_png
 from profiler_service.plots.marks import LHP, POINT

@@ -18,7 +18,7 @@ from benchmarks.provenance import heading
 from profiler_service.analysis.comparison import F64, Comparison, column_medians, compare
 from profiler_service.kinds.kernels import ALL_KERNELS, csr_kernel, kernel_workload
 from profiler_service.measurement.measurer import Measurer
-from profiler_service.plan import Batch
+from profiler_service.plan.base import Batch
 
 SIZES = range(256, 2049, 64)
 KERNELS = {

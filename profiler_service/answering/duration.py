@@ -15,8 +15,8 @@ from profiler_service.errors import WindowTooLargeError
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.grid import GridPlanner
+from profiler_service.plan.modes import Mode
 from profiler_service.plan.race.planner import RacePlanner
-from profiler_service.plan.spec import Mode
 from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
 

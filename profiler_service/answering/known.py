@@ -19,7 +19,8 @@ from profiler_service.answering.resources import is_stale
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, find_kernels
-from profiler_service.plan.spec import Mode, window_growth
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import window_growth
 from profiler_service.storage.store import CurveHeader, Host, Store
 from profiler_service.wire import FasterBackend, LhpAnswer
 from profiler_service.workload import Dims, Workload, WorkloadKind, parse_dims
@@ -306,8 +307,9 @@ class AnswerBook:
             if self._contests_generation >= generation:
                 return
             kept_since = await asyncio.to_thread(
-                lambda: self._store.find_contests(
+                lambda: self._store.find_curves_of_kinds(
                     [kind.name for kind in KERNEL_KINDS],
+                    mode="kernels",
                     after_generation=self._contests_generation,
                     limit=MAX_CONTESTS,
                 )

@@ -26,7 +26,8 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.products import backends_of
-from profiler_service.plan.spec import MAX_GROWTH_POINTS, Mode, SweepSpec, SweepState
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import MAX_GROWTH_POINTS, SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store, Sweep
 from profiler_service.workload import Workload

@@ -15,7 +15,9 @@ import numpy as np
 from profiler_service.analysis.samples import Samples
 from profiler_service.errors import ConflictError, InvalidRequestError
 from profiler_service.grid import Grid
-from profiler_service.plan import Batch, RacePlanner, RaceStage
+from profiler_service.plan.base import Batch
+from profiler_service.plan.modes import MODES
+from profiler_service.plan.race.planner import RacePlanner, RaceStage
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.wire import RaceInfo, RaceStageInfo
 
@@ -39,7 +41,7 @@ class RaceBook:
         than MAX_TOLD_POINTS; ConflictError where another version raced.
         """
         sweep = self._store.get_sweep(sweep_id)
-        if sweep.spec.mode not in ("race", "survey"):
+        if not MODES[sweep.spec.mode].is_race:
             raise InvalidRequestError(
                 f"sweep {sweep_id} is no race: it measures all points of its grid, round by round",
                 hint="GET /curves/{id} of its curve has the points",

@@ -16,7 +16,8 @@ from profiler_service.api.problems import problem_responses
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
-from profiler_service.plan.spec import Mode, SweepState
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Sweep
 from profiler_service.wire import GridAxisRange, SweepInfo, SweepPage, SweepRequest
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
+from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plots.text import format_redundancy, format_undecided
 from profiler_service.wire import CrossoverAnswer, CurveInfo, GridAxisRange, LhpAnswer
-
-if TYPE_CHECKING:
-    from profiler_service.plan.spec import Mode
 
 
 def parse_range(text: str) -> GridAxisRange:
@@ -128,7 +125,7 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
             f"{asked}  keep it: the budget ended before anything larger could be judged",
             format_seconds(answer.latency_s),
         ]
-    elif answer.is_lhp and mode == "grid":
+    elif answer.is_lhp and mode is not None and MODES[mode].decides_every_point:
         lines = [
             f"{asked}  keep it: it is an LHP, every larger point is slower",
             format_seconds(answer.latency_s),
@@ -225,9 +222,11 @@ def describe_curve(curve: CurveInfo) -> str:
     measured = f"{curve.num_measured} of {curve.num_points} points measured"
     if curve.num_failures:
         measured += f", {curve.num_failures} failed"
-    if curve.mode == "grid":
+    if MODES[curve.mode].decides_every_point:
         found = f"{curve.num_lhps} LHPs, {format_undecided(curve)} undecided"
         found += f", redundancy {format_redundancy(curve)}"
-    else:
+    elif MODES[curve.mode].is_race:
         found = f"in a {curve.mode} for {format_dims([axis.start for axis in curve.axes])}"
+    else:
+        found = "each of them a kernel of one product"
     return f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}\n{measured}, {found}"

@@ -21,7 +21,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, LeftOut, kinds_left_out, workload_kinds
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import available_cpus
-from profiler_service.plan import Batch
+from profiler_service.plan.base import Batch
 
 Verdict = Literal["good", "fair", "poor"]
 F64 = npt.NDArray[np.float64]

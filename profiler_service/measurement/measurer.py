@@ -41,7 +41,7 @@ from profiler_service.measurement.processors import (
     choose_measured_cpus,
     find_cpu_quota,
 )
-from profiler_service.plan import Batch
+from profiler_service.plan.base import Batch
 from profiler_service.workload import Workload, WorkloadKind
 
 MAX_DEATHS: Final = 3

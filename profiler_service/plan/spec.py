@@ -10,14 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
+from profiler_service.plan.modes import Mode, get_mode
 from profiler_service.workload import Dims, Workload
-
-Mode = Literal["race", "survey", "grid", "kernels"]
 
 DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32
@@ -53,13 +51,7 @@ def window_growth(dims: Sequence[int], max_growth: float = DEFAULT_MAX_GROWTH) -
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
-    """A sweep as it was asked for.
-
-    `race` finds the fastest point of the window `grid` above its first point and confirms
-    it; `survey` does so after a look at every point; `grid` measures every point of `grid`
-    until each is known well enough; `kernels` compares kernels of one product, a grid of
-    `linear_kernels`.
-    """
+    """A sweep as it was asked for: a workload, the points of `grid`, and how to measure them."""
 
     workload: Workload
     mode: Mode
@@ -105,13 +97,15 @@ class SweepSpec:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> SweepSpec:
-        """The inverse of `to_json`. Raises UnknownWorkloadError, InvalidWorkloadError."""
+        """The inverse of `to_json`.
+
+        Raises UnknownWorkloadError, InvalidWorkloadError, InvalidRequestError.
+        """
         workload, grid, mode = fields["workload"], fields["grid"], fields["mode"]
         assert isinstance(workload, Mapping) and isinstance(grid, Sequence)
-        assert mode in ("race", "survey", "grid", "kernels")
         return cls(
             workload=get_workload_kind(str(workload["kind"])).describe(workload["params"]),
-            mode=mode,
+            mode=get_mode(str(mode)).name,
             grid=grid_from_json(grid),
             seed=int(str(fields["seed"])),
             budget_s=float(str(fields["budget_s"])) if "budget_s" in fields else None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from profiler_service.plan.modes import MODES
 from profiler_service.plots.marks import (
     F64,
     FAILED,
@@ -37,7 +38,7 @@ def _mark_size(marks: int) -> float:
 
 def _is_marked(curve: CurveDetail, status: str) -> bool:
     """Whether a heat map marks points of that status: races leave most undecided."""
-    return not (status == "undecided" and curve.mode != "grid")
+    return status != "undecided" or MODES[curve.mode].decides_every_point
 
 
 def _image(curve: CurveDetail, columns: Columns) -> F64:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from profiler_service.plan.modes import MODES
 from profiler_service.plots.race import CONFIRMED, find_racers, latency_unit
 from profiler_service.wire import CurveDetail, GridAxisRange, RaceInfo
 
@@ -75,7 +76,7 @@ def axis_limits(axis: GridAxisRange) -> tuple[float, float]:
 
 def undecided_marks(curve: CurveDetail, marker: str, plain: str) -> tuple[str, str, str]:
     """Colour, marker and label of undecided points: plain ones where none was to be decided."""
-    if curve.mode == "grid":
+    if MODES[curve.mode].decides_every_point:
         return UNDECIDED, marker, "undecided"
     return POINT, plain, "looked at"
 
@@ -92,7 +93,7 @@ def asked_dims(curve: CurveDetail, columns: Columns) -> npt.NDArray[np.int64]:
     The first of the window, and so the first that was measured; [0, axes] also where it failed.
     """
     first = np.array([[axis.start for axis in curve.axes]], dtype=np.int64)
-    if curve.mode == "grid" or not np.array_equal(columns.dims[:1], first):
+    if not MODES[curve.mode].is_race or not np.array_equal(columns.dims[:1], first):
         return first[:0]
     return first
 

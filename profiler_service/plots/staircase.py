@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from profiler_service.plan.modes import MODES
 from profiler_service.plots.marks import (
     FAILED,
     LHP,
@@ -37,7 +38,7 @@ def bin_edges(curve: CurveDetail) -> list[tuple[float, float]]:
 
     None of a race or a survey: it tells of one point only whether it is an LHP.
     """
-    if curve.mode != "grid":
+    if not MODES[curve.mode].decides_every_point:
         return []
     half = curve.axes[0].step / 2
     return [(bin_.start - half, bin_.stop + half) for bin_ in curve.bins]

@@ -5,6 +5,7 @@ Imports nothing that draws, so that the command line can say the same at no cost
 
 from __future__ import annotations
 
+from profiler_service.plan.modes import MODES
 from profiler_service.wire import CurveDetail, CurveInfo, PlatformInfo
 
 
@@ -14,7 +15,7 @@ def format_redundancy(curve: CurveInfo) -> str:
     Undecided points may turn out to be LHPs, so the lower end counts them as such. A dash
     where nothing was measured, or only what one query needed.
     """
-    if curve.redundancy is None or curve.mode != "grid":
+    if curve.redundancy is None or not MODES[curve.mode].decides_every_point:
         return "–"
     high = 100 * curve.redundancy
     if not curve.num_undecided:
@@ -38,9 +39,11 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
         where = f"{platform.device_model.partition(' (')[0]}, {threads}"
     if not curve.num_measured:
         found = "nothing measured"
-    elif curve.mode != "grid":
+    elif MODES[curve.mode].is_race:
         asked = ",".join(str(axis.start) for axis in curve.axes)
         found = f"{curve.num_measured} of {curve.num_points} points looked at for one at {asked}"
+    elif not MODES[curve.mode].decides_every_point:
+        found = f"{curve.num_measured} of {curve.num_points} kernels compared"
     else:
         found = (
             f"{curve.num_lhps} of {curve.num_measured} points are LHPs,"

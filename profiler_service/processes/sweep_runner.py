@@ -23,7 +23,9 @@ from profiler_service.errors import (
     StoreUnavailableError,
 )
 from profiler_service.grid import Grid
-from profiler_service.plan import Batch, Planner, create_planner
+from profiler_service.plan.base import Batch, Planner
+from profiler_service.plan.create import create_planner
+from profiler_service.plan.modes import modes_interrupting
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED
 from profiler_service.storage.store import Store, Sweep
@@ -161,14 +163,12 @@ class SweepRunner:
         self._busy.release()
 
     def _find_waiting_race(self, sweep_id: str) -> str | None:
-        """The oldest open sweep of another mode on its host; None where it is no grid itself."""
+        """The oldest open sweep on its host that may interrupt it, or None."""
         sweep = self._store.get_sweep(sweep_id)
-        if sweep.spec.mode != "grid":
-            return None
         races = [
             other.id
             for state in (SweepState.RUNNING, SweepState.QUEUED)
-            for mode in ("race", "survey", "kernels")
+            for mode in modes_interrupting(sweep.spec.mode)
             for other in self._store.list_sweeps(
                 host=sweep.host, state=state, mode=mode, oldest_first=True, limit=1
             ).items

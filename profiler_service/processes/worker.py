@@ -19,7 +19,8 @@ from profiler_service import jobs
 from profiler_service.errors import StoreUnavailableError, WorkerAlreadyRunningError
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
-from profiler_service.plan import Planner, create_planner
+from profiler_service.plan.base import Planner
+from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from profiler_service.grid import Grid
-from profiler_service.plan.spec import Mode, Progress, SweepSpec, SweepState
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.workload import Workload
 
 T = TypeVar("T")

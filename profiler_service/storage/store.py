@@ -28,6 +28,7 @@ from profiler_service.errors import (
     UnknownPlatformError,
     UnknownSweepError,
 )
+from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.storage import rows, schema
 from profiler_service.storage.database import (
@@ -423,15 +424,15 @@ class Store:
             )
             return [rows.header_from_row(row) for row in found]
 
-    def find_contests(
-        self, kinds: Sequence[str], *, after_generation: int, limit: int
+    def find_curves_of_kinds(
+        self, kinds: Sequence[str], *, mode: Mode, after_generation: int, limit: int
     ) -> list[CurveHeader]:
-        """Headers of the comparisons of kernels of these kinds kept since, the last one first."""
+        """Headers of the curves of these kinds and this mode kept since, the last one first."""
         with self._read() as connection:
             found = connection.execute(
                 sa.select(curves)
                 .where(curves.c.kind.in_(kinds))
-                .where(curves.c.mode == "kernels")
+                .where(curves.c.mode == mode)
                 .where(curves.c.generation > after_generation)
                 .order_by(curves.c.generation.desc())
                 .limit(limit)

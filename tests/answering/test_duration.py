@@ -9,7 +9,7 @@ from profiler_service.analysis.samples import TimingProtocol
 from profiler_service.answering.duration import find_least_call_s, least_calls
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.plan.spec import Mode
+from profiler_service.plan.modes import Mode
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.workload import Workload

@@ -17,7 +17,8 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
-from profiler_service.plan.spec import Mode, SweepSpec, SweepState
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.storage.store import CurveHeader, Store
 from tests.api.conftest import HOST, keep_curve
 from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, build_curve, square, stairs

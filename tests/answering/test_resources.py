@@ -8,7 +8,7 @@ import pytest
 
 from profiler_service.answering.resources import curve_info
 from profiler_service.kinds import LINEAR
-from profiler_service.plan.spec import Mode
+from profiler_service.plan.modes import Mode
 from profiler_service.storage.store import CurveHeader
 from tests.api.curves import MEASURED_AT, PLATFORM, square
 

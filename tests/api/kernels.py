@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from profiler_service.kinds.kernels import csr_kernel
-from profiler_service.plan import create_planner
+from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Store, Sweep
 from tests.api.conftest import DTYPES

@@ -11,7 +11,8 @@ import pytest
 from profiler_service.analysis.curve import PointStatus
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
-from profiler_service.plan.spec import Mode, SweepSpec, SweepState
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.wire import LhpAnswer, SweepInfo

@@ -11,7 +11,7 @@ import pytest
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
-from profiler_service.plan import create_planner
+from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.wire import RaceInfo
 from tests.api.conftest import HOST, Worker, check_problem

@@ -15,7 +15,7 @@ from profiler_service.cli.text import (
     parse_range,
 )
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
-from profiler_service.plan.spec import Mode
+from profiler_service.plan.modes import Mode
 from profiler_service.plots.text import format_redundancy
 from profiler_service.wire import FasterBackend, GridAxisRange
 from tests.cli.stub import ANSWER, CURVE, NOW
@@ -161,6 +161,9 @@ def test_a_curve_is_described() -> None:
     # A race was run for one point, and finds no more than that one's answer.
     text = describe_curve(CURVE.model_copy(update={"mode": "race", "undecided": None}))
     assert text.endswith("5 of 6 points measured, 1 failed, in a race for 256")
+    # Nobody asked for kernel 256.
+    text = describe_curve(CURVE.model_copy(update={"mode": "kernels", "undecided": None}))
+    assert text.endswith("5 of 6 points measured, 1 failed, each of them a kernel of one product")
 
 
 def test_ratios_that_arent_known_are_dashes() -> None:

@@ -30,7 +30,7 @@ from profiler_service.kinds import LINEAR, MATMUL, workload_kinds
 from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import describe_cores
-from profiler_service.plan import Batch
+from profiler_service.plan.base import Batch
 from tests.measurement import builders
 from tests.measurement.builders import (
     ASKS_TOO_MUCH,

@@ -32,7 +32,7 @@ from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.networks import place
 from profiler_service.measurement.operations import Call, Operands, load_builder
 from profiler_service.networks import BoundHLSTM, DeepSpeech2
-from profiler_service.plan import Batch
+from profiler_service.plan.base import Batch
 from profiler_service.workload import DTYPE_SIZES_BYTES, Dims, ParamValue, WorkloadKind
 
 SMALL: list[tuple[WorkloadKind, Dims, dict[str, ParamValue], tuple[int, ...]]] = [

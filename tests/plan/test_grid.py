@@ -10,7 +10,7 @@ import numpy as np
 from profiler_service.analysis.curve import PointStatus
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.plan import GridPlanner
+from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.spec import SweepSpec
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice, stairs
 

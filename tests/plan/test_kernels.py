@@ -20,7 +20,9 @@ from profiler_service.kinds.kernels import (
     NUM_KERNELS,
     csr_kernel,
 )
-from profiler_service.plan import KernelPlanner, Planner, create_planner
+from profiler_service.plan.base import Planner
+from profiler_service.plan.create import create_planner
+from profiler_service.plan.kernels import KernelPlanner
 from profiler_service.plan.spec import SweepSpec
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice
 

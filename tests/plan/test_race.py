@@ -14,9 +14,12 @@ from profiler_service.analysis.lhp import Answer, find_answer
 from profiler_service.errors import MeasurementError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.plan import ANCHOR_EVERY, GridPlanner, Planner, create_planner
+from profiler_service.plan.base import ANCHOR_EVERY, Planner
+from profiler_service.plan.create import create_planner
+from profiler_service.plan.grid import GridPlanner
+from profiler_service.plan.modes import Mode
 from profiler_service.plan.race.planner import RacePlanner
-from profiler_service.plan.spec import Mode, SweepSpec, window_growth
+from profiler_service.plan.spec import SweepSpec, window_growth
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice, smooth, stairs
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -146,6 +146,12 @@ def test_the_title_of_a_race_promises_no_redundancy(mode: str) -> None:
     assert "· 5 of 6 points looked at for one at 256 ·" in plot_title(curve)[1]
 
 
+def test_the_title_of_compared_kernels_names_no_asked_point() -> None:
+    curve = CURVE.model_copy(update={"mode": "kernels", "redundancy": None})
+    assert "· 5 of 6 kernels compared ·" in plot_title(curve)[1]
+    assert positions(draw_png(curve), "asked") == []
+
+
 @pytest.mark.parametrize("mode", ["race", "survey"])
 def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
     curve = CURVE.model_copy(update={"mode": mode})

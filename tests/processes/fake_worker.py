@@ -23,8 +23,9 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import LhpError, MeasurementError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.plan import Batch
-from profiler_service.plan.spec import Mode, Progress, SweepSpec
+from profiler_service.plan.base import Batch
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import Progress, SweepSpec
 from profiler_service.processes import worker
 from profiler_service.settings import Settings
 from profiler_service.workload import Workload

@@ -22,8 +22,10 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
-from profiler_service.plan import Batch, Planner, create_planner
-from profiler_service.plan.spec import Mode, Progress, SweepSpec, SweepState
+from profiler_service.plan.base import Batch, Planner
+from profiler_service.plan.create import create_planner
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED
 from profiler_service.processes.sweep_runner import StopRequest, SweepRunner
 from profiler_service.processes.worker import create_measurer, hold_lock

@@ -11,7 +11,8 @@ from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStat
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.plan.spec import Mode, Progress, SweepSpec
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import Progress, SweepSpec
 from profiler_service.workload import Workload
 
 PROTOCOL = TimingProtocol(timer="perf_counter")

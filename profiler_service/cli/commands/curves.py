@@ -33,6 +33,7 @@ from profiler_service.cli.terminal import (
     say,
 )
 from profiler_service.errors import InvalidRequestError
+from profiler_service.plan.modes import MODES
 from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _print_curve(curve: CurveDetail, *, limit: int) -> None:
     from profiler_service.cli.text import describe_curve, format_dims, format_ratio
 
     typer.echo(describe_curve(curve))
-    if curve.mode != "grid" or not curve.num_undecided:
+    if not MODES[curve.mode].decides_every_point or not curve.num_undecided:
         return
     points = curve.points
     undecided = [n for n, status in enumerate(points.status) if status == "undecided"]
@@ -255,7 +256,7 @@ def plot(
         curve = client.get_curve(curve_id)
         platform = client.get_platform(curve.platform)
         race = None
-        if curve.mode in ("race", "survey"):
+        if MODES[curve.mode].is_race:
             try:
                 race = client.get_race(curve.sweep)
             except (ConflictError, InvalidRequestError) as error:

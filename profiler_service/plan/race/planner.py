@@ -33,6 +33,7 @@ from profiler_service.plan.base import (
     Points,
     SteppedPlanner,
 )
+from profiler_service.plan.modes import MODES
 from profiler_service.plan.race.structure import Structure, StructureFit
 from profiler_service.plan.spec import SweepSpec
 
@@ -206,7 +207,7 @@ class RacePlanner(SteppedPlanner):
         elif call_s < CHEAP_VISIT_S:
             self._narrow_warmup_calls = yield from self._probe()
         self._contest_warmup_calls |= self._narrow_warmup_calls
-        if self._spec.mode == "survey":
+        if MODES[self._spec.mode].visits_every_point:
             before_s = self._seconds
             yield from self._survey()
             self._surveying_s = self._seconds - before_s

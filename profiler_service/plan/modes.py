@@ -1,0 +1,131 @@
+"""The modes of a sweep as one table: what each measures, answers, overrules and interrupts.
+
+Pure, and cheap to import: knows no planner. Code that treats modes differently asks this table
+and compares no names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from profiler_service.errors import InvalidRequestError
+
+Mode = Literal["race", "survey", "grid", "kernels"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepMode:
+    """What a sweep of one mode does, and what its curve is good for."""
+
+    name: Mode
+    description: str
+    """One sentence for people."""
+    planner: Literal["race", "grid", "kernels"]
+    """Which planner decides what is measured: a key of `plan.create`."""
+    answers_for: Literal["first point", "every point", "kernels"]
+    """What the curve holds an answer for: the grid's first point, each of its points, or each
+    kernel of one product, whose numbers are no sizes."""
+    answers: frozenset[Mode]
+    """The curve answers a question that needs a sweep of one of these modes."""
+    overrules: frozenset[Mode] = frozenset()
+    """Where the curve's verdict is open, earlier curves of these modes over the same grid don't
+    count any more: they looked no closer."""
+    interrupts: frozenset[Mode] = frozenset()
+    """A waiting sweep of this mode is measured between two batches of one of these modes."""
+    visits_every_point: bool
+    """Whether every point of the grid is measured at least once."""
+    least_calls: int = 0
+    """Calls that a sweep makes at least where each takes long ..."""
+    least_calls_per_point: float
+    """... and for each point of the grid."""
+
+    @property
+    def is_race(self) -> bool:
+        """Whether it looks for the fastest point of a window, and answers for its first one.
+
+        A race may have a guide, its window's axes are limited, and how it went can be told.
+        """
+        return self.answers_for == "first point"
+
+    @property
+    def decides_every_point(self) -> bool:
+        """Whether each point of its curve is an LHP, dominated, or undecided.
+
+        Only then do the redundancy and the share of undecided points mean anything.
+        """
+        return self.answers_for == "every point"
+
+    def count_least_calls(self, num_points: int) -> float:
+        """How many calls a sweep of so many points makes at least, where each takes long."""
+        return max(self.least_calls_per_point * num_points, self.least_calls)
+
+
+MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
+    {
+        mode.name: mode
+        for mode in (
+            SweepMode(
+                name="race",
+                description="finds the fastest point of the window above its first point,"
+                " and confirms it",
+                planner="race",
+                answers_for="first point",
+                answers=frozenset({"race"}),
+                overrules=frozenset({"race"}),
+                interrupts=frozenset({"grid"}),
+                visits_every_point=False,
+                least_calls=100,
+                least_calls_per_point=0.046,
+            ),
+            SweepMode(
+                name="survey",
+                description="a race after a look at every point of the window",
+                planner="race",
+                answers_for="first point",
+                answers=frozenset({"race", "survey"}),
+                overrules=frozenset({"race", "survey"}),
+                interrupts=frozenset({"grid"}),
+                visits_every_point=True,
+                least_calls_per_point=1,
+            ),
+            SweepMode(
+                name="grid",
+                description="measures every point until each is known well enough",
+                planner="grid",
+                answers_for="every point",
+                answers=frozenset({"race", "survey", "grid"}),
+                visits_every_point=True,
+                least_calls_per_point=18,
+            ),
+            SweepMode(
+                name="kernels",
+                description="compares the kernels of one product",
+                planner="kernels",
+                answers_for="kernels",
+                answers=frozenset({"kernels"}),
+                interrupts=frozenset({"grid"}),
+                visits_every_point=True,
+                least_calls_per_point=1,
+            ),
+        )
+    }
+)
+"""Every mode by its name."""
+
+
+def get_mode(name: str) -> SweepMode:
+    """The mode of that name. Raises InvalidRequestError where there is none."""
+    for mode in MODES.values():
+        if mode.name == name:
+            return mode
+    raise InvalidRequestError(
+        f"there is no mode {name[:80]!r}", hint=f"choose from: {', '.join(MODES)}"
+    )
+
+
+def modes_interrupting(name: Mode) -> tuple[Mode, ...]:
+    """The modes whose waiting sweeps are measured between two batches of a sweep of that mode."""
+    return tuple(mode.name for mode in MODES.values() if name in mode.interrupts)
