@@ -1,0 +1,62 @@
+"""What the database holds of batches: the raw samples of each sweep, in the order measured.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from profiler_service.analysis.samples import Samples
+from profiler_service.errors import ConflictError
+from profiler_service.plan.spec import Progress
+from profiler_service.storage import rows
+from profiler_service.storage.statements import insert_or_ignore
+from profiler_service.storage.sweeps import get_sweep, lock_sweep
+from profiler_service.storage.tables import batches, sweeps
+
+
+def commit_batch(
+    connection: Connection, sweep_id: str, index: int, values: rows.Values, progress: Progress
+) -> bool:
+    """Keeps the `values` of batch number `index`, and the progress; False where it is kept.
+
+    Raises UnknownSweepError; ConflictError for a new batch of a sweep that has ended.
+    """
+    state = lock_sweep(connection, sweep_id)
+    new = insert_or_ignore(connection, batches, {"sweep_id": sweep_id, "number": index, **values})
+    if not new:
+        return False
+    if state.is_final:  # raising takes the batch back
+        raise ConflictError(
+            f"sweep {sweep_id} has already ended: {state}",
+            hint="its curve is made: ask for a new sweep to measure more",
+        )
+    connection.execute(
+        sa.update(sweeps)
+        .where(sweeps.c.id == sweep_id)
+        .values(progress=rows.progress_to_json(progress), error="")
+    )
+    return True
+
+
+def load_batches(connection: Connection, sweep_id: str) -> list[Samples]:
+    """Every batch kept for the sweep, in order of index. Raises UnknownSweepError."""
+    get_sweep(connection, sweep_id)
+    found = connection.execute(
+        sa.select(batches).where(batches.c.sweep_id == sweep_id).order_by(batches.c.number)
+    )
+    return [rows.samples_from_row(row) for row in found]
+
+
+def last_measured_at(connection: Connection, sweep_id: str) -> dt.datetime:
+    """When the newest batch of the sweep was kept, UTC; without one, when it was created.
+
+    Raises UnknownSweepError.
+    """
+    newest = sa.select(sa.func.max(batches.c.measured_at))
+    last = connection.scalar(newest.where(batches.c.sweep_id == sweep_id))
+    return last or get_sweep(connection, sweep_id).created_at

@@ -1,0 +1,158 @@
+"""What the database holds of curves: headers, and arrays in a table of their own.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.errors import UnknownCurveError
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import SweepState
+from profiler_service.storage import rows
+from profiler_service.storage.hosts import register_platform
+from profiler_service.storage.records import CurveHeader, Page
+from profiler_service.storage.statements import fetch_page, raise_generation
+from profiler_service.storage.sweeps import end_sweep, get_sweep, lock_sweep
+from profiler_service.storage.tables import curve_arrays, curves, platforms
+
+
+def finish_sweep(
+    connection: Connection,
+    sweep_id: str,
+    curve: LatencyCurve | None,
+    arrays: rows.Values | None,
+    *,
+    state: SweepState,
+) -> str | None:
+    """Ends the sweep as `state` and keeps its curve (if any) with its `arrays`: the curve's id.
+
+    For a sweep that has ended, the id kept then. Raises UnknownSweepError.
+    """
+    if lock_sweep(connection, sweep_id).is_final:
+        return get_sweep(connection, sweep_id).curve_id
+    end_sweep(connection, sweep_id, state)
+    if curve is None or arrays is None:
+        return None
+    sweep = get_sweep(connection, sweep_id)
+    register_platform(connection, curve.platform)
+    values = rows.curve_to_values(curve)
+    curve_id = str(values["id"])
+    values |= {
+        "sweep_id": sweep_id,
+        "host": sweep.host,
+        "mode": sweep.spec.mode,
+        "generation": 0,
+    }
+    connection.execute(sa.insert(curves).values(values))
+    connection.execute(sa.insert(curve_arrays).values(curve_id=curve_id, **arrays))
+    # Last of all: from here to the commit, every other process that writes waits.
+    connection.execute(
+        sa.update(curves)
+        .where(curves.c.id == curve_id)
+        .values(generation=raise_generation(connection))
+    )
+    return curve_id
+
+
+def get_curve_header(connection: Connection, curve_id: str) -> CurveHeader:
+    """The curve's header. Raises UnknownCurveError."""
+    row = connection.execute(sa.select(curves).where(curves.c.id == curve_id)).one_or_none()
+    if row is None:
+        raise _unknown_curve(curve_id)
+    return rows.header_from_row(row)
+
+
+def get_curve_row(connection: Connection, curve_id: str) -> rows.Row:
+    """What `rows.curve_from_row` makes a curve of. Raises UnknownCurveError."""
+    row = connection.execute(
+        sa.select(curves, curve_arrays, platforms.c.fields)
+        .join_from(curves, curve_arrays)
+        .join(platforms)
+        .where(curves.c.id == curve_id)
+    ).one_or_none()
+    if row is None:
+        raise _unknown_curve(curve_id)
+    return row
+
+
+def find_curves(
+    connection: Connection,
+    workload_key: str,
+    platform_key: str,
+    protocol_key: str,
+    *,
+    after_generation: int,
+) -> list[CurveHeader]:
+    """Headers of every such curve kept after that generation, the last one kept first."""
+    found = connection.execute(
+        sa.select(curves)
+        .where(curves.c.workload_key == workload_key)
+        .where(curves.c.platform_key == platform_key)
+        .where(curves.c.protocol_key == protocol_key)
+        .where(curves.c.generation > after_generation)
+        .order_by(curves.c.generation.desc())
+    )
+    return [rows.header_from_row(row) for row in found]
+
+
+def find_curves_of_kinds(
+    connection: Connection, kinds: Sequence[str], *, mode: Mode, after_generation: int, limit: int
+) -> list[CurveHeader]:
+    """Headers of the curves of these kinds and this mode kept since, the last one first."""
+    found = connection.execute(
+        sa.select(curves)
+        .where(curves.c.kind.in_(kinds))
+        .where(curves.c.mode == mode)
+        .where(curves.c.generation > after_generation)
+        .order_by(curves.c.generation.desc())
+        .limit(limit)
+    )
+    return [rows.header_from_row(row) for row in found]
+
+
+def find_newest_protocol(
+    connection: Connection, workload_key: str, platform_key: str
+) -> str | None:
+    """Key of the protocol of the last such curve kept; None where there is none."""
+    return connection.scalar(
+        sa.select(curves.c.protocol_key)
+        .where(curves.c.workload_key == workload_key)
+        .where(curves.c.platform_key == platform_key)
+        .order_by(curves.c.generation.desc())
+        .limit(1)
+    )
+
+
+def list_curves(
+    connection: Connection,
+    *,
+    kind: str | None,
+    platform_key: str | None,
+    host: str | None,
+    cursor: str | None,
+    limit: int,
+) -> Page[CurveHeader]:
+    """Curve headers, newest first."""
+    query = sa.select(curves)
+    for column, wanted in (
+        (curves.c.kind, kind),
+        (curves.c.platform_key, platform_key),
+        (curves.c.host, host),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    return fetch_page(
+        connection, query, curves.c.id, rows.header_from_row, cursor=cursor, limit=limit
+    )
+
+
+def _unknown_curve(curve_id: str) -> UnknownCurveError:
+    return UnknownCurveError(
+        f"there is no curve {curve_id!r}", hint="`lhp curves` lists the known ones"
+    )

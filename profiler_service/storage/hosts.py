@@ -1,0 +1,117 @@
+"""What the database holds of hosts and platforms.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from profiler_service.analysis.samples import Platform, TimingProtocol
+from profiler_service.errors import UnknownHostError, UnknownPlatformError
+from profiler_service.storage import rows
+from profiler_service.storage.records import Host
+from profiler_service.storage.statements import insert_or_ignore, raise_generation
+from profiler_service.storage.tables import hosts, platforms
+
+
+def register_host(
+    connection: Connection,
+    name: str,
+    platform: Platform,
+    *,
+    protocol: TimingProtocol,
+    dtypes: Sequence[str],
+    backends: Mapping[str, Sequence[str]] | None,
+) -> Host:
+    """The host `name`, now on `platform` and seen just now; registers both if new."""
+    now = dt.datetime.now(dt.UTC)
+    facts = {
+        "platform_key": platform.key,
+        "protocol_key": protocol.key,
+        "dtypes": list(dtypes),
+        "backends": None
+        if backends is None
+        else {name: list(having) for name, having in backends.items()},
+    }
+    register_platform(connection, platform)
+    new = insert_or_ignore(
+        connection,
+        hosts,
+        {"name": name, **facts, "registered_at": now, "last_seen_at": now},
+    )
+    host = get_host(connection, name, lock=True)
+    connection.execute(
+        sa.update(hosts).where(hosts.c.name == name).values(**facts, last_seen_at=now)
+    )
+    latest = get_host(connection, name)
+    if new or replace(latest, last_seen_at=host.last_seen_at) != host:
+        raise_generation(connection)
+    return latest
+
+
+def touch_host(connection: Connection, name: str) -> None:
+    """Records a heartbeat. Raises UnknownHostError."""
+    touched = connection.execute(
+        sa.update(hosts).where(hosts.c.name == name).values(last_seen_at=dt.datetime.now(dt.UTC))
+    )
+    if touched.rowcount == 0:
+        raise _unknown_host(name)
+
+
+def get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:
+    """The host, which nobody else changes until this transaction ends if `lock` is true.
+
+    Raises UnknownHostError.
+    """
+    query = sa.select(hosts).where(hosts.c.name == name)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise _unknown_host(name)
+    return rows.host_from_row(row)
+
+
+def list_hosts(connection: Connection) -> list[Host]:
+    """Every host, by name."""
+    found = connection.execute(sa.select(hosts).order_by(hosts.c.name))
+    return [rows.host_from_row(row) for row in found]
+
+
+def register_platform(connection: Connection, platform: Platform) -> None:
+    """Keeps the platform unless it is there."""
+    insert_or_ignore(
+        connection,
+        platforms,
+        {
+            "key": platform.key,
+            "fields": platform.to_json(),
+            "registered_at": dt.datetime.now(dt.UTC),
+        },
+    )
+
+
+def get_platform(connection: Connection, key: str) -> Platform:
+    """The platform with `key`. Raises UnknownPlatformError."""
+    fields = connection.scalar(sa.select(platforms.c.fields).where(platforms.c.key == key))
+    if fields is None:
+        raise UnknownPlatformError(
+            f"there is no platform {key!r}", hint="`GET /platforms` lists the known ones"
+        )
+    return Platform.from_json(fields)
+
+
+def list_platforms(connection: Connection) -> list[Platform]:
+    """Every platform ever registered, oldest first."""
+    found = connection.scalars(
+        sa.select(platforms.c.fields).order_by(platforms.c.registered_at, platforms.c.key)
+    )
+    return [Platform.from_json(fields) for fields in found]
+
+
+def _unknown_host(name: str) -> UnknownHostError:
+    return UnknownHostError(f"there is no host {name!r}", hint="`lhp hosts` lists the known ones")

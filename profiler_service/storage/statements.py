@@ -1,0 +1,81 @@
+"""Statements that several subjects share: insert unless there, one page, the generation.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from profiler_service.errors import InvalidRequestError
+from profiler_service.storage import rows
+from profiler_service.storage.records import Page
+from profiler_service.storage.tables import generation
+
+MAX_PAGE_SIZE = 1000
+
+T = TypeVar("T")
+
+
+def insert_or_ignore(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
+    """Inserts the row unless one with the same key is there: whether it did."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    # RETURNING, because an INSERT's row count isn't reported by every driver.
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(sa.literal(1))
+    return connection.scalar(statement) is not None
+
+
+def read_generation(connection: Connection) -> int:
+    """The generation that the transaction sees."""
+    return int(connection.execute(sa.select(generation.c.value)).scalar_one())
+
+
+def raise_generation(connection: Connection) -> int:
+    """The new generation; nobody else raises it until this transaction ends."""
+    raised = sa.update(generation).values(value=generation.c.value + 1)
+    return int(connection.execute(raised.returning(generation.c.value)).scalar_one())
+
+
+def check_page(*, cursor: str | None, limit: int) -> None:
+    """Returns where a page may be asked for so; needs no database.
+
+    Raises InvalidRequestError for a limit outside 1 to MAX_PAGE_SIZE, or a cursor that no page
+    gave.
+    """
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidRequestError(
+            f"limit {limit} is outside 1 to {MAX_PAGE_SIZE}",
+            hint="ask for a smaller page, and follow its cursor",
+        )
+    if cursor is not None and re.fullmatch(r"[0-9a-f]{32}", cursor) is None:
+        raise InvalidRequestError(
+            "the cursor wasn't given by this list",
+            hint="leave the cursor out to start at the beginning",
+        )
+
+
+def fetch_page(
+    connection: Connection,
+    query: sa.Select[Any],
+    id_column: sa.Column[str],
+    from_row: Callable[[rows.Row], T],
+    *,
+    oldest_first: bool = False,
+    cursor: str | None,
+    limit: int,
+) -> Page[T]:
+    """Up to `limit` of the query's rows in the order of their ids, after `cursor`."""
+    if cursor is not None:
+        query = query.where(id_column > cursor if oldest_first else id_column < cursor)
+    order = id_column.asc() if oldest_first else id_column.desc()
+    found = connection.execute(query.order_by(order).limit(limit + 1)).all()
+    return Page(
+        items=[from_row(row) for row in found[:limit]],
+        next_cursor=found[limit - 1].id if len(found) > limit else None,
+    )

@@ -1,0 +1,175 @@
+"""What the database holds of sweeps: what was asked for, and where each stands.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from profiler_service.errors import ConflictError, PlatformMismatchError, UnknownSweepError
+from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.storage import rows
+from profiler_service.storage.hosts import get_host
+from profiler_service.storage.records import Page, Sweep
+from profiler_service.storage.statements import fetch_page, insert_or_ignore
+from profiler_service.storage.tables import batches, curves, sweeps, unfinished
+
+_SWEEPS = sa.select(sweeps, curves.c.id.label("curve_id")).outerjoin_from(
+    sweeps, curves, curves.c.sweep_id == sweeps.c.id
+)
+
+
+def create_sweep(connection: Connection, spec: SweepSpec, *, host: str) -> tuple[Sweep, bool]:
+    """A queued sweep, or the unfinished one that it equals, and whether it is new.
+
+    Raises UnknownHostError.
+    """
+    equal = (
+        _SWEEPS.where(sweeps.c.host == host).where(sweeps.c.spec_key == spec.key).where(unfinished)
+    )
+    get_host(connection, host)
+    while True:
+        # The unique index on unfinished sweeps decides who is first.
+        new = insert_or_ignore(connection, sweeps, rows.sweep_to_values(spec, host=host))
+        row = connection.execute(equal).one_or_none()
+        if row is not None:
+            return rows.sweep_from_row(row), new
+        # On PostgreSQL the other one may have ended between the two statements.
+
+
+def get_sweep(connection: Connection, sweep_id: str) -> Sweep:
+    """The sweep with that id. Raises UnknownSweepError."""
+    row = connection.execute(_SWEEPS.where(sweeps.c.id == sweep_id)).one_or_none()
+    if row is None:
+        raise _unknown_sweep(sweep_id)
+    return rows.sweep_from_row(row)
+
+
+def lock_sweep(connection: Connection, sweep_id: str) -> SweepState:
+    """The sweep's state, which nobody else changes until this transaction ends.
+
+    Raises UnknownSweepError.
+    """
+    state = connection.scalar(
+        sa.select(sweeps.c.state).where(sweeps.c.id == sweep_id).with_for_update()
+    )
+    if state is None:
+        raise _unknown_sweep(sweep_id)
+    return SweepState(state)
+
+
+def list_sweeps(
+    connection: Connection,
+    *,
+    host: str | None,
+    state: SweepState | None,
+    mode: str | None,
+    oldest_first: bool,
+    cursor: str | None,
+    limit: int,
+) -> Page[Sweep]:
+    """Sweeps, newest or oldest first."""
+    query = _SWEEPS
+    for column, wanted in (
+        (sweeps.c.host, host),
+        (sweeps.c.state, state),
+        (sweeps.c.mode, mode),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    return fetch_page(
+        connection,
+        query,
+        sweeps.c.id,
+        rows.sweep_from_row,
+        oldest_first=oldest_first,
+        cursor=cursor,
+        limit=limit,
+    )
+
+
+def start_sweep(connection: Connection, sweep_id: str, *, measured_as: str | None) -> Sweep:
+    """The sweep, moved from queued to running; one that is past that stays as it is.
+
+    Raises UnknownSweepError; PlatformMismatchError where batches kept were measured otherwise.
+    """
+    connection.execute(
+        sa.update(sweeps)
+        .where(sweeps.c.id == sweep_id)
+        .where(sweeps.c.state == SweepState.QUEUED)
+        .values(state=SweepState.RUNNING, started_at=dt.datetime.now(dt.UTC))
+    )
+    sweep = get_sweep(connection, sweep_id)
+    if measured_as is not None and not sweep.state.is_final:
+        _set_measured_as(connection, sweep_id, measured_as)
+    return sweep
+
+
+def request_cancel(connection: Connection, sweep_id: str) -> Sweep:
+    """The sweep, marked to be cancelled; a queued one is cancelled at once.
+
+    Raises UnknownSweepError; ConflictError where it has already ended.
+    """
+    state = lock_sweep(connection, sweep_id)
+    if state.is_final:
+        raise ConflictError(
+            f"sweep {sweep_id} has already ended: {state}",
+            hint="there is nothing left to cancel",
+        )
+    values: dict[str, Any] = {"cancel_requested": True}
+    if state == SweepState.QUEUED:
+        values |= {
+            "state": SweepState.CANCELLED,
+            "finished_at": dt.datetime.now(dt.UTC),
+        }
+    connection.execute(sa.update(sweeps).where(sweeps.c.id == sweep_id).values(values))
+    return get_sweep(connection, sweep_id)
+
+
+def fail_sweep(connection: Connection, sweep_id: str, error: str) -> None:
+    """Ends the sweep as failed; one that has ended stays as it is. Raises UnknownSweepError."""
+    if not lock_sweep(connection, sweep_id).is_final:
+        end_sweep(connection, sweep_id, SweepState.FAILED, error=error)
+
+
+def pause_sweep(connection: Connection, sweep_id: str, reason: str) -> None:
+    """Notes on the running sweep why it doesn't go on. Raises UnknownSweepError."""
+    if lock_sweep(connection, sweep_id) == SweepState.RUNNING:
+        connection.execute(sa.update(sweeps).where(sweeps.c.id == sweep_id).values(error=reason))
+
+
+def end_sweep(connection: Connection, sweep_id: str, state: SweepState, *, error: str = "") -> None:
+    """Ends the sweep, whatever it was; to be locked before."""
+    connection.execute(
+        sa.update(sweeps)
+        .where(sweeps.c.id == sweep_id)
+        .values(state=state, finished_at=dt.datetime.now(dt.UTC), error=error)
+    )
+
+
+def _set_measured_as(connection: Connection, sweep_id: str, measured_as: str) -> None:
+    otherwise = (
+        sa.select(sweeps.c.id)
+        .join_from(sweeps, batches)
+        .where(sweeps.c.id == sweep_id)
+        .where(sweeps.c.measured_as != measured_as)
+    )
+    if connection.execute(otherwise.limit(1)).first() is not None:
+        raise PlatformMismatchError(
+            "the host's platform or its way of timing has changed since the sweep began",
+            hint="ask for a new sweep: samples of the two can't be mixed",
+        )
+    connection.execute(
+        sa.update(sweeps).where(sweeps.c.id == sweep_id).values(measured_as=measured_as)
+    )
+
+
+def _unknown_sweep(sweep_id: str) -> UnknownSweepError:
+    return UnknownSweepError(
+        f"there is no sweep {sweep_id!r}", hint="`GET /sweeps` lists the known ones"
+    )
