@@ -65,6 +65,10 @@ class ConflictError(LhpError):
     """The thing named is in a state that doesn't allow this."""
 
 
+class ReplayError(ConflictError):
+    """The samples kept of a sweep don't fit its plan: another version measured them."""
+
+
 class PlatformMismatchError(LhpError):
     """Samples or curves of different workloads, platforms or protocols were to be mixed."""
 

@@ -10,14 +10,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 
-import numpy as np
-
 from profiler_service.analysis.samples import Samples
-from profiler_service.errors import ConflictError, InvalidRequestError
+from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid
-from profiler_service.plan.base import Batch
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.race.planner import RacePlanner, RaceStage
+from profiler_service.plan.replay import replay
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.wire import RaceInfo, RaceStageInfo
 
@@ -38,7 +36,7 @@ class RaceBook:
         """Each stage so far.
 
         Raises NotFoundError; InvalidRequestError where it is no race, or one over a window of more
-        than MAX_TOLD_POINTS; ConflictError where another version raced.
+        than MAX_TOLD_POINTS; ReplayError where another version raced.
         """
         sweep = self._store.get_sweep(sweep_id)
         if not MODES[sweep.spec.mode].is_race:
@@ -56,7 +54,7 @@ class RaceBook:
             if sweep_id in self._kept:
                 self._kept.move_to_end(sweep_id)
                 return self._kept[sweep_id]
-            told = _replay(sweep, self._store.load_batches(sweep_id))
+            told = _tell(sweep, self._store.load_batches(sweep_id))
             if sweep.state.is_final:
                 self._kept[sweep_id] = told
                 if len(self._kept) > MAX_KEPT:
@@ -64,30 +62,15 @@ class RaceBook:
             return told
 
 
-def _replay(sweep: Sweep, batches: Iterable[Samples]) -> RaceInfo:
+def _tell(sweep: Sweep, batches: Iterable[Samples]) -> RaceInfo:
     planner = RacePlanner(sweep.spec)
-    for samples in batches:
-        batch = planner.next_batch()
-        if batch is None or not _fits(samples, batch):
-            raise ConflictError(
-                f"sweep {sweep.id} was raced by another version, whose steps can't be told",
-                hint="GET /curves/{id} of its curve has what it found",
-            )
-        planner.record(samples)
+    replay(planner, batches)
     return RaceInfo(
         sweep=sweep.id,
         asked=list(sweep.spec.grid.first),
         noise=planner.noise,
         stages=[_stage_info(stage, sweep.spec.grid) for stage in planner.stages],
     )
-
-
-def _fits(samples: Samples, batch: Batch) -> bool:
-    """Whether the samples are of the points of `batch`, in order, but for failed ones."""
-    seen, planned = (
-        points[~np.isin(points, list(samples.failures))] for points in (samples.point, batch.point)
-    )
-    return np.array_equal(seen, planned)
 
 
 def _stage_info(stage: RaceStage, grid: Grid) -> RaceStageInfo:

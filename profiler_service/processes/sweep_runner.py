@@ -12,8 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
@@ -26,6 +24,7 @@ from profiler_service.grid import Grid
 from profiler_service.plan.base import Batch, Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.modes import modes_interrupting
+from profiler_service.plan.replay import replay
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED
 from profiler_service.storage.store import Store, Sweep
@@ -92,6 +91,9 @@ class _RunningSweep:
     num_batches: int = 0
     num_samples: int = 0
     first_failure: str = ""
+
+    def next_batch(self) -> Batch | None:
+        return self.planner.next_batch()
 
     def record(self, samples: Samples) -> None:
         self.planner.record(samples)
@@ -226,7 +228,7 @@ class SweepRunner:
         if sweep.cancel_requested:
             self._finish(running, SweepState.CANCELLED)
             return True
-        batch = running.planner.next_batch()
+        batch = running.next_batch()
         if batch is None:
             self._finish(running, SweepState.DONE)
             return True
@@ -248,14 +250,7 @@ class SweepRunner:
 
     def _resume(self, sweep: Sweep) -> _RunningSweep:
         running = _RunningSweep(id=sweep.id, planner=self._create_planner(sweep.spec))
-        for samples in self._store.load_batches(sweep.id):
-            batch = running.planner.next_batch()
-            if batch is None or not _fits(samples, batch):
-                raise MeasurementError(
-                    "the samples kept don't fit the plan: the software has changed meanwhile",
-                    hint="start the sweep again",
-                )
-            running.record(samples)
+        replay(running, self._store.load_batches(sweep.id))
         if running.num_batches:
             logger.info("sweep %s goes on after %d batches", sweep.id, running.num_batches)
         else:
@@ -286,14 +281,3 @@ class SweepRunner:
 def _describe(error: LhpError) -> str:
     """What is wrong and what to do about it, in one line."""
     return f"{error} ({error.hint})" if error.hint else str(error)
-
-
-def _fits(samples: Samples, batch: Batch) -> bool:
-    """Whether the samples are those of `batch`: every visit, in order, but for failed points."""
-    failed = list(samples.failures)
-    kept, planned = ~np.isin(samples.point, failed), ~np.isin(batch.point, failed)
-    return (
-        samples.calls == batch.calls
-        and np.array_equal(samples.point[kept], batch.point[planned])
-        and np.array_equal(samples.round[kept], batch.round[planned])
-    )

@@ -1,0 +1,53 @@
+"""Restoring a planner from the samples that were kept: the one replay of committed batches.
+
+Planners are deterministic: given the same batches they make the same decisions again, so
+nothing but samples is stored. numpy only; knows no store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+from profiler_service.analysis.samples import Samples
+from profiler_service.errors import ReplayError
+from profiler_service.plan.base import Batch
+
+
+class Replayable(Protocol):
+    """What a replay needs of a planner, or of what stands before one."""
+
+    def next_batch(self) -> Batch | None:
+        """The next visits, or None when nothing more needs measuring."""
+
+    def record(self, samples: Samples) -> None:
+        """Takes the samples of the batch given last."""
+
+
+def replay(planner: Replayable, batches: Iterable[Samples]) -> None:
+    """Records all batches, in the order in which they were measured, in a new planner.
+
+    Raises ReplayError at the first one that isn't what the planner asks for.
+    """
+    for number, samples in enumerate(batches):
+        batch = planner.next_batch()
+        if batch is None or not fits(samples, batch):
+            raise ReplayError(
+                f"the samples kept don't fit the plan: batch {number} was measured by another"
+                " version of the software",
+                hint="start the sweep again; its curve, where it has one (GET /curves), stays",
+            )
+        planner.record(samples)
+
+
+def fits(samples: Samples, batch: Batch) -> bool:
+    """Whether the samples are those of `batch`: every visit, in order, but for failed points."""
+    failed = list(samples.failures)
+    kept, planned = ~np.isin(samples.point, failed), ~np.isin(batch.point, failed)
+    return (
+        samples.calls == batch.calls
+        and np.array_equal(samples.point[kept], batch.point[planned])
+        and np.array_equal(samples.round[kept], batch.round[planned])
+    )
