@@ -227,7 +227,7 @@ def open_contender(kind: str) -> Iterator[Contender]:
 
     Raises RefereeError where it can't measure here.
     """
-    from profiler_service.errors import MeasurementError
+    from profiler_service.errors import MeasurementFailedError
     from profiler_service.kinds import get_workload_kind
     from profiler_service.measurement.measurer import Measurer
 
@@ -254,7 +254,7 @@ def open_contender(kind: str) -> Iterator[Contender]:
             yield Contender(
                 race=race, threads=measurer.platform.threads, cpus=measurer.platform.cpus
             )
-    except MeasurementError as error:
+    except MeasurementFailedError as error:
         raise RefereeError(f"the race failed: {error}") from error
 
 

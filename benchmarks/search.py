@@ -169,7 +169,7 @@ def open_contender(side: int) -> Iterator[Contender]:
     Raises RefereeError where it can't measure here.
     """
     # Imported here only: everything else in this file is the referee.
-    from profiler_service.errors import MeasurementError
+    from profiler_service.errors import MeasurementFailedError
     from profiler_service.grid import Grid
     from profiler_service.kinds import LINEAR
     from profiler_service.measurement.measurer import Measurer
@@ -215,7 +215,7 @@ def open_contender(side: int) -> Iterator[Contender]:
             yield Contender(
                 race=race, threads=measurer.platform.threads, cpus=measurer.platform.cpus
             )
-    except MeasurementError as error:
+    except MeasurementFailedError as error:
         raise RefereeError(f"the race failed: {error}") from error
 
 

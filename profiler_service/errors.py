@@ -1,20 +1,62 @@
 """The error tree: what went wrong, and what to do about it.
 
-Knows no HTTP status and no exit code; `api.problems` and `cli` translate.
+    LhpError
+    ├─ InvalidRequestError        what was asked is malformed, out of range or too large
+    │  ├─ InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError
+    │  └─ MethodNotAllowedError, RequestTooLargeError
+    ├─ NotFoundError              the thing named doesn't exist
+    │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …AddressError
+    ├─ ConflictError, PlatformMismatchError, SweepCancelledError
+    ├─ HostAwayError, ShuttingDownError, StoreError (StoreUnavailableError, …)
+    ├─ MeasurementFailedError     (MeasurementChildDiedError, DeviceLostError, …)
+    └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError
+
+An error keeps its class on the wire: `HostAwayError` travels as the problem `/problems/host-away`,
+and the client raises `HostAwayError` again. Knows no HTTP status and no exit code; `api.problems`
+and `cli` translate.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import ClassVar
 
 
 class LhpError(Exception):
     """Base of every error this project raises on purpose.
 
-    `str(error)` says what is wrong; `hint` says what to do about it (may be empty).
+    `str(error)` says what is wrong; `hint` says what to do about it (may be empty); `see` is the
+    path of the resource that tells more, `/hosts` for example (may be empty).
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    is_transient: ClassVar[bool] = False
+    """Whether the same request may succeed a little later, so that trying again makes sense."""
+
+    def __init__(self, message: str, *, hint: str = "", see: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        self.see = see
+
+    @classmethod
+    def problem_name(cls) -> str:
+        """The class's stable name on the wire: `host-away` for HostAwayError."""
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__.removesuffix("Error"))
+        return words.lower()
+
+
+def error_classes() -> Iterator[type[LhpError]]:
+    """Every class of the tree, bases before what derives from them."""
+    found: list[type[LhpError]] = [LhpError]
+    for base in found:  # grows while it is walked
+        found += [each for each in base.__subclasses__() if each.__module__ == __name__]
+    yield from found
+
+
+def find_error_class(problem_name: str) -> type[LhpError] | None:
+    """The class of that name on the wire; None for a name that this version doesn't know."""
+    named = {each.problem_name(): each for each in error_classes()}
+    return named.get(problem_name)
 
 
 class InvalidRequestError(LhpError):
@@ -35,6 +77,14 @@ class WindowTooLargeError(InvalidRequestError):
 
 class UnsupportedOnHostError(InvalidRequestError):
     """The host's device lacks what the workload needs (a dtype, a backend)."""
+
+
+class MethodNotAllowedError(InvalidRequestError):
+    """The address exists, but not for this HTTP method."""
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The request's body or query string is longer than the service reads."""
 
 
 class NotFoundError(LhpError):
@@ -61,12 +111,20 @@ class UnknownSweepError(NotFoundError):
     """No sweep with that id."""
 
 
+class UnknownAddressError(NotFoundError):
+    """The service has nothing at that address."""
+
+
 class ConflictError(LhpError):
     """The thing named is in a state that doesn't allow this."""
 
 
 class ReplayError(ConflictError):
     """The samples kept of a sweep don't fit its plan: another version measured them."""
+
+
+class SweepCancelledError(ConflictError):
+    """The sweep that was to bring the answer has been cancelled."""
 
 
 class PlatformMismatchError(LhpError):
@@ -76,6 +134,14 @@ class PlatformMismatchError(LhpError):
 class HostAwayError(LhpError):
     """The host that must measure isn't running its worker."""
 
+    is_transient = True
+
+
+class ShuttingDownError(LhpError):
+    """The service is being stopped, and answers nothing new."""
+
+    is_transient = True
+
 
 class StoreError(LhpError):
     """The database can't be used."""
@@ -84,9 +150,13 @@ class StoreError(LhpError):
 class StoreUnavailableError(StoreError):
     """The database can't be reached."""
 
+    is_transient = True
+
 
 class StoreUnusableError(StoreUnavailableError):
     """What is named as the database never can be one: a malformed URL, or another kind of file."""
+
+    is_transient = False
 
 
 class SchemaTooOldError(StoreError):
@@ -97,11 +167,11 @@ class SchemaTooNewError(StoreError):
     """The database's schema was written by a newer version of this software."""
 
 
-class MeasurementError(LhpError):
-    """A measurement didn't come about."""
+class MeasurementFailedError(LhpError):
+    """The measurement was tried, and left nothing that could answer."""
 
 
-class MeasurementChildDiedError(MeasurementError):
+class MeasurementChildDiedError(MeasurementFailedError):
     """The measuring child process ended while it was measuring."""
 
 
@@ -109,8 +179,12 @@ class DeviceLostError(MeasurementChildDiedError):
     """The device was there, and can't be opened any more; it may come back."""
 
 
-class MeasurementInterruptedError(MeasurementError):
+class MeasurementInterruptedError(MeasurementFailedError):
     """The measurement was interrupted on request; its samples are lost, the measurer is not."""
+
+
+class ServiceDefectError(LhpError):
+    """The service failed on something nobody foresaw: a defect, worth a report."""
 
 
 class ModelError(LhpError):

@@ -28,7 +28,7 @@ from profiler_service.errors import (
     HostAwayError,
     InvalidRequestError,
     LhpError,
-    MeasurementError,
+    MeasurementFailedError,
     NotFoundError,
 )
 from profiler_service.kinds import LINEAR
@@ -109,7 +109,7 @@ class AccessRefusedError(LhpError):
     """The service wants a token, or refuses this one."""
 
 
-class NotMeasuredYetError(MeasurementError):
+class NotMeasuredYetError(MeasurementFailedError):
     """The time to wait is over, and the sweep that will tell is still running."""
 
 
@@ -243,8 +243,8 @@ class HttpLatencyOracle:
 
         Raises, besides InvalidRequestError and its kin for what can't be asked:
         ServiceAwayError where the service stays away and nothing is cached; NotMeasuredYetError
-        where `max_wait_s` is over; ServiceFailedError, MeasurementError, ConflictError where it
-        can't measure; AccessRefusedError; NotFoundError for a workload, host or platform that
+        where `max_wait_s` is over; ServiceFailedError, MeasurementFailedError, ConflictError where
+        it can't measure; AccessRefusedError; NotFoundError for a workload, host or platform that
         it doesn't know; ContractError, WrongPlatformError for an answer that can't be trusted.
         """
         question = LatencyQuestion.of(
@@ -365,8 +365,8 @@ class HttpLatencyOracle:
     def _follow(self, accepted: httpx.Response, until_s: float) -> SweepInfo:
         """The sweep that the response speaks of, when it is done.
 
-        Raises NotMeasuredYetError; MeasurementError or ConflictError where the sweep failed or
-        was cancelled.
+        Raises NotMeasuredYetError; MeasurementFailedError or ConflictError where the sweep failed
+        or was cancelled.
         """
         sweep = _parse(SweepInfo, accepted)
         where = self._find_sweep_url(accepted)
@@ -384,7 +384,7 @@ class HttpLatencyOracle:
             sweep = _parse(SweepInfo, response)
             pause_s = _retry_after_s(response) or pause_s
         if sweep.state == "failed":
-            raise MeasurementError(
+            raise MeasurementFailedError(
                 f"sweep {sweep.id} failed: {sweep.error}", hint="see the log of the worker"
             )
         if sweep.state == "cancelled":

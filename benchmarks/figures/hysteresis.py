@@ -25,7 +25,7 @@ from profiler_service.analysis.lhp import redundancy
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.answering.curve_formats import csv_chunks, json_chunks
 from profiler_service.answering.resources import curve_info, platform_info
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.measurement.measurer import Measurer
@@ -111,7 +111,7 @@ def sweep(
 ) -> LatencyCurve:
     """The curve that the service would keep of the sweep; says on stderr how far it is.
 
-    Raises MeasurementError where its budget ended before every point was measured once.
+    Raises MeasurementFailedError where its budget ended before every point was measured once.
     """
     planner = GridPlanner(spec)
     while (batch := planner.next_batch()) is not None:
@@ -121,7 +121,7 @@ def sweep(
     print(file=sys.stderr)
     curve = planner.build_curve(platform, protocol, dt.datetime.now(dt.UTC))
     if curve.num_measured + len(curve.failures) < curve.grid.size:
-        raise MeasurementError(
+        raise MeasurementFailedError(
             f"time for {curve.num_measured:,} of {curve.grid.size:,} points only",
             hint="take another machine",
         )

@@ -17,7 +17,8 @@ from profiler_service.answering.queue import SweepDesk, max_window_points
 from profiler_service.errors import (
     ConflictError,
     LhpError,
-    MeasurementError,
+    MeasurementFailedError,
+    SweepCancelledError,
     WindowTooLargeError,
 )
 from profiler_service.kinds.kernels import DENSE_BACKENDS, DENSE_KERNELS, LINEAR_KERNELS
@@ -72,7 +73,7 @@ class OnDemand:
         The latter also where the service is about to end.
 
         Raises WindowTooLargeError, UnsupportedOnHostError; ConflictError where `host` isn't on
-        that platform, or the sweep was cancelled; MeasurementError where it left no answer.
+        that platform, or the sweep was cancelled; MeasurementFailedError where it left no answer.
         """
 
         async def is_known() -> bool:
@@ -223,13 +224,18 @@ def _contest(question: Question, host: Host) -> SweepSpec | None:
 def unanswered(sweep: Sweep | None, wanted: str) -> LhpError:
     """Why a measurement of what was `wanted` has ended and left no answer."""
     if sweep is None:
-        return MeasurementError("the answer was there and is gone", hint="ask again")
+        return MeasurementFailedError("the answer was there and is gone", hint="ask again")
+    where = f"/sweeps/{sweep.id}"
     if sweep.state == SweepState.CANCELLED:
-        return ConflictError(f"sweep {sweep.id} was cancelled", hint="ask again to measure anew")
-    where = f"GET /sweeps/{sweep.id} tells more"
+        return SweepCancelledError(
+            f"sweep {sweep.id} was cancelled", hint="ask again to measure anew", see=where
+        )
     if sweep.state == SweepState.FAILED:
-        return MeasurementError(f"sweep {sweep.id} failed: {sweep.error}", hint=where)
-    return MeasurementError(
+        return MeasurementFailedError(
+            f"sweep {sweep.id} failed: {sweep.error}", hint="look at the sweep", see=where
+        )
+    return MeasurementFailedError(
         f"sweep {sweep.id} could not measure {wanted}",
-        hint=f"GET /curves/{sweep.curve_id} lists what failed, and why; ask again to retry",
+        hint="the curve lists what failed, and why; ask again to retry",
+        see=f"/curves/{sweep.curve_id}",
     )

@@ -115,7 +115,9 @@ class SweepDesk:
                 return host
             if host is None and name != self._settings.host:
                 raise UnknownHostError(
-                    f"there is no host {name!r}", hint="GET /hosts lists the hosts"
+                    f"there is no host {name!r}",
+                    hint="ask for one that has registered",
+                    see="/hosts",
                 )
             now_s = time.monotonic()
             starting = now_s - self._opened_at_s < self._settings.presence_s
@@ -124,7 +126,8 @@ class SweepDesk:
                 raise HostAwayError(
                     f"host {name!r} has no running worker"
                     + ("" if host is None else f" (last heard of {host.last_seen_at:%F %T} UTC)"),
-                    hint="start it there with `lhp worker`, or ask for another host: GET /hosts",
+                    hint="start it there with `lhp worker`, or ask for another host",
+                    see="/hosts",
                 )
             await self._closing.wait(timeout_s=min(HOST_POLL_S, deadline_s - now_s))
 
@@ -143,7 +146,8 @@ class SweepDesk:
                 return host
         raise HostAwayError(
             f"no host on platform {platform_key} has a running worker",
-            hint="start one with `lhp worker`, or leave out `platform`; GET /hosts lists them",
+            hint="start one with `lhp worker`, or leave out `platform`",
+            see="/hosts",
         )
 
     async def submit(

@@ -20,7 +20,17 @@ from profiler_service.answering.on_demand import OnDemand
 from profiler_service.answering.queue import SweepDesk
 from profiler_service.answering.race_history import RaceBook
 from profiler_service.answering.services import Parts
-from profiler_service.api import crossover, curves, health, hosts, lhp, races, sweeps, workloads
+from profiler_service.api import (
+    crossover,
+    curves,
+    health,
+    hosts,
+    lhp,
+    problems,
+    races,
+    sweeps,
+    workloads,
+)
 from profiler_service.api.closing import EndRequestsQuietly
 from profiler_service.api.limits import RequestLimits
 from profiler_service.api.problems import install_problem_handlers
@@ -51,6 +61,7 @@ TAGS = [
     {"name": "curves", "description": "Latency over a grid of dims: what a sweep leaves."},
     {"name": "hosts", "description": "Machines that measure, and the platforms they are."},
     {"name": "workloads", "description": "What can be measured, with its fixed parameters."},
+    {"name": "problems", "description": "What can be wrong: every `type` of an error."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
 
@@ -123,7 +134,7 @@ def create_app(
     app.state.closing = closing
     app.add_middleware(RequestLimits)
     app.add_middleware(EndRequestsQuietly, closing=closing)
-    for part in (lhp, crossover, sweeps, races, curves, hosts, workloads, health):
+    for part in (lhp, crossover, sweeps, races, curves, hosts, workloads, problems, health):
         app.include_router(part.router)
     install_problem_handlers(app)
     return app

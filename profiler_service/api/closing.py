@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from profiler_service.answering.closing import Closing
 from profiler_service.api.problems import problem_response
+from profiler_service.errors import ShuttingDownError
 
 
 class EndRequestsQuietly:
@@ -39,5 +40,7 @@ class EndRequestsQuietly:
             if scope["type"] != "http" or not self._closing.has_begun:
                 raise
             if not started:
-                response = problem_response(503, "the service is being stopped", "ask again later")
+                response = problem_response(
+                    ShuttingDownError("the service is being stopped", hint="ask again later")
+                )
                 await response(scope, receive, send)

@@ -12,6 +12,7 @@ from profiler_service.answering.on_demand import unanswered
 from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.lhp import (
     ACCEPTED,
+    QUESTION_PROBLEMS,
     accepted,
     choose_host,
     choose_wait_s,
@@ -19,7 +20,6 @@ from profiler_service.api.lhp import (
     parse_query,
     query_parameters,
 )
-from profiler_service.api.problems import problem_responses
 from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
@@ -35,7 +35,7 @@ router = APIRouter(tags=["query"])
     response_model=CrossoverAnswer,
     summary="From which sparsity on is a sparse product faster?",
     response_description="The answer, from measured latencies.",
-    responses={202: ACCEPTED, **problem_responses(404, 409, 422, 500, 503)},
+    responses={202: ACCEPTED, **QUESTION_PROBLEMS},
     openapi_extra={"parameters": query_parameters(CrossoverQuery)},
 )
 async def get_crossover(request: Request, parts: PartsDep) -> CrossoverAnswer | Response:
@@ -68,7 +68,8 @@ async def get_crossover(request: Request, parts: PartsDep) -> CrossoverAnswer | 
     if dtype not in host.backends.get("csr", ()):
         raise UnsupportedOnHostError(
             f"host {host.name!r} has no sparse product of {dtype}",
-            hint="choose another dtype, or another host; GET /hosts lists what each one has",
+            hint="choose another dtype, or another host",
+            see="/hosts",
         )
 
     async def is_known() -> bool:

@@ -12,6 +12,7 @@ from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, j
 from profiler_service.answering.resources import curve_info, is_stale
 from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
+from profiler_service.errors import InvalidRequestError, StoreUnavailableError, UnknownCurveError
 from profiler_service.wire import CurveDetail, CurvePage
 
 Format = Literal["json", "csv", "arrow"]
@@ -25,7 +26,11 @@ MEDIA_TYPES: dict[Format, str] = {
 router = APIRouter(prefix="/curves", tags=["curves"])
 
 
-@router.get("", summary="Curves, newest first", responses=problem_responses(422, 503))
+@router.get(
+    "",
+    summary="Curves, newest first",
+    responses=problem_responses(InvalidRequestError, StoreUnavailableError),
+)
 async def list_curves(
     parts: PartsDep,
     workload: Annotated[str | None, Query(description="Name of a workload kind.")] = None,
@@ -71,7 +76,7 @@ def choose_format(accept: str) -> Format:
                 MEDIA_TYPES["arrow"]: {"schema": {"type": "string", "format": "binary"}},
             }
         },
-        **problem_responses(404, 422, 503),
+        **problem_responses(UnknownCurveError, InvalidRequestError, StoreUnavailableError),
     },
 )
 def get_curve(

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
+from profiler_service.errors import StoreUnavailableError
 from profiler_service.wire import Health
 
 router = APIRouter(tags=["health"])
@@ -17,7 +18,7 @@ async def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Can it serve?", responses=problem_responses(503))
+@router.get("/readyz", summary="Can it serve?", responses=problem_responses(StoreUnavailableError))
 def readyz(parts: PartsDep) -> Health:
     """Asks the database."""
     parts.store.ping()

@@ -7,31 +7,49 @@ from fastapi import APIRouter
 from profiler_service.answering.resources import host_info, platform_info
 from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
+from profiler_service.errors import (
+    InvalidRequestError,
+    StoreUnavailableError,
+    UnknownHostError,
+    UnknownPlatformError,
+)
 from profiler_service.wire import HostInfo, PlatformInfo
 
 router = APIRouter(tags=["hosts"])
 
 
-@router.get("/hosts", summary="Every host, by name", responses=problem_responses(503))
+@router.get(
+    "/hosts", summary="Every host, by name", responses=problem_responses(StoreUnavailableError)
+)
 def list_hosts(parts: PartsDep) -> list[HostInfo]:
     """Hosts register themselves when their worker starts."""
     presence_s = parts.settings.presence_s
     return [host_info(host, presence_s=presence_s) for host in parts.store.list_hosts()]
 
 
-@router.get("/hosts/{name}", summary="One host", responses=problem_responses(404, 422, 503))
+@router.get(
+    "/hosts/{name}",
+    summary="One host",
+    responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
+)
 def get_host(name: str, parts: PartsDep) -> HostInfo:
     """The host, its platform, and whether its worker runs."""
     return host_info(parts.store.get_host(name), presence_s=parts.settings.presence_s)
 
 
-@router.get("/platforms", summary="Every platform", responses=problem_responses(503))
+@router.get(
+    "/platforms", summary="Every platform", responses=problem_responses(StoreUnavailableError)
+)
 def list_platforms(parts: PartsDep) -> list[PlatformInfo]:
     """Everything that latencies depend on besides the workload; oldest first."""
     return [platform_info(platform) for platform in parts.store.list_platforms()]
 
 
-@router.get("/platforms/{key}", summary="One platform", responses=problem_responses(404, 422, 503))
+@router.get(
+    "/platforms/{key}",
+    summary="One platform",
+    responses=problem_responses(UnknownPlatformError, InvalidRequestError, StoreUnavailableError),
+)
 def get_platform(key: str, parts: PartsDep) -> PlatformInfo:
     """The platform with that key."""
     return platform_info(parts.store.get_platform(key))

@@ -23,9 +23,20 @@ from profiler_service.answering.services import Parts
 from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
 from profiler_service.errors import (
+    ConflictError,
+    HostAwayError,
+    InvalidDimsError,
     InvalidRequestError,
+    InvalidWorkloadError,
+    MeasurementFailedError,
+    ShuttingDownError,
+    StoreUnavailableError,
+    SweepCancelledError,
     UnknownHostError,
     UnknownPlatformError,
+    UnknownWorkloadError,
+    UnsupportedOnHostError,
+    WindowTooLargeError,
 )
 from profiler_service.storage.store import Host, Sweep
 from profiler_service.wire import CrossoverQuery, LhpAnswer, LhpQuery, SweepInfo
@@ -111,6 +122,23 @@ ACCEPTED: dict[str, Any] = {
     },
 }
 """What OpenAPI says of a 202."""
+QUESTION_PROBLEMS = problem_responses(
+    InvalidRequestError,
+    InvalidDimsError,
+    InvalidWorkloadError,
+    WindowTooLargeError,
+    UnsupportedOnHostError,
+    UnknownWorkloadError,
+    UnknownHostError,
+    UnknownPlatformError,
+    ConflictError,
+    SweepCancelledError,
+    MeasurementFailedError,
+    HostAwayError,
+    StoreUnavailableError,
+    ShuttingDownError,
+)
+"""What may be wrong with a question, or with having it measured."""
 
 router = APIRouter(route_class=WarmRoute, tags=["query"])
 
@@ -122,7 +150,7 @@ router = APIRouter(route_class=WarmRoute, tags=["query"])
     response_description="The answer, from measured latencies.",
     responses={
         202: ACCEPTED,
-        **problem_responses(404, 409, 422, 500, 503),
+        **QUESTION_PROBLEMS,
     },
     openapi_extra={"parameters": query_parameters(LhpQuery)},
 )
@@ -211,12 +239,16 @@ async def find_conditions(
         await parts.book.refresh()
         snapshot = parts.book.snapshot
     if asked is not None and asked not in (*snapshot.hosts, parts.settings.host):
-        raise UnknownHostError(f"there is no host {asked!r}", hint="GET /hosts lists them")
+        raise UnknownHostError(
+            f"there is no host {asked!r}", hint="ask for one that has registered", see="/hosts"
+        )
     if platform is None:
         return Conditions.of(snapshot.hosts[host]) if host in snapshot.hosts else None
     if platform not in snapshot.platforms:
         raise UnknownPlatformError(
-            f"there is no platform {platform!r}", hint="GET /platforms lists them"
+            f"there is no platform {platform!r}",
+            hint="ask for one that a host has registered",
+            see="/platforms",
         )
     on_it = [each for each in snapshot.hosts.values() if each.platform_key == platform]
     if not on_it:

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from profiler_service.api.problems import problem_response
+from profiler_service.errors import RequestTooLargeError
 
 MAX_BODY_BYTES = 1 << 20
 MAX_QUERY_BYTES = 8 << 10
@@ -31,9 +32,12 @@ class RequestLimits:
             return
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
             response = problem_response(
-                414,
-                f"the query string is longer than {MAX_QUERY_BYTES} bytes",
-                "leave out what the service doesn't ask for; see /docs",
+                RequestTooLargeError(
+                    f"the query string is longer than {MAX_QUERY_BYTES} bytes",
+                    hint="leave out what the service doesn't ask for; see /docs",
+                    see="/docs",
+                ),
+                status=414,
             )
             await response(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD"):  # nothing reads their bodies
@@ -45,7 +49,9 @@ class RequestLimits:
         declared = Headers(scope=scope).get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
             response = problem_response(
-                413, f"the body is longer than {MAX_BODY_BYTES} bytes", "send a smaller body"
+                RequestTooLargeError(
+                    f"the body is longer than {MAX_BODY_BYTES} bytes", hint="send a smaller body"
+                )
             )
             await response(scope, receive, send)
             return

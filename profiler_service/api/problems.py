@@ -1,112 +1,203 @@
-"""Errors on the wire: which error gets which status, as `application/problem+json`.
+"""Errors on the wire: each error class as one kind of problem, `application/problem+json`.
 
-The only place that knows both the error tree and HTTP. Knows no route.
+The only place that knows both the error tree and HTTP. Knows no route but its own, which lists the
+kinds of problem.
 """
 
 from __future__ import annotations
 
-import http
+import inspect
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from profiler_service import errors
-from profiler_service.wire import Problem
+from profiler_service.wire import PROBLEM_PATH, Problem, ProblemType
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2.0
 
-STATUS: Mapping[type[Exception], int] = {
+STATUS: Mapping[type[errors.LhpError], int] = {
     errors.InvalidRequestError: 422,
+    errors.MethodNotAllowedError: 405,
+    errors.RequestTooLargeError: 413,
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.PlatformMismatchError: 409,
     errors.HostAwayError: 503,
+    errors.ShuttingDownError: 503,
     errors.StoreError: 503,
     errors.LhpError: 500,
 }
 """Status of each error class; a class that isn't listed has that of its nearest base."""
 
+NOT_ON_THE_WIRE = frozenset(
+    {
+        errors.LhpError,
+        errors.ModelError,
+        errors.WorkerAlreadyRunningError,
+        errors.MeasurementInterruptedError,
+    }
+)
+"""Classes that no request can meet: they belong to the worker or to the command line."""
+
 _DESCRIPTIONS: Mapping[int, str] = {
     404: "The workload, host, platform, sweep or curve named doesn't exist.",
+    405: "The address exists, but not for this method.",
     409: "The thing named is in a state that doesn't allow this; a cancelled sweep, for example.",
     413: "The request body is larger than 1 MiB.",
-    422: "The request can't be meant as written: malformed, out of range, too large to measure,"
-    " or not possible on that host. `hint` says what to write instead.",
+    422: "The request is malformed, out of range, too large to measure, or not possible on that"
+    " host. `hint` says what to write instead.",
     500: "The measurement failed, or the service has a defect; `detail` says which.",
     503: "The host that must measure is away, or the database can't be reached. Try again after"
     " `Retry-After` seconds.",
 }
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI descriptions of the problems that a route may answer with."""
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"model": Problem, "description": _DESCRIPTIONS[status]} for status in statuses
-    }
-    if 503 in responses:
-        responses[503]["headers"] = {
-            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+def status_of(error: type[errors.LhpError]) -> int:
+    """The status of an error class, or of its nearest base that has one."""
+    return next(STATUS[base] for base in error.__mro__ if base in STATUS)
+
+
+def title_of(error: type[errors.LhpError]) -> str:
+    """The kind of problem in a few words: `Host away`."""
+    return error.problem_name().replace("-", " ").capitalize()
+
+
+def problem_types() -> Iterator[ProblemType]:
+    """Every kind of problem that a request can meet."""
+    for error in errors.error_classes():
+        if error not in NOT_ON_THE_WIRE:
+            yield ProblemType(
+                type=PROBLEM_PATH + error.problem_name(),
+                title=title_of(error),
+                status=status_of(error),
+                meaning=" ".join((inspect.getdoc(error) or "").split()),
+                transient=error.is_transient,
+            )
+
+
+def problem_responses(*kinds: type[errors.LhpError]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI descriptions of the problems that a route may answer with, by status."""
+    by_status: defaultdict[int, list[type[errors.LhpError]]] = defaultdict(list)
+    for kind in kinds:
+        by_status[status_of(kind)].append(kind)
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status, together in sorted(by_status.items()):
+        names = ", ".join(f"`{PROBLEM_PATH}{kind.problem_name()}`" for kind in together)
+        responses[status] = {
+            "model": Problem,
+            "description": f"{_DESCRIPTIONS[status]} Types: {names}.",
         }
+        if status == 503:
+            responses[status]["headers"] = {
+                "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
+            }
     return responses
 
 
 def problem_response(
-    status: int, detail: str, hint: str = "", headers: Mapping[str, str] | None = None
+    error: errors.LhpError, *, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The response that tells of a problem."""
-    problem = Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail, hint=hint)
+    """The response that tells of the error; `status` where HTTP has a closer one than its class."""
+    kind = type(error)
+    status = status_of(kind) if status is None else status
+    problem = Problem(
+        type=PROBLEM_PATH + kind.problem_name(),
+        title=title_of(kind),
+        status=status,
+        detail=str(error),
+        hint=error.hint,
+        see=error.see,
+    )
     headers = dict(headers or {})
     if status == 503:
         headers.setdefault("Retry-After", str(math.ceil(RETRY_AFTER_S)))
     return Response(problem.model_dump_json(), status, headers, media_type=MEDIA_TYPE)
 
 
-def status_of(error: Exception) -> int:
-    """The status of `error` by its class or nearest base; 500 for one that isn't ours."""
-    return next((STATUS[base] for base in type(error).__mro__ if base in STATUS), 500)
-
-
 async def _on_lhp_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.LhpError)
-    return problem_response(status_of(error), str(error), error.hint)
+    return problem_response(error)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    # Each begins with where it was found (query, path, body): the name alone says enough.
     found = [
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()
+        f"{'.'.join(map(str, item['loc'][1:])) or item['loc'][0]}: {item['msg']}"
+        for item in error.errors()
     ]
-    return problem_response(422, "; ".join(found), "the parameters are described at /docs")
+    return problem_response(
+        errors.InvalidRequestError(
+            "; ".join(found), hint="every parameter is described at /docs", see="/docs"
+        )
+    )
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    hints = {
-        422: "send what /docs describes, as JSON",
-        404: "every address is listed at /docs",
-        405: f"use {(error.headers or {}).get('Allow', 'another method')}; see /docs",
-        413: "send a smaller body",
-    }
-    # Starlette's 400 is of a body that is no JSON: malformed like any that /docs doesn't allow.
-    status = 422 if error.status_code == 400 else error.status_code
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    headers = error.headers or {}
+    if error.status_code == 404:
+        return problem_response(
+            errors.UnknownAddressError(detail, hint="every address is listed at /docs", see="/docs")
+        )
+    if error.status_code == 405:
+        allowed = headers.get("Allow", "another method")
+        return problem_response(
+            errors.MethodNotAllowedError(detail, hint=f"use {allowed}; see /docs", see="/docs"),
+            headers=headers,
+        )
+    if error.status_code == 413:
+        return problem_response(
+            errors.RequestTooLargeError(str(error.detail), hint="send a smaller body")
+        )
+    # Starlette's 400 is a body that isn't JSON: malformed, like any that /docs doesn't allow.
     return problem_response(
-        status,
-        f"{request.method} {request.url.path}: {error.detail}",
-        hints.get(status, ""),
-        error.headers,
+        errors.InvalidRequestError(detail, hint="send what /docs describes, as JSON", see="/docs"),
+        status=None if error.status_code == 400 else error.status_code,
+        headers=headers,
     )
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:
     # What is inside stays inside: the server logs the traceback.
     return problem_response(
-        500, "the service has a defect here", "please report it; the server's log has the details"
+        errors.ServiceDefectError(
+            "the service has a defect here",
+            hint="please report it; the server's log has the details",
+        )
+    )
+
+
+router = APIRouter(prefix="/problems", tags=["problems"])
+
+
+@router.get("", summary="Every kind of problem")
+async def list_problems() -> list[ProblemType]:
+    """The values of `type` in an `application/problem+json`, and what each means."""
+    return list(problem_types())
+
+
+@router.get(
+    "/{name}",
+    summary="One kind of problem",
+    responses=problem_responses(errors.UnknownAddressError, errors.InvalidRequestError),
+)
+async def get_problem(name: str) -> ProblemType:
+    """What a problem of that type means."""
+    for each in problem_types():
+        if each.type == PROBLEM_PATH + name:
+            return each
+    raise errors.UnknownAddressError(
+        f"there is no problem called {name!r}", hint="GET /problems lists them", see="/problems"
     )
 
 

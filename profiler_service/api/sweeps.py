@@ -13,7 +13,20 @@ from profiler_service.answering.queue import max_window_points
 from profiler_service.answering.resources import sweep_info
 from profiler_service.api.dependencies import PartsDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.errors import InvalidDimsError
+from profiler_service.errors import (
+    ConflictError,
+    HostAwayError,
+    InvalidDimsError,
+    InvalidRequestError,
+    InvalidWorkloadError,
+    RequestTooLargeError,
+    StoreUnavailableError,
+    UnknownHostError,
+    UnknownSweepError,
+    UnknownWorkloadError,
+    UnsupportedOnHostError,
+    WindowTooLargeError,
+)
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.modes import Mode
@@ -44,7 +57,18 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
     response_description="A new sweep, queued.",
     responses={
         200: {"model": SweepInfo, "description": "An equal sweep is under way already: this one."},
-        **problem_responses(404, 409, 413, 422, 503),
+        **problem_responses(
+            UnknownWorkloadError,
+            UnknownHostError,
+            RequestTooLargeError,
+            InvalidRequestError,
+            InvalidDimsError,
+            InvalidWorkloadError,
+            WindowTooLargeError,
+            UnsupportedOnHostError,
+            HostAwayError,
+            StoreUnavailableError,
+        ),
     },
 )
 async def post_sweep(request: SweepRequest, response: Response, parts: PartsDep) -> SweepInfo:
@@ -69,7 +93,11 @@ async def post_sweep(request: SweepRequest, response: Response, parts: PartsDep)
     return sweep_info(sweep)
 
 
-@router.get("", summary="Sweeps, newest first", responses=problem_responses(422, 503))
+@router.get(
+    "",
+    summary="Sweeps, newest first",
+    responses=problem_responses(InvalidRequestError, StoreUnavailableError),
+)
 def list_sweeps(
     parts: PartsDep,
     host: str | None = None,
@@ -83,7 +111,11 @@ def list_sweeps(
     return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
 
 
-@router.get("/{sweep_id}", summary="One sweep", responses=problem_responses(404, 422, 503))
+@router.get(
+    "/{sweep_id}",
+    summary="One sweep",
+    responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
+)
 def get_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
     """The sweep and where it stands."""
     return sweep_info(parts.store.get_sweep(sweep_id))
@@ -92,7 +124,9 @@ def get_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
 @router.post(
     "/{sweep_id}/cancel",
     summary="Cancel a sweep",
-    responses=problem_responses(404, 409, 413, 422, 503),
+    responses=problem_responses(
+        UnknownSweepError, InvalidRequestError, ConflictError, StoreUnavailableError
+    ),
 )
 def cancel_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
     """The sweep, marked to be cancelled. What was measured by then is kept."""
@@ -110,7 +144,7 @@ def _existing_sweep(sweep_id: str, parts: PartsDep) -> Sweep:
     summary="A sweep's progress, live",
     response_description="Server-sent events: `progress` whenever something changed, and at"
     " last one `end`. The data of each is a SweepInfo.",
-    responses=problem_responses(404, 422, 503),
+    responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
 async def stream_sweep(
     sweep: Annotated[Sweep, Depends(_existing_sweep)], parts: PartsDep

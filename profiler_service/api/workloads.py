@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from profiler_service.answering.resources import workload_info
 from profiler_service.api.problems import problem_responses
+from profiler_service.errors import InvalidRequestError, UnknownWorkloadError
 from profiler_service.kinds import get_workload_kind, kinds_left_out, workload_kinds
 from profiler_service.wire import WorkloadInfo
 
@@ -27,7 +28,11 @@ async def list_workloads() -> list[WorkloadInfo]:
     ]
 
 
-@router.get("/{name}", summary="One workload kind", responses=problem_responses(404, 422))
+@router.get(
+    "/{name}",
+    summary="One workload kind",
+    responses=problem_responses(UnknownWorkloadError, InvalidRequestError),
+)
 async def get_workload(name: str) -> WorkloadInfo:
     """The kind of that name."""
     return workload_info(get_workload_kind(name))

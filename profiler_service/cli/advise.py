@@ -18,7 +18,7 @@ from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
     LhpError,
-    MeasurementError,
+    MeasurementFailedError,
     ModelError,
     NotFoundError,
 )
@@ -31,7 +31,7 @@ OF_ONE_LAYER = (
     InvalidRequestError,
     NotFoundError,
     ConflictError,
-    MeasurementError,
+    MeasurementFailedError,
     ServiceFailedError,
 )
 """What may go wrong with one layer's question and not with the next one's."""

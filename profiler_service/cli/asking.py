@@ -14,7 +14,7 @@ from rich.console import Console
 from profiler_service.cli.client import Query, ServiceClient, ServiceFailedError
 from profiler_service.cli.command import as_typed_here
 from profiler_service.cli.follow import follow_sweep, show_progress
-from profiler_service.errors import ConflictError, HostAwayError, MeasurementError
+from profiler_service.errors import ConflictError, HostAwayError, MeasurementFailedError
 from profiler_service.wire import CrossoverAnswer, LhpAnswer, SweepInfo, SweepRequest
 
 Reply = TypeVar("Reply", covariant=True)
@@ -27,7 +27,7 @@ CANCEL_S = 60.0
 """How long a cancelled sweep may take to end before we stop watching."""
 
 
-class NotMeasuredYetError(MeasurementError):
+class NotMeasuredYetError(MeasurementFailedError):
     """The time to wait is over, and the sweep that will tell is still running."""
 
 
@@ -43,7 +43,7 @@ class SweepOutcome:
 def ask(client: ServiceClient, query: Query, *, wait_s: float, console: Console) -> LhpAnswer:
     """The answer to `query`, measured first where need be, within `wait_s` seconds.
 
-    Raises NotMeasuredYetError when they are over; MeasurementError or ConflictError where the
+    Raises NotMeasuredYetError when they are over; MeasurementFailedError or ConflictError where the
     sweep failed or was cancelled; and what the client raises.
     """
     return _ask(client, client.query, query, wait_s, console)
@@ -97,7 +97,7 @@ def _ask(
 
 def _check_measured(sweep: SweepInfo) -> None:
     if sweep.state == "failed":
-        raise MeasurementError(
+        raise MeasurementFailedError(
             f"sweep {sweep.id} failed: {sweep.error}", hint="see the log of the worker"
         )
     if sweep.state == "cancelled":

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.measurement.exchange import (
     NOWHERE,
     Block,
@@ -77,7 +77,7 @@ def main(connection_fd: int, block_fd: int) -> None:
             )
         )
         return
-    except (MeasurementError, RuntimeError) as error:
+    except (MeasurementFailedError, RuntimeError) as error:
         connection.send(Refused(message=str(error), hint=getattr(error, "hint", "")))
         return
     with torch.inference_mode():

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.operations import Call
 from profiler_service.measurement.processors import describe_cores
@@ -81,26 +81,26 @@ def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Dev
 
     Sets torch's process-wide state: threads, denormals.
 
-    Raises MeasurementError where the device isn't there, or its cache can't be flushed.
+    Raises MeasurementFailedError where the device isn't there, or its cache can't be flushed.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise MeasurementError(
+        raise MeasurementFailedError(
             f"there is no device {name!r}", hint="set LHP_DEVICE to auto, cpu or cuda"
         )
     if name == "cuda" and not torch.cuda.is_available():
-        raise MeasurementError(
+        raise MeasurementFailedError(
             f"torch {torch.__version__} finds no CUDA device here",
             hint="check the driver with nvidia-smi and that torch is a CUDA build,"
             " or set LHP_DEVICE=cpu",
         )
     if cache not in ("warm", "flushed"):
-        raise MeasurementError(
+        raise MeasurementFailedError(
             f"a cache is never {cache!r}", hint="set LHP_CACHE to warm or flushed"
         )
     on_cpu = name == "cpu" or not torch.cuda.is_available()
     if on_cpu and cache == "flushed":
         # Writing twice a last-level cache, up to a gigabyte, takes far longer than most products.
-        raise MeasurementError(
+        raise MeasurementFailedError(
             "the cache can be flushed on a GPU only, and this measures on the CPU",
             hint="set LHP_CACHE=warm",
         )
@@ -301,10 +301,10 @@ class CudaDevice:
 def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
     """A function that queues a write of twice as many bytes, into memory of its own.
 
-    Raises MeasurementError where the cache's size isn't known.
+    Raises MeasurementFailedError where the cache's size isn't known.
     """
     if cache_bytes <= 0:
-        raise MeasurementError(
+        raise MeasurementFailedError(
             "this GPU doesn't show the size of its L2 cache, so it can't be flushed",
             hint="set LHP_CACHE=warm",
         )

@@ -76,8 +76,8 @@ def examine(
 ) -> Diagnosis:
     """The diagnosis of this host, after measuring an anchor product for `seconds`.
 
-    `device`, `threads` and `cache` are those of `Measurer`. Raises MeasurementError where the host
-    can't measure at all.
+    `device`, `threads` and `cache` are those of `Measurer`. Raises MeasurementFailedError where
+    the host can't measure at all.
     """
     # Before anything of ours adds to it.
     load = examine_load(os.getloadavg()[0], num_cpus=len(available_cpus()))

@@ -18,7 +18,7 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     MeasurementChildDiedError,
-    MeasurementError,
+    MeasurementFailedError,
     MeasurementInterruptedError,
     PlatformMismatchError,
     UnsupportedOnHostError,
@@ -65,8 +65,8 @@ class Measurer:
     The child is started at once, stays warm between batches, is replaced when it dies, and
     ends by itself when this process does. Only `interrupt` may be called by other threads.
 
-    Raises MeasurementError on creation where the device asked for isn't there, or torch isn't,
-    or the device's cache can't be flushed as asked.
+    Raises MeasurementFailedError on creation where the device asked for isn't there, or torch
+    isn't, or the device's cache can't be flushed as asked.
     """
 
     platform: Platform
@@ -116,7 +116,7 @@ class Measurer:
             MeasurementChildDiedError: the child can't be kept alive; DeviceLostError where a new
                 one can't even open the device. A later call tries again.
             MeasurementInterruptedError: `interrupt` was called meanwhile.
-            MeasurementError: the workload's builder is missing.
+            MeasurementFailedError: the workload's builder is missing.
             PlatformMismatchError: the child had to be replaced, and what the new one measures
                 on, or how, isn't what this measurer says. So will every later call.
         """
@@ -200,7 +200,7 @@ class Measurer:
 
     def _get_kind(self, workload: Workload) -> WorkloadKind:
         if workload.kind not in self._kinds:
-            raise MeasurementError(
+            raise MeasurementFailedError(
                 f"no workload kind {workload.kind!r} is installed here",
                 hint="install the package that brings it on this host too",
             )
@@ -224,7 +224,7 @@ class Measurer:
         if self._child is None:
             try:
                 child = ChildProcess(self._setup)
-            except MeasurementError as error:
+            except MeasurementFailedError as error:
                 raise DeviceLostError(
                     f"the measuring process can't be started again: {error}", hint=error.hint
                 ) from error
@@ -283,7 +283,7 @@ class Measurer:
             self.close()
             raise
         if isinstance(message, Refused):
-            raise MeasurementError(message.message, hint=message.hint)
+            raise MeasurementFailedError(message.message, hint=message.hint)
         return None
 
     def __enter__(self) -> Self:

@@ -15,7 +15,7 @@ from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Final
 
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.measurement.exchange import (
     Block,
     Finished,
@@ -42,7 +42,7 @@ class ChildDiedError(Exception):
 class ChildProcess:
     """A running measuring child. `close` must be called. Not safe to share.
 
-    Raises MeasurementError on creation where the child can't measure.
+    Raises MeasurementFailedError on creation where the child can't measure.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -86,12 +86,12 @@ class ChildProcess:
             self._send(setup)
             message = self.receive(lambda: late if time.monotonic() > deadline else None)
         except ChildDiedError as error:
-            raise MeasurementError(
+            raise MeasurementFailedError(
                 f"measuring could not start: {error}",
                 hint="see what it wrote above; does `python -c 'import torch'` work?",
             ) from None
         if isinstance(message, Refused):
-            raise MeasurementError(message.message, hint=message.hint)
+            raise MeasurementFailedError(message.message, hint=message.hint)
         assert isinstance(message, Ready)
         return message
 

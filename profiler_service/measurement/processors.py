@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 CPU_ROOT: Final = Path("/sys/devices/system/cpu")
@@ -58,13 +58,13 @@ def choose_measured_cpus(
     0 threads stands for all but the first processor, within the quota. The first one is left
     free, since interrupts and the rest of the system tend to run there.
 
-    Raises MeasurementError where more threads are asked for than there are processors.
+    Raises MeasurementFailedError where more threads are asked for than there are processors.
     """
     cpus = sorted(available)
     usable = len(cpus) if quota is None else min(len(cpus), max(1, math.floor(quota)))
     if threads > usable:
         there = "1 processor is" if usable == 1 else f"{usable} processors are"
-        raise MeasurementError(
+        raise MeasurementFailedError(
             f"{threads} threads were asked for, but only {there} available here",
             hint=f"set LHP_THREADS to {usable} or less, or to 0 for all processors but one",
         )

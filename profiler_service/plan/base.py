@@ -17,7 +17,7 @@ import numpy.typing as npt
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.plan.spec import Progress, SweepSpec
 
 Points = npt.NDArray[np.int32]
@@ -73,7 +73,7 @@ class Planner(Protocol):
     ) -> LatencyCurve:
         """The curve from everything recorded so far.
 
-        Raises MeasurementError where nothing could be measured.
+        Raises MeasurementFailedError where nothing could be measured.
         """
 
 
@@ -201,9 +201,9 @@ class SteppedPlanner(abc.ABC):
             **({} if self._spec.budget_s is None else {"asked_budget_s": self._spec.budget_s}),
         }
 
-    def _first_failure(self) -> MeasurementError:
+    def _first_failure(self) -> MeasurementFailedError:
         reason = next(iter(self._failures.values()), "nothing was measured")
-        return MeasurementError(
+        return MeasurementFailedError(
             f"no point could be measured: {reason}",
             hint="the reason is the first failed point's; see the sweep's failures",
         )

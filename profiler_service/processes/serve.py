@@ -79,7 +79,7 @@ def run_service(settings: Settings, *, with_worker: bool, greet: Callable[[str],
     Calls `greet` with the service's address once it answers.
 
     Raises ListenError where it can't listen, StoreError where it can't use its database, and
-    MeasurementError where it can't have the threads asked for; nothing has been started then.
+    MeasurementFailedError where it can't have the threads asked for; nothing has been started then.
     """
     configure_logging()
     with contextlib.closing(listen_on(settings.listen, settings.port)) as listener:

@@ -16,7 +16,7 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     LhpError,
-    MeasurementError,
+    MeasurementFailedError,
     PlatformMismatchError,
     StoreUnavailableError,
 )
@@ -265,7 +265,7 @@ class SweepRunner:
                     self._measurer.protocol,
                     self._store.last_measured_at(running.id),
                 )
-            except MeasurementError:
+            except MeasurementFailedError:
                 if state is not SweepState.CANCELLED:
                     raise
                 curve = None  # it was still warming up

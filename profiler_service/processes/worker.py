@@ -35,7 +35,7 @@ STOP_LIMIT_S = 5.0
 
 
 def create_measurer(settings: Settings) -> Measurer:
-    """The measurer that `settings` ask for. Raises MeasurementError."""
+    """The measurer that `settings` ask for. Raises MeasurementFailedError."""
     return Measurer(device=settings.device, threads=settings.threads, cache=settings.cache)
 
 
@@ -53,7 +53,7 @@ def run(
     Raises:
         WorkerAlreadyRunningError: another worker measures on this host.
         StoreError: the database can't be used at the start. (Later on, it is waited for.)
-        MeasurementError: the device asked for isn't there.
+        MeasurementFailedError: the device asked for isn't there.
         SystemExit: with the code PLATFORM_CHANGED, where the platform has changed meanwhile.
     """
     with _stop_on_signals() as stop, contextlib.ExitStack() as stack:

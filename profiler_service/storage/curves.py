@@ -154,5 +154,5 @@ def list_curves(
 
 def _unknown_curve(curve_id: str) -> UnknownCurveError:
     return UnknownCurveError(
-        f"there is no curve {curve_id!r}", hint="`lhp curves` lists the known ones"
+        f"there is no curve {curve_id!r}", hint="ids are listed with the curves", see="/curves"
     )

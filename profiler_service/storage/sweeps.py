@@ -171,5 +171,5 @@ def _set_measured_as(connection: Connection, sweep_id: str, measured_as: str) ->
 
 def _unknown_sweep(sweep_id: str) -> UnknownSweepError:
     return UnknownSweepError(
-        f"there is no sweep {sweep_id!r}", hint="`GET /sweeps` lists the known ones"
+        f"there is no sweep {sweep_id!r}", hint="ids are listed with the sweeps", see="/sweeps"
     )

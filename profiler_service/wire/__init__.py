@@ -13,7 +13,7 @@ from profiler_service.wire.curves import (
     FailedPoint,
 )
 from profiler_service.wire.hosts import HostInfo, ParameterInfo, PlatformInfo, WorkloadInfo
-from profiler_service.wire.problems import Health, Problem
+from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType
 from profiler_service.wire.questions import (
     CrossoverAnswer,
     CrossoverQuery,
@@ -34,6 +34,7 @@ from profiler_service.wire.sweeps import (
 )
 
 __all__ = [
+    "PROBLEM_PATH",
     "BinInfo",
     "CrossoverAnswer",
     "CrossoverQuery",
@@ -52,6 +53,7 @@ __all__ = [
     "ParameterInfo",
     "PlatformInfo",
     "Problem",
+    "ProblemType",
     "ProgressInfo",
     "RaceInfo",
     "RaceStageInfo",

@@ -8,15 +8,46 @@ from pydantic import Field
 
 from profiler_service.wire.base import WireModel
 
+PROBLEM_PATH = "/problems/"
+"""Where every problem type begins; the rest is the problem's name: `/problems/host-away`."""
+
 
 class Problem(WireModel):
     """An error as `application/problem+json` (RFC 9457)."""
 
-    type: str = "about:blank"
-    title: str
-    status: int
+    type: str = Field(
+        default="about:blank",
+        description="Stable identifier of the kind of problem, for programs: `GET /problems` lists"
+        " them all. A client that doesn't know one goes by `status`.",
+        examples=["/problems/host-away"],
+    )
+    title: str = Field(description="The kind of problem in a few words.")
+    status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What is wrong.")
     hint: str = Field(default="", description="What to do about it.")
+    see: str = Field(
+        default="",
+        description="Path of the resource that tells more, relative to the service; may be empty.",
+        examples=["/hosts"],
+    )
+
+    @property
+    def name(self) -> str:
+        """The last part of `type`, `host-away`; empty for a type that isn't one of ours."""
+        return self.type.removeprefix(PROBLEM_PATH) if self.type.startswith(PROBLEM_PATH) else ""
+
+
+class ProblemType(WireModel):
+    """A kind of problem that the service may answer with."""
+
+    type: str = Field(examples=["/problems/host-away"])
+    title: str
+    status: int
+    meaning: str = Field(description="When the service answers so.")
+    transient: bool = Field(
+        description="Whether the same request may succeed a little later: try again after"
+        " `Retry-After` seconds."
+    )
 
 
 class Health(WireModel):

@@ -174,6 +174,7 @@ def check_problem(response: httpx.Response, status: int, hint: str = "") -> None
     assert problem["status"] == status
     assert problem["detail"]
     assert problem["hint"]
-    assert hint in problem["hint"]
+    assert hint in f"{problem['hint']} {problem['see']}"
+    assert problem["type"].startswith("/problems/")
     assert "Traceback" not in response.text
     assert ("retry-after" in response.headers) == (status == 503)

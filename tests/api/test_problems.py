@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import inspect
+
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from profiler_service import errors
-from profiler_service.api.problems import install_problem_handlers, status_of
+from profiler_service.api.problems import NOT_ON_THE_WIRE, install_problem_handlers, status_of
 from tests.api.conftest import check_problem
 
 pytestmark = pytest.mark.anyio
@@ -28,16 +30,12 @@ pytestmark = pytest.mark.anyio
         (errors.HostAwayError, 503),
         (errors.StoreUnavailableError, 503),
         (errors.SchemaTooOldError, 503),
-        (errors.MeasurementError, 500),
+        (errors.MeasurementFailedError, 500),
         (errors.LhpError, 500),
     ],
 )
 def test_every_error_has_its_status(error: type[errors.LhpError], status: int) -> None:
-    assert status_of(error("it went wrong")) == status
-
-
-def test_an_error_of_anyone_else_is_500() -> None:
-    assert status_of(KeyError("secret")) == 500
+    assert status_of(error) == status
 
 
 async def test_a_defect_tells_nothing_of_what_is_inside() -> None:
@@ -60,3 +58,46 @@ async def test_unknown_addresses_and_methods_are_problems(client: httpx.AsyncCli
     response = await client.delete("/lhp")
     check_problem(response, 405, "use GET")
     assert response.headers["allow"] == "GET"
+
+
+def test_every_error_has_a_name_of_its_own_and_comes_back_by_it() -> None:
+    classes = list(errors.error_classes())
+    defined = {
+        each
+        for _, each in inspect.getmembers(errors, inspect.isclass)
+        if each.__module__ == errors.__name__
+    }
+    assert defined == set(classes)
+    names = [each.problem_name() for each in classes]
+    assert len(set(names)) == len(names)
+    assert errors.HostAwayError.problem_name() == "host-away"
+    assert errors.MeasurementChildDiedError.problem_name() == "measurement-child-died"
+    assert [errors.find_error_class(name) for name in names] == classes
+    assert errors.find_error_class("unheard-of") is None
+
+
+async def test_kinds_of_problems_are_listed(client: httpx.AsyncClient) -> None:
+    listed = {each["type"]: each for each in (await client.get("/problems")).json()}
+    classes = set(errors.error_classes()) - NOT_ON_THE_WIRE
+    assert listed.keys() == {f"/problems/{each.problem_name()}" for each in classes}
+    away = listed["/problems/host-away"]
+    assert (away["status"], away["transient"], away["title"]) == (503, True, "Host away")
+    assert away["meaning"] == "The host that must measure isn't running its worker."
+    assert (await client.get("/problems/host-away")).json() == away
+    unknown = await client.get("/problems/unheard-of")
+    check_problem(unknown, 404)
+    assert unknown.json()["type"] == "/problems/unknown-address"
+
+
+async def test_problems_name_their_type_and_where_to_look(client: httpx.AsyncClient) -> None:
+    problem = (await client.get("/hosts/nobody")).json()
+    assert (problem["type"], problem["see"]) == ("/problems/unknown-host", "/hosts")
+    malformed = (await client.get("/lhp?dims=1&wait=soon")).json()
+    assert malformed["type"] == "/problems/invalid-request"
+    assert malformed["detail"].startswith("wait: ")
+
+
+async def test_openapi_lists_the_types_of_each_route(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    away = paths["/lhp"]["get"]["responses"]["503"]["description"]
+    assert "`/problems/host-away`" in away and "`/problems/store-unavailable`" in away

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.measurement.devices import (
     cpu_model,
     create_flush,
@@ -137,13 +137,13 @@ def test_a_gpu_with_tensor_cores_of_all_kinds_multiplies_all_dtypes() -> None:
 
 
 def test_a_cpu_s_cache_is_not_flushed() -> None:
-    with pytest.raises(MeasurementError, match="on a GPU only") as caught:
+    with pytest.raises(MeasurementFailedError, match="on a GPU only") as caught:
         open_device("cpu", cpus=[0], cache="flushed")
     assert "LHP_CACHE=warm" in caught.value.hint
 
 
 def test_a_cache_is_warm_or_flushed() -> None:
-    with pytest.raises(MeasurementError, match="never 'cold'") as caught:
+    with pytest.raises(MeasurementFailedError, match="never 'cold'") as caught:
         open_device("cpu", cpus=[0], cache="cold")
     assert "warm or flushed" in caught.value.hint
 
@@ -156,7 +156,7 @@ def test_a_flush_writes_twice_the_cache() -> None:
 
 
 def test_a_cache_of_unknown_size_is_not_flushed() -> None:
-    with pytest.raises(MeasurementError, match="size of its L2 cache") as caught:
+    with pytest.raises(MeasurementFailedError, match="size of its L2 cache") as caught:
         create_flush(0, "cpu")
     assert "LHP_CACHE=warm" in caught.value.hint
 

@@ -20,7 +20,7 @@ from profiler_service.analysis.samples import TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     MeasurementChildDiedError,
-    MeasurementError,
+    MeasurementFailedError,
     MeasurementInterruptedError,
     PlatformMismatchError,
     UnsupportedOnHostError,
@@ -272,14 +272,14 @@ def test_a_lost_gpu_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch
 
 
 def test_builder_that_is_missing_is_an_error_not_a_failed_point(measurer: Measurer) -> None:
-    with pytest.raises(MeasurementError, match="build_what_is_not_there"):
+    with pytest.raises(MeasurementFailedError, match="build_what_is_not_there"):
         measurer.measure(workload(MISSING), LINE, batch_of([1]))
     assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
 
 
 def test_workload_kind_that_is_not_installed(measurer: Measurer) -> None:
     other = builders.kind("other", "build_nothing")
-    with pytest.raises(MeasurementError, match="'other'"):
+    with pytest.raises(MeasurementFailedError, match="'other'"):
         measurer.measure(workload(other), LINE, batch_of([1]))
 
 
@@ -401,7 +401,7 @@ def test_child_that_measures_in_another_way_never_measures(name: str, value: obj
 
 
 def test_cache_that_cant_be_flushed_is_refused() -> None:
-    with pytest.raises(MeasurementError, match="on a GPU only") as caught:
+    with pytest.raises(MeasurementFailedError, match="on a GPU only") as caught:
         Measurer(device="cpu", cache="flushed")
     assert "LHP_CACHE=warm" in caught.value.hint
 
@@ -424,7 +424,7 @@ def test_device_that_is_not_there_is_refused(device: str, message: str, hint: st
 
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    with pytest.raises(MeasurementError, match=message) as caught:
+    with pytest.raises(MeasurementFailedError, match=message) as caught:
         Measurer(device=device)
     assert hint in caught.value.hint
 
@@ -434,7 +434,9 @@ def test_without_torch_the_error_says_what_to_install(
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MeasurementError, match=r"needs torch.*No module named 'torch'") as caught:
+    with pytest.raises(
+        MeasurementFailedError, match=r"needs torch.*No module named 'torch'"
+    ) as caught:
         Measurer()
     assert "pip install 'lhp[measure]'" in caught.value.hint
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.measurement.processors import (
     available_cpus,
     choose_measured_cpus,
@@ -38,7 +38,7 @@ def test_measured_cpus(
 
 @pytest.mark.parametrize(("threads", "quota"), [(3, None), (2, 1.5)])
 def test_more_threads_than_processors_are_refused(threads: int, quota: float | None) -> None:
-    with pytest.raises(MeasurementError, match=f"{threads} threads") as caught:
+    with pytest.raises(MeasurementFailedError, match=f"{threads} threads") as caught:
         choose_measured_cpus((0, 1), threads, quota=quota)
     assert "LHP_THREADS" in caught.value.hint
 

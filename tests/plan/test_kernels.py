@@ -10,7 +10,7 @@ import pytest
 from profiler_service.analysis.crossover import KernelRounds, find_crossover
 from profiler_service.analysis.curve import PointStatus
 from profiler_service.analysis.samples import Samples
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR_KERNELS
 from profiler_service.kinds.kernels import (
@@ -173,7 +173,7 @@ def test_without_a_dense_kernel_there_is_nothing_to_compare() -> None:
     SyntheticDevice(latency_s=kernels((1e-3, 1e-3, 1e-3), 2e-3), failing=frozenset({0, 1, 2})).run(
         planner
     )
-    with pytest.raises(MeasurementError, match="synthetic failure"):
+    with pytest.raises(MeasurementFailedError, match="synthetic failure"):
         planner.build_curve(PLATFORM, PROTOCOL, NOW)
 
 

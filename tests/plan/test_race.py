@@ -11,7 +11,7 @@ import pytest
 
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import Answer, find_answer
-from profiler_service.errors import MeasurementError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.base import ANCHOR_EVERY, Planner
@@ -401,7 +401,7 @@ def test_a_window_whose_points_all_fail_raises_the_reason(mode: Mode) -> None:
     spec = spec_above((100,), mode)
     planner = create_planner(spec)
     SyntheticDevice(np.full(33, 1e-4), failing=frozenset(range(33))).run(planner)
-    with pytest.raises(MeasurementError, match="synthetic failure"):
+    with pytest.raises(MeasurementFailedError, match="synthetic failure"):
         curve_from(planner)
 
 
@@ -429,7 +429,7 @@ def test_a_queried_point_that_fails_in_mid_race_ends_it_with_the_reason(after: i
         planner.record(device.measure(batch))
     device.failing = frozenset({0})
     device.run(planner)
-    with pytest.raises(MeasurementError, match="synthetic failure"):
+    with pytest.raises(MeasurementFailedError, match="synthetic failure"):
         curve_from(planner)
 
 
@@ -455,7 +455,7 @@ def test_nobody_is_sent_to_a_point_that_failed_after_many_samples() -> None:
 def test_a_failing_queried_point_has_no_answer() -> None:
     planner = create_planner(spec_above((100,), "race"))
     SyntheticDevice(np.full(33, 1e-4), failing=frozenset({0})).run(planner)
-    with pytest.raises(MeasurementError, match="synthetic failure"):
+    with pytest.raises(MeasurementFailedError, match="synthetic failure"):
         curve_from(planner)
 
 

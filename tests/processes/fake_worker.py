@@ -20,7 +20,7 @@ import numpy as np
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
-from profiler_service.errors import LhpError, MeasurementError
+from profiler_service.errors import LhpError, MeasurementFailedError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.base import Batch
@@ -142,7 +142,7 @@ class FakeMeasurer:
         with self._log.open("a") as log:
             log.write(f"{batch.round[0]}\n")
         if self._interrupted.wait(self._batch_s):
-            raise MeasurementError("interrupted")
+            raise MeasurementFailedError("interrupted")
         ok = ~np.isin(batch.point, list(self._failing))
         point = batch.point[ok]
         return Samples(

@@ -14,7 +14,7 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.errors import (
     DeviceLostError,
     LhpError,
-    MeasurementError,
+    MeasurementFailedError,
     PlatformMismatchError,
     StoreUnavailableError,
     WorkerAlreadyRunningError,
@@ -259,7 +259,7 @@ def test_a_sweep_of_failed_points_only_fails_with_the_reason(store: Store, log: 
 
 
 class BrokenMeasurer(FakeMeasurer):
-    error: Exception = MeasurementError("the GPU is lost", hint="restart the host")
+    error: Exception = MeasurementFailedError("the GPU is lost", hint="restart the host")
 
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
         raise self.error
@@ -493,5 +493,5 @@ def test_the_lock_admits_one_worker_a_host() -> None:
 
 def test_the_measurer_flushes_the_cache_as_the_settings_say() -> None:
     # Shown by the refusal: a CPU's isn't flushed.
-    with pytest.raises(MeasurementError, match="flushed on a GPU only"):
+    with pytest.raises(MeasurementFailedError, match="flushed on a GPU only"):
         create_measurer(Settings(device="cpu", cache="flushed"))

@@ -27,7 +27,7 @@ from profiler_service.errors import (
     InvalidRequestError,
     InvalidWorkloadError,
     LhpError,
-    MeasurementError,
+    MeasurementFailedError,
     NotFoundError,
     UnknownWorkloadError,
 )
@@ -292,7 +292,7 @@ def test_202_is_followed_to_the_end_of_its_sweep(make: Make, stub: Stub, time: T
 
 
 @pytest.mark.parametrize(
-    ("state", "error"), [("failed", MeasurementError), ("cancelled", ConflictError)]
+    ("state", "error"), [("failed", MeasurementFailedError), ("cancelled", ConflictError)]
 )
 def test_a_sweep_that_ends_badly_is_an_error(
     make: Make, stub: Stub, state: str, error: type[LhpError]
