@@ -42,13 +42,15 @@ class RaceBook:
         if not MODES[sweep.spec.mode].is_race:
             raise InvalidRequestError(
                 f"sweep {sweep_id} is no race: it measures all points of its grid, round by round",
-                hint="its curve has the points", see="/curves",
+                hint="its curve has the points",
+                see="/curves",
             )
         if sweep.spec.grid.size > MAX_TOLD_POINTS:
             raise InvalidRequestError(
                 f"sweep {sweep_id} is over {sweep.spec.grid.size:,} points; races over more than"
                 f" {MAX_TOLD_POINTS:,} aren't told",
-                hint="its curve has what it found", see="/curves",
+                hint="its curve has what it found",
+                see="/curves",
             )
         with self._telling:
             if sweep_id in self._kept:

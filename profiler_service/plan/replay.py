@@ -37,7 +37,8 @@ def replay(planner: Replayable, batches: Iterable[Samples]) -> None:
             raise ReplayError(
                 f"the samples kept don't fit the plan: batch {number} was measured by another"
                 " version of the software",
-                hint="start the sweep again; its curve, where it has one, stays", see="/curves",
+                hint="start the sweep again; its curve, where it has one, stays",
+                see="/curves",
             )
         planner.record(samples)
 

@@ -100,7 +100,9 @@ def get_platform(connection: Connection, key: str) -> Platform:
     fields = connection.scalar(sa.select(platforms.c.fields).where(platforms.c.key == key))
     if fields is None:
         raise UnknownPlatformError(
-            f"there is no platform {key!r}", hint="ask for one that a host has registered", see="/platforms"
+            f"there is no platform {key!r}",
+            hint="ask for one that a host has registered",
+            see="/platforms",
         )
     return Platform.from_json(fields)
 
@@ -114,4 +116,6 @@ def list_platforms(connection: Connection) -> list[Platform]:
 
 
 def _unknown_host(name: str) -> UnknownHostError:
-    return UnknownHostError(f"there is no host {name!r}", hint="ask for one that has registered", see="/hosts")
+    return UnknownHostError(
+        f"there is no host {name!r}", hint="ask for one that has registered", see="/hosts"
+    )
