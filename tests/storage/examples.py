@@ -12,7 +12,8 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.modes import Mode
-from profiler_service.plan.spec import Progress, SweepSpec
+from profiler_service.plan.spec import Progress, SweepSpec, SweepState
+from profiler_service.storage.store import Store
 from profiler_service.workload import Workload
 
 PROTOCOL = TimingProtocol(timer="perf_counter")
@@ -106,3 +107,12 @@ def create_curve(
         failures={3: "out of memory"} if failures is None else failures,
         evidence={"calls": 500.0, "seconds": 1.25},
     )
+
+
+def finish_new_sweep(store: Store, curve: LatencyCurve, *, start: int, host: str = "east") -> str:
+    """The id of `curve`, kept for a sweep of its own that starts at `start`."""
+    sweep, new = store.create_sweep(create_spec(start=start), host=host)
+    assert new
+    curve_id = store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+    assert curve_id is not None
+    return curve_id
