@@ -16,16 +16,16 @@ import numpy as np
 
 from benchmarks.provenance import heading
 from profiler_service.analysis.comparison import F64, Comparison, column_medians, compare
-from profiler_service.kinds.kernels import ALL_KERNELS, csr_kernel, kernel_workload
+from profiler_service.kinds.kernels import ALL_KERNELS, Kernel, kernel_workload
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.plan.base import Batch
 
 SIZES = range(256, 2049, 64)
 KERNELS = {
-    "dense": 1,
-    "packed": 2,
-    "csr at 90 %": csr_kernel(90),
-    "csr at 95 %": csr_kernel(95),
+    "dense": Kernel("dense"),
+    "packed": Kernel("packed"),
+    "csr at 90 %": Kernel("csr", 90),
+    "csr at 95 %": Kernel("csr", 95),
 }
 DENSE = ("dense", "packed")
 SPARSE = ("csr at 90 %", "csr at 95 %")
@@ -61,7 +61,7 @@ class Curves:
 def measure(measurer: Measurer, *, seconds: float, batch: int) -> Curves:
     """Rounds over all sizes and kernels, both in random order, for about `seconds`."""
     rng = np.random.default_rng(0)
-    points = np.array([number - 1 for number in KERNELS.values()], dtype=np.int32)
+    points = np.array([kernel.point for kernel in KERNELS.values()], dtype=np.int32)
     rounds: list[F64] = []
     calls = np.full(len(SIZES), 4)
     started = time.monotonic()

@@ -13,7 +13,7 @@ import numpy as np
 
 from profiler_service.analysis.comparison import F64, Comparison, column_medians, compare
 from profiler_service.analysis.samples import Samples
-from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
+from profiler_service.kinds.kernels import MAX_PERCENT, Kernel, dense_points
 
 CHOOSE_EVERY = 3
 """Every third round chooses the best dense kernel; the others judge it."""
@@ -58,8 +58,8 @@ class KernelRounds:
     def find_best_dense(self) -> tuple[int, Mapping[int, Comparison]] | None:
         """The best dense kernel, and each other kernel's latency against it; None without any.
 
-        Chosen on some rounds and compared on the others: the smallest of several flatters
-        itself.
+        Chosen on some rounds and compared on the others: in the rounds that choose it, the
+        smallest of several medians is too small on average.
         """
         chooses = np.arange(len(self.log)) % CHOOSE_EVERY == 0
         ranked = _rank_dense(self.log[chooses])
@@ -75,21 +75,18 @@ class KernelRounds:
 
     def compare_sparse(self, dense: int) -> dict[int, Comparison]:
         """Percent of zeros → the sparse kernel against a dense one, ascending, where they met."""
+        points = {percent: Kernel("csr", percent).point for percent in range(MAX_PERCENT + 1)}
         compared = {
-            percent: _compare(self.log, csr_kernel(percent) - 1, dense)
-            for percent in range(MAX_PERCENT + 1)
-            if csr_kernel(percent) <= self.log.shape[1]
+            percent: _compare(self.log, point, dense)
+            for percent, point in points.items()
+            if point < self.log.shape[1]
         }
         return {percent: each for percent, each in compared.items() if each is not None}
 
 
 def _rank_dense(log: F64) -> list[int]:
     medians = column_medians(log).center
-    seen = [
-        point
-        for point in range(min(len(DENSE_BACKENDS), len(medians)))
-        if not np.isnan(medians[point])
-    ]
+    seen = [point for point in dense_points(len(medians)) if not np.isnan(medians[point])]
     return sorted(seen, key=lambda point: float(medians[point]))
 
 

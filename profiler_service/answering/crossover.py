@@ -11,7 +11,7 @@ from collections import OrderedDict
 import numpy as np
 
 from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
-from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, kernel_params
+from profiler_service.kinds.kernels import MAX_PERCENT, Kernel
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import CurveHeader, Store
 from profiler_service.wire import CrossoverAnswer, KernelCrossover, SparsePoint
@@ -58,7 +58,7 @@ class CrossoverBook:
         best, compared = found
         kernels = [
             KernelCrossover(
-                backend=DENSE_BACKENDS[point],
+                backend=Kernel.from_point(point).dense_backend,
                 latency_s=float(curve.latency_s[point]),
                 sparsity=_share(crossover.percent),
                 sparsity_interval=_shares(crossover),
@@ -70,13 +70,13 @@ class CrossoverBook:
             dims=[int(params["out_features"]), int(params["in_features"])],
             batch=int(params["batch"]),
             dtype=str(params["dtype"]),
-            best=DENSE_BACKENDS[best],
+            best=Kernel.from_point(best).dense_backend,
             sparsity=_share(crossovers[best].percent),
             sparsity_interval=_shares(crossovers[best]),
             kernels=kernels,
             sparse=[
                 SparsePoint(
-                    sparsity=float(kernel_params(point + 1)["sparsity"]),
+                    sparsity=Kernel.from_point(point).sparsity,
                     latency_s=float(curve.latency_s[point]),
                     ratio=comparison.ratio,
                     ratio_interval=(
@@ -85,9 +85,11 @@ class CrossoverBook:
                     ),
                 )
                 for point, comparison in sorted(compared.items(), reverse=True)
-                if point >= len(DENSE_BACKENDS)
+                if not Kernel.from_point(point).is_dense
             ],
-            failures={_kernel_name(point + 1): reason for point, reason in curve.failures.items()},
+            failures={
+                str(Kernel.from_point(point)): reason for point, reason in curve.failures.items()
+            },
             platform=header.platform_key,
             host=header.host,
             curve=header.id,
@@ -95,12 +97,6 @@ class CrossoverBook:
             num_samples=int(curve.num_samples.sum()),
             stale=False,
         )
-
-
-def _kernel_name(kernel: int) -> str:
-    params = kernel_params(kernel)
-    backend = str(params["backend"])
-    return f"{backend} at {params['sparsity']}" if "sparsity" in params else backend
 
 
 def _share(percent: int | None) -> float | None:

@@ -18,7 +18,7 @@ from profiler_service.analysis.samples import Platform
 from profiler_service.answering.resources import is_stale
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
-from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, find_kernels
+from profiler_service.kinds.kernels import KERNEL_KINDS, Kernel, find_kernels
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import window_growth
 from profiler_service.storage.store import CurveHeader, Host, Store
@@ -401,7 +401,7 @@ def _answer(curve: LatencyCurve, header: CurveHeader, question: Question) -> Ans
 
 def _faster_backend(curve: LatencyCurve, backend: str, curve_id: str) -> FasterBackend | None:
     """What a comparison of kernels says against the backend; None where nothing is faster."""
-    point = DENSE_BACKENDS.index(backend)
+    point = Kernel(backend).point
     if point >= curve.grid.size:
         return None
     best = int(curve.answers.target[point])
@@ -412,7 +412,7 @@ def _faster_backend(curve: LatencyCurve, backend: str, curve_id: str) -> FasterB
         for values in (curve.answers.ratio, curve.answers.ratio_low, curve.answers.ratio_high)
     )
     return FasterBackend(
-        backend=DENSE_BACKENDS[best],
+        backend=Kernel.from_point(best).dense_backend,
         speedup=1 / ratio,
         speedup_interval=(1 / high, 1 / low),
         curve=curve_id,

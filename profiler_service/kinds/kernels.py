@@ -1,14 +1,16 @@
 """The kinds `linear_kernels`, `hlstm_kernels`, `hlstm_lm_kernels`: one thing by every kernel.
 
-Pure. Their one axis numbers kernels, so that grids, samples and curves hold them like dimensions:
-first the dense ones, then the sparse one at 99 %, 98 % … down to 0 % zeros, which makes latency
+Pure. Their one axis numbers kernels, so that grids, samples and curves hold them like dimensions.
+`Kernel` translates between a kernel and its point of such a grid; nothing else knows the order:
+the dense kernels first, then the sparse one at 99 %, 98 % … down to 0 % zeros, so that latency
 and memory grow with the number, as they do with a dimension. Knows nothing of measuring.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal, cast
 
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
@@ -16,9 +18,11 @@ from profiler_service.kinds.networks import HLSTM, HLSTM_LM
 from profiler_service.kinds.products import BACKEND, LINEAR, MATMUL, SPARSITY
 from profiler_service.workload import Dims, Parameter, ParamValue, Workload, WorkloadKind
 
-DENSE_BACKENDS: Final = ("dense", "packed", "compiled")
-"""Backends that multiply every weight: kernels number 1, 2 and 3."""
+DenseBackend = Literal["dense", "packed", "compiled"]
+DENSE_BACKENDS: Final[tuple[DenseBackend, ...]] = ("dense", "packed", "compiled")
+"""Backends that multiply every weight, in the order of their points."""
 MAX_PERCENT: Final = 99
+"""Most zeros that the sparse kernel is measured at, in percent."""
 NUM_KERNELS: Final = len(DENSE_BACKENDS) + MAX_PERCENT + 1
 
 DENSE_KERNELS: Final = Grid(axes=(GridAxis(start=1, count=2),))
@@ -28,23 +32,92 @@ ALL_KERNELS: Final = Grid(axes=(GridAxis(start=1, count=NUM_KERNELS),))
 """And the sparse one at every whole percentage: from where on does it beat them?"""
 
 
-def csr_kernel(percent: int) -> int:
-    """The number of the sparse kernel at `percent` % zeros."""
-    return NUM_KERNELS - percent
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of a product: its backend and, for the sparse one, how many weights are zero."""
 
+    backend: str
+    percent: int | None = None
+    """Zeros among the weights of `csr`, in whole percent; None for the dense backends."""
 
-def kernel_params(kernel: int) -> dict[str, ParamValue]:
-    """The parameters `backend` and `sparsity` of `linear` that kernel number `kernel` stands for.
-
-    Raises InvalidDimsError where there is none of that number.
-    """
-    if not 1 <= kernel <= NUM_KERNELS:
-        raise InvalidDimsError(
-            f"there is no kernel {kernel}", hint=f"kernels are numbered from 1 to {NUM_KERNELS}"
+    def __post_init__(self) -> None:
+        is_known = (
+            self.backend in DENSE_BACKENDS
+            if self.percent is None
+            else self.backend == "csr" and 0 <= self.percent <= MAX_PERCENT
         )
-    if kernel <= len(DENSE_BACKENDS):
-        return {"backend": DENSE_BACKENDS[kernel - 1]}
-    return {"backend": "csr", "sparsity": SPARSITY.parse(f"{(NUM_KERNELS - kernel) / 100:.2f}")}
+        if not is_known:
+            raise InvalidDimsError(
+                f"there is no kernel {self}",
+                hint=f"kernels: {', '.join(DENSE_BACKENDS)}, and csr at 0 to {MAX_PERCENT / 100}",
+            )
+
+    @classmethod
+    def from_point(cls, point: int) -> Kernel:
+        """The kernel at that point of a grid of kernels, whose first one is point 0.
+
+        Raises InvalidDimsError where no grid of kernels has such a point.
+        """
+        if not 0 <= point < NUM_KERNELS:
+            raise InvalidDimsError(
+                f"there is no kernel {point + 1}",
+                hint=f"kernels are numbered from 1 to {NUM_KERNELS}",
+            )
+        if point < len(DENSE_BACKENDS):
+            return cls(DENSE_BACKENDS[point])
+        return cls("csr", NUM_KERNELS - 1 - point)
+
+    @classmethod
+    def from_dims(cls, dims: Dims) -> Kernel:
+        """The kernel that the dims (number,) stand for, numbered from 1.
+
+        Raises InvalidDimsError where there is none.
+        """
+        (number,) = dims
+        return cls.from_point(number - 1)
+
+    @property
+    def point(self) -> int:
+        """Its point of a grid of kernels: the inverse of `from_point`."""
+        if self.percent is None:
+            return DENSE_BACKENDS.index(self.backend)
+        return NUM_KERNELS - 1 - self.percent
+
+    @property
+    def dims(self) -> Dims:
+        """The dims (number,) that stand for it: the inverse of `from_dims`."""
+        return (self.point + 1,)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it multiplies every weight."""
+        return self.percent is None
+
+    @property
+    def dense_backend(self) -> DenseBackend:
+        """The backend of a dense kernel. Raises ValueError for the sparse one."""
+        return DENSE_BACKENDS[DENSE_BACKENDS.index(cast("DenseBackend", self.backend))]
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the weights that are zero; 0 for dense kernels, which multiply zeros, too."""
+        return 0.0 if self.percent is None else self.percent / 100
+
+    @property
+    def params(self) -> dict[str, ParamValue]:
+        """The parameters `backend` and `sparsity` of `linear` that it stands for."""
+        if self.percent is None:
+            return {"backend": self.backend}
+        return {"backend": self.backend, "sparsity": SPARSITY.parse(f"{self.sparsity:g}")}
+
+    def __str__(self) -> str:
+        """`packed`, or `csr at 0.9`."""
+        return self.backend if self.percent is None else f"{self.backend} at {self.sparsity:g}"
+
+
+def dense_points(num_kernels: int) -> range:
+    """The points of dense kernels in a grid of that many kernels."""
+    return range(min(len(DENSE_BACKENDS), num_kernels))
 
 
 def kernel_workload(dims: Dims, *, batch: ParamValue, dtype: ParamValue) -> Workload:
@@ -77,7 +150,8 @@ def unfold(
     `dims` is (kernel,), and `params` are those of the kernels' kind. Raises InvalidDimsError
     where there is no such kernel.
     """
-    return tuple(int(params[axis]) for axis in kind.axes), {**params, **kernel_params(dims[0])}
+    kernel = Kernel.from_dims(dims)
+    return tuple(int(params[axis]) for axis in kind.axes), {**params, **kernel.params}
 
 
 def _kernels_of(kind: WorkloadKind, *, builder: str, dims: Dims, description: str) -> WorkloadKind:

@@ -14,14 +14,14 @@ from profiler_service.analysis.comparison import Comparison, column_medians
 from profiler_service.analysis.crossover import CHOOSE_EVERY, KernelRounds, find_crossover
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
-from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, csr_kernel
+from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, Kernel, dense_points
 from profiler_service.plan.base import CHEAP_VISIT_S, MAX_CALLS, Batch, SteppedPlanner
 
 
 class KernelPlanner(SteppedPlanner):
     """Compares the kernels of a grid (see `kinds.kernels`) in rounds, each visited once in each.
 
-    Of dense kernels alone: ROUNDS rounds, or as many as CONTEST_S allows. With the sparse one: a
+    Of dense kernels alone: ROUNDS rounds, or as many as COMPARING_S allows. With the sparse one: a
     few rounds over SCAN's sparsities show roughly where it passes each dense kernel. Then, for
     each dense kernel, the whole percentages around that place are measured, and the gap closed
     until the last one that isn't faster and the next one stand side by side; those that can't be
@@ -33,7 +33,7 @@ class KernelPlanner(SteppedPlanner):
     SAMPLE_S = 1e-4
     """Calls are timed together for about this long (MAX_CALLS at most): reading the clock delays
     the next call by about a microsecond, and not every kernel by the same."""
-    CONTEST_S = 0.5
+    COMPARING_S = 0.5
     """Comparing dense kernels ends after this long, if there are FEWEST_ROUNDS."""
     FEWEST_ROUNDS = 18
     """6 choose, 12 judge."""
@@ -97,18 +97,18 @@ class KernelPlanner(SteppedPlanner):
         yield from self._meet((), fewest)
         # Compiling, at the first visit, may have taken seconds; dear calls count from the first.
         started_s = 0.0 if is_dear else self._seconds
-        while self._round < self.ROUNDS and self._seconds - started_s < self.CONTEST_S:
+        while self._round < self.ROUNDS and self._seconds - started_s < self.COMPARING_S:
             self._advance(self._round / self.ROUNDS, "comparing kernels")
             yield from self._meet((), more)
 
     def _dense_points(self) -> range:
-        return range(min(len(DENSE_BACKENDS), self._num_points))
+        return dense_points(self._num_points)
 
     def _meet(self, percents: Collection[int], rounds: int) -> Generator[Batch, Samples, None]:
         """More rounds of all dense kernels and the sparse one at these percentages."""
         last = self._round + rounds
         while self._round < last:
-            field = [*self._dense_points(), *(csr_kernel(p) - 1 for p in percents)]
+            field = [*self._dense_points(), *(Kernel("csr", p).point for p in percents)]
             field = [point for point in field if point not in self._failures]
             if not field:
                 return
@@ -151,7 +151,9 @@ class KernelPlanner(SteppedPlanner):
         slower, faster = compared[last].ratio, compared[after].ratio
         expected = last + (after - last) * (slower - 1) / (slower - faster)
         near = range(round(expected) - self.MARGIN, round(expected) + self.MARGIN + 1)
-        return {p for p in near if last < p < after and csr_kernel(p) - 1 not in self._failures}
+        return {
+            p for p in near if last < p < after and Kernel("csr", p).point not in self._failures
+        }
 
     def _find_ambiguous(self, compared: Mapping[int, Comparison]) -> set[int]:
         """Percentages measured, around this crossover, that may lie on either side of it."""

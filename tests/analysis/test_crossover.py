@@ -8,7 +8,7 @@ import pytest
 from profiler_service.analysis.comparison import Comparison, Verdict
 from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
 from profiler_service.analysis.samples import Samples
-from profiler_service.kinds.kernels import NUM_KERNELS, csr_kernel
+from profiler_service.kinds.kernels import NUM_KERNELS, Kernel
 
 
 def against(ratio: float, verdict: Verdict) -> Comparison:
@@ -63,7 +63,7 @@ def rounds_of(latency_s: dict[int, float], num_rounds: int = 12) -> KernelRounds
 
 
 def test_kernels_are_compared_within_rounds() -> None:
-    sparse = csr_kernel(90) - 1
+    sparse = Kernel("csr", 90).point
     rounds = rounds_of({0: 4e-3, 1: 2e-3, sparse: 1e-3})
     # However much the host slows down meanwhile, each round says 1 : 2.
     compared = rounds.compare(sparse, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from profiler_service.kinds.kernels import csr_kernel
+from profiler_service.kinds.kernels import Kernel
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Store, Sweep
@@ -16,7 +16,7 @@ BACKENDS = {"dense": DTYPES, "packed": DTYPES, "compiled": DTYPES, "csr": ("floa
 # 1 ms, 350 µs and 380 µs dense; the sparse kernel takes 5 µs and 20 µs for each percent of
 # nonzeros. Below 1 ms from 50.25 % zeros on, below 350 µs from 82.75 %, below 380 from 81.25 %.
 LATENCY_S = np.r_[1000e-6, 350e-6, 380e-6, 5e-6 + 20e-6 * np.arange(1, 101)]
-CSR_POINTS = frozenset(csr_kernel(percent) - 1 for percent in range(100))
+CSR_POINTS = frozenset(Kernel("csr", percent).point for percent in range(100))
 
 
 def measure(store: Store, sweep: Sweep, *, failing: frozenset[int] = frozenset()) -> str:

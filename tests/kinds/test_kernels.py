@@ -17,11 +17,12 @@ from profiler_service.kinds import (
 )
 from profiler_service.kinds.kernels import (
     ALL_KERNELS,
+    DENSE_BACKENDS,
     DENSE_KERNELS,
     NUM_KERNELS,
-    csr_kernel,
+    Kernel,
+    dense_points,
     find_kernels,
-    kernel_params,
     kernel_workload,
 )
 from profiler_service.workload import WorkloadKind
@@ -29,33 +30,60 @@ from profiler_service.workload import WorkloadKind
 
 def test_kernels_are_numbered_dense_first_then_ever_fuller() -> None:
     assert get_workload_kind("linear_kernels") is LINEAR_KERNELS
-    assert [kernel_params(number)["backend"] for number in (1, 2, 3)] == [
-        "dense",
-        "packed",
-        "compiled",
+    # 3 dense ones, then 99 %, 98 % … 0 % zeros: 100 more.
+    assert [str(Kernel.from_point(point)) for point in (0, 1, 2, 3, 12, 101, 102)] == [
+        *("dense", "packed", "compiled", "csr at 0.99", "csr at 0.9", "csr at 0.01", "csr at 0"),
     ]
     assert DENSE_KERNELS.last == (2,) and ALL_KERNELS.last == (NUM_KERNELS,) == (103,)
-    assert kernel_params(4) == {"backend": "csr", "sparsity": "0.99"}
-    assert kernel_params(csr_kernel(90)) == {"backend": "csr", "sparsity": "0.9"}
-    assert kernel_params(103) == {"backend": "csr", "sparsity": "0"}
+
+
+@pytest.mark.parametrize("point", range(NUM_KERNELS))
+def test_a_kernel_and_its_point_stand_for_each_other(point: int) -> None:
+    kernel = Kernel.from_point(point)
+    assert kernel.point == point
+    # Dims start at 1, points at 0.
+    assert kernel.dims == ALL_KERNELS.dims(point) == (point + 1,)
+    assert Kernel.from_dims(kernel.dims) == kernel
+    assert kernel.is_dense == (point < 3)
+
+
+def test_a_kernels_parameters_are_those_of_the_product() -> None:
+    assert Kernel("packed").params == {"backend": "packed"}
+    assert Kernel("csr", 90).params == {"backend": "csr", "sparsity": "0.9"}
+    assert Kernel("csr", 0).params == {"backend": "csr", "sparsity": "0"}
+    assert [kernel.sparsity for kernel in (Kernel("csr", 7), Kernel("dense"))] == [0.07, 0.0]
+
+
+def test_dense_points_of_grids_with_and_without_the_sparse_kernel() -> None:
+    assert list(dense_points(NUM_KERNELS)) == [0, 1, 2]
+    assert list(dense_points(DENSE_KERNELS.size)) == [0, 1]
 
 
 @pytest.mark.parametrize("number", [0, 104])
 def test_no_other_kernels(number: int) -> None:
     with pytest.raises(InvalidDimsError, match=f"no kernel {number}"):
-        kernel_params(number)
+        Kernel.from_dims((number,))
+
+
+@pytest.mark.parametrize(
+    ("backend", "percent"),
+    [("csr", None), ("csr", 100), ("csr", -1), ("dense", 90), ("cuda", None)],
+)
+def test_a_kernel_that_isnt_measured_cant_be_named(backend: str, percent: int | None) -> None:
+    with pytest.raises(InvalidDimsError, match=f"no kernel {backend}"):
+        Kernel(backend, percent)
 
 
 def test_a_kernel_costs_what_its_product_costs() -> None:
     workload = kernel_workload((30, 20), batch=4, dtype="float32")
     assert workload.key == ("linear_kernels[batch=4,dtype=float32,in_features=20,out_features=30]")
     params = dict(workload.params)
-    for number in (1, 2, 3, csr_kernel(90), 103):
-        same = dict(LINEAR.describe({"batch": 4, **kernel_params(number)}).params)
-        assert LINEAR_KERNELS.operand_bytes((number,), params) == LINEAR.operand_bytes(
+    for kernel in (*map(Kernel, DENSE_BACKENDS), Kernel("csr", 90), Kernel("csr", 0)):
+        same = dict(LINEAR.describe({"batch": 4, **kernel.params}).params)
+        assert LINEAR_KERNELS.operand_bytes(kernel.dims, params) == LINEAR.operand_bytes(
             (30, 20), same
         )
-        assert LINEAR_KERNELS.flops((number,), params) == LINEAR.flops((30, 20), same)
+        assert LINEAR_KERNELS.flops(kernel.dims, params) == LINEAR.flops((30, 20), same)
     # The last one needs the most memory, as with dimensions.
     sizes = [LINEAR_KERNELS.operand_bytes((n,), params) for n in range(1, NUM_KERNELS + 1)]
     assert max(sizes) == sizes[-1]
@@ -75,10 +103,10 @@ def test_a_network_has_kernels_too(kind: WorkloadKind, kernels: WorkloadKind) ->
     assert (workload.kind, params["gate_width"], params["state_width"]) == (kernels.name, 30, 20)
     assert (params["batch"], params["steps"], params["dtype"]) == (4, 3, "bfloat16")
     assert "backend" not in params and "sparsity" not in params
-    for number in (1, 2, csr_kernel(90)):
-        same = dict(kind.describe({**given, **kernel_params(number)}).params)
-        assert kernels.operand_bytes((number,), params) == kind.operand_bytes((30, 20), same)
-        assert kernels.flops((number,), params) == kind.flops((30, 20), same)
+    for kernel in (Kernel("dense"), Kernel("packed"), Kernel("csr", 90)):
+        same = dict(kind.describe({**given, **kernel.params}).params)
+        assert kernels.operand_bytes(kernel.dims, params) == kind.operand_bytes((30, 20), same)
+        assert kernels.flops(kernel.dims, params) == kind.flops((30, 20), same)
     # The vocabulary is the language model's alone.
     assert ("vocabulary" in params) == (kind is HLSTM_LM)
 

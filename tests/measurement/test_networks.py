@@ -27,7 +27,7 @@ from profiler_service.kinds import (
     LSTM,
     LSTM_LM,
 )
-from profiler_service.kinds.kernels import ALL_KERNELS, csr_kernel
+from profiler_service.kinds.kernels import ALL_KERNELS, Kernel
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.networks import place
 from profiler_service.measurement.operations import Call, Operands, load_builder
@@ -243,11 +243,15 @@ def test_kernels_are_those_of_the_network(kernels: WorkloadKind, shape: tuple[in
         "input_size": 5,
         **({"vocabulary": 11} if kernels is HLSTM_LM_KERNELS else {}),
     }
-    for number, is_bound in ((1, False), (2, True), (csr_kernel(90), True)):
+    for kernel, is_bound in (
+        (Kernel("dense"), False),
+        (Kernel("packed"), True),
+        (Kernel("csr", 90), True),
+    ):
         operands = new_operands("float32")
         described = dict(kernels.describe(params).params)
         with torch.inference_mode():
-            call = load_builder(kernels.builder)(operands, (number,), described)
+            call = load_builder(kernels.builder)(operands, kernel.dims, described)
             results = call()
         assert isinstance(results, tuple)
         assert tuple(results[0].shape) == shape

@@ -18,7 +18,7 @@ from profiler_service.kinds.kernels import (
     DENSE_KERNELS,
     MAX_PERCENT,
     NUM_KERNELS,
-    csr_kernel,
+    Kernel,
 )
 from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
@@ -35,7 +35,7 @@ def spec(grid: Grid) -> SweepSpec:
 
 def kernels(dense_s: tuple[float, float, float], full_s: float, fixed_s: float = 5e-6) -> F64:
     """Latencies of all kernels; the sparse one takes `fixed_s`, and `full_s` without zeros."""
-    percent = np.array([NUM_KERNELS - kernel for kernel in range(4, NUM_KERNELS + 1)])
+    percent = np.arange(MAX_PERCENT, -1, -1)
     latency: F64 = np.r_[dense_s, fixed_s + full_s * (1 - percent / 100)]
     return latency
 
@@ -64,7 +64,7 @@ def test_crossovers_are_found_within_one_step_in_a_fraction_of_the_points(
     rounds = KernelRounds(batches, NUM_KERNELS)
     for dense in range(3):
         # 5 µs + full · (1 − p) < dense: for 350 µs of 2,000 from 1 − 345/2000 = 82.75 % on.
-        faster = [p for p in range(MAX_PERCENT + 1) if truth[csr_kernel(p) - 1] < truth[dense]]
+        faster = [p for p in range(MAX_PERCENT + 1) if truth[Kernel("csr", p).point] < truth[dense]]
         found = find_crossover(rounds.compare_sparse(dense))
         assert found is not None and found.percent is not None and found.high is not None
         assert abs(found.percent - min(faster)) <= 1
@@ -118,7 +118,7 @@ def test_dear_kernels_meet_a_few_times(seed: int) -> None:
 
 
 def test_dear_kernels_as_fast_as_each_other_claim_nothing() -> None:
-    # All of 6 pairs must agree, by chance once in 32 contests on one side or the other; and by
+    # All of 6 pairs must agree, by chance once in 32 comparisons on one side or the other; and by
     # 2 % each, which makes it rarer still.
     claims = 0
     for seed in range(100):
@@ -150,13 +150,13 @@ def test_dear_kernels_meet_for_half_a_second_where_more_fits_in() -> None:
     device.run(planner)
     rounds = planner.build_curve(PLATFORM, PROTOCOL, NOW).evidence["rounds"]
     assert 36 <= rounds <= 45
-    assert device.clock_s == pytest.approx(KernelPlanner.CONTEST_S, rel=0.15)
+    assert device.clock_s == pytest.approx(KernelPlanner.COMPARING_S, rel=0.15)
 
 
 def test_kernels_that_fail_are_left_out() -> None:
     truth = kernels((1000e-6, 350e-6, 380e-6), 2000e-6)
     # Neither packed nor compiled; and the sparse one not at 48 %, beside the crossover at 50.25 %.
-    failing = frozenset({1, 2, csr_kernel(50) - 1, csr_kernel(48) - 1})
+    failing = frozenset({1, 2, Kernel("csr", 50).point, Kernel("csr", 48).point})
     planner, batches = search(SyntheticDevice(latency_s=truth, failing=failing))
     rounds = KernelRounds(batches, NUM_KERNELS)
     assert rounds.dense_points() == [0]
