@@ -6,17 +6,13 @@ Knows neither which points are measured nor where samples go.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import math
 import os
 import platform
-import re
 import resource
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -24,7 +20,16 @@ import torch.nn.functional as F  # noqa: N812
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
 from profiler_service.kinds.products import BACKEND
+from profiler_service.measurement.gpu_probe import open_gpu_probe
 from profiler_service.measurement.operations import Call
+from profiler_service.measurement.platform_probe import (
+    cpu_model,
+    find_cublas_version,
+    kernel_variables,
+    parse_libraries,
+    read_cpuinfo,
+    read_nvidia_driver,
+)
 from profiler_service.measurement.processors import describe_cores
 from profiler_service.measurement.timer import (
     CpuStopwatch,
@@ -37,6 +42,10 @@ from profiler_service.measurement.timer import (
 from profiler_service.networks.products import has_backend
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
+PROTOCOL_VERSION: Final = 2
+"""The protocol's version: raised with whatever moves latencies, here, in `operations` or in the
+networks, so that curves from before never answer for what is measured now. 2: samples held up for
+long are taken again; the loop of sparse H-LSTMs."""
 _GIB: Final = 1 << 30
 _MAX_CUDA_CLOCK_HZ: Final = 3e9
 """No GPU's clock is faster. On a slower one, what is given in its cycles lasts longer."""
@@ -45,12 +54,6 @@ _KERNEL_ISAS: Final = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
     *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "asimd", "bf16", "i8mm", "sve", "sve2"),
 )
-# Variables by which users change kernels or their arithmetic.
-_KERNEL_VARIABLES: Final = re.compile(
-    r"(MKL|ONEDNN|DNNL|OPENBLAS|OMP|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
-)
-# Set by us; the number of threads is a field of the platform already.
-_OWN_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
 
 
 class Device(Protocol):
@@ -131,12 +134,6 @@ def probe_backends(device: str, dtypes: Sequence[str]) -> dict[str, tuple[str, .
         )
         for backend in BACKEND.choices
     }
-
-
-PROTOCOL_VERSION: Final = 2
-"""The protocol's version: raised with whatever moves latencies, here, in `operations` or in the
-networks, so that curves from before never answer for what is measured now. 2: samples held up for
-long are taken again; the loop of sparse H-LSTMs."""
 
 
 class CpuDevice:
@@ -319,116 +316,3 @@ def delay_cuda(seconds: float) -> None:
 def _preemptions() -> int:
     # Of the whole process: a pre-empted worker thread delays a product like the main thread.
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """The fields of the first processor in /proc/cpuinfo; empty where there is none."""
-    if not path.is_file():
-        return {}
-    first = path.read_text().partition("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def cpu_model(cpuinfo: Mapping[str, str]) -> str:
-    """The processor's name and what tells apart processors of one (virtual) name."""
-    name = cpuinfo.get("model name") or platform.processor() or platform.machine()
-    fields = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
-    numbers = [f"{field} {cpuinfo[field]}" for field in fields if field in cpuinfo]
-    return f"{name} ({', '.join(numbers)})" if numbers else name
-
-
-def parse_libraries(configuration: str) -> dict[str, str]:
-    """Versions of the product libraries named in torch's build configuration, by name."""
-    patterns = {
-        "mkl": r"Math Kernel Library Version (\S+)",
-        "onednn": r"(?:MKL-DNN|oneDNN) v(\S+)",
-        "blas": r"BLAS_INFO=(\w+)",
-        "openmp": r"OpenMP (\d+)",
-    }
-    found = {name: re.search(pattern, configuration) for name, pattern in patterns.items()}
-    return {name: match.group(1) for name, match in found.items() if match}
-
-
-def kernel_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that change which kernels run and how, but for thread counts.
-
-    Of LD_PRELOAD (allocators, mostly) the files' names, not where they are.
-    """
-    variables = {
-        name: value
-        for name, value in environment.items()
-        if _KERNEL_VARIABLES.fullmatch(name) and name not in _OWN_VARIABLES
-    }
-    preloaded = re.split(r"[\s:]+", environment.get("LD_PRELOAD", "").strip(" :"))
-    if preloaded != [""]:
-        variables["LD_PRELOAD"] = " ".join(Path(path).name for path in preloaded)
-    return variables
-
-
-def find_cublas_version() -> str | None:
-    """The version of the installed cuBLAS package, or None where torch brings its own."""
-    for distribution in importlib.metadata.distributions():
-        if str(distribution.metadata["Name"]).startswith("nvidia-cublas"):
-            return distribution.version
-    return None
-
-
-def read_nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:
-    """The NVIDIA driver's version; `unknown` where the driver doesn't show it."""
-    text = path.read_text() if path.is_file() else ""
-    match = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", text)
-    return match.group(1) if match else "unknown"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GpuProbe:
-    """What can be asked of a GPU while it is measured."""
-
-    is_throttled: Callable[[], bool]
-    """Whether it is slowed down by heat or power supply; no where that isn't shown."""
-    read_clock_hz: Callable[[], float | None]
-    """The clock of its multiprocessors now; None where that isn't shown."""
-
-
-def open_gpu_probe(uuid: str) -> GpuProbe:
-    """The probe of the GPU `uuid`, by NVML.
-
-    Without nvidia-ml-py (an optional dependency) or a driver that answers, it shows nothing.
-    """
-    blind = GpuProbe(is_throttled=lambda: False, read_clock_hz=lambda: None)
-    try:
-        import pynvml
-    except ImportError:
-        return blind
-    nvml: Any = pynvml
-    try:
-        nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-    except nvml.NVMLError:
-        return blind
-    # Not the software power cap: a GPU under load may live at it, and every sample would go.
-    reasons = (
-        nvml.nvmlClocksThrottleReasonHwSlowdown
-        | nvml.nvmlClocksThrottleReasonHwThermalSlowdown
-        | nvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
-        | nvml.nvmlClocksEventReasonSwThermalSlowdown
-    )
-
-    def is_throttled() -> bool:
-        return bool(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle) & reasons)
-
-    def read_clock_hz() -> float:
-        return float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)) * 1e6
-
-    def is_shown(read: Callable[[], object]) -> bool:
-        try:
-            read()
-        except nvml.NVMLError:
-            return False
-        return True
-
-    return GpuProbe(
-        is_throttled=is_throttled if is_shown(is_throttled) else blind.is_throttled,
-        read_clock_hz=read_clock_hz if is_shown(read_clock_hz) else blind.read_clock_hz,
-    )

@@ -1,0 +1,60 @@
+"""What a GPU shows of itself while it is measured: its clock, and whether it is slowed down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuProbe:
+    """What can be asked of a GPU while it is measured."""
+
+    is_throttled: Callable[[], bool]
+    """Whether it is slowed down by heat or power supply; no where that isn't shown."""
+    read_clock_hz: Callable[[], float | None]
+    """The clock of its multiprocessors now; None where that isn't shown."""
+
+
+def open_gpu_probe(uuid: str) -> GpuProbe:
+    """The probe of the GPU `uuid`, by NVML.
+
+    Without nvidia-ml-py (an optional dependency) or a driver that answers, it shows nothing.
+    """
+    blind = GpuProbe(is_throttled=lambda: False, read_clock_hz=lambda: None)
+    try:
+        import pynvml
+    except ImportError:
+        return blind
+    nvml: Any = pynvml
+    try:
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    except nvml.NVMLError:
+        return blind
+    # Not the software power cap: a GPU under load may live at it, and every sample would go.
+    reasons = (
+        nvml.nvmlClocksThrottleReasonHwSlowdown
+        | nvml.nvmlClocksThrottleReasonHwThermalSlowdown
+        | nvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
+        | nvml.nvmlClocksEventReasonSwThermalSlowdown
+    )
+
+    def is_throttled() -> bool:
+        return bool(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle) & reasons)
+
+    def read_clock_hz() -> float:
+        return float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)) * 1e6
+
+    def is_shown(read: Callable[[], object]) -> bool:
+        try:
+            read()
+        except nvml.NVMLError:
+            return False
+        return True
+
+    return GpuProbe(
+        is_throttled=is_throttled if is_shown(is_throttled) else blind.is_throttled,
+        read_clock_hz=read_clock_hz if is_shown(read_clock_hz) else blind.read_clock_hz,
+    )

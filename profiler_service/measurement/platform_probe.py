@@ -1,0 +1,80 @@
+"""What a machine shows of itself for its Platform: processor, libraries, variables, driver.
+
+Imports no torch: what torch knows of the machine is given to it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+# Variables by which users change kernels or their arithmetic.
+_KERNEL_VARIABLES: Final = re.compile(
+    r"(MKL|ONEDNN|DNNL|OPENBLAS|OMP|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
+)
+# Set by us; the number of threads is a field of the platform already.
+_OWN_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
+
+
+def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """The fields of the first processor in /proc/cpuinfo; empty where there is none."""
+    if not path.is_file():
+        return {}
+    first = path.read_text().partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def cpu_model(cpuinfo: Mapping[str, str]) -> str:
+    """The processor's name and what tells apart processors of one (virtual) name."""
+    name = cpuinfo.get("model name") or platform.processor() or platform.machine()
+    fields = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
+    numbers = [f"{field} {cpuinfo[field]}" for field in fields if field in cpuinfo]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
+
+
+def parse_libraries(configuration: str) -> dict[str, str]:
+    """Versions of the product libraries named in torch's build configuration, by name."""
+    patterns = {
+        "mkl": r"Math Kernel Library Version (\S+)",
+        "onednn": r"(?:MKL-DNN|oneDNN) v(\S+)",
+        "blas": r"BLAS_INFO=(\w+)",
+        "openmp": r"OpenMP (\d+)",
+    }
+    found = {name: re.search(pattern, configuration) for name, pattern in patterns.items()}
+    return {name: match.group(1) for name, match in found.items() if match}
+
+
+def kernel_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables that change which kernels run and how, but for thread counts.
+
+    Of LD_PRELOAD (allocators, mostly) the files' names, not where they are.
+    """
+    variables = {
+        name: value
+        for name, value in environment.items()
+        if _KERNEL_VARIABLES.fullmatch(name) and name not in _OWN_VARIABLES
+    }
+    preloaded = re.split(r"[\s:]+", environment.get("LD_PRELOAD", "").strip(" :"))
+    if preloaded != [""]:
+        variables["LD_PRELOAD"] = " ".join(Path(path).name for path in preloaded)
+    return variables
+
+
+def find_cublas_version() -> str | None:
+    """The version of the installed cuBLAS package, or None where torch brings its own."""
+    for distribution in importlib.metadata.distributions():
+        if str(distribution.metadata["Name"]).startswith("nvidia-cublas"):
+            return distribution.version
+    return None
+
+
+def read_nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """The NVIDIA driver's version; `unknown` where the driver doesn't show it."""
+    text = path.read_text() if path.is_file() else ""
+    match = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", text)
+    return match.group(1) if match else "unknown"

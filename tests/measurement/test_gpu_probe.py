@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+
+from profiler_service.measurement.gpu_probe import open_gpu_probe
+
+
+class FakeNvml(ModuleType):
+    """As much of pynvml as is used, with one GPU, `GPU-1-2`, at 1,500 MHz."""
+
+    class NVMLError(Exception):
+        pass
+
+    NVML_CLOCK_SM = 1
+
+    def __init__(self, *, reasons: int = 0, unsupported: str = "") -> None:
+        super().__init__("pynvml")
+        self.nvmlClocksThrottleReasonHwSlowdown = 8
+        self.nvmlClocksThrottleReasonHwThermalSlowdown = 64
+        self.nvmlClocksThrottleReasonHwPowerBrakeSlowdown = 128
+        self.nvmlClocksEventReasonSwThermalSlowdown = 32
+        self._reasons = reasons
+        self._unsupported = unsupported
+
+    def _check(self, name: str) -> None:
+        if name == self._unsupported:
+            raise self.NVMLError("Not Supported")
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        self._check("nvmlInit")
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        assert uuid == "GPU-1-2"
+        return "handle"
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:  # noqa: N802
+        assert handle == "handle"
+        self._check("reasons")
+        return self._reasons
+
+    def nvmlDeviceGetClockInfo(self, handle: str, kind: int) -> int:  # noqa: N802
+        assert (handle, kind) == ("handle", self.NVML_CLOCK_SM)
+        self._check("clock")
+        return 1500  # MHz
+
+
+@pytest.mark.parametrize(
+    ("reasons", "throttled"),
+    # None; hardware, thermal (hardware, software), power brake; idle and the power cap don't count.
+    [(0, False), (8, True), (64, True), (32, True), (128, True), (1, False), (4, False)],
+)
+def test_gpu_probe_tells_throttling_and_the_clock(
+    reasons: int, throttled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(reasons=reasons))
+    probe = open_gpu_probe("1-2")
+    assert probe.is_throttled() is throttled
+    assert probe.read_clock_hz() == 1.5e9
+
+
+@pytest.mark.parametrize(
+    ("unsupported", "throttled", "clock_hz"),
+    [("nvmlInit", False, None), ("reasons", False, 1.5e9), ("clock", True, None)],
+)
+def test_gpu_probe_shows_what_the_driver_does(
+    unsupported: str, throttled: bool, clock_hz: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvml = FakeNvml(reasons=8, unsupported=unsupported)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    probe = open_gpu_probe("1-2")
+    assert (probe.is_throttled(), probe.read_clock_hz()) == (throttled, clock_hz)
+
+
+def test_gpu_probe_without_nvml_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it raises ImportError
+    probe = open_gpu_probe("1-2")
+    assert (probe.is_throttled(), probe.read_clock_hz()) == (False, None)
+
+
+@pytest.mark.gpu
+def test_the_clock_of_a_real_gpu_is_shown() -> None:
+    pytest.importorskip("pynvml")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    clock_hz = open_gpu_probe(str(torch.cuda.get_device_properties(0).uuid)).read_clock_hz()
+    assert clock_hz is not None and 1e8 < clock_hz < 3e9
