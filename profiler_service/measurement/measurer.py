@@ -26,6 +26,7 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid
 from profiler_service.kinds import workload_kinds
 from profiler_service.kinds.products import backends_of
+from profiler_service.measurement.child_process import ChildDiedError, ChildProcess
 from profiler_service.measurement.exchange import (
     CAPACITY,
     NOWHERE,
@@ -35,7 +36,6 @@ from profiler_service.measurement.exchange import (
     Refused,
     Setup,
 )
-from profiler_service.measurement.process import ChildDiedError, ChildProcess
 from profiler_service.measurement.processors import (
     available_cpus,
     choose_measured_cpus,
