@@ -145,7 +145,10 @@ def test_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     lacking = MATMUL.describe({"backend": "csr", "dtype": "bfloat16"})
     with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
         measurer.measure(lacking, LINE, batch_of([1]))
-    assert "dense, packed" in caught.value.hint
+    # Which others have one differs: oneDNN packs bfloat16 only where the processor computes in it.
+    others = [name for name, dtypes in measurer.backends.items() if "bfloat16" in dtypes]
+    assert "dense" in others and "csr" not in others
+    assert f"choose backend from: {', '.join(others)};" in caught.value.hint
 
 
 def test_batch_without_visits(measurer: Measurer) -> None:
@@ -498,7 +501,7 @@ def test_products_take_longer_on_cuda_with_a_flushed_cache() -> None:
     median_s = {}
     for cache in ("warm", "flushed"):
         with Measurer(device="cuda", cache=cache) as measurer:
-            assert measurer.protocol.key == f"cuda_graph-{cache}-v1"
+            assert measurer.protocol.key == f"cuda_graph-{cache}-v2"
             samples = measurer.measure(
                 MATMUL.describe(), grid, Batch(point=visits, round=visits, calls=5)
             )
