@@ -136,7 +136,7 @@ def save_curve(database_url: str) -> None:
         cpus=1,
         flags=(),
     )
-    axis = GridAxis(start=FIRST, count=SIDE)
+    axis = GridAxis(first=FIRST, count=SIDE)
     grid = Grid(axes=(axis, axis))
     dims = grid.all_dims()
     latency_s = 1e-9 * dims.prod(axis=1) * np.where((dims % 8 == 0).all(axis=1), 1.0, 1.5)

@@ -67,7 +67,7 @@ def create_spec(side: int, *, seed: int) -> SweepSpec:
     return SweepSpec(
         workload=LINEAR.describe(),
         mode="grid",
-        grid=Grid(axes=(GridAxis(start=1 + seed, count=side), GridAxis(start=1, count=side))),
+        grid=Grid(axes=(GridAxis(first=1 + seed, count=side), GridAxis(first=1, count=side))),
         seed=seed,
     )
 

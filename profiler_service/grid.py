@@ -25,16 +25,16 @@ MAX_DIM = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class GridAxis:
-    """`count` evenly spaced dimensions, from `start` upwards in steps of `step`."""
+    """`count` evenly spaced dimensions, from `first` upwards in steps of `step`."""
 
-    start: int
+    first: int
     count: int
     step: int = 1
 
     def __post_init__(self) -> None:
-        if self.start < 1 or self.count < 1 or self.step < 1:
+        if self.first < 1 or self.count < 1 or self.step < 1:
             raise InvalidDimsError(
-                f"a grid axis needs start, count and step of at least 1, not {self}",
+                f"a grid axis needs first, count and step of at least 1, not {self}",
                 hint="write it as FIRST:LAST or FIRST:LAST:STEP with whole numbers from 1 up",
             )
         if self.last > MAX_DIM:
@@ -46,11 +46,11 @@ class GridAxis:
     @property
     def last(self) -> int:
         """The largest dimension of the axis."""
-        return self.start + (self.count - 1) * self.step
+        return self.first + (self.count - 1) * self.step
 
     def find_position(self, dim: int) -> int | None:
         """The position of `dim` on this axis, or None where the axis skips it."""
-        position, remainder = divmod(dim - self.start, self.step)
+        position, remainder = divmod(dim - self.first, self.step)
         return position if remainder == 0 and 0 <= position < self.count else None
 
 
@@ -65,7 +65,7 @@ class Grid:
         """The grid of every point from `dims` to `dims + growth` inclusive, per axis."""
         return cls(
             axes=tuple(
-                GridAxis(start=dim, count=min(dim + grow, MAX_DIM) - dim + 1)
+                GridAxis(first=dim, count=min(dim + grow, MAX_DIM) - dim + 1)
                 for dim, grow in zip(dims, growth, strict=True)
             )
         )
@@ -83,7 +83,7 @@ class Grid:
     @property
     def first(self) -> tuple[int, ...]:
         """The smallest point."""
-        return tuple(axis.start for axis in self.axes)
+        return tuple(axis.first for axis in self.axes)
 
     @property
     def last(self) -> tuple[int, ...]:
@@ -109,7 +109,7 @@ class Grid:
         dims: list[int] = []
         for axis in reversed(self.axes):
             index, position = divmod(index, axis.count)
-            dims.append(axis.start + position * axis.step)
+            dims.append(axis.first + position * axis.step)
         return tuple(reversed(dims))
 
     def all_dims(self) -> npt.NDArray[np.int32]:
@@ -117,7 +117,7 @@ class Grid:
         import numpy as np
 
         ranges = [
-            np.arange(axis.start, axis.last + 1, axis.step, dtype=np.int32) for axis in self.axes
+            np.arange(axis.first, axis.last + 1, axis.step, dtype=np.int32) for axis in self.axes
         ]
         return np.stack([m.ravel() for m in np.meshgrid(*ranges, indexing="ij")], axis=1)
 
@@ -126,7 +126,7 @@ class Grid:
         if len(self.axes) != len(other.axes):
             return False
         return all(
-            mine.find_position(theirs.start) is not None
+            mine.find_position(theirs.first) is not None
             and mine.find_position(theirs.last) is not None
             and (theirs.count == 1 or theirs.step % mine.step == 0)
             for mine, theirs in zip(self.axes, other.axes, strict=True)
@@ -135,5 +135,5 @@ class Grid:
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         """Dims of every point, row-major, lazily."""
         return itertools.product(
-            *(range(axis.start, axis.last + 1, axis.step) for axis in self.axes)
+            *(range(axis.first, axis.last + 1, axis.step) for axis in self.axes)
         )

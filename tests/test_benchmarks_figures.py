@@ -33,7 +33,7 @@ def curve(*, seconds: float = 10.0) -> LatencyCurve:
         workload=get_workload_kind("matmul").describe({}),
         platform=PLATFORM,
         protocol=PROTOCOL,
-        grid=Grid(axes=(GridAxis(start=8, count=7),)),
+        grid=Grid(axes=(GridAxis(first=8, count=7),)),
         latency_s=latency_s,
         low_s=0.99 * latency_s,
         high_s=1.01 * latency_s,
@@ -92,7 +92,7 @@ def test_what_noise_alone_would_show(noise: float, least: float, most: float) ->
     found = hysteresis.expect_from_noise(
         dataclasses.replace(
             curve(),
-            grid=Grid(axes=(GridAxis(start=200, count=100),)),
+            grid=Grid(axes=(GridAxis(first=200, count=100),)),
             latency_s=latency_s,
             low_s=latency_s * np.exp(-1.96 * noise),
             high_s=latency_s * np.exp(1.96 * noise),
@@ -110,7 +110,7 @@ def test_a_sweep_finds_known_steps_and_leaves_picture_data_and_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Only multiples of 8 are fast, by far more than 32 sizes add: LHPs are 256, 264 … 288.
-    grid = Grid(axes=(GridAxis(start=256, count=33),))
+    grid = Grid(axes=(GridAxis(first=256, count=33),))
     device = SyntheticDevice(stairs(grid, multiple=8, step=1.0))
     spec = SweepSpec(workload=get_workload_kind("matmul").describe({}), mode="grid", grid=grid)
     found = hysteresis.sweep(spec, device.measure, platform=PLATFORM, protocol=PROTOCOL)
@@ -132,7 +132,7 @@ def test_a_sweep_finds_known_steps_and_leaves_picture_data_and_report(
 
 
 def test_a_budget_too_small_for_any_interval_claims_nothing(tmp_path: Path) -> None:
-    grid = Grid(axes=(GridAxis(start=256, count=33),))
+    grid = Grid(axes=(GridAxis(first=256, count=33),))
     # 2 ms a call, 5 ms a visit: the 0.5 s of a batch are three rounds or so.
     device = SyntheticDevice(smooth(grid, unit_s=2e-9))
     spec = hysteresis.describe(hysteresis.FIGURES["fig2"], device="cpu", seconds=0.3)

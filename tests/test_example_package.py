@@ -55,7 +55,7 @@ def test_it_is_swept(kind: WorkloadKind, tmp_path: Path) -> None:
         store.register_host(
             "host", measurer.platform, protocol=measurer.protocol, dtypes=measurer.dtypes
         )
-        grid = Grid(axes=(GridAxis(start=64, count=2, step=64), GridAxis(start=16, count=2)))
+        grid = Grid(axes=(GridAxis(first=64, count=2, step=64), GridAxis(first=16, count=2)))
         workload = kind.describe({"tokens": 8})
         spec = SweepSpec(workload=workload, mode="grid", grid=grid)
         sweep, _ = store.create_sweep(spec, host="host")

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from profiler_service.errors import (
     ConflictError,
@@ -41,7 +41,6 @@ from profiler_service.wire import (
     Problem,
     SweepInfo,
     SweepRequest,
-    WireModel,
 )
 from trainer_client.answers import (
     ContractError,
@@ -78,7 +77,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T", bound=WireModel)
+T = TypeVar("T", bound=BaseModel)
 
 CONNECT_TIMEOUT_S = 5.0
 FIRST_WAIT_S = 1.0
@@ -411,7 +410,7 @@ class HttpLatencyOracle:
         return where
 
     def _send(
-        self, method: str, url: httpx.URL, until_s: float, body: WireModel | None = None
+        self, method: str, url: httpx.URL, until_s: float, body: BaseModel | None = None
     ) -> httpx.Response:
         """A response that isn't an error; tries again while that may help.
 

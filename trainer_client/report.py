@@ -191,14 +191,14 @@ def measure_steps(
 def _measure_one(
     service: GridMeasurer, workload: str, dims: Sequence[int], params: Mapping[str, int | str]
 ) -> Latency:
-    axes = [GridAxisRange(start=dim, stop=dim) for dim in dims]
+    axes = [GridAxisRange(first=dim, last=dim) for dim in dims]
     curve = service.measure(axes, workload=workload, params=params)
     return _latency_of(service, curve, dims, None)
 
 
 def _both(a: int, b: int) -> GridAxisRange:
     """An axis of these two dimensions, or of the one."""
-    return GridAxisRange(start=min(a, b), stop=max(a, b), step=abs(a - b) or 1)
+    return GridAxisRange(first=min(a, b), last=max(a, b), step=abs(a - b) or 1)
 
 
 def _latency_of(

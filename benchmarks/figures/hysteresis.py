@@ -69,13 +69,13 @@ FIGURES = {
     "fig2": Figure(
         title="Fig. 2: a square product",
         kind="matmul",
-        grid=Grid(axes=(GridAxis(start=256, count=1793),)),
+        grid=Grid(axes=(GridAxis(first=256, count=1793),)),
         paper="The paper's Fig. 2, on a P100, gives no count.",
     ),
     "fig3": Figure(
         title="Fig. 3: DeepSpeech2",
         kind="deepspeech2",
-        grid=Grid(axes=(GridAxis(start=600, count=201),)),
+        grid=Grid(axes=(GridAxis(first=600, count=201),)),
         paper="The paper's Fig. 3, on a P100, has a redundancy above 90 %.",
     ),
 }

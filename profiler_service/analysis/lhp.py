@@ -91,13 +91,13 @@ def find_confirmed_lhps(
 
 @dataclass(frozen=True, kw_only=True)
 class HysteresisBin:
-    """The dimensions after one LHP, up to and including the next: `start` to `stop`.
+    """The dimensions after one LHP, up to and including the next: `first` to `last`.
 
-    Every dimension of the bin is best grown to `stop`.
+    Every dimension of the bin is best grown to `last`.
     """
 
-    start: int
-    stop: int
+    first: int
+    last: int
 
 
 def hysteresis_bins(dims: Sequence[int], is_lhp: Sequence[bool]) -> list[HysteresisBin]:
@@ -107,7 +107,7 @@ def hysteresis_bins(dims: Sequence[int], is_lhp: Sequence[bool]) -> list[Hystere
     for dim, lhp in zip(dims, is_lhp, strict=True):
         start = dim if start is None else start
         if lhp:
-            bins.append(HysteresisBin(start=start, stop=dim))
+            bins.append(HysteresisBin(first=start, last=dim))
             start = None
     return bins
 
@@ -204,7 +204,7 @@ def _window_rivals(
     """
     grid = curve.grid
     window = tuple(
-        slice(int(first), (bound - axis.start) // axis.step + 1)
+        slice(int(first), (bound - axis.first) // axis.step + 1)
         for first, axis, bound in zip(
             np.unravel_index(asked, grid.shape), grid.axes, limit, strict=True
         )

@@ -100,7 +100,7 @@ def json_chunks(curve: LatencyCurve, info: CurveInfo) -> Iterator[bytes]:
     bins: list[dict[str, object]] = []
     if len(curve.grid.axes) == 1:
         bins = [
-            BinInfo(start=each.start, stop=each.stop).model_dump()
+            BinInfo(first=each.first, last=each.last).model_dump()
             for each in hysteresis_bins(
                 curve.grid.all_dims()[:, 0].tolist(), [bool(lhp) for lhp in is_lhp]
             )

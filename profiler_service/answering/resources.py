@@ -11,8 +11,8 @@ from profiler_service.analysis.samples import Platform
 from profiler_service.grid import Grid
 from profiler_service.storage.store import CurveHeader, Host, Sweep
 from profiler_service.wire import (
+    AxisRange,
     CurveInfo,
-    GridAxisRange,
     HostInfo,
     ParameterInfo,
     PlatformInfo,
@@ -23,9 +23,9 @@ from profiler_service.wire import (
 from profiler_service.workload import WorkloadKind
 
 
-def axis_ranges(grid: Grid) -> list[GridAxisRange]:
-    """The grid's axes as ranges whose stops are inclusive."""
-    return [GridAxisRange(start=axis.start, stop=axis.last, step=axis.step) for axis in grid.axes]
+def axis_ranges(grid: Grid) -> list[AxisRange]:
+    """The grid's axes as they travel."""
+    return [AxisRange(first=axis.first, last=axis.last, step=axis.step) for axis in grid.axes]
 
 
 def sweep_info(sweep: Sweep) -> SweepInfo:

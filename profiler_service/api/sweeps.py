@@ -40,13 +40,13 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
 
 def _grid_axis(axis: GridAxisRange) -> GridAxis:
-    if axis.stop < axis.start:
+    if axis.last < axis.first:
         raise InvalidDimsError(
-            f"the range from {axis.start} to {axis.stop} is empty",
-            hint="stop is inclusive and not below start",
+            f"the range from {axis.first} to {axis.last} is empty",
+            hint="last belongs to the range, and is not below first",
         )
     return GridAxis(
-        start=axis.start, count=(axis.stop - axis.start) // axis.step + 1, step=axis.step
+        first=axis.first, count=(axis.last - axis.first) // axis.step + 1, step=axis.step
     )
 
 

@@ -13,7 +13,7 @@ from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plots.text import format_redundancy, format_undecided
-from profiler_service.wire import CrossoverAnswer, CurveInfo, GridAxisRange, LhpAnswer
+from profiler_service.wire import AxisRange, CrossoverAnswer, CurveInfo, GridAxisRange, LhpAnswer
 
 
 def parse_range(text: str) -> GridAxisRange:
@@ -47,7 +47,7 @@ def parse_range(text: str) -> GridAxisRange:
         raise InvalidDimsError(
             f"range {text!r} is empty", hint="LAST is inclusive and not below FIRST"
         )
-    return GridAxisRange(start=first, stop=last - (last - first) % step, step=step)
+    return GridAxisRange(first=first, last=last - (last - first) % step, step=step)
 
 
 def parse_params(pairs: Sequence[str]) -> dict[str, str]:
@@ -74,9 +74,9 @@ def format_dims(dims: Sequence[int]) -> str:
     return ",".join(map(str, dims))
 
 
-def format_range(axis: GridAxisRange) -> str:
+def format_range(axis: AxisRange) -> str:
     """A range as it is typed: `256:512` or `256:512:4`."""
-    return f"{axis.start}:{axis.stop}" + (f":{axis.step}" if axis.step != 1 else "")
+    return f"{axis.first}:{axis.last}" + (f":{axis.step}" if axis.step != 1 else "")
 
 
 def format_seconds(seconds: float) -> str:
@@ -226,7 +226,7 @@ def describe_curve(curve: CurveInfo) -> str:
         found = f"{curve.num_lhps} LHPs, {format_undecided(curve)} undecided"
         found += f", redundancy {format_redundancy(curve)}"
     elif MODES[curve.mode].is_race:
-        found = f"in a {curve.mode} for {format_dims([axis.start for axis in curve.axes])}"
+        found = f"in a {curve.mode} for {format_dims([axis.first for axis in curve.axes])}"
     else:
         found = "each of them a kernel of one product"
     return f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}\n{measured}, {found}"

@@ -25,10 +25,10 @@ MAX_PERCENT: Final = 99
 """Most zeros that the sparse kernel is measured at, in percent."""
 NUM_KERNELS: Final = len(DENSE_BACKENDS) + MAX_PERCENT + 1
 
-DENSE_KERNELS: Final = Grid(axes=(GridAxis(start=1, count=2),))
+DENSE_KERNELS: Final = Grid(axes=(GridAxis(first=1, count=2),))
 """The dense kernels that need no compiler: which is the fastest? Compiling takes seconds, which
 nobody who asks for dims should wait for."""
-ALL_KERNELS: Final = Grid(axes=(GridAxis(start=1, count=NUM_KERNELS),))
+ALL_KERNELS: Final = Grid(axes=(GridAxis(first=1, count=NUM_KERNELS),))
 """And the sparse one at every whole percentage: from where on does it beat them?"""
 
 

@@ -30,7 +30,7 @@ ROUNDS: Final = 400
 """Rounds for which the smallest resolvable effect is stated."""
 QUIET_EFFECT: Final = 0.005
 """A host is quiet enough when it can resolve this relative effect."""
-_ANCHOR: Final = Grid(axes=(GridAxis(start=1197, count=1), GridAxis(start=317, count=1)))
+_ANCHOR: Final = Grid(axes=(GridAxis(first=1197, count=1), GridAxis(first=317, count=1)))
 _VISITS: Final = 250
 _DRIFT_WINDOW_S: Final = 0.25
 

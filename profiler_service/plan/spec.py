@@ -122,14 +122,14 @@ def guide_from_json(guide: object) -> tuple[tuple[float, ...], ...] | None:
 
 
 def grid_to_json(grid: Grid) -> list[list[int]]:
-    """The grid as a list of [start, count, step], one an axis."""
-    return [[axis.start, axis.count, axis.step] for axis in grid.axes]
+    """The grid as a list of [first, count, step], one an axis."""
+    return [[axis.first, axis.count, axis.step] for axis in grid.axes]
 
 
 def grid_from_json(axes: Sequence[Sequence[int]]) -> Grid:
     """The inverse of `grid_to_json`."""
     return Grid(
-        axes=tuple(GridAxis(start=start, count=count, step=step) for start, count, step in axes)
+        axes=tuple(GridAxis(first=first, count=count, step=step) for first, count, step in axes)
     )
 
 

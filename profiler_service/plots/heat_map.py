@@ -43,9 +43,9 @@ def _is_marked(curve: CurveDetail, status: str) -> bool:
 
 def _image(curve: CurveDetail, columns: Columns) -> F64:
     """float64 [first axis, second axis]: latency; NaN where nothing was measured."""
-    shape = tuple((axis.stop - axis.start) // axis.step + 1 for axis in curve.axes)
+    shape = tuple((axis.last - axis.first) // axis.step + 1 for axis in curve.axes)
     image = np.full(shape, np.nan)
-    starts = np.array([axis.start for axis in curve.axes])
+    starts = np.array([axis.first for axis in curve.axes])
     steps = np.array([axis.step for axis in curve.axes])
     positions = (columns.dims - starts) // steps
     image[positions[:, 0], positions[:, 1]] = columns.latency
@@ -125,8 +125,8 @@ def heat_map_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any]
         traces.append(
             {
                 "type": "heatmap",
-                "x": np.arange(cols.start, cols.stop + 1, cols.step),
-                "y": np.arange(rows.start, rows.stop + 1, rows.step),
+                "x": np.arange(cols.first, cols.last + 1, cols.step),
+                "y": np.arange(rows.first, rows.last + 1, rows.step),
                 "z": _image(curve, columns),
                 "zmin": low,
                 "zmax": high,

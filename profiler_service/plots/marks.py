@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from profiler_service.plan.modes import MODES
 from profiler_service.plots.race import CONFIRMED, find_racers, latency_unit
-from profiler_service.wire import CurveDetail, GridAxisRange, RaceInfo
+from profiler_service.wire import AxisRange, CurveDetail, RaceInfo
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,10 +68,10 @@ def latency_limits(columns: Columns) -> tuple[float, float]:
     return max(0.0, fastest - room), slowest + room
 
 
-def axis_limits(axis: GridAxisRange) -> tuple[float, float]:
+def axis_limits(axis: AxisRange) -> tuple[float, float]:
     """The axis with half a step of room on both sides: the edges of its outermost cells."""
     half = axis.step / 2
-    return axis.start - half, axis.stop + half
+    return axis.first - half, axis.last + half
 
 
 def undecided_marks(curve: CurveDetail, marker: str, plain: str) -> tuple[str, str, str]:
@@ -92,7 +92,7 @@ def asked_dims(curve: CurveDetail, columns: Columns) -> npt.NDArray[np.int64]:
 
     The first of the window, and so the first that was measured; [0, axes] also where it failed.
     """
-    first = np.array([[axis.start for axis in curve.axes]], dtype=np.int64)
+    first = np.array([[axis.first for axis in curve.axes]], dtype=np.int64)
     if not MODES[curve.mode].is_race or not np.array_equal(columns.dims[:1], first):
         return first[:0]
     return first

@@ -81,7 +81,7 @@ def find_racers(curve: CurveDetail, race: RaceInfo) -> list[Racer]:
 
 def find_asked(curve: CurveDetail) -> Racer | None:
     """The point that was asked about, the window's first; None where it failed."""
-    first = [axis.start for axis in curve.axes]
+    first = [axis.first for axis in curve.axes]
     return _racer(curve, 0, "asked") if curve.points.dims[:1] == [first] else None
 
 

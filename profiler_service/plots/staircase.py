@@ -41,7 +41,7 @@ def bin_edges(curve: CurveDetail) -> list[tuple[float, float]]:
     if not MODES[curve.mode].decides_every_point:
         return []
     half = curve.axes[0].step / 2
-    return [(bin_.start - half, bin_.stop + half) for bin_ in curve.bins]
+    return [(bin_.first - half, bin_.last + half) for bin_ in curve.bins]
 
 
 # PNG

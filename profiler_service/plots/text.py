@@ -40,7 +40,7 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
     if not curve.num_measured:
         found = "nothing measured"
     elif MODES[curve.mode].is_race:
-        asked = ",".join(str(axis.start) for axis in curve.axes)
+        asked = ",".join(str(axis.first) for axis in curve.axes)
         found = f"{curve.num_measured} of {curve.num_points} points looked at for one at {asked}"
     elif not MODES[curve.mode].decides_every_point:
         found = f"{curve.num_measured} of {curve.num_points} kernels compared"

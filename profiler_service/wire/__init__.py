@@ -3,7 +3,7 @@
 Knows the domain's names, but neither HTTP nor how anything is found or stored.
 """
 
-from profiler_service.wire.base import WireModel
+from profiler_service.wire.base import RequestModel, ResponseModel
 from profiler_service.wire.curves import (
     BinInfo,
     CurveDetail,
@@ -24,6 +24,7 @@ from profiler_service.wire.questions import (
     SparsePoint,
 )
 from profiler_service.wire.sweeps import (
+    AxisRange,
     GridAxisRange,
     ProgressInfo,
     RaceInfo,
@@ -35,6 +36,7 @@ from profiler_service.wire.sweeps import (
 
 __all__ = [
     "PROBLEM_PATH",
+    "AxisRange",
     "BinInfo",
     "CrossoverAnswer",
     "CrossoverQuery",
@@ -57,10 +59,11 @@ __all__ = [
     "ProgressInfo",
     "RaceInfo",
     "RaceStageInfo",
+    "RequestModel",
+    "ResponseModel",
     "SparsePoint",
     "SweepInfo",
     "SweepPage",
     "SweepRequest",
-    "WireModel",
     "WorkloadInfo",
 ]

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from profiler_service.wire.base import Dims, WireModel
-from profiler_service.wire.sweeps import GridAxisRange
+from profiler_service.wire.base import Dims, ResponseModel
+from profiler_service.wire.sweeps import AxisRange
 
 
-class CurveInfo(WireModel):
+class CurveInfo(ResponseModel):
     """A curve without its points."""
 
     id: str
@@ -19,7 +19,7 @@ class CurveInfo(WireModel):
     host: str
     workload: str = Field(description="Key of the workload.")
     axis_names: list[str]
-    axes: list[GridAxisRange]
+    axes: list[AxisRange]
     mode: Literal["race", "survey", "grid", "kernels"]
     platform: str
     protocol: str
@@ -44,14 +44,14 @@ class CurveInfo(WireModel):
     evidence: dict[str, float]
 
 
-class CurvePage(WireModel):
+class CurvePage(ResponseModel):
     """Curves, newest first."""
 
     items: list[CurveInfo]
     next_cursor: str | None
 
 
-class CurvePoints(WireModel):
+class CurvePoints(ResponseModel):
     """A curve's points as columns of equal length; only measured points."""
 
     dims: list[Dims]
@@ -76,14 +76,14 @@ class CurvePoints(WireModel):
     ratio_high: list[float | None] = Field(description="Upper end of it, likewise.")
 
 
-class BinInfo(WireModel):
+class BinInfo(ResponseModel):
     """A hysteresis bin of a one-axis curve: after the previous LHP, up to this one."""
 
-    start: int
-    stop: int = Field(description="The LHP that ends the bin, inclusive.")
+    first: int
+    last: int = Field(description="The LHP that ends the bin, and belongs to it.")
 
 
-class FailedPoint(WireModel):
+class FailedPoint(ResponseModel):
     """A point that couldn't be measured."""
 
     dims: Dims

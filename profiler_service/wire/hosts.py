@@ -6,10 +6,10 @@ import datetime as dt
 
 from pydantic import Field
 
-from profiler_service.wire.base import WireModel
+from profiler_service.wire.base import ResponseModel
 
 
-class PlatformInfo(WireModel):
+class PlatformInfo(ResponseModel):
     """Everything that must match for latencies to be comparable."""
 
     key: str
@@ -24,7 +24,7 @@ class PlatformInfo(WireModel):
     flags: dict[str, str]
 
 
-class HostInfo(WireModel):
+class HostInfo(ResponseModel):
     """A machine that measures."""
 
     name: str
@@ -39,7 +39,7 @@ class HostInfo(WireModel):
     present: bool = Field(description="Whether its worker has been heard of lately.")
 
 
-class ParameterInfo(WireModel):
+class ParameterInfo(ResponseModel):
     """A fixed parameter of a workload kind."""
 
     name: str
@@ -50,7 +50,7 @@ class ParameterInfo(WireModel):
     maximum: int | None
 
 
-class WorkloadInfo(WireModel):
+class WorkloadInfo(ResponseModel):
     """A workload kind."""
 
     name: str

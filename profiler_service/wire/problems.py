@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from profiler_service.wire.base import WireModel
+from profiler_service.wire.base import ResponseModel
 
 PROBLEM_PATH = "/problems/"
 """Where every problem type begins; the rest is the problem's name: `/problems/host-away`."""
 
 
-class Problem(WireModel):
+class Problem(ResponseModel):
     """An error as `application/problem+json` (RFC 9457)."""
 
     type: str = Field(
@@ -37,7 +37,7 @@ class Problem(WireModel):
         return self.type.removeprefix(PROBLEM_PATH) if self.type.startswith(PROBLEM_PATH) else ""
 
 
-class ProblemType(WireModel):
+class ProblemType(ResponseModel):
     """A kind of problem that the service may answer with."""
 
     type: str = Field(examples=["/problems/host-away"])
@@ -50,7 +50,7 @@ class ProblemType(WireModel):
     )
 
 
-class Health(WireModel):
+class Health(ResponseModel):
     """Whether the process lives, or is ready to serve."""
 
     status: Literal["ok", "unavailable"]

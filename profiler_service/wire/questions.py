@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from profiler_service.wire.base import MAX_BUDGET_S, Dims, WireModel
+from profiler_service.wire.base import MAX_BUDGET_S, Dims, RequestModel, ResponseModel
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 
@@ -95,7 +95,7 @@ class LhpQuery(BaseModel):
         return given | (self.model_extra or {})
 
 
-class FasterBackend(WireModel):
+class FasterBackend(ResponseModel):
     """Another kernel of the same product or network, confidently faster."""
 
     backend: Literal["dense", "packed", "compiled"]
@@ -106,7 +106,7 @@ class FasterBackend(WireModel):
     curve: str = Field(description="Id of the curve of all kernels compared.")
 
 
-class LhpAnswer(WireModel):
+class LhpAnswer(ResponseModel):
     """Which larger dims cost no more than the ones asked for."""
 
     dims: Dims = Field(description="The dims asked for.", examples=[[1197, 317]])
@@ -161,7 +161,7 @@ class LhpAnswer(WireModel):
     )
 
 
-class CrossoverQuery(WireModel):
+class CrossoverQuery(RequestModel):
     """The query parameters of `GET /crossover`."""
 
     dims: str = Field(
@@ -193,7 +193,7 @@ class CrossoverQuery(WireModel):
     )
 
 
-class KernelCrossover(WireModel):
+class KernelCrossover(ResponseModel):
     """From which sparsity on the sparse kernel beats one dense kernel."""
 
     backend: Literal["dense", "packed", "compiled"]
@@ -211,7 +211,7 @@ class KernelCrossover(WireModel):
     )
 
 
-class SparsePoint(WireModel):
+class SparsePoint(ResponseModel):
     """The sparse kernel at one sparsity."""
 
     sparsity: float
@@ -222,7 +222,7 @@ class SparsePoint(WireModel):
     )
 
 
-class CrossoverAnswer(WireModel):
+class CrossoverAnswer(ResponseModel):
     """From which sparsity on, if any, a sparse product beats the dense ones."""
 
     dims: Dims

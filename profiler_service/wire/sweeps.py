@@ -5,20 +5,28 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import ConfigDict, Field, StrictInt, StrictStr
 
-from profiler_service.wire.base import MAX_BUDGET_S, Dims, WireModel
+from profiler_service.wire.base import MAX_BUDGET_S, Dims, RequestModel, ResponseModel
 
 
-class GridAxisRange(WireModel):
-    """Dimensions `start`, `start + step`, … up to and including `stop`."""
+class AxisRange(ResponseModel):
+    """Dimensions `first`, `first + step`, … up to and including `last`."""
 
-    start: int = Field(ge=1)
-    stop: int = Field(ge=1, description="Last dimension, inclusive.")
+    first: int = Field(ge=1, description="First dimension.")
+    last: int = Field(
+        ge=1, description="Last dimension: it is measured, too, where a step leads to it."
+    )
     step: int = Field(default=1, ge=1)
 
 
-class SweepRequest(WireModel):
+class GridAxisRange(AxisRange):
+    """An axis that is to be measured: as `AxisRange`, and nothing else is accepted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SweepRequest(RequestModel):
     """A request to measure a grid."""
 
     workload: str = Field(default="linear", examples=["linear"])
@@ -45,7 +53,7 @@ class SweepRequest(WireModel):
     )
 
 
-class ProgressInfo(WireModel):
+class ProgressInfo(ResponseModel):
     """How far a sweep is."""
 
     fraction: float
@@ -54,7 +62,7 @@ class ProgressInfo(WireModel):
     seconds: float
 
 
-class SweepInfo(WireModel):
+class SweepInfo(ResponseModel):
     """A sweep and where it stands."""
 
     id: str
@@ -64,7 +72,7 @@ class SweepInfo(WireModel):
         " point; `grid` measures every point closely."
     )
     workload: str = Field(description="Key of the workload.")
-    axes: list[GridAxisRange]
+    axes: list[AxisRange]
     num_points: int
     host: str
     created_at: dt.datetime
@@ -83,7 +91,7 @@ class SweepInfo(WireModel):
         return self.state in ("done", "cancelled", "failed")
 
 
-class RaceStageInfo(WireModel):
+class RaceStageInfo(ResponseModel):
     """One stage of a race: who took part, and who was left when it ended."""
 
     name: Literal["survey", "narrow", "contest", "confirm"] = Field(
@@ -102,7 +110,7 @@ class RaceStageInfo(WireModel):
     why: str = Field(description="Why the others were dropped.")
 
 
-class RaceInfo(WireModel):
+class RaceInfo(ResponseModel):
     """How a race went."""
 
     sweep: str
@@ -111,7 +119,7 @@ class RaceInfo(WireModel):
     stages: list[RaceStageInfo]
 
 
-class SweepPage(WireModel):
+class SweepPage(ResponseModel):
     """Sweeps, newest first."""
 
     items: list[SweepInfo]

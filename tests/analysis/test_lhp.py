@@ -38,11 +38,11 @@ def test_one_axis_staircase() -> None:
 
 def test_bins_lie_between_neighbouring_lhps() -> None:
     bins = hysteresis_bins([10, 11, 12, 13, 14], [False, True, False, False, True])
-    assert bins == [HysteresisBin(start=10, stop=11), HysteresisBin(start=12, stop=14)]
+    assert bins == [HysteresisBin(first=10, last=11), HysteresisBin(first=12, last=14)]
 
 
 def test_points_after_the_last_lhp_are_in_no_bin() -> None:
-    assert hysteresis_bins([10, 11, 12], [True, False, False]) == [HysteresisBin(start=10, stop=10)]
+    assert hysteresis_bins([10, 11, 12], [True, False, False]) == [HysteresisBin(first=10, last=10)]
 
 
 def test_two_axes() -> None:
@@ -108,7 +108,7 @@ def curve_of(
         workload=MATMUL.describe(),
         platform=PLATFORM,
         protocol=PROTOCOL,
-        grid=Grid(axes=(GridAxis(start=100, count=len(value)),)),
+        grid=Grid(axes=(GridAxis(first=100, count=len(value)),)),
         latency_s=value,
         low_s=value * (1 - spread),
         high_s=value * (1 + spread),
@@ -214,7 +214,7 @@ def test_nearest_and_fastest_differ_in_two_axes() -> None:
         workload=LINEAR.describe(),
         platform=PLATFORM,
         protocol=PROTOCOL,
-        grid=Grid(axes=(GridAxis(start=100, count=2), GridAxis(start=100, count=3))),
+        grid=Grid(axes=(GridAxis(first=100, count=2), GridAxis(first=100, count=3))),
         latency_s=value,
         low_s=value * 0.99,
         high_s=value * 1.01,

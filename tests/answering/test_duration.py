@@ -16,11 +16,11 @@ from profiler_service.workload import Workload
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL
 
-AT_100 = Grid(axes=(GridAxis(start=100, count=2),))
+AT_100 = Grid(axes=(GridAxis(first=100, count=2),))
 
 
 def sizes(start: int, count: int, step: int = 1) -> Grid:
-    return Grid(axes=(GridAxis(start=start, count=count, step=step),))
+    return Grid(axes=(GridAxis(first=start, count=count, step=step),))
 
 
 @pytest.mark.parametrize(
@@ -98,5 +98,5 @@ async def test_a_sweep_that_would_take_days_is_refused_with_the_estimate(
 
 
 async def sweep(client: httpx.AsyncClient, start: int, stop: int, **params: int) -> httpx.Response:
-    axes = [{"start": start, "stop": stop}]
+    axes = [{"first": start, "last": stop}]
     return await client.post("/sweeps", json={"workload": "matmul", "params": params, "axes": axes})

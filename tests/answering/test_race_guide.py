@@ -20,7 +20,7 @@ from tests.api.curves import PLATFORM
 pytestmark = pytest.mark.anyio
 
 # What a window of 33 × 33 points above 100,40 has as rows of all four gates, and as columns.
-OPERATOR = Grid(axes=(GridAxis(start=400, count=33, step=4), GridAxis(start=40, count=33)))
+OPERATOR = Grid(axes=(GridAxis(first=400, count=33, step=4), GridAxis(first=40, count=33)))
 
 
 def latency_s(dims: Sequence[int]) -> float:
@@ -69,7 +69,7 @@ async def test_other_curves_guide_nothing(
     elif why == "otherwise":
         keep_curve(store, OPERATOR, latency_s, protocol=TimingProtocol(timer="another"))
     elif why == "too few":
-        few = Grid(axes=(GridAxis(start=400, count=32, step=4), OPERATOR.axes[1]))
+        few = Grid(axes=(GridAxis(first=400, count=32, step=4), OPERATOR.axes[1]))
         keep_curve(store, few, latency_s)
     elif why == "not a race":
         keep_curve(store, OPERATOR, latency_s)

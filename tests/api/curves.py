@@ -83,5 +83,5 @@ def build_curve(
 
 def square(first: int, last: int) -> Grid:
     """The two-axis grid of every point from `first` to `last` on both axes."""
-    axis = GridAxis(start=first, count=last - first + 1)
+    axis = GridAxis(first=first, count=last - first + 1)
     return Grid(axes=(axis, axis))

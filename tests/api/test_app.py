@@ -90,7 +90,7 @@ def test_over_a_real_connection(address: str, sqlite_worker: Worker) -> None:
 
 def test_events_come_live(address: str, sqlite_worker: Worker) -> None:
     with httpx.Client(base_url=address, timeout=30) as client:
-        axes = [{"start": 1, "stop": 9}] * 2
+        axes = [{"first": 1, "last": 9}] * 2
         location = client.post("/sweeps", json={"axes": axes}).headers["location"]
         sweep = sqlite_worker.handed_in.get(timeout=20)
         states = []

@@ -81,7 +81,7 @@ async def test_detail(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
 async def test_a_one_axis_curve_has_bins(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
     curve_id = keep_curve(
         sqlite_worker.store,
-        Grid(axes=(GridAxis(start=3, count=8),)),
+        Grid(axes=(GridAxis(first=3, count=8),)),
         stairs(4),
         workload=MATMUL.describe(),
     )
@@ -89,10 +89,10 @@ async def test_a_one_axis_curve_has_bins(client: httpx.AsyncClient, sqlite_worke
     # 4 and 8 are fast; 9 and 10 are slow, but nothing above beats them.
     assert detail["lhps"] == [[4], [8], [9], [10]]
     assert detail["bins"] == [
-        {"start": 3, "stop": 4},
-        {"start": 5, "stop": 8},
-        {"start": 9, "stop": 9},
-        {"start": 10, "stop": 10},
+        {"first": 3, "last": 4},
+        {"first": 5, "last": 8},
+        {"first": 9, "last": 9},
+        {"first": 10, "last": 10},
     ]
 
 
@@ -163,7 +163,7 @@ async def test_unknown_curves_and_formats(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("num_points", [1, CHUNK_POINTS, CHUNK_POINTS + 1, 3 * CHUNK_POINTS - 1])
 def test_chunks_join_into_the_whole(num_points: int) -> None:
     curve = build_curve(
-        Grid(axes=(GridAxis(start=1, count=num_points),)),
+        Grid(axes=(GridAxis(first=1, count=num_points),)),
         stairs(64),
         workload=MATMUL.describe(),
     )
@@ -183,7 +183,7 @@ def test_chunks_join_into_the_whole(num_points: int) -> None:
 
 
 def test_a_curve_without_measured_points_is_whole_too() -> None:
-    grid = Grid(axes=(GridAxis(start=1, count=2),))
+    grid = Grid(axes=(GridAxis(first=1, count=2),))
     curve = build_curve(grid, stairs(4), workload=MATMUL.describe(), failing=[(1,), (2,)])
     detail = CurveDetail.model_validate_json(b"".join(json_chunks(curve, info_of(2))))
     assert (detail.points.dims, detail.lhps, len(detail.failures)) == ([], [], 2)
@@ -199,7 +199,7 @@ def info_of(num_points: int) -> CurveInfo:
         "host": HOST,
         "workload": "matmul[]",
         "axis_names": ["size"],
-        "axes": [{"start": 1, "stop": num_points, "step": 1}],
+        "axes": [{"first": 1, "last": num_points, "step": 1}],
         "mode": "grid",
         "platform": PLATFORM.key,
         "protocol": "p",
@@ -221,7 +221,7 @@ async def test_list_pages_and_filters(client: httpx.AsyncClient, sqlite_worker: 
     store = sqlite_worker.store
     first = keep_curve(store, square(3, 5), stairs(4))
     second = keep_curve(
-        store, Grid(axes=(GridAxis(start=3, count=8),)), stairs(4), workload=MATMUL.describe()
+        store, Grid(axes=(GridAxis(first=3, count=8),)), stairs(4), workload=MATMUL.describe()
     )
     page = (await client.get("/curves", params={"limit": 1})).json()
     assert [item["id"] for item in page["items"]] == [second]
@@ -252,7 +252,7 @@ async def test_curves_of_a_changed_host_are_stale(
 
 
 def test_numbers_keep_their_full_precision() -> None:
-    grid = Grid(axes=(GridAxis(start=1, count=50),))
+    grid = Grid(axes=(GridAxis(first=1, count=50),))
     curve = build_curve(grid, lambda dims: 1e-6 / 3 * dims[0], workload=MATMUL.describe())
     detail = CurveDetail.model_validate_json(b"".join(json_chunks(curve, info_of(50))))
     np.testing.assert_array_equal(detail.points.latency_s, curve.latency_s)
@@ -260,7 +260,7 @@ def test_numbers_keep_their_full_precision() -> None:
 
 def test_points_with_too_few_samples_have_no_interval() -> None:
     # (3,4) was seen once: a latency, but NaN for its interval, which JSON doesn't have.
-    curve = build_curve(Grid(axes=(GridAxis(start=3, count=2),) * 2), stairs(4))
+    curve = build_curve(Grid(axes=(GridAxis(first=3, count=2),) * 2), stairs(4))
     curve.low_s[1] = curve.high_s[1] = np.nan
 
     text = b"".join(json_chunks(curve, info_of(4)))
@@ -276,7 +276,7 @@ def test_points_with_too_few_samples_have_no_interval() -> None:
 def test_an_undecided_point_names_its_rival_in_every_format() -> None:
     # 3 to 6, of which 4 is fast; that 5 may be dominated by 6 is all that is known of 5, and
     # of 3 it isn't even known how it compares: too few pairs.
-    curve = build_curve(Grid(axes=(GridAxis(start=3, count=4),)), stairs(4))
+    curve = build_curve(Grid(axes=(GridAxis(first=3, count=4),)), stairs(4))
     curve = dataclasses.replace(
         curve,
         workload=MATMUL.describe(),

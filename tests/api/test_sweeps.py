@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 REQUEST: dict[str, Any] = {
     "workload": "linear",
     "params": {"batch": 4},
-    "axes": [{"start": 8, "stop": 20, "step": 4}, {"start": 1, "stop": 3}],
+    "axes": [{"first": 8, "last": 20, "step": 4}, {"first": 1, "last": 3}],
 }
 
 
@@ -35,7 +35,7 @@ async def test_post_queues_a_sweep(client: httpx.AsyncClient, sqlite_worker: Wor
     # 8, 12, 16, 20 times 1, 2, 3.
     assert info.num_points == 12
     assert (await sqlite_worker.take()).spec.grid == Grid(
-        axes=(GridAxis(start=8, count=4, step=4), GridAxis(start=1, count=3))
+        axes=(GridAxis(first=8, count=4, step=4), GridAxis(first=1, count=3))
     )
     assert (await client.get(f"/sweeps/{info.id}")).json() == response.json()
 
@@ -45,19 +45,19 @@ async def test_a_window_can_be_raced_within_bounds(
     client: httpx.AsyncClient, sqlite_worker: Worker, mode: str, side: int
 ) -> None:
     # The longest axis that is raced over, and 256² = 65,536 points, the most of a survey.
-    request = {"mode": mode, "axes": [{"start": 8, "stop": 7 + side}] * 2}
+    request = {"mode": mode, "axes": [{"first": 8, "last": 7 + side}] * 2}
     response = await client.post("/sweeps", json=request)
     assert response.status_code == 201, response.text
     assert response.json()["mode"] == mode
     assert (await sqlite_worker.take()).spec.mode == mode
-    request = {"mode": mode, "axes": [{"start": 8, "stop": 8 + side}] * 2}
+    request = {"mode": mode, "axes": [{"first": 8, "last": 8 + side}] * 2}
     check_problem(await client.post("/sweeps", json=request), 422, "fewer")
 
 
 async def test_a_stop_between_steps_is_not_reached(client: httpx.AsyncClient) -> None:
-    axes = [{"start": 8, "stop": 22, "step": 4}, {"start": 1, "stop": 3}]
+    axes = [{"first": 8, "last": 22, "step": 4}, {"first": 1, "last": 3}]
     info = (await client.post("/sweeps", json=REQUEST | {"axes": axes})).json()
-    assert info["axes"][0] == {"start": 8, "stop": 20, "step": 4}
+    assert info["axes"][0] == {"first": 8, "last": 20, "step": 4}
 
 
 async def test_an_equal_unfinished_sweep_is_given_back(
@@ -84,25 +84,25 @@ BAD_REQUESTS = [
     (json.dumps(REQUEST | {"params": {"colour": 3}}).encode(), 422, "batch"),
     (json.dumps(REQUEST | {"params": {"dtype": "float16"}}).encode(), 422, "bfloat16"),
     (json.dumps(REQUEST | {"axes": []}).encode(), 422, "/docs"),
-    (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 9}]}).encode(), 422, "out_features"),
-    (json.dumps(REQUEST | {"axes": [{"start": 9, "stop": 1}] * 2}).encode(), 422, "stop"),
-    (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 70000}] * 2}).encode(), 422, "65536"),
+    (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 9}]}).encode(), 422, "out_features"),
+    (json.dumps(REQUEST | {"axes": [{"first": 9, "last": 1}] * 2}).encode(), 422, "last"),
+    (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 70000}] * 2}).encode(), 422, "65536"),
     # A race over more than 1,025 rows would work longer than it measures.
     (
         json.dumps(
             REQUEST
             | {
                 "mode": "race",
-                "axes": [{"start": 8000, "stop": 9025}, {"start": 8, "stop": 8}],
+                "axes": [{"first": 8000, "last": 9025}, {"first": 8, "last": 8}],
             }
         ).encode(),
         422,
         "smaller range",
     ),
     # 1001² points are more than a million.
-    (json.dumps(REQUEST | {"axes": [{"start": 1, "stop": 1001}] * 2}).encode(), 422, "fewer"),
+    (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 1001}] * 2}).encode(), 422, "fewer"),
     # One point of 60,000² · 4 bytes = 13.4 GiB.
-    (json.dumps(REQUEST | {"axes": [{"start": 60000, "stop": 60000}] * 2}).encode(), 422, "small"),
+    (json.dumps(REQUEST | {"axes": [{"first": 60000, "last": 60000}] * 2}).encode(), 422, "small"),
     (json.dumps(REQUEST | {"host": "nowhere"}).encode(), 404, "/hosts"),
     (b" " * (1 << 20) + b"1", 413, "smaller"),
 ]

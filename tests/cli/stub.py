@@ -16,13 +16,13 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from profiler_service.wire import (
+    AxisRange,
     BinInfo,
     CurveDetail,
     CurveInfo,
     CurvePage,
     CurvePoints,
     FailedPoint,
-    GridAxisRange,
     HostInfo,
     LhpAnswer,
     PlatformInfo,
@@ -92,7 +92,7 @@ CURVE = CurveDetail(
     host="anvil",
     workload=MATMUL,
     axis_names=["size"],
-    axes=[GridAxisRange(start=256, stop=261)],
+    axes=[AxisRange(first=256, last=261)],
     mode="grid",
     platform="f00d",
     protocol="perf_counter-warm-v1",
@@ -119,7 +119,7 @@ CURVE = CurveDetail(
         ratio_high=[1.3, 0.86, 0.86, 1.14, None],
     ),
     lhps=[[256], [259]],
-    bins=[BinInfo(start=256, stop=256), BinInfo(start=257, stop=259)],
+    bins=[BinInfo(first=256, last=256), BinInfo(first=257, last=259)],
     failures=[FailedPoint(dims=[261], reason="out of memory")],
 )
 
@@ -189,7 +189,7 @@ def make_sweep(**changes: object) -> SweepInfo:
         "state": "running",
         "mode": "grid",
         "workload": MATMUL,
-        "axes": [{"start": 256, "stop": 261}],
+        "axes": [{"first": 256, "last": 261}],
         "num_points": 6,
         "host": "anvil",
         "created_at": NOW,

@@ -32,7 +32,7 @@ def test_a_sweep_is_followed_and_its_curve_summed_up(lhp: Lhp, service: StubServ
     assert json.loads(body) == {
         "workload": "matmul",
         "params": {"dtype": "bfloat16", "batch": 8},
-        "axes": [{"start": 256, "stop": 261, "step": 1}],
+        "axes": [{"first": 256, "last": 261, "step": 1}],
         "mode": "grid",
         "host": None,
         "budget": 60,

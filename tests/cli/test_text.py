@@ -22,7 +22,7 @@ from tests.cli.stub import ANSWER, CURVE, NOW
 
 
 @pytest.mark.parametrize(
-    ("text", "start", "stop", "step"),
+    ("text", "first", "last", "step"),
     [
         ("256:512", 256, 512, 1),
         ("256", 256, 256, 1),
@@ -33,8 +33,8 @@ from tests.cli.stub import ANSWER, CURVE, NOW
         ("5:5:9", 5, 5, 9),
     ],
 )
-def test_a_range_is_read_inclusively(text: str, start: int, stop: int, step: int) -> None:
-    assert parse_range(text) == GridAxisRange(start=start, stop=stop, step=step)
+def test_a_range_is_read_inclusively(text: str, first: int, last: int, step: int) -> None:
+    assert parse_range(text) == GridAxisRange(first=first, last=last, step=step)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_a_range_is_refused_for_what_is_wrong_with_it(
 
 
 def test_a_range_is_written_as_it_is_typed() -> None:
-    assert format_range(GridAxisRange(start=256, stop=512)) == "256:512"
-    assert format_range(GridAxisRange(start=10, stop=18, step=4)) == "10:18:4"
+    assert format_range(GridAxisRange(first=256, last=512)) == "256:512"
+    assert format_range(GridAxisRange(first=10, last=18, step=4)) == "10:18:4"
 
 
 def test_params_are_read_and_an_equals_sign_may_be_part_of_a_value() -> None:

@@ -46,7 +46,7 @@ from tests.measurement.builders import (
     workload,
 )
 
-LINE = Grid(axes=(GridAxis(start=1, count=100),))
+LINE = Grid(axes=(GridAxis(first=1, count=100),))
 """Its point number i has dims (i + 1,)."""
 
 
@@ -72,7 +72,7 @@ def child_pid(measurer: Measurer) -> int:
 
 
 def test_linear_is_measured_once_per_visit_in_order(measurer: Measurer) -> None:
-    grid = Grid(axes=(GridAxis(start=8, count=4, step=8), GridAxis(start=5, count=3)))
+    grid = Grid(axes=(GridAxis(first=8, count=4, step=8), GridAxis(first=5, count=3)))
     rng = np.random.default_rng(0)
     point = rng.permutation(np.tile(np.arange(grid.size, dtype=np.int32), 5))
     rounds = np.arange(len(point), dtype=np.int32) // 12
@@ -92,7 +92,7 @@ def test_linear_is_measured_once_per_visit_in_order(measurer: Measurer) -> None:
 
 def test_a_larger_product_takes_longer(measurer: Measurer) -> None:
     # 64 times the multiplications: dims reach the operands, and the unit is seconds a call.
-    grid = Grid(axes=(GridAxis(start=64, count=2, step=448),))
+    grid = Grid(axes=(GridAxis(first=64, count=2, step=448),))
     visits = np.tile(np.array([0, 1], dtype=np.int32), 20)
     batch = Batch(point=visits, round=visits, calls=2)
     samples = measurer.measure(MATMUL.describe(), grid, batch)
@@ -124,7 +124,7 @@ def test_every_backend_the_device_has_can_be_measured(measurer: Measurer, backen
 
 
 def test_a_sparser_product_takes_less_time(measurer: Measurer) -> None:
-    grid = Grid(axes=(GridAxis(start=512, count=1),))
+    grid = Grid(axes=(GridAxis(first=512, count=1),))
     visits = np.zeros(20, dtype=np.int32)
     # 32 times fewer nonzeros.
     full, sparse = (
@@ -472,7 +472,7 @@ def test_linear_on_cuda() -> None:
 
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    grid = Grid(axes=(GridAxis(start=1024, count=2), GridAxis(start=512, count=2)))
+    grid = Grid(axes=(GridAxis(first=1024, count=2), GridAxis(first=512, count=2)))
     visits = np.tile(np.arange(4, dtype=np.int32), 10)
     with Measurer(device="cuda") as measurer:
         assert measurer.protocol.timer == "cuda_graph"
@@ -496,7 +496,7 @@ def test_products_take_longer_on_cuda_with_a_flushed_cache() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     # 4 MiB of weights: within the L2 cache of any recent GPU.
-    grid = Grid(axes=(GridAxis(start=1024, count=1),))
+    grid = Grid(axes=(GridAxis(first=1024, count=1),))
     visits = np.zeros(20, dtype=np.int32)
     median_s = {}
     for cache in ("warm", "flushed"):
@@ -517,7 +517,7 @@ def test_point_that_exceeds_a_gpu_s_memory_is_a_failure_and_the_others_are_measu
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     # The second point's weights: 2³⁸ elements, a tebibyte.
-    grid = Grid(axes=(GridAxis(start=64, count=2, step=2**19 - 64),))
+    grid = Grid(axes=(GridAxis(first=64, count=2, step=2**19 - 64),))
     visits = np.array([0, 1, 0], dtype=np.int32)
     with Measurer(device="cuda") as measurer:
         pid = child_pid(measurer)

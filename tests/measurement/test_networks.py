@@ -81,7 +81,7 @@ def test_every_network_is_measured(
     params: dict[str, ParamValue],
     shape: tuple[int, ...],
 ) -> None:
-    grid = Grid(axes=tuple(GridAxis(start=dim, count=2) for dim in dims))
+    grid = Grid(axes=tuple(GridAxis(first=dim, count=2) for dim in dims))
     point = np.tile(np.arange(grid.size, dtype=np.int32), 2)
     batch = Batch(point=point, round=point // grid.size, calls=1, warmup_calls=1)
     samples = measurer.measure(kind.describe(params), grid, batch)
@@ -116,7 +116,7 @@ def test_results_have_their_shape_and_are_finite(
 
 def test_a_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     # MKL has no sparse product of bfloat16, so torch has none on a CPU.
-    grid = Grid(axes=(GridAxis(start=8, count=1), GridAxis(start=8, count=1)))
+    grid = Grid(axes=(GridAxis(first=8, count=1), GridAxis(first=8, count=1)))
     batch = Batch(point=np.zeros(1, dtype=np.int32), round=np.zeros(1, dtype=np.int32))
     lacking = HLSTM.describe({"backend": "csr", "dtype": "bfloat16"})
     with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
@@ -125,7 +125,7 @@ def test_a_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
 
 
 def test_a_sparser_model_takes_less_time(measurer: Measurer) -> None:
-    grid = Grid(axes=(GridAxis(start=512, count=1), GridAxis(start=256, count=1)))
+    grid = Grid(axes=(GridAxis(first=512, count=1), GridAxis(first=256, count=1)))
     visits = np.zeros(9, dtype=np.int32)
     given = {"backend": "csr", "steps": 4, "input_size": 256, "vocabulary": 10}
     full, sparse = (

@@ -16,7 +16,7 @@ from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice, stairs
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 SPEC = SweepSpec(
-    workload=MATMUL.describe(), mode="grid", grid=Grid(axes=(GridAxis(start=100, count=64),))
+    workload=MATMUL.describe(), mode="grid", grid=Grid(axes=(GridAxis(first=100, count=64),))
 )
 
 

@@ -22,7 +22,7 @@ from tests.api.curves import build_curve
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice
 
 HLSTM_LM = get_workload_kind("hlstm_lm")
-WINDOW = Grid(axes=(GridAxis(start=100, count=3), GridAxis(start=40, count=2)))
+WINDOW = Grid(axes=(GridAxis(first=100, count=3), GridAxis(first=40, count=2)))
 
 
 def test_a_product_of_all_gates_has_four_rows_for_each_of_a_gates() -> None:
@@ -30,7 +30,7 @@ def test_a_product_of_all_gates_has_four_rows_for_each_of_a_gates() -> None:
     assert factors == (4, 1)
     # Rows 400, 404, 408 and columns 40, 41: steps of 1 and of 4 have them, steps of 8 don't.
     for step, count, is_covered in ((1, 9, True), (4, 3, True), (8, 3, False), (4, 2, False)):
-        grid = Grid(axes=(GridAxis(start=400, count=count, step=step), WINDOW.axes[1]))
+        grid = Grid(axes=(GridAxis(first=400, count=count, step=step), WINDOW.axes[1]))
         assert covers(grid, factors, WINDOW) is is_covered
 
 
@@ -69,7 +69,7 @@ def test_a_guide_is_what_each_position_adds() -> None:
     def latency_s(dims: Sequence[int]) -> float:
         return 1e-3 * float(np.exp(rows[dims[0]] + columns[dims[1]]))
 
-    grid = Grid(axes=(GridAxis(start=400, count=3, step=4), WINDOW.axes[1]))
+    grid = Grid(axes=(GridAxis(first=400, count=3, step=4), WINDOW.axes[1]))
     guide = guide_of(build_curve(grid, latency_s, failing=[(408, 41)]), (4, 1), WINDOW)
     # Around a mean of zero: 0, 0.1, 0.5 less 0.2; 0 and 0.2 less 0.1.
     assert guide is not None
@@ -82,7 +82,7 @@ def test_a_guide_is_what_each_position_adds() -> None:
 
 def test_points_beside_the_window_say_nothing_of_it() -> None:
     """Rows like 401 and column 42 are 100 times slower; the window's own points are alike."""
-    grid = Grid(axes=(GridAxis(start=400, count=9), GridAxis(start=40, count=3)))
+    grid = Grid(axes=(GridAxis(first=400, count=9), GridAxis(first=40, count=3)))
 
     def latency_s(dims: Sequence[int]) -> float:
         return 1e-3 if dims[0] % 4 == 0 and dims[1] < 42 else 0.1
@@ -118,7 +118,7 @@ def regret_of(window: Grid, truth: F64, seed: int, guide: tuple[F64, F64] | None
 def test_a_guide_shows_where_to_look_and_a_wrong_one_costs_no_direction() -> None:
     """Calls of 20 ms in 48 × 48 points, of which random rows and columns are 5 % faster: nothing
     but an operator's curve would tell which. The operator has twice these effects, and noise."""
-    window = Grid(axes=(GridAxis(start=401, count=48), GridAxis(start=201, count=48)))
+    window = Grid(axes=(GridAxis(first=401, count=48), GridAxis(first=201, count=48)))
     plain, guided, misled = [], [], []
     for seed in range(8):
         rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ def spec(*, seed: int = 0, batch: int = 16, mode: str = "race") -> SweepSpec:
 
 
 def test_a_budget_is_part_of_the_request_and_must_be_one() -> None:
-    line = Grid(axes=(GridAxis(start=1, count=2),))
+    line = Grid(axes=(GridAxis(first=1, count=2),))
     free = SweepSpec(workload=MATMUL.describe(), mode="race", grid=line)
     bound = replace(free, budget_s=2.5)
     assert bound.key != free.key
@@ -48,10 +48,10 @@ def test_json_round_trip() -> None:
 def test_one_range_an_axis() -> None:
     with pytest.raises(InvalidRequestError, match="out_features, in_features"):
         SweepSpec(
-            workload=LINEAR.describe(), mode="grid", grid=Grid(axes=(GridAxis(start=1, count=2),))
+            workload=LINEAR.describe(), mode="grid", grid=Grid(axes=(GridAxis(first=1, count=2),))
         )
     SweepSpec(
-        workload=MATMUL.describe(), mode="grid", grid=Grid(axes=(GridAxis(start=1, count=2),))
+        workload=MATMUL.describe(), mode="grid", grid=Grid(axes=(GridAxis(first=1, count=2),))
     )
 
 

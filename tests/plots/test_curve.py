@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.plots.curve import build_plotly, draw_png, render_html, save_plot
 from profiler_service.plots.text import plot_title
-from profiler_service.wire import CurveDetail, CurvePoints, FailedPoint, GridAxisRange
+from profiler_service.wire import AxisRange, CurveDetail, CurvePoints, FailedPoint
 from tests.cli.stub import CURVE, LINEAR, PLATFORM
 
 # 3 × 2 points, of which 5 were measured and (12,6) failed. (11,6), 40 µs, has nothing larger
@@ -25,7 +25,7 @@ PLANE = CURVE.model_copy(
         "id": "c8",
         "workload": LINEAR,
         "axis_names": ["out_features", "in_features"],
-        "axes": [GridAxisRange(start=10, stop=12), GridAxisRange(start=5, stop=6)],
+        "axes": [AxisRange(first=10, last=12), AxisRange(first=5, last=6)],
         "num_measured": 5,
         "num_undecided": 0,
         "points": CurvePoints(
@@ -79,7 +79,7 @@ def single_point(curve: CurveDetail) -> CurveDetail:
     first = {name: column[:1] for name, column in points.model_dump().items()}
     return curve.model_copy(
         update={
-            "axes": [GridAxisRange(start=a.start, stop=a.start) for a in curve.axes],
+            "axes": [AxisRange(first=a.first, last=a.first) for a in curve.axes],
             "points": CurvePoints.model_validate(first),
             "failures": [],
             "bins": curve.bins[:1],
@@ -284,7 +284,7 @@ def test_a_page_tells_which_points_rival_may_dominate_it() -> None:
 
 
 def test_more_than_two_axes_are_refused() -> None:
-    axes = [GridAxisRange(start=1, stop=2)] * 3
+    axes = [AxisRange(first=1, last=2)] * 3
     cube = CURVE.model_copy(update={"axes": axes, "axis_names": ["a", "b", "c"]})
     for draw in (draw_png, render_html):
         with pytest.raises(InvalidRequestError, match="3 axes"):

@@ -21,7 +21,7 @@ from profiler_service.plots.race import (
     find_racers,
     stage_names,
 )
-from profiler_service.wire import CurveDetail, CurvePoints, GridAxisRange, RaceInfo
+from profiler_service.wire import AxisRange, CurveDetail, CurvePoints, RaceInfo
 from tests.cli.stub import LINEAR, RACE, RACED
 
 # The same along two axes: sizes become (size, 5); (259, 5) is the confirmed one.
@@ -29,7 +29,7 @@ PLANE = RACED.model_copy(
     update={
         "workload": LINEAR,
         "axis_names": ["out_features", "in_features"],
-        "axes": [GridAxisRange(start=256, stop=261), GridAxisRange(start=5, stop=6)],
+        "axes": [AxisRange(first=256, last=261), AxisRange(first=5, last=6)],
         "points": RACED.points.model_copy(
             update={"dims": [[*dims, 5] for dims in RACED.points.dims], "rival": [[259, 5]] * 5}
         ),

@@ -51,7 +51,7 @@ def platform(model: str = "fake") -> Platform:
 
 def spec(num_batches: int, mode: Mode = "grid") -> SweepSpec:
     """A sweep of as many points, hence batches."""
-    grid = Grid(axes=(GridAxis(start=1, count=num_batches),))
+    grid = Grid(axes=(GridAxis(first=1, count=num_batches),))
     return SweepSpec(workload=MATMUL.describe(), mode=mode, grid=grid)
 
 

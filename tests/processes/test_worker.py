@@ -105,7 +105,7 @@ def test_a_real_sweep_survives_a_killed_worker(
     ):
         first = start_worker()
         wait_until(lambda: len(store.list_hosts()) == 1)
-        grid = Grid(axes=(GridAxis(start=64, count=4, step=8),))
+        grid = Grid(axes=(GridAxis(first=64, count=4, step=8),))
         spec = SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
         sweep, _ = store.create_sweep(spec, host="host")
         client.enqueue(sweep)
@@ -145,7 +145,7 @@ def test_a_worker_whose_platform_changes_ends_to_be_started_again(
         first = start_worker(WORKER_THAT_MOVES)
         wait_until(lambda: len(store.list_hosts()) == 1)
         [before] = store.list_hosts()
-        grid = Grid(axes=(GridAxis(start=64, count=4, step=8),))
+        grid = Grid(axes=(GridAxis(first=64, count=4, step=8),))
         spec = SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
         sweep, _ = store.create_sweep(spec, host="host")
         client.enqueue(sweep)

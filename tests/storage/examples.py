@@ -41,7 +41,7 @@ def create_spec(
     return SweepSpec(
         workload=MATMUL.describe({"batch": batch}),
         mode=mode,
-        grid=Grid(axes=(GridAxis(start=start, count=count),)),
+        grid=Grid(axes=(GridAxis(first=start, count=count),)),
         seed=seed,
     )
 
@@ -76,9 +76,9 @@ def create_curve(
         platform=platform or create_platform(),
         protocol=protocol,
         grid=Grid(
-            axes=(GridAxis(start=8, count=2), GridAxis(start=3, count=2, step=5))
+            axes=(GridAxis(first=8, count=2), GridAxis(first=3, count=2, step=5))
             if workload.kind == LINEAR.name
-            else (GridAxis(start=8, count=4, step=2),)
+            else (GridAxis(first=8, count=4, step=2),)
         ),
         latency_s=np.array([2.1e-5, 2.2e-5, 2.3e-5, nan]),
         low_s=np.array([2.0e-5, 2.1e-5, 2.2e-5, nan]),

@@ -44,7 +44,7 @@ def test_finished_sweep_keeps_its_curve(store: Store, sweep: Sweep) -> None:
         workload=MATMUL.describe(),
         platform_key=create_platform().key,
         protocol_key="perf_counter-warm-v1",
-        grid=Grid(axes=(GridAxis(start=8, count=4, step=2),)),
+        grid=Grid(axes=(GridAxis(first=8, count=4, step=2),)),
         mode="grid",
         num_measured=3,  # three of the four points have samples
         num_lhps=1,

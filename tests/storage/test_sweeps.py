@@ -154,7 +154,7 @@ def test_sweep_of_an_uninstalled_kind_stays_readable(store: Store, host: Host) -
     spec = SweepSpec(
         workload=workload,
         mode="race",
-        grid=Grid(axes=(GridAxis(start=8, count=2), GridAxis(start=3, count=2, step=5))),
+        grid=Grid(axes=(GridAxis(first=8, count=2), GridAxis(first=3, count=2, step=5))),
     )
     sweep, _ = store.create_sweep(spec, host="east")
     curve = replace(create_curve(workload=LINEAR.describe()), workload=workload)

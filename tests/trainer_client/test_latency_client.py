@@ -314,7 +314,7 @@ def test_the_wait_is_bounded(make: Make, stub: Stub, time: Time) -> None:
 def test_a_grid_is_measured_and_its_curve_brought(make: Make, stub: Stub) -> None:
     stub.reply("POST /sweeps", AWAY, Reply(make_sweep(), 201, Location="/sweeps/s1"))
     stub.reply("GET /sweeps/s1", make_sweep(), DONE)
-    axes = [GridAxisRange(start=256, stop=261)]
+    axes = [GridAxisRange(first=256, last=261)]
     curve = make(token="secret").measure(axes, workload="matmul", params={"batch": 8})
     assert curve == CURVE
     # Asked twice, since the service was away at first.
@@ -322,7 +322,7 @@ def test_a_grid_is_measured_and_its_curve_brought(make: Make, stub: Stub) -> Non
     asked = json.loads(body)
     assert body == again
     assert (asked["workload"], asked["params"]) == ("matmul", {"batch": 8})
-    assert asked["axes"] == [{"start": 256, "stop": 261, "step": 1}]
+    assert asked["axes"] == [{"first": 256, "last": 261, "step": 1}]
 
 
 def test_a_crossover_is_asked_for_and_waited_for(make: Make, stub: Stub) -> None:
@@ -365,7 +365,7 @@ def test_a_crossover_of_something_else_is_refused(make: Make, stub: Stub) -> Non
 def test_a_curve_of_another_platform_is_refused(make: Make, stub: Stub) -> None:
     stub.reply("POST /sweeps", Reply(DONE, 200, Location="/sweeps/s1"))
     with pytest.raises(WrongPlatformError):
-        make(platform="beef").measure([GridAxisRange(start=256, stop=261)], workload="matmul")
+        make(platform="beef").measure([GridAxisRange(first=256, last=261)], workload="matmul")
 
 
 def test_a_sweep_that_never_brings_the_answer_is_an_error(make: Make, stub: Stub) -> None:

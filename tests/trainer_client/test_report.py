@@ -44,7 +44,7 @@ class Service:
         workload: str = "linear",
         params: Mapping[str, int | str] | None = None,
     ) -> CurveDetail:
-        ranges = [list(range(a.start, a.stop + 1, a.step)) for a in axes]
+        ranges = [list(range(a.first, a.last + 1, a.step)) for a in axes]
         self.asked.append((workload, ranges, dict(params or {})))
         drift = 1 + len(self.asked) / 100
         dims = [list(each) for each in itertools.product(*ranges) if list(each) != self.failing]

@@ -85,4 +85,4 @@ def guide_of(
 
 
 def _dims(axis: GridAxis) -> npt.NDArray[np.int64]:
-    return axis.start + axis.step * np.arange(axis.count)
+    return axis.first + axis.step * np.arange(axis.count)

@@ -170,7 +170,7 @@ class RacePlanner(SteppedPlanner):
         self.noise = self.REFERENCE_NOISE
         self._calibrated_noise = 0.0
         self._structure = Structure(
-            [np.arange(axis.start, axis.last + 1, axis.step) for axis in spec.grid.axes],
+            [np.arange(axis.first, axis.last + 1, axis.step) for axis in spec.grid.axes],
             spec.guide,
         )
         self._narrowed: list[Samples] = []
