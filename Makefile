@@ -31,10 +31,10 @@ $(VENV)/bin/python:
 
 $(VENV)/service.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
 	@echo "Installing the service into $(VENV) (a few minutes the first time: torch is large)"
-	$(INSTALL) --editable '.[measure]'
+	$(INSTALL) --editable '.[server,measure,plot]'
 	@touch $@
 
 $(VENV)/dev.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
 	@echo "Installing the service and its tests into $(VENV) (a few minutes the first time: torch is large)"
-	$(INSTALL) --editable '.[measure,dev]'
+	$(INSTALL) --editable '.[server,measure,trainer,plot,dev]'
 	@touch $@

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from profiler_service.distribution import explain_missing
 from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
 
 if TYPE_CHECKING:
@@ -75,10 +76,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command line `arguments` (of this process where left out)."""
     try:
         app(args=arguments, prog_name="lhp-train")
+    except ModuleNotFoundError as error:
+        missing = explain_missing(error, needed_by="lhp-train", extras=["trainer"])
+        if missing is None:
+            raise
+        _print_error(missing)
+        return FAILED
     except LhpError as error:
-        typer.echo(f"error: {error}", err=True)
-        if error.hint:
-            typer.echo(f"hint: {error.hint}", err=True)
+        _print_error(error)
         return USAGE if isinstance(error, InvalidRequestError) else FAILED
     except OSError as error:
         typer.echo(f"error: {error}", err=True)
@@ -88,6 +93,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
             typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
         return exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else FAILED
     return 0
+
+
+def _print_error(error: LhpError) -> None:
+    typer.echo(f"error: {error}", err=True)
+    if error.hint:
+        typer.echo(f"hint: {error.hint}", err=True)
 
 
 def _train_command(corpus: str) -> Callable[..., None]:
@@ -275,12 +286,8 @@ def _observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Ob
 
 
 def _tensorboard(out: Path, stack: contextlib.ExitStack) -> Callable[[Observation], None]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InvalidRequestError(
-            "TensorBoard isn't installed", hint="pip install 'lhp[tensorboard]'"
-        ) from error
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(out / "tensorboard")
     stack.callback(writer.close)
 

@@ -34,6 +34,7 @@ from profiler_service.api import (
 from profiler_service.api.closing import EndRequestsQuietly
 from profiler_service.api.limits import RequestLimits
 from profiler_service.api.problems import install_problem_handlers
+from profiler_service.distribution import find_version
 from profiler_service.errors import StoreError
 from profiler_service.kinds import workload_kinds
 from profiler_service.settings import Settings
@@ -126,7 +127,7 @@ def create_app(
         title="lhp",
         summary="Latency hysteresis points as a service.",
         description=DESCRIPTION,
-        version="0.1.0",
+        version=find_version(),
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,

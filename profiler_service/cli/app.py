@@ -1,23 +1,53 @@
-"""The command line of `lhp`: which commands there are, and what becomes of errors.
+"""The command line of `lhp`: which commands there are, what they need, what becomes of errors.
 
 Knows what no command does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from profiler_service.cli.commands import curves, machines, questions
 from profiler_service.cli.options import DimsCommand
 from profiler_service.cli.terminal import print_error
+from profiler_service.distribution import Extra, explain_missing, find_version
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.processes.exit_codes import FAILED, USAGE
 
+NEEDED_EXTRAS: Mapping[str, tuple[Extra, ...]] = {
+    "serve": ("server",),
+    "worker": ("server", "measure"),
+    "db": ("server",),
+    "advise": ("measure",),
+    "plot": ("plot",),
+    "doctor": ("measure",),
+}
+"""What each command needs beyond the base; one that isn't here just asks the service."""
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands of `lhp`; one that lacks a package says which extra brings it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """What the command returns. Raises MissingExtraError, and what the command raises."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            command = str(ctx.invoked_subcommand)
+            missing = explain_missing(
+                error, needed_by=f"lhp {command}", extras=NEEDED_EXTRAS.get(command, ())
+            )
+            if missing is None:
+                raise
+            raise missing from error
+
+
 app = typer.Typer(
     name="lhp",
+    cls=Commands,
     help="Latency hysteresis points: which larger dimension costs no more time than mine?",
     no_args_is_help=True,
     add_completion=False,
@@ -45,9 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        import importlib.metadata
-
-        typer.echo(f"lhp {importlib.metadata.version('lhp')}")
+        typer.echo(f"lhp {find_version()}")
         raise typer.Exit
 
 

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from profiler_service.distribution import install_command
 from profiler_service.errors import MeasurementFailedError
 from profiler_service.measurement.exchange import (
     NOWHERE,
@@ -73,7 +74,7 @@ def main(connection_fd: int, block_fd: int) -> None:
         connection.send(
             Refused(
                 message=f"measuring needs torch, which can't be imported: {error}",
-                hint="pip install 'lhp[measure]' (then try again)",
+                hint=f"{install_command('measure')} (then try again)",
             )
         )
         return

@@ -201,5 +201,7 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 1
-    assert "needs torch, which isn't installed" in done.stderr
-    assert "pip install 'lhp[measure]'" in done.stderr
+    assert done.stderr == (
+        "error: lhp advise needs torch, which isn't installed\n"
+        "hint: pip install 'lhp-profiler[measure]'\n"
+    )

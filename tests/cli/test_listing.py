@@ -166,7 +166,7 @@ def test_plot_without_any_curve(lhp: Lhp, service: StubService) -> None:
 
 
 def test_version(lhp: Lhp) -> None:
-    assert lhp("--version").out == f"lhp {importlib.metadata.version('lhp')}\n"
+    assert lhp("--version").out == f"lhp {importlib.metadata.version('lhp-profiler')}\n"
 
 
 def test_an_unknown_command_is_a_usage_error(lhp: Lhp) -> None:

@@ -441,7 +441,7 @@ def test_without_torch_the_error_says_what_to_install(
         MeasurementFailedError, match=r"needs torch.*No module named 'torch'"
     ) as caught:
         Measurer()
-    assert "pip install 'lhp[measure]'" in caught.value.hint
+    assert "pip install 'lhp-profiler[measure]'" in caught.value.hint
 
 
 PARENT = """

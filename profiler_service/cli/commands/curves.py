@@ -240,6 +240,7 @@ def plot(
     Of a race, also how it went: who was dropped when and why, and how the winner was confirmed.
     """
     from profiler_service.errors import ConflictError, NotFoundError
+    from profiler_service.plots.curve import save_plot
 
     if output is not None and output.suffix.lower() not in (".png", ".html"):
         raise InvalidRequestError(
@@ -261,8 +262,6 @@ def plot(
                 race = client.get_race(curve.sweep)
             except (ConflictError, InvalidRequestError) as error:
                 say(f"drawn without how it went: {error}")
-    from profiler_service.plots.curve import save_plot
-
     output = output or Path(f"{curve.workload.partition('[')[0]}-{curve.id}.png")
     save_plot(curve, output, platform=platform, race=race)
     typer.echo(str(output))

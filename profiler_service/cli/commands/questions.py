@@ -30,7 +30,7 @@ from profiler_service.cli.terminal import (
     print_table,
     say,
 )
-from profiler_service.errors import InvalidRequestError, ModelError
+from profiler_service.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer
@@ -202,15 +202,8 @@ def _find_layers(
     model: str, example: str | None, *, batch: int, steps: int, dtype: str | None
 ) -> list[Layer]:
     """The layers of the user's model. Raises InvalidRequestError, ModelError."""
-    try:
-        from profiler_service.advice import layers
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise ModelError(
-            "looking into a model needs torch, which isn't installed here",
-            hint="pip install 'lhp[measure]', or type this where your model's torch is",
-        ) from error
+    from profiler_service.advice import layers
+
     with layers.importing_from_here():
         return layers.find_layers(
             layers.load_model(model),
