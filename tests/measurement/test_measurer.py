@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,57 +10,18 @@ import pytest
 
 from profiler_service.analysis.samples import TimingProtocol
 from profiler_service.errors import (
-    DeviceLostError,
-    MeasurementChildDiedError,
     MeasurementFailedError,
-    MeasurementInterruptedError,
     PlatformMismatchError,
     UnsupportedOnHostError,
 )
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.kinds import LINEAR, MATMUL, workload_kinds
+from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import describe_cores
 from profiler_service.plan.base import Batch
-from tests.measurement import builders
-from tests.measurement.builders import (
-    ASKS_TOO_MUCH,
-    BLOCKS,
-    KILLS_ITSELF,
-    KILLS_ITSELF_TOO,
-    KINDS,
-    MISSING,
-    NOTHING,
-    RAISES_LATER,
-    TROUBLE,
-    WAITS_FOR_THE_GPU,
-    workload,
-)
-
-LINE = Grid(axes=(GridAxis(first=1, count=100),))
-"""Its point number i has dims (i + 1,)."""
-
-
-def batch_of(dims: Sequence[int], *, calls: int = 1, warmup_calls: int = 0) -> Batch:
-    """Visits of LINE's points with these dims, in this order, each in a round of its own."""
-    return Batch(
-        point=np.array(dims, dtype=np.int32) - 1,
-        round=np.arange(len(dims), dtype=np.int32),
-        calls=calls,
-        warmup_calls=warmup_calls,
-    )
-
-
-@pytest.fixture(scope="module")
-def measurer() -> Iterator[Measurer]:
-    with Measurer(device="cpu", kinds={**workload_kinds(), **KINDS}) as measurer:
-        yield measurer
-
-
-def child_pid(measurer: Measurer) -> int:
-    assert measurer._child is not None
-    return measurer._child.pid
+from tests.measurement.batches import LINE, batch_of, child_pid
+from tests.measurement.builders import KINDS, NOTHING, TROUBLE, workload
 
 
 def test_linear_is_measured_once_per_visit_in_order(measurer: Measurer) -> None:
@@ -162,190 +115,6 @@ def test_batch_larger_than_the_block(measurer: Measurer) -> None:
     assert (np.diff(samples.time_s) >= 0).all()
 
 
-def test_point_that_raises_is_a_failure_and_the_others_are_measured(measurer: Measurer) -> None:
-    pid = child_pid(measurer)
-    samples = measurer.measure(
-        workload(TROUBLE), LINE, batch_of([1, ASKS_TOO_MUCH, 2, ASKS_TOO_MUCH, 3])
-    )
-    np.testing.assert_array_equal(samples.point, [0, 1, 2])
-    np.testing.assert_array_equal(samples.round, [0, 2, 4])
-    assert list(samples.failures) == [ASKS_TOO_MUCH - 1]
-    assert samples.failures[ASKS_TOO_MUCH - 1].startswith("RuntimeError: ")
-    assert child_pid(measurer) == pid  # no reason to end the child
-
-
-def test_point_that_fails_later_loses_its_earlier_samples(measurer: Measurer) -> None:
-    samples = measurer.measure(workload(TROUBLE), LINE, batch_of([RAISES_LATER, 1] * 3))
-    np.testing.assert_array_equal(samples.point, [0, 0, 0])
-    assert samples.failures == {RAISES_LATER - 1: "RuntimeError: not twice"}
-
-
-def test_point_that_kills_the_child_is_a_failure_and_the_others_are_measured(
-    measurer: Measurer, tmp_path: Path
-) -> None:
-    log = tmp_path / "visits"
-    pid = child_pid(measurer)
-    dims = [1, 2, KILLS_ITSELF, 3, KILLS_ITSELF, KILLS_ITSELF_TOO, 4]
-    samples = measurer.measure(workload(TROUBLE, log=str(log)), LINE, batch_of(dims))
-    np.testing.assert_array_equal(samples.point, [0, 1, 2, 3])
-    np.testing.assert_array_equal(samples.round, [0, 1, 3, 6])
-    assert (np.diff(samples.time_s) > 0).all()
-    died = "the measuring process died (signal 9: SIGKILL; out of memory?)"
-    assert samples.failures == {KILLS_ITSELF - 1: died, KILLS_ITSELF_TOO - 1: died}
-    # Nothing was visited twice: the samples of 1 and 2 outlived the child that took them,
-    # and the second visit of the deadly point was left out.
-    assert log.read_text().split() == ["1", "2", "13", "3", "14", "4"]
-    assert child_pid(measurer) != pid
-
-
-def test_point_that_takes_too_long_is_a_failure(measurer: Measurer) -> None:
-    with Measurer(device="cpu", kinds=KINDS, point_timeout_s=0.5) as impatient:
-        samples = impatient.measure(workload(TROUBLE), LINE, batch_of([1, BLOCKS, 2, BLOCKS]))
-        assert impatient.platform.key == measurer.platform.key  # two children, one platform
-    np.testing.assert_array_equal(samples.point, [0, 1])
-    assert samples.failures == {BLOCKS - 1: "it took longer than 0.5 s"}
-
-
-def test_batch_whose_points_all_kill_the_child_is_a_batch_of_failures() -> None:
-    kind = builders.kind("everything_kills", "build_death")
-    with Measurer(device="cpu", kinds={kind.name: kind}) as doomed:
-        samples = doomed.measure(workload(kind), LINE, batch_of([1, 2, 3, 4]))
-    assert len(samples) == 0
-    died = "the measuring process died (signal 11: SIGSEGV)"
-    assert samples.failures == dict.fromkeys([0, 1, 2, 3], died)
-
-
-def test_child_that_dies_at_too_many_points_in_a_row_is_given_up(
-    measurer: Measurer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The real limit would take minutes: each of these deaths costs a new child.
-    monkeypatch.setattr("profiler_service.measurement.measurer.MAX_DEADLY_POINTS", 2)
-    # Not in a row: a sample lies between the two.
-    samples = measurer.measure(
-        workload(TROUBLE), LINE, batch_of([KILLS_ITSELF, 1, KILLS_ITSELF_TOO, 2])
-    )
-    assert len(samples) == len(samples.failures) == 2
-    with pytest.raises(MeasurementChildDiedError, match=r"2 times .* \(signal 9: SIGKILL"):
-        measurer.measure(workload(TROUBLE), LINE, batch_of([KILLS_ITSELF, KILLS_ITSELF_TOO, 2]))
-
-
-def test_child_that_dies_before_its_visits_is_given_up_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Dies as soon as the builder is imported, before any point could be to blame.
-    (tmp_path / "deadly.py").write_text("import os; os.kill(os.getpid(), 11)")
-    monkeypatch.syspath_prepend(tmp_path)
-    kind = replace(builders.kind("deadly", "build"), builder="deadly:build")
-    with (
-        Measurer(device="cpu", kinds={kind.name: kind}) as doomed,
-        pytest.raises(MeasurementChildDiedError, match=r"3 times .* \(signal 11: SIGSEGV\)"),
-    ):
-        doomed.measure(workload(kind), LINE, batch_of([1, 2, 3, 4]))
-
-
-def test_a_device_that_cant_be_opened_again_is_lost_until_it_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "torch.py").write_text("raise ImportError('the driver is gone')")
-    with Measurer(device="cpu", kinds={NOTHING.name: NOTHING}) as losing:
-        with monkeypatch.context() as without_torch:
-            without_torch.syspath_prepend(tmp_path)
-            for _ in range(2):
-                losing.close()  # as after a death of the child
-                with pytest.raises(DeviceLostError, match="the driver is gone") as caught:
-                    losing.measure(workload(NOTHING), LINE, batch_of([1]))
-                assert caught.value.hint
-        assert len(losing.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
-
-
-@pytest.mark.gpu
-def test_a_lost_gpu_is_never_replaced_by_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    with Measurer(device="auto", kinds={NOTHING.name: NOTHING}) as losing:
-        assert losing.platform.device == "cuda"
-        with monkeypatch.context() as without_gpu:
-            without_gpu.setenv("CUDA_VISIBLE_DEVICES", "")
-            losing.close()
-            with pytest.raises(DeviceLostError, match="no CUDA device"):
-                losing.measure(workload(NOTHING), LINE, batch_of([1]))
-        assert len(losing.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
-
-
-def test_builder_that_is_missing_is_an_error_not_a_failed_point(measurer: Measurer) -> None:
-    with pytest.raises(MeasurementFailedError, match="build_what_is_not_there"):
-        measurer.measure(workload(MISSING), LINE, batch_of([1]))
-    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
-
-
-def test_workload_kind_that_is_not_installed(measurer: Measurer) -> None:
-    other = builders.kind("other", "build_nothing")
-    with pytest.raises(MeasurementFailedError, match="'other'"):
-        measurer.measure(workload(other), LINE, batch_of([1]))
-
-
-def after_the_visit_began(fifo: Path, do: Callable[[], None]) -> threading.Thread:
-    def wait() -> None:
-        fifo.read_text()  # returns when the visit has written to it
-        do()
-
-    os.mkfifo(fifo)
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
-
-
-def test_interrupt_between_visits_leaves_the_child_alive(
-    measurer: Measurer, tmp_path: Path
-) -> None:
-    fifo = tmp_path / "fifo"
-    pid = child_pid(measurer)
-    many = [1] + [2] * 2_000_000  # at some 10 µs each, 20 s of visits
-    thread = after_the_visit_began(fifo, measurer.interrupt)
-    started_s = time.monotonic()
-    with pytest.raises(MeasurementInterruptedError):
-        measurer.measure(workload(NOTHING, fifo=str(fifo)), LINE, batch_of(many))
-    thread.join()
-    assert time.monotonic() - started_s < 10
-    assert child_pid(measurer) == pid
-    # An interrupt ends one measurement, not the next.
-    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1, 2]))) == 2
-    measurer.interrupt()
-    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1, 2]))) == 2
-
-
-def test_interrupt_of_a_visit_that_never_ends(measurer: Measurer, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    thread = after_the_visit_began(fifo, measurer.interrupt)
-    started_s = time.monotonic()
-    with pytest.raises(MeasurementInterruptedError):
-        measurer.measure(workload(TROUBLE, fifo=str(fifo)), LINE, batch_of([BLOCKS]))
-    thread.join()
-    assert time.monotonic() - started_s < 10
-    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
-
-
-def test_ctrl_c_leaves_a_measurer_that_still_measures(measurer: Measurer, tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    main = threading.main_thread().ident
-    assert main is not None
-    thread = after_the_visit_began(fifo, lambda: signal.pthread_kill(main, signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        measurer.measure(workload(TROUBLE, fifo=str(fifo)), LINE, batch_of([BLOCKS]))
-    thread.join()
-    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
-
-
-def test_child_ignores_the_signals_that_end_its_parent(measurer: Measurer) -> None:
-    pid = child_pid(measurer)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        os.kill(pid, number)
-    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
-    assert child_pid(measurer) == pid
-
-
 def test_child_runs_on_the_measured_processors_with_a_thread_on_each(measurer: Measurer) -> None:
     assert os.sched_getaffinity(child_pid(measurer)) == set(measurer.measured_cpus)
     assert measurer.platform.cpus == len(measurer.measured_cpus)
@@ -409,15 +178,6 @@ def test_cache_that_cant_be_flushed_is_refused() -> None:
     assert "LHP_CACHE=warm" in caught.value.hint
 
 
-def test_close_ends_the_child() -> None:
-    measurer = Measurer(device="cpu", kinds=KINDS)
-    pid = child_pid(measurer)
-    measurer.close()
-    measurer.close()  # twice is once
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
 @pytest.mark.parametrize(
     ("device", "message", "hint"),
     [("cuda", "finds no CUDA device", "nvidia-smi"), ("abacus", "no device 'abacus'", "auto")],
@@ -442,28 +202,6 @@ def test_without_torch_the_error_says_what_to_install(
     ) as caught:
         Measurer()
     assert "pip install 'lhp-profiler[measure]'" in caught.value.hint
-
-
-PARENT = """
-import sys, threading
-from profiler_service.measurement import doctor
-from profiler_service.measurement.measurer import Measurer
-
-measurer = Measurer(device="cpu")
-assert "torch" not in sys.modules
-print(measurer._child.pid, flush=True)
-threading.Event().wait()
-"""
-
-
-def test_parent_never_imports_torch_and_its_child_dies_with_it() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        child = os.pidfd_open(int(parent.stdout.readline()))
-        parent.kill()
-    ended, _, _ = select.select([child], [], [], 30)
-    os.close(child)
-    assert ended  # a process's descriptor becomes readable when it ends
 
 
 @pytest.mark.gpu
@@ -508,42 +246,3 @@ def test_products_take_longer_on_cuda_with_a_flushed_cache() -> None:
             assert not samples.failures
             median_s[cache] = np.median(samples.latency_s)
     assert median_s["warm"] < median_s["flushed"]
-
-
-@pytest.mark.gpu
-def test_point_that_exceeds_a_gpu_s_memory_is_a_failure_and_the_others_are_measured() -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    # The second point's weights: 2³⁸ elements, a tebibyte.
-    grid = Grid(axes=(GridAxis(first=64, count=2, step=2**19 - 64),))
-    visits = np.array([0, 1, 0], dtype=np.int32)
-    with Measurer(device="cuda") as measurer:
-        pid = child_pid(measurer)
-        samples = measurer.measure(
-            MATMUL.describe(), grid, Batch(point=visits, round=np.arange(3, dtype=np.int32))
-        )
-        np.testing.assert_array_equal(samples.point, [0, 0])
-        assert "out of memory" in samples.failures[1]
-        assert child_pid(measurer) == pid
-
-
-@pytest.mark.gpu
-def test_a_call_that_cant_be_captured_is_a_failure_and_the_others_are_measured(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import torch
-
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    with Measurer(device="cuda", kinds=KINDS) as measurer:
-        pid = child_pid(measurer)
-        samples = measurer.measure(workload(TROUBLE), LINE, batch_of([2, WAITS_FOR_THE_GPU, 3]))
-        np.testing.assert_array_equal(samples.point + 1, [2, 3])
-        assert "captur" in samples.failures[WAITS_FOR_THE_GPU - 1]
-        assert child_pid(measurer) != pid  # torch's allocator may not have survived
-        # Where that ends the measuring, the error says why, and not only that the child ended.
-        monkeypatch.setattr("profiler_service.measurement.measurer.MAX_DEADLY_POINTS", 1)
-        with pytest.raises(MeasurementChildDiedError, match="captur"):
-            measurer.measure(workload(TROUBLE), LINE, batch_of([WAITS_FOR_THE_GPU, 2]))
