@@ -85,7 +85,7 @@ RACES: Mapping[str, Race] = {
     "two axes, another seed": Race(grid=window(640, 320), seed=7, step=0.03),
     "one axis": Race(grid=window(700)),
     "steps of a range": Race(
-        grid=Grid(axes=(GridAxis(start=400, count=30, step=8), GridAxis(start=100, count=20)))
+        grid=Grid(axes=(GridAxis(first=400, count=30, step=8), GridAxis(first=100, count=20)))
     ),
     "thorough, two axes": Race(grid=window(100, 100), mode="survey", lone=(500, 0.9)),
     "thorough, one axis": Race(grid=window(300), mode="survey"),
