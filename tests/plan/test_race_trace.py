@@ -28,6 +28,8 @@ DIGESTS = {
     "failures": "5bf56946448607ae",
     "the leader fails late": "b77ef8ed6a2d2cfa",
     "everything larger fails": "99e23b934f6c683c",
+    "everything larger fails, thorough": "95227f64625564d9",
+    "the queried point fails at once": "64c2c0ad8127e19f",
     "the queried point fails": "133e5814f0007b42",
     "noisy": "3b3018ab37c9c6cb",
     "quiet": "b300368b5306707f",

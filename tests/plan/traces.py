@@ -108,6 +108,10 @@ RACES: Mapping[str, Race] = {
         fails_later={9: 1},
     ),
     "everything larger fails": Race(grid=window(100, 100), failing=frozenset(range(1, 1089))),
+    "everything larger fails, thorough": Race(
+        grid=window(60, 60), mode="survey", failing=frozenset(range(1, 1089))
+    ),
+    "the queried point fails at once": Race(grid=window(100), failing=frozenset({0})),
     "the queried point fails": Race(grid=window(100), fails_later={4: 0}),
     "noisy": Race(grid=window(401, 401), device={"noise": 0.08}, seed=3),
     "quiet": Race(grid=window(401, 401), device=CALM, seed=3),
