@@ -1,17 +1,22 @@
-# `make run` starts the service; `make test` runs every test. Both install what they need.
+# `make run` starts the service; `make test` runs every test; `make docs` builds the site. Each
+# installs what it needs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: run test lint format clean
+.PHONY: run test docs lint format clean
 
 run: $(VENV)/service.installed
 	$(BIN)/lhp serve
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest $(ARGS)
+
+docs: $(VENV)/docs.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The documentation is at site/index.html"
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
@@ -23,7 +28,7 @@ format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11 ...")'
@@ -37,4 +42,9 @@ $(VENV)/service.installed: $(VENV)/bin/python pyproject.toml setup.py constraint
 $(VENV)/dev.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
 	@echo "Installing the service and its tests into $(VENV) (a few minutes the first time: torch is large)"
 	$(INSTALL) --editable '.[server,measure,trainer,plot,dev]'
+	@touch $@
+
+$(VENV)/docs.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
+	@echo "Installing what the documentation needs into $(VENV)"
+	$(INSTALL) --editable '.[server,docs]'
 	@touch $@

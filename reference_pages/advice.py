@@ -1,0 +1,143 @@
+"""What to do about each problem, in Markdown, by the name of the error class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ADVICE: Mapping[str, str] = {
+    "LhpError": """
+This is the base of all problems. The service answers with it only where no more special one fits.
+Read `detail` and `hint`. If they don't help, look into the service's log.
+""",
+    "InvalidRequestError": """
+Correct the request as `hint` says. The same request will fail again, so don't repeat it. Requests
+are checked strictly: a parameter that doesn't exist, or that is given twice, is refused too.
+The parameters are listed in the [HTTP reference](../reference/http.md).
+""",
+    "InvalidDimsError": """
+Give as many dims as the workload has axes, as whole numbers from 1 up, separated by commas:
+`dims=1197,317`. [Workload kinds](../reference/workloads.md) lists the axes of each workload.
+""",
+    "InvalidWorkloadError": """
+Give only parameters that the workload has, with values that it allows.
+[Workload kinds](../reference/workloads.md) lists both, and so does `lhp workloads`.
+""",
+    "WindowTooLargeError": """
+Ask for less: smaller dims, a smaller `max_growth`, larger steps, or a smaller batch. An operator
+can raise the bounds `LHP_MAX_POINTS`, `LHP_MAX_WINDOW_POINTS`, `LHP_MAX_OPERAND_BYTES` and
+`LHP_MAX_SWEEP_S` ([settings](../reference/settings.md)).
+""",
+    "UnsupportedOnHostError": """
+Choose another dtype or backend, or another host. `lhp hosts` and `GET /hosts` show what each host
+supports.
+""",
+    "NotFoundError": """
+Check the name or the path. `hint` says where the existing ones are listed.
+""",
+    "UnknownWorkloadError": """
+Choose one of the names that `lhp workloads` lists. If your own package brings this kind, install it
+beside the service as well as on the host that measures, and start both again. `lhp workloads` also
+names the packages that could not be loaded, and why
+([add a workload kind](../guides/add-a-workload-kind.md)).
+""",
+    "UnknownPlatformError": """
+Choose one of the keys that `GET /platforms` lists. A platform gets a new key when anything changes
+that changes latencies: the driver, a library, the number of threads.
+""",
+    "UnknownHostError": """
+Choose one of the names that `lhp hosts` lists. A host appears there when its worker has registered
+for the first time.
+""",
+    "UnknownCurveError": """
+List the curves with `lhp curves` or `GET /curves`, and copy the whole id.
+""",
+    "UnknownSweepError": """
+List the sweeps with `GET /sweeps`, and copy the whole id.
+""",
+    "ConflictError": """
+The request is valid, but not now. The usual case is a sweep that has ended or was cancelled by
+someone else. Look at its state with `GET /sweeps/{id}`, and ask again if you still need the answer.
+""",
+    "PlatformMismatchError": """
+Latencies of different workloads, platforms or timing protocols were about to be mixed, which would
+give a wrong answer. Compare curves of one platform only, or measure again on the platform that you
+need.
+""",
+    "HostAwayError": """
+Start the worker on that host with `lhp worker` (`lhp serve` starts one for its own machine), or ask
+for another host. If the worker has just started, wait some seconds and ask again: the response has
+`Retry-After`. A host counts as away when nothing was heard of it for `LHP_PRESENCE_S` seconds
+([operate](../guides/operate.md)).
+""",
+    "StoreError": """
+The database can't be used as it is. `detail` says why. Ask the operator of the service.
+""",
+    "StoreUnavailableError": """
+Wait and ask again: the response has `Retry-After`. The operator should check that the database runs
+and that `LHP_DATABASE_URL` names it. Questions answered before go on being answered from memory.
+""",
+    "StoreUnusableError": """
+Correct `LHP_DATABASE_URL`: it must be `sqlite:///PATH` or `postgresql://user:password@server/name`,
+and a SQLite path must not name a file of another kind. Then start the service again.
+""",
+    "SchemaTooOldError": """
+Stop the service and its workers, run `lhp db upgrade` once, and start them again.
+""",
+    "SchemaTooNewError": """
+A newer version of this software has upgraded the database. Install that version, or a newer one,
+here too.
+""",
+    "MethodNotAllowedError": """
+Use the method that the header `Allow` names. The [HTTP reference](../reference/http.md) lists the
+methods of each address.
+""",
+    "RequestTooLargeError": """
+Send a smaller body, or a shorter query string. `detail` names the limit.
+""",
+    "UnknownAddressError": """
+Check the path: the [HTTP reference](../reference/http.md) lists every address. If a proxy stands
+before the service, check that it forwards the path as the service expects it.
+""",
+    "ReplayError": """
+The sweep was begun by another version of this software, whose plan differs. Let that version finish
+it, or cancel it with `lhp cancel` and ask again: the new version then measures it from the start.
+""",
+    "SweepCancelledError": """
+Somebody has cancelled the sweep. Ask again if you still need the answer: that starts a new one.
+What the cancelled sweep had measured is kept.
+""",
+    "ShuttingDownError": """
+Wait some seconds and ask again. Sweeps that are under way continue when the service, or rather its
+worker, is back.
+""",
+    "ServiceDefectError": """
+Please report it, with the request and the lines of the service's log at that time. Asking again
+rarely helps.
+""",
+    "MeasurementFailedError": """
+The measurement failed. `detail` says how. Look into the worker's log. The same question, asked
+again, starts a new measurement.
+""",
+    "MeasurementChildDiedError": """
+The process that measures has died, which costs only the point that it was measuring; it is started
+again by itself. If this happens often, look into the worker's log: the usual reason is that the
+machine ran out of memory. Smaller dims, or a smaller batch, need less.
+""",
+    "DeviceLostError": """
+The GPU can't be opened any more. The sweep is paused, and continues when the device is back. Check
+the device with `nvidia-smi`; a machine that lost one may have to be started again.
+""",
+    "MeasurementInterruptedError": """
+Somebody has cancelled the sweep, or the worker was told to stop. Batches committed before are kept.
+Ask again to measure the rest.
+""",
+    "ModelError": """
+This problem is raised by `lhp advise`, before anything is sent. Check that `MODULE:FACTORY` names a
+function that returns a torch module, and that `--example` returns an input that it accepts
+([advise a model](../guides/advise.md)).
+""",
+    "WorkerAlreadyRunningError": """
+One worker a host is enough: two would measure each other's noise. Stop the other one first. `lhp
+serve` starts a worker of its own unless it is given `--no-worker`.
+""",
+}

@@ -1,0 +1,56 @@
+"""The page of the training settings and presets, from `trainer_client.config`."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+
+from reference_pages.markdown import code, table
+from trainer_client import config
+
+INTRODUCTION = """\
+# Training settings
+
+`lhp-train … --preset NAME` chooses a column; `--set NAME=VALUE` changes one setting of it, and may
+be given several times. A cell is empty where the preset has the value of `paper`.
+[The four training steps](../explanation/training.md) explains what each step does.
+
+"""
+
+
+def describe_fields(cls: type) -> dict[str, str]:
+    """The text below each annotated field of the class, by the field's name."""
+    body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    described: dict[str, str] = {}
+    for node, following in zip(body.body, [*body.body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        described[node.target.id] = ""
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            described[node.target.id] = inspect.cleandoc(str(following.value.value))
+    return described
+
+
+def training_page() -> str:
+    """Every training setting: its value in each preset, and what it does."""
+    paper = config.PRESETS["paper"]
+    others = [preset for name, preset in config.PRESETS.items() if name != "paper"]
+    described = describe_fields(config.TrainingConfig)
+    rows = []
+    for field in dataclasses.fields(config.TrainingConfig):
+        if field.name == "preset":
+            continue
+        value = getattr(paper, field.name)
+        changed = [getattr(preset, field.name) for preset in others]
+        rows.append(
+            (
+                code(field.name),
+                code(value),
+                *(code(other) if other != value else "" for other in changed),
+                described[field.name],
+            )
+        )
+    names = [preset.preset for preset in others]
+    return INTRODUCTION + table(("setting", "`paper`", *map(code, names), "meaning"), rows)
