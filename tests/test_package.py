@@ -167,7 +167,7 @@ def test_an_extra_is_enough_for_its_rooms(
 
 
 def test_the_extras_are_those_of_the_project() -> None:
-    assert set(EXTRA_MODULES) == set(typing.get_args(Extra)) == set(EXTRAS) - {"dev"}
+    assert set(EXTRA_MODULES) == set(typing.get_args(Extra)) == set(EXTRAS) - {"dev", "docs"}
     for extra, modules in EXTRA_MODULES.items():
         brought = modules_of(EXTRAS[extra])
         assert brought <= modules
