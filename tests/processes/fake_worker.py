@@ -23,15 +23,18 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import LhpError, MeasurementFailedError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.plan.base import Batch
+from profiler_service.plan.base import Batch, Planner
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec
 from profiler_service.processes import worker
+from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.settings import Settings
+from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
 
 PATIENCE_S = 120.0
 PROTOCOL = TimingProtocol(timer="fake")
+HOST = "host"
 
 
 def platform(model: str = "fake") -> Platform:
@@ -161,6 +164,19 @@ class FakeMeasurer:
 
     def close(self) -> None:
         self.closed = True
+
+
+def create_sweep(store: Store, num_batches: int) -> Sweep:
+    store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
+    return store.create_sweep(spec(num_batches), host=HOST)[0]
+
+
+def create_runner(
+    store: Store,
+    measurer: FakeMeasurer,
+    create_planner: Callable[[SweepSpec], Planner] = FakePlanner,
+) -> SweepRunner:
+    return SweepRunner(store=store, measurer=measurer, create_planner=create_planner)
 
 
 def begun(log: Path) -> list[int]:
