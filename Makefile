@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: run test docs lint format clean
+.PHONY: run test docs lint format wheel wheel-test clean
 
 run: $(VENV)/service.installed
 	$(BIN)/lhp serve
@@ -27,8 +27,17 @@ format: $(VENV)/dev.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The source distribution, and the wheel from it, into dist/.
+wheel: $(VENV)/dev.installed
+	rm -rf dist
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m build --outdir dist
+
+# The wheel in empty environments: the base asks, [server] serves, neither has torch.
+wheel-test: wheel
+	$(BIN)/python -m pytest tests/package/wheel.py
+
 clean:
-	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.11 ...")'

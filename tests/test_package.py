@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -70,22 +71,36 @@ def modules_of(requirements: list[str]) -> set[str]:
     return {MODULE_OF.get(name, name.replace("-", "_")) for name in names}
 
 
+def run_each(
+    commands: list[str], tmp_path: Path, run: str = "profiler_service.cli.app"
+) -> dict[str, tuple[int, str, str]]:
+    """Exit code and stdout and stderr of each command in the base, by what is typed.
+
+    `run` is the module whose `run` they are arguments of. One process, since each takes a while.
+    """
+    program = (
+        f"import contextlib, io, json; from {run} import run\n"
+        f"for words in {commands}:\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as err:\n"
+        "        with contextlib.redirect_stdout(io.StringIO()) as out:\n"
+        "            code = run(words.split())\n"
+        "    print(json.dumps([words, code, out.getvalue(), err.getvalue()]))\n"
+    )
+    done = run_without(HEAVY, tmp_path, "-c", program)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == commands
+    return {words: (code, out, err) for words, code, out, err in lines}
+
+
 def test_what_is_refused_is_refused(tmp_path: Path) -> None:
     done = run_without(HEAVY, tmp_path, "-c", "import numpy")
     assert "No module named 'numpy'" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "profiler_service.kinds",
-        "profiler_service.wire",
-        "trainer_client.latency_client",
-        "trainer_client.recordings",
-    ],
-)
-def test_asking_from_python_needs_the_base_alone(module: str, tmp_path: Path) -> None:
-    done = run_without(HEAVY, tmp_path, "-c", f"import {module}")
+def test_asking_from_python_needs_the_base_alone(tmp_path: Path) -> None:
+    modules = "profiler_service.kinds, profiler_service.wire, trainer_client.latency_client"
+    done = run_without(HEAVY, tmp_path, "-c", f"import {modules}, trainer_client.recordings")
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -102,40 +117,40 @@ def test_every_command_is_tried_below() -> None:
     assert set(NEEDED_EXTRAS) <= set(names)
 
 
-@pytest.mark.parametrize(
-    "words", [words for words in COMMANDS if words.split()[0] not in NEEDED_EXTRAS]
-)
-def test_commands_that_only_ask_need_the_base_alone(words: str, tmp_path: Path) -> None:
-    """They run until they find that nobody listens on port 9; and show their help."""
-    command, *arguments = words.split()
-    lhp = ("-m", "profiler_service.cli", command)
-    asked = run_without(HEAVY, tmp_path, *lhp, *arguments)
-    assert asked.returncode == 1
-    assert asked.stderr.startswith("error: no service at http://127.0.0.1:9")
-    shown = run_without(HEAVY, tmp_path, *lhp, "--help")
-    assert (shown.returncode, shown.stderr) == (0, "")
+def test_commands_that_only_ask_need_the_base_alone(tmp_path: Path) -> None:
+    """They run until they find that nobody listens on port 9."""
+    asking = [words for words in COMMANDS if words.split()[0] not in NEEDED_EXTRAS]
+    for words, (code, out, err) in run_each(asking, tmp_path).items():
+        assert (words, code, out) == (words, 1, "")
+        assert err.startswith("error: no service at http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize(
-    "words", [words for words in COMMANDS if words.split()[0] in NEEDED_EXTRAS]
-)
-def test_without_its_extra_a_command_says_what_to_install(words: str, tmp_path: Path) -> None:
-    done = run_without(HEAVY, tmp_path, "-m", "profiler_service.cli", *words.split())
-    command = words.split()[0]
-    error, hint = done.stderr.splitlines()
-    assert re.fullmatch(rf"error: lhp {command} needs \w+, which isn't installed", error)
-    assert hint == f"hint: pip install 'lhp-profiler[{','.join(NEEDED_EXTRAS[command])}]'"
-    assert (done.returncode, done.stdout) == (1, "")
+def test_their_help_needs_no_more(tmp_path: Path) -> None:
+    done = run_without(HEAVY, tmp_path, "-m", "profiler_service.cli", "query", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--max-growth" in done.stdout
 
 
-@pytest.mark.parametrize("words", ["ptb --data . --out run", "report .", "estimate"])
-def test_without_its_extra_the_trainer_says_what_to_install(words: str, tmp_path: Path) -> None:
-    done = run_without(HEAVY, tmp_path, "-m", "trainer_client.cli", *words.split())
-    assert done.stderr == (
+def test_without_its_extra_a_command_says_what_to_install(tmp_path: Path) -> None:
+    needing = [words for words in COMMANDS if words.split()[0] in NEEDED_EXTRAS]
+    for words, (code, out, err) in run_each(needing, tmp_path).items():
+        command = words.split()[0]
+        error, hint = err.splitlines()
+        assert re.fullmatch(rf"error: lhp {command} needs \w+, which isn't installed", error)
+        assert hint == f"hint: pip install 'lhp-profiler[{','.join(NEEDED_EXTRAS[command])}]'"
+        assert (code, out) == (1, "")
+
+
+def test_without_its_extra_the_trainer_says_what_to_install(tmp_path: Path) -> None:
+    needing = ["ptb --data . --out run", "report .", "estimate"]
+    told = (
         "error: lhp-train needs torch, which isn't installed\n"
         "hint: pip install 'lhp-profiler[trainer]'\n"
     )
-    assert (done.returncode, done.stdout) == (1, "")
+    found = run_each(needing, tmp_path, "trainer_client.cli")
+    assert found == dict.fromkeys(needing, (1, "", told))
+    done = run_without(HEAVY, tmp_path, "-m", "trainer_client.cli", "estimate")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
 
 
 def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:
@@ -150,10 +165,8 @@ def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extras", "modules"),
     [
-        (["server"], "profiler_service.processes.serve profiler_service.processes.worker"),
-        (["server"], "profiler_service.api.app profiler_service.jobs profiler_service.migrations"),
-        (["measure"], "profiler_service.measurement.doctor profiler_service.advice.layers"),
-        (["measure"], "profiler_service.measurement.operations profiler_service.networks"),
+        (["server"], "profiler_service.api.app profiler_service.processes.worker"),
+        (["measure"], "profiler_service.measurement.operations profiler_service.advice.layers"),
         (["plot"], "profiler_service.plots.curve profiler_service.plots.race"),
         (["trainer"], "trainer_client.synthesis trainer_client.report trainer_client.dry_run"),
     ],

@@ -1,0 +1,1 @@
+"""The built wheel, installed and used. Run by `make wheel-test`, not by `make test`."""
