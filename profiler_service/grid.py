@@ -2,7 +2,7 @@
 
 Pure. Knows nothing of what is measured on the grid. Points are numbered row-major:
 the last axis varies fastest, as in numpy's C order. numpy is imported only where an array
-is made: whoever just asks the service uses grids, too, and has no need of it.
+is made: a client that only asks the service uses grids as well, and needs no numpy.
 """
 
 from __future__ import annotations

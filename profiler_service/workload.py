@@ -26,8 +26,8 @@ class Parameter:
 
     A string parameter lists its `choices`; a whole-number parameter has `minimum` and
     `maximum`, both inclusive. A decimal parameter has at most `decimals` of them, lies at or
-    above `minimum` and below `maximum`, and its value is text without needless zeros, `0.9`:
-    equal numbers are equal texts, which no float promises.
+    above `minimum` and below `maximum`, and its value is text without needless zeros, `0.9`,
+    so that equal numbers are equal texts.
     """
 
     name: str
@@ -38,8 +38,8 @@ class Parameter:
     maximum: int = 65_536
     decimals: int = 0
     omitted_at_default: bool = False
-    """Whether workloads leave it out at its default: one that a kind gained later, so that the
-    keys of workloads from before stay."""
+    """Whether workloads leave it out at its default. True for a parameter that was added to a kind
+    later, so that the keys of earlier workloads stay the same."""
 
     def parse(self, value: object) -> ParamValue:
         """The value, checked and in its proper type. Raises InvalidWorkloadError."""
@@ -79,7 +79,7 @@ class Parameter:
             or not self.minimum <= float(text) < self.maximum
         ):
             raise InvalidWorkloadError(
-                f"{self.name}={text[:80]!r} is no number from {self.minimum} to below"
+                f"{self.name}={text[:80]!r} isn't a number from {self.minimum} to below"
                 f" {self.maximum} with at most {self.decimals} decimals",
                 hint=f"{self.name} takes a number from {self.minimum} to below {self.maximum}",
             )
@@ -106,7 +106,7 @@ class WorkloadKind:
     flops: Callable[[Dims, Mapping[str, ParamValue]], int] = field(compare=False)
     description: str = ""
     check: Callable[[Mapping[str, ParamValue]], None] | None = field(default=None, compare=False)
-    """Raises InvalidWorkloadError for parameters that are allowed each, but not together."""
+    """Raises InvalidWorkloadError for values that are allowed one by one, but not together."""
 
     def describe(self, given: Mapping[str, object] | None = None) -> Workload:
         """The workload of this kind with the parameters `given` and defaults for the rest.
@@ -173,7 +173,7 @@ def parse_dims(text: str) -> Dims:
     parts = text.split(",")
     hint = f"write dims as whole numbers from 1 to {MAX_DIM}, separated by commas: 1197,317"
     if len(parts) > 16 or any(re.fullmatch(r"\s*[0-9]+\s*", part) is None for part in parts):
-        raise InvalidDimsError(f"dims {text[:80]!r} are no list of whole numbers", hint=hint)
+        raise InvalidDimsError(f"dims {text[:80]!r} aren't a list of whole numbers", hint=hint)
     for part in parts:
         if len(part.strip()) > 9:
             raise InvalidDimsError(

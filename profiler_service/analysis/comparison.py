@@ -1,11 +1,11 @@
 """Comparing noisy latencies: medians, their intervals, verdicts, and the removal of drift.
 
-numpy only. Knows neither grids nor workloads: it is fed logarithms of latencies. Working in
-logarithms turns ratios into differences, so that "3 % slower" means the same everywhere.
+numpy only. It gets logarithms of latencies, and knows neither grids nor workloads. Logarithms
+turn ratios into differences, so that "3 % slower" means the same everywhere.
 
-Intervals are order statistics of the sample itself (the sign test turned round): they hold
-for every continuous distribution of noise, however heavy its tails, as long as rounds are
-independent. Derivation: docs/explanation/hysteresis.md, "Comparing two points".
+Intervals are order statistics of the sample (from the sign test). They hold for every
+continuous distribution of noise, however heavy its tails, as long as rounds are independent.
+Derivation: docs/explanation/hysteresis.md, "Comparing two points".
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def interval_rank(n: int, confidence: float = CONFIDENCE) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Medians:
-    """Column medians and their intervals; arrays of length n (number of columns)."""
+    """Medians of columns and their intervals; arrays of length n (number of columns)."""
 
     center: F64
     """NaN for a column without samples."""
@@ -124,9 +124,9 @@ def smooth_drift(
     """The slow part of `residual` [n] taken at `time` [n] (ascending), at the times `at`.
 
     `at` defaults to `time`. Medians of consecutive blocks of `block` residuals, joined by
-    straight lines: slow against a visit, robust against outliers, linear in n. Clocks, heat
-    and neighbours move every point's latency alike, so this part is the host's and not a
-    point's. Zero where there are no residuals.
+    straight lines: slow compared with a visit, robust against outliers, linear in n. Clocks,
+    heat and neighbours change the latency of every point alike, so this part belongs to the
+    host and not to a point. Zero where there are no residuals.
     """
     at = time if at is None else at
     n = len(residual)

@@ -1,7 +1,8 @@
-"""Kernels compared: which dense one is the fastest, and from where on a sparse one beats it.
+"""Compares kernels: which dense one is the fastest, and how many zeros make a sparse one faster.
 
-numpy only. Fed with rounds in which kernels met; knows neither how they were measured nor who
-asks. Kernels are the points of a curve of `linear_kernels`: see `kinds.kernels`.
+numpy only. It gets rounds in which several kernels were measured, and knows neither how they
+were measured nor who asks. Kernels are the points of a curve of `linear_kernels`: see
+`kinds.kernels`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CHOOSE_EVERY = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Crossover:
-    """From which share of zeros on, in whole percent, the sparse kernel beats a dense one."""
+    """The share of zeros, in whole percent, from which on the sparse kernel is the faster one."""
 
     percent: int | None
     """Every sparsity measured from here on has the smaller median; None where not even
@@ -33,33 +34,33 @@ class Crossover:
 
 
 class KernelRounds:
-    """Latencies of kernels that met in rounds; compared only within the same round."""
+    """Latencies of kernels that were measured in the same rounds; compared within a round only."""
 
     def __init__(self, batches: Sequence[Samples], num_kernels: int) -> None:
-        """Takes a visit of each kernel in a round at most; of more, the last counts."""
+        """Takes one visit of each kernel in a round; where there are more, the last one counts."""
         num_rounds = 1 + max((int(b.round.max()) for b in batches if len(b)), default=-1)
         self.log: F64 = np.full((num_rounds, num_kernels), np.nan)
-        """Log latency, [rounds, kernels]; NaN where the kernel had no part in the round."""
+        """Log latency, [rounds, kernels]; NaN where the kernel was not measured in the round."""
         for batch in batches:
             self.log[batch.round, batch.point] = np.log(batch.latency_s)
 
     def forget(self, kernels: Collection[int]) -> None:
-        """Leaves out everything seen of these points, which failed in the end."""
+        """Leaves out everything that was measured of these points, because they failed later."""
         self.log[:, list(kernels)] = np.nan
 
     def compare(self, rival: int, reference: int) -> Comparison | None:
-        """Point `rival` against point `reference`; None where they never met."""
+        """Point `rival` against point `reference`; None where they were in no common round."""
         return _compare(self.log, rival, reference)
 
     def dense_points(self) -> list[int]:
-        """The dense kernels seen, the one with the smallest median first."""
+        """The dense kernels that were measured, the one with the smallest median first."""
         return _rank_dense(self.log)
 
     def find_best_dense(self) -> tuple[int, Mapping[int, Comparison]] | None:
         """The best dense kernel, and each other kernel's latency against it; None without any.
 
-        Chosen on some rounds and compared on the others: in the rounds that choose it, the
-        smallest of several medians is too small on average.
+        Some rounds choose, the others compare: in the rounds that choose it, the smallest of
+        several medians is too small on average.
         """
         chooses = np.arange(len(self.log)) % CHOOSE_EVERY == 0
         ranked = _rank_dense(self.log[chooses])
@@ -74,7 +75,7 @@ class KernelRounds:
         return best, {point: each for point, each in compared.items() if each is not None}
 
     def compare_sparse(self, dense: int) -> dict[int, Comparison]:
-        """Percent of zeros → the sparse kernel against a dense one, ascending, where they met."""
+        """Percent of zeros, ascending → the sparse kernel against a dense one, if both met."""
         points = {percent: Kernel("csr", percent).point for percent in range(MAX_PERCENT + 1)}
         compared = {
             percent: _compare(self.log, point, dense)
@@ -97,10 +98,10 @@ def _compare(log: F64, rival: int, reference: int) -> Comparison | None:
 
 
 def find_crossover(compared: Mapping[int, Comparison]) -> Crossover | None:
-    """The crossover that these comparisons show, percent of zeros → sparse against dense.
+    """The crossover that these comparisons show. `compared`: percent of zeros → sparse to dense.
 
-    None for no comparisons at all. Latency need not fall with every step: what counts is the
-    last sparsity at which the sparse kernel isn't faster.
+    None where nothing was compared. Latency need not fall with every step, so the last
+    sparsity at which the sparse kernel isn't faster decides.
     """
     if not compared:
         return None

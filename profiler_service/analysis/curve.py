@@ -1,4 +1,4 @@
-"""Latency curves: what is known of a workload's latency over a grid, and how surely.
+"""Latency curves: the latency of a workload over a grid, and how certain it is.
 
 numpy only. Knows neither how samples were taken nor how curves are stored.
 """
@@ -39,15 +39,15 @@ class AnswerTable:
     """For every point of a grid, the point that answers "fastest at or above it".
 
     All arrays have length n, the grid's number of points. `target` was chosen on one part of
-    the samples and its ratio taken from the other, so choosing did not flatter it.
+    the samples, and its ratio comes from the other part, so that the choice does not bias it.
     """
 
     target: I32
     """Number of the best point at or above; the point's own number where nothing larger is
     confidently faster; -1 where the curve has no answer (not measured, or not confirmed)."""
     ratio: F64
-    """Latency of the best larger point found over that of the point itself; NaN where
-    there was none to compare."""
+    """Latency of the best larger point that was found, divided by that of the point itself; NaN
+    where there was none to compare with."""
     ratio_low: F64
     """Lower end of the 95 % interval on `ratio`."""
     ratio_high: F64
@@ -57,7 +57,7 @@ class AnswerTable:
     is none. None where the table doesn't name rivals (curves kept before it did)."""
 
     def find_rivals(self) -> I32:
-        """`rival`; where the table doesn't name rivals, those that answers moved to."""
+        """`rival`; where the table doesn't name rivals, the points that answers moved to."""
         if self.rival is not None:
             return self.rival
         moved = self.target != np.arange(len(self.target))
@@ -90,7 +90,7 @@ class LatencyCurve:
     failures: Mapping[int, str] = field(default_factory=dict)
     """Point number → why it couldn't be measured."""
     evidence: Mapping[str, float] = field(default_factory=dict)
-    """What the measuring cost: `calls`, `rounds`, `seconds`, `candidates`, `confirmations`,
+    """What it took to measure: `calls`, `rounds`, `seconds`, `candidates`, `confirmations`,
     `discarded`, `unstable`."""
 
     @property

@@ -25,15 +25,15 @@ from profiler_service.analysis.lhp import find_confirmed_lhps, suffix_argmin
 from profiler_service.analysis.samples import Samples
 
 CHOOSE_EVERY = 3
-"""Every third round chooses and the others judge: telling that the chosen point is faster
-takes more samples than finding one that is nearly the fastest."""
+"""Every third round chooses, the others judge. To show that a chosen point is faster takes more
+samples than to find a point that is nearly the fastest."""
 _PASSES = 2
 _CHUNK_POINTS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GridEstimate:
-    """What rounds over a grid say; arrays of length n (number of points), latencies in log s."""
+    """The result of rounds over a grid; arrays of length n (number of points), log seconds."""
 
     log_latency: F64
     log_low: F64
@@ -46,8 +46,8 @@ class GridEstimate:
 def anchor_drift(log_latency: F64, time: F64, is_anchor: npt.NDArray[np.bool_]) -> F64:
     """The anchor's level at each of the times [n] (ascending), from its own visits alone.
 
-    Medians of 5 neighbouring anchor visits, joined by straight lines: needs no knowledge of
-    the other points, so it serves before there is any. Zero where there is no anchor visit.
+    Medians of 5 neighbouring anchor visits, joined by straight lines. This needs nothing about
+    the other points, so it can be used first. Zero where there is no anchor visit.
     """
     return smooth_drift(time[is_anchor], log_latency[is_anchor], at=time, block=5)
 
@@ -57,10 +57,10 @@ def round_matrix(
 ) -> npt.NDArray[np.float32]:
     """Log latencies with drift removed, float32 [rounds, points], NaN where not visited.
 
-    First every batch is taken relative to its anchor; then, with each point's median over the
-    rounds as its reference, the slow part of what remains is taken away (`smooth_drift`), using
-    every visit instead of the anchor's alone. Several visits of one point in a round (the
-    anchor's) enter as their median.
+    First, every batch is taken relative to its anchor. Then each point's median over the rounds
+    is its reference, and the slow part of what remains is removed (`smooth_drift`); this uses
+    every visit, not only those of the anchor. Several visits of one point in a round (the
+    anchor has several) count as their median.
     """
     batches = [batch for batch in batches if len(batch)]
     num_rounds = 1 + max((int(batch.round.max()) for batch in batches), default=-1)
@@ -104,14 +104,14 @@ def estimate_grid(
     failed: Collection[int] = (),
     confidence: float = CONFIDENCE,
 ) -> GridEstimate:
-    """Everything that rounds over a grid of `shape` say about its points.
+    """Medians, verdicts and answers of all points of a grid of `shape`, from its rounds.
 
-    Points that have `failed`, be it after many samples, are left out: nobody should grow there.
+    Points that have `failed` are left out, even after many samples: they must not be an answer.
 
-    Some rounds choose, the others judge (CHOOSE_EVERY): the answer to each point is the suffix
-    argmin of the choosing rounds' medians, and its ratio's interval comes from the judging
-    rounds, paired within each. Choosing the smallest of many noisy values flatters it; samples
-    that had no part in the choice don't.
+    Some rounds choose, the others judge (CHOOSE_EVERY). The answer to each point is the suffix
+    argmin of the medians of the choosing rounds. The interval of its ratio comes from the
+    judging rounds, paired within each round. The smallest of many noisy values is too small on
+    average; in rounds that had no part in the choice, the chosen point has no such bias.
     """
     num_points = int(np.prod(shape))
     matrix = round_matrix(batches, num_points, anchor)
@@ -152,8 +152,9 @@ def _count_samples(batches: Sequence[Samples], num_points: int) -> I32:
 def _best_larger(latency: F64, target: I32) -> I32:
     """For every point, the number of the fastest point above it, itself left out; -1 if none.
 
-    `latency` has one array axis for each grid axis; `target` is its suffix argmin. Where that
-    is another point, it is the rival; elsewhere the best of the neighbours' targets is.
+    `latency` has one array axis for each grid axis; `target` is its suffix argmin. Where
+    the target is another point, it is the rival. Elsewhere the rival is the best of the targets
+    of the next points on each axis.
     """
     best = np.full(latency.shape, np.inf)
     rival = np.full(latency.shape, -1, dtype=np.int32)
@@ -173,7 +174,7 @@ def _judge(
 ) -> AnswerTable:
     """The answer table for the chosen targets and rivals, judged on the rounds of `matrix`.
 
-    Points whose target isn't confidently faster answer with themselves.
+    A point whose target isn't confidently faster is its own answer.
     """
     rounds, n = matrix.shape
     own = np.arange(n, dtype=np.int32)
@@ -186,9 +187,9 @@ def _judge(
         low[part] = np.exp(pairs.low)
         high[part] = np.exp(pairs.high)
     measured = target >= 0
-    # A point that was chosen itself stays; NaN compares false: too few pairs stay, too.
+    # A point that is its own target stays. NaN compares false, so too few pairs stay as well.
     answer = np.where((high < 1) & (target != own), target, own)
-    # Without judging rounds of its own a point has no answer, not even itself.
+    # A point without judging rounds has no answer, not even itself.
     judged = np.count_nonzero(~np.isnan(matrix), axis=0) if rounds else np.zeros(n, dtype=int)
     answer = np.where(measured & (judged >= min_pairs()), answer, -1)
     return AnswerTable(

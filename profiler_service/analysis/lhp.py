@@ -30,8 +30,8 @@ def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:
 
     `latency` has one array axis for each grid axis (any number); NaN marks points that can't
     answer. Returns flat row-major numbers in the same shape, -1 where every point at or above
-    is NaN. Of equally fast points one that no other of them exceeds is chosen, so a point is
-    its own argmin exactly when nothing dominates it.
+    is NaN. Among equally fast points, one that none of the others exceeds is chosen. So a point
+    is its own argmin exactly when nothing dominates it.
 
     One running minimum along each reversed axis: O(axes · points), no search.
     """
@@ -41,7 +41,7 @@ def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:
         value = np.flip(np.moveaxis(value, axis, -1), -1)
         number = np.flip(np.moveaxis(number, axis, -1), -1)
         running = np.minimum.accumulate(value, axis=-1)
-        # Strictly below everything seen so far (all larger): ties stay with the larger point.
+        # Strictly below everything seen so far, which is larger: ties go to the larger point.
         fresh = np.ones_like(value, dtype=bool)
         fresh[..., 1:] = value[..., 1:] < running[..., :-1]
         source = np.maximum.accumulate(np.where(fresh, np.arange(value.shape[-1]), 0), axis=-1)
@@ -52,7 +52,7 @@ def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:
 
 
 def smallest_above(value: F64) -> F64:
-    """For every point, the smallest value among points above it, itself left out.
+    """For every point, the smallest value among the points above it, without itself.
 
     `value` has one array axis for each grid axis; NaN counts as absent. Infinity where
     nothing lies above.
@@ -82,7 +82,8 @@ def find_confirmed_lhps(
     """Which points lie confidently below every larger one: their `high` below all others' `low`.
 
     All arrays have one array axis for each grid axis. A measured point without an interval
-    (NaN) could be anywhere, so nothing below it is confirmed; an unmeasured one is no rival.
+    (NaN) could have any latency, so nothing below it is confirmed. A point that was not measured
+    is not a rival.
     """
     unsure = np.where(measured & np.isnan(low), -np.inf, low)
     confirmed: npt.NDArray[np.bool_] = high < smallest_above(unsure)  # NaN compares false
@@ -162,12 +163,13 @@ def find_answer(
 ) -> Answer | None:
     """The answer that `curve` holds for `dims`, or None where it holds none.
 
-    `growth` bounds how far the answer may lie above `dims`, per axis (inclusive). For
-    `fastest` the curve's table of answers is read; where the table's point lies beyond
-    `growth`, the curve doesn't know which point within is the fastest, and holds no answer.
-    For `nearest` and `largest` the choice is among the confirmed LHPs of the window (what
-    lies beyond `growth` is no rival) whose whole interval lies below the queried point's:
-    stricter than the paired comparison of the table, since both intervals enter.
+    `growth` is how far the answer may lie above `dims`, per axis (inclusive).
+
+    `fastest` is read from the curve's table of answers. Where the point in the table lies
+    beyond `growth`, the curve doesn't know which point within it is the fastest, and there is
+    no answer. For `nearest` and `largest`, the candidates are the confirmed LHPs of the window
+    (points beyond `growth` are no rivals) whose whole interval lies below that of the queried
+    point. This is stricter than the paired comparison of the table, since both intervals count.
     """
     asked = curve.grid.find_index(dims)
     if asked is None or curve.answers.target[asked] < 0:
@@ -228,7 +230,7 @@ def _window_rivals(
 def _choose(
     curve: LatencyCurve, asked: int, rivals: Sequence[_Rival], prefer: Prefer
 ) -> _Rival | None:
-    """The rival that `prefer` asks for; faster ones first among equals."""
+    """The rival that `prefer` asks for; among equals, the fastest."""
     dims = curve.grid.dims(asked)
 
     def rank(rival: _Rival) -> tuple[float, float]:

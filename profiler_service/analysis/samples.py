@@ -70,7 +70,7 @@ class Platform:
 
 @dataclass(frozen=True, kw_only=True)
 class TimingProtocol:
-    """How time was taken. Latencies under different protocols don't compare."""
+    """How time was taken. Latencies of different protocols can't be compared."""
 
     timer: str
     """`perf_counter` on a CPU; `cuda_event` or `cuda_graph` on a GPU."""
@@ -89,8 +89,8 @@ class TimingProtocol:
 class Samples:
     """Raw samples of one measured batch, in the order in which they were taken.
 
-    All arrays have length n (number of samples). A point that failed has no sample here
-    but an entry in `failures`: there is never a NaN or a default in place of a latency.
+    All arrays have length n (number of samples). A point that failed has no sample here,
+    and an entry in `failures`: a latency is never replaced by NaN or a default.
     """
 
     point: npt.NDArray[np.int32]

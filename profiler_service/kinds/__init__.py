@@ -1,7 +1,8 @@
 """Every workload kind by name: built-in ones, and those of installed packages.
 
 Third parties add kinds through the entry-point group `profiler_service.workloads`; no code
-ever arrives over the network. Pure: kinds describe what is measured, and name what builds it.
+ever arrives over the network. Pure: a kind describes what is measured, and names the function
+that builds the call.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class LeftOut:
     """An installed workload kind that can't be used, and why."""
 
     name: str
-    """Name of its entry point: the kind's, as a rule."""
+    """Name of its entry point; as a rule, that of the kind."""
     reason: str
 
 
@@ -99,9 +100,11 @@ def _load() -> tuple[Mapping[str, WorkloadKind], Sequence[LeftOut]]:
             reason = f"{entry_point.value} of {package} failed to import: {error!r}"
         else:
             if not isinstance(kind, WorkloadKind):
-                reason = f"{entry_point.value} of {package} is no WorkloadKind"
+                reason = f"{entry_point.value} of {package} isn't a WorkloadKind"
             elif kind.name in kinds:
-                reason = f"{entry_point.value} of {package} takes the name {kind.name!r} again"
+                reason = (
+                    f"{entry_point.value} of {package} takes the name {kind.name!r}, which is taken"
+                )
         if reason:
             logger.warning("workload kind %s is left out: %s", entry_point.name, reason)
             left_out.append(LeftOut(name=entry_point.name, reason=reason))

@@ -1,4 +1,4 @@
-"""The kinds `linear_kernels`, `hlstm_kernels`, `hlstm_lm_kernels`: one thing by every kernel.
+"""The kinds `linear_kernels`, `hlstm_kernels`, `hlstm_lm_kernels`: the same call, every kernel.
 
 Pure. Their one axis numbers kernels, so that grids, samples and curves hold them like dimensions.
 `Kernel` translates between a kernel and its point of such a grid; nothing else knows the order:
@@ -26,10 +26,10 @@ MAX_PERCENT: Final = 99
 NUM_KERNELS: Final = len(DENSE_BACKENDS) + MAX_PERCENT + 1
 
 DENSE_KERNELS: Final = Grid(axes=(GridAxis(first=1, count=2),))
-"""The dense kernels that need no compiler: which is the fastest? Compiling takes seconds, which
-nobody who asks for dims should wait for."""
+"""The dense kernels that need no compiler: which is the fastest? Compiling takes seconds, and a
+question about dims should not have to wait for it."""
 ALL_KERNELS: Final = Grid(axes=(GridAxis(first=1, count=NUM_KERNELS),))
-"""And the sparse one at every whole percentage: from where on does it beat them?"""
+"""These and the sparse one at every whole percentage: how many zeros make it the fastest?"""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Kernel:
 
     @property
     def sparsity(self) -> float:
-        """Share of the weights that are zero; 0 for dense kernels, which multiply zeros, too."""
+        """Share of the weights that are zero; 0 for dense kernels, which multiply zeros as well."""
         return 0.0 if self.percent is None else self.percent / 100
 
     @property
@@ -129,7 +129,7 @@ def kernel_workload(dims: Dims, *, batch: ParamValue, dtype: ParamValue) -> Work
 
 
 def find_kernels(workload: Workload, dims: Dims) -> Workload | None:
-    """The kernels of a workload at `dims`; None where it has one only, or is sparse."""
+    """The kernels of a workload at `dims`; None where it has only one, or is sparse."""
     params = dict(workload.params)
     if params.get("backend") not in DENSE_BACKENDS:
         return None

@@ -1,7 +1,7 @@
 """Whole networks: the kinds `lstm`, `gru`, `hlstm`, `hlstm_lm`, `lstm_lm` and `deepspeech2`.
 
-Pure. Knows nothing of how a network is carried out; counts its weights and products by the
-formulas of `docs/explanation/networks.md`.
+Pure. It counts the weights and products of a network, and knows nothing of how they are carried
+out. The formulas are those of `docs/explanation/networks.md`.
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ LSTM_LM = WorkloadKind(
     operand_bytes=_lstm_lm_bytes,
     flops=_lstm_lm_flops,
     description=(
-        "The stacked LSTM that Yin et al. hold `hlstm_lm` against: embedding, LSTM layers"
+        "The stacked LSTM that Yin et al. compare `hlstm_lm` with: embedding, LSTM layers"
         " embedding_width → hidden_size → embedding_width, a decoder tied to the embedding."
     ),
 )
@@ -359,7 +359,7 @@ DEEPSPEECH2 = WorkloadKind(
             name="cell",
             default="hlstm",
             choices=("hlstm", "lstm"),
-            description="Which recurrent layers: H-LSTM, or torch.nn.LSTM.",
+            description="Kind of the recurrent layers: H-LSTM, or torch.nn.LSTM.",
         ),
         Parameter(
             name="layers",
@@ -376,7 +376,7 @@ DEEPSPEECH2 = WorkloadKind(
     flops=_speech_flops,
     description=(
         "DeepSpeech2: two convolutions over 161 bins, bidirectional layers with batch norm"
-        " between them, scores of 29 characters. `width` is that of states and gates alike:"
+        " between them, scores of 29 characters. `width` is that of states and of gates:"
         " Fig. 3 of Yin et al."
     ),
 )

@@ -47,9 +47,9 @@ SPARSITY = Parameter(
 
 
 def backends_of(kind: WorkloadKind) -> tuple[str, ...]:
-    """The backends that the kind has, of those that a host may lack for some dtype.
+    """The backends of the kind that a host may lack for some dtype.
 
-    None for another package's kind that calls things of its own `backend`.
+    Empty for the kind of another package that uses the name `backend` for something else.
     """
     for parameter in kind.parameters:
         if parameter.name == BACKEND.name and set(parameter.choices) <= set(BACKEND.choices):
@@ -58,7 +58,7 @@ def backends_of(kind: WorkloadKind) -> tuple[str, ...]:
 
 
 def check_sparsity(params: Mapping[str, ParamValue]) -> None:
-    """Returns where the backend makes use of the sparsity. Raises InvalidWorkloadError."""
+    """Returns if the backend uses the sparsity. Raises InvalidWorkloadError if it doesn't."""
     if "sparsity" in params and params["backend"] != "csr":
         raise InvalidWorkloadError(
             f"sparsity={params['sparsity']} makes no difference to backend={params['backend']}",
@@ -67,7 +67,7 @@ def check_sparsity(params: Mapping[str, ParamValue]) -> None:
 
 
 def count_nonzero(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
-    """Weights that are stored and multiplied: all but for `csr`; at least one."""
+    """Number of weights that are stored and multiplied, at least 1; for all but `csr`, all."""
     return max(1, round((1 - float(params.get("sparsity", 0))) * rows * columns))
 
 
@@ -75,7 +75,7 @@ def weight_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> i
     """Memory of a weight as its backend holds it, and while it is made from a plain one."""
     size_bytes = DTYPE_SIZES_BYTES[str(params["dtype"])]
     if params["backend"] == "csr":
-        # A value and a column each, and 20 bytes while their places are drawn.
+        # A value and a column for each, and 20 bytes while their places are drawn.
         nonzero = count_nonzero(rows, columns, params)
         return (size_bytes + 4 + 20) * nonzero + 4 * (rows + 1)
     copies = 1 if params["backend"] == "dense" else 2

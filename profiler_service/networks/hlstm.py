@@ -6,12 +6,15 @@ For each gate k of f, i, o, g (Source: section 4 of Yin et al.):
     c_t = σ(pre_f) ⊗ c_{t-1} + σ(pre_i) ⊗ tanh(pre_g)
     h_t = σ(pre_o) ⊗ tanh(c_t)
 
-Three products do the work: the input's columns of H, of all gates and all time steps at once
-before the loop; the state's columns of H, of all gates at once; the four W, batched. Tensors
-within are feature-major (a column is one sequence), so that weights stand on the left as they
-are stored: as fast on a CPU as the best other order in float32, and faster in bfloat16.
+Three products do the work:
 
-Knows nothing of what comes before or after the layer.
+1. the input's columns of H, for all gates and all time steps at once, before the loop;
+2. the state's columns of H, for all gates at once;
+3. the four W, batched.
+
+Tensors inside are feature-major (a column is one sequence), so that weights are the left operand,
+as they are stored. On a CPU this is as fast as the best other order in float32, and faster in
+bfloat16.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ class HLSTMWeights(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class HLSTMProducts:
-    """The three products of a layer, its weights bound: another kernel replaces these alone."""
+    """The three products of a layer, with its weights bound. Another kernel replaces only these."""
 
     input: Callable[[Tensor], Tensor]
     """x_in → a_qn, the bias d included. Called once a sequence."""
@@ -61,7 +64,7 @@ class HLSTMProducts:
 
 
 def bind_dense(weights: HLSTMWeights) -> HLSTMProducts:
-    """The products by torch's own choice of dense kernels. Differentiable."""
+    """The products by the dense kernels that torch chooses itself. Differentiable."""
     input_qi = weights.input_kgi.flatten(0, 1)
     recurrent_qs = weights.recurrent_kgs.flatten(0, 1)
     hidden_bias_q1 = weights.hidden_bias_kg.flatten()[:, None]
@@ -156,7 +159,7 @@ class HLSTM(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, uniformly within ±1/√(inputs of the unit), as torch.nn.Linear.
 
-        Source: ours; the paper doesn't say how it draws them.
+        Source: ours; the paper doesn't say how they are drawn.
         """
         hidden_bound = 1 / math.sqrt(self.input_size + self.state_width)
         gate_bound = 1 / math.sqrt(self.gate_width)

@@ -1,7 +1,7 @@
 """The H-LSTM layer by other kernels than torch's own choice, for inference.
 
-The recurrence is that of `networks.hlstm`, its three products replaced; sparse layers have one of
-their own, without a new tensor for each result. What each backend is:
+The recurrence is that of `networks.hlstm` with other products. Sparse layers have a recurrence of
+their own, which makes no new tensor for each result. What each backend is:
 docs/decisions/0004-kernels-side-by-side.md. Knows nothing of how anything is measured.
 """
 
@@ -32,7 +32,7 @@ HLSTM_BACKENDS: Final = ("dense", "packed", "csr")
 
 
 class HLSTMRun(Protocol):
-    """A layer's recurrence with its weights bound."""
+    """The recurrence of a layer, with its weights bound."""
 
     def __call__(
         self, x_tbi: Tensor, *, h_sb: Tensor, c_sb: Tensor
@@ -54,7 +54,7 @@ class HLSTMMatrices(NamedTuple):
 
 
 def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTMRun:
-    """What runs a layer with these weights through the backend, for inference.
+    """The recurrence of a layer with these weights through the backend, for inference.
 
     - `dense`: torch's own choice; the only one that is differentiable.
     - `packed`: the weights rearranged once for oneDNN, for `batch` sequences (others work, too).
@@ -89,12 +89,12 @@ def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTM
 
 
 def bind_csr(matrices: HLSTMMatrices) -> HLSTMRun:
-    """What runs a layer of compressed sparse rows.
+    """The recurrence of a layer of compressed sparse rows.
 
-    Feature-major operands are what the sparse product wants: no transposition but the input's.
-    The kernel itself adds to what it is given (`addmm`): with sums taken afterwards, layers took
-    1.2 to 1.9 times as long. A third of the rest would go to tensors made and viewed at each time
-    step, so all steps share one of each.
+    The sparse product takes feature-major operands, so only the input is transposed. The kernel
+    itself adds to its result (`addmm`): with sums taken afterwards, layers took 1.2 to 1.9 times
+    as long. A third of the remaining time would go into making and viewing tensors at each time
+    step, so all steps share one tensor of each shape.
     """
     input_qi, recurrent_qs, gate_uq, hidden_bias_q, gate_bias_u = matrices
     hidden_bias_q1, gate_bias_u1 = hidden_bias_q[:, None], gate_bias_u[:, None]
@@ -121,9 +121,10 @@ def bind_csr(matrices: HLSTMMatrices) -> HLSTMRun:
 
 
 def block_diagonal(gate_ug: Tensor) -> Tensor:
-    """gate_uq with the four W of gate_ug, one below the other, on its diagonal instead.
+    """gate_uq: the four W, which are one below the other in gate_ug, as blocks on its diagonal.
 
-    Both of compressed sparse rows; the parts are shared, and gate_ug's columns are overwritten.
+    Both are compressed sparse rows. They share their parts, and gate_ug's columns are
+    overwritten.
     """
     rows, width = gate_ug.shape
     crow, column = gate_ug.crow_indices(), gate_ug.col_indices()
@@ -158,8 +159,8 @@ class BoundHLSTM(nn.Module):
 
 
 def _bind_packed(weights: HLSTMWeights, batch: int) -> HLSTMProducts:
-    # oneDNN has sequences in rows. So have the tensors that these products return, seen as
-    # columns: between two products nothing is transposed.
+    # oneDNN takes sequences in rows. These products return such tensors, viewed as columns, so
+    # that nothing is transposed between two products.
     pack = torch.ops.mkldnn._reorder_linear_weight
     linear = torch.ops.mkldnn._linear_pointwise.default
     linear_add = torch.ops.mkldnn._linear_pointwise.binary

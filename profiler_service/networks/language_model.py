@@ -19,12 +19,12 @@ StackedState = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class HLSTMLanguageModel(nn.Module):
-    """Scores of every word to follow each of a text's words.
+    """A language model: scores of every word as the next one, for each word of a text.
 
     One table is both embedding and decoder: a word's embedding is the first E columns of its
-    row, the decoder's weight the first S columns. So state units that were pruned leave the
-    decoder, while the embedding keeps its width. (Source: the published numbers of parameters
-    of pruned models resolve in this way only. Which columns survive is no restriction: states
+    row, and the decoder's weight is the first S columns. So the decoder shrinks when state units
+    are pruned, while the embedding keeps its width. (Source: only this explains the published
+    numbers of parameters of pruned models. That the first columns stay is no restriction: states
     and embedding can be renumbered together.)
     """
 
@@ -59,16 +59,16 @@ class HLSTMLanguageModel(nn.Module):
         x_tbe = F.embedding(words_tb, self.table_vm[:, : self.embedding_width])
         h_tbs, state = self.layer(x_tbe, state)
         decoder_vs = self.table_vm[:, : self.layer.state_width]
-        # As a plain matrix: torch takes another, far slower kernel for three axes.
+        # As a plain matrix: for three axes torch uses another kernel, which is far slower.
         scores_nv = F.linear(h_tbs.flatten(0, 1), decoder_vs, self.decoder_bias_v)
         return scores_nv.view(*words_tb.shape, -1), state
 
 
 class LSTMLanguageModel(nn.Module):
-    """The stacked LSTM that an H-LSTM is held against: E → H → E, one table at both ends.
+    """The stacked LSTM that an H-LSTM is compared with: E → H → E, one table at both ends.
 
-    Source: the published 14.46 million parameters of the baseline resolve as layers of 400 → 1500
-    and 1500 → 400.
+    Source: the published 14.46 million parameters of the baseline are those of layers of 400 →
+    1500 and 1500 → 400.
     """
 
     def __init__(self, vocabulary: int, embedding_width: int, hidden_size: int) -> None:

@@ -1,4 +1,4 @@
-"""Ways of carrying out a product with a fixed weight: one kernel a backend.
+"""Ways to carry out a product with a fixed weight: one kernel for each backend.
 
 torch only. Knows nothing of networks, nor of how anything is measured. What each backend is,
 and why: docs/decisions/0004-kernels-side-by-side.md.
@@ -35,7 +35,8 @@ def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> P
     - `csr`: the weight's nonzeros as compressed sparse rows. `weight_oi` may be sparse already
       (`csr_weight`); a dense one is converted, its zeros left out.
 
-    The product keeps the weight; what is written to it later may or may not count. Raises
+    The product keeps the weight. It is undefined whether later writes to the weight have an
+    effect. Raises
     UnsupportedOnHostError where torch lacks the backend for the weight's dtype and device;
     ValueError for an unknown one.
     """
@@ -107,8 +108,8 @@ class _FrozenProduct(torch.nn.Module):
 def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
     import torch._inductor.config as inductor  # not at the head: it takes over a second
 
-    # Isolated: products share the code of `forward`, and beyond eight shapes of one code torch
-    # would run it uncompiled, without a word. `fullgraph` raises instead.
+    # Isolated: products share the code of `forward`, and after eight shapes of one code torch
+    # would run it uncompiled, without saying so. `fullgraph` raises instead.
     compiled: Product = torch.no_grad()(
         torch.compile(  # type: ignore[call-overload]  # lacks `isolate_recompiles`
             _FrozenProduct(weight_oi).forward,
@@ -150,7 +151,7 @@ def _bind_csr(weight_oi: torch.Tensor, batch: int) -> Product:
 
 
 def _csr_product(sparse_oi: torch.Tensor, x_bi: torch.Tensor) -> torch.Tensor:
-    """y_BO, by way of y_OB = w_OI · x_IB: one weight then meets the whole batch at once.
+    """y_BO, computed as y_OB = w_OI · x_IB: each weight is then read once for the whole batch.
 
     Three to four times as fast as `F.linear` with a sparse weight, both transpositions
     included.

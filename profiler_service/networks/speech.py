@@ -17,7 +17,7 @@ from profiler_service.networks.hlstm import HLSTM
 NUM_BINS: Final = 161
 """Bins of a spectrogram of windows of 20 ms at 16 kHz: 320 / 2 + 1."""
 NUM_FEATURES: Final = 672
-"""What the convolutions make of them: 32 channels of ((161 − 41) / 2 + 1 − 21) / 2 + 1 = 21."""
+"""Features after the convolutions: 32 channels of ((161 − 41) / 2 + 1 − 21) / 2 + 1 = 21."""
 NUM_CHARACTERS: Final = 29
 """A to Z, space, apostrophe, and CTC's blank."""
 _CHANNELS: Final = 32

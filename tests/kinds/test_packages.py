@@ -40,7 +40,7 @@ def test_a_package_brings_its_kind(packages: Path) -> None:
         ("raising", "import no_such_package", "failed to import: ModuleNotFoundError"),
         ("leaving", "import sys; sys.exit(3)", "failed to import: SystemExit"),
         ("empty", "", "failed to import: AttributeError"),
-        ("wrong", "OTHER = 5", "is no WorkloadKind"),
+        ("wrong", "OTHER = 5", "isn't a WorkloadKind"),
         ("taking", "from profiler_service.kinds import MATMUL as OTHER", "takes the name 'matmul'"),
     ],
 )
