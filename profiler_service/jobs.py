@@ -1,8 +1,8 @@
-"""Durable sweeps: a sweep that was enqueued is run to its end, whatever dies meanwhile.
+"""Durable sweeps: a sweep that was enqueued is run to its end, even if processes die meanwhile.
 
 All use of the job engine (DBOS) lives here. Knows neither planners nor measuring nor curves:
-it calls `run_batch(sweep_id)` until that says the sweep has ended. The store is the truth
-about a sweep; the engine only remembers that somebody has to go on with it. See
+it calls `run_batch(sweep_id)` until that says the sweep has ended. The store holds the state of
+a sweep; the engine only remembers that the sweep has to be continued. See
 docs/decisions/0002-durable-sweeps-on-dbos.md.
 """
 
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 APPLICATION = "lhp"
 APPLICATION_VERSION = "1"
-"""Pinned: the engine resumes only jobs of its own version, and ours survive an upgrade,
-because a job's body keeps nothing but the sweep's id."""
+"""Pinned: the engine resumes only jobs of its own version. Ours can survive an upgrade, because
+a job holds nothing but the id of its sweep."""
 SCHEMA = "dbos"
 WORKFLOW = "run_sweep"
 STEP = "run_batch"
@@ -40,7 +40,7 @@ MAX_RESTARTS = 100
 
 _WAITING = ("ENQUEUED", "DELAYED")
 _PENDING = "PENDING"
-"""A process has taken the job, whether or not it is still there."""
+"""A process has taken the job; that process may be gone by now."""
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
 
@@ -73,7 +73,7 @@ def upgrade(settings: Settings) -> None:
     with _engine_errors(url):
         if (path := find_sqlite_path(url)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Stays with the file: the frequent polling then never waits for a writer.
+            # Saved in the file: with it, the frequent polling never waits for a writer.
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
         DBOS.migrate(_text(url), schema=SCHEMA)
@@ -115,7 +115,7 @@ class JobClient:
         run again, and its sweep is failed where too many workers ended with it. Jobs of
         sweeps that have ended are forgotten. Raises StoreError.
         """
-        # Sweeps first: whatever is created or ends from here on only looks too open.
+        # Sweeps first: what is created or ends from here on can only seem more open than it is.
         open_sweeps = [
             sweep
             for state in (SweepState.RUNNING, SweepState.QUEUED)
@@ -153,7 +153,7 @@ class JobClient:
         """The engine's status of each job of this host, by sweep id. StoreUnavailableError."""
         with _engine_errors(self._url):
             found = self._client.list_workflows(name=WORKFLOW, load_input=False, load_output=False)
-        # A job given up is in no queue any more, but still says who ran it last.
+        # A job that was given up is in no queue any more, but still says who ran it last.
         return {
             job.workflow_id: job.status
             for job in found
@@ -167,7 +167,7 @@ class JobClient:
 
 
 class _LeaveJob(BaseException):
-    """Ends a job's thread without the engine taking note: the job stays to be resumed."""
+    """Ends a job's thread without the engine noticing: the job stays, and can be resumed."""
 
 
 @contextlib.contextmanager
@@ -235,7 +235,7 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
         yield running
     finally:
         busy.acquire(timeout=LEAVE_S)
-        # What the engine's threads find closed under them from here on is nobody's concern.
+        # From here on, errors of the engine's threads about closed connections don't matter.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         DBOS.destroy(destroy_registry=True)
 
@@ -279,7 +279,7 @@ def _engine_errors(url: sa.URL) -> Iterator[None]:
 
 
 def _log_through_logging() -> None:
-    """Keeps the engine from writing to the console by itself, and from chatting.
+    """Keeps the engine from writing to the console by itself, and from logging much.
 
     Its warnings repeat at every poll while a database is away; the worker says so itself.
     """

@@ -1,4 +1,4 @@
-"""Settings: environment variables `LHP_*`, read once, in a main.
+"""Settings: environment variables `LHP_*`, read once, where a program starts.
 
 Knows nothing of how they are used.
 """
@@ -22,7 +22,7 @@ def default_data_dir() -> Path:
 
 
 def _expand_home(url: str) -> str:
-    """The URL of a SQLite file with `~` at the head of its path replaced, as a shell would."""
+    """The URL of a SQLite file, with `~` at the start of its path as the home directory."""
     match = re.fullmatch(r"(sqlite(?:\+pysqlite)?:///)(~.*)", url)
     return url if match is None else match[1] + os.path.expanduser(match[2])  # noqa: PTH111
 
@@ -45,13 +45,13 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default_factory=platform.node,
-        description="Name under which this machine registers and is asked for.",
+        description="Name of this machine: it registers under it, and questions name it.",
     )
     device: Annotated[str, AfterValidator(_check_device)] = Field(
         default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if any)."
     )
     threads: int = Field(
-        default=0, ge=0, description="Threads of a measured product; 0: all processors but one."
+        default=0, ge=0, description="Threads of a measured call; 0: all processors but the first."
     )
     cache: Literal["warm", "flushed"] = Field(
         default="warm",
@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     max_sweep_s: float = Field(
         default=86_400,
         gt=0,
-        description="Longest a sweep without a budget may take, by what was measured, seconds.",
+        description="Longest estimated time of a sweep without a budget, seconds.",
     )
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
     presence_s: float = Field(

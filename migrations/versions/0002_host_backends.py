@@ -1,4 +1,4 @@
-"""Hosts tell which backends of products they have, and for which dtypes."""
+"""Hosts register which backends of products they have, and for which dtypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Advice for a model of the user's own: which of its layers the service can be asked about.
+"""Looks into a user's model: which of its layers can the service be asked about?
 
-Needs torch, and runs where the model is; nothing but sizes leaves that process.
+Needs torch, and runs where the model is. Only sizes leave that process.
 """

@@ -1,6 +1,6 @@
-"""The layers of somebody's own torch model, and the question that each stands for.
+"""The layers of a user's torch model, and the question to ask about each.
 
-Runs the code of whoever asks, in their process. Knows neither the service nor terminals.
+Runs the user's code, in the user's process. Knows neither the service nor terminals.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Layer:
     """A layer of a model, and the workload that it is."""
 
     name: str
-    """As `named_modules` has it; empty for the model itself."""
+    """Its name by `named_modules`; empty for the model itself."""
     kind: str
     dims: Dims
     params: tuple[tuple[str, ParamValue], ...]
@@ -248,7 +248,7 @@ def _load(where: str, what: str) -> object:
 
 
 def _raised(what: str, error: BaseException, *, hint: str) -> ModelError:
-    """`what` has raised `error`: which, and on which line of the caller's own code."""
+    """The error that says what `what` has raised, and on which line of the user's code."""
     lines = str(error).strip().splitlines()
     reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""The measuring child process: takes orders, visits points, leaves samples in shared memory.
+"""The measuring child process: takes orders, visits points, writes samples to shared memory.
 
 Started by `process.ChildProcess`, and only by it. Knows neither storage nor planners.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from profiler_service.measurement.operations import Builder, Operands
     from profiler_service.measurement.timer import Sample
 
-# As torch's allocators, CUDA, cuBLAS and cuDNN say it; not all raise torch.OutOfMemoryError.
+# The words of torch's allocators, CUDA, cuBLAS and cuDNN: not all raise torch.OutOfMemoryError.
 _NO_MEMORY: Final = re.compile(r"out of memory|can't allocate memory|_ALLOC_FAILED")
 
 
@@ -47,7 +47,9 @@ def main(connection_fd: int, block_fd: int) -> None:
     # which would end a visit here, and its point would count as failed.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    with contextlib.suppress(OSError):  # let the kernel take this process first, not the service
+    with contextlib.suppress(
+        OSError
+    ):  # when memory runs out, the kernel shall end this process first, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
     connection = Connection(connection_fd)
     block = Block(block_fd)
@@ -90,7 +92,7 @@ def main(connection_fd: int, block_fd: int) -> None:
                 backends=backends,
             )
         )
-        gc.freeze()  # what torch keeps alive need not be searched at every order
+        gc.freeze()  # so that the garbage collector doesn't search torch's objects at every order
         desk = Desk(device, block, connection.send)
         while True:
             order = orders.get()
@@ -99,7 +101,7 @@ def main(connection_fd: int, block_fd: int) -> None:
 
 
 def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order]) -> None:
-    # A thread of its own notices at any moment that the parent is gone, also if it was killed.
+    # A separate thread notices at any moment that the parent is gone, even if it was killed.
     try:
         while True:
             orders.put(connection.recv())
@@ -156,7 +158,7 @@ class Desk:
             memory_ran_out = False
             try:
                 block.put(visit, self._take_sample(order, build, tuple(dims)))
-            except Exception as error:  # third parties' calls raise what they like
+            except Exception as error:  # the calls of third parties may raise anything
                 failed.add(point)
                 memory_ran_out = find_memory_error(error) is not None
                 self._send(PointFailed(point=point, reason=describe(error)))
@@ -176,14 +178,14 @@ class Desk:
 
 
 def describe(error: BaseException) -> str:
-    """One line that says what was raised; if memory ran out, that, whatever followed from it."""
+    """One line that says what was raised; if memory ran out, that, whatever error followed."""
     error = find_memory_error(error) or error
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def find_memory_error(error: BaseException) -> BaseException | None:
-    """The error by which memory ran out: this one or one behind it; None where it didn't."""
+    """The error that says memory ran out: this one or one of its causes; None if there is none."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, MemoryError) or _NO_MEMORY.search(str(found)):

@@ -27,7 +27,7 @@ from profiler_service.measurement.exchange import (
 )
 
 START_TIMEOUT_S: Final = 120.0
-"""Longest that a child may take until it is ready: a cold disk reads torch slowly."""
+"""Longest time until a child is ready: reading torch from a cold disk is slow."""
 _POLL_S: Final = 0.25
 _DYING_S: Final = 10.0
 _CODE: Final = "from profiler_service.measurement.child import main; main({}, {})"
@@ -60,9 +60,9 @@ class ChildProcess:
             self._connection, theirs = Pipe()
             with theirs:
                 # A fresh interpreter, not a fork: the parent has threads, and its memory would
-                # be in the child's caches and page tables. -P keeps the working directory out
-                # of the import path where the parent hasn't got it. A process group of its own
-                # keeps the terminal's Ctrl-C away: the parent decides.
+                # be in the child's caches and page tables. -P: the working directory is in
+                # the import path only if the parent has it there. With a process group of
+                # its own, the child doesn't get the terminal's Ctrl-C: the parent decides.
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _CODE.format(theirs.fileno(), block_fd)],
                     env=environment,
@@ -137,7 +137,7 @@ class ChildProcess:
         return f"the measuring process died ({describe_exit(code)})"
 
     def close(self) -> None:
-        """Ends the child and lets go of everything."""
+        """Ends the child and releases everything."""
         self._process.kill()
         self._process.wait()
         self._connection.close()

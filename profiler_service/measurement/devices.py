@@ -1,4 +1,4 @@
-"""Devices: what one is, as a Platform, and how a call is timed on it. Child only.
+"""Devices: describes one as a Platform, and times a call on it. Runs in the child only.
 
 Knows neither which points are measured nor where samples go.
 """
@@ -43,13 +43,13 @@ from profiler_service.networks.products import has_backend
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 PROTOCOL_VERSION: Final = 2
-"""The protocol's version: raised with whatever moves latencies, here, in `operations` or in the
-networks, so that curves from before never answer for what is measured now. 2: samples held up for
-long are taken again; the loop of sparse H-LSTMs."""
+"""Version of the protocol. Raise it with every change that changes latencies, here, in `operations`
+or in the networks, so that older curves never answer for what is measured now. 2: samples that
+were delayed for long are taken again; the loop of sparse H-LSTMs."""
 _GIB: Final = 1 << 30
 _MAX_CUDA_CLOCK_HZ: Final = 3e9
-"""No GPU's clock is faster. On a slower one, what is given in its cycles lasts longer."""
-# Instruction sets by which kernel libraries pick their kernels, as /proc/cpuinfo names them.
+"""No GPU has a faster clock. On a slower one, a delay given in cycles lasts longer."""
+# Instruction sets that decide which kernels the libraries use, as /proc/cpuinfo names them.
 _KERNEL_ISAS: Final = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
     *("amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "asimd", "bf16", "i8mm", "sve", "sve2"),
@@ -60,7 +60,7 @@ class Device(Protocol):
     """A device that can be measured on."""
 
     name: str
-    """As torch names it."""
+    """The name that torch uses."""
     protocol: TimingProtocol
 
     def platform(self) -> Platform:
@@ -73,7 +73,7 @@ class Device(Protocol):
         """Whether the device still works in this process after an error."""
 
     def release_memory(self) -> None:
-        """Gives back to the device what torch holds of its memory for later use."""
+        """Gives back to the device the memory that torch keeps for later use."""
 
 
 def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Device:
@@ -98,7 +98,7 @@ def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Dev
         )
     if cache not in ("warm", "flushed"):
         raise MeasurementFailedError(
-            f"a cache is never {cache!r}", hint="set LHP_CACHE to warm or flushed"
+            f"there is no cache mode {cache!r}", hint="set LHP_CACHE to warm or flushed"
         )
     on_cpu = name == "cpu" or not torch.cuda.is_available()
     if on_cpu and cache == "flushed":
@@ -181,24 +181,24 @@ class CpuDevice:
         return take_sample(lambda: self._stopwatch.read(call, calls), calls=calls)
 
     def is_usable(self) -> bool:
-        """True: errors on a CPU leave nothing behind."""
+        """True: after an error, a CPU works as before."""
         return True
 
     def release_memory(self) -> None:
-        """Nothing: on a CPU torch holds none."""
+        """Does nothing: on a CPU torch keeps no memory."""
 
 
 class CudaDevice:
     """The first CUDA device, timed by CUDA graphs.
 
-    Every visit captures its calls in one graph and times replays of that between two CUDA
-    events. Small products are shorter than their launch, so that timed one by one all of them
-    would cost the same; and since latencies of one curve must compare, large ones are timed
-    the same way. What is timed is queued behind a delay, so that the device never waits for
-    the host, and replayed until it lasts `min_sample_s`.
+    Every visit captures its calls in one graph and times replays of it between two CUDA events.
+    Small products are shorter than their launch: timed one by one, all of them would take the
+    same time. Large products are timed in the same way, because the latencies of one curve must
+    be comparable. The replays are queued behind a delay, so that the device never waits for the
+    host, and repeated until they last `min_sample_s`.
 
-    With a flushed cache the graph holds one call, and each replay is timed by itself, behind a
-    write of twice the L2 cache: the latency then includes the start of a graph.
+    With a flushed cache the graph has one call. Each replay is timed by itself, after a write of
+    twice the L2 cache, so the latency includes the start of a graph.
     """
 
     name = "cuda"
@@ -249,7 +249,7 @@ class CudaDevice:
 
     def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
         """One sample of `call` by CUDA events around replays of a graph of it."""
-        # Capture wants libraries to have been initialised, on another stream than the default.
+        # Before a capture, libraries must be initialised, on another stream than the default one.
         self._side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._side):
             for _ in range(max(1, warmup_calls)):
@@ -278,9 +278,9 @@ class CudaDevice:
     def is_usable(self) -> bool:
         """Whether the CUDA context and torch's allocator survived.
 
-        An illegal access, for one, ends the context for good. A capture that failed leaves
-        memory behind that torch can't give back, and in some versions an allocator that refuses
-        every later capture (Source: pytorch/pytorch#180395, #190348).
+        An illegal access, for example, ends the context for good. After a failed capture, torch
+        can't give back some memory, and in some versions its allocator refuses every later
+        capture (Source: pytorch/pytorch#180395, #190348).
         """
         if self._capture_failed:
             return False
@@ -296,7 +296,7 @@ class CudaDevice:
 
 
 def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
-    """A function that queues a write of twice as many bytes, into memory of its own.
+    """A function that queues a write of twice the cache's size, into memory of its own.
 
     Raises MeasurementFailedError where the cache's size isn't known.
     """
@@ -314,5 +314,5 @@ def delay_cuda(seconds: float) -> None:
 
 
 def _preemptions() -> int:
-    # Of the whole process: a pre-empted worker thread delays a product like the main thread.
+    # Of the whole process: a product waits for a pre-empted worker thread, too.
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

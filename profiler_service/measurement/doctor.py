@@ -1,7 +1,7 @@
 """Whether this host is quiet enough to measure on, and what to change if it isn't.
 
-Measures one product over and over for a few seconds and looks around in /proc and /sys. Knows
-neither storage nor planners.
+Measures one product again and again for a few seconds, and reads /proc and /sys. Knows neither
+storage nor planners.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What the host is like for measuring."""
+    """How well the host can measure."""
 
     findings: tuple[Finding, ...]
     smallest_effect: float
@@ -79,7 +79,7 @@ def examine(
     `device`, `threads` and `cache` are those of `Measurer`. Raises MeasurementFailedError where
     the host can't measure at all.
     """
-    # Before anything of ours adds to it.
+    # Before this program adds to it.
     load = examine_load(os.getloadavg()[0], num_cpus=len(available_cpus()))
     with Measurer(device=device, threads=threads, cache=cache) as measurer:
         before = read_cpu_times(measurer.measured_cpus)

@@ -1,7 +1,7 @@
 """What the two sides of a measurement exchange: messages, and a block of shared memory.
 
-Messages say what to do and what went wrong; samples go into the block one by one, so that
-those already taken outlive the child. Knows neither torch nor processes.
+Messages say what to do and what went wrong. Samples are written into the block one by one, so
+that those already taken remain when the child dies. Knows neither torch nor processes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """Child to parent, once: what it measures on, and how."""
+    """Child to parent, once: the platform that it measures on, and the protocol."""
 
     platform: Platform
     protocol: TimingProtocol
@@ -58,7 +58,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Order:
-    """Parent to child: visits to make, at most CAPACITY, with their results into the block."""
+    """Parent to child: visits to make, at most CAPACITY; their results go into the block."""
 
     builder: str
     params: Mapping[str, ParamValue]
@@ -80,7 +80,7 @@ class PointFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """Child to parent: the order is done, or was broken off by `Block.stop`."""
+    """Child to parent: the order is done, or was stopped by `Block.stop`."""
 
 
 _BLOCK: Final = np.dtype(
@@ -125,7 +125,7 @@ class Block:
 
     @property
     def stop(self) -> bool:
-        """Whether the child is to make no further visit."""
+        """Whether the child must stop after the visit under way."""
         return bool(self._fields["stop"])
 
     @stop.setter
@@ -142,5 +142,5 @@ class Block:
         self.started_s[visit] = sample.started_s
         self.num_discarded[visit] = sample.num_discarded
         self.unstable[visit] = sample.unstable
-        # Last, since this is what tells that the row is complete.
+        # Last: a latency that isn't 0 means that the row is complete.
         self.latency_s[visit] = sample.latency_s

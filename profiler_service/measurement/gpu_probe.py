@@ -1,4 +1,4 @@
-"""What a GPU shows of itself while it is measured: its clock, and whether it is slowed down."""
+"""Asks a GPU, while it is measured, for its clock and whether it is slowed down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class GpuProbe:
-    """What can be asked of a GPU while it is measured."""
+    """Two questions to a GPU while it is measured."""
 
     is_throttled: Callable[[], bool]
     """Whether it is slowed down by heat or power supply; no where that isn't shown."""
@@ -33,7 +33,7 @@ def open_gpu_probe(uuid: str) -> GpuProbe:
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
     except nvml.NVMLError:
         return blind
-    # Not the software power cap: a GPU under load may live at it, and every sample would go.
+    # Not the software power cap: a GPU under load may stay at it, and would lose every sample.
     reasons = (
         nvml.nvmlClocksThrottleReasonHwSlowdown
         | nvml.nvmlClocksThrottleReasonHwThermalSlowdown

@@ -1,6 +1,6 @@
-"""The measuring side's contract: a child process that turns batches into samples.
+"""The parent's side of measuring: has a child process turn batches into samples.
 
-The parent's half: never imports torch. Knows neither storage nor planners.
+Never imports torch. Knows neither storage nor planners.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ from profiler_service.workload import Workload, WorkloadKind
 MAX_DEATHS: Final = 3
 """Deaths of the child between visits, without a sample in between, after which measuring ends.
 
-No point is to blame for them, so nothing would be different the next time.
+No point causes them, so the next attempt would most likely end in the same way.
 """
 MAX_DEADLY_POINTS: Final = 64
 """Points in a row that may kill the child, or take too long, until measuring ends.
 
-Each of them is a failure of its own and isn't tried again: neighbours that all exceed memory or
-time are no reason to lose the rest of a grid. Yet each costs a new child, some seconds, and so
-many of them say that it is the host that can't measure.
+Each of them counts as a failed point and isn't tried again: neighbours that all exceed memory or
+time are no reason to lose the rest of a grid. But each costs a new child, which takes seconds, and
+so many in a row mean that the host itself can't measure.
 """
 _GRACE_S: Final = 1.0
 
@@ -100,7 +100,7 @@ class Measurer:
         self._interrupted_at: float | None = None
         self._child: ChildProcess | None = ChildProcess(self._setup)
         ready = self._child.ready
-        # From now on this device and no other: where it is lost, `auto` would take the next best.
+        # From now on this device only: if it were lost, `auto` would choose another one.
         self._setup = replace(self._setup, device=ready.platform.device)
         self.platform, self.protocol = ready.platform, ready.protocol
         self.dtypes, self.backends = ready.dtypes, ready.backends
@@ -235,7 +235,7 @@ class Measurer:
                 self.dtypes,
                 self.backends,
             ):
-                # Not kept: the next call would take it for one of the measurer's platform.
+                # Not kept: the next call would assume that it is on the measurer's platform.
                 child.close()
                 raise PlatformMismatchError(
                     "the platform changed while it was measured",
@@ -279,7 +279,7 @@ class Measurer:
             self.close()
             return str(error)
         except BaseException:
-            # Ctrl-C, most likely. The child is still at its visits: not to be ordered again.
+            # Ctrl-C, most likely. The child is still making visits, so it can't get another order.
             self.close()
             raise
         if isinstance(message, Refused):

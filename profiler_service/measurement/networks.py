@@ -1,10 +1,10 @@
 """Builders of the whole networks that are measured. Runs in the measuring child only.
 
 The networks are those of `profiler_service.networks`, in inference. All their weights are views
-into the arena of weights; what a backend makes of an H-LSTM layer's is made anew at each visit
-and belongs to the visit's call. Random normals as they are there saturate the gates, so no state
-leaves ±1; tried on a CPU, weights scaled down to 0.03 took the same time within 1 % in all three
-dtypes, and scaling would write all weights at every visit.
+into the arena of weights. What a backend makes of the weights of an H-LSTM layer is made anew at
+each visit and belongs to the call of that visit. The weights are random normals; these saturate
+the gates, so no state leaves ±1. Tried on a CPU: weights scaled down to 0.03 took the same time
+within 1 % in all three dtypes, and scaling would write all weights at every visit.
 
 Knows nothing of how calls are timed.
 """
@@ -71,8 +71,8 @@ def _build_recurrent(
         ),
     )
     if operands.device.type == "cuda":
-        # cuDNN wants all weights in one piece of memory in its own order; this moves them
-        # there. Else each call would.
+        # cuDNN needs all weights in one piece of memory in its own order. This moves them there;
+        # otherwise each call would.
         module.flatten_parameters()
     return functools.partial(module, _sequences(operands, input_size, params))
 
@@ -150,7 +150,7 @@ def place(operands: Operands, create: Callable[[], Module]) -> Module:
 def place_bound(
     operands: Operands, create: Callable[[], nn.Module], params: Mapping[str, ParamValue]
 ) -> nn.Module:
-    """As `place`, the products of H-LSTM layers carried out by the backend of `params`."""
+    """As `place`, but the backend of `params` carries out the products of H-LSTM layers."""
     with torch.device("meta"):
         module = create()
     if params["backend"] != "dense":

@@ -9,8 +9,8 @@ It takes its tensors from `operands` (`weight` and `input`, as many as it needs)
 a callable without arguments: the thing that is timed. The callable must do the same work each
 time it is called, must not move data between devices, and on CUDA must only queue work on the
 current stream (it is captured in a graph). Building is not timed, but happens at every visit,
-so it should take microseconds. Everything runs under `torch.inference_mode`. Whatever the
-builder or its callable raises becomes the failure of that one point.
+so it should take microseconds. Everything runs under `torch.inference_mode`. If the
+builder or its callable raises, that one point counts as failed, with the error as its reason.
 
 Knows nothing of how calls are timed.
 """
@@ -45,15 +45,15 @@ _GROWTH: Final = 1.25
 MAX_KEPT_BYTES: Final = 256 << 20
 MAX_KEPT: Final = 256
 MAX_USES: Final = 64
-"""Visits after which something kept is made anew, at another place."""
+"""Number of visits after which a kept object is made anew, at another place in memory."""
 
 
 class Arena:
     """Memory that operands are views into, at another random place at each visit.
 
-    Otherwise the alignment that an allocator happens to give to a size would pose as an
-    effect of the dimension (Source: ours). It grows when a larger operand comes and never
-    shrinks: nothing is allocated at a visit, and the cache footprint stays constant.
+    Otherwise the alignment that an allocator happens to give to a size would look like an
+    effect of the dimension (Source: ours). The arena grows for a larger operand and never
+    shrinks, so nothing is allocated at a visit, and the use of the caches stays constant.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device, rng: random.Random) -> None:
@@ -71,7 +71,7 @@ class Arena:
         self._cursor = 0
 
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """A contiguous view of `shape`, disjoint from the others taken in this visit."""
+        """A contiguous view of `shape` that overlaps no other view of this visit."""
         count = math.prod(shape)
         start = self._cursor + self._rng.randrange(NUM_PLACES) * self.alignment
         if start + count > len(self.memory):
@@ -95,10 +95,10 @@ class Arena:
 class NonzeroPlaces:
     """Where the nonzeros of random sparse weights lie, drawn at little cost at each visit.
 
-    Unstructured: each place is about as likely as any other, and there are exactly as many
-    nonzeros as asked for, or their number's scatter would pose as the timer's. A long series of
-    exponential gaps is drawn once, from a fixed seed; every visit takes another stretch of it,
-    so that no arrangement poses as an effect of the dimension.
+    Unstructured: each place is about as likely as any other. There are exactly as many nonzeros
+    as asked for; a random number of them would look like noise of the timer. A long series of
+    exponential gaps is drawn once, from a fixed seed. Every visit takes another part of it, so
+    that no arrangement looks like an effect of the dimension.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -118,14 +118,14 @@ class NonzeroPlaces:
         start = self._rng.randrange(len(self._sums) - count - 1)
         first, last = self._sums[start].item(), self._sums[start + count + 1].item()
         sums = self._sums[start + 1 : start + 1 + count] - first
-        # Gaps rounded down, and one more for each: no two places are the same.
+        # Gaps are rounded down, plus one, so that no two places are the same.
         sums *= (size - count + 1) / (last - first)
         places = sums.to(dtype)
         return places.add_(self._numbers[:count])
 
 
 class Operands:
-    """Where builders get their tensors from: one arena for weights, one for inputs."""
+    """Gives builders their tensors, from one arena for weights and one for inputs."""
 
     def __init__(self, dtype: str, device: str, rng: random.Random) -> None:
         self.dtype: torch.dtype = getattr(torch, dtype)
@@ -137,7 +137,7 @@ class Operands:
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
     def start_visit(self) -> None:
-        """Gives all memory back: what a builder took at the last visit is void."""
+        """Gives all memory back. Tensors taken at the last visit must not be used any more."""
         self.weights.start_visit()
         self.inputs.start_visit()
         self.indices.start_visit()
@@ -163,9 +163,9 @@ class Operands:
     def product(self, rows: int, columns: int, params: Mapping[str, ParamValue]) -> Product:
         """The product with a weight of `rows` × `columns`, by the workload's backend.
 
-        The weight is another one, at another place, at each visit, and what the backend makes
-        of it is made anew, but for `compiled`: compiling takes 60 ms, so a compiled product is
-        kept (at most MAX_KEPT of them, and MAX_KEPT_BYTES) for at most MAX_USES visits.
+        At each visit, the weight is another one at another place, and the backend prepares it
+        anew. `compiled` is the exception: compiling takes 60 ms, so a compiled product is kept
+        (at most MAX_KEPT of them, and MAX_KEPT_BYTES) for at most MAX_USES visits.
         """
         backend, batch = str(params.get("backend", "dense")), int(params["batch"])
         if backend == "csr":
@@ -180,9 +180,10 @@ class Operands:
         )
 
     def keep(self, key: Hashable, make: Callable[[], Product], *, size_bytes: int) -> Product:
-        """What `make` makes, or made at an earlier visit for an equal key; it must own its memory.
+        """The result of `make`, or that of an earlier visit with an equal key.
 
-        For what is dear to make; the least recently used go first.
+        For objects that take long to make. They must own their memory. The least recently used
+        ones are dropped first.
         """
         kept = self._kept.pop(key, None)
         if kept is None or kept.num_uses == MAX_USES:

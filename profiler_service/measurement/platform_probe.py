@@ -1,6 +1,6 @@
-"""What a machine shows of itself for its Platform: processor, libraries, variables, driver.
+"""Reads from the machine what belongs to its Platform: processor, libraries, variables, driver.
 
-Imports no torch: what torch knows of the machine is given to it.
+Imports no torch: what torch knows of the machine is passed in.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 _KERNEL_VARIABLES: Final = re.compile(
     r"(MKL|ONEDNN|DNNL|OPENBLAS|OMP|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
 )
-# Set by us; the number of threads is a field of the platform already.
+# Set by this project; the number of threads is already a field of the platform.
 _OWN_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
 
 
@@ -30,7 +30,7 @@ def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
 
 
 def cpu_model(cpuinfo: Mapping[str, str]) -> str:
-    """The processor's name and what tells apart processors of one (virtual) name."""
+    """The processor's name, and numbers that distinguish processors of the same (virtual) name."""
     name = cpuinfo.get("model name") or platform.processor() or platform.machine()
     fields = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
     numbers = [f"{field} {cpuinfo[field]}" for field in fields if field in cpuinfo]
@@ -50,9 +50,9 @@ def parse_libraries(configuration: str) -> dict[str, str]:
 
 
 def kernel_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that change which kernels run and how, but for thread counts.
+    """The environment variables that change which kernels run and how, without thread counts.
 
-    Of LD_PRELOAD (allocators, mostly) the files' names, not where they are.
+    Of LD_PRELOAD (mostly allocators), only the names of the files, not their directories.
     """
     variables = {
         name: value

@@ -34,7 +34,7 @@ def available_cpus() -> tuple[int, ...]:
 
 
 def find_cpu_quota(root: Path = CGROUP_ROOT) -> float | None:
-    """Processors' worth of time that the container may use, or None without a limit.
+    """Number of processors whose time the container may use, or None without a limit.
 
     A container limited to two processors' time on a large machine still sees all of its
     processors; with a thread on each it would be throttled in every sample.
@@ -103,9 +103,9 @@ def _parse_cpu_list(text: str) -> frozenset[int]:
 def pin_away(measured_cpus: Collection[int]) -> tuple[int, ...]:
     """The processors this process runs on from now on: those that don't measure.
 
-    Moves every thread of the process; threads and processes started later inherit it, and
-    are told by an environment variable which processors there were. Where no processor would
-    be left, nothing changes.
+    Moves every thread of the process. Threads and processes that are started later inherit this;
+    an environment variable tells them which processors there were before. Where no processor
+    would be left, nothing changes.
     """
     available = available_cpus()
     rest = tuple(cpu for cpu in available if cpu not in measured_cpus)

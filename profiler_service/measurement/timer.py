@@ -1,6 +1,6 @@
-"""How one sample is taken: read the clock, discard what was disturbed, retake, give up.
+"""Takes one sample: reads the clock, discards a disturbed reading, tries again, gives up.
 
-Pure: fed with clocks, events and disturbance counters. Knows neither torch nor any device.
+Pure: it is given clocks, events and disturbance counters, and knows neither torch nor any device.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ MAX_RETAKES: Final = 3
 MAX_REPEATS: Final = 64
 """Most times that work too short for the clock is repeated: work of 1 µs then lasts 64 µs."""
 PREEMPTION_EVERY_S: Final = 10e-3
-"""Calls that last long meet a pre-emption by all means: one in so long is no disturbance. Taking
-them again would cost as much as they do, and meet another."""
+"""A long call is always pre-empted now and then: one pre-emption in this time is no disturbance.
+A retake would take just as long, and would be pre-empted as well."""
 QUEUEING_S: Final = 15e-6
-"""Time within which a host has surely queued one piece of work; about 5 µs is usual."""
+"""Time in which a host certainly queues one piece of work; about 5 µs is usual."""
 CLOCK_WINDOW: Final = 64
-"""Samples whose clocks say what is usual: the last ones kept."""
+"""Number of samples, the last ones kept, whose clocks define the usual clock."""
 MIN_CLOCKS: Final = 8
-"""Fewest clocks of kept samples by which others are judged."""
+"""Fewest kept samples whose clocks can define the usual clock."""
 CLOCK_TOLERANCE: Final = 0.1
-"""Share of its usual clock that a device may lack. Under a power limit it wanders by some percent,
-which falls on all points alike."""
+"""Share of the usual clock that may be missing. Under a power limit the clock changes by some
+percent, which affects all points alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Reading:
     elapsed_s: float
     """Time that all the calls took together."""
     disturbed: bool
-    """Whether something else than the calls is known to have interfered."""
+    """Whether something else is known to have interfered with the calls."""
     clock_hz: float | None = None
     """The lower of the device's clocks before and after; None where it doesn't show them."""
 
@@ -60,11 +60,11 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class CpuStopwatch:
-    """Times calls by a clock, and calls a reading disturbed when pre-emptions were counted.
+    """Times calls by a clock. A reading is disturbed when pre-emptions were counted meanwhile.
 
-    `clock_ns` is monotonic, in nanoseconds; `busy_ns` is too, but stands still while this thread
-    has no processor; `preemptions` counts, ever growing, how often the operating system has taken
-    a processor from this process.
+    `clock_ns` is monotonic, in nanoseconds. So is `busy_ns`, but it stands still while this
+    thread has no processor. `preemptions` counts how often the operating system has taken a
+    processor from this process.
     """
 
     clock_ns: Callable[[], int]
@@ -79,7 +79,7 @@ class CpuStopwatch:
         for _ in itertools.repeat(None, calls):
             call()
         elapsed_s = (clock_ns() - start_ns) * 1e-9
-        # Of the work's own time: what a pre-emption itself took allows for none.
+        # Only the time of the work counts, not the time that a pre-emption took.
         allowed = (self.busy_ns() - busy_before_ns) * 1e-9 / PREEMPTION_EVERY_S
         return Reading(
             started_s=start_ns * 1e-9,
@@ -105,9 +105,9 @@ class Event(Protocol):
 class EventStopwatch:
     """Times work that a device takes from a queue, by marks in that queue.
 
-    `delay` queues work that lasts at least as many seconds as it is given. What is timed waits
-    behind that until the host has queued all of it; else the device would wait for the host
-    between two pieces, and the host be timed.
+    `delay` queues work that lasts at least the given number of seconds. The timed work waits
+    behind it until the host has queued all of it. Otherwise the device would wait for the host
+    between two pieces, and the time of the host would be measured.
     """
 
     start: Event
@@ -117,7 +117,7 @@ class EventStopwatch:
     read_clock_hz: Callable[[], float | None]
     clock_s: Callable[[], float]
     flush: Callable[[], object] | None = None
-    """Queues what evicts the device's cache. Each piece is then timed by itself, behind a flush."""
+    """Queues work that evicts the device's cache. Each piece is then timed alone, after a flush."""
 
     def read(self, queue_work: Callable[[], object], repeats: int) -> Reading:
         """The reading of `repeats` pieces of work queued one after the other."""
@@ -138,7 +138,7 @@ class EventStopwatch:
         )
 
     def _time(self, queue_work: Callable[[], object], repeats: int) -> float:
-        self.delay(QUEUEING_S * (repeats + 3))  # two marks, and a flush, are queued, too
+        self.delay(QUEUEING_S * (repeats + 3))  # two marks, and perhaps a flush, are queued as well
         if self.flush is not None:
             self.flush()
         self.start.record()
@@ -150,10 +150,10 @@ class EventStopwatch:
 
 
 class UsualClock:
-    """The clock that a device usually has, by the samples kept last; tells when it is lower.
+    """The clock that a device usually has, from the last samples kept; tells when it is lower.
 
-    Samples kept as unstable count as well: a clock that settles lower for good is the usual
-    one after half a window, rather than a reason to discard everything from then on.
+    Samples kept as unstable count as well. So a clock that stays at a lower value becomes the
+    usual one after half a window; otherwise everything from then on would be discarded.
     """
 
     def __init__(self) -> None:
@@ -181,8 +181,8 @@ def take_lasting_sample(
     """A sample as of `take_sample`, of calls repeated until they last about `min_sample_s`.
 
     `read(repeats)` times `repeats` times `calls` calls. The first reading only tells how often
-    to repeat: were it kept where it is long enough, points near the limit would be kept when
-    they happened to be slow. Never more than MAX_REPEATS.
+    to repeat. If it were kept whenever it is long enough, points near the limit would be kept
+    when they happened to be slow. Never more than MAX_REPEATS.
 
     Raises:
         ArithmeticError: the clock didn't advance, so there is no latency to report.
@@ -202,8 +202,8 @@ def take_sample(
     """The first undisturbed sample, or the last of `max_retakes` retakes, marked unstable.
 
     `read` times `calls` calls. A clock below the usual one disturbs as well. The last disturbed
-    reading is kept rather than the smallest: picking a minimum would flatter the points that
-    were disturbed most often.
+    reading is kept, not the smallest: taking the smallest would favour the points that were
+    disturbed most often.
 
     Raises:
         ArithmeticError: the clock didn't advance, so there is no latency to report.

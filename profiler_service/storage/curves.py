@@ -51,7 +51,7 @@ def finish_sweep(
     }
     connection.execute(sa.insert(curves).values(values))
     connection.execute(sa.insert(curve_arrays).values(curve_id=curve_id, **arrays))
-    # Last of all: from here to the commit, every other process that writes waits.
+    # Last: from here to the commit, every other process that writes has to wait.
     connection.execute(
         sa.update(curves)
         .where(curves.c.id == curve_id)

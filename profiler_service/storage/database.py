@@ -1,4 +1,4 @@
-"""Connections: URLs to engines, how each database is set up, and its errors in our words.
+"""Connections: URLs to engines, the set-up of each database, and its errors as our classes.
 
 Knows no table. A URL's password, or a query that may hold one, never appears in an error.
 """

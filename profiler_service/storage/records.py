@@ -1,4 +1,4 @@
-"""What the store hands out: hosts, sweeps, curve headers, pages.
+"""The objects that the store returns: hosts, sweeps, curve headers, pages.
 
 Knows no database.
 """

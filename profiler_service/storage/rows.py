@@ -1,7 +1,7 @@
 """Domain objects to column values, and rows back to domain objects.
 
 Runs no statement. Workloads are rebuilt from what was stored, never through the registry of
-kinds: what a package measured stays readable when the package is gone.
+kinds, so that curves stay readable when the package that brought their kind is gone.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def host_from_row(row: Row) -> Host:
         platform_key=row.platform_key,
         protocol_key=row.protocol_key,
         dtypes=tuple(row.dtypes),
-        # NULL was written before there was a choice.
+        # NULL is from before there was a choice.
         backends={"dense": tuple(row.dtypes)}
         if row.backends is None
         else {name: tuple(dtypes) for name, dtypes in row.backends.items()},
@@ -135,11 +135,11 @@ def progress_to_json(progress: Progress) -> dict[str, float | int | str]:
 def samples_to_values(samples: Samples) -> Values:
     """The columns of a batch measured just now; every bit of the samples is kept.
 
-    A resumed sweep replays them, and must decide what it decided the first time.
+    A resumed sweep replays them, and must come to the same decisions as the first time.
     """
     return {
         "num_samples": len(samples),
-        # numpy's numbers are welcome above but not in a driver
+        # the driver doesn't take numpy's numbers
         "calls": int(samples.calls),
         "num_discarded": int(samples.num_discarded),
         "seconds": float(samples.seconds),
@@ -182,7 +182,7 @@ def curve_to_values(curve: LatencyCurve) -> Values:
 def curve_arrays_to_values(curve: LatencyCurve) -> Values:
     """The columns of `curve_arrays` that the curve fills; seconds and ratios as float32.
 
-    float32 rounds by 6e-8 of the value, where timers and noise leave 1e-3.
+    float32 rounds by 6e-8 of the value, while timers and noise change it by 1e-3.
     """
     columns = {name: getattr(curve, name) for name in _CURVE_ARRAYS}
     columns |= {name: getattr(curve.answers, name) for name in _ANSWER_ARRAYS}

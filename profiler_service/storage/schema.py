@@ -1,6 +1,6 @@
-"""The schema's revision: which one a database has, whether it fits, and how to raise it.
+"""The schema's revision: which one a database has, whether it fits, and how to upgrade it.
 
-Knows no table; the migrations do.
+Knows no table: the migrations make them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOCK_NUMBER = 0x6C6870  # "lhp": the PostgreSQL advisory lock that one upgrade 
 def upgrade(url: str) -> None:
     """Returns when the database at `url` has this version's schema; makes it where needed.
 
-    One transaction: it happens whole or not at all, and once where several processes ask.
+    One transaction: all of it happens or nothing, and only once where several processes ask.
 
     Raises:
         StoreUnavailableError: the database can't be reached, or `url` is malformed.

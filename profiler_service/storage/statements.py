@@ -43,7 +43,7 @@ def raise_generation(connection: Connection) -> int:
 
 
 def check_page(*, cursor: str | None, limit: int) -> None:
-    """Returns where a page may be asked for so; needs no database.
+    """Returns if a page may be asked for with these values; needs no database.
 
     Raises InvalidRequestError for a limit outside 1 to MAX_PAGE_SIZE, or a cursor that no page
     gave.

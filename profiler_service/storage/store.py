@@ -2,7 +2,7 @@
 
 This is the contract, and the one module of this package that others import, with `schema`. Each
 method is a transaction; the statements stand in a module for each subject: `hosts`, `sweeps`,
-`batches`, `curves`. It measures nothing and computes no statistics; a curve is kept as it is
+`batches`, `curves`. It measures nothing and computes no statistics: a curve is kept as it is
 given.
 """
 
@@ -37,7 +37,7 @@ class Store:
     """All that is kept, on SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Any method raises StoreUnavailableError
-    where the database can't be reached (any more).
+    where the database can't be reached.
     """
 
     def __init__(self, engine: Engine) -> None:

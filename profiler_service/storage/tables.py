@@ -1,7 +1,7 @@
-"""The tables as SQLAlchemy sees them; no logic.
+"""The tables for SQLAlchemy; no logic.
 
-The migrations make the schema, not this module: a test holds the two against each other.
-Large arrays stand in tables of their own, so that lists never read past them.
+The migrations make the schema, not this module; a test compares the two. Large arrays are in
+tables of their own, so that listing never reads them.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ sweeps = sa.Table(
 )
 
 unfinished = sa.text("state IN ('queued', 'running') AND NOT cancel_requested")
-"""The sweeps that an equal request joins instead of making another."""
+"""The sweeps that an equal request joins instead of making a new one."""
 
 sa.Index(
     "uq_sweeps_unfinished",
