@@ -36,7 +36,7 @@ from benchmarks.sparse_route import (
 )
 from trainer_client.export import MODELS, load_baseline, load_dense
 from trainer_client.report import NAMES
-from trainer_client.train import EPOCHS_LOG, STEPS_LOG
+from trainer_client.run_files import EPOCHS_LOG, STEPS_LOG
 
 COPIED = ("report.md", "report.json", "report.png", STEPS_LOG, EPOCHS_LOG)
 ROUNDS = 3

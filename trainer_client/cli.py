@@ -21,7 +21,8 @@ from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
 
 if TYPE_CHECKING:
     from trainer_client.config import TrainingConfig
-    from trainer_client.train import Observation, TrainingRun
+    from trainer_client.descent import Observation
+    from trainer_client.train import TrainingRun
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -174,8 +175,9 @@ def _train(
     from trainer_client.first_steps import begin_from
     from trainer_client.latency_client import HttpLatencyOracle
     from trainer_client.ranks import Ranks, choose_device
+    from trainer_client.run_files import CHECKPOINT
     from trainer_client.synthesis import synthesise
-    from trainer_client.train import CHECKPOINT, TrainingRun
+    from trainer_client.train import TrainingRun
 
     if resume and start_from is not None:
         raise InvalidRequestError(
@@ -220,7 +222,7 @@ def _choose_config(
     """The configuration typed; where no preset was, that of the run in `earlier`, if there is."""
     from trainer_client.checkpoint import read_checkpoint
     from trainer_client.config import TrainingConfig, get_preset
-    from trainer_client.train import CHECKPOINT
+    from trainer_client.run_files import CHECKPOINT
 
     if earlier is not None and preset is None:
         saved = TrainingConfig.from_json(read_checkpoint(earlier / CHECKPOINT)["config"])

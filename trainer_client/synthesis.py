@@ -22,6 +22,7 @@ from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
 from profiler_service.kinds import HLSTM_LM
 from profiler_service.networks.hlstm import NUM_GATES
 from trainer_client.config import Route
+from trainer_client.descent import DivergedError
 from trainer_client.growth import grow_layer_weights, grow_units, open_dormant
 from trainer_client.language_model import MaskedHLSTM
 from trainer_client.latency_client import (
@@ -31,7 +32,8 @@ from trainer_client.latency_client import (
 )
 from trainer_client.masks import apply_masks, live_hidden_units, live_states, seed_masks
 from trainer_client.pruning import PruningRate, prune_layer_weights, prune_units
-from trainer_client.train import DivergedError, Row, TrainingRun
+from trainer_client.run_files import Row
+from trainer_client.train import TrainingRun
 
 logger = logging.getLogger(__name__)
 

@@ -9,19 +9,14 @@ Knows nothing of which steps there are, of the service, or of how progress is sh
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
 
 from profiler_service.errors import LhpError
 from profiler_service.networks import HLSTMWeights
@@ -31,111 +26,34 @@ from trainer_client.checkpoint import (
     write_checkpoint,
     write_whole,
 )
-from trainer_client.config import (
-    ANY_TIME_SETTINGS,
-    FIRST_STEPS,
-    LATER_SETTINGS,
-    TrainingConfig,
+from trainer_client.config import ANY_TIME_SETTINGS, FIRST_STEPS, LATER_SETTINGS, TrainingConfig
+from trainer_client.corpus import Corpus
+from trainer_client.descent import (
+    Descent,
+    DivergedError,
+    NotFiniteError,
+    Observation,
+    make_optimiser,
+    pack_descent,
+    perplexity_of,
+    unpack_descent,
 )
-from trainer_client.corpus import Corpus, batchify
-from trainer_client.growth import InvalidGradientError, MeanGradient
-from trainer_client.language_model import (
-    LanguageModel,
-    MaskedHLSTM,
-    StackedLSTM,
-    State,
-    mean_loss,
-)
-from trainer_client.masks import Masks, full_masks
+from trainer_client.evaluation import measure_mean_gradient, measure_perplexity
+from trainer_client.growth import InvalidGradientError
+from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM
+from trainer_client.masks import Masks
 from trainer_client.ranks import Ranks
+from trainer_client.run_files import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, differences, to_lines
+from trainer_client.run_text import RunText
+from trainer_client.snapshot import (
+    Snapshot,
+    load_snapshot,
+    pack_snapshot,
+    take_snapshot,
+    unpack_snapshot,
+)
 
 logger = logging.getLogger(__name__)
-
-# Shapes: T time steps, B batch, N rows of a batchified text.
-
-CHECKPOINT = "checkpoint.lhp"
-STEPS_LOG = "steps.jsonl"
-EPOCHS_LOG = "epochs.jsonl"
-EVALUATION_BATCH = 10
-"""Texts side by side when perplexity is measured."""
-
-Row = dict[str, Any]
-"""A line of a log: JSON-ready."""
-
-
-class DivergedError(LhpError):
-    """The loss stopped being a number, and lower rates didn't help."""
-
-
-class NotFiniteError(LhpError):
-    """A loss or a gradient that isn't a number: the run goes back to its last checkpoint."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observation:
-    """Where a run is, for progress bars and dashboards."""
-
-    step: str
-    round: int
-    epoch: int
-    """From 1."""
-    max_epochs: int
-    fraction: float
-    """Share of the epoch that is done."""
-    loss: float
-    """Mean of the epoch so far, nats a token."""
-    learning_rate: float
-    tokens_per_s: float
-    seconds_left: float
-    """Of this training, were it to take all its epochs."""
-    valid_perplexity: float | None
-    """Once an epoch, at its end."""
-    num_batches: int
-    """Of the whole run so far."""
-
-    @property
-    def perplexity(self) -> float:
-        """exp(loss)."""
-        return perplexity_of(self.loss)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Snapshot:
-    """A model at one moment."""
-
-    weights: dict[str, Tensor]
-    masks: Masks | None
-    perplexity: float
-    """On the validation text; infinite where it hasn't been measured."""
-
-
-@dataclass(kw_only=True, eq=False)
-class Descent:
-    """One training, from fresh optimiser to its end. Changes with every batch."""
-
-    max_epochs: int
-    learning_rate: float
-    """Before warm-up, and before it falls steadily."""
-    stop_at: float | None
-    """Ends once validation perplexity is this low."""
-    optimiser: torch.optim.Optimizer
-    state: State
-    """The model's, at `row`."""
-    epoch: int = 0
-    row: int = 0
-    loss_sum: float = 0.0
-    num_tokens: int = 0
-    stalled: int = 0
-    rollbacks: int = 0
-    validations: list[float] = field(default_factory=list)
-    best: Snapshot | None = None
-    average: list[Tensor] | None = None
-    num_averaged: int = 0
-
-
-def perplexity_of(loss: float) -> float:
-    """exp(loss), infinite where that is beyond floats."""
-    return math.exp(loss) if loss < 700 else math.inf
 
 
 class TrainingRun:
@@ -167,24 +85,14 @@ class TrainingRun:
         self._descent: Descent | None = None
         self._observe = observe
         self.vocabulary = len(corpus.vocabulary)
-        self._text = [len(corpus.train), self.vocabulary]
-        self._text_digest = _digest_of(corpus)
-        few = config.max_held_out_tokens
-        words_t = corpus.train[: config.max_train_tokens]
-        train_nb = batchify(words_t, config.batch)
-        self._train_nb = ranks.share_of(train_nb).to(self.device)
-        self._held_out = {
-            "valid": batchify(corpus.valid[:few], EVALUATION_BATCH).to(self.device),
-            "test": batchify(corpus.test[:few], EVALUATION_BATCH).to(self.device),
-        }
+        self._text = RunText(corpus, config, ranks, self.device)
         directory.mkdir(parents=True, exist_ok=True)
         # Weights are drawn alike on all ranks, dropout isn't.
         torch.manual_seed(config.seed)
         self.model: LanguageModel = StackedLSTM(self.vocabulary, config).to(self.device)
         self._hlstm = MaskedHLSTM(self.vocabulary, config).to(self.device)
-        count_v = torch.bincount(words_t, minlength=self.vocabulary)
         for model in (self.model, self._hlstm):
-            model.set_word_counts(count_v.to(self.device))
+            model.set_word_counts(self._text.count_v)
         torch.manual_seed(config.seed + ranks.rank)
 
     # Models
@@ -197,23 +105,11 @@ class TrainingRun:
 
     def snapshot(self, perplexity: float = math.inf) -> Snapshot:
         """The model as it is, on the CPU."""
-        weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
-        masks = None
-        if isinstance(self.model, MaskedHLSTM):
-            masks = Masks(*(mask.cpu().clone() for mask in self.model.masks))
-        return Snapshot(weights=weights, masks=masks, perplexity=perplexity)
+        return take_snapshot(self.model, perplexity)
 
     def load(self, snapshot: Snapshot) -> None:
         """Makes the model what it was."""
-        if snapshot.masks is not None:
-            gate_width, state_width = snapshot.masks.gate_ksg.shape[2:0:-1]
-            model = self.hlstm
-            if (gate_width, state_width) != model.widths:
-                model.widen(gate_width=gate_width, state_width=state_width)
-            model.load_state_dict(snapshot.weights)
-            model.masks = snapshot.masks
-        else:
-            self.model.load_state_dict(snapshot.weights)
+        load_snapshot(self.model if snapshot.masks is None else self.hlstm, snapshot)
 
     def accept(self, perplexity: float) -> None:
         """Keeps the model as the best so far: what `revert` comes back to."""
@@ -239,8 +135,8 @@ class TrainingRun:
             max_epochs=max_epochs,
             learning_rate=learning_rate,
             stop_at=stop_at,
-            optimiser=self._make_optimiser(learning_rate),
-            state=self.model.zero_state(self._train_nb.shape[1]),
+            optimiser=make_optimiser(self.config, self.model.parameters(), learning_rate),
+            state=self.model.zero_state(self._text.batch),
         )
         self.save()
 
@@ -267,21 +163,14 @@ class TrainingRun:
     def grow(self, masks: Masks) -> None:
         """Sets masks under which more weights of the H-LSTM live, in the midst of a training.
 
-        The epochs so far are out of the contest for the best, and of the average. Of a woken weight
-        Adam knows nothing, but counts as many steps as for all others: from second moments of zero
-        its first steps would be several times as long as the rate allows. They begin with the mean
-        of those that lived in the same tensor.
+        The epochs so far no longer count, neither for the best model nor for the average.
         """
         descent, model = self._descent, self.hlstm
         assert descent is not None
         for weight, before, after in zip(model.weights, model.masks, masks, strict=True):
-            seen = descent.optimiser.state.get(weight, {})
-            if "exp_avg_sq" in seen and bool(before.any()):
-                squares = seen["exp_avg_sq"]
-                squares[after.to(before) & ~before] = squares[before].mean()
+            descent.wake(weight, before=before, after=after)
         model.masks = masks
-        descent.best = descent.average = None
-        descent.num_averaged = 0
+        descent.forget_best()
 
     def _train(self, descent: Descent, at_epoch: Callable[[int], None]) -> float:
         while descent.epoch < descent.max_epochs:
@@ -296,66 +185,36 @@ class TrainingRun:
 
     def _train_epoch(self, descent: Descent) -> None:
         """Goes through the training text from `descent.row` to its end."""
-        last = len(self._train_nb) - 1
-        parameters = list(self.model.parameters())
         self.model.train()
         began_s, first_row = time.perf_counter(), descent.row
-        while descent.row < last:
-            steps = min(self.config.steps, last - descent.row)
-            words = self._train_nb[descent.row : descent.row + steps + 1]
-            scores_nv, state = self.model(words[:-1], descent.state)
-            loss = mean_loss(scores_nv, words[1:].flatten())
-            descent.optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            loss_over_ranks = loss.detach().clone()
-            # The loss, too: all ranks then see alike whether it is a number.
-            self.ranks.average([*gradients, loss_over_ranks])
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
-            if not (loss_over_ranks.isfinite() and norm.isfinite()):
-                raise NotFiniteError("the loss or its gradient isn't a number")
-            for group in descent.optimiser.param_groups:
-                group["lr"] = self._rate_of(descent)
-            descent.optimiser.step()
-            self._add_to_average(descent, parameters)
-            count = words[1:].numel()
-            descent.state = state
-            descent.loss_sum += loss_over_ranks.item() * count
-            descent.num_tokens += count
-            descent.row += steps
+        while descent.row < self._text.last:
+            steps = min(self.config.steps, self._text.last - descent.row)
+            descent.train_batch(
+                self.model,
+                self._text.words(descent.row, steps),
+                self.config,
+                self.ranks,
+                self._text.last,
+            )
             self._num_batches += 1
             self._tell(descent, began_s, first_row)
             # Not at the end of an epoch: only a model that can be validated is kept there.
             is_due = self._num_batches % self.config.checkpoint_batches == 0
-            if is_due and descent.row < last:
-                self._check_next(descent)
+            if is_due and descent.row < self._text.last:
+                descent.check_next(
+                    self.model, self._text.words(descent.row, self.config.steps), self.ranks
+                )
                 self.save()
-
-    @torch.no_grad()
-    def _check_next(self, descent: Descent) -> None:
-        """Raises NotFiniteError where the model's loss on the words to come isn't a number.
-
-        No loss so far is of the weights as they are now: a run that is to come back to them
-        would fail again, at any rate. Draws no random numbers.
-        """
-        words = self._train_nb[descent.row : descent.row + self.config.steps + 1]
-        self.model.eval()
-        scores_nv, _ = self.model(words[:-1], descent.state)
-        self.model.train()
-        loss = mean_loss(scores_nv, words[1:].flatten())
-        self.ranks.average([loss])
-        if not loss.isfinite():
-            raise NotFiniteError("the loss isn't a number")
 
     def _end_epoch(self, descent: Descent) -> None:
         """Validates; keeps the best; lowers the rate where nothing improves; saves."""
-        perplexity = self._validate(descent)
+        with descent.averaged(self.model.parameters()):
+            perplexity = self.evaluate("valid")
         if not math.isfinite(perplexity):
             raise NotFiniteError("the validation loss isn't a number")
         train_perplexity = perplexity_of(descent.loss_sum / max(descent.num_tokens, 1))
-        best = math.inf if descent.best is None else descent.best.perplexity
-        if perplexity < best or descent.best is None:
-            with self._averaged(descent):
+        if descent.is_improved_by(perplexity):
+            with descent.averaged(self.model.parameters()):
                 descent.best = self.snapshot(perplexity)
             descent.stalled = 0
         else:
@@ -367,64 +226,32 @@ class TrainingRun:
                 "epoch": descent.epoch + 1,
                 "train_perplexity": train_perplexity,
                 "valid_perplexity": perplexity,
-                "learning_rate": self._rate_of(descent),
+                "learning_rate": descent.rate(self.config, self._text.last),
                 "averaging": descent.average is not None,
             }
         )
-        self._begin_averaging(descent, perplexity)
-        is_plateau = descent.stalled >= self.config.patience_epochs
-        if self.config.schedule == "plateau" and is_plateau:
-            descent.learning_rate /= self.config.rate_decay
-            descent.stalled = 0
-        descent.validations.append(perplexity)
-        descent.epoch += 1
-        descent.row, descent.loss_sum, descent.num_tokens = 0, 0.0, 0
-        descent.state = self.model.zero_state(self._train_nb.shape[1])
-        if descent.stop_at is not None and perplexity <= descent.stop_at:
-            descent.max_epochs = descent.epoch
+        descent.begin_averaging(self.config, self.model.parameters(), perplexity)
+        descent.end_epoch(self.config, perplexity)
+        descent.state = self.model.zero_state(self._text.batch)
         self.save()
 
-    def _validate(self, descent: Descent) -> float:
-        with self._averaged(descent):
-            return self.evaluate("valid")
-
     def _tell(self, descent: Descent, began_s: float, first_row: int) -> None:
-        last = len(self._train_nb) - 1
         rows_per_s = (descent.row - first_row) / (time.perf_counter() - began_s)
-        rows_left = (descent.max_epochs - descent.epoch) * last - descent.row
         self._observe(
             Observation(
                 step=self.step,
                 round=int(self.notes.get("round", 0)),
                 epoch=descent.epoch + 1,
                 max_epochs=descent.max_epochs,
-                fraction=descent.row / last,
+                fraction=descent.row / self._text.last,
                 loss=descent.loss_sum / descent.num_tokens,
-                learning_rate=self._rate_of(descent),
-                tokens_per_s=rows_per_s * self._train_nb.shape[1] * self.ranks.size,
-                seconds_left=rows_left / rows_per_s,
+                learning_rate=descent.rate(self.config, self._text.last),
+                tokens_per_s=rows_per_s * self._text.batch * self.ranks.size,
+                seconds_left=descent.rows_left(self._text.last) / rows_per_s,
                 valid_perplexity=descent.validations[-1] if descent.validations else None,
                 num_batches=self._num_batches,
             )
         )
-
-    def _make_optimiser(self, learning_rate: float) -> torch.optim.Optimizer:
-        parameters, decay = self.model.parameters(), self.config.weight_decay
-        if self.config.optimiser == "adamw":
-            return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=True)
-        return torch.optim.SGD(parameters, lr=learning_rate, weight_decay=decay)
-
-    def _rate_of(self, descent: Descent) -> float:
-        """The learning rate at the descent's place in the text, by warm-up and schedule."""
-        config, last = self.config, len(self._train_nb) - 1
-        num_before = descent.epoch * math.ceil(last / config.steps)
-        num_before += math.ceil(descent.row / config.steps)
-        share = 1.0
-        if config.schedule == "linear":
-            share -= (descent.epoch + descent.row / last) / descent.max_epochs
-        if num_before < config.warmup_batches:
-            share = min(share, (num_before + 1) / config.warmup_batches)
-        return descent.learning_rate * share
 
     def _roll_back(self, error: LhpError) -> None:
         """Goes back to the last checkpoint with half the rate. Raises DivergedError."""
@@ -443,28 +270,6 @@ class TrainingRun:
         descent.learning_rate /= 2
         self.save()
 
-    # NT-ASGD. Source: Merity et al., "Regularizing and Optimizing LSTM Language Models".
-
-    def _begin_averaging(self, descent: Descent, perplexity: float) -> None:
-        earlier = descent.validations[: -self.config.non_monotone_epochs]
-        if (
-            self.config.optimiser == "nt-asgd"
-            and descent.average is None
-            and earlier
-            and perplexity > min(earlier)
-        ):
-            descent.average = [p.detach().clone() for p in self.model.parameters()]
-            descent.num_averaged = 1
-
-    def _add_to_average(self, descent: Descent, parameters: Sequence[Tensor]) -> None:
-        if descent.average is not None:
-            descent.num_averaged += 1
-            for mean, parameter in zip(descent.average, parameters, strict=True):
-                mean.lerp_(parameter.detach(), 1 / descent.num_averaged)
-
-    def _averaged(self, descent: Descent) -> _Swapped:
-        return _Swapped(list(self.model.parameters()), descent.average)
-
     # Measures of the model
 
     def evaluate(self, split: str) -> float:
@@ -474,21 +279,8 @@ class TrainingRun:
         first process alone: decisions rest on it, and another processor's last bit would be
         another decision.
         """
-        return self.ranks.ask_first(lambda: self._evaluate(split))
-
-    @torch.no_grad()
-    def _evaluate(self, split: str) -> float:
-        text_nb = self._held_out[split]
-        state = self.model.zero_state(text_nb.shape[1])
-        self.model.eval()
-        loss_sum, count = 0.0, 0
-        for row in range(0, len(text_nb) - 1, self.config.steps):
-            words = text_nb[row : row + self.config.steps + 1]
-            scores_nv, state = self.model(words[:-1], state)
-            targets = words[1:].flatten()
-            loss_sum += float(F.cross_entropy(scores_nv.float(), targets, reduction="sum"))
-            count += len(targets)
-        return perplexity_of(loss_sum / count)
+        text_nb, steps = self._text.held_out[split], self.config.steps
+        return self.ranks.ask_first(lambda: measure_perplexity(self.model, text_nb, steps=steps))
 
     def mean_gradient(self, weights: HLSTMWeights) -> HLSTMWeights:
         """The gradient at these weights of the H-LSTM's layer, whatever lives, over all words.
@@ -496,23 +288,13 @@ class TrainingRun:
         The average over the training text, without dropout. Leaves the model as it was. Raises
         InvalidGradientError.
         """
-        model = self.hlstm
-        kept_masks, kept = model.masks, HLSTMWeights(*(w.detach().clone() for w in model.weights))
-        model.masks = full_masks(model.weights)
-        model.load_weights(weights)
-        model.eval()
-        mean = MeanGradient()
-        state = model.zero_state(self._train_nb.shape[1])
-        parameters = list(model.weights)
-        for row in range(0, len(self._train_nb) - 1, self.config.steps):
-            words = self._train_nb[row : row + self.config.steps + 1]
-            scores_nv, state = model(words[:-1], state)
-            loss = mean_loss(scores_nv, words[1:].flatten())
-            gradients = torch.autograd.grad(loss, parameters)
-            mean.add(HLSTMWeights(*gradients), count=words[1:].numel())
-        model.masks = kept_masks
-        model.load_weights(kept)
-        return mean.mean(over_processes=self.ranks.average)
+        return measure_mean_gradient(
+            self.hlstm,
+            weights,
+            self._text.train_nb,
+            steps=self.config.steps,
+            over_processes=self.ranks.average,
+        )
 
     # Files
 
@@ -536,41 +318,30 @@ class TrainingRun:
             write_checkpoint(
                 self.directory / CHECKPOINT,
                 {
-                    "config": self.config.to_json(),
-                    "text": self._text,
-                    "text_digest": self._text_digest,
+                    **self._own(),
                     "step": self.step,
                     "notes": self.notes,
                     "rows": self.rows,
                     "epoch_rows": self._epoch_rows,
                     "num_batches": self._num_batches,
                     "ranks": ranks,
-                    "model": _pack(self.snapshot()),
-                    "accepted": None if self.accepted is None else _pack(self.accepted),
-                    "descent": None if self._descent is None else _pack_descent(self._descent),
+                    "model": pack_snapshot(self.snapshot()),
+                    "accepted": None if self.accepted is None else pack_snapshot(self.accepted),
+                    "descent": None if self._descent is None else pack_descent(self._descent),
                 },
             )
         self.ranks.wait()
+
+    def _own(self) -> dict[str, Any]:
+        """What a checkpoint says of the configuration and the text."""
+        return {"config": self.config.to_json(), **self._text.facts}
 
     def compare(self, saved: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
         """How the configuration and the text of a checkpoint differ from the run's, in words.
 
         Settings named in `but` may differ.
         """
-        there, mine = saved["config"], self.config.to_json()
-        told = [
-            f"{name}={there.get(name)!r} there, {mine.get(name)!r} now"
-            for name in sorted(mine | there)
-            if name not in but and there.get(name, "nothing") != mine.get(name, "nothing")
-        ]
-        for name, theirs, own in zip(
-            ("tokens to train on", "words"), saved["text"], self._text, strict=True
-        ):
-            if theirs != own:
-                told.append(f"{theirs:,} {name} there, {own:,} now")
-        if saved["text"] == self._text and saved.get("text_digest") != self._text_digest:
-            told.append("texts of the same size, but of other words")
-        return told
+        return differences(saved, self._own(), but=but)
 
     def begin_after(
         self, rows: Sequence[Row], epoch_rows: Sequence[Row], *, perplexity: float, next_step: str
@@ -606,76 +377,17 @@ class TrainingRun:
         self.notes.update(saved["notes"])
         self.rows, self._epoch_rows = saved["rows"], saved["epoch_rows"]
         self._num_batches = saved["num_batches"]
-        self.load(_unpack(saved["model"]))
-        self.accepted = None if saved["accepted"] is None else _unpack(saved["accepted"])
+        self.load(unpack_snapshot(saved["model"]))
+        self.accepted = None if saved["accepted"] is None else unpack_snapshot(saved["accepted"])
         own, kept = saved["ranks"][self.ranks.rank], saved["descent"]
         self._descent = None
         if kept is not None:
-            optimiser = self._make_optimiser(kept["learning_rate"])
-            optimiser.load_state_dict(kept.pop("optimiser"))
-            best, average = kept.pop("best"), kept.pop("average")
-            self._descent = Descent(
-                optimiser=optimiser,
-                state=tuple(each.to(self.device) for each in own["state"]),
-                best=None if best is None else _unpack(best),
-                average=None if average is None else [t.to(self.device) for t in average],
-                **kept,
+            rate = kept["learning_rate"]
+            self._descent = unpack_descent(
+                kept,
+                make_optimiser(self.config, self.model.parameters(), rate),
+                tuple(each.to(self.device) for each in own["state"]),
             )
         torch.set_rng_state(own["random"])
         if own["random_cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(own["random_cuda"])
-
-
-class _Swapped:
-    """While entered, the parameters have other values, where there are any."""
-
-    def __init__(self, parameters: Sequence[Tensor], values: Sequence[Tensor] | None) -> None:
-        self._parameters = parameters
-        self._values = values
-
-    def __enter__(self) -> None:
-        self._swap()
-
-    def __exit__(self, *_: object) -> None:
-        self._swap()
-
-    @torch.no_grad()
-    def _swap(self) -> None:
-        if self._values is not None:
-            for parameter, value in zip(self._parameters, self._values, strict=True):
-                kept = parameter.clone()
-                parameter.copy_(value)
-                value.copy_(kept)
-
-
-def to_lines(rows: Sequence[Row]) -> bytes:
-    """What a log of these rows consists of."""
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-def _digest_of(corpus: Corpus) -> str:
-    """SHA-256 of the ids of all three texts: their words, but for their names."""
-    digest = hashlib.sha256()
-    for text_t in (corpus.train, corpus.valid, corpus.test):
-        digest.update(text_t.numpy().tobytes() + b"|")
-    return digest.hexdigest()
-
-
-def _pack(snapshot: Snapshot) -> dict[str, Any]:
-    masks = None if snapshot.masks is None else list(snapshot.masks)
-    return {"weights": snapshot.weights, "masks": masks, "perplexity": snapshot.perplexity}
-
-
-def _unpack(packed: dict[str, Any]) -> Snapshot:
-    masks = None if packed["masks"] is None else Masks(*packed["masks"])
-    return Snapshot(weights=packed["weights"], masks=masks, perplexity=packed["perplexity"])
-
-
-def _pack_descent(descent: Descent) -> dict[str, Any]:
-    """All of it but the model's state, which differs from rank to rank."""
-    packed = {k: v for k, v in vars(descent).items() if k not in ("state", "optimiser", "best")}
-    return {
-        **packed,
-        "optimiser": descent.optimiser.state_dict(),
-        "best": None if descent.best is None else _pack(descent.best),
-    }

@@ -21,8 +21,9 @@ from trainer_client.config import LATER_SETTINGS, TrainingConfig
 from trainer_client.export import ModelFileError, load_sparse, write_models
 from trainer_client.first_steps import begin_from
 from trainer_client.report import make_report, to_markdown
+from trainer_client.run_files import Row
 from trainer_client.synthesis import synthesise
-from trainer_client.train import Row, TrainingRun
+from trainer_client.train import TrainingRun
 
 DENSE = tiny_config(growth_epochs=1, max_rounds=1, when_away="skip")
 

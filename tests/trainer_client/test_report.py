@@ -25,7 +25,8 @@ from trainer_client.report import (
     measure_steps,
     to_markdown,
 )
-from trainer_client.train import CHECKPOINT, TrainingRun
+from trainer_client.run_files import CHECKPOINT
+from trainer_client.train import TrainingRun
 
 PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
 

@@ -18,11 +18,13 @@ from trainer_client.answers import Effort, LatencyAnswer, Prefer
 from trainer_client.checkpoint import CheckpointConfigError
 from trainer_client.config import TrainingConfig
 from trainer_client.corpus import Corpus
+from trainer_client.descent import Observation
 from trainer_client.language_model import StackedLSTM
 from trainer_client.latency_client import ServiceAwayError
 from trainer_client.masks import count_weights, seed_masks
 from trainer_client.pruning import prune_layer_weights
 from trainer_client.ranks import Ranks
+from trainer_client.run_files import Row
 from trainer_client.synthesis import (
     NoServiceError,
     find_route,
@@ -33,7 +35,7 @@ from trainer_client.synthesis import (
     prune_weights,
     synthesise,
 )
-from trainer_client.train import Observation, Row, TrainingRun
+from trainer_client.train import TrainingRun
 
 
 class Oracle:

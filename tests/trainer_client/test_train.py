@@ -14,10 +14,12 @@ import torch.nn.functional as F  # noqa: N812
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.checkpoint import CheckpointConfigError
 from trainer_client.config import TrainingConfig
+from trainer_client.descent import DivergedError, Observation, perplexity_of
 from trainer_client.language_model import MaskedHLSTM
 from trainer_client.masks import full_masks, seed_masks
 from trainer_client.ranks import Ranks
-from trainer_client.train import CHECKPOINT, DivergedError, Observation, TrainingRun, perplexity_of
+from trainer_client.run_files import CHECKPOINT
+from trainer_client.train import TrainingRun
 
 
 class Stopped(BaseException):

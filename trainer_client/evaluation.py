@@ -1,0 +1,66 @@
+"""What is measured of a model over a whole text: its perplexity, its mean gradient.
+
+Both leave the model as it was, but for its mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from profiler_service.networks import HLSTMWeights
+from trainer_client.descent import perplexity_of
+from trainer_client.growth import MeanGradient
+from trainer_client.language_model import LanguageModel, MaskedHLSTM, mean_loss
+from trainer_client.masks import full_masks
+
+# Shapes: N rows of a batchified text, B texts side by side.
+
+
+@torch.no_grad()
+def measure_perplexity(model: LanguageModel, text_nb: Tensor, *, steps: int) -> float:
+    """The model's perplexity on the text, `steps` rows at a time, from a zero state."""
+    state = model.zero_state(text_nb.shape[1])
+    model.eval()
+    loss_sum, count = 0.0, 0
+    for row in range(0, len(text_nb) - 1, steps):
+        words = text_nb[row : row + steps + 1]
+        scores_nv, state = model(words[:-1], state)
+        targets = words[1:].flatten()
+        loss_sum += float(F.cross_entropy(scores_nv.float(), targets, reduction="sum"))
+        count += len(targets)
+    return perplexity_of(loss_sum / count)
+
+
+def measure_mean_gradient(
+    model: MaskedHLSTM,
+    weights: HLSTMWeights,
+    text_nb: Tensor,
+    *,
+    steps: int,
+    over_processes: Callable[[Sequence[Tensor]], None],
+) -> HLSTMWeights:
+    """The gradient at these weights of the H-LSTM's layer, whatever lives, over all words.
+
+    The average over the text, without dropout; `over_processes` averages sums in place. Raises
+    InvalidGradientError.
+    """
+    kept_masks, kept = model.masks, HLSTMWeights(*(w.detach().clone() for w in model.weights))
+    model.masks = full_masks(model.weights)
+    model.load_weights(weights)
+    model.eval()
+    mean = MeanGradient()
+    state = model.zero_state(text_nb.shape[1])
+    parameters = list(model.weights)
+    for row in range(0, len(text_nb) - 1, steps):
+        words = text_nb[row : row + steps + 1]
+        scores_nv, state = model(words[:-1], state)
+        loss = mean_loss(scores_nv, words[1:].flatten())
+        gradients = torch.autograd.grad(loss, parameters)
+        mean.add(HLSTMWeights(*gradients), count=words[1:].numel())
+    model.masks = kept_masks
+    model.load_weights(kept)
+    return mean.mean(over_processes=over_processes)
