@@ -323,6 +323,13 @@ def test_what_is_only_spoken_of_installs_nothing() -> None:
     assert list(requirements_in("every `pip install` in it; $(PIP) installs; pip install\nx")) == []
 
 
+@pytest.mark.parametrize("path", ["Makefile", "Dockerfile"])
+def test_what_runs_the_service_installs_what_every_command_needs(path: str) -> None:
+    first = REQUIREMENT.match(next(requirements_in((ROOT / path).read_text())))
+    assert first is not None and first["name"] == "."
+    assert set(first["extras"].split(",")) == set().union(*NEEDED_EXTRAS.values())
+
+
 def test_install_commands_name_extras() -> None:
     assert install_command("server", "measure") == "pip install 'lhp-profiler[server,measure]'"
 
