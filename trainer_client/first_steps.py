@@ -22,8 +22,8 @@ from trainer_client.checkpoint import (
 from trainer_client.config import LATER_SETTINGS
 from trainer_client.export import MODELS, ModelFileError, load_dense
 from trainer_client.masks import count_weights, full_masks
+from trainer_client.route import STEPS
 from trainer_client.run_files import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, to_lines
-from trainer_client.synthesis import STEPS
 from trainer_client.train import TrainingRun
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 from profiler_service.errors import LhpError, NotFoundError, PlatformMismatchError
 from profiler_service.wire import CurveDetail, GridAxisRange, PlatformInfo
 from trainer_client.checkpoint import read_checkpoint, write_whole
+from trainer_client.route import find_route
 from trainer_client.run_files import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, to_lines
-from trainer_client.synthesis import find_route
 
 LATENCIES = "latencies.json"
 NAMES: Mapping[str, str] = {

@@ -21,20 +21,14 @@ from trainer_client.corpus import Corpus
 from trainer_client.descent import Observation
 from trainer_client.language_model import StackedLSTM
 from trainer_client.latency_client import ServiceAwayError
+from trainer_client.lhp_step import NoServiceError, grow_to_lhp
 from trainer_client.masks import count_weights, seed_masks
 from trainer_client.pruning import prune_layer_weights
+from trainer_client.pruning_steps import find_threshold, prune_rows_and_columns, prune_weights
 from trainer_client.ranks import Ranks
+from trainer_client.route import find_route
 from trainer_client.run_files import Row
-from trainer_client.synthesis import (
-    NoServiceError,
-    find_route,
-    find_threshold,
-    grow_from_seed,
-    grow_to_lhp,
-    prune_rows_and_columns,
-    prune_weights,
-    synthesise,
-)
+from trainer_client.synthesis import grow_from_seed, synthesise
 from trainer_client.train import TrainingRun
 
 

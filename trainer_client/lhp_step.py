@@ -1,0 +1,121 @@
+"""Step (c): the service names the LHP of the model's dims, and dormant units wake up to it.
+
+Source: section 5.1 of Yin et al.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from profiler_service.errors import HostAwayError, LhpError
+from trainer_client.growth import grow_units, open_dormant
+from trainer_client.latency_client import LatencyOracle, NoRecordedAnswerError
+from trainer_client.masks import live_hidden_units, live_states
+from trainer_client.train import TrainingRun
+
+logger = logging.getLogger(__name__)
+
+
+class NoServiceError(LhpError):
+    """There is nobody to ask: for the LHP, step (c), or for crossovers."""
+
+
+def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
+    """Step (c): dormant units wake up to the LHP that the service names; then retraining.
+
+    Where the dims are an LHP already, retraining is all, and kept where it helped.
+
+    Where the service is away and nothing is cached, `when_away` says whether to go on without.
+    Raises NoServiceError, and what the oracle raises.
+    """
+    config, notes = run.config, run.notes
+    if "answer" not in notes:
+        notes["answer"] = run.ranks.ask_first(lambda: _ask(run, oracle))
+        run.save()  # not to be asked again: another answer would be another run
+    answer = notes["answer"]
+    if answer is None:
+        return
+    if not run.is_training:
+        if any(answer["grow_by"]):
+            _wake(run, *answer["lhp"])
+        run.begin_training(max_epochs=config.lhp_epochs, learning_rate=config.retrain_learning_rate)
+    perplexity = run.train()
+    assert run.accepted is not None
+    if any(answer["grow_by"]) or perplexity < run.accepted.perplexity:
+        run.accept(perplexity)
+    else:
+        run.revert()
+
+
+def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
+    """What the service says of the model's dims; None where it is away and that is all right."""
+    config = run.config
+    try:
+        if oracle is None:
+            raise NoServiceError(
+                "no latency service was named, and step (c) asks one for the LHP",
+                hint="name it (--service URL), or say when_away=skip",
+            )
+        answer = oracle.query(
+            run.hlstm.dims,
+            workload="hlstm_lm",
+            params=latency_params(run),
+            max_growth=config.max_growth,
+        )
+    except (HostAwayError, NoRecordedAnswerError, NoServiceError) as error:
+        if config.when_away == "fail":
+            raise
+        logger.warning("step (c) is skipped: %s", error)
+        return None
+    return {
+        "dims": list(answer.dims),
+        "lhp": list(answer.lhp),
+        "grow_by": list(answer.grow_by),
+        "latency_s": answer.latency_s,
+        "lhp_latency_s": answer.lhp_latency_s,
+        "speedup": answer.speedup,
+        "speedup_interval": list(answer.speedup_interval),
+        "verdict": answer.verdict,
+        "workload": answer.workload,
+        "platform": answer.platform,
+        "host": answer.host,
+        "curve": answer.curve,
+        "measured_at": answer.measured_at.isoformat(),
+        "stale": answer.stale,
+        "source": answer.source,
+    }
+
+
+def latency_params(run: TrainingRun) -> dict[str, int | str]:
+    """The fixed parameters of the workload `hlstm_lm` that this run is measured as."""
+    return {
+        "batch": run.config.latency_batch,
+        "steps": run.config.latency_steps,
+        "input_size": run.config.embedding_width,
+        "vocabulary": run.vocabulary,
+    }
+
+
+def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
+    """Grows the model's units to these widths, those of the largest gradients first."""
+    config, model = run.config, run.hlstm
+    hidden_kg, state_s = live_hidden_units(model.masks), live_states(model.masks)
+    num_hidden = gate_width - int(hidden_kg.sum(1).max())
+    num_states = state_width - int(state_s.sum())
+    widest = model.widths
+    model.widen(gate_width=max(gate_width, widest[0]), state_width=max(state_width, widest[1]))
+    generator = torch.Generator().manual_seed(config.seed)
+    opened = open_dormant(model.weights, model.masks, generator=generator)
+    grown = grow_units(
+        opened,
+        model.masks,
+        run.mean_gradient(opened),
+        num_hidden=num_hidden,
+        num_states=num_states,
+        learning_rate=config.retrain_learning_rate,
+    )
+    model.masks = grown.masks
+    model.load_weights(grown.weights)
