@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from profiler_service.errors import ConflictError
-from tests.trainer_client.test_synthesis import KilledError, kill_after, make_run
+from tests.trainer_client.runs import KilledError, kill_after, make_run
 from tests.trainer_client.texts import tiny_config, tiny_corpus, tiny_text
 from trainer_client.checkpoint import CheckpointConfigError, NoCheckpointError
 from trainer_client.config import LATER_SETTINGS, TrainingConfig

@@ -13,7 +13,7 @@ import torch
 
 from profiler_service.errors import NotFoundError
 from profiler_service.networks import HLSTMWeights
-from tests.trainer_client.test_synthesis import Oracle
+from tests.trainer_client.runs import Oracle
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.growth import InvalidGradientError, MeanGradient
 from trainer_client.language_model import MaskedHLSTM
