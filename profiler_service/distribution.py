@@ -21,7 +21,16 @@ Extra = Literal["server", "measure", "trainer", "plot", "tensorboard", "gpu"]
 EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "server": frozenset(
         {
-            *("alembic", "dbos", "fastapi", "fastapi_offline", "httptools", "numpy", "psycopg"),
+            *(
+                "alembic",
+                "cachetools",
+                "dbos",
+                "fastapi",
+                "fastapi_offline",
+                "httptools",
+                "numpy",
+                "psycopg",
+            ),
             *("pyarrow", "sqlalchemy", "starlette", "uvicorn", "uvloop"),
         }
     ),

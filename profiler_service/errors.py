@@ -7,7 +7,7 @@
     ├─ NotFoundError              the thing named doesn't exist
     │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …AddressError
     ├─ ConflictError, PlatformMismatchError, SweepCancelledError
-    ├─ HostAwayError, ShuttingDownError, StoreError (StoreUnavailableError, …)
+    ├─ HostAwayError, NotReadyError, ShuttingDownError, StoreError (StoreUnavailableError, …)
     ├─ MeasurementFailedError     (MeasurementChildDiedError, DeviceLostError, …)
     └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError
 
@@ -133,6 +133,12 @@ class PlatformMismatchError(LhpError):
 
 class HostAwayError(LhpError):
     """The host that must measure isn't running its worker."""
+
+    is_transient = True
+
+
+class NotReadyError(LhpError):
+    """The service waits for something before it can answer and measure."""
 
     is_transient = True
 

@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         description="`warm`: as the last call left it; `flushed` before each call (GPU only).",
     )
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
+    root_path: str = Field(
+        default="",
+        description="Path under which a proxy serves this service and which it strips: /lhp.",
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
     max_points: int = Field(default=65_536, ge=1, description="Most points in one sweep's grid.")
     max_window_points: int = Field(

@@ -69,6 +69,11 @@ for another host. If the worker has just started, wait some seconds and ask agai
 `Retry-After`. A host counts as away when nothing was heard of it for `LHP_PRESENCE_S` seconds
 ([operate](../guides/operate.md)).
 """,
+    "NotReadyError": """
+Wait, and ask `/readyz` again after `Retry-After` seconds. `detail` says what the service waits for:
+its database, or its own worker, which takes some seconds to start. If that takes much longer, the
+service's log says why.
+""",
     "StoreError": """
 The database can't be used as it is. `detail` says why. Ask the operator of the service.
 """,

@@ -50,17 +50,17 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "answering": (
         {
-            *("analysis", "errors", "grid", "kinds", "plan", "settings", "storage", "wire"),
-            "workload",
+            *("analysis", "errors", "grid", "jobs", "kinds", "plan", "settings", "storage"),
+            *("wire", "workload"),
         },
-        {"numpy", "pyarrow"},
+        {"cachetools", "numpy", "pyarrow"},
     ),
     "api": (
         {
-            *("answering", "distribution", "errors", "grid", "jobs", "kinds", "plan"),
-            *("settings", "storage", "wire", "workload"),
+            *("answering", "distribution", "errors", "kinds", "plan", "settings", "storage"),
+            "wire",
         },
-        {"fastapi", "fastapi_offline", "starlette", "pydantic"},
+        {"cachetools", "fastapi", "fastapi_offline", "starlette", "pydantic"},
     ),
     "cli": (
         {

@@ -1,102 +1,156 @@
-"""Crossovers, read from the samples of sweeps that compared all kernels; kept once computed.
+"""The question of `GET /crossover`: from which sparsity on is a sparse product faster?
 
-Knows neither HTTP nor how the sweeps come about.
+Knows neither HTTP nor how a sweep is carried out.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
-from profiler_service.kinds.kernels import MAX_PERCENT, Kernel
-from profiler_service.plan.spec import SweepState
-from profiler_service.storage.store import CurveHeader, Store
+from profiler_service.answering.curves import Conditions
+from profiler_service.errors import UnsupportedOnHostError
+from profiler_service.kinds import LINEAR
+from profiler_service.kinds.kernels import ALL_KERNELS, MAX_PERCENT, Kernel, kernel_workload
+from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.storage.store import Host, Store
 from profiler_service.wire import CrossoverAnswer, KernelCrossover, SparsePoint
+from profiler_service.workload import Dims, Workload, parse_dims
 
-MAX_KEPT = 1024
+if TYPE_CHECKING:
+    from profiler_service.answering.known import Known
 
 
-class CrossoverBook:
-    """Answers about crossovers. Belongs to one event loop; calls the store from threads only."""
+@dataclass(frozen=True, kw_only=True)
+class CrossoverQuestion:
+    """From which sparsity on does the sparse kernel beat the dense ones? Parsed and checked."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._kept: OrderedDict[str, CrossoverAnswer | None] = OrderedDict()
+    dims: Dims
+    dtype: str
+    kernels: Workload
+    """The kernels of the layer: their one axis numbers them."""
 
-    async def find(self, header: CurveHeader, *, stale: bool) -> CrossoverAnswer | None:
-        """The answer that the curve's samples give.
-
-        None where they give none: the sparse kernel failed, or the sweep was cancelled.
-        """
-        if header.id not in self._kept:
-            self._kept[header.id] = await asyncio.to_thread(self._compute, header)
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-        answer = self._kept.get(header.id)
-        return None if answer is None else answer.model_copy(update={"stale": stale})
-
-    def _compute(self, header: CurveHeader) -> CrossoverAnswer | None:
-        if self._store.get_sweep(header.sweep_id).state is not SweepState.DONE:
-            return None
-        batches = self._store.load_batches(header.sweep_id)
-        curve = self._store.load_curve(header.id)
-        # Those that calibrate come first, and visit one kernel only.
-        met = [batch for batch in batches if len(np.unique(batch.point)) > 1]
-        rounds = KernelRounds(met, header.grid.size)
-        rounds.forget(curve.failures)
-        found = rounds.find_best_dense()
-        crossovers = {
-            point: crossover
-            for point in rounds.dense_points()
-            if (crossover := find_crossover(rounds.compare_sparse(point))) is not None
-        }
-        if found is None or found[0] not in crossovers:
-            return None
-        best, compared = found
-        kernels = [
-            KernelCrossover(
-                backend=Kernel.from_point(point).dense_backend,
-                latency_s=float(curve.latency_s[point]),
-                sparsity=_share(crossover.percent),
-                sparsity_interval=_shares(crossover),
-            )
-            for point, crossover in crossovers.items()
-        ]
-        params = dict(header.workload.params)
-        return CrossoverAnswer(
-            dims=[int(params["out_features"]), int(params["in_features"])],
-            batch=int(params["batch"]),
-            dtype=str(params["dtype"]),
-            best=Kernel.from_point(best).dense_backend,
-            sparsity=_share(crossovers[best].percent),
-            sparsity_interval=_shares(crossovers[best]),
-            kernels=kernels,
-            sparse=[
-                SparsePoint(
-                    sparsity=Kernel.from_point(point).sparsity,
-                    latency_s=float(curve.latency_s[point]),
-                    ratio=comparison.ratio,
-                    ratio_interval=(
-                        comparison.low,
-                        comparison.high if np.isfinite(comparison.high) else None,
-                    ),
-                )
-                for point, comparison in sorted(compared.items(), reverse=True)
-                if not Kernel.from_point(point).is_dense
-            ],
-            failures={
-                str(Kernel.from_point(point)): reason for point, reason in curve.failures.items()
-            },
-            platform=header.platform_key,
-            host=header.host,
-            curve=header.id,
-            measured_at=header.measured_at,
-            num_samples=int(curve.num_samples.sum()),
-            stale=False,
+    @classmethod
+    def parse(cls, *, dims: str, batch: str, dtype: str) -> CrossoverQuestion:
+        """The question that these texts ask. Raises InvalidDimsError, InvalidWorkloadError."""
+        linear = LINEAR.describe({"batch": batch, "dtype": dtype})
+        checked = linear.check_dims(parse_dims(dims))
+        return cls(
+            dims=checked,
+            dtype=str(linear.param("dtype")),
+            kernels=kernel_workload(
+                checked, batch=linear.param("batch"), dtype=linear.param("dtype")
+            ),
         )
+
+    @property
+    def sweep(self) -> SweepSpec:
+        """The comparison of all kernels."""
+        return SweepSpec(workload=self.kernels, mode="kernels", grid=ALL_KERNELS)
+
+    @property
+    def key(self) -> str:
+        """Equal for questions of equal meaning."""
+        return self.sweep.key
+
+    @property
+    def wanted(self) -> str:
+        """The layer, for messages."""
+        return f"the kernels at {','.join(map(str, self.dims))}"
+
+    def find_companion(self, host: Host) -> SweepSpec | None:
+        """None: the sweep compares all there is to compare."""
+        return None
+
+    def check_host(self, host: Host) -> None:
+        """Returns where the host has the sparse product. Raises UnsupportedOnHostError."""
+        if self.dtype not in host.backends.get("csr", ()):
+            raise UnsupportedOnHostError(
+                f"host {host.name!r} has no sparse product of {self.dtype}",
+                hint="choose another dtype, or another host",
+                see="/hosts",
+            )
+
+    async def find(self, known: Known, conditions: Conditions) -> CrossoverAnswer | None:
+        """The answer that the newest comparison holds, or None. Raises StoreError."""
+        snapshot = known.curves.snapshot
+        for header in await known.curves.find_covering(
+            self.kernels, ALL_KERNELS, "kernels", conditions
+        ):
+            answer = await known.crossovers.get(header.id)
+            if answer is None:
+                return None
+            return answer.model_copy(update={"stale": snapshot.is_stale(header)})
+        return None
+
+
+def read_crossover(store: Store, curve_id: str) -> CrossoverAnswer | None:
+    """The answer that the curve's samples give, as if it weren't stale. Raises StoreError.
+
+    None where they give none: the sparse kernel failed, or the sweep was cancelled.
+    """
+    header = store.get_curve_header(curve_id)
+    if store.get_sweep(header.sweep_id).state is not SweepState.DONE:
+        return None
+    batches = store.load_batches(header.sweep_id)
+    curve = store.load_curve(header.id)
+    # Those that calibrate come first, and visit one kernel only.
+    met = [batch for batch in batches if len(np.unique(batch.point)) > 1]
+    rounds = KernelRounds(met, header.grid.size)
+    rounds.forget(curve.failures)
+    found = rounds.find_best_dense()
+    crossovers = {
+        point: crossover
+        for point in rounds.dense_points()
+        if (crossover := find_crossover(rounds.compare_sparse(point))) is not None
+    }
+    if found is None or found[0] not in crossovers:
+        return None
+    best, compared = found
+    kernels = [
+        KernelCrossover(
+            backend=Kernel.from_point(point).dense_backend,
+            latency_s=float(curve.latency_s[point]),
+            sparsity=_share(crossover.percent),
+            sparsity_interval=_shares(crossover),
+        )
+        for point, crossover in crossovers.items()
+    ]
+    params = dict(header.workload.params)
+    return CrossoverAnswer(
+        dims=[int(params["out_features"]), int(params["in_features"])],
+        batch=int(params["batch"]),
+        dtype=str(params["dtype"]),
+        best=Kernel.from_point(best).dense_backend,
+        sparsity=_share(crossovers[best].percent),
+        sparsity_interval=_shares(crossovers[best]),
+        kernels=kernels,
+        sparse=[
+            SparsePoint(
+                sparsity=Kernel.from_point(point).sparsity,
+                latency_s=float(curve.latency_s[point]),
+                ratio=comparison.ratio,
+                ratio_interval=(
+                    comparison.low,
+                    comparison.high if np.isfinite(comparison.high) else None,
+                ),
+            )
+            for point, comparison in sorted(compared.items(), reverse=True)
+            if not Kernel.from_point(point).is_dense
+        ],
+        failures={
+            str(Kernel.from_point(point)): reason for point, reason in curve.failures.items()
+        },
+        platform=header.platform_key,
+        host=header.host,
+        curve=header.id,
+        measured_at=header.measured_at,
+        num_samples=int(curve.num_samples.sum()),
+        stale=False,
+    )
 
 
 def _share(percent: int | None) -> float | None:

@@ -14,9 +14,8 @@ from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.errors import WindowTooLargeError
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
-from profiler_service.plan.grid import GridPlanner
-from profiler_service.plan.modes import Mode
-from profiler_service.plan.race.planner import RacePlanner
+from profiler_service.plan.modes import MODES
+from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
 
@@ -29,21 +28,13 @@ _MAX_POINTS: Final = 64
 """Points of a grid or curve that stand for all of it."""
 
 
-def least_calls(mode: Mode, num_points: int) -> float:
-    """How many calls a sweep of so many points makes at least, where each takes long."""
-    if mode == "race":
-        return max(RacePlanner.DEAR_SHARE * num_points, RacePlanner.LEAST_CALLS)
-    return num_points * (GridPlanner.MIN_ROUNDS if mode == "grid" else 1)
-
-
-def check_duration(
-    store: Store, workload: Workload, grid: Grid, host: Host, *, mode: Mode, max_sweep_s: float
-) -> None:
+def check_duration(store: Store, spec: SweepSpec, host: Host, *, max_sweep_s: float) -> None:
     """Returns where the sweep may well end within `max_sweep_s`, or nothing can be said of it.
 
     Raises WindowTooLargeError with the estimate.
     """
-    calls = least_calls(mode, grid.size)
+    workload, grid = spec.workload, spec.grid
+    calls = MODES[spec.mode].count_least_calls(grid.size)
     if calls * MAX_CALL_S <= max_sweep_s:
         return  # whatever a call takes
     call_s = find_least_call_s(store, workload, grid, host)

@@ -7,8 +7,9 @@ so nothing but samples needs storing. Knows no HTTP.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable
+
+from cachetools import LRUCache
 
 from profiler_service.analysis.samples import Samples
 from profiler_service.errors import InvalidRequestError
@@ -24,12 +25,12 @@ MAX_TOLD_POINTS = 65_536
 """A larger window's race would take this process, which is to answer queries, seconds to replay."""
 
 
-class RaceBook:
+class RaceHistory:
     """How races went; kept once a race has ended. Called from threads; tells one at a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: OrderedDict[str, RaceInfo] = OrderedDict()
+        self._kept: LRUCache[str, RaceInfo] = LRUCache(MAX_KEPT)
         self._telling = threading.Lock()
 
     def tell(self, sweep_id: str) -> RaceInfo:
@@ -53,14 +54,11 @@ class RaceBook:
                 see="/curves",
             )
         with self._telling:
-            if sweep_id in self._kept:
-                self._kept.move_to_end(sweep_id)
-                return self._kept[sweep_id]
-            told = _tell(sweep, self._store.load_batches(sweep_id))
-            if sweep.state.is_final:
-                self._kept[sweep_id] = told
-                if len(self._kept) > MAX_KEPT:
-                    self._kept.popitem(last=False)
+            told = self._kept.get(sweep_id)
+            if told is None:
+                told = _tell(sweep, self._store.load_batches(sweep_id))
+                if sweep.state.is_final:
+                    self._kept[sweep_id] = told
             return told
 
 

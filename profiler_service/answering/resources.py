@@ -6,18 +6,25 @@ Knows no HTTP and asks the store nothing.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 
 from profiler_service.analysis.samples import Platform
-from profiler_service.grid import Grid
+from profiler_service.errors import InvalidDimsError
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import get_workload_kind
+from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import CurveHeader, Host, Sweep
 from profiler_service.wire import (
     AxisRange,
     CurveInfo,
+    Evidence,
+    GridAxisRange,
     HostInfo,
     ParameterInfo,
     PlatformInfo,
     ProgressInfo,
     SweepInfo,
+    SweepRequest,
     WorkloadInfo,
 )
 from profiler_service.workload import WorkloadKind
@@ -56,6 +63,33 @@ def sweep_info(sweep: Sweep) -> SweepInfo:
     )
 
 
+def read_sweep_request(request: SweepRequest) -> SweepSpec:
+    """The sweep that a request asks for, checked but for what its host can do.
+
+    Raises UnknownWorkloadError, InvalidWorkloadError, InvalidDimsError, InvalidRequestError.
+    """
+    workload = get_workload_kind(request.workload).describe(request.params)
+    grid = Grid(axes=tuple(_grid_axis(axis) for axis in request.axes))
+    workload.check_dims(grid.first)
+    return SweepSpec(workload=workload, mode=request.mode, grid=grid, budget_s=request.budget)
+
+
+def _grid_axis(axis: GridAxisRange) -> GridAxis:
+    if axis.last < axis.first:
+        raise InvalidDimsError(
+            f"the range from {axis.first} to {axis.last} is empty",
+            hint="last belongs to the range, and is not below first",
+        )
+    return GridAxis(
+        first=axis.first, count=(axis.last - axis.first) // axis.step + 1, step=axis.step
+    )
+
+
+def evidence_info(evidence: Mapping[str, float]) -> Evidence:
+    """What measuring a curve took, as it travels."""
+    return Evidence.model_validate(evidence)
+
+
 def is_stale(header: CurveHeader, host: Host | None) -> bool:
     """Whether the curve's host would measure on another platform now, or otherwise."""
     return host is None or (host.platform_key, host.protocol_key) != (
@@ -90,7 +124,7 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         else None,
         measured_at=header.measured_at,
         stale=stale,
-        evidence=dict(header.evidence),
+        evidence=evidence_info(header.evidence),
     )
 
 

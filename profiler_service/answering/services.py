@@ -1,28 +1,144 @@
-"""What answers are made with, put together once. Knows no HTTP."""
+"""What answers are made with, put together once and taken apart at the end. Knows no HTTP."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from profiler_service.answering.closing import Closing
-from profiler_service.answering.crossover import CrossoverBook
-from profiler_service.answering.known import AnswerBook
-from profiler_service.answering.on_demand import OnDemand
-from profiler_service.answering.queue import SweepDesk
-from profiler_service.answering.race_history import RaceBook
+from profiler_service.answering.admission import Admission
+from profiler_service.answering.ask import Asking
+from profiler_service.answering.hosts import HostDirectory
+from profiler_service.answering.known import Known
+from profiler_service.answering.queue import SweepQueue
+from profiler_service.answering.race_history import RaceHistory
+from profiler_service.answering.shutdown import Shutdown
+from profiler_service.errors import NotReadyError, StoreError
+from profiler_service.kinds import workload_kinds
 from profiler_service.settings import Settings
-from profiler_service.storage.store import Store
+from profiler_service.storage.store import Store, Sweep
+
+logger = logging.getLogger(__name__)
+
+REFRESH_S = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """The service's parts, from the start of the application to its end."""
+class Services:
+    """The service's services, from its start to its end."""
 
     settings: Settings
     store: Store
-    book: AnswerBook
-    desk: SweepDesk
-    on_demand: OnDemand
-    crossovers: CrossoverBook
-    races: RaceBook
-    closing: Closing
+    known: Known
+    hosts: HostDirectory
+    admission: Admission
+    queue: SweepQueue
+    asking: Asking
+    races: RaceHistory
+    shutdown: Shutdown
+    has_worker: bool
+    """Whether this service has a worker of its own, which it isn't ready without."""
+
+    def check_ready(self) -> None:
+        """Returns where questions can be answered and measured; asks the store.
+
+        Raises NotReadyError, which says what is waited for.
+        """
+        try:
+            self.store.ping()
+            own_is_present = not self.has_worker or self.hosts.is_own_present()
+        except StoreError as error:
+            raise NotReadyError(f"waiting for the database: {error}", hint=error.hint) from error
+        if not own_is_present:
+            raise NotReadyError(
+                f"waiting for the worker of host {self.settings.host!r} to register",
+                hint="it takes some seconds to start; see the service's log if it takes longer",
+                see="/hosts",
+            )
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    settings: Settings,
+    *,
+    shutdown: Shutdown,
+    store: Store | None = None,
+    enqueue: Callable[[Sweep], None] | None = None,
+    has_worker: bool = False,
+) -> AsyncIterator[Services]:
+    """The services, until the context ends. Raises StoreError.
+
+    Args:
+        settings: what operators have set.
+        shutdown: begun by whoever ends the service.
+        store: where everything is kept; opened from `settings.database_url`, and closed,
+            where none is given.
+        enqueue: hands a sweep to the host that measures it. May be called more than once for
+            the same sweep. Where none is given, the job engine's.
+        has_worker: whether a worker of this machine's own host belongs to the service.
+    """
+    workload_kinds()  # what is left out is named in the log now, not at the first question
+    async with contextlib.AsyncExitStack() as stack:
+        if store is None:
+            store = await asyncio.to_thread(Store.open, settings.database_url)
+            stack.push_async_callback(asyncio.to_thread, store.close)
+        if enqueue is None:
+            # Slow to import, and not needed by whoever brings an engine of their own.
+            from profiler_service.jobs import JobClient
+
+            client = await asyncio.to_thread(JobClient, settings)
+            stack.push_async_callback(asyncio.to_thread, client.close)
+            enqueue = client.enqueue
+        known = Known(store)
+        await known.refresh()
+        hosts = HostDirectory(store, known.curves, settings, shutdown)
+        admission = Admission(store, settings)
+        queue = SweepQueue(store, enqueue)
+        stack.push_async_callback(queue.close)
+        refreshing = asyncio.create_task(_refresh_forever(known))
+        stack.push_async_callback(_end, refreshing)
+        yield Services(
+            settings=settings,
+            store=store,
+            known=known,
+            hosts=hosts,
+            admission=admission,
+            queue=queue,
+            asking=Asking(
+                known=known, hosts=hosts, admission=admission, queue=queue, shutdown=shutdown
+            ),
+            races=RaceHistory(store),
+            shutdown=shutdown,
+            has_worker=has_worker,
+        )
+
+
+async def _refresh_forever(known: Known) -> None:
+    """Keeps what is known fresh.
+
+    While the database is away, what is known goes on being answered; /readyz tells.
+    """
+    away = False
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        try:
+            await known.refresh()
+        except StoreError as error:
+            if not away:
+                logger.warning("answers may be out of date: %s", error)
+            away = True
+        except Exception:
+            # A refresher that dies would leave the answers old for ever, and nobody would know.
+            if not away:
+                logger.exception("answers may be out of date")
+            away = True
+        else:
+            away = False
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,48 +1,27 @@
-"""The application: its parts put together, and taken apart at the end.
+"""The application: its routes and layers put together.
 
 Knows no route's work.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from profiler_service.answering.closing import Closing
-from profiler_service.answering.crossover import CrossoverBook
-from profiler_service.answering.known import AnswerBook
-from profiler_service.answering.on_demand import OnDemand
-from profiler_service.answering.queue import SweepDesk
-from profiler_service.answering.race_history import RaceBook
-from profiler_service.answering.services import Parts
-from profiler_service.api import (
-    crossover,
-    curves,
-    health,
-    hosts,
-    lhp,
-    problems,
-    races,
-    sweeps,
-    workloads,
-)
-from profiler_service.api.closing import EndRequestsQuietly
-from profiler_service.api.limits import RequestLimits
+from profiler_service.answering.services import open_services
+from profiler_service.answering.shutdown import Shutdown
+from profiler_service.api import curves, health, hosts, problems, questions, sweeps, workloads
+from profiler_service.api.dependencies import refuse_unknown_parameters
+from profiler_service.api.limits import AnswerHead, RequestLimits
 from profiler_service.api.problems import install_problem_handlers
+from profiler_service.api.questions import ReadyResponses
+from profiler_service.api.shutdown import EndRequestsQuietly
 from profiler_service.distribution import find_version
-from profiler_service.errors import StoreError
-from profiler_service.kinds import workload_kinds
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-
-logger = logging.getLogger(__name__)
-
-REFRESH_S = 0.25
 
 DESCRIPTION = """
 Measures how long matrix products take, depending on their dimensions, and answers:
@@ -72,54 +51,25 @@ def create_app(
     *,
     store: Store | None = None,
     enqueue: Callable[[Sweep], None] | None = None,
+    has_worker: bool = False,
 ) -> FastAPI:
     """The service as an ASGI application, whose lifespan must run.
 
-    Call `app.state.closing.begin()` before waiting for the open requests to end: those that
+    Call `app.state.shutdown.begin()` before waiting for the open requests to end: those that
     wait for a measurement then answer at once, and streams end.
 
     Args:
         settings: what operators have set.
-        store: where everything is kept; opened from `settings.database_url`, and closed,
-            where none is given.
-        enqueue: hands a sweep to the host that measures it. May be called more than once for
-            the same sweep. Where none is given, the job engine's.
+        store, enqueue, has_worker: as `open_services` takes them.
     """
-
-    closing = Closing()
+    shutdown = Shutdown()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        workload_kinds()  # what is left out is named in the log now, not at the first question
-        async with contextlib.AsyncExitStack() as stack:
-            opened = store
-            if opened is None:
-                opened = await asyncio.to_thread(Store.open, settings.database_url)
-                stack.push_async_callback(asyncio.to_thread, opened.close)
-            hand_over = enqueue
-            if hand_over is None:
-                # Slow to import, and not needed by whoever brings an engine of their own.
-                from profiler_service.jobs import JobClient
-
-                client = await asyncio.to_thread(JobClient, settings)
-                stack.push_async_callback(asyncio.to_thread, client.close)
-                hand_over = client.enqueue
-            book = AnswerBook(opened)
-            await book.refresh()
-            desk = SweepDesk(opened, settings, hand_over, closing)
-            stack.push_async_callback(desk.close)
-            app.state.parts = Parts(
-                settings=settings,
-                store=opened,
-                book=book,
-                desk=desk,
-                on_demand=OnDemand(book, desk, settings, closing),
-                crossovers=CrossoverBook(opened),
-                races=RaceBook(opened),
-                closing=closing,
-            )
-            refreshing = asyncio.create_task(_refresh_forever(book))
-            stack.push_async_callback(_end, refreshing)
+        async with open_services(
+            settings, shutdown=shutdown, store=store, enqueue=enqueue, has_worker=has_worker
+        ) as services:
+            app.state.services = services
             yield
 
     # /docs with its script and style from here: a machine that measures may have no internet.
@@ -132,39 +82,14 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
     )
-    app.state.closing = closing
+    app.state.shutdown = shutdown
+    app.state.ready = ReadyResponses()
+    app.add_middleware(AnswerHead)
     app.add_middleware(RequestLimits)
-    app.add_middleware(EndRequestsQuietly, closing=closing)
-    for part in (lhp, crossover, sweeps, races, curves, hosts, workloads, problems, health):
-        app.include_router(part.router)
+    app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
+    # The questions have parameters that only their workload kind knows.
+    app.include_router(questions.router)
+    for each in (sweeps, curves, hosts, workloads, problems, health):
+        app.include_router(each.router, dependencies=[Depends(refuse_unknown_parameters)])
     install_problem_handlers(app)
     return app
-
-
-async def _refresh_forever(book: AnswerBook) -> None:
-    """Keeps the book's snapshot fresh.
-
-    While the database is away, what is known goes on being answered; /readyz tells.
-    """
-    away = False
-    while True:
-        await asyncio.sleep(REFRESH_S)
-        try:
-            await book.refresh()
-        except StoreError as error:
-            if not away:
-                logger.warning("answers may be out of date: %s", error)
-            away = True
-        except Exception:
-            # A refresher that dies would leave the answers old for ever, and nobody would know.
-            if not away:
-                logger.exception("answers may be out of date")
-            away = True
-        else:
-            away = False
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
 from profiler_service.answering.resources import curve_info, is_stale
-from profiler_service.api.dependencies import PartsDep
+from profiler_service.api.dependencies import ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import InvalidRequestError, StoreUnavailableError, UnknownCurveError
 from profiler_service.wire import CurveDetail, CurvePage
@@ -32,7 +32,7 @@ router = APIRouter(prefix="/curves", tags=["curves"])
     responses=problem_responses(InvalidRequestError, StoreUnavailableError),
 )
 async def list_curves(
-    parts: PartsDep,
+    services: ServicesDep,
     workload: Annotated[str | None, Query(description="Name of a workload kind.")] = None,
     host: str | None = None,
     platform: Annotated[str | None, Query(description="Key of a platform.")] = None,
@@ -40,10 +40,10 @@ async def list_curves(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> CurvePage:
     """One page of curves, without their points."""
-    await parts.book.refresh()
-    snapshot = parts.book.snapshot
+    await services.known.refresh()
+    snapshot = services.known.curves.snapshot
     page = await asyncio.to_thread(
-        parts.store.list_curves,
+        services.store.list_curves,
         kind=workload,
         platform_key=platform,
         host=host,
@@ -81,21 +81,21 @@ def choose_format(accept: str) -> Format:
 )
 def get_curve(
     curve_id: str,
-    parts: PartsDep,
+    services: ServicesDep,
     format: Annotated[  # noqa: A002  the name that the address has
         Format | None, Query(description="What to send; where left out, as `Accept` says.")
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Streams the curve. Rows are the measured points, the last axis varying fastest."""
-    header = parts.store.get_curve_header(curve_id)
-    curve = parts.store.load_curve(curve_id)
+    header = services.store.get_curve_header(curve_id)
+    curve = services.store.load_curve(curve_id)
     chosen = format or choose_format(accept)
     if chosen == "arrow":
         chunks = arrow_chunks(curve)
     elif chosen == "csv":
         chunks = csv_chunks(curve)
     else:
-        stale = is_stale(header, parts.store.get_host(header.host))
+        stale = is_stale(header, services.store.get_host(header.host))
         chunks = json_chunks(curve, curve_info(header, stale=stale))
     return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"})

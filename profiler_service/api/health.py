@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from profiler_service.api.dependencies import PartsDep
+from profiler_service.api.dependencies import ServicesDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.errors import StoreUnavailableError
+from profiler_service.errors import NotReadyError
 from profiler_service.wire import Health
 
 router = APIRouter(tags=["health"])
@@ -18,8 +18,11 @@ async def healthz() -> Health:
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Can it serve?", responses=problem_responses(StoreUnavailableError))
-def readyz(parts: PartsDep) -> Health:
-    """Asks the database."""
-    parts.store.ping()
+@router.get("/readyz", summary="Can it serve?", responses=problem_responses(NotReadyError))
+def readyz(services: ServicesDep) -> Health:
+    """Asks the database and, where the service has a worker of its own, whether that is there.
+
+    Until then it answers 503, and `detail` says what it waits for.
+    """
+    services.check_ready()
     return Health(status="ok")

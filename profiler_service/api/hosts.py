@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from profiler_service.answering.resources import host_info, platform_info
-from profiler_service.api.dependencies import PartsDep
+from profiler_service.api.dependencies import ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     InvalidRequestError,
@@ -21,10 +21,10 @@ router = APIRouter(tags=["hosts"])
 @router.get(
     "/hosts", summary="Every host, by name", responses=problem_responses(StoreUnavailableError)
 )
-def list_hosts(parts: PartsDep) -> list[HostInfo]:
+def list_hosts(services: ServicesDep) -> list[HostInfo]:
     """Hosts register themselves when their worker starts."""
-    presence_s = parts.settings.presence_s
-    return [host_info(host, presence_s=presence_s) for host in parts.store.list_hosts()]
+    presence_s = services.settings.presence_s
+    return [host_info(host, presence_s=presence_s) for host in services.store.list_hosts()]
 
 
 @router.get(
@@ -32,17 +32,17 @@ def list_hosts(parts: PartsDep) -> list[HostInfo]:
     summary="One host",
     responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
 )
-def get_host(name: str, parts: PartsDep) -> HostInfo:
+def get_host(name: str, services: ServicesDep) -> HostInfo:
     """The host, its platform, and whether its worker runs."""
-    return host_info(parts.store.get_host(name), presence_s=parts.settings.presence_s)
+    return host_info(services.store.get_host(name), presence_s=services.settings.presence_s)
 
 
 @router.get(
     "/platforms", summary="Every platform", responses=problem_responses(StoreUnavailableError)
 )
-def list_platforms(parts: PartsDep) -> list[PlatformInfo]:
+def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
     """Everything that latencies depend on besides the workload; oldest first."""
-    return [platform_info(platform) for platform in parts.store.list_platforms()]
+    return [platform_info(platform) for platform in services.store.list_platforms()]
 
 
 @router.get(
@@ -50,6 +50,6 @@ def list_platforms(parts: PartsDep) -> list[PlatformInfo]:
     summary="One platform",
     responses=problem_responses(UnknownPlatformError, InvalidRequestError, StoreUnavailableError),
 )
-def get_platform(key: str, parts: PartsDep) -> PlatformInfo:
+def get_platform(key: str, services: ServicesDep) -> PlatformInfo:
     """The platform with that key."""
-    return platform_info(parts.store.get_platform(key))
+    return platform_info(services.store.get_platform(key))

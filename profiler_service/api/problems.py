@@ -31,6 +31,7 @@ STATUS: Mapping[type[errors.LhpError], int] = {
     errors.ConflictError: 409,
     errors.PlatformMismatchError: 409,
     errors.HostAwayError: 503,
+    errors.NotReadyError: 503,
     errors.ShuttingDownError: 503,
     errors.StoreError: 503,
     errors.LhpError: 500,

@@ -9,9 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from profiler_service.answering.queue import max_window_points
-from profiler_service.answering.resources import sweep_info
-from profiler_service.api.dependencies import PartsDep
+from profiler_service.answering.resources import read_sweep_request, sweep_info
+from profiler_service.api.dependencies import ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     ConflictError,
@@ -19,6 +18,7 @@ from profiler_service.errors import (
     InvalidDimsError,
     InvalidRequestError,
     InvalidWorkloadError,
+    ReplayError,
     RequestTooLargeError,
     StoreUnavailableError,
     UnknownHostError,
@@ -27,27 +27,14 @@ from profiler_service.errors import (
     UnsupportedOnHostError,
     WindowTooLargeError,
 )
-from profiler_service.grid import Grid, GridAxis
-from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Sweep
-from profiler_service.wire import GridAxisRange, SweepInfo, SweepPage, SweepRequest
+from profiler_service.wire import RaceInfo, SweepInfo, SweepPage, SweepRequest
 
 EVENT_POLL_S = 0.25
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
-
-
-def _grid_axis(axis: GridAxisRange) -> GridAxis:
-    if axis.last < axis.first:
-        raise InvalidDimsError(
-            f"the range from {axis.first} to {axis.last} is empty",
-            hint="last belongs to the range, and is not below first",
-        )
-    return GridAxis(
-        first=axis.first, count=(axis.last - axis.first) // axis.step + 1, step=axis.step
-    )
 
 
 @router.post(
@@ -71,25 +58,14 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
         ),
     },
 )
-async def post_sweep(request: SweepRequest, response: Response, parts: PartsDep) -> SweepInfo:
+async def post_sweep(request: SweepRequest, response: Response, services: ServicesDep) -> SweepInfo:
     """Queues the sweep on the host; returns at once. Equal unfinished sweeps are one."""
-    workload = get_workload_kind(request.workload).describe(request.params)
-    grid = Grid(axes=tuple(_grid_axis(axis) for axis in request.axes))
-    workload.check_dims(grid.first)
-    settings = parts.settings
-    host = await parts.desk.get_present_host(request.host or settings.host)
-    sweep, is_new = await parts.desk.submit(
-        workload,
-        grid,
-        host,
-        mode=request.mode,
-        max_points=settings.max_points
-        if request.mode == "grid"
-        else max_window_points(request.mode, settings),
-        budget_s=request.budget,
-    )
+    spec = read_sweep_request(request)
+    host = await services.hosts.get_present(request.host)
+    admitted = await services.admission.admit(spec, host, for_question=False)
+    sweep, is_new = await services.queue.submit(admitted)
     response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"/sweeps/{sweep.id}"
+    response.headers["Location"] = f"sweeps/{sweep.id}"
     return sweep_info(sweep)
 
 
@@ -99,7 +75,7 @@ async def post_sweep(request: SweepRequest, response: Response, parts: PartsDep)
     responses=problem_responses(InvalidRequestError, StoreUnavailableError),
 )
 def list_sweeps(
-    parts: PartsDep,
+    services: ServicesDep,
     host: str | None = None,
     state: SweepState | None = None,
     mode: Mode | None = None,
@@ -107,7 +83,7 @@ def list_sweeps(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> SweepPage:
     """One page of sweeps, those that queries asked for included."""
-    page = parts.store.list_sweeps(host=host, state=state, mode=mode, cursor=cursor, limit=limit)
+    page = services.store.list_sweeps(host=host, state=state, mode=mode, cursor=cursor, limit=limit)
     return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
 
 
@@ -116,9 +92,9 @@ def list_sweeps(
     summary="One sweep",
     responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
-def get_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
+def get_sweep(sweep_id: str, services: ServicesDep) -> SweepInfo:
     """The sweep and where it stands."""
-    return sweep_info(parts.store.get_sweep(sweep_id))
+    return sweep_info(services.store.get_sweep(sweep_id))
 
 
 @router.post(
@@ -128,14 +104,26 @@ def get_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
         UnknownSweepError, InvalidRequestError, ConflictError, StoreUnavailableError
     ),
 )
-def cancel_sweep(sweep_id: str, parts: PartsDep) -> SweepInfo:
+def cancel_sweep(sweep_id: str, services: ServicesDep) -> SweepInfo:
     """The sweep, marked to be cancelled. What was measured by then is kept."""
-    return sweep_info(parts.store.request_cancel(sweep_id))
+    return sweep_info(services.store.request_cancel(sweep_id))
 
 
-def _existing_sweep(sweep_id: str, parts: PartsDep) -> Sweep:
+@router.get(
+    "/{sweep_id}/race",
+    summary="How a race went",
+    responses=problem_responses(
+        UnknownSweepError, ConflictError, ReplayError, InvalidRequestError, StoreUnavailableError
+    ),
+)
+def get_race(sweep_id: str, services: ServicesDep) -> RaceInfo:
+    """Each stage so far: who took part, who was kept, and why the others were dropped."""
+    return services.races.tell(sweep_id)
+
+
+def _existing_sweep(sweep_id: str, services: ServicesDep) -> Sweep:
     """The sweep, got before the stream begins: an unknown one is a 404, not a broken stream."""
-    return parts.store.get_sweep(sweep_id)
+    return services.store.get_sweep(sweep_id)
 
 
 @router.get(
@@ -147,7 +135,7 @@ def _existing_sweep(sweep_id: str, parts: PartsDep) -> Sweep:
     responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
 async def stream_sweep(
-    sweep: Annotated[Sweep, Depends(_existing_sweep)], parts: PartsDep
+    sweep: Annotated[Sweep, Depends(_existing_sweep)], services: ServicesDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Streams until the sweep has ended; idle stretches carry comments that keep it alive.
 
@@ -158,8 +146,8 @@ async def stream_sweep(
         if sweep != told:
             yield ServerSentEvent(event="progress", data=sweep_info(sweep))
             told = sweep
-        await parts.closing.wait(timeout_s=EVENT_POLL_S)
-        if parts.closing.has_begun:
+        await services.shutdown.wait(timeout_s=EVENT_POLL_S)
+        if services.shutdown.has_begun:
             return
-        sweep = await asyncio.to_thread(parts.store.get_sweep, sweep.id)
+        sweep = await asyncio.to_thread(services.store.get_sweep, sweep.id)
     yield ServerSentEvent(event="end", data=sweep_info(sweep))

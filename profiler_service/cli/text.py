@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plots.text import format_redundancy, format_undecided
-from profiler_service.wire import AxisRange, CrossoverAnswer, CurveInfo, GridAxisRange, LhpAnswer
+from profiler_service.wire import (
+    AxisRange,
+    CrossoverAnswer,
+    CurveInfo,
+    Evidence,
+    GridAxisRange,
+    LhpAnswer,
+)
 
 
 def parse_range(text: str) -> GridAxisRange:
@@ -144,7 +151,7 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
         f" · {answer.workload} on {answer.host}"
         f" · measured {format_age(answer.measured_at, now)} · curve {answer.curve}"
     )
-    if "confirmations" in answer.evidence:
+    if answer.evidence.confirmations is not None:
         lines.append(_describe_race(answer.evidence))
     if (faster := answer.faster_backend) is not None:
         percent, low, high = (
@@ -163,13 +170,11 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
     return "\n".join(lines)
 
 
-def _describe_race(evidence: Mapping[str, float]) -> str:
-    calls, candidates, pairs = (
-        int(evidence.get(name, 0)) for name in ("calls", "candidates", "confirmations")
-    )
+def _describe_race(evidence: Evidence) -> str:
     return (
-        f"a race of {calls:,} calls in {format_seconds(evidence.get('seconds', 0.0))}:"
-        f" {candidates:,} larger points seen, {pairs:,} pairs to confirm"
+        f"a race of {evidence.calls or 0:,} calls in {format_seconds(evidence.seconds or 0.0)}:"
+        f" {evidence.candidates or 0:,} larger points seen,"
+        f" {evidence.confirmations or 0:,} pairs to confirm"
     )
 
 

@@ -144,7 +144,7 @@ def _serve(
 ) -> int:
     from profiler_service.api.app import create_app
 
-    app = create_app(settings)
+    app = create_app(settings, has_worker=with_worker)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
@@ -154,6 +154,7 @@ def _serve(
         lifespan="on",
         log_config=None,
         access_log=False,
+        root_path=settings.root_path,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
     )
@@ -162,7 +163,7 @@ def _serve(
     )
 
     def begin_stopping() -> None:
-        app.state.closing.begin()
+        app.state.shutdown.begin()
         keeper.ask_to_stop()
 
     server = _Server(config, on_started=lambda: greet(url), on_stopping=begin_stopping)

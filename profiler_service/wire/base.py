@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 Dims = list[int]
 
@@ -23,3 +29,43 @@ class ResponseModel(BaseModel):
     """
 
     model_config = ConfigDict(extra="ignore")
+
+
+class Evidence(ResponseModel):
+    """What measuring a curve took. What a mode of sweep doesn't have is left out."""
+
+    seconds: float | None = Field(default=None, description="Measuring time in all.")
+    batches: int | None = Field(default=None, description="Batches measured and kept.")
+    samples: int | None = None
+    calls: int | None = Field(default=None, description="Calls made, warm-up calls included.")
+    discarded: int | None = Field(
+        default=None, description="Samples thrown away because something disturbed them."
+    )
+    unstable: int | None = Field(
+        default=None, description="Samples kept though they were disturbed each time."
+    )
+    rounds: int | None = None
+    candidates: int | None = Field(
+        default=None, description="Of a race: how many larger points were looked at."
+    )
+    confirmations: int | None = Field(
+        default=None, description="Of a race: pairs that the answer was confirmed with."
+    )
+    budget_s: float | None = Field(
+        default=None, description="Measuring time that the sweep kept to, seconds."
+    )
+    asked_budget_s: float | None = Field(
+        default=None, description="The `budget` that was asked for, seconds."
+    )
+    cut_short: bool | None = Field(
+        default=None, description="Whether the budget ended before any rival could be judged."
+    )
+    guided: bool | None = Field(
+        default=None, description="Of a race: whether a stored curve proposed where to look."
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_missing(
+        self, serialize: SerializerFunctionWrapHandler
+    ) -> dict[str, object]:
+        return {name: value for name, value in serialize(self).items() if value is not None}

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from profiler_service.wire.base import Dims, ResponseModel
+from profiler_service.wire.base import Dims, Evidence, ResponseModel
 from profiler_service.wire.sweeps import AxisRange
 
 
@@ -41,7 +41,7 @@ class CurveInfo(ResponseModel):
     stale: bool = Field(
         description="True where the host is on another platform now, or takes time otherwise."
     )
-    evidence: dict[str, float]
+    evidence: Evidence
 
 
 class CurvePage(ResponseModel):

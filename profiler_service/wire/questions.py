@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from profiler_service.wire.base import MAX_BUDGET_S, Dims, RequestModel, ResponseModel
+from profiler_service.wire.base import MAX_BUDGET_S, Dims, Evidence, RequestModel, ResponseModel
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 
@@ -144,11 +144,8 @@ class LhpAnswer(ResponseModel):
         " are compared when a window is measured on demand: for `linear` and `matmul`, and for"
         " `hlstm` and `hlstm_lm` where the query gives no budget.",
     )
-    evidence: dict[str, float] = Field(
-        default_factory=dict,
-        description="What measuring the curve took: `calls`, `samples`, `rounds`, `seconds`; of a"
-        " race also the `candidates` raced, the pairs of its `confirmations`, and the time it"
-        " kept to (`budget_s`).",
+    evidence: Evidence = Field(
+        default_factory=Evidence, description="What measuring the curve took."
     )
     cut_short: bool = Field(
         default=False,

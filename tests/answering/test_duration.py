@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from profiler_service.analysis.samples import TimingProtocol
-from profiler_service.answering.duration import find_least_call_s, least_calls
+from profiler_service.answering.duration import find_least_call_s
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.plan.modes import Mode
+from profiler_service.plan.modes import MODES, Mode
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.workload import Workload
@@ -29,7 +29,7 @@ def sizes(start: int, count: int, step: int = 1) -> Grid:
     [("grid", 10, 180), ("survey", 10, 10), ("race", 10, 100), ("race", 4000, 184)],
 )
 def test_least_calls(mode: Mode, num_points: int, calls: int) -> None:
-    assert least_calls(mode, num_points) == calls
+    assert MODES[mode].count_least_calls(num_points) == calls
 
 
 @pytest.mark.parametrize(

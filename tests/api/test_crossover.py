@@ -85,7 +85,7 @@ async def test_what_takes_longer_than_the_wait_goes_on(
     response = await ask(client, wait=0)
     assert response.status_code == 202
     sweep = SweepInfo.model_validate_json(response.content)
-    assert response.headers["location"] == f"/sweeps/{sweep.id}"
+    assert response.headers["location"] == f"sweeps/{sweep.id}"
     assert int(response.headers["retry-after"]) > 0
     assert (sweep.mode, sweep.num_points) == ("kernels", NUM_KERNELS)
     measure(sqlite_worker.store, await sqlite_worker.take())

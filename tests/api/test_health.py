@@ -4,11 +4,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from profiler_service.api.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
-from tests.api.conftest import HOST, Worker, check_problem, keep_curve, serving
-from tests.api.curves import square, stairs
+from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve, serving
+from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,10 @@ async def test_without_its_database_it_lives_and_is_not_ready(
                 {"n": name},
             )
         assert (await client.get("/healthz")).status_code == 200
-        check_problem(await client.get("/readyz"), 503)
+        unready = await client.get("/readyz")
+        check_problem(unready, 503)
+        assert unready.json()["type"] == "/problems/not-ready"
+        assert "database" in unready.json()["detail"]
         check_problem(await client.get("/hosts"), 503)
         check_problem(await client.get("/lhp?dims=500,600"), 503)
         # What is known stays known.
@@ -53,3 +57,23 @@ async def test_without_its_database_it_lives_and_is_not_ready(
         assert (await client.get(f"/hosts/{HOST}")).status_code == 200
     store.close()
     server.dispose()
+
+
+async def test_with_a_worker_of_its_own_it_is_ready_once_that_has_registered(
+    settings: Settings, sqlite_store: Store
+) -> None:
+    app = create_app(settings, store=sqlite_store, enqueue=lambda sweep: None, has_worker=True)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client,
+    ):
+        waiting = await client.get("/readyz")
+        check_problem(waiting, 503)
+        assert waiting.json()["type"] == "/problems/not-ready"
+        assert f"worker of host {HOST!r}" in waiting.json()["detail"]
+        assert (await client.get("/healthz")).status_code == 200
+        sqlite_store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+        assert (await client.get("/readyz")).status_code == 200
+        # Ready means that a sweep can be asked for.
+        sweep = {"workload": "matmul", "axes": [{"first": 1, "last": 9}]}
+        assert (await client.post("/sweeps", json=sweep)).status_code == 201

@@ -163,7 +163,7 @@ async def test_a_wait_that_is_over_gets_202(
     assert response.status_code == 202, response.text
     sweep = SweepInfo.model_validate_json(response.content)
     assert sweep.state == "queued"
-    assert response.headers["location"] == f"/sweeps/{sweep.id}"
+    assert response.headers["location"] == f"sweeps/{sweep.id}"
     assert int(response.headers["retry-after"]) >= 1
     assert (await client.get(response.headers["location"])).json()["id"] == sweep.id
     # Asking again waits for the same sweep.

@@ -30,7 +30,7 @@ async def test_post_queues_a_sweep(client: httpx.AsyncClient, sqlite_worker: Wor
 
     assert response.status_code == 201, response.text
     info = SweepInfo.model_validate_json(response.content)
-    assert response.headers["location"] == f"/sweeps/{info.id}"
+    assert response.headers["location"] == f"sweeps/{info.id}"
     assert (info.state, info.mode, info.host) == ("queued", "grid", HOST)
     # 8, 12, 16, 20 times 1, 2, 3.
     assert info.num_points == 12

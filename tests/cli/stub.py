@@ -22,6 +22,7 @@ from profiler_service.wire import (
     CurveInfo,
     CurvePage,
     CurvePoints,
+    Evidence,
     FailedPoint,
     HostInfo,
     LhpAnswer,
@@ -105,7 +106,7 @@ CURVE = CurveDetail(
     redundancy=0.6,
     measured_at=NOW,
     stale=False,
-    evidence={"rounds": 12},
+    evidence=Evidence(rounds=12),
     points=CurvePoints(
         dims=[[256], [257], [258], [259], [260]],
         latency_s=[20e-6, 30e-6, 30e-6, 25e-6, 28e-6],

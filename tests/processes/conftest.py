@@ -1,10 +1,14 @@
-"""Where the fake measurer writes down what it begins."""
+"""Where the fake measurer writes down what it begins, and the command line as a process."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+
+from tests.cli.conftest import start_lhp
+
+__all__ = ["log", "start_lhp"]
 
 
 @pytest.fixture

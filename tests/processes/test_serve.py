@@ -114,7 +114,7 @@ def test_on_ctrl_c_who_waits_is_answered_and_streams_end(
     ):
         asking = threads.submit(client.get, "/lhp", params={"dims": "1197,317", "wait": 60})
         sweep = wait_for_sweep(url)
-        with client.stream("GET", f"/sweeps/{sweep}/events") as stream:
+        with client.stream("GET", f"sweeps/{sweep}/events") as stream:
             lines = stream.iter_lines()
             assert next(lines) == "event: progress"
             interrupted_s = time.monotonic()
@@ -124,7 +124,7 @@ def test_on_ctrl_c_who_waits_is_answered_and_streams_end(
     _, err = process.communicate(timeout=30)
     # Half of what a request that doesn't end would be given, and far less than its wait.
     assert time.monotonic() - interrupted_s < 5
-    assert (answer.status_code, answer.headers["location"]) == (202, f"/sweeps/{sweep}")
+    assert (answer.status_code, answer.headers["location"]) == (202, f"sweeps/{sweep}")
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "ERROR" not in err

@@ -1,4 +1,4 @@
-"""The service's end: who waits is told.
+"""The service's end: everybody who waits is told.
 
 Knows neither routes nor what they wait for. Belongs to one event loop.
 """
@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 
-class Closing:
+class Shutdown:
     """Whether the service is about to end."""
 
     def __init__(self) -> None:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
-from profiler_service.answering import known as answers
-from profiler_service.answering.known import AnswerBook, Conditions, CurveIndex, Question, Snapshot
+from profiler_service.answering import curves
+from profiler_service.answering.curves import Conditions, CurveIndex
+from profiler_service.answering.known import Known
+from profiler_service.answering.lhp import LhpQuestion
 from profiler_service.errors import (
     InvalidDimsError,
     InvalidWorkloadError,
@@ -31,8 +34,8 @@ def question(
     prefer: str = "fastest",
     effort: str = "quick",
     max_growth: float = 0.125,
-) -> Question:
-    return Question.parse(
+) -> LhpQuestion:
+    return LhpQuestion.parse(
         dims=dims,
         workload="linear",
         fixed_parameters={},
@@ -54,7 +57,7 @@ def test_a_question_must_be_one() -> None:
     with pytest.raises(InvalidDimsError):
         question("5")
     with pytest.raises(UnknownWorkloadError):
-        Question.parse(
+        LhpQuestion.parse(
             dims="5",
             workload="conv",
             fixed_parameters={},
@@ -63,7 +66,7 @@ def test_a_question_must_be_one() -> None:
             max_growth=0,
         )
     with pytest.raises(InvalidWorkloadError):
-        Question.parse(
+        LhpQuestion.parse(
             dims="5,6",
             workload="linear",
             fixed_parameters={"colour": "red"},
@@ -91,6 +94,10 @@ HEADER = CurveHeader(
 )
 
 
+def covering(index: CurveIndex, asked: LhpQuestion) -> Iterator[CurveHeader]:
+    return index.covering(asked.window, asked.mode)
+
+
 def test_the_index_finds_covering_curves_newest_first() -> None:
     def header(curve_id: str, mode: Mode, grid: Grid) -> CurveHeader:
         return dataclasses.replace(HEADER, id=curve_id, mode=mode, grid=grid)
@@ -108,22 +115,12 @@ def test_the_index_finds_covering_curves_newest_first() -> None:
         ]
     )
     # The window is 5 to 37 by 6 to 38.
-    assert [h.id for h in index.covering(question())] == ["race", "grid", "survey", "old race"]
+    assert [h.id for h in covering(index, question())] == ["race", "grid", "survey", "old race"]
     # A survey has looked at every point, and a grid closely; a race at a sample only.
-    assert [h.id for h in index.covering(question(effort="thorough"))] == ["grid", "survey"]
+    assert [h.id for h in covering(index, question(effort="thorough"))] == ["grid", "survey"]
     for effort in ("quick", "thorough"):
-        found = index.covering(question(prefer="nearest", effort=effort))
+        found = covering(index, question(prefer="nearest", effort=effort))
         assert [h.id for h in found] == ["grid"]
-
-
-def test_kept_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_READY_RESPONSES", 2)
-    snapshot = Snapshot(generation=1, hosts={}, platforms={})
-    for query in (b"a", b"b", b"c"):
-        snapshot.keep_ready(query, b"answer")
-    assert list(snapshot.ready) == [b"b", b"c"]
-    snapshot.keep_ready(b"x" * 600, b"answer")
-    assert list(snapshot.ready) == [b"b", b"c"]
 
 
 @pytest.mark.anyio
@@ -139,26 +136,26 @@ async def test_each_header_is_read_once(
         return headers
 
     monkeypatch.setattr(sqlite_store, "find_curves", counted)
-    book = AnswerBook(sqlite_store)
+    known = Known(sqlite_store)
 
     async def find() -> str:
-        answer = await book.find(question(), HERE)
+        answer = await question().find(known, HERE)
         assert answer is not None
         return answer.curve
 
     one = keep_curve(sqlite_store, square(1, 40), stairs(8))
     two = keep_curve(sqlite_store, square(1, 41), stairs(8))
-    await book.refresh()
+    await known.refresh()
     # Those who ask at the same time share one reading.
     assert set(await asyncio.gather(find(), find())) == {two}
     assert reads == [[two, one]]
     three = keep_curve(sqlite_store, square(1, 42), stairs(8))
     assert await find() == two  # as of the last refresh
-    await book.refresh()
+    await known.refresh()
     assert await find() == three
     # A change of host changes the generation, too, and adds no curve.
     sqlite_store.register_host("there", PLATFORM, protocol=PROTOCOL, dtypes=[])
-    await book.refresh()
+    await known.refresh()
     assert await find() == three
     assert reads == [[two, one], [three], []]
 
@@ -168,8 +165,8 @@ async def test_a_failed_reading_is_done_again(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = keep_curve(sqlite_store, square(1, 40), stairs(8))
-    book = AnswerBook(sqlite_store)
-    await book.refresh()
+    known = Known(sqlite_store)
+    await known.refresh()
 
     def fail(*_key: str, after_generation: int) -> list[CurveHeader]:
         raise StoreUnavailableError("the database is away")
@@ -177,22 +174,22 @@ async def test_a_failed_reading_is_done_again(
     with monkeypatch.context() as patch:
         patch.setattr(sqlite_store, "find_curves", fail)
         with pytest.raises(StoreUnavailableError):
-            await book.find(question(), HERE)
-    answer = await book.find(question(), HERE)
+            await question().find(known, HERE)
+    answer = await question().find(known, HERE)
     assert answer is not None and answer.curve == kept
 
 
 @pytest.mark.anyio
 async def test_indexes_are_bounded(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_INDEXES", 2)
+    monkeypatch.setattr(curves, "MAX_INDEXES", 2)
     kept = keep_curve(sqlite_store, square(1, 40), stairs(8))
-    book = AnswerBook(sqlite_store)
-    await book.refresh()
+    known = Known(sqlite_store)
+    await known.refresh()
     for platform_key in ("a", "b", PLATFORM.key, "c", "d", PLATFORM.key):
         conditions = dataclasses.replace(HERE, platform_key=platform_key)
-        answer = await book.find(question(), conditions)
+        answer = await question().find(known, conditions)
         assert (answer and answer.curve) == (kept if platform_key == PLATFORM.key else None)
-    assert [platform_key for _, platform_key, _ in book._indexes] == ["d", PLATFORM.key]
+    assert [platform_key for _, platform_key, _ in known.curves._indexes] == ["d", PLATFORM.key]
 
 
 def keep_undecided_curve(store: Store) -> str:
@@ -213,11 +210,11 @@ def keep_undecided_curve(store: Store) -> str:
 
 @pytest.mark.anyio
 async def test_a_newer_curve_that_cannot_tell_silences_no_older_one(sqlite_store: Store) -> None:
-    book = AnswerBook(sqlite_store)
+    known = Known(sqlite_store)
 
     async def find(dims: str) -> tuple[str, str]:
-        await book.refresh()
-        answer = await book.find(question(dims), HERE)
+        await known.refresh()
+        answer = await question(dims).find(known, HERE)
         assert answer is not None
         return answer.curve, answer.verdict
 
@@ -234,9 +231,9 @@ async def test_where_no_curve_can_tell_the_newest_says_so(sqlite_store: Store) -
     sqlite_store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=[])
     keep_undecided_curve(sqlite_store)
     newer = keep_undecided_curve(sqlite_store)
-    book = AnswerBook(sqlite_store)
-    await book.refresh()
-    answer = await book.find(question(), HERE)
+    known = Known(sqlite_store)
+    await known.refresh()
+    answer = await question().find(known, HERE)
     assert answer is not None
     assert (answer.curve, answer.verdict, answer.lhp) == (newer, "ambiguous", [5, 6])
 
@@ -256,12 +253,12 @@ async def test_loaded_curves_are_bounded(
 
     monkeypatch.setattr(sqlite_store, "load_curve", counted)
     # Two curves of 34² = 1156 points fit, three don't.
-    monkeypatch.setattr(answers, "MAX_CACHED_POINTS", 2500)
-    book = AnswerBook(sqlite_store)
-    await book.refresh()
+    monkeypatch.setattr(curves, "MAX_CACHED_POINTS", 2500)
+    known = Known(sqlite_store)
+    await known.refresh()
 
     async def find(first: int) -> str:
-        answer = await book.find(question(f"{first},{first}", max_growth=0), HERE)
+        answer = await question(f"{first},{first}", max_growth=0).find(known, HERE)
         assert answer is not None
         return answer.curve
 

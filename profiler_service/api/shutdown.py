@@ -9,7 +9,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from profiler_service.answering.closing import Closing
+from profiler_service.answering.shutdown import Shutdown
 from profiler_service.api.problems import problem_response
 from profiler_service.errors import ShuttingDownError
 
@@ -21,9 +21,9 @@ class EndRequestsQuietly:
     it the server would log a traceback for each.
     """
 
-    def __init__(self, app: ASGIApp, closing: Closing) -> None:
+    def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:
         self.app = app
-        self._closing = closing
+        self._shutdown = shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on."""
@@ -37,7 +37,7 @@ class EndRequestsQuietly:
         try:
             await self.app(scope, receive, noting_start)
         except asyncio.CancelledError:
-            if scope["type"] != "http" or not self._closing.has_begun:
+            if scope["type"] != "http" or not self._shutdown.has_begun:
                 raise
             if not started:
                 response = problem_response(

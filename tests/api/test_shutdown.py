@@ -6,9 +6,9 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from profiler_service.answering.closing import Closing
+from profiler_service.answering.shutdown import Shutdown
 from profiler_service.api.app import create_app
-from profiler_service.api.closing import EndRequestsQuietly
+from profiler_service.api.shutdown import EndRequestsQuietly
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from tests.api.conftest import Worker, check_problem
@@ -27,9 +27,9 @@ async def test_a_query_that_waits_for_a_measurement_is_told_where_it_goes_on(
     ):
         asking = asyncio.create_task(client.get("/lhp?dims=5,6&wait=100"))
         sweep = await sqlite_worker.take()
-        app.state.closing.begin()
+        app.state.shutdown.begin()
         answer = await asking
-        assert (answer.status_code, answer.headers["location"]) == (202, f"/sweeps/{sweep.id}")
+        assert (answer.status_code, answer.headers["location"]) == (202, f"sweeps/{sweep.id}")
         # Whoever comes later doesn't wait either.
         assert (await client.get("/lhp?dims=5,6&wait=100")).status_code == 202
 
@@ -43,11 +43,11 @@ async def test_a_host_that_has_not_come_yet_is_not_waited_for(
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client,
         asyncio.timeout(20),
     ):
-        app.state.closing.begin()
+        app.state.shutdown.begin()
         check_problem(await client.get("/lhp?dims=5,6&wait=100"), 503)
 
 
-async def ask_and_cancel(closing: Closing, *, started: bool) -> list[Message]:
+async def ask_and_cancel(shutdown: Shutdown, *, started: bool) -> list[Message]:
     """What is sent for a request that is cancelled, before or after its response began."""
     sent: list[Message] = []
     running = asyncio.Event()
@@ -64,7 +64,7 @@ async def ask_and_cancel(closing: Closing, *, started: bool) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    layer = EndRequestsQuietly(never_end, closing)
+    layer = EndRequestsQuietly(never_end, shutdown)
     request = asyncio.create_task(layer({"type": "http", "method": "GET"}, receive, send))
     await running.wait()
     request.cancel()
@@ -73,20 +73,20 @@ async def ask_and_cancel(closing: Closing, *, started: bool) -> list[Message]:
 
 
 async def test_a_request_that_doesnt_end_is_ended_with_a_problem() -> None:
-    closing = Closing()
-    closing.begin()
-    start, body = await ask_and_cancel(closing, started=False)
+    shutdown = Shutdown()
+    shutdown.begin()
+    start, body = await ask_and_cancel(shutdown, started=False)
     assert start["status"] == 503
     assert b"being stopped" in body["body"]
 
 
 async def test_a_response_that_has_begun_is_broken_off() -> None:
-    closing = Closing()
-    closing.begin()
-    [start] = await ask_and_cancel(closing, started=True)
+    shutdown = Shutdown()
+    shutdown.begin()
+    [start] = await ask_and_cancel(shutdown, started=True)
     assert start["status"] == 200
 
 
 async def test_a_request_cancelled_for_another_reason_stays_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
-        await ask_and_cancel(Closing(), started=False)
+        await ask_and_cancel(Shutdown(), started=False)

@@ -1,0 +1,110 @@
+"""What a host is asked to measure is checked here, once: may it, can it, and in good time?
+
+Knows neither questions nor how a sweep is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from profiler_service.analysis.samples import Platform
+from profiler_service.answering.duration import check_duration
+from profiler_service.errors import UnsupportedOnHostError, WindowTooLargeError
+from profiler_service.grid import Grid
+from profiler_service.kinds import get_workload_kind
+from profiler_service.kinds.products import backends_of
+from profiler_service.plan.modes import MODES
+from profiler_service.plan.spec import MAX_GROWTH_POINTS, SweepSpec
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Host, Store
+from profiler_service.workload import Workload
+
+MAX_SURVEYED_WINDOW_POINTS = 65_536
+"""Most points in a window where every one must be looked at before a question is answered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admitted:
+    """A sweep that the host may be asked for. Only `Admission.admit` makes one."""
+
+    spec: SweepSpec
+    host: Host
+
+
+class Admission:
+    """Lets sweeps through that the host can measure, within the operator's bounds."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+
+    async def admit(self, spec: SweepSpec, host: Host, *, for_question: bool) -> Admitted:
+        """The sweep, admitted to the host. `for_question`: somebody waits for its answer.
+
+        Raises WindowTooLargeError, UnsupportedOnHostError, StoreError. Allocates nothing.
+        """
+        self._check_size(spec, for_question=for_question)
+        platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
+        check_affordable(
+            spec.workload,
+            spec.grid,
+            host,
+            platform,
+            max_operand_bytes=self._settings.max_operand_bytes,
+        )
+        if spec.budget_s is None:
+            await asyncio.to_thread(
+                check_duration, self._store, spec, host, max_sweep_s=self._settings.max_sweep_s
+            )
+        return Admitted(spec=spec, host=host)
+
+    def _check_size(self, spec: SweepSpec, *, for_question: bool) -> None:
+        mode, grid = MODES[spec.mode], spec.grid
+        max_points = self._settings.max_points
+        if for_question or mode.is_race:
+            max_points = self._settings.max_window_points
+            if mode.visits_every_point:
+                max_points = min(max_points, MAX_SURVEYED_WINDOW_POINTS)
+        if grid.size > max_points:
+            raise WindowTooLargeError(
+                f"{grid.size:,} points are asked for; at most {max_points:,} are measured at once",
+                hint="ask for fewer: smaller dims, a smaller max_growth, or larger steps",
+            )
+        if mode.is_race and max(grid.shape) > MAX_GROWTH_POINTS + 1:
+            raise WindowTooLargeError(
+                f"an axis of {max(grid.shape):,} points is too long to be raced over;"
+                f" at most {MAX_GROWTH_POINTS + 1:,} are",
+                hint="ask for fewer: a smaller range, or larger steps",
+            )
+
+
+def check_affordable(
+    workload: Workload, grid: Grid, host: Host, platform: Platform, *, max_operand_bytes: int
+) -> None:
+    """Returns where `host` can multiply operands as large as the grid's largest point has.
+
+    Raises UnsupportedOnHostError, WindowTooLargeError. Allocates nothing.
+    """
+    dtype = dict(workload.params).get("dtype")
+    if dtype is not None and dtype not in host.dtypes:
+        raise UnsupportedOnHostError(
+            f"host {host.name!r} ({platform.device_model}) doesn't multiply {dtype}",
+            hint=f"choose dtype from: {', '.join(host.dtypes)}; or another host",
+        )
+    kind = get_workload_kind(workload.kind)
+    backend, backends = str(dict(workload.params).get("backend")), backends_of(kind)
+    if backend in backends and dtype not in host.backends.get(backend, ()):
+        having = [name for name in backends if dtype in host.backends.get(name, ())]
+        raise UnsupportedOnHostError(
+            f"host {host.name!r} ({platform.device_model}) has no {backend} product of {dtype}",
+            hint=f"choose backend from: {', '.join(having)}; or another dtype or host",
+        )
+    size_bytes = kind.operand_bytes(grid.last, dict(workload.params))
+    limit_bytes = min(max_operand_bytes, platform.memory_bytes // 4)
+    if size_bytes > limit_bytes:
+        raise WindowTooLargeError(
+            f"operands at {','.join(map(str, grid.last))} take {size_bytes / 2**20:,.0f} MiB;"
+            f" on host {host.name!r} at most {limit_bytes / 2**20:,.0f} MiB are measured",
+            hint="ask for smaller dims, less growth, a smaller batch or a narrower dtype",
+        )

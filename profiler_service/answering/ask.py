@@ -1,0 +1,190 @@
+"""The one way from a question to its answer: find it, else have it measured, else name the sweep.
+
+    answer = await asking.ask(question, Where(host="gpu-7"), wait_s=30)
+
+Knows questions by their protocol only, and no HTTP. Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from profiler_service.answering.admission import Admission
+from profiler_service.answering.curves import Conditions
+from profiler_service.answering.hosts import HostDirectory
+from profiler_service.answering.known import Known
+from profiler_service.answering.questions import Question, Where
+from profiler_service.answering.queue import SweepQueue
+from profiler_service.answering.shutdown import Shutdown
+from profiler_service.errors import (
+    LhpError,
+    MeasurementFailedError,
+    SweepCancelledError,
+    WindowTooLargeError,
+)
+from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.storage.store import Host, Sweep
+
+AnswerT = TypeVar("AnswerT")
+
+
+@dataclass(kw_only=True)
+class _Measurement(Generic[AnswerT]):
+    """A measurement that one or many equal questions wait for."""
+
+    answered: asyncio.Task[AnswerT]
+    queued: asyncio.Future[Sweep] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    """The sweep, once it is in the queue; never where none was needed after all."""
+    num_waiting: int = 0
+
+
+class Asking:
+    """Answers questions; equal ones that must be measured share one measurement.
+
+    They share it from before the sweep is queued until its curve can be found, so that no
+    question falls between the two and has the same measured again.
+    """
+
+    def __init__(
+        self,
+        *,
+        known: Known,
+        hosts: HostDirectory,
+        admission: Admission,
+        queue: SweepQueue,
+        shutdown: Shutdown,
+    ) -> None:
+        self._known = known
+        self._hosts = hosts
+        self._admission = admission
+        self._queue = queue
+        self._shutdown = shutdown
+        self._measurements: dict[tuple[str, str], _Measurement[Any]] = {}
+
+    async def ask(
+        self, question: Question[AnswerT], where: Where, *, wait_s: float
+    ) -> AnswerT | Sweep:
+        """The answer; or, where that takes longer than `wait_s`, the sweep that will bring it.
+
+        The latter, too, where the service is about to end.
+
+        Raises UnknownHostError, UnknownPlatformError, HostAwayError; WindowTooLargeError,
+        UnsupportedOnHostError; ConflictError where the host isn't on that platform;
+        SweepCancelledError; MeasurementFailedError where the sweep left no answer; StoreError.
+        """
+        deadline_s = time.monotonic() + wait_s
+        conditions = await self._hosts.find_conditions(where)
+        if conditions is not None:
+            answer = await question.find(self._known, conditions)
+            if answer is not None:
+                return answer
+        host = await self._hosts.choose(where, wait_s=_left_s(deadline_s))
+        return await self._measure(question, host, deadline_s=deadline_s)
+
+    async def _measure(
+        self, question: Question[AnswerT], host: Host, *, deadline_s: float
+    ) -> AnswerT | Sweep:
+        """The answer, measured by `host`; or the sweep that hasn't ended by the deadline."""
+        key = (host.name, question.key)
+        measurement = await self._find_measurement(key)
+        if measurement is None:
+            measurement = _Measurement(
+                answered=asyncio.create_task(self._measure_and_find(key, question, host))
+            )
+            self._measurements[key] = measurement
+        measurement.num_waiting += 1
+        try:
+            # Queueing takes a moment only, and 202 must name the sweep.
+            await asyncio.wait(
+                (measurement.answered, measurement.queued),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            await self._shutdown.wait(measurement.answered, timeout_s=_left_s(deadline_s))
+        finally:
+            measurement.num_waiting -= 1
+            if measurement.num_waiting == 0:
+                self._forget(key, measurement)
+                measurement.answered.cancel()
+        if measurement.answered.done():
+            answer: AnswerT = measurement.answered.result()
+            return answer
+        return measurement.queued.result()
+
+    async def _find_measurement(self, key: tuple[str, str]) -> _Measurement[Any] | None:
+        """The measurement under way; None where there is none that will bring an answer."""
+        measurement = self._measurements.get(key)
+        if measurement is None or not measurement.queued.done():
+            return measurement
+        sweep = await self._queue.get(measurement.queued.result().id)
+        if sweep.cancel_requested:
+            self._forget(key, measurement)
+        return self._measurements.get(key)  # another one, perhaps, by now
+
+    async def _measure_and_find(
+        self, key: tuple[str, str], question: Question[AnswerT], host: Host
+    ) -> AnswerT:
+        measurement = self._measurements[key]
+        conditions = Conditions.of(host)
+        try:
+            # Someone else may have measured it since what is known was last refreshed.
+            await self._known.refresh()
+            answer = await question.find(self._known, conditions)
+            if answer is not None:
+                return answer
+            question.check_host(host)
+            admitted = await self._admission.admit(question.sweep, host, for_question=True)
+            companion = question.find_companion(host)
+            if companion is not None:
+                await self._queue_companion(companion, host)
+            queued, _ = await self._queue.submit(admitted)
+            measurement.queued.set_result(queued)
+            ended = await self._queue.wait_final(queued.id)
+            await self._known.refresh()
+            answer = await question.find(self._known, conditions)
+        finally:
+            self._forget(key, measurement)
+        if answer is None:
+            raise _why_unanswered(ended, question.wanted)
+        return answer
+
+    async def _queue_companion(self, spec: SweepSpec, host: Host) -> None:
+        """Has it measured before the question's own sweep, unless it is known or too large."""
+        found = await self._known.curves.find_covering(
+            spec.workload, spec.grid, spec.mode, Conditions.of(host)
+        )
+        if next(found, None) is None:
+            with contextlib.suppress(WindowTooLargeError):
+                admitted = await self._admission.admit(spec, host, for_question=True)
+                await self._queue.submit(admitted)
+
+    def _forget(self, key: tuple[str, str], measurement: _Measurement[Any]) -> None:
+        if self._measurements.get(key) is measurement:
+            del self._measurements[key]
+
+
+def _left_s(deadline_s: float) -> float:
+    return max(0.0, deadline_s - time.monotonic())
+
+
+def _why_unanswered(sweep: Sweep, wanted: str) -> LhpError:
+    """Why a sweep that was to measure what is `wanted` has ended and left no answer."""
+    see = f"/sweeps/{sweep.id}"
+    if sweep.state is SweepState.CANCELLED:
+        return SweepCancelledError(
+            f"sweep {sweep.id} was cancelled", hint="ask again to measure anew", see=see
+        )
+    if sweep.state is SweepState.FAILED:
+        return MeasurementFailedError(
+            f"sweep {sweep.id} failed: {sweep.error}", hint="look at the sweep", see=see
+        )
+    return MeasurementFailedError(
+        f"sweep {sweep.id} could not measure {wanted}",
+        hint="the curve lists what failed, and why; ask again to retry",
+        see=f"/curves/{sweep.curve_id}",
+    )

@@ -1,0 +1,177 @@
+"""What is known: stored curves, hosts and platforms, as far as they are kept in memory.
+
+Knows neither questions nor how curves come about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+
+from profiler_service.analysis.samples import Platform
+from profiler_service.answering.cache import LoadingCache
+from profiler_service.answering.resources import is_stale
+from profiler_service.grid import Grid
+from profiler_service.plan.modes import MODES, Mode
+from profiler_service.storage.store import CurveHeader, Host, Store
+from profiler_service.workload import Dims, Workload
+
+MAX_CACHED_POINTS = 2_000_000
+"""Points of all curves kept in memory together: about 120 MB."""
+MAX_INDEXES = 1024
+"""Workloads, each under its conditions, whose curves' headers are kept in memory."""
+
+IndexKey = tuple[str, str, str]
+"""Keys of a workload, a platform and a protocol."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Where and how the curves that may answer were measured."""
+
+    platform_key: str
+    protocol_key: str | None
+    """None: that of the newest curve, for a platform that no host is on now."""
+
+    @classmethod
+    def of(cls, host: Host) -> Conditions:
+        """Those under which the host measures now."""
+        return cls(platform_key=host.platform_key, protocol_key=host.protocol_key)
+
+
+class CurveIndex:
+    """The curves of one workload under the same conditions, findable by what they may answer."""
+
+    def __init__(self, headers: Sequence[CurveHeader] = ()) -> None:
+        """Takes the headers newest first."""
+        self.generation = -1
+        """Every curve kept up to this generation of the store is here."""
+        self.loading: asyncio.Task[None] | None = None
+        """Under way while newer curves are being looked for."""
+        self._known: set[str] = set()
+        # Curves that answer for their first point only are found by it: there may be very many.
+        self._by_first: defaultdict[Dims, list[tuple[int, CurveHeader]]] = defaultdict(list)
+        self._others: list[tuple[int, CurveHeader]] = []
+        self.add(headers)
+
+    def add(self, headers: Sequence[CurveHeader]) -> None:
+        """Takes headers, newest first, of newer curves; those that it has it passes over."""
+        for header in reversed(headers):
+            if header.id in self._known:
+                continue
+            numbered = (len(self._known), header)
+            self._known.add(header.id)
+            if MODES[header.mode].is_race:
+                self._by_first[header.grid.first].append(numbered)
+            else:
+                self._others.append(numbered)
+
+    def covering(self, window: Grid, mode: Mode) -> Iterator[CurveHeader]:
+        """Headers of curves that may answer, newest first.
+
+        They cover the window, and are of a mode that answers what a sweep of `mode` answers.
+        """
+        found = [*self._others, *self._by_first.get(window.first, ())]
+        for _, header in sorted(found, key=lambda pair: pair[0], reverse=True):
+            if mode in MODES[header.mode].answers and header.grid.contains(window):
+                yield header
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What is known at one generation of the store. Replaced as a whole by the next one."""
+
+    generation: int
+    hosts: Mapping[str, Host]
+    platforms: Mapping[str, Platform]
+
+    def is_stale(self, header: CurveHeader) -> bool:
+        """Whether the curve's host would measure on another platform now, or otherwise."""
+        return is_stale(header, self.hosts.get(header.host))
+
+
+class KnownCurves:
+    """The stored curves, findable in memory.
+
+    Curves never change once kept, so loaded ones stay until space runs out, and an index of
+    them only ever takes newer ones up. Hosts and platforms are those of the snapshot, valid for
+    one generation of the store: call `refresh` often. Belongs to one event loop; the store is
+    called from threads only.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._indexes: LRUCache[IndexKey, CurveIndex] = LRUCache(MAX_INDEXES)
+        self._curves = LoadingCache(
+            store.load_curve,
+            max_size=MAX_CACHED_POINTS,
+            size_of=lambda curve: curve.grid.size,
+        )
+        self.load_curve = self._curves.get
+        """The curve with that id."""
+        self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
+
+    async def refresh(self) -> None:
+        """Returns when `snapshot` is as new as the store was at the time of the call.
+
+        Raises StoreUnavailableError; the snapshot then stays as it was.
+        """
+        latest = await asyncio.to_thread(self._read_snapshot)
+        # Another refresh may have ended in between.
+        if latest is not None and latest.generation > self.snapshot.generation:
+            self.snapshot = latest
+
+    def _read_snapshot(self) -> Snapshot | None:
+        # The generation is read first: what is read after it can only be newer.
+        generation = self._store.generation()
+        if generation == self.snapshot.generation:
+            return None
+        return Snapshot(
+            generation=generation,
+            hosts={host.name: host for host in self._store.list_hosts()},
+            platforms={platform.key: platform for platform in self._store.list_platforms()},
+        )
+
+    async def find_covering(
+        self, workload: Workload, window: Grid, mode: Mode, conditions: Conditions
+    ) -> Iterator[CurveHeader]:
+        """Headers of the curves that may answer as a sweep of `mode` over `window` would.
+
+        The newest first, as of the snapshot. Raises StoreError where what isn't in memory can't
+        be read.
+        """
+        generation = self.snapshot.generation
+        protocol_key = conditions.protocol_key or await asyncio.to_thread(
+            self._store.find_newest_protocol, workload.key, conditions.platform_key
+        )
+        if protocol_key is None:
+            return iter(())
+        key = (workload.key, conditions.platform_key, protocol_key)
+        index = await self._index(key, generation)
+        return index.covering(window, mode)
+
+    async def _index(self, key: IndexKey, generation: int) -> CurveIndex:
+        """The index of those curves, which knows every one kept up to the generation."""
+        index = self._indexes.get(key)
+        if index is None:
+            index = self._indexes[key] = CurveIndex()
+        while index.generation < generation:
+            if index.loading is None:
+                index.loading = asyncio.create_task(self._load_newer(key, index, generation))
+            await asyncio.shield(index.loading)
+        return index
+
+    async def _load_newer(self, key: IndexKey, index: CurveIndex, generation: int) -> None:
+        """Takes up what was kept since the index was loaded last."""
+        try:
+            headers = await asyncio.to_thread(
+                lambda: self._store.find_curves(*key, after_generation=index.generation)
+            )
+            index.add(headers)
+            index.generation = generation
+        finally:
+            index.loading = None

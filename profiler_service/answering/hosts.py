@@ -1,0 +1,141 @@
+"""Which host a question is about, and whether its worker is there. Knows no question.
+
+Belongs to one event loop; the store is called from threads only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from profiler_service.answering.curves import Conditions, KnownCurves
+from profiler_service.answering.questions import Where
+from profiler_service.answering.resources import is_present
+from profiler_service.answering.shutdown import Shutdown
+from profiler_service.errors import (
+    ConflictError,
+    HostAwayError,
+    UnknownHostError,
+    UnknownPlatformError,
+)
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Host, Store
+
+POLL_S = 0.1
+
+
+class HostDirectory:
+    """Finds hosts by name or platform."""
+
+    def __init__(
+        self, store: Store, curves: KnownCurves, settings: Settings, shutdown: Shutdown
+    ) -> None:
+        self._store = store
+        self._curves = curves
+        self._settings = settings
+        self._shutdown = shutdown
+        self._opened_at_s = time.monotonic()
+
+    async def find_conditions(self, where: Where) -> Conditions | None:
+        """The conditions asked about; None where the host asked about hasn't registered yet.
+
+        Raises UnknownPlatformError, UnknownHostError.
+        """
+        snapshot = self._curves.snapshot
+        host, platform = where.host or self._settings.host, where.platform
+        if (platform is not None and platform not in snapshot.platforms) or (
+            (platform is None or where.host is not None) and host not in snapshot.hosts
+        ):
+            await self._curves.refresh()
+            snapshot = self._curves.snapshot
+        if host not in (*snapshot.hosts, self._settings.host):
+            raise _unknown_host(host)
+        if platform is None:
+            return Conditions.of(snapshot.hosts[host]) if host in snapshot.hosts else None
+        if platform not in snapshot.platforms:
+            raise UnknownPlatformError(
+                f"there is no platform {platform!r}",
+                hint="ask for one that a host has registered",
+                see="/platforms",
+            )
+        on_it = [each for each in snapshot.hosts.values() if each.platform_key == platform]
+        if not on_it:
+            return Conditions(platform_key=platform, protocol_key=None)
+        # They should all measure alike; during an upgrade, those heard of last are ahead.
+        return Conditions.of(max(on_it, key=lambda each: (each.name == host, each.last_seen_at)))
+
+    async def choose(self, where: Where, *, wait_s: float) -> Host:
+        """The host that measures for such a question: present, or waited for.
+
+        Raises UnknownHostError, HostAwayError; ConflictError where host and platform don't fit.
+        """
+        if where.platform is not None and where.host is None:
+            return await self._get_present_on(where.platform)
+        host = await self.get_present(where.host, wait_s=wait_s)
+        if where.platform not in (None, host.platform_key):
+            raise ConflictError(
+                f"host {host.name!r} is on platform {host.platform_key}, not on {where.platform}",
+                hint="leave out `host` or `platform`",
+            )
+        return host
+
+    async def get_present(self, name: str | None, *, wait_s: float = 0) -> Host:
+        """The host called `name`, or the service's own, whose worker is running.
+
+        This machine's own host is waited for while it hasn't registered, or was gone before
+        this service started: service and worker start together, and the worker takes longer.
+
+        Raises UnknownHostError, HostAwayError.
+        """
+        name = name or self._settings.host
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            host = await asyncio.to_thread(self._find, name)
+            if host is not None and self._is_present(host):
+                return host
+            if host is None and name != self._settings.host:
+                raise _unknown_host(name)
+            now_s = time.monotonic()
+            starting = now_s - self._opened_at_s < self._settings.presence_s
+            may_come = name == self._settings.host and (host is None or starting)
+            if not may_come or now_s >= deadline_s or self._shutdown.has_begun:
+                raise HostAwayError(
+                    f"host {name!r} has no running worker"
+                    + ("" if host is None else f" (last heard of {host.last_seen_at:%F %T} UTC)"),
+                    hint="start it there with `lhp worker`, or ask for another host",
+                    see="/hosts",
+                )
+            await self._shutdown.wait(timeout_s=min(POLL_S, deadline_s - now_s))
+
+    def is_own_present(self) -> bool:
+        """Whether this machine's own host has registered and is heard of. Raises StoreError.
+
+        Asks the store: call it from a thread.
+        """
+        host = self._find(self._settings.host)
+        return host is not None and self._is_present(host)
+
+    def _is_present(self, host: Host) -> bool:
+        return is_present(host, presence_s=self._settings.presence_s)
+
+    def _find(self, name: str) -> Host | None:
+        try:
+            return self._store.get_host(name)
+        except UnknownHostError:
+            return None
+
+    async def _get_present_on(self, platform_key: str) -> Host:
+        for host in await asyncio.to_thread(self._store.list_hosts):
+            if host.platform_key == platform_key and self._is_present(host):
+                return host
+        raise HostAwayError(
+            f"no host on platform {platform_key} has a running worker",
+            hint="start one with `lhp worker`, or leave out `platform`",
+            see="/hosts",
+        )
+
+
+def _unknown_host(name: str) -> UnknownHostError:
+    return UnknownHostError(
+        f"there is no host {name!r}", hint="ask for one that has registered", see="/hosts"
+    )

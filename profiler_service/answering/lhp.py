@@ -1,0 +1,204 @@
+"""The question of `GET /lhp`: which larger dims cost no more?
+
+Knows neither HTTP nor how a sweep is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.lhp import Answer, Prefer, find_answer
+from profiler_service.answering.curves import Conditions
+from profiler_service.answering.known import Known
+from profiler_service.answering.resources import evidence_info
+from profiler_service.grid import Grid
+from profiler_service.kinds import get_workload_kind
+from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
+from profiler_service.plan.modes import MODES, Mode
+from profiler_service.plan.spec import SweepSpec, window_growth
+from profiler_service.storage.store import CurveHeader, Host
+from profiler_service.wire import LhpAnswer
+from profiler_service.workload import Dims, Workload, parse_dims
+
+Effort = Literal["quick", "thorough"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LhpQuestion:
+    """Which larger dims cost no more? `GET /lhp`, parsed and checked."""
+
+    workload: Workload
+    dims: Dims
+    prefer: Prefer
+    effort: Effort
+    window: Grid
+    """Every point that may be the answer; its first one is `dims`."""
+    budget_s: float | None = None
+    """Measuring time to keep to, where the answer isn't known yet."""
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        dims: str,
+        workload: str,
+        fixed_parameters: Mapping[str, object],
+        prefer: Prefer,
+        effort: Effort,
+        max_growth: float,
+        budget_s: float | None = None,
+    ) -> LhpQuestion:
+        """The question that these texts ask.
+
+        Raises InvalidDimsError, UnknownWorkloadError, InvalidWorkloadError.
+        """
+        described = get_workload_kind(workload).describe(fixed_parameters)
+        checked = described.check_dims(parse_dims(dims))
+        return cls(
+            workload=described,
+            dims=checked,
+            prefer=prefer,
+            effort=effort,
+            window=Grid.window(checked, window_growth(checked, max_growth)),
+            budget_s=budget_s,
+        )
+
+    @property
+    def mode(self) -> Mode:
+        """The mode of the sweep that answers it.
+
+        A race knows the fastest of the points that it looked at, a survey that of all points.
+        Neither confirms any other: they can't say which is the nearest or the largest.
+        """
+        if self.prefer != "fastest":
+            return "grid"
+        return "survey" if self.effort == "thorough" else "race"
+
+    @property
+    def sweep(self) -> SweepSpec:
+        """The sweep that answers it with the least effort."""
+        return SweepSpec(
+            workload=self.workload, mode=self.mode, grid=self.window, budget_s=self.budget_s
+        )
+
+    @property
+    def key(self) -> str:
+        """Equal for questions of equal meaning."""
+        return f"{self.sweep.key} {self.prefer}"
+
+    @property
+    def wanted(self) -> str:
+        """The dims, for messages."""
+        return ",".join(map(str, self.dims))
+
+    @property
+    def growth(self) -> Dims:
+        """How far above `dims` the answer may lie, per axis."""
+        return tuple(b - a for a, b in zip(self.window.first, self.window.last, strict=True))
+
+    @property
+    def kernels(self) -> Workload | None:
+        """The kernels of the workload at `dims`; None where it has one only, or is sparse."""
+        return find_kernels(self.workload, self.dims)
+
+    def find_companion(self, host: Host) -> SweepSpec | None:
+        """The comparison of the workload's dense kernels; None where there is one at most.
+
+        None, too, where a network's race has a budget: comparing its kernels would take a good
+        part of that, and isn't what was asked for.
+        """
+        kernels = self.kernels
+        if kernels is None:
+            return None
+        if self.budget_s is not None and kernels.kind != LINEAR_KERNELS.name:
+            return None
+        dtype = self.workload.param("dtype")
+        compared = [Kernel.from_point(point).backend for point in range(DENSE_KERNELS.size)]
+        if sum(dtype in host.backends.get(backend, ()) for backend in compared) < 2:
+            return None
+        return SweepSpec(workload=kernels, mode="kernels", grid=DENSE_KERNELS)
+
+    def check_host(self, host: Host) -> None:
+        """Returns always: admission checks all that such a sweep needs."""
+
+    async def find(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
+        """The answer that stored curves hold, or None; loads what it needs.
+
+        It comes from the newest curve that is decided, even where newer ones can't tell: one that
+        was cancelled early must not silence a better one. But a race that went to its end without
+        a verdict overrules what earlier races over the same window found, if they looked no
+        closer: otherwise the luckiest of many races would answer. Where no curve can tell, the
+        newest says so.
+        """
+        answer = await self._read(known, conditions)
+        if answer is None or self.kernels is None:
+            return answer
+        faster = await known.comparisons.find_faster_backend(
+            self.kernels, str(self.workload.param("backend")), conditions
+        )
+        return answer if faster is None else answer.model_copy(update={"faster_backend": faster})
+
+    async def _read(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
+        snapshot = known.curves.snapshot
+        undecided: LhpAnswer | None = None
+        overruled: set[tuple[Mode, Grid]] = set()
+        for header in await known.curves.find_covering(
+            self.workload, self.window, self.mode, conditions
+        ):
+            if (header.mode, header.grid) in overruled:
+                continue
+            curve = await known.curves.load_curve(header.id)
+            answer = self._read_curve(curve, header)
+            if answer is None:
+                continue
+            found = _label(answer, header, stale=snapshot.is_stale(header))
+            if answer.verdict != "ambiguous":
+                return found
+            undecided = undecided or found
+            if not found.cut_short:
+                overruled |= {(mode, header.grid) for mode in MODES[header.mode].overrules}
+        return undecided
+
+    def _read_curve(self, curve: LatencyCurve, header: CurveHeader) -> Answer | None:
+        """What one curve says; None where it doesn't hold the answer."""
+        if MODES[header.mode].is_race and header.grid != self.window:
+            # The fastest point of a larger window is that of this one only if it lies inside.
+            target = int(curve.answers.target[0])
+            if target < 0 or self.window.find_index(curve.grid.dims(target)) is None:
+                return None
+        answer = find_answer(curve, self.dims, prefer=self.prefer, growth=self.growth)
+        if answer is None or answer.verdict == "faster":
+            return answer
+        # A race that had less time than this question gives may have missed what it would find.
+        given_s = curve.evidence.get("asked_budget_s")
+        if given_s is not None and (self.budget_s is None or self.budget_s > given_s):
+            return None
+        return answer
+
+
+def _label(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswer:
+    """The answer as it travels: what was measured, where and when."""
+    return LhpAnswer(
+        dims=list(answer.dims),
+        lhp=list(answer.lhp),
+        is_lhp=answer.is_lhp,
+        grow_by=list(answer.grow_by),
+        latency_s=answer.latency_s,
+        lhp_latency_s=answer.lhp_latency_s,
+        speedup=answer.speedup,
+        speedup_interval=answer.speedup_interval,
+        verdict=answer.verdict,
+        prefer=answer.prefer,
+        workload=header.workload.key,
+        platform=header.platform_key,
+        host=header.host,
+        curve=header.id,
+        measured_at=header.measured_at,
+        num_samples=answer.num_samples,
+        stale=stale,
+        evidence=evidence_info(header.evidence),
+        cut_short=bool(header.evidence.get("cut_short")),
+    )

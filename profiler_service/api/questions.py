@@ -1,0 +1,229 @@
+"""GET /lhp and GET /crossover: two questions, one way to ask them.
+
+Warm questions never reach a route's function: the response to each address is kept, ready-made, for
+as long as the store's generation stays the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from cachetools import LRUCache
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from profiler_service.answering.crossover import CrossoverQuestion
+from profiler_service.answering.lhp import LhpQuestion
+from profiler_service.answering.questions import Question, Where
+from profiler_service.answering.resources import sweep_info
+from profiler_service.answering.services import Services
+from profiler_service.api.dependencies import ServicesDep, parse_query, query_parameters
+from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
+from profiler_service.errors import (
+    ConflictError,
+    HostAwayError,
+    InvalidDimsError,
+    InvalidRequestError,
+    InvalidWorkloadError,
+    MeasurementFailedError,
+    ShuttingDownError,
+    StoreUnavailableError,
+    SweepCancelledError,
+    UnknownHostError,
+    UnknownPlatformError,
+    UnknownWorkloadError,
+    UnsupportedOnHostError,
+    WindowTooLargeError,
+)
+from profiler_service.storage.store import Sweep
+from profiler_service.wire import (
+    CrossoverAnswer,
+    CrossoverQuery,
+    LhpAnswer,
+    LhpQuery,
+    SweepInfo,
+)
+
+MAX_READY_RESPONSES = 16_384
+"""Ready-made responses kept in memory: about 1 KiB each."""
+MAX_READY_ADDRESS_BYTES = 512
+
+
+class ReadyResponses:
+    """Bodies of responses by address, valid for one generation of the store."""
+
+    def __init__(self) -> None:
+        self._generation = -1
+        self._bodies: LRUCache[bytes, bytes] = LRUCache(MAX_READY_RESPONSES)
+
+    def find(self, address: bytes, generation: int) -> bytes | None:
+        """The body kept for that address in that generation; None where there is none."""
+        return self._bodies.get(address) if generation == self._generation else None
+
+    def keep(self, address: bytes, body: bytes, generation: int) -> None:
+        """Keeps the response given in that generation; forgets those of earlier ones."""
+        if generation != self._generation:
+            self._bodies.clear()
+            self._generation = generation
+        if len(address) <= MAX_READY_ADDRESS_BYTES:
+            self._bodies[address] = body
+
+
+def _address(request: Request) -> bytes:
+    path: str = request.scope["path"]
+    return b"%s?%s" % (path.encode(), request.scope["query_string"])
+
+
+class WarmRoute(APIRoute):
+    """A route that gives the ready-made response to a query string, where there is one.
+
+    Overriding `get_route_handler` is FastAPI's documented way to look at a request before it
+    is parsed.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler that looks for a ready-made response before it parses anything."""
+        parse_and_answer = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            state = request.app.state
+            generation = state.services.known.curves.snapshot.generation
+            body = state.ready.find(_address(request), generation)
+            if body is not None:
+                return Response(body, media_type="application/json")
+            return await parse_and_answer(request)
+
+        return handler
+
+
+ACCEPTED: dict[str, Any] = {
+    "model": SweepInfo,
+    "description": "Not measured within `wait`. The sweep goes on; ask again, or watch it at"
+    " `Location`.",
+    "headers": {
+        "Location": {
+            "description": "Address of the sweep, relative to this one.",
+            "schema": {"type": "string"},
+        },
+        "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    },
+}
+"""What OpenAPI says of a 202."""
+PROBLEMS = problem_responses(
+    InvalidRequestError,
+    InvalidDimsError,
+    InvalidWorkloadError,
+    WindowTooLargeError,
+    UnsupportedOnHostError,
+    UnknownWorkloadError,
+    UnknownHostError,
+    UnknownPlatformError,
+    ConflictError,
+    SweepCancelledError,
+    MeasurementFailedError,
+    HostAwayError,
+    StoreUnavailableError,
+    ShuttingDownError,
+)
+"""What may be wrong with a question, or with having it measured."""
+
+router = APIRouter(route_class=WarmRoute, tags=["query"])
+
+
+@router.get(
+    "/lhp",
+    response_model=LhpAnswer,
+    summary="Which larger dims cost no more than mine?",
+    response_description="The answer, from measured latencies.",
+    responses={202: ACCEPTED, **PROBLEMS},
+    openapi_extra={"parameters": query_parameters(LhpQuery)},
+)
+async def get_lhp(request: Request, services: ServicesDep) -> Response:
+    """Answers from a stored curve where one covers the window above `dims`.
+
+    Otherwise the window is measured on the host asked, equal requests sharing one
+    measurement. The call waits for it up to `wait` seconds, then returns 202. A client that
+    goes away leaves the measurement running: its result is kept for the next who asks.
+
+    Fixed parameters of the workload kind (`batch`, `dtype`, `backend` for the built-in ones;
+    `/workloads` lists them all) are query parameters of the same name.
+
+    An answer never mixes platforms, nor ways of taking time: it comes from the platform that
+    `host` is on now, or from the one named by `platform`, and from curves measured as its
+    hosts measure now. Where no host is on it any more, its newest curves answer, as `stale`.
+    Answers take new curves into account within 0.3 s of
+    their being kept, and at once where this service waited for them.
+    """
+    query = parse_query(request.query_params, LhpQuery)
+    question = LhpQuestion.parse(
+        dims=query.dims,
+        workload=query.workload,
+        fixed_parameters=query.fixed_parameters,
+        prefer=query.prefer,
+        effort=query.effort,
+        max_growth=query.max_growth,
+        budget_s=query.budget,
+    )
+    return await _respond(request, services, question, query)
+
+
+@router.get(
+    "/crossover",
+    response_model=CrossoverAnswer,
+    summary="From which sparsity on is a sparse product faster?",
+    response_description="The answer, from measured latencies.",
+    responses={202: ACCEPTED, **PROBLEMS},
+    openapi_extra={"parameters": query_parameters(CrossoverQuery)},
+)
+async def get_crossover(request: Request, services: ServicesDep) -> Response:
+    """Compares `csr`, at whole percentages of zeros, with every dense backend of `linear`.
+
+    All of them are measured in the same rounds, so that whatever disturbs the host disturbs them
+    alike. What isn't stored is measured on the host asked, equal requests sharing one
+    measurement; the call waits for it up to `wait` seconds, then returns 202. An answer is about
+    one layer on one platform, with its zeros at random places.
+    """
+    query = parse_query(request.query_params, CrossoverQuery)
+    question = CrossoverQuestion.parse(dims=query.dims, batch=query.batch, dtype=query.dtype)
+    return await _respond(request, services, question, query)
+
+
+async def _respond(
+    request: Request,
+    services: Services,
+    question: Question[BaseModel],
+    query: LhpQuery | CrossoverQuery,
+) -> Response:
+    """200 with the answer, or 202 with the sweep that will bring it."""
+    generation = services.known.curves.snapshot.generation
+    answer = await services.asking.ask(
+        question,
+        Where(host=query.host, platform=query.platform),
+        wait_s=_choose_wait_s(query, services.settings.max_wait_s),
+    )
+    if isinstance(answer, Sweep):
+        return Response(
+            sweep_info(answer).model_dump_json(),
+            status_code=202,
+            headers={"Location": f"sweeps/{answer.id}", "Retry-After": f"{RETRY_AFTER_S:.0f}"},
+            media_type="application/json",
+        )
+    body = answer.model_dump_json().encode()
+    if generation == services.known.curves.snapshot.generation:
+        request.app.state.ready.keep(_address(request), body, generation)
+    return Response(body, media_type="application/json")
+
+
+def _choose_wait_s(query: LhpQuery | CrossoverQuery, longest_s: float) -> float:
+    """How long the query may wait. Raises InvalidRequestError where it asks for longer."""
+    if "wait" not in query.model_fields_set:
+        return min(query.wait, longest_s)
+    if query.wait > longest_s:
+        raise InvalidRequestError(
+            f"wait={query.wait:g} is longer than {longest_s:g} seconds",
+            hint="wait less, and ask again after 202",
+        )
+    return query.wait
