@@ -1,1 +1,1 @@
-"""Trains compact, accurate, fast LSTMs by grow-and-prune, guided by the service."""
+"""Trains compact, accurate, fast LSTMs by grow-and-prune; the service says which dims to use."""

@@ -1,4 +1,4 @@
-"""Questions to a latency oracle and its answers, checked before anyone trusts them.
+"""Questions to a latency oracle, and its answers, which are checked before they are used.
 
 Knows neither HTTP nor files; needs no torch.
 """
@@ -25,7 +25,7 @@ MIN_GROWTH = 32
 
 
 class ContractError(LhpError):
-    """An answer that the service's contract rules out; nothing in it can be trusted."""
+    """An answer that breaks the service's contract, so that nothing in it can be trusted."""
 
 
 class WrongPlatformError(ContractError):
@@ -34,7 +34,7 @@ class WrongPlatformError(ContractError):
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyQuestion:
-    """Which larger dims cost no more than `dims`? The same wherever it is asked."""
+    """The question which larger dims cost no more than `dims`; the same for every oracle."""
 
     workload: Workload
     dims: Dims
@@ -53,7 +53,7 @@ class LatencyQuestion:
         effort: Effort,
         max_growth: float,
     ) -> LatencyQuestion:
-        """The question in these words, checked.
+        """The question with these values, checked.
 
         Raises UnknownWorkloadError, InvalidWorkloadError, InvalidDimsError,
         InvalidRequestError.
@@ -74,7 +74,7 @@ class LatencyQuestion:
 
     @property
     def text(self) -> str:
-        """Every part of it, for people and as a key: equal questions have equal texts."""
+        """The whole question as text, for people and as a key: equal questions have equal texts."""
         dims = ",".join(map(str, self.dims))
         return (
             f"{self.workload.key} {dims} prefer={self.prefer} effort={self.effort}"

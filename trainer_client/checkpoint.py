@@ -1,4 +1,4 @@
-"""Checkpoints: one file that appears whole or not at all, and is checked before it is used.
+"""Checkpoints: each is one file, written completely or not at all, and checked when it is read.
 
     lhp-checkpoint-1
     <SHA-256 of what follows, in hexadecimal>
@@ -41,11 +41,11 @@ class CheckpointConfigError(CheckpointError):
 
 
 class NoCheckpointError(NotFoundError):
-    """There is no checkpoint to go on from."""
+    """There is no checkpoint to continue from."""
 
 
 class DiskFullError(LhpError):
-    """There is no room for what a run writes. What it wrote before is whole."""
+    """There is no room on the disk for what a run writes. Its earlier files are complete."""
 
 
 @contextlib.contextmanager
@@ -114,7 +114,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     begin_anew = "remove it to begin anew, or bring back the whole file"
     head, _, rest = content.partition(b"\n")
     if not head.startswith(_MAGIC):
-        raise CheckpointError(f"{path} is no checkpoint", hint=begin_anew)
+        raise CheckpointError(f"{path} isn't a checkpoint", hint=begin_anew)
     version = head.removeprefix(_MAGIC).decode(errors="replace")
     if version != str(VERSION):
         raise CheckpointVersionError(

@@ -1,6 +1,6 @@
 """The command `lhp-train`: trains, reports; errors become messages and exit codes here.
 
-Exit codes: 0 done; 1 it couldn't be done; 2 what was typed can't be meant; 130 interrupted by
+Exit codes: 0 done; 1 it could not be done; 2 the command line is not valid; 130 interrupted by
 Ctrl-C. Under `torchrun` only the first process shows progress and writes files.
 """
 
@@ -36,9 +36,7 @@ app = typer.Typer(
 )
 
 PresetOption = Annotated[str | None, typer.Option(help="smoke, small or paper.", metavar="PRESET")]
-DataOption = Annotated[
-    Path, typer.Option(help="Directory of the text; see the README.", metavar="DIR")
-]
+DataOption = Annotated[Path, typer.Option(help="Directory of the text.", metavar="DIR")]
 OutOption = Annotated[Path, typer.Option(help="Directory of the run's files.", metavar="DIR")]
 ServiceOption = Annotated[
     str | None,
@@ -48,7 +46,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Changes a setting; repeatable."),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 StartOption = Annotated[
     Path | None,
     typer.Option(
@@ -67,7 +65,7 @@ def main() -> NoReturn:
     try:
         code = run()
     except KeyboardInterrupt:
-        # One more while Python ends would be a traceback: nothing is left to clean up.
+        # Another Ctrl-C while Python ends would print a traceback, and nothing is left to clean up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         code = INTERRUPTED
     sys.exit(code)
@@ -219,7 +217,7 @@ def _train(
 def _choose_config(
     corpus: str, earlier: Path | None, preset: str | None, changes: Sequence[str]
 ) -> TrainingConfig:
-    """The configuration typed; where no preset was, that of the run in `earlier`, if there is."""
+    """The configuration asked for; without a preset, that of the run in `earlier`, if any."""
     from trainer_client.checkpoint import read_checkpoint
     from trainer_client.config import TrainingConfig, get_preset
     from trainer_client.run_files import CHECKPOINT
@@ -233,14 +231,14 @@ def _choose_config(
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals:
-            raise InvalidRequestError(f"{change!r} is no NAME=VALUE", hint="such as --set seed=1")
+            raise InvalidRequestError(f"{change!r} isn't NAME=VALUE", hint="such as --set seed=1")
         given[name] = value
     return chosen.with_changes(given)
 
 
 @contextlib.contextmanager
 def _observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Observation], None]]:
-    """Shows and logs where the run is; nothing but on the first rank."""
+    """Shows and logs where the run is, on the first rank only."""
     if rank > 0:
         yield lambda _: None
         return

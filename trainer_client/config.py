@@ -1,4 +1,4 @@
-"""The one configuration of a training run: every choice that its result depends on.
+"""The configuration of a training run: every choice that its result depends on.
 
 Knows no files and no command line. Sizes and rates of the preset `paper` are those of
 section 5.1 of Yin et al.
@@ -33,7 +33,7 @@ class InvalidConfigError(InvalidRequestError):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """All choices of one run; checks itself. The defaults are the paper's."""
+    """All choices of one run, checked when it is made. The defaults are the paper's."""
 
     preset: str = "paper"
     seed: int = 0
@@ -41,87 +41,87 @@ class TrainingConfig:
     # Text
     corpus: str = "ptb"
     max_train_tokens: int | None = None
-    """Only so many first tokens of the training text; None for all."""
+    """Number of tokens used from the start of the training text; None for all."""
     max_held_out_tokens: int | None = None
-    """Likewise of the validation and the test text."""
+    """The same for the validation and the test text."""
 
     # Networks: the H-LSTM, and the baseline embedding → gate width → embedding
     embedding_width: int = 400
     state_width: int = 400
     gate_width: int = 1500
     dropout_words: float = 0.1
-    """Share of the words of the vocabulary that read as zero, drawn anew for each batch."""
+    """Share of the words whose embedding is set to zero, drawn anew for each batch."""
     dropout_embedding: float = 0.65
     """Share of the input's columns dropped, the same at all time steps."""
     dropout_gates: float = 0.2
-    """Within the gates of the H-LSTM; between the layers of the baseline."""
+    """Share dropped within the gates of the H-LSTM, or between the layers of the baseline."""
     dropout_output: float = 0.0
     """Share of the states dropped before the decoder, the same at all time steps."""
     precision: Precision = "float32"
-    """Of the products; weights and cell states stay float32."""
+    """Element type of the products; weights and cell states stay float32."""
 
     # Descent
     optimiser: Optimiser = "sgd"
     learning_rate: float = 30.0
     retrain_learning_rate: float = 30.0
-    """Where steps (b) to (d) begin each retraining."""
+    """Learning rate at the beginning of each retraining, steps (b) to (d)."""
     weight_decay: float = 1.2e-6
     clip_norm: float = 0.25
     batch: int = 32
     steps: int = 70
-    """Words that a gradient looks back."""
+    """Number of words that a gradient reaches back."""
     warmup_batches: int = 0
-    """In the first so many batches of each training the rate rises from near 0. Adam's first
-    steps, taken while its second moments are of a few batches, else undo what was learned."""
+    """Number of first batches of each training during which the rate rises from near 0. Without it,
+    Adam's first steps, whose second moments come from a few batches, undo what was learned."""
     schedule: Schedule = "plateau"
-    """How the rate falls: `plateau`, when validation stalls; `linear`, steadily to 0 at the end of
-    the most epochs that the training may take."""
+    """How the rate falls: `plateau`, when validation stalls; `linear`, steadily, to 0 after the
+    most epochs that the training may take."""
     patience_epochs: int = 50
-    """On a `plateau` it falls when validation hasn't improved for so many epochs."""
+    """With `plateau`: number of epochs without a better validation after which the rate falls."""
     rate_decay: float = 10.0
-    """By what it is divided then."""
+    """Number by which the rate is divided then."""
     non_monotone_epochs: int = 5
-    """NT-ASGD averages once validation is worse than its best of more than so long ago."""
+    """NT-ASGD starts to average when validation is worse than its best of so many epochs ago."""
     checkpoint_batches: int = 200
     max_rollbacks: int = 5
-    """How often a loss that isn't a number may send the run back before it gives up."""
+    """How often a loss that isn't a number may send the run back to its last checkpoint."""
 
     # Steps
     route: Route = "dense"
-    """`sparse` goes from (a) straight to (d): for kernels that skip zeros. `measured` takes, after
-    (a), the one that the service's crossovers speak for."""
+    """`sparse` goes from (a) directly to (d), for kernels that skip zeros. `measured` decides after
+    (a), by the crossovers that the service measures."""
     max_perplexity: float | None = None
-    """What pruning has to keep on the validation text. None: what the baseline has or, where
-    growth ends above that, what growth has."""
+    """Perplexity on the validation text that pruning has to keep. None: that of the baseline, or
+    that of growth where growth ends above the baseline."""
     slack: float = 0.0
-    """How far above that pruning may end, as a share."""
+    """How far above `max_perplexity` pruning may end, as a share."""
     baseline_epochs: int = 500
     seed_density: float = 0.5
     growth_ratio: float = 0.1
     growth_epochs: int = 8
-    """Epochs that begin with a growth: the first of step (a)'s one training."""
+    """Number of epochs that begin with a growth: the first epochs of step (a)."""
     growth_settling_epochs: int = 492
-    """Epochs of it after those."""
+    """Number of epochs of step (a) after those."""
     unit_ratio: float = 0.2
     """Share of rows and columns that step (b) prunes at first."""
     weight_ratio: float = 0.7
     """Share of weights that step (d) prunes at first."""
     min_prune_ratio: float = 0.0
-    """Where halving ends; 0: at single rows, columns and weights."""
+    """Smallest ratio after halving; 0: down to single rows, columns and weights."""
     retrain_epochs: int = 100
-    """At most so many in a round of (b) or (d); a round ends when the perplexity aimed at is
-    reached."""
+    """Most epochs of retraining in a round of (b) or (d). A round ends earlier when its perplexity
+    is reached."""
     lhp_epochs: int = 100
-    """Retraining after growth to the LHP, step (c)."""
+    """Epochs of retraining after growth to the LHP, step (c)."""
     max_rounds: int | None = None
-    """Rounds of (b), and of (d); None for as many as the ratio allows."""
+    """Most rounds of (b), and of (d); None for as many as the ratio allows."""
     when_away: WhenAway = "fail"
-    """Without the service and a cached answer: end with an error, or `skip` step (c). Where a
-    route was to be `measured`, `skip` takes the dense one."""
+    """What to do without the service and without a cached answer: `fail` ends with an error, `skip`
+    leaves out step (c). With `route=measured`, `skip` takes the dense route."""
     max_growth: float = 0.125
-    """How far above the pruned dims the service looks."""
+    """How far above the pruned dims the service looks, as a share of each."""
 
-    # What latency means
+    # What latency is measured
     latency_batch: int = 16
     latency_steps: int = 70
 
@@ -221,7 +221,7 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
 
 
 def _check_type(name: str, value: object) -> typing.Any:
-    """The value, once it has the field's type; text is read as what the field holds."""
+    """The value in the field's type; text is converted to it."""
     hints = typing.get_type_hints(TrainingConfig)
     if name not in hints:
         raise InvalidConfigError(
@@ -241,7 +241,7 @@ def _check_type(name: str, value: object) -> typing.Any:
         pass
     if type(value) is not kind:
         raise InvalidConfigError(
-            f"{name}={value!r} is no {'whole number' if kind is int else 'number'}",
+            f"{name}={value!r} isn't a {'whole number' if kind is int else 'number'}",
             hint="leave it out for the preset's value",
         )
     return value
@@ -299,7 +299,7 @@ SMOKE = dataclasses.replace(
     latency_batch=4,
     latency_steps=10,
 )
-"""All four steps in a minute or two, on a sliver of the text: that they run, not how well."""
+"""All four steps in a minute or two, on a small part of the text: shows only that they run."""
 PRESETS: Mapping[str, TrainingConfig] = MappingProxyType(
     {each.preset: each for each in (SMOKE, SMALL, PAPER)}
 )

@@ -1,4 +1,4 @@
-"""Text for language models: read in place, counted, turned into token ids.
+"""Texts for language models: reads them, counts their tokens, and turns them into token ids.
 
 Knows no network, and downloads nothing. T: tokens of a text; N: time steps; B: texts side by
 side.
@@ -34,18 +34,18 @@ class UnexpectedTextError(LhpError):
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusKind:
-    """A corpus that people share: its files, and by what to know that they are whole."""
+    """A known corpus: its files, and the numbers that show whether they are complete."""
 
     name: str
     folder: str
-    """Where its files are looked for first, below the directory named."""
+    """Folder, below the directory given, in which its files are looked for first."""
     files: Mapping[Split, str]
     num_tokens: Mapping[Split, int]
-    """With one EOS a line; empty where any text will do."""
+    """Tokens of each text, with one EOS a line; empty where any text is accepted."""
     vocabulary_size: int | None
-    """Different tokens of the training text, EOS included; None where any number will do."""
+    """Different tokens of the training text, EOS included; None where any number is accepted."""
     origin: str
-    """How one gets it."""
+    """Where it comes from."""
 
 
 PTB = CorpusKind(
@@ -104,8 +104,8 @@ def get_corpus_kind(name: str) -> CorpusKind:
 def load_corpus(kind: CorpusKind, directory: str | os.PathLike[str]) -> Corpus:
     """The corpus in `directory/<its folder>`, or in `directory` itself where that has no such.
 
-    Texts that others report results on (PTB, WIKITEXT_2) must have exactly their tokens, or
-    the results wouldn't compare; OWN_TEXT takes any.
+    Texts that others report results on (PTB, WIKITEXT_2) must have exactly their tokens;
+    otherwise results could not be compared. OWN_TEXT takes any text.
 
     Raises MissingTextError, UnexpectedTextError.
     """
@@ -140,7 +140,7 @@ def _read_words(kind: CorpusKind, folder: Path, split: Split) -> list[str]:
         ) from error
     except UnicodeDecodeError as error:
         raise UnexpectedTextError(
-            f"{path} is no UTF-8 text (byte {error.start:,})", hint=get_it
+            f"{path} isn't UTF-8 text (byte {error.start:,})", hint=get_it
         ) from error
     if text and not text.endswith("\n"):
         text += "\n"
@@ -162,7 +162,7 @@ def _encode(
     words: Sequence[str], number: Mapping[str, int], path: Path, kind: CorpusKind
 ) -> torch.Tensor:
     """The ids of the words, [T]; words that the training text lacks become UNKNOWN's."""
-    # In a text that others know, too, a new word is a fault.
+    # In a known text, a new word is an error.
     unknown = None if kind.num_tokens else number.get(UNKNOWN)
     ids = [number.get(word, unknown) for word in words]
     known = [i for i in ids if i is not None]

@@ -1,7 +1,7 @@
 """One training of a model, from a fresh optimiser to its end: batch by batch.
 
-Holds what such a training has to remember. Which text it goes through, when it is validated and
-when it is saved is for the run to say.
+Holds the state of such a training. The run decides which text it reads, and when it is validated
+and saved.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DivergedError(LhpError):
 
 
 class NotFiniteError(LhpError):
-    """A loss or a gradient that isn't a number: the run goes back to its last checkpoint."""
+    """A loss or a gradient isn't a number: the run goes back to its last checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +38,20 @@ class Observation:
     step: str
     round: int
     epoch: int
-    """From 1."""
+    """Counted from 1."""
     max_epochs: int
     fraction: float
     """Share of the epoch that is done."""
     loss: float
-    """Mean of the epoch so far, nats a token."""
+    """Mean loss of the epoch so far, nats a token."""
     learning_rate: float
     tokens_per_s: float
     seconds_left: float
-    """Of this training, were it to take all its epochs."""
+    """Seconds left of this training, if it takes all its epochs."""
     valid_perplexity: float | None
-    """Once an epoch, at its end."""
+    """Known once an epoch, at its end."""
     num_batches: int
-    """Of the whole run so far."""
+    """Number of batches of the whole run so far."""
 
     @property
     def perplexity(self) -> float:
@@ -65,12 +65,12 @@ class Descent:
 
     max_epochs: int
     learning_rate: float
-    """Before warm-up, and before it falls steadily."""
+    """The learning rate without warm-up, and before it falls."""
     stop_at: float | None
-    """Ends once validation perplexity is this low."""
+    """The training ends when the validation perplexity is this low."""
     optimiser: torch.optim.Optimizer
     state: State
-    """The model's, at `row`."""
+    """The model's state at `row`."""
     epoch: int = 0
     row: int = 0
     loss_sum: float = 0.0
@@ -117,7 +117,7 @@ class Descent:
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in parameters if p.grad is not None]
         loss_over_ranks = loss.detach().clone()
-        # The loss, too: all ranks then see alike whether it is a number.
+        # The loss as well, so that all ranks agree whether it is a number.
         ranks.average([*gradients, loss_over_ranks])
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         if not (loss_over_ranks.isfinite() and norm.isfinite()):
@@ -136,8 +136,8 @@ class Descent:
     def check_next(self, model: LanguageModel, words_tb: Tensor, ranks: Ranks) -> None:
         """Raises NotFiniteError where the model's loss on the words to come isn't a number.
 
-        No loss so far is of the weights as they are now: a run that is to come back to them
-        would fail again, at any rate. Draws no random numbers.
+        No loss so far was computed with the weights as they are now. If a run came back to such
+        weights, it would fail again at any learning rate. Draws no random numbers.
         """
         model.eval()
         scores_nv, _ = model(words_tb[:-1], self.state)
@@ -152,7 +152,7 @@ class Descent:
         return self.best is None or perplexity < self.best.perplexity
 
     def end_epoch(self, config: TrainingConfig, perplexity: float) -> None:
-        """Goes on to the next epoch, with a lower rate where nothing has improved for long."""
+        """Turns to the next epoch, with a lower rate where nothing has improved for long."""
         is_plateau = self.stalled >= config.patience_epochs
         if config.schedule == "plateau" and is_plateau:
             self.learning_rate /= config.rate_decay
@@ -193,9 +193,9 @@ class Descent:
     def wake(self, weight: Tensor, *, before: Tensor, after: Tensor) -> None:
         """Gives Adam second moments for weights that live `after` and not `before` (bool masks).
 
-        Adam knows nothing of a woken weight, but counts as many steps as for all others: from
-        second moments of zero its first steps would be several times as long as the rate allows.
-        They begin with the mean of those that lived in the same tensor.
+        Adam has no second moment for a woken weight, but counts as many steps as for all others.
+        From second moments of zero, its first steps would be several times as long as the rate
+        allows. So they begin with the mean of those that lived in the same tensor.
         """
         seen = self.optimiser.state.get(weight, {})
         if "exp_avg_sq" in seen and bool(before.any()):
@@ -219,7 +219,7 @@ def make_optimiser(
 
 
 def pack_descent(descent: Descent) -> dict[str, Any]:
-    """All of it but the model's state, which differs from rank to rank."""
+    """All of it except the model's state, which differs from rank to rank."""
     packed = {k: v for k, v in vars(descent).items() if k not in ("state", "optimiser", "best")}
     return {
         **packed,

@@ -1,4 +1,4 @@
-"""What a configuration would take, from a few steps of it: sizes, memory, speed, time.
+"""Estimates what a configuration takes, from a few steps of it: sizes, memory, speed, time.
 
 Knows nothing of text: it trains on random words.
 """
@@ -26,8 +26,8 @@ class DryRun:
     tokens_per_s: float
     """Of training steps, decoder and optimiser included."""
     max_epochs: int
-    """The most that the run gives this model, growth's gradients included; where nothing bounds
-    its rounds, with one of each kind."""
+    """Most epochs that the run gives this model, with those for growth's gradients. Where rounds
+    have no bound, one of each kind is counted."""
     is_bounded: bool
     max_hours: float
     """Those epochs at that speed."""

@@ -1,6 +1,6 @@
-"""What is measured of a model over a whole text: its perplexity, its mean gradient.
+"""Measures of a model over a whole text: its perplexity and its mean gradient.
 
-Both leave the model as it was, but for its mode.
+Neither changes the model, except for its mode.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def measure_mean_gradient(
     steps: int,
     over_processes: Callable[[Sequence[Tensor]], None],
 ) -> HLSTMWeights:
-    """The gradient at these weights of the H-LSTM's layer, whatever lives, over all words.
+    """The gradient of all weights of the H-LSTM layer, living or not, over all words.
 
     The average over the text, without dropout; `over_processes` averages sums in place. Raises
     InvalidGradientError.

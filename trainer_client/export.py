@@ -3,8 +3,8 @@
     model = load_dense("run/models/weights.safetensors")   # or load_sparse("….csr.safetensors")
     scores_tbv, state = model(words_tb)
 
-A dense model is the network that the service measures as `hlstm_lm`, of the live dims and
-without masks. A sparse one computes the same through products of compressed sparse rows. Knows
+A dense model is the network that the service measures as `hlstm_lm`, with the live dims and
+without masks. A sparse model computes the same through products of compressed sparse rows. Knows
 nothing of training.
 """
 
@@ -49,18 +49,18 @@ _MATRICES = ("input_qi", "recurrent_qs", "gate_uq")
 
 
 class ModelFileError(LhpError):
-    """A file that holds no model of the kind asked for, or not all of it."""
+    """A file that doesn't hold a complete model of the kind asked for."""
 
 
 def shrink_model(
     model: MaskedHLSTM, *, gate_width: int | None = None, state_width: int | None = None
 ) -> HLSTMLanguageModel:
-    """A network of the live dims that does the same, without masks; or of larger dims.
+    """A network without masks that computes the same, with the live dims or larger ones.
 
     States are renumbered, and the table's columns with them, so that the decoder reads the
-    first ones. Where states live beyond the embedding's columns and not all do within them, all
-    states stay: the embedding reads the first columns, and could not be told apart. Raises
-    InvalidRequestError for widths that don't hold what lives.
+    first ones. Where some states beyond the embedding's columns live and some within them don't,
+    all states stay, because the embedding reads the first columns. Raises InvalidRequestError
+    for widths that are too small for what lives.
     """
     with torch.no_grad():
         small = shrink(model.weights, model.masks, gate_width=gate_width, state_width=state_width)
@@ -245,7 +245,7 @@ def write_models(run: TrainingRun, dims: tuple[int, int], directory: Path) -> No
 def _check_sparse(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], embedding_width: int
 ) -> None:
-    """Raises ModelFileError where an index would be outside its matrix: kernels don't look."""
+    """Raises ModelFileError where an index is outside its matrix: the kernels don't check it."""
     names = ("table_vm", "decoder_bias_v", "hidden_bias_q", "gate_bias_u")
     wanted = {*names, *(f"{name}_{part}" for name in _MATRICES for part in _PARTS)}
     is_fine = set(tensors) == wanted
@@ -270,7 +270,7 @@ def _check_sparse(
 def _build(embedding_width: int, tensors: Mapping[str, Tensor]) -> HLSTMLanguageModel:
     """The network of these tensors, copied, on the CPU, for inference."""
     _, state_width, gate_width = tensors["layer.gate_ksg"].shape
-    with torch.device("meta"):  # draws no random numbers: a run that exports stays the same run
+    with torch.device("meta"):  # draws no random numbers, so that exporting doesn't change the run
         network = HLSTMLanguageModel(
             len(tensors["table_vm"]), embedding_width, state_width, gate_width
         )
@@ -293,7 +293,7 @@ def _write(
 ) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: each.contiguous().cpu() for name, each in tensors.items()}
-    # One entry: of several the order would change from file to file.
+    # One entry only: with several, their order would differ from file to file.
     metadata = {"lhp": json.dumps({"format": kind, "embedding_width": embedding_width})}
     write_whole(Path(path), save(contiguous, metadata))
 

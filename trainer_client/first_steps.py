@@ -1,9 +1,9 @@
-"""Beginning a run with the baseline and step (a) of another, instead of training both again.
+"""Begins a run with the baseline and step (a) of another run, instead of training both again.
 
-Runs that differ in what only later steps use (`LATER_SETTINGS`) begin alike. Copied are the
-rows, the epochs' log and the models; the first model of the new run is the one that step (a) of
-the other exported. Random numbers begin anew: the run ends with other bits than one that trained
-all its steps. Knows nothing of the later steps.
+Runs that differ only in settings of later steps (`LATER_SETTINGS`) have the same first steps. The
+rows, the log of epochs and the models are copied; the new run starts with the model that step (a)
+of the other one exported. Random numbers begin anew, so the run ends with other bits than one that
+trained all its steps. Knows nothing of the later steps.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_STEPS = ("baseline", "growth")
 TOLERANCE = 0.01
-"""By how much, as a share, a perplexity may differ from the one logged: another processor rounds
-otherwise; another text or model differs by more."""
+"""Largest difference, as a share, of a perplexity from the one logged. Another processor rounds
+in another way; another text or model differs by more."""
 
 
 def begin_from(run: TrainingRun, origin: Path) -> None:
@@ -46,7 +46,7 @@ def begin_from(run: TrainingRun, origin: Path) -> None:
     told = run.compare(saved, but=LATER_SETTINGS)
     if told:
         raise CheckpointConfigError(
-            f"the first steps in {origin} are of a run that was configured otherwise:"
+            f"the first steps in {origin} are of a run with another configuration:"
             f" {'; '.join(told)}",
             hint="start with the same settings, but for those of later steps; or train all steps",
         )
@@ -92,8 +92,8 @@ def begin_from(run: TrainingRun, origin: Path) -> None:
 def _load_grown(run: TrainingRun, origin: Path, row: Row) -> None:
     """Makes the run's model the one that step (a) exported. Raises ModelFileError.
 
-    The file has no masks. What isn't zero lives; and where that is as much as the row says that
-    lives, nothing else does. In step (a) no unit dies, so none was left out or renumbered.
+    The file has no masks. What isn't zero lives; if their number is that in the row, nothing else
+    lives. In step (a) no unit dies, so none was left out or renumbered.
     """
     path = origin / MODELS / "growth.safetensors"
     network, model = load_dense(path), run.hlstm

@@ -27,7 +27,7 @@ from trainer_client.masks import (
 
 
 class InvalidGradientError(LhpError):
-    """A gradient that says nothing: not finite, or an average of none."""
+    """A gradient that can't be used: not finite, or the average of no batch."""
 
 
 class MeanGradient:
@@ -48,11 +48,11 @@ class MeanGradient:
     def mean(
         self, *, over_processes: Callable[[Sequence[Tensor]], None] = lambda _: None
     ) -> HLSTMWeights:
-        """The average, each token counting alike.
+        """The average, in which each token has the same weight.
 
-        `over_processes` replaces tensors by their means over all processes: only then is it
-        looked at, so that all raise alike. Raises InvalidGradientError where nothing was added,
-        or it isn't finite.
+        `over_processes` replaces tensors by their means over all processes. The result is checked
+        after that, so that all processes raise the same error. Raises InvalidGradientError where
+        nothing was added, or it isn't finite.
         """
         if self._sum is None or self._count == 0:
             raise InvalidGradientError(
@@ -115,13 +115,13 @@ def grow_rows_and_columns(
     num_columns: int,
     learning_rate: float,
 ) -> GrownMatrix:
-    """One matrix with those dormant rows and columns awake that promise most.
+    """One matrix in which the dormant rows and columns with the largest gradients are awake.
 
-    That is, the largest sums of |gradient| over the living columns, or rows; the first of
-    equals first. A woken row lives in the columns that lived before, and starts as
+    These have the largest sums of |gradient| over the living columns, or rows; among equals, the
+    first ones. A woken row lives in the columns that lived before, and starts as
     −learning_rate · gradient there; columns likewise. Source: Algorithm 2, which prints
-    +learning_rate · gradient: with the gradient ∂L/∂w that would climb the loss. With the minus
-    the start is what one step of descent makes of zero.
+    +learning_rate · gradient: with the gradient ∂L/∂w that would increase the loss. With minus,
+    the start is the result of one step of descent from zero.
 
     Raises InvalidRequestError where fewer are dormant.
     """
@@ -141,8 +141,8 @@ def open_dormant(
 ) -> HLSTMWeights:
     """Weights that compute the same, and under which dormant units have gradients.
 
-    With both its row of H and its column of W zero, a hidden unit has no gradient: each waits
-    for the other. So dormant hidden units get a row of H over what lives, drawn as for a new
+    When both its row of H and its column of W are zero, a hidden unit has no gradient. So dormant
+    hidden units get a row of H over what lives, drawn as for a new
     layer, uniformly within ±1/√(live inputs); their columns of W stay zero, hence the function
     stays as it is. A dormant state needs nothing of the kind as long as what reads the layer
     reads it, too (the columns of a tied decoder are there in any case: the embedding needs
@@ -195,7 +195,7 @@ def grow_units(
     Raises InvalidRequestError where fewer are dormant.
     """
     hidden_kg, state_s = live_hidden_units(masks), live_states(masks)
-    # What a unit could be connected with: all that lives. G and S as in the masks.
+    # What a unit can be connected with: all that lives. G and S as in the masks.
     size = HLSTMWeights(*(gradient.abs() for gradient in gradients))
     from_live_s = size.recurrent_kgs * state_s
     size_kg = size.input_kgi.sum(2) + from_live_s.sum(2) + (size.gate_ksg * state_s[:, None]).sum(1)

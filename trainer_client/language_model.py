@@ -31,7 +31,7 @@ from trainer_client.recurrence import run_recurrence
 # state_width, G gate_width, K the four gates, Q = K · G, H and J widths of the baseline's layers.
 
 State = tuple[Tensor, ...]
-"""What a model carries from one stretch of text to the next; detached."""
+"""The state that a model takes from one piece of text to the next; detached."""
 
 
 class LanguageModel(nn.Module, abc.ABC):
@@ -81,9 +81,9 @@ class LanguageModel(nn.Module, abc.ABC):
     def set_word_counts(self, count_v: Tensor) -> None:
         """Sets the decoder's bias to the words' log shares, each counted once more than given.
 
-        Before its first update the model then knows how common words are, and gradients tell of
-        their context alone. From a bias of zero, narrow models stay with the words' frequencies
-        for epochs: what context adds is small beside what the bias still lacks.
+        The model then knows how common each word is before its first update, and gradients are
+        about context only. From a bias of zero, narrow models predict little more than the words'
+        frequencies for several epochs: the gain from context is small while the bias is wrong.
         """
         self.decoder_bias_v.copy_(((count_v + 1) / (count_v + 1).sum()).log())
 
@@ -113,8 +113,8 @@ def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
     """The mean cross entropy, float32, in nats a token.
 
     Each token's loss has the precision of the scores; their mean has that of float32. A float32
-    copy of bfloat16 scores would cost more than the product that made them, and gains nothing
-    that their gradient, rounded to bfloat16 again, would keep.
+    copy of bfloat16 scores would take longer than the product that made them, and their gradient
+    would be rounded to bfloat16 again.
     """
     return F.cross_entropy(scores_nv, words_n, reduction="none").float().mean()
 
@@ -122,8 +122,8 @@ def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
 class MaskedHLSTM(LanguageModel):
     """The H-LSTM language model under masks.
 
-    `network` holds all weights that there may be; the masks say which of them live. Units that
-    don't live are left out of the computation, and what lives gets gradients, nothing else.
+    `network` holds all weights that can exist; the masks say which of them live. Units that don't
+    live are left out of the computation, and only what lives gets gradients.
     """
 
     def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
@@ -141,7 +141,7 @@ class MaskedHLSTM(LanguageModel):
 
     @property
     def masks(self) -> Masks:
-        """Which of them live. Set to others, weights that die become zero."""
+        """Which of them live. When it is set, weights that die become zero."""
         return Masks(*(self.get_buffer(f"mask_{name}") for name in Masks._fields))
 
     @masks.setter
@@ -197,7 +197,7 @@ class MaskedHLSTM(LanguageModel):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """(gate_width, state_width) of all that there may be, living or not."""
+        """(gate_width, state_width) of all weights, living or not."""
         return self.network.layer.gate_width, self.network.layer.state_width
 
     @property

@@ -20,21 +20,21 @@ logger = logging.getLogger(__name__)
 
 
 class NoServiceError(LhpError):
-    """There is nobody to ask: for the LHP, step (c), or for crossovers."""
+    """There is no service to ask for the LHP (step (c)) or for crossovers."""
 
 
 def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
     """Step (c): dormant units wake up to the LHP that the service names; then retraining.
 
-    Where the dims are an LHP already, retraining is all, and kept where it helped.
+    Where the dims are an LHP already, the step only retrains, and keeps the result if it helped.
 
-    Where the service is away and nothing is cached, `when_away` says whether to go on without.
+    Where the service is away and nothing is cached, `when_away` says whether to leave it out.
     Raises NoServiceError, and what the oracle raises.
     """
     config, notes = run.config, run.notes
     if "answer" not in notes:
         notes["answer"] = run.ranks.ask_first(lambda: _ask(run, oracle))
-        run.save()  # not to be asked again: another answer would be another run
+        run.save()  # not asked again: another answer would make another run
     answer = notes["answer"]
     if answer is None:
         return
@@ -51,7 +51,7 @@ def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
 
 
 def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
-    """What the service says of the model's dims; None where it is away and that is all right."""
+    """The service's answer about the model's dims; None where it is away and that is allowed."""
     config = run.config
     try:
         if oracle is None:

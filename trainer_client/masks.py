@@ -1,4 +1,4 @@
-"""Masks of an H-LSTM layer: which weights and which units there are.
+"""Masks of an H-LSTM layer: which weights and which units live.
 
 A layer's masks are `HLSTMWeights` of bool tensors. The masks of the biases say which units live:
 gate k's hidden unit g where `hidden_bias_kg[k, g]`, state unit s where `gate_bias_ks[:, s]`, all
@@ -13,7 +13,7 @@ Each gate chooses its own hidden units: the four H are matrices of their own and
 index. The number of them is the same in all four, so that the layer shrinks to four equal
 dense matrices (see `shrink`).
 
-Knows nothing of why a weight comes or goes. Every function leaves what it is given as it is.
+Knows nothing of why a weight lives or dies. No function changes its arguments.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ def map_matrices(function: Callable[..., Tensor], *layers: HLSTMWeights) -> HLST
 
 
 def full_masks(weights: HLSTMWeights) -> Masks:
-    """Masks under which everything lives."""
+    """Masks in which everything lives."""
     return HLSTMWeights(*(torch.ones_like(weight, dtype=torch.bool) for weight in weights))
 
 
 def seed_masks(weights: HLSTMWeights, *, density: float = 0.5, generator: torch.Generator) -> Masks:
-    """Masks of a seed: of every matrix a random `density` lives, to the weight; all biases do.
+    """Masks of a seed: in every matrix, exactly a random share `density` lives; all biases live.
 
     `generator` is on the CPU, so that every device gets the same seed. Source: section 5.1,
     step (a): 50 % sparsity. Raises InvalidRequestError for a density outside 0 to 1.
@@ -114,7 +114,7 @@ def without_units(masks: Masks, *, hidden_kg: Tensor, state_s: Tensor) -> Masks:
 
 
 def without_unconnected(masks: Masks) -> Masks:
-    """The masks after every unit that lacks inputs or outputs has died, and what hung on it.
+    """The masks after every unit without inputs or outputs has died, with all its weights.
 
     A hidden unit needs a weight in its row of H and one in its column of W; a state unit one
     in its rows of W (it always has an output: whatever reads the layer). Source: section 4.1.
@@ -130,7 +130,7 @@ def without_unconnected(masks: Masks) -> Masks:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShrunkLayer:
-    """A smaller layer that does the same, and where its units come from."""
+    """A smaller layer that computes the same, and where its units come from."""
 
     weights: HLSTMWeights
     masks: Masks
@@ -149,8 +149,9 @@ def shrink(
 ) -> ShrunkLayer:
     """The layer without its dead units: the same outputs from smaller dense matrices.
 
-    Units keep their order. Widths left out are the smallest that hold every live unit; where
-    the gates differ in number, or a larger width is asked for, some dead units stay, all zero.
+    Units keep their order. A width that isn't given is the smallest that holds every live unit.
+    Where the gates have different numbers of units, or a larger width is asked for, some dead
+    units stay, all zero.
 
     Raises InvalidRequestError for a width below the number of live units, or above that of all.
     """

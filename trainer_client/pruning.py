@@ -1,7 +1,7 @@
 """Pruning: which rows, columns and weights to remove next.
 
-Every function takes masks and gives new ones; none trains, and none knows what the removal
-does to the loss: that is for retraining to find out. `PruningRate` says how to go on then.
+Every function takes masks and returns new ones. None trains, and none knows how the removal
+changes the loss: retraining shows that, and `PruningRate` says how to continue.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from trainer_client.masks import (
 # Shapes: K the four gates, G gate_width, S state_width; M rows and N columns of any matrix.
 
 MATRICES = ("input_kgi", "recurrent_kgs", "gate_ksg")
-"""Of a layer's weights those that are pruned: H, in two parts, and W."""
+"""The weights of a layer that are pruned: H, in two parts, and W."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruningRate:
     """The share of what lives that is pruned before the next retraining.
 
-    Halved whenever retraining fails, down to single rows, columns or weights; over when one
-    is too many. Source: section 5.1, steps (b), from 20 %, and (d), from 70 %.
+    Halved whenever retraining fails, down to single rows, columns or weights. Pruning ends when
+    even one can't be pruned. Source: section 5.1, steps (b), from 20 %, and (d), from 70 %.
     """
 
     ratio: float
@@ -63,10 +63,10 @@ def prune_rows_and_columns(
 ) -> Tensor:
     """The mask without the weakest rows and columns of one matrix, by their sums of |w|.
 
-    Live ones only are ranked, and rows and columns both before either goes; the first of
-    equally weak ones goes first. Source: Algorithm 1. As printed it compares sums of rows with
+    Only live ones are ranked, both rows and columns before any is removed. Among equally weak
+    ones, the first is removed first. Source: Algorithm 1. As printed it compares sums of rows with
     the threshold of columns and the other way round, and takes N for the number of rows; here
-    rows are held against rows.
+    rows are compared with rows.
 
     Raises InvalidRequestError where nothing would be left.
     """
@@ -79,9 +79,9 @@ def prune_rows_and_columns(
 def prune_units(weights: HLSTMWeights, masks: Masks, *, num_hidden: int, num_states: int) -> Masks:
     """The masks without the weakest `num_hidden` units of each gate and `num_states` states.
 
-    Algorithm 1 with its rows and columns coupled: what goes together is ranked together, by
-    the sum of |w| over the unit's rows and columns of H and W. What reads the layer doesn't
-    count: a tied decoder has so many rows that the words' frequencies would decide.
+    Algorithm 1 with its rows and columns coupled: parts that belong together are ranked together,
+    by the sum of |w| over the unit's rows and columns of H and W. The weights that read the layer
+    don't count: a tied decoder has so many rows that the words' frequencies would decide.
 
     Raises InvalidRequestError where a gate or the state would be left without units.
     """
@@ -114,8 +114,8 @@ def prune_weights(weight_mn: Tensor, mask_mn: Tensor, *, ratio: float) -> Tensor
 def prune_layer_weights(weights: HLSTMWeights, masks: Masks, *, ratio: float) -> Masks:
     """The masks after `prune_weights` on every H and W, and without units cut off by it.
 
-    Where the share is less than one weight of every matrix, the smallest of all goes: rounds that
-    prune nothing would never end.
+    Where the share is less than one weight of every matrix, the smallest weight of all is removed,
+    since rounds that prune nothing would never end.
     """
 
     def prune(mask_mn: Tensor, weight_mn: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def prune_rows_and_columns(run: TrainingRun) -> None:
-    """Step (b): the weakest hidden and state units go, as long as retraining makes up for it."""
+    """Step (b): removes the weakest hidden and state units, as long as retraining recovers."""
 
     def prune(rate: PruningRate) -> None:
         model = run.hlstm
@@ -35,7 +35,7 @@ def prune_rows_and_columns(run: TrainingRun) -> None:
 
 
 def prune_weights(run: TrainingRun) -> None:
-    """Step (d): the smallest weights go, as long as retraining makes up for it."""
+    """Step (d): removes the smallest weights, as long as retraining recovers."""
 
     def prune(rate: PruningRate) -> None:
         model = run.hlstm
@@ -49,21 +49,21 @@ def prune_weights(run: TrainingRun) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """What pruning has to keep, in perplexity on the validation text."""
+    """The perplexity on the validation text that pruning has to keep."""
 
     perplexity: float
     """A round that is above this after its retraining is undone."""
     target: float
     """A retraining ends early once it is here: at the threshold, or below it at the baseline's."""
     source: str
-    """Whose it is, in words."""
+    """Where it comes from, in words."""
 
 
 def find_threshold(run: TrainingRun) -> Threshold:
     """The threshold of all pruning of a run.
 
-    `max_perplexity`; else the baseline's perplexity; or, where growth ended above that, growth's:
-    retraining then goes on towards the baseline's. And `slack` above that. Raises
+    It is `max_perplexity`, or else the baseline's perplexity, or that of growth where growth ended
+    above the baseline (retraining then continues towards the baseline's); plus `slack`. Raises
     InvalidRequestError where there is no baseline.
     """
     given, slack = run.config.max_perplexity, run.config.slack
@@ -113,7 +113,7 @@ def _prune_in_rounds(
                     learning_rate=config.retrain_learning_rate,
                     stop_at=threshold.target,
                 )
-        # The last weights of a network may take all its units with them.
+        # When the last weights of a network are removed, it may lose all its units.
         perplexity = _train_or_fail(run) if run.is_training else math.inf
         if perplexity <= threshold.perplexity:
             run.accept(perplexity)

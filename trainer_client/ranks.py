@@ -20,13 +20,13 @@ from profiler_service.errors import InvalidRequestError, LhpError
 T = TypeVar("T")
 
 LONGEST_WAIT = dt.timedelta(hours=2)
-"""For another process: the first may be asking a service that measures for an hour."""
+"""How long to wait for another process: the first one may wait an hour for a measurement."""
 
 
 def choose_device() -> torch.device:
     """The CUDA device of this process, now its current one, or the processor.
 
-    `torchrun` numbers the processes of one host by `LOCAL_RANK`; NCCL wants a device for each.
+    `torchrun` numbers the processes of one host by `LOCAL_RANK`; NCCL needs a device for each.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -83,9 +83,9 @@ class Ranks:
         return values
 
     def ask_first(self, question: Callable[[], T]) -> T:
-        """What `question` returns on the first process, told to all.
+        """The result of `question` on the first process, sent to all.
 
-        What it raises, if that is an LhpError, is raised on all: none is left waiting.
+        An LhpError that it raises is raised on all, so that no process waits for ever.
         """
         answer: T | None = None
         error: LhpError | None = None
@@ -100,6 +100,6 @@ class Ranks:
         return cast(T, answer)
 
     def wait(self) -> None:
-        """Returns once every process has come here."""
+        """Returns when every process has called it."""
         if self.size > 1:
             dist.barrier()

@@ -32,7 +32,7 @@ from trainer_client.answers import (
 
 
 class RecordingError(LhpError):
-    """A file that should hold an answer, and doesn't."""
+    """A file that should hold an answer doesn't."""
 
 
 class NoRecordedAnswerError(NotFoundError):

@@ -1,4 +1,4 @@
-"""The paper's Table 1 for one run: what each step brought, and what it costs by the service.
+"""The paper's Table 1 for one run: what each step changed, and its latency from the service.
 
 Latencies come from the service alone: it measures the dims of each step as `hlstm_lm` in one
 sweep with the dims of step (a), on a grid of their two values on each axis, so that both are
@@ -39,7 +39,7 @@ class UnreadableRunError(LhpError):
 
 
 class GridMeasurer(Protocol):
-    """Measures grids: `HttpLatencyOracle`."""
+    """Something that measures grids, such as `HttpLatencyOracle`."""
 
     def measure(
         self,
@@ -51,12 +51,12 @@ class GridMeasurer(Protocol):
         """A new curve over the grid."""
 
     def get_platform(self, key: str) -> PlatformInfo:
-        """What the key of a curve's platform stands for."""
+        """The platform that the key of a curve stands for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """How long dims take, as the service measured them."""
+    """The latency of dims, as the service measured it."""
 
     latency_s: float
     low_s: float | None
@@ -183,7 +183,7 @@ def measure_steps(
     if len(platforms) > 1:
         raise PlatformMismatchError(
             f"the steps were measured on several platforms: {', '.join(sorted(platforms))}",
-            hint="have one host measure them all: latencies of two don't compare",
+            hint="let one host measure all of them: latencies of two hosts can't be compared",
         )
     return found
 
@@ -236,13 +236,13 @@ def _latency_of(
 
 
 def _tell_device(platform: PlatformInfo) -> str:
-    """The parts of a platform that a reader of a table asks for first."""
+    """The parts of a platform that a reader of the table needs most."""
     threads = "1 thread" if platform.threads == 1 else f"{platform.threads} threads"
     return f"{platform.device_model}, {threads}, {platform.framework}, {platform.driver}"
 
 
 def to_markdown(report: Report) -> str:
-    """The report as Markdown: the table, and what it rests on."""
+    """The report as Markdown: the table, and how its numbers came about."""
     config = report.config
     lines = [
         f"# Grow-and-prune on {config['corpus']}, preset {config['preset']}",

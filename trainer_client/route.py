@@ -1,4 +1,4 @@
-"""Which steps a run takes: by configuration, or as the crossovers of its products have it."""
+"""Which steps a run takes: by its configuration, or by the crossovers of its products."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer_client.train import TrainingRun
 logger = logging.getLogger(__name__)
 
 CHOICE = "route"
-"""No step of the paper's, and no row of the report: which route to take is found out."""
+"""Decides which route to take. Not a step of the paper, and not a row of the report."""
 STEPS: Mapping[Route, tuple[str, ...]] = {
     "dense": ("baseline", "growth", "units", "lhp", "weights"),
     "sparse": ("baseline", "growth", "weights"),
@@ -37,18 +37,18 @@ def find_route(route: Route, rows: Sequence[Row]) -> Route:
 
 
 def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
-    """Sets the run's next step: step (d) where sparse kernels will surely be faster, else (b).
+    """Sets the run's next step: (d) where sparse kernels will certainly be faster, else (b).
 
-    That is, where each product of the layer that is carried out at every time step has its
-    crossover, the upper end of its interval, at or below the sparsity expected: what one round
-    of (d) at its first ratio leaves of the weights. It is no promise (the round may fail), and no
-    bound (further rounds may prune more); what came of it is in the report beside it. The input's
-    product, once a sequence, isn't asked about.
+    They will be where the crossover of each product that is carried out at every time step (the
+    upper end of its interval) is at or below the expected sparsity, which is the share of zeros
+    after one round of (d) at its first ratio. The round may fail, and later rounds may prune
+    more; the report shows the expected sparsity beside the one that was reached. The product of
+    the input runs once a sequence and isn't considered.
 
-    Where the service is away, `when_away` says whether to go on by the dense route. Raises
+    Where the service is away, `when_away` says whether to continue on the dense route. Raises
     NoServiceError, and what the oracle raises.
     """
-    if run.config.route != "measured":  # so it was, before the run was resumed
+    if run.config.route != "measured":  # so it was decided before the run was resumed
         run.step = STEPS[run.config.route][2]
         run.save()
         return
@@ -70,7 +70,7 @@ def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
 def _ask_crossovers(
     run: TrainingRun, oracle: CrossoverOracle | None
 ) -> list[dict[str, Any]] | None:
-    """Where sparse products win; None where the service is away and that is all right."""
+    """The crossovers of sparse products; None where the service is away and that is allowed."""
     gate_width, state_width = run.hlstm.dims
     try:
         if oracle is None:

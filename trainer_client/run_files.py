@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def to_lines(rows: Sequence[Row]) -> bytes:
-    """What a log of these rows consists of."""
+    """The text of a log with these rows."""
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 

@@ -1,4 +1,4 @@
-"""A corpus as one process of a run reads it: cut into texts side by side, on its device."""
+"""The corpus for one process of a run: cut into pieces side by side, on its device."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from trainer_client.ranks import Ranks
 # Shapes: T time steps, B batch, N rows of a batchified text, V vocabulary.
 
 EVALUATION_BATCH: Final = 10
-"""Texts side by side when perplexity is measured."""
+"""Number of pieces side by side when perplexity is measured."""
 
 
 class RunText:
-    """The texts of a run: this process' share of the one to train on, the others whole."""
+    """The texts of a run: this process' share of the training text, and the others whole."""
 
     def __init__(
         self, corpus: Corpus, config: TrainingConfig, ranks: Ranks, device: torch.device
@@ -29,7 +29,7 @@ class RunText:
             "text": [len(corpus.train), self.vocabulary],
             "text_digest": _digest_of(corpus),
         }
-        """What a checkpoint says of the text: tokens to train on and words; their digest."""
+        """What a checkpoint stores about the text: numbers of tokens and words, and a digest."""
         few = config.max_held_out_tokens
         words_t = corpus.train[: config.max_train_tokens]
         self.train_nb = ranks.share_of(batchify(words_t, config.batch)).to(device)
@@ -40,7 +40,7 @@ class RunText:
             "test": batchify(corpus.test[:few], EVALUATION_BATCH).to(device),
         }
         self.count_v = torch.bincount(words_t, minlength=self.vocabulary).to(device)
-        """How often each word comes in all that is trained on."""
+        """How often each word occurs in the training text."""
 
     @property
     def batch(self) -> int:
@@ -53,7 +53,7 @@ class RunText:
 
 
 def _digest_of(corpus: Corpus) -> str:
-    """SHA-256 of the ids of all three texts: their words, but for their names."""
+    """SHA-256 of the token ids of all three texts."""
     digest = hashlib.sha256()
     for text_t in (corpus.train, corpus.valid, corpus.test):
         digest.update(text_t.numpy().tobytes() + b"|")

@@ -1,4 +1,4 @@
-"""A model at one moment: taken from a model, put back into one, and as a checkpoint keeps it."""
+"""A model at one moment: taken from a model, put back into one, packed for a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Snapshot:
     weights: dict[str, Tensor]
     masks: Masks | None
     perplexity: float
-    """On the validation text; infinite where it hasn't been measured."""
+    """Its perplexity on the validation text; infinite where it hasn't been measured."""
 
 
 def take_snapshot(model: LanguageModel, perplexity: float = math.inf) -> Snapshot:
@@ -45,7 +45,7 @@ def load_snapshot(model: LanguageModel, snapshot: Snapshot) -> None:
 
 
 def pack_snapshot(snapshot: Snapshot) -> dict[str, Any]:
-    """The snapshot as a checkpoint keeps it."""
+    """The snapshot packed for a checkpoint."""
     masks = None if snapshot.masks is None else list(snapshot.masks)
     return {"weights": snapshot.weights, "masks": masks, "perplexity": snapshot.perplexity}
 

@@ -1,9 +1,9 @@
 """The steps from a seed to a compact model: (a) to (d) of the paper, after a baseline.
 
 Each step is a function of a run. The baseline and (a) are here, (b) and (d) in `pruning_steps`,
-(c) in `lhp_step`; `route` says which of them a run takes. All that a step has to remember is in
-the run's `notes`, so that a resumed run enters the step again and goes on: `is_training` says that
-the masks were changed already.
+(c) in `lhp_step`; `route` says which of them a run takes. What a step has to remember is in the
+run's `notes`, so that a resumed run enters the step again and continues. `is_training` says that
+the masks have been changed already.
 
 Knows nothing of files or of how progress is shown. Source: section 5.1 of Yin et al.
 """
@@ -39,15 +39,15 @@ def synthesise(
     crossovers: CrossoverOracle | None = None,
     at_step_end: Callable[[Row], None] = lambda _: None,
 ) -> None:
-    """Returns when the run is through all its steps.
+    """Returns when the run has gone through all its steps.
 
-    A run that has not begun starts with the baseline; a restored one goes on. `oracle` answers
+    A run that has not begun starts with the baseline; a restored one continues. `oracle` answers
     for the kind `hlstm_lm`; `crossovers` where the route is `measured`. `at_step_end` is called
     with the step's row of the report, its accepted model in place; if the run is killed right
     then, once more. Raises what a step does.
     """
     if oracle is not None:
-        # Not after hours of training: what can't be measured has no LHP.
+        # Checked now, not after hours of training: what can't be measured has no LHP.
         HLSTM_LM.describe(latency_params(run))
     if not run.step:
         run.step = STEPS[run.config.route][0]
@@ -70,7 +70,7 @@ def synthesise(
 
 
 def train_baseline(run: TrainingRun) -> None:
-    """Trains the stacked LSTM that the H-LSTM is held against."""
+    """Trains the stacked LSTM that the H-LSTM is compared with."""
     if not run.is_training:
         run.begin_training(
             max_epochs=run.config.baseline_epochs, learning_rate=run.config.learning_rate
@@ -81,7 +81,7 @@ def train_baseline(run: TrainingRun) -> None:
 def grow_from_seed(run: TrainingRun) -> None:
     """Step (a): a sparse seed grows by its gradients at the beginning of its first epochs.
 
-    One training: the optimiser goes on from growth to growth.
+    One training: the optimiser continues from growth to growth.
     """
     config, model = run.config, run.hlstm
     if not run.is_training:
@@ -108,14 +108,13 @@ _ALONE: dict[str, Callable[[TrainingRun], None]] = {
     "units": prune_rows_and_columns,
     "weights": prune_weights,
 }
-"""The steps that ask nobody."""
+"""The steps that don't ask the service."""
 
 
 def _find_dims(run: TrainingRun) -> tuple[int, int]:
     """The dims that the model is exported with and measured at: the LHP's, once there is one.
 
-    Units that die after growth to the LHP stay, all zero: its dims cost no more than smaller
-    ones.
+    Units that die after growth to the LHP stay, all zero: smaller dims would not be faster.
     """
     answers = [row.get("answer") for row in run.rows] + [run.notes.get("answer")]
     given = [each["lhp"] for each in answers if each is not None]

@@ -1,8 +1,8 @@
-"""One training run: descent over a text, and everything that survives a `kill -9`.
+"""One training run: descent over a text, with checkpoints that survive a `kill -9`.
 
-A run's state is all in memory and, every `checkpoint_batches` batches, all in one file: weights,
-masks, optimiser, random states, position in the text, what the steps have noted. A run that is
-resumed goes on from there, and on a CPU ends with the same bits.
+Every `checkpoint_batches` batches, the whole state of the run is written to one file: weights,
+masks, optimiser, random states, position in the text, notes of the steps. A run that is resumed
+continues from there, and on a CPU ends with the same bits.
 
 Knows nothing of which steps there are, of the service, or of how progress is shown.
 """
@@ -76,9 +76,9 @@ class TrainingRun:
         self.device = device or torch.device("cpu")
         self.step = ""
         self.notes: dict[str, Any] = {}
-        """What the present step has to remember; JSON-ready."""
+        """What the current step has to remember; JSON-ready."""
         self.rows: list[Row] = []
-        """The report's, one for each step that has ended."""
+        """The rows of the report, one for each step that has ended."""
         self.accepted: Snapshot | None = None
         self._epoch_rows: list[Row] = []
         self._num_batches = 0
@@ -87,7 +87,7 @@ class TrainingRun:
         self.vocabulary = len(corpus.vocabulary)
         self._text = RunText(corpus, config, ranks, self.device)
         directory.mkdir(parents=True, exist_ok=True)
-        # Weights are drawn alike on all ranks, dropout isn't.
+        # Weights are drawn equally on all ranks; dropout is not.
         torch.manual_seed(config.seed)
         self.model: LanguageModel = StackedLSTM(self.vocabulary, config).to(self.device)
         self._hlstm = MaskedHLSTM(self.vocabulary, config).to(self.device)
@@ -112,7 +112,7 @@ class TrainingRun:
         load_snapshot(self.model if snapshot.masks is None else self.hlstm, snapshot)
 
     def accept(self, perplexity: float) -> None:
-        """Keeps the model as the best so far: what `revert` comes back to."""
+        """Keeps the model as the best so far: `revert` returns to it."""
         self.accepted = self.snapshot(perplexity)
 
     def revert(self) -> None:
@@ -145,9 +145,9 @@ class TrainingRun:
 
         The model then is the one of the best epoch. Where the loss isn't a number, the run goes
         back to its last checkpoint and halves the rate, at most `max_rollbacks` times.
-        `at_epoch` is called before each epoch, counted from 0, and may `grow`; in a run that was
-        killed or went back, once more for an epoch that it was called for before, the model as it
-        was then. Raises DivergedError, DiskFullError.
+        `at_epoch` is called before each epoch, counted from 0, and may `grow`. In a run that was
+        killed or went back, it is called again for an epoch for which it was called before, with
+        the model as it was then. Raises DivergedError, DiskFullError.
         """
         while True:
             assert self._descent is not None
@@ -198,7 +198,7 @@ class TrainingRun:
             )
             self._num_batches += 1
             self._tell(descent, began_s, first_row)
-            # Not at the end of an epoch: only a model that can be validated is kept there.
+            # Not at the end of an epoch: there, only a model that can be validated is kept.
             is_due = self._num_batches % self.config.checkpoint_batches == 0
             if is_due and descent.row < self._text.last:
                 descent.check_next(
@@ -275,15 +275,15 @@ class TrainingRun:
     def evaluate(self, split: str) -> float:
         """The model's perplexity on the `valid` or `test` text.
 
-        The text is read as EVALUATION_BATCH pieces side by side, each from a zero state. By the
-        first process alone: decisions rest on it, and another processor's last bit would be
-        another decision.
+        The text is read as EVALUATION_BATCH pieces side by side, each from a zero state. Only
+        the first process does this: decisions depend on it, and another processor may round the
+        last bit in another way.
         """
         text_nb, steps = self._text.held_out[split], self.config.steps
         return self.ranks.ask_first(lambda: measure_perplexity(self.model, text_nb, steps=steps))
 
     def mean_gradient(self, weights: HLSTMWeights) -> HLSTMWeights:
-        """The gradient at these weights of the H-LSTM's layer, whatever lives, over all words.
+        """The gradient of all weights of the H-LSTM layer, living or not, over all words.
 
         The average over the training text, without dropout. Leaves the model as it was. Raises
         InvalidGradientError.
@@ -299,7 +299,7 @@ class TrainingRun:
     # Files
 
     def end_step(self, row: Row, next_step: str) -> None:
-        """Adds the step's row to the report, and goes on to the next step; saves the run."""
+        """Adds the step's row to the report, turns to the next step, and saves the run."""
         self.rows.append(row)
         self.step, self.notes = next_step, {}
         self.save()
@@ -355,7 +355,7 @@ class TrainingRun:
     def restore(self) -> None:
         """Makes the run what it was when last saved.
 
-        Settings that nothing has been done by yet may be others now. Raises NoCheckpointError,
+        Settings that no finished step has used may differ now. Raises NoCheckpointError,
         CheckpointError, CheckpointConfigError.
         """
         path = self.directory / CHECKPOINT
@@ -366,13 +366,13 @@ class TrainingRun:
             told.append(f"{len(saved['ranks']):,} processes there, {self.ranks.size:,} now")
         if told:
             raise CheckpointConfigError(
-                f"{path} is of a run that was configured otherwise: {'; '.join(told)}",
+                f"{path} is of a run with another configuration: {'; '.join(told)}",
                 hint="go on with the same settings, or choose another directory",
             )
         for change in self.compare(saved):
             logger.info("from here on: %s", change)
         self.step = saved["step"]
-        # In place: after going back, the step that holds the notes goes on with them.
+        # In place: after going back, the step that holds the notes continues with them.
         self.notes.clear()
         self.notes.update(saved["notes"])
         self.rows, self._epoch_rows = saved["rows"], saved["epoch_rows"]

@@ -76,7 +76,7 @@ def test_a_changed_byte_is_noticed(path: Path) -> None:
 
 def test_another_file_is_no_checkpoint(path: Path) -> None:
     torch.save(STATE, path)
-    with pytest.raises(CheckpointError, match="is no checkpoint"):
+    with pytest.raises(CheckpointError, match="isn't a checkpoint"):
         read_checkpoint(path)
 
 

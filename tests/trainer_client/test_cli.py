@@ -123,7 +123,7 @@ def test_mistakes_are_told_without_a_traceback(data: Path, tmp_path: Path, capfd
     for more, code, told in (
         (["--preset", "large"], 2, "there is no preset 'large'"),
         (["--set", "momentum=0.9"], 2, "there is no setting 'momentum'"),
-        (["--set", "batch"], 2, "no NAME=VALUE"),
+        (["--set", "batch"], 2, "isn't NAME=VALUE"),
         (["--data", str(tmp_path / "nonesuch")], 1, "train.txt can't be read"),
         (["--resume"], 1, "there is no checkpoint"),
         (["--set", "weight_decay=inf"], 2, "weight_decay=inf isn't 0 or more"),

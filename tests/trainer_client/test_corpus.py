@@ -106,7 +106,7 @@ def test_a_word_that_training_lacks_is_an_error(small: Path) -> None:
 
 def test_bytes_that_are_no_text_are_an_error(small: Path) -> None:
     (small / "small" / "test.txt").write_bytes(b"cat \xff\n")
-    with pytest.raises(UnexpectedTextError, match=r"no UTF-8 text \(byte 4\)"):
+    with pytest.raises(UnexpectedTextError, match=r"isn't UTF-8 text \(byte 4\)"):
         load_corpus(SMALL, small)
 
 
