@@ -178,3 +178,8 @@ def check_problem(response: httpx.Response, status: int, hint: str = "") -> None
     assert problem["type"].startswith("/problems/")
     assert "Traceback" not in response.text
     assert ("retry-after" in response.headers) == (status == 503)
+
+
+async def ask(client: httpx.AsyncClient, dims: str = "5,6", **params: object) -> httpx.Response:
+    """The response to GET /lhp."""
+    return await client.get("/lhp", params={"dims": dims, **params})  # type: ignore[dict-item]
