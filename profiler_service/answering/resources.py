@@ -12,6 +12,7 @@ from profiler_service.analysis.samples import Platform
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
+from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import CurveHeader, Host, Sweep
 from profiler_service.wire import (
@@ -100,7 +101,7 @@ def is_stale(header: CurveHeader, host: Host | None) -> bool:
 
 def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
     """The curve without its points."""
-    is_grid = header.mode == "grid"
+    is_decided = MODES[header.mode].decides_every_point
     num_decided = header.num_measured - header.num_undecided
     num_decidable = header.grid.size - header.num_failures
     return CurveInfo(
@@ -118,9 +119,9 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         num_failures=header.num_failures,
         num_lhps=header.num_lhps,
         num_undecided=header.num_undecided,
-        undecided=1 - num_decided / num_decidable if is_grid and num_decidable else None,
+        undecided=1 - num_decided / num_decidable if is_decided and num_decidable else None,
         redundancy=1 - header.num_lhps / header.num_measured
-        if is_grid and header.num_measured
+        if is_decided and header.num_measured
         else None,
         measured_at=header.measured_at,
         stale=stale,

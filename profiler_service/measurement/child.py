@@ -93,11 +93,11 @@ def main(connection_fd: int, block_fd: int) -> None:
             )
         )
         gc.freeze()  # so that the garbage collector doesn't search torch's objects at every order
-        desk = Desk(device, block, connection.send)
+        runner = OrderRunner(device, block, connection.send)
         while True:
             order = orders.get()
             assert isinstance(order, Order)
-            desk.carry_out(order)
+            runner.carry_out(order)
 
 
 def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order]) -> None:
@@ -109,7 +109,7 @@ def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order]) -
         os._exit(0)
 
 
-class Desk:
+class OrderRunner:
     """Carries out orders on one device."""
 
     def __init__(self, device: Device, block: Block, send: Callable[[object], None]) -> None:

@@ -29,7 +29,7 @@ async def ask(client: httpx.AsyncClient, **params: object) -> httpx.Response:
     return await client.get("/lhp", params={"dims": "5,6", **params})  # type: ignore[dict-item]
 
 
-def check_contest(sweep: Sweep, key: str) -> None:
+def check_comparison(sweep: Sweep, key: str) -> None:
     assert sweep.spec.mode == "kernels"
     assert sweep.spec.grid == DENSE_KERNELS
     assert sweep.spec.workload.key == f"linear_kernels[{key}]"
@@ -39,9 +39,9 @@ async def test_kernels_meet_before_a_race_and_the_answer_names_the_fastest(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
-    check_contest(contest, "batch=16,dtype=float32,in_features=6,out_features=5")
-    curve_id = measure(sqlite_worker.store, contest)
+    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
+    check_comparison(comparison, "batch=16,dtype=float32,in_features=6,out_features=5")
+    curve_id = measure(sqlite_worker.store, comparison)
     assert race.spec.mode == "race"
     sqlite_worker.finish(race, stairs(8))
 
@@ -83,10 +83,10 @@ async def test_a_comparison_numbered_by_a_slow_clock_is_found_all_the_same(
     sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
     assert (await asking).json()["faster_backend"]["backend"] == "packed"
     asking = asyncio.create_task(ask(client, batch=32))
-    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
+    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
     with monkeypatch.context() as patch:
         patch.setattr(rows, "create_id", lambda: f"{7:032x}")
-        assert measure(sqlite_worker.store, contest) == f"{7:032x}"
+        assert measure(sqlite_worker.store, comparison) == f"{7:032x}"
     sqlite_worker.finish(race, stairs(8))
     assert (await asking).json()["faster_backend"]["backend"] == "packed"
 
@@ -111,7 +111,7 @@ async def test_a_square_product_has_kernels_too(
 ) -> None:
     response = await ask(client, dims="7", workload="matmul", dtype="bfloat16", wait=0)
     assert response.status_code == 202
-    check_contest(
+    check_comparison(
         await sqlite_worker.take(), "batch=16,dtype=bfloat16,in_features=7,out_features=7"
     )
     race = await sqlite_worker.take()
@@ -125,13 +125,13 @@ async def test_a_network_has_kernels_too(
     client: httpx.AsyncClient, sqlite_worker: Worker, workload: str
 ) -> None:
     asking = asyncio.create_task(ask(client, workload=workload, batch=2, dtype="bfloat16"))
-    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
-    assert (contest.spec.mode, contest.spec.grid) == ("kernels", DENSE_KERNELS)
-    assert contest.spec.workload.kind == f"{workload}_kernels"
-    params = dict(contest.spec.workload.params)
+    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
+    assert (comparison.spec.mode, comparison.spec.grid) == ("kernels", DENSE_KERNELS)
+    assert comparison.spec.workload.kind == f"{workload}_kernels"
+    params = dict(comparison.spec.workload.params)
     assert (params["gate_width"], params["state_width"]) == (5, 6)
     assert (params["batch"], params["dtype"]) == (2, "bfloat16")
-    curve_id = measure(sqlite_worker.store, contest)
+    curve_id = measure(sqlite_worker.store, comparison)
     sqlite_worker.finish(race, stairs(8))
     answer = (await asking).json()
     assert answer["lhp"] == [8, 8]
@@ -177,8 +177,8 @@ async def test_an_answer_needs_no_comparison(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    contest, race = await sqlite_worker.take(), await sqlite_worker.take()
-    sqlite_worker.store.request_cancel(contest.id)
+    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
+    sqlite_worker.store.request_cancel(comparison.id)
     sqlite_worker.finish(race, stairs(8))
     answer = (await asking).json()
     assert answer["lhp"] == [8, 8] and answer["faster_backend"] is None

@@ -1,4 +1,4 @@
-"""The child's desk in this process, on a device that only counts what is asked of it."""
+"""The child's runner of orders, in this process, on a device that only counts what is asked of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.measurement.child import Desk, describe, find_memory_error
+from profiler_service.measurement.child import OrderRunner, describe, find_memory_error
 from profiler_service.measurement.exchange import Block, Finished, Order, PointFailed
 from profiler_service.measurement.operations import Call, Operands
 from profiler_service.measurement.timer import Sample
@@ -82,7 +82,7 @@ def visit(device: FakeDevice, sizes: Sequence[int]) -> tuple[list[float], list[o
         calls=1,
         warmup_calls=0,
     )
-    Desk(device, block, sent.append).carry_out(order)
+    OrderRunner(device, block, sent.append).carry_out(order)
     return block.latency_s[: len(sizes)].tolist(), sent
 
 
