@@ -6,6 +6,7 @@ are generated are held against the code, and the committed ones against both.
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,18 @@ def test_every_decision_is_in_the_list_of_decisions() -> None:
     index = (DOCS / "decisions" / "index.md").read_text()
     for path in (DOCS / "decisions").glob("[0-9]*.md"):
         assert f"({path.name})" in index
+
+
+def test_the_architecture_page_names_only_what_exists() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    named = re.findall(r"`([\w/]+\.py)`: `(\w+)(?:\.(\w+))?`", text)
+    assert len(named) > 20
+    for path, name, member in named:
+        module = importlib.import_module(f"profiler_service.{path[:-3].replace('/', '.')}")
+        found = getattr(module, name)
+        assert not member or hasattr(found, member), f"{path}: {name}.{member}"
+    for room in re.findall(r"`((?:profiler_service|trainer_client|tests)/[\w/.]+)`", text):
+        assert (ROOT / room).exists(), room
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "CHANGELOG.md"], ids=lambda p: p.name)
