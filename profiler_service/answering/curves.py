@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
+from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform
 from profiler_service.answering.cache import LoadingCache
 from profiler_service.answering.resources import is_stale
@@ -111,8 +112,6 @@ class KnownCurves:
             max_size=MAX_CACHED_POINTS,
             size_of=lambda curve: curve.grid.size,
         )
-        self.load_curve = self._curves.get
-        """The curve with that id."""
         self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
 
     async def refresh(self) -> None:
@@ -135,6 +134,10 @@ class KnownCurves:
             hosts={host.name: host for host in self._store.list_hosts()},
             platforms={platform.key: platform for platform in self._store.list_platforms()},
         )
+
+    async def load_curve(self, curve_id: str) -> LatencyCurve:
+        """The curve with that id. Raises StoreError."""
+        return await self._curves.get(curve_id)
 
     async def find_covering(
         self, workload: Workload, window: Grid, mode: Mode, conditions: Conditions

@@ -1,4 +1,4 @@
-"""The child's runner of orders, in this process, on a device that only counts what is asked of it."""
+"""What the child does with orders, in this process, on a device that only counts."""
 
 from __future__ import annotations
 

@@ -85,6 +85,15 @@ def test_it_makes_its_database_serves_says_what_to_try_and_ends_cleanly(
     assert (tmp_path / "data" / "lhp" / "lhp.sqlite").exists()
 
 
+def test_behind_a_proxy_that_strips_a_path_its_pages_know_the_path(start_lhp: Start) -> None:
+    process = start_lhp("serve", "--port", "0", "--no-worker", LHP_ROOT_PATH="/tools/lhp")
+    url, _ = read_greeting(process)
+    # As the proxy sends it on: without the path, which is in what comes back.
+    assert "/tools/lhp/openapi.json" in httpx.get(f"{url}/docs").text
+    assert httpx.get(f"{url}/openapi.json").json()["servers"] == [{"url": "/tools/lhp"}]
+    assert httpx.get(f"{url}/hosts/nobody").json()["type"] == "/problems/unknown-host"
+
+
 @pytest.fixture
 def served(start_lhp: Start, tmp_path: Path) -> tuple[subprocess.Popen[str], str]:
     """A running service and its address; its host is present, but never measures."""
