@@ -29,7 +29,8 @@ import numpy.typing as npt
 import torch
 import torch._inductor.config
 
-from benchmarks.answers import find_platform, fresh_service, measuring_conditions, wait_until_idle
+from benchmarks.answers.machine import measuring_conditions
+from benchmarks.answers.service import find_platform, fresh_service, wait_until_idle
 from benchmarks.provenance import heading
 
 Dims = tuple[int, int]

@@ -36,23 +36,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.answers import (
+from benchmarks.answers.machine import RefereeError, measuring_conditions, redact
+from benchmarks.answers.measuring import (
     FEWEST_BLOCKS,
     LINE_FLOATS,
     PAGE_LINES,
     Dims,
-    Goal,
     Measurement,
-    RefereeError,
-    Trial,
-    mean_speeds,
-    measuring_conditions,
     ratio_of_blocks,
-    redact,
     round_up,
     show,
-    speed_difference,
 )
+from benchmarks.answers.verdicts import Goal, Trial, mean_speeds, speed_difference
 from benchmarks.provenance import heading
 from benchmarks.report import exit_code, measurement_to_json, opening, write_report
 from benchmarks.search import ALL_RULES, F64, Race, Regret, find_regret, show_ratio, window

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.answers import Goal, Measurement, goal_table
+from benchmarks.answers.measuring import Measurement
+from benchmarks.answers.report import goal_table
+from benchmarks.answers.verdicts import Goal
 
 
 def opening(header: Sequence[str], notes: Sequence[str], goals: Sequence[Goal]) -> list[str]:

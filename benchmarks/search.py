@@ -34,28 +34,23 @@ import numpy.typing as npt
 import torch
 from torch.utils.benchmark import Timer
 
-from benchmarks.answers import (
+from benchmarks.answers.machine import RefereeError, busy_processor, measuring_conditions, redact
+from benchmarks.answers.measuring import (
     BATCH,
     EXTRA_RULES,
     LINE_FLOATS,
     PAGE_LINES,
     RULES,
     Dims,
-    Goal,
     Measurement,
     Ratio,
-    RefereeError,
-    Trial,
-    busy_processor,
     draw_queries,
     measure,
-    measuring_conditions,
     ratio_of_blocks,
-    redact,
     round_up,
     show,
-    speed_difference,
 )
+from benchmarks.answers.verdicts import Goal, Trial, speed_difference
 from benchmarks.provenance import heading
 from benchmarks.report import exit_code, measurement_to_json, opening, write_report
 

@@ -40,7 +40,7 @@ import torch._inductor.config
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from benchmarks.answers import measuring_conditions
+from benchmarks.answers.machine import measuring_conditions
 from benchmarks.provenance import heading
 from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
 from trainer_client.config import get_preset

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.answers import measuring_conditions
+from benchmarks.answers.machine import measuring_conditions
 from benchmarks.provenance import heading
 from benchmarks.sparse_route import (
     BATCH,

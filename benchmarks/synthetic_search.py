@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.answers import Dims, Goal, show
+from benchmarks.answers.measuring import Dims, show
+from benchmarks.answers.verdicts import Goal
 from benchmarks.networks_search import (
     REGRET_GOAL,
     SHARE_GOAL,

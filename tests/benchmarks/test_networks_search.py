@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from benchmarks import networks_search, synthetic_search
-from benchmarks.answers import Dims, Goal, Measurement, measuring_conditions, ratio_of_blocks
+from benchmarks.answers.machine import measuring_conditions
+from benchmarks.answers.measuring import Dims, Measurement, ratio_of_blocks
+from benchmarks.answers.verdicts import Goal
 from benchmarks.networks_search import DearRace, EachOnce, Stage, Verdict
 from benchmarks.search import ALL_RULES
 from benchmarks.synthetic_search import Device

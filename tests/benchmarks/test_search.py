@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from benchmarks import search
-from benchmarks.answers import Dims, Goal, Measurement, ratio_of_blocks
+from benchmarks.answers.measuring import Dims, Measurement, ratio_of_blocks
+from benchmarks.answers.verdicts import Goal
 from benchmarks.search import Race, Verdict
 
 QUERY, ANSWER = (100, 200), (104, 208)
