@@ -1,20 +1,25 @@
-"""Grid sweeps: what their progress says of the points left undecided."""
+"""Grid sweeps: rounds, verdicts, budgets, and what progress says of the points left undecided."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from profiler_service.analysis.curve import PointStatus
+from profiler_service.analysis.lhp import find_answer
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
+from profiler_service.plan.base import ANCHOR_EVERY
+from profiler_service.plan.create import create_planner
 from profiler_service.plan.grid import GridPlanner
-from profiler_service.plan.spec import SweepSpec
-from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice, stairs
+from profiler_service.plan.spec import SweepSpec, window_growth
+from tests.plan.asking import curve_from, spec_above
+from tests.synthetic import SyntheticDevice, stairs
 
-NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 SPEC = SweepSpec(
     workload=MATMUL.describe(), mode="grid", grid=Grid(axes=(GridAxis(first=100, count=64),))
 )
@@ -33,7 +38,7 @@ def test_progress_tells_how_few_points_are_left_undecided() -> None:
     # Nothing is decided before the first look, after 18 rounds.
     assert told[1] == 64 and told[rounds[-1]] < 16
     # Points decided as LHPs go on being measured, and aren't undecided.
-    curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
+    curve = curve_from(planner)
     assert curve.num_lhps > 4
     # The curve asks for less certainty than laying points to rest does.
     assert curve.num_undecided <= told[rounds[-1]]
@@ -46,7 +51,7 @@ def test_a_sweep_stopped_early_names_the_rival_of_every_undecided_point() -> Non
         batch = planner.next_batch()
         assert batch is not None
         planner.record(device.measure(batch))
-    curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
+    curve = curve_from(planner)
     undecided = np.flatnonzero(curve.status == PointStatus.UNDECIDED)
     answers = curve.answers
     assert answers.rival is not None and len(undecided)
@@ -56,3 +61,86 @@ def test_a_sweep_stopped_early_names_the_rival_of_every_undecided_point() -> Non
     assert np.all(np.isfinite(answers.ratio_low[undecided]))
     # The last point has nothing larger.
     assert answers.rival[-1] == -1 and np.isnan(answers.ratio[-1])
+
+
+def test_grid_statuses_on_a_quiet_device() -> None:
+    # matmul 100..132, multiples of 16 are 5 % faster, the slope is 0.3 % a step. 113 to 127 lose
+    # to 128 (15 steps are 4.5 %); 132 is the last point, and nothing beats 112 or 128.
+    spec = spec_above((100,), "grid")
+    planner = create_planner(spec)
+    SyntheticDevice(stairs(spec.grid, 16, 0.05), noise=0.001, spikes=0, drift=0.02).run(planner)
+    curve = curve_from(planner)
+    lhps = [spec.grid.dims(int(i))[0] for i in np.flatnonzero(curve.status == PointStatus.LHP)]
+    assert {112, 128, 132} <= set(lhps)
+    assert not set(lhps) & set(range(113, 128))
+    assert curve.answers.target[spec.grid.find_index((105,)) or 0] == spec.grid.find_index((112,))
+    assert curve.redundancy == 1 - len(lhps) / 33
+
+
+def test_grid_rounds_visit_every_point_once_in_random_order_between_anchors() -> None:
+    planner = create_planner(spec_above((100,), "grid"))
+    device = SyntheticDevice(np.full(33, 1e-4))
+    for _ in range(2):
+        calibration = planner.next_batch()
+        assert calibration is not None
+        planner.record(device.measure(calibration))
+    batch = planner.next_batch()
+    assert batch is not None
+    anchor = 33 // 2
+    first, second = (batch.point[batch.round == number] for number in (0, 1))
+    visits = Counter(first.tolist())
+    # 33 points once each, and the anchor before every 16 of them (3 times) and at the end.
+    assert visits.pop(anchor) == 1 + 3 + 1
+    assert set(visits.values()) == {1} and len(visits) == 32
+    assert np.diff(np.flatnonzero(first == anchor)).max() <= ANCHOR_EVERY + 1
+    assert np.any(np.diff(first[first != anchor]) < 0), "sorted, drift would draw a staircase"
+    assert Counter(second.tolist()) == Counter(first.tolist())
+    assert second.tolist() != first.tolist()
+    # 18 rounds of 33 visits of 0.2 ms fit into half a second: nothing is decided before them.
+    assert batch.round.max() == 17
+
+
+@pytest.mark.parametrize("budget_s", [1e-4, 0.01, 0.05])
+def test_a_grid_with_too_small_a_budget_answers_with_the_point_itself(budget_s: float) -> None:
+    spec = replace(spec_above((40, 40), "grid"), budget_s=budget_s)
+    planner = create_planner(spec)
+    SyntheticDevice(np.full(spec.grid.size, 1e-3)).run(planner)
+    curve = curve_from(planner)
+    assert curve.evidence["cut_short"] == 1
+    answer = find_answer(curve, (40, 40), prefer="nearest", growth=window_growth((40, 40)))
+    assert answer is not None and (answer.lhp, answer.verdict) == ((40, 40), "ambiguous")
+
+
+def test_points_laid_to_rest_are_not_flattered() -> None:
+    """A point rests once it looks beaten beyond doubt: some do by luck, and their intervals tell.
+
+    Multiples of 4 are 3 % faster. Of the ratios of what rested, at most 2.5 % may be better than
+    the truth beyond their interval, as of any 95 % interval.
+    """
+    num_points = num_flattered = 0
+    for seed in range(20):
+        spec = spec_above((200,), "grid", seed=seed)
+        truth = stairs(spec.grid, 4)
+        planner = GridPlanner(spec)
+        SyntheticDevice(truth, seed=seed + 77).run(planner)
+        answers = curve_from(planner).answers
+        for point in planner._rested:
+            assert answers.rival is not None
+            rival = int(answers.rival[point])
+            num_points += 1
+            num_flattered += bool(answers.ratio_high[point] < truth[rival] / truth[point])
+    assert num_points > 300
+    assert num_flattered <= 0.025 * num_points
+
+
+def test_a_grid_sweep_ends_with_its_budget_and_keeps_what_it_knows() -> None:
+    spec = replace(spec_above((100,), "grid"), budget_s=0.02)
+    truth = stairs(spec.grid, 16, 0.05)
+    planner = create_planner(spec)
+    device = SyntheticDevice(truth)
+    device.run(planner)
+    curve = curve_from(planner)
+    assert planner.progress().fraction == 1.0
+    # One batch beyond the budget at most: 18 rounds of 33 points, some anchors, two calls each.
+    assert device.clock_s < 0.02 + 18 * 39 * 2 * truth.max() * 2
+    assert curve.num_measured == 33

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.plan.traces import RACES, decide, digest
+from tests.plan.race.traces import RACES, decide, digest
 
 DIGESTS = {
     "two axes": "15ea3cca75982cd6",

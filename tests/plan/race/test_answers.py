@@ -1,0 +1,138 @@
+"""What races answer, under noise, drift and neighbours of which the truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from profiler_service.grid import Grid
+from profiler_service.kinds import LINEAR
+from profiler_service.plan.create import create_planner
+from profiler_service.plan.modes import Mode
+from profiler_service.plan.spec import SweepSpec
+from tests.plan.asking import ask, curve_from, random_dims, spec_above, true_ratio
+from tests.synthetic import SyntheticDevice, smooth, stairs
+
+
+@pytest.mark.parametrize(("mode", "axes", "seeds"), [("race", 2, 200), ("grid", 1, 60)])
+def test_noise_alone_moves_no_answer(mode: Mode, axes: int, seeds: int) -> None:
+    """A smooth curve under 3 % heavy-tailed noise and drift: at most 1 % of answers go wrong."""
+    wrong = 0
+    for seed in range(seeds):
+        spec = spec_above(random_dims(seed, axes), mode, seed=seed)
+        truth = smooth(spec.grid)
+        answer = ask(spec, SyntheticDevice(truth, seed=seed + 1000))
+        wrong += true_ratio(spec, truth, answer) > 1.005
+    assert wrong <= seeds / 100
+
+
+@pytest.mark.parametrize(
+    ("mode", "axes", "multiple", "seeds"), [("race", 2, 16, 200), ("grid", 1, 4, 60)]
+)
+def test_true_steps_are_found(mode: Mode, axes: int, multiple: int, seeds: int) -> None:
+    """Multiples are 3 % faster an axis: at least 95 % of answers take the step."""
+    found = possible = 0
+    for seed in range(seeds):
+        spec = spec_above(random_dims(seed, axes), mode, seed=seed)
+        truth = stairs(spec.grid, multiple)
+        if truth.min() / truth[0] > 0.98:
+            continue  # already on the step, or the smooth growth up to it eats the gain
+        possible += 1
+        answer = ask(spec, SyntheticDevice(truth, seed=seed + 1000))
+        found += true_ratio(spec, truth, answer) < 0.99
+    assert possible > seeds / 2
+    assert found >= 0.95 * possible
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 0.9])
+def test_a_noisy_neighbour_moves_no_answer(share: float) -> None:
+    """It comes after that share of the time that the race takes without it."""
+    for seed in range(8):
+        spec = spec_above((701, 333), "race", seed=seed)
+        truth = smooth(spec.grid)
+        quiet = SyntheticDevice(truth, seed=seed)
+        ask(spec, quiet)
+        device = SyntheticDevice(truth, seed=seed, neighbour_from_s=share * quiet.clock_s)
+        assert true_ratio(spec, truth, ask(spec, device)) <= 1.005
+        assert device.clock_s > share * quiet.clock_s
+
+
+def test_drift_that_ramps_through_the_race_moves_no_answer() -> None:
+    # 60 % slower at the end of every 10 s: a sorted sweep would call the first points fastest.
+    for seed in range(10):
+        spec = spec_above((701, 333), "race", seed=seed)
+        truth = smooth(spec.grid)
+        device = SyntheticDevice(truth, seed=seed, drift=0.6, period_s=1e9)
+        assert true_ratio(spec, truth, ask(spec, device)) <= 1.005
+
+
+def test_a_race_that_misses_a_lone_point_is_honest() -> None:
+    """A race looks at a sample of the window: what it answers instead is still no slower."""
+    for seed in range(20):
+        spec = spec_above((400, 400), "race", seed=seed)
+        truth = smooth(spec.grid)
+        truth[int(np.random.default_rng(seed).integers(1, spec.grid.size))] = 0.9 * truth[0]
+        answer = ask(spec, SyntheticDevice(truth, seed=seed))
+        assert true_ratio(spec, truth, answer) <= 1.0
+
+
+def test_a_cliff_is_not_fallen_off() -> None:
+    # From row 421 on everything is 40 % slower, the multiples of 16 beyond it, too.
+    spec = spec_above((401, 401), "race")
+    truth = stairs(spec.grid, 16, 0.1)
+    truth[20 * spec.grid.shape[1] :] *= 1.4
+    answer = ask(spec, SyntheticDevice(truth))
+    assert answer.lhp[0] == 416 and answer.lhp[1] % 16 == 0
+
+
+def test_a_race_visits_few_of_the_points() -> None:
+    """A tenth of a 64 × 64 window's points, and less time than calling each point once."""
+    grid = Grid.window((1197, 317), (63, 63))
+    spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid)
+    truth = stairs(grid, 16)
+    planner = create_planner(spec)
+    device = SyntheticDevice(truth, noise=0.015)
+    device.run(planner)
+    assert curve_from(planner).num_measured < 0.2 * grid.size
+    assert device.clock_s < truth.sum()
+
+
+def test_the_promised_interval_holds() -> None:
+    """The interval claims 95 %; looking several times is paid for, so it must hold at least so."""
+    covered = total = 0
+    for seed in range(100):
+        spec = spec_above(random_dims(seed, 1), "race", seed=seed)
+        truth = stairs(spec.grid, 16)
+        answer = ask(spec, SyntheticDevice(truth, seed=seed + 5000))
+        if answer.lhp == answer.dims:
+            continue
+        total += 1
+        low, high = answer.speedup_interval
+        covered += low <= 1 / true_ratio(spec, truth, answer) <= high
+    assert total > 30
+    assert covered >= 0.95 * total
+
+
+def test_expensive_points_are_screened_sparsely() -> None:
+    """48 x 48 points of 50 ms at 1 % noise: a twentieth of calling each once, and a fast point.
+
+    Columns are smooth, rows have steps of 6 % every 16 (as an LSTM's on a CPU here): the best
+    point is the largest row of the first block.
+    """
+    grid = Grid.window((401, 400), (47, 47))
+    rows, columns = (grid.all_dims()[:, axis].astype(np.float64) for axis in (0, 1))
+    truth = 50e-3 * (1 + 0.06 * np.ceil((rows - 416) / 16)) * (columns / 400) ** 0.5
+    truth = np.where(rows == 416, 0.96, 1.0) * truth
+    regrets, found = [], 0
+    for seed in range(10):
+        spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid, seed=seed)
+        device = SyntheticDevice(truth, noise=0.008, spikes=0.01, drift=0.01, seed=seed)
+        planner = create_planner(spec)
+        device.run(planner)
+        assert device.clock_s < 0.05 * truth.sum()
+        target = int(curve_from(planner).answers.target[0])
+        regrets.append(truth[target] / truth.min() - 1)
+        found += target != 0
+        assert truth[target] <= truth[0]
+    assert found >= 5
+    assert float(np.median(regrets)) < 0.02
