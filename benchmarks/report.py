@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.answers.machine import RefereeError, redact
 from benchmarks.answers.measuring import Measurement
 from benchmarks.answers.report import goal_table
 from benchmarks.answers.verdicts import Goal
@@ -29,8 +32,21 @@ def opening(header: Sequence[str], notes: Sequence[str], goals: Sequence[Goal]) 
     ]
 
 
-def write_report(
-    folder: Path,
+@contextlib.contextmanager
+def exits_without_verdict() -> Iterator[None]:
+    """Turns what ends a run early into its exit code: 2 without a verdict, 130 if interrupted."""
+    try:
+        yield
+    except RefereeError as error:
+        print(f"no verdict: {redact(str(error))}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        print("interrupted: no verdict", file=sys.stderr)
+        raise SystemExit(130) from error
+
+
+def publish(
+    folder: Path | None,
     name: str,
     text: str,
     *,
@@ -38,26 +54,27 @@ def write_report(
     notes: Sequence[str],
     goals: Sequence[Goal],
     **figures: object,
-) -> None:
-    """Writes `NAME-DATE.md`, and what it was made from as `NAME-DATE.json`."""
-    raw = {
-        "header": header,
-        "notes": notes,
-        "goals": [asdict(goal) for goal in goals],
-        **figures,
-    }
-    stem = f"{name}-{dt.datetime.now(dt.UTC).date()}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{stem}.md").write_text(text)
-    (folder / f"{stem}.json").write_text(json.dumps(raw, indent=1) + "\n")
+) -> int:
+    """The exit code by the goals, once the report is printed and, where asked to, written.
+
+    Into the folder come `NAME-DATE.md`, and what it was made from as `NAME-DATE.json`.
+    """
+    print(text)
+    if folder is not None:
+        raw = {
+            "header": header,
+            "notes": notes,
+            "goals": [asdict(goal) for goal in goals],
+            **figures,
+        }
+        stem = f"{name}-{dt.datetime.now(dt.UTC).date()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{stem}.md").write_text(text)
+        (folder / f"{stem}.json").write_text(json.dumps(raw, indent=1) + "\n")
+    return 0 if all(goal.met is not False for goal in goals) else 1
 
 
 def measurement_to_json(measurement: Measurement) -> Mapping[str, object]:
     """The raw figures, JSON-ready; the blocks' log ratios to five places."""
     blocks = {name: [round(log, 5) for log in logs] for name, logs in measurement.blocks.items()}
     return asdict(measurement) | {"blocks": blocks}
-
-
-def exit_code(goals: Sequence[Goal]) -> int:
-    """0 if every goal is met, 1 if one is missed."""
-    return 0 if all(goal.met is not False for goal in goals) else 1

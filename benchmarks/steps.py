@@ -26,14 +26,7 @@ from torch import Tensor, nn
 
 from benchmarks.answers.machine import measuring_conditions
 from benchmarks.provenance import heading
-from benchmarks.sparse_route import (
-    BATCH,
-    F64,
-    STEPS,
-    Ratio,
-    compare,
-    measure,
-)
+from benchmarks.sparse_route import BATCH, F64, STEPS, Ratio, compare, measure
 from trainer_client.export import MODELS, load_baseline, load_dense
 from trainer_client.report import NAMES
 from trainer_client.run_files import EPOCHS_LOG, STEPS_LOG

@@ -31,17 +31,12 @@ import numpy as np
 
 from benchmarks.answers.measuring import Dims, show
 from benchmarks.answers.verdicts import Goal
-from benchmarks.networks_search import (
-    REGRET_GOAL,
-    SHARE_GOAL,
-    SIDE,
-    SLOWER_GOAL,
-    DearRace,
-    race_window,
-)
+from benchmarks.contender import Race, race_window
+from benchmarks.networks_search.referee import SIDE
+from benchmarks.networks_search.report import REGRET_GOAL, SHARE_GOAL
 from benchmarks.provenance import heading
-from benchmarks.report import exit_code, opening, write_report
-from benchmarks.search import F64
+from benchmarks.race_verdict import F64, SLOWER_GOAL
+from benchmarks.report import opening, publish
 
 if TYPE_CHECKING:
     from profiler_service.analysis.samples import Samples
@@ -152,7 +147,7 @@ def draw_window(shape: str, offset: int, rng: np.random.Generator) -> tuple[Dims
     return dims, truth * rng.uniform(FASTEST_S, SLOWEST_S)
 
 
-def race_on(device: Device, dims: Dims, seed: int) -> DearRace:
+def race_on(device: Device, dims: Dims, seed: int) -> Race:
     """How the service's planner races the window on the device."""
     from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
     from profiler_service.kinds import LSTM
@@ -187,7 +182,7 @@ def race_on(device: Device, dims: Dims, seed: int) -> DearRace:
         flags=(),
     )
     protocol = TimingProtocol(timer="perf_counter")
-    return race_window(LSTM.describe(), dims, seed, measure, platform, protocol)
+    return race_window(LSTM.describe(), dims, SIDE, seed, measure, platform, protocol)
 
 
 def try_window(shape: str, offset: int, seed: int) -> Trial:
@@ -198,7 +193,7 @@ def try_window(shape: str, offset: int, seed: int) -> Trial:
     return judge_race(shape, offset, dims, truth_s, race)
 
 
-def judge_race(shape: str, offset: int, dims: Dims, truth_s: F64, race: DearRace) -> Trial:
+def judge_race(shape: str, offset: int, dims: Dims, truth_s: F64, race: Race) -> Trial:
     """What the truth says of a race's answer."""
     answer_s = truth_s.reshape(SIDE, SIDE)[race.answer[0] - dims[0], race.answer[1] - dims[1]]
     return Trial(
@@ -347,18 +342,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" ± {DRIFT:.0%}; single points deviate by {INTERACTION:.1%}",
     ]
     report = build_report(header=header, notes=notes, goals=goals, trials=trials)
-    print(report)
-    if options.out is not None:
-        write_report(
-            options.out,
-            "networks-search-synthetic",
-            report,
-            header=header,
-            notes=notes,
-            goals=goals,
-            trials=[asdict(trial) for trial in trials],
-        )
-    return exit_code(goals)
+    return publish(
+        options.out,
+        "networks-search-synthetic",
+        report,
+        header=header,
+        notes=notes,
+        goals=goals,
+        trials=[asdict(trial) for trial in trials],
+    )
 
 
 if __name__ == "__main__":

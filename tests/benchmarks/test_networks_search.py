@@ -1,32 +1,42 @@
-"""The referee of dear races, and the simulated networks: arithmetic, verdicts, imports."""
+"""The referee of races over networks, and the simulated networks: arithmetic, verdicts."""
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import random
 from collections.abc import Mapping
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import networks_search, synthetic_search
+from benchmarks import synthetic_search
 from benchmarks.answers.machine import measuring_conditions
 from benchmarks.answers.measuring import Dims, Measurement, ratio_of_blocks
 from benchmarks.answers.verdicts import Goal
-from benchmarks.networks_search import DearRace, EachOnce, Stage, Verdict
-from benchmarks.search import ALL_RULES
+from benchmarks.contender import Race, Stage
+from benchmarks.networks_search.__main__ import KINDS, draw_queries
+from benchmarks.networks_search.referee import (
+    EachOnce,
+    Pool,
+    Verdict,
+    builder,
+    create_network,
+    extrapolate,
+    find_rivals,
+    measure,
+    name_candidates,
+)
+from benchmarks.networks_search.report import build_report, judge, table
+from benchmarks.race_verdict import ALL_RULES
 from benchmarks.synthetic_search import Device
 
 QUERY, ANSWER = (100, 200), (112, 204)
 
 
-def race(answer: Dims = ANSWER, measuring_s: float = 2.0, num_calls: int = 100) -> DearRace:
-    return DearRace(
+def race(answer: Dims = ANSWER, measuring_s: float = 2.0, num_calls: int = 100) -> Race:
+    return Race(
         answer=answer,
         wall_s=2.5,
         measuring_s=measuring_s,
@@ -69,53 +79,34 @@ def verdict(
     )
 
 
-def importing_statements(module: ModuleType) -> set[str]:
-    """Names of the outermost functions of the module that import the code under test."""
-    assert module.__file__ is not None
-    names = set()
-    for statement in ast.parse(Path(module.__file__).read_text()).body:
-        imported = [n for n in ast.walk(statement) if isinstance(n, ast.ImportFrom)]
-        if any(str(node.module).startswith("profiler_service") for node in imported):
-            is_for_types = isinstance(statement, ast.If)
-            names.add("types" if is_for_types else getattr(statement, "name", "module"))
-    return names
-
-
-def test_the_code_under_test_is_imported_where_it_runs_and_nowhere_else() -> None:
-    # `create_network`: the language model is the workload, not a part of the service's timing.
-    expected = {"types", "race_window", "open_contender", "create_network"}
-    assert importing_statements(networks_search) == expected
-    assert importing_statements(synthetic_search) == {"types", "race_on"}
-
-
 # --- The referee ----------------------------------------------------------------------------
 
 
 def test_the_sum_over_all_points_follows_from_a_sample() -> None:
-    found = networks_search.extrapolate(np.array([1.0, 2.0, 3.0, 2.0]), 16)
+    found = extrapolate(np.array([1.0, 2.0, 3.0, 2.0]), 16)
     # Mean 2 of 16 points. Variance (1 + 0 + 1 + 0) / 3; error 16 · √(2/3 / 4) · √(1 - 4/16).
     assert found.seconds == pytest.approx(32)
     assert found.error_s == pytest.approx(16 * (1 / 6) ** 0.5 * 0.75**0.5)
 
 
 def test_a_sample_of_all_points_leaves_no_error() -> None:
-    assert networks_search.extrapolate(np.array([1.0, 3.0]), 2) == EachOnce(seconds=4.0, error_s=0)
+    assert extrapolate(np.array([1.0, 3.0]), 2) == EachOnce(seconds=4.0, error_s=0)
 
 
-@pytest.mark.parametrize("kind", networks_search.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_queries_lie_within_their_axes_and_follow_from_the_seed(kind: str) -> None:
-    drawn = networks_search.draw_queries(kind, 200, seed=5)
-    assert drawn == networks_search.draw_queries(kind, 200, seed=5)
-    assert drawn != networks_search.draw_queries(kind, 200, seed=6)
-    (first, last), (low, high) = networks_search.KINDS[kind]
+    drawn = draw_queries(kind, 200, seed=5)
+    assert drawn == draw_queries(kind, 200, seed=5)
+    assert drawn != draw_queries(kind, 200, seed=6)
+    (first, last), (low, high) = KINDS[kind]
     assert all(first <= dims[0] <= last and low <= dims[1] <= high for dims in drawn)
 
 
 def test_weights_have_the_networks_shapes_change_place_and_never_overlap() -> None:
-    pool = networks_search.Pool(networks_search.create_network("lstm", (24, 40)), seed=1)
+    pool = Pool(create_network("lstm", (24, 40)), seed=1)
     offsets = set()
     for _ in range(20):
-        placed = pool.place(networks_search.create_network("lstm", (20, 40)))
+        placed = pool.place(create_network("lstm", (20, 40)))
         assert isinstance(placed, torch.nn.LSTM)
         # An LSTM's 4 gates of 20 units: weights for 40 inputs and 20 states, two biases.
         shapes = [tuple(each.shape) for each in placed.parameters()]
@@ -129,7 +120,7 @@ def test_weights_have_the_networks_shapes_change_place_and_never_overlap() -> No
 
 def test_calls_compute_what_their_dims_say() -> None:
     def first_result(kind: str, largest: Dims, dims: Dims) -> torch.Tensor:
-        results = networks_search.builder(kind, largest, 1)(dims)()
+        results = builder(kind, largest, 1)(dims)()
         assert isinstance(results, tuple)
         assert isinstance(results[0], torch.Tensor)
         return results[0]
@@ -142,12 +133,10 @@ def test_calls_compute_what_their_dims_say() -> None:
 
 
 def test_the_final_measurement_tells_a_small_network_from_a_large_one() -> None:
-    build = networks_search.builder("lstm", (128, 128), 1)
+    build = builder("lstm", (128, 128), 1)
     candidates = {"answer": (8, 8), "same": (128, 128), "control": (128, 128)}
     with measuring_conditions(threads=1, cpus=1):
-        found = networks_search.measure(
-            (128, 128), candidates, build, random.Random(1), max_seconds=0
-        )
+        found = measure((128, 128), candidates, build, random.Random(1), max_seconds=0)
     # As many rounds as have a finite interval; 256 times the operations: no noise hides that.
     assert found.num_rounds == 6
     assert found.ratios["answer"].estimate < 0.8
@@ -157,14 +146,14 @@ def test_the_final_measurement_tells_a_small_network_from_a_large_one() -> None:
 
 def test_rivals_are_the_fastest_of_the_field() -> None:
     small, large = [(n, 8) for n in range(4, 10)], [(n, 160) for n in range(150, 160)]
-    build = networks_search.builder("lstm", (160, 160), 1)
+    build = builder("lstm", (160, 160), 1)
     with measuring_conditions(threads=1, cpus=1):
-        rivals = networks_search.find_rivals([*large, *small], build, random.Random(1))
+        rivals = find_rivals([*large, *small], build, random.Random(1))
     assert set(rivals) == set(small)
 
 
 def test_candidates_are_named_and_rounded_up() -> None:
-    named = networks_search.name_candidates(QUERY, ANSWER, [(108, 200)])
+    named = name_candidates(QUERY, ANSWER, [(108, 200)])
     # 100 is a multiple of 4, 200 of 8.
     rules = {"up4": (100, 200), "up8": (104, 200), "up16": (112, 208), "up32": (128, 224)}
     rules["up64"] = (128, 256)
@@ -205,29 +194,29 @@ def missed(goals: list[Goal]) -> set[str]:
     ids=["good", "share", "regret", "slower", "control"],
 )
 def test_missed_goals_are_named(found: Verdict, expected: set[str]) -> None:
-    assert missed(networks_search.judge([found], seed=1)) == expected
+    assert missed(judge([found], seed=1)) == expected
 
 
 def test_one_bad_query_of_many_misses_the_goals_for_each() -> None:
     good, dear = verdict(), verdict(measuring_s=2.6)
     expected = {"measuring time over that of calling each point once"}
-    assert missed(networks_search.judge([good] * 9 + [dear], seed=1)) == expected
+    assert missed(judge([good] * 9 + [dear], seed=1)) == expected
 
 
 def test_the_report_has_goals_summary_queries_and_stages() -> None:
     verdicts = [verdict(), verdict()]
-    report = networks_search.build_report(
+    report = build_report(
         header=["# Title", ""],
         notes=["a note"],
-        goals=networks_search.judge(verdicts, seed=1),
+        goals=judge(verdicts, seed=1),
         verdicts=verdicts,
     )
     assert report.startswith("# Title\n- a note\n")
     assert report.count("\n| 100,200 |") == 2
     assert report.count("- 100,200: narrow 48×48 → 4×3 (36 visits).") == 2
-    table = networks_search.table(verdicts)
-    assert len({line.count(" | ") for line in (table[0], *table[2:])}) == 1
-    json.dumps([networks_search.to_json(found) for found in verdicts])
+    lines = table(verdicts)
+    assert len({line.count(" | ") for line in (lines[0], *lines[2:])}) == 1
+    json.dumps([found.to_json() for found in verdicts])
 
 
 # --- Simulated networks ---------------------------------------------------------------------

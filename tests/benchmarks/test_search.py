@@ -1,20 +1,29 @@
-"""The race's referee: its arithmetic, its verdicts, and what it imports."""
+"""The race's referee: its arithmetic and its verdicts."""
 
 from __future__ import annotations
 
-import ast
 import json
 import random
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import search
 from benchmarks.answers.measuring import Dims, Measurement, ratio_of_blocks
 from benchmarks.answers.verdicts import Goal
-from benchmarks.search import Race, Verdict
+from benchmarks.contender import Race
+from benchmarks.race_verdict import ALL_RULES, find_regret, window
+from benchmarks.search.referee import (
+    FINALISTS,
+    Pool,
+    Verdict,
+    find_fastest,
+    find_rivals,
+    name_candidates,
+    time_round,
+)
+from benchmarks.search.report import build_report, table
+from benchmarks.search.verdicts import count_alike, judge
 
 QUERY, ANSWER = (100, 200), (104, 208)
 
@@ -25,7 +34,10 @@ def race(answer: Dims = ANSWER, measuring_s: float = 1.0) -> Race:
         wall_s=1.5,
         measuring_s=measuring_s,
         num_calls=3000,
+        num_discarded=7,
         claimed=(0.9, 0.89, 0.91),
+        leaders=(answer,),
+        stages=(),
     )
 
 
@@ -53,7 +65,7 @@ def verdict(
     *, races: Sequence[Race] = (race(),), each_once_s: float = 4.0, **logs: float
 ) -> Verdict:
     """A query whose answer is 10 % faster than it, and whose rules all change nothing."""
-    rules = {f"up{rule}": 0.0 for rule in search.ALL_RULES}
+    rules = {f"up{rule}": 0.0 for rule in ALL_RULES}
     found = {"answer": np.log(0.9), "control": 0.0, **rules, **logs}
     return Verdict(
         dims=QUERY,
@@ -68,31 +80,31 @@ def verdict(
 
 
 def test_the_window_starts_at_the_query_and_has_side_points_on_each_axis() -> None:
-    assert search.window((5, 7), 2) == [(5, 7), (5, 8), (6, 7), (6, 8)]
+    assert window((5, 7), 2) == [(5, 7), (5, 8), (6, 7), (6, 8)]
 
 
 def test_the_fastest_points_are_those_of_smallest_median() -> None:
     points = [(1, 1), (1, 2), (2, 1)]
     # Medians 3, 2, 5: the single 1 of the last point is an outlier.
     times_s = np.array([[3.0, 2, 5], [3, 2, 1], [3, 9, 6]])
-    assert search.find_fastest(points, times_s, 2) == [(1, 2), (1, 1)]
+    assert find_fastest(points, times_s, 2) == [(1, 2), (1, 1)]
 
 
 def test_rivals_are_points_of_the_window_and_timing_ranks_them() -> None:
     # 8 × 8 points around 600 × 600, and nothing drawn twice: the 48 best, and all 16 others.
-    points = search.window((600, 600), 8)
-    pool = search.Pool(points[-1], seed=1)
-    rivals = search.find_rivals((600, 600), 8, [(607, 607)], pool, random.Random(1))
-    assert len(rivals) == len(set(rivals)) == search.FINALISTS
+    points = window((600, 600), 8)
+    pool = Pool(points[-1], seed=1)
+    rivals = find_rivals((600, 600), 8, [(607, 607)], pool, random.Random(1))
+    assert len(rivals) == len(set(rivals)) == FINALISTS
     assert set(rivals) <= set(points)
     # 900 times the operations: no noise turns these round.
     extremes = [(600, 600), (20, 20)]
-    times_s = np.array([search.time_round(extremes, pool, random.Random(2), 1) for _ in range(9)])
-    assert search.find_fastest(extremes, times_s, 1) == [(20, 20)]
+    times_s = np.array([time_round(extremes, pool, random.Random(2), 1) for _ in range(9)])
+    assert find_fastest(extremes, times_s, 1) == [(20, 20)]
 
 
 def test_operands_have_the_layers_shapes_and_change_place() -> None:
-    pool = search.Pool((24, 40), seed=1)
+    pool = Pool((24, 40), seed=1)
     placed = [pool.place((20, 40)) for _ in range(20)]
     assert {(tuple(x.shape), tuple(w.shape)) for x, w in placed} == {((16, 40), (20, 40))}
     assert len({w.storage_offset() for _, w in placed}) > 1
@@ -100,7 +112,7 @@ def test_operands_have_the_layers_shapes_and_change_place() -> None:
 
 
 def test_candidates_are_named_and_rounded_up() -> None:
-    named = search.name_candidates(QUERY, [ANSWER, (108, 200)], [(112, 208)])
+    named = name_candidates(QUERY, [ANSWER, (108, 200)], [(112, 208)])
     assert named == {
         "answer": ANSWER,
         "control": QUERY,
@@ -115,27 +127,11 @@ def test_candidates_are_named_and_rounded_up() -> None:
     }
 
 
-def test_the_code_under_test_is_imported_where_it_runs_and_nowhere_else() -> None:
-    tree = ast.parse(Path(search.__file__).read_text())
-    for statement in tree.body:
-        named = {
-            node.module for node in ast.walk(statement) if isinstance(node, ast.ImportFrom)
-        } | {
-            alias.name
-            for node in ast.walk(statement)
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        }
-        is_contender = getattr(statement, "name", "") == "open_contender"
-        uses_service = any(str(name).startswith("profiler_service") for name in named)
-        assert uses_service == is_contender
-
-
 # --- Verdicts -------------------------------------------------------------------------------
 
 
 def test_regret_is_the_answer_over_the_best_of_all_candidates() -> None:
-    found = search.find_regret(
+    found = find_regret(
         measurement(
             {"answer": np.log(0.90), "rival1": np.log(0.88), "rival2": np.log(0.89)},
             {"rival1": (112, 208)},
@@ -150,12 +146,12 @@ def test_regret_is_the_answer_over_the_best_of_all_candidates() -> None:
 
 
 def test_an_answer_that_is_the_best_has_no_regret() -> None:
-    found = search.find_regret(measurement({"answer": -0.1, "rival1": 0.0}), QUERY)
+    found = find_regret(measurement({"answer": -0.1, "rival1": 0.0}), QUERY)
     assert (found.best, found.excess, found.split) == (ANSWER, 0.0, 1.0)
 
 
 def test_the_queried_point_may_be_the_best_and_the_control_may_not() -> None:
-    found = search.find_regret(measurement({"answer": np.log(1.02), "control": -0.5}), QUERY)
+    found = find_regret(measurement({"answer": np.log(1.02), "control": -0.5}), QUERY)
     assert found.best == QUERY
     assert found.over_best.estimate == pytest.approx(1.02)
 
@@ -163,7 +159,7 @@ def test_the_queried_point_may_be_the_best_and_the_control_may_not() -> None:
 def test_regret_is_paired_within_blocks() -> None:
     # The two move together by far more than they differ: paired, the difference is exact.
     drift = np.linspace(-0.3, 0.3, 12)
-    found = search.find_regret(
+    found = find_regret(
         measurement({"answer": list(drift - 0.99), "rival1": list(drift - 1.0)}), QUERY
     )
     assert found.over_best.low == pytest.approx(np.exp(0.01))
@@ -174,7 +170,7 @@ def test_choosing_and_timing_on_different_blocks_flatters_no_rival() -> None:
     # Twelve blocks; on even ones the first rival is 2 % faster, on odd ones 2 % slower, and the
     # second the other way round. Neither is truly faster than the answer.
     even, odd = [-0.02, 0.02] * 6, [0.02, -0.02] * 6
-    found = search.find_regret(measurement({"answer": 0.0, "rival1": even, "rival2": odd}), QUERY)
+    found = find_regret(measurement({"answer": 0.0, "rival1": even, "rival2": odd}), QUERY)
     # Chosen on the even blocks: rival1, 2 % slower on the odd ones; and the reverse.
     assert found.split == pytest.approx(np.exp(-0.02))
 
@@ -185,15 +181,15 @@ def test_races_agree_in_dims_or_in_latency() -> None:
     # them and 0.3 % slower than again2: of 6 pairs, those of again3 with the two disagree.
     base = np.log(0.9)
     found = verdict(races=raced, again1=base, again2=base + 0.004, again3=base + 0.007)
-    assert search.count_alike(found) == (4, 6)
+    assert count_alike(found) == (4, 6)
 
 
 def test_a_query_raced_once_has_no_pairs() -> None:
-    assert search.count_alike(verdict()) == (0, 0)
+    assert count_alike(verdict()) == (0, 0)
 
 
 def goals_of(*verdicts: Verdict) -> list[Goal]:
-    return search.judge(verdicts, seed=1)
+    return judge(verdicts, seed=1)
 
 
 def test_good_cheap_and_repeatable_races_meet_every_goal() -> None:
@@ -266,13 +262,13 @@ def test_without_repetitions_repeatability_is_not_judged() -> None:
 
 def test_the_report_has_goals_summary_and_a_line_a_query() -> None:
     verdicts = [verdict(), verdict(races=[race(), race()], again1=np.log(0.9))]
-    report = search.build_report(
+    report = build_report(
         header=["# Title", ""], notes=["a note"], goals=goals_of(*verdicts), verdicts=verdicts
     )
     assert report.startswith("# Title\n- a note\n")
     assert report.count("\n| 100,200 |") == 2
     assert "| 1 of 1 |" in report
     # Every line of a table has as many cells as its head.
-    table = search.table(verdicts)
-    assert len({line.count(" | ") for line in (table[0], *table[2:])}) == 1
-    json.dumps([search.to_json(found) for found in verdicts])
+    lines = table(verdicts)
+    assert len({line.count(" | ") for line in (lines[0], *lines[2:])}) == 1
+    json.dumps([found.to_json() for found in verdicts])

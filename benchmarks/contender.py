@@ -1,0 +1,169 @@
+"""The code under test: the service's races, by its own planner and measuring process.
+
+In this process, without HTTP or storage. Of the benchmarks of races only this module imports the
+service, but for one that needs a network's module to measure it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.answers.machine import RefereeError
+from benchmarks.answers.measuring import Dims, show
+
+if TYPE_CHECKING:
+    from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+    from profiler_service.grid import Grid
+    from profiler_service.plan.base import Batch
+    from profiler_service.workload import Workload
+
+MAX_LEADERS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What one stage of a race cost and decided, for the report's raw figures."""
+
+    name: str
+    num_visits: int
+    seconds: float
+    field_size: tuple[int, ...]
+    kept_size: tuple[int, ...]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """What one race from scratch said, and what it cost."""
+
+    answer: Dims
+    wall_s: float
+    measuring_s: float
+    num_calls: int
+    num_discarded: int
+    """Calls thrown away as disturbed and made again, on top of `num_calls`."""
+    claimed: tuple[float, float, float]
+    """Claimed latency of the best rival over the queried point's: estimate, low, high."""
+    leaders: tuple[Dims, ...]
+    """The points that came furthest, best first, at most MAX_LEADERS."""
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """The code under test."""
+
+    race: Callable[[Dims, int], Race]
+    """Races the window above the dims from scratch, with a seed."""
+    threads: int
+    cpus: int
+
+
+def race_window(
+    workload: Workload,
+    dims: Dims,
+    side: int,
+    seed: int,
+    measure: Callable[[Workload, Grid, Batch], Samples],
+    platform: Platform,
+    protocol: TimingProtocol,
+) -> Race:
+    """How the planner races the window of `side` × `side` points above `dims`, fed by `measure`.
+
+    Raises RefereeError where it ends without an answer.
+    """
+    from profiler_service.grid import Grid
+    from profiler_service.plan.race.planner import RacePlanner
+    from profiler_service.plan.spec import SweepSpec
+
+    grid = Grid.window(dims, (side - 1, side - 1))
+    started = time.perf_counter()
+    planner = RacePlanner(SweepSpec(workload=workload, mode="race", grid=grid, seed=seed))
+    while (batch := planner.next_batch()) is not None:
+        planner.record(measure(workload, grid, batch))
+    curve = planner.build_curve(platform, protocol, dt.datetime.now(dt.UTC))
+    wall_s = time.perf_counter() - started
+    found = curve.answers
+    if found.target[0] < 0:
+        raise RefereeError(f"the race from {show(dims)} ended without an answer")
+
+    def dims_of(point: int) -> Dims:
+        first, second = grid.dims(point)
+        return first, second
+
+    # Later stages hold fewer points, all of them from the stage before.
+    ranked = [point for stage in reversed(planner.stages) for point in stage.kept]
+    return Race(
+        answer=dims_of(int(found.target[0])),
+        wall_s=wall_s,
+        measuring_s=planner.progress().seconds,
+        num_calls=int(curve.evidence["calls"]),
+        num_discarded=int(curve.evidence["discarded"]),
+        claimed=(float(found.ratio[0]), float(found.ratio_low[0]), float(found.ratio_high[0])),
+        leaders=tuple(dims_of(point) for point in list(dict.fromkeys(ranked))[:MAX_LEADERS]),
+        stages=tuple(
+            Stage(
+                name=stage.name,
+                num_visits=stage.num_visits,
+                seconds=round(stage.seconds, 4),
+                field_size=stage.field_size,
+                kept_size=stage.kept_size,
+                why=stage.why,
+            )
+            for stage in planner.stages
+        ),
+    )
+
+
+@contextlib.contextmanager
+def open_contender(
+    kind: str, side: int, params: Mapping[str, int] | None = None
+) -> Iterator[Contender]:
+    """Races over windows of `side` × `side` points of a workload, the measuring process warm.
+
+    Raises RefereeError where it can't measure here.
+    """
+    from profiler_service.errors import MeasurementFailedError
+    from profiler_service.kinds import get_workload_kind
+    from profiler_service.measurement.measurer import Measurer
+
+    workload = get_workload_kind(kind).describe(params)
+    try:
+        with Measurer(device="cpu") as measurer:
+            # Like the service's worker, which leaves the measured processors alone.
+            rest = os.sched_getaffinity(0) - set(measurer.measured_cpus)
+
+            def race(dims: Dims, seed: int) -> Race:
+                with _running_on(rest):
+                    return race_window(
+                        workload,
+                        dims,
+                        side,
+                        seed,
+                        measurer.measure,
+                        measurer.platform,
+                        measurer.protocol,
+                    )
+
+            yield Contender(
+                race=race, threads=measurer.platform.threads, cpus=measurer.platform.cpus
+            )
+    except MeasurementFailedError as error:
+        raise RefereeError(f"the race failed: {error}") from error
+
+
+@contextlib.contextmanager
+def _running_on(cpus: set[int]) -> Iterator[None]:
+    """Keeps this thread on `cpus`; anywhere where there are none."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

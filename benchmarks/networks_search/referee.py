@@ -1,0 +1,225 @@
+"""The referee of a race over networks: its own measurements, once the race is over."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.answers.machine import measuring_conditions
+from benchmarks.answers.measuring import (
+    FEWEST_BLOCKS,
+    LINE_FLOATS,
+    PAGE_LINES,
+    Dims,
+    Measurement,
+    ratio_of_blocks,
+    round_up,
+)
+from benchmarks.contender import Race
+from benchmarks.race_verdict import ALL_RULES, F64, RaceVerdict, Regret, find_regret, window
+
+# Shapes: T time steps, B batch, I input width.
+
+Call = Callable[[], object]
+Build = Callable[[Dims], Call]
+"""Makes the call of a point; its operands lie elsewhere in memory each time."""
+STEPS, BATCH = 70, 16
+EMBEDDING, VOCABULARY = 400, 10_000
+SIDE = 48
+SAMPLED = 60
+"""Points called once each, for the first time; they are rivals, too."""
+SCREEN_ROUNDS, SEMIFINAL_ROUNDS = 2, 3
+SEMIFINALISTS, FINALISTS = 20, 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachOnce:
+    """What calling each point of a window once takes, extrapolated from a sample."""
+
+    seconds: float
+    error_s: float
+    """Standard error of `seconds`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(RaceVerdict):
+    """One query: how the race went, and what the referee found."""
+
+    race: Race
+    each_once: EachOnce
+
+    @property
+    def share(self) -> float:
+        """The race's measuring time over that of calling each point once."""
+        return self.race.measuring_s / self.each_once.seconds
+
+    @property
+    def regret(self) -> Regret:
+        """Of the answer among the points of the window: a rounding rule may leave it."""
+        inside = set(window(self.dims, SIDE))
+        ratios = self.measurement.ratios
+        blocks = {n: b for n, b in self.measurement.blocks.items() if ratios[n].dims in inside}
+        return find_regret(replace(self.measurement, blocks=blocks), self.dims)
+
+
+def create_network(kind: str, dims: Dims) -> nn.Module:
+    """The network of a point, without memory for its weights."""
+    with torch.device("meta"):
+        if kind == "lstm":
+            hidden_size, input_size = dims
+            return nn.LSTM(input_size, hidden_size)
+        # The workload itself; torch has no such module.
+        from profiler_service.networks import HLSTMLanguageModel
+
+        gate_width, state_width = dims
+        return HLSTMLanguageModel(VOCABULARY, EMBEDDING, state_width, gate_width)
+
+
+class Pool:
+    """Where the weights of thousands of networks are views into, at random cache lines."""
+
+    def __init__(self, largest: nn.Module, seed: int) -> None:
+        self._rng = random.Random(seed)
+        room = sum(each.numel() + PAGE_LINES * LINE_FLOATS for each in largest.parameters())
+        generator = torch.Generator().manual_seed(seed)
+        self._memory = torch.empty(room + PAGE_LINES * LINE_FLOATS)
+        self._memory.uniform_(-0.1, 0.1, generator=generator)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """`network` in inference, all its parameters newly placed; they don't overlap."""
+        start, tensors = 0, {}
+        for name, each in network.named_parameters():
+            start += self._rng.randrange(PAGE_LINES) * LINE_FLOATS
+            tensors[name] = self._memory[start : start + each.numel()].view(each.shape)
+            start = -(-(start + each.numel()) // LINE_FLOATS) * LINE_FLOATS
+        network.requires_grad_(False).load_state_dict(tensors, assign=True)
+        return network.eval()
+
+
+def builder(kind: str, largest: Dims, seed: int) -> Build:
+    """What makes the calls of a kind's points, none of them larger than `largest`."""
+    pool = Pool(create_network(kind, largest), seed)
+
+    def build(dims: Dims) -> Call:
+        network = pool.place(create_network(kind, dims))
+        if kind == "lstm":
+            return functools.partial(network, torch.randn(STEPS, BATCH, dims[1]))
+        return functools.partial(network, torch.randint(VOCABULARY, (STEPS, BATCH)))
+
+    return build
+
+
+def time_round(points: Sequence[Dims], build: Build, rng: random.Random) -> F64:
+    """Seconds of one call at each point, visited in random order; float64 [points]."""
+    times_s = np.empty(len(points))
+    for index in rng.sample(range(len(points)), len(points)):
+        call = build(points[index])
+        start = time.perf_counter()
+        call()
+        times_s[index] = time.perf_counter() - start
+    return times_s
+
+
+def extrapolate(times_s: F64, num_points: int) -> EachOnce:
+    """The sum over all points, from the times of a random sample of them."""
+    count = len(times_s)
+    error_s = num_points * float(np.std(times_s, ddof=1)) / count**0.5
+    return EachOnce(
+        seconds=num_points * float(np.mean(times_s)),
+        error_s=error_s * (1 - count / num_points) ** 0.5,
+    )
+
+
+def find_rivals(field: Sequence[Dims], build: Build, rng: random.Random) -> list[Dims]:
+    """The FINALISTS fastest of the field, fastest first; the faster half is timed more often."""
+    times_s = np.array([time_round(field, build, rng) for _ in range(SCREEN_ROUNDS)])
+    order = np.argsort(np.median(times_s, axis=0), kind="stable")[:SEMIFINALISTS]
+    left = [field[index] for index in order]
+    more_s = np.array([time_round(left, build, rng) for _ in range(SEMIFINAL_ROUNDS)])
+    median_s = np.median(np.concatenate([times_s[:, order], more_s]), axis=0)
+    return [left[index] for index in np.argsort(median_s, kind="stable")[:FINALISTS]]
+
+
+def name_candidates(dims: Dims, answer: Dims, rivals: Sequence[Dims]) -> dict[str, Dims]:
+    """What takes part in the final measurement, by name: see `Verdict`."""
+    candidates = {"answer": answer, "control": dims}
+    candidates |= {f"rival{number}": rival for number, rival in enumerate(rivals, start=1)}
+    return candidates | {f"up{rule}": round_up(dims, rule) for rule in ALL_RULES}
+
+
+def measure(
+    dims: Dims,
+    candidates: Mapping[str, Dims],
+    build: Build,
+    rng: random.Random,
+    *,
+    max_seconds: float,
+) -> Measurement:
+    """Ratios of all candidates to `dims`, from rounds that visit each once in random order.
+
+    Operands change place at every visit, so each round is a block of its own. Candidates of
+    equal dims share one measurement, and those equal to `dims` are 1 by definition; only
+    `control` is always a copy of its own. The first round doesn't count.
+    """
+    distinct = list(dict.fromkeys([dims, *candidates.values()]))
+    points = [*distinct, *([candidates["control"]] if "control" in candidates else [])]
+    position = {
+        name: len(distinct) if name == "control" else distinct.index(candidate)
+        for name, candidate in candidates.items()
+    }
+    time_round(points, build, rng)
+    rounds_s: list[F64] = []
+    started = time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < max_seconds or len(rounds_s) < FEWEST_BLOCKS:
+        rounds_s.append(time_round(points, build, rng))
+    times_s = np.array(rounds_s)
+    logs = np.log(times_s) - np.log(times_s[:, :1])
+    blocks = {name: [float(log) for log in logs[:, i]] for name, i in position.items()}
+    return Measurement(
+        ratios={name: ratio_of_blocks(candidates[name], blocks[name]) for name in candidates},
+        latency_s=float(np.median(times_s[:, 0])),
+        blocks=blocks,
+        num_rounds=len(rounds_s),
+        seconds=elapsed,
+    )
+
+
+def judge_query(
+    kind: str,
+    dims: Dims,
+    race: Race,
+    *,
+    seed: int,
+    max_seconds: float,
+    threads: int,
+    cpus: int,
+) -> Verdict:
+    """The referee's measurements of one query."""
+    points = window(dims, SIDE)
+    rng = random.Random(seed)
+    largest = round_up(points[-1], max(ALL_RULES))
+    with measuring_conditions(threads=threads, cpus=cpus):
+        build = builder(kind, largest, seed)
+        # Warms the process up, which isn't calling each point's business.
+        for _ in range(3):
+            time_round([dims], build, rng)
+        sampled = rng.sample(points[1:], SAMPLED)
+        each_once = extrapolate(time_round(sampled, build, rng), len(points))
+        known = list(dict.fromkeys([dims, race.answer, *race.leaders]))
+        time_round(known, build, rng)
+        rivals = find_rivals(list(dict.fromkeys([*known, *sampled])), build, rng)
+        measurement = measure(
+            dims,
+            name_candidates(dims, race.answer, rivals),
+            build,
+            rng,
+            max_seconds=max_seconds,
+        )
+    return Verdict(dims=dims, race=race, each_once=each_once, measurement=measurement)
