@@ -1,9 +1,9 @@
-"""Are the service's crossovers those of an exhaustive measurement? Asks, and measures for itself.
+"""Do the service's crossovers agree with an exhaustive measurement? Asks, then measures.
 
 Shares no code with the service: asks `GET /crossover` over HTTP, and before and after that
-measures every whole percentage of zeros beside every dense kernel, in its own way. What the two
-halves differ by, no search could do better. Measures on a CPU, on the machine that the service
-measures on.
+measures every whole percentage of zeros beside every dense kernel, in its own way. No search can
+agree better than these two halves agree with each other. Measures on a CPU, on the machine that
+the service measures on.
 
     python -m benchmarks.crossover --out docs/results/crossover.md
 
@@ -43,7 +43,8 @@ DIMS: Sequence[Dims] = ((256, 256), (512, 1024), (1197, 317), (800, 800), (1500,
 GOAL_STEPS = 1
 WAIT_S = 110
 UNTIMED_CALLS = 8
-"""Until times stay the same: a weight converted just now is cold, each kernel's differently."""
+"""Calls until times stay the same: after a conversion the caches are cold, for each kernel in
+another way."""
 TIMED_CALLS = 4
 LINE_BYTES = 64
 PLACES = 64

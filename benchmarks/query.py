@@ -6,7 +6,7 @@
 One uvicorn server (uvloop, httptools, one process) serves the real application and, put
 before all its other routes, a bare one that returns a constant pydantic model. Its store is
 SQLite with a saved 64 × 64 curve. wrk asks both in turn over 16 connections, A B A B …, so
-that whatever else the machine does falls on both alike. Variants:
+that whatever else the machine does affects both alike. Variants:
 
 - `constant`: the same query again and again;
 - `distinct`: 1,000 queries in rotation, dims from 225 to 256;

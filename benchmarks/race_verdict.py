@@ -34,11 +34,11 @@ class Regret:
 
     best: Dims
     over_best: Ratio
-    """Latency of the answer over the best's. The best is the one that the same blocks show to
-    be fastest, which flatters it: the true ratio is smaller rather than larger."""
+    """Latency of the answer over the best's. The best is the one that is fastest in the same
+    blocks, so its latency is too small on average, and the true ratio is rather smaller."""
     split: float
     """The same ratio with the best chosen on one half of the blocks and timed on the other,
-    both ways, averaged: flatters nobody, and may be below 1."""
+    both ways, averaged: without that bias, and possibly below 1."""
 
     @property
     def excess(self) -> float:

@@ -1,4 +1,4 @@
-"""The sparse route's model beside the baseline that it is held against, on this processor.
+"""The model of the sparse route beside the baseline that it is compared with, on this processor.
 
     python -m benchmarks.sparse_route DIR [--threads 1] [--rounds 45] [--out …]
     python -m benchmarks.sparse_route --synthetic 0.9 [--preset small]
@@ -17,7 +17,7 @@ In each round all of them are called in random order, once for the caches and on
 the same for their recurrent layers alone, and for the decoder, which all have alike. The best of
 the baseline's kernels is chosen on every third round; ratios are medians over the others,
 resampled for their 95 % intervals. Goals: at least 4 times as fast as `default`, and faster than
-the best. Measures by itself: no code of the service's. Wants an otherwise idle machine.
+the best. Measures by itself: no code of the service's. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def _check(name: str, found: Tensor, expected: Tensor) -> None:
 
 
 def measure(calls: Mapping[str, Call], rounds: int, rng: random.Random) -> dict[str, F64]:
-    """Seconds of each call in each round, in an order drawn anew for each."""
+    """Seconds of each call in each round, in a new random order for each round."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name in rng.sample(sorted(calls), len(calls)):
@@ -253,7 +253,7 @@ def measure(calls: Mapping[str, Call], rounds: int, rng: random.Random) -> dict[
 
 
 def compare(slower: F64, faster: F64) -> Ratio:
-    """How many times as fast the second is, from the rounds in which both met."""
+    """How many times as fast the second is, from the rounds that have both."""
     log_n = np.log(slower / faster)
     rng = np.random.default_rng(0)
     medians = np.median(log_n[rng.integers(len(log_n), size=(RESAMPLES, len(log_n)))], axis=1)
@@ -269,7 +269,7 @@ def find_best(seconds: Mapping[str, F64]) -> str:
 
 
 def judging(seconds_n: F64) -> F64:
-    """The rounds that don't choose."""
+    """The rounds that did not choose."""
     judges: F64 = seconds_n[np.arange(len(seconds_n)) % CHOOSE_EVERY != 0]
     return judges
 

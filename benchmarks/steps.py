@@ -7,7 +7,7 @@ dense export's of each step. In each block all weights lie at new, random multip
 each of its rounds all models are called in random order, once for the caches and once timed. A
 block's ratio is the median over its rounds; the ratio given is the median over blocks, resampled
 for its 95 % interval. Goals: (c) is surely faster than (b), and the last step than the baseline.
-Measures by itself: no code of the service's. Wants an otherwise idle machine. `--out` gets the
+Measures by itself: no code of the service's. Run it on an otherwise idle machine. `--out` gets the
 run's report and logs, too.
 """
 
@@ -82,7 +82,7 @@ def measure_blocks(models: Mapping[str, nn.Module], blocks: int) -> dict[str, li
 
 
 def ratio_of(slower: Sequence[F64], faster: Sequence[F64]) -> Ratio:
-    """How many times as fast the second is, from the blocks in which both met."""
+    """How many times as fast the second is, from the blocks that have both."""
     logs = [np.median(np.log(a / b)) for a, b in zip(slower, faster, strict=True)]
     return compare(np.exp(np.array(logs)), np.ones(len(logs)))
 

@@ -1,4 +1,4 @@
-"""How good and how cheap a race is on simulated networks, whose true latencies are known.
+"""How good and how fast a race is on simulated networks, whose true latencies are known.
 
     python -m benchmarks.synthetic_search --out docs/results        # some minutes
     python -m benchmarks.synthetic_search --windows 3               # a quick look

@@ -11,7 +11,7 @@ Layers alone, forward and backward, input's gradient included, batch 32:
 In each round all three are called once in random order. Goals: twice the tokens a second of the
 loop; at most 1.3 times the LSTM's time per useful floating-point operation (of products, forward;
 backward has twice as many in all three). Then tokens a second of the whole models with decoder
-and optimiser, as `lhp-train` runs them. Wants an otherwise idle machine.
+and optimiser, as `lhp-train` runs them. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations

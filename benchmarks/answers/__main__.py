@@ -190,7 +190,7 @@ def command_of(options: argparse.Namespace) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code, after printing the report."""
     options = parse_arguments(arguments)
-    # Gathered first: the load average must not be of this run's own making.
+    # Gathered first, before this run itself raises the load average.
     machine, commit = describe_machine(), describe_commit()
     date = dt.datetime.now(dt.UTC).date().isoformat()
     try:

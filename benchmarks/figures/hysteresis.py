@@ -5,7 +5,7 @@ by the service's own planner and measuring process, in this process, drawn as `l
 them, with the rate of useful operations below. Measures on the device that the service would
 measure on.
 
-Knows nothing of how points are planned or LHPs are told.
+Knows nothing of how points are planned or how LHPs are found.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def as_detail(curve: LatencyCurve) -> CurveDetail:
 def find_gains(curve: LatencyCurve) -> list[Gain]:
     """For every answer that is another point: the point that surely gains most by it.
 
-    Largest first. By the lower ends of the intervals: the largest of many ratios would be
-    that of the luckiest point.
+    Largest first. Ranked by the lower ends of the intervals: the largest of many ratios
+    would be that of the point with the luckiest noise.
     """
     answers, dims = curve.answers, curve.grid.all_dims()[:, 0]
     moved = np.flatnonzero((answers.target >= 0) & (answers.target != np.arange(len(dims))))

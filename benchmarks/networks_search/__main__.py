@@ -91,7 +91,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code, after printing the report."""
     options = parse_arguments(arguments)
-    # Gathered first: the load average must not be of this run's own making.
+    # Gathered first, before this run itself raises the load average.
     title = f"Racing where calls are dear: {options.kind}"
     header = heading(title, "benchmarks.networks_search", "torch", "numpy")
     started = time.perf_counter()

@@ -207,7 +207,7 @@ def judge_query(
     largest = round_up(points[-1], max(ALL_RULES))
     with measuring_conditions(threads=threads, cpus=cpus):
         build = builder(kind, largest, seed)
-        # Warms the process up, which isn't calling each point's business.
+        # Warms the process up, which shall not count as calling each point.
         for _ in range(3):
             time_round([dims], build, rng)
         sampled = rng.sample(points[1:], SAMPLED)

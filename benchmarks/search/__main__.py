@@ -81,7 +81,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code, after printing the report."""
     options = parse_arguments(arguments)
-    # Gathered first: the load average must not be of this run's own making.
+    # Gathered first, before this run itself raises the load average.
     header = heading("Racing for an answer", "benchmarks.search", "torch", "numpy")
     started = time.perf_counter()
     with exits_without_verdict():

@@ -97,8 +97,8 @@ def find_rivals(
 ) -> list[Dims]:
     """The referee's own fastest points of the window, fastest first.
 
-    All points meet in a few rounds; the best of them, the answers, the queried point and some
-    others drawn at random then meet in many.
+    All points are measured in a few rounds. Then the best of them, the answers, the queried point
+    and some others drawn at random are measured in many rounds.
     """
 
     def times_of(points: Sequence[Dims], rounds: int) -> F64:
@@ -145,7 +145,7 @@ def judge_query(
     rng = random.Random(seed)
     pool = Pool(points[-1], seed)
     with measuring_conditions(threads=threads, cpus=cpus):
-        # Warms the process up, which isn't calling each point's business.
+        # Warms the process up, which shall not count as calling each point.
         for _ in range(3):
             time_round(points[:1], pool, rng, 0)
         each_once_s = float(time_round(points, pool, rng, 0).sum())
