@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.answers.machine import measuring_conditions
+from benchmarks.baseline_kernels import BATCH, STEPS
 from benchmarks.provenance import heading
-from benchmarks.sparse_route import BATCH, F64, STEPS, Ratio, compare, measure
+from benchmarks.sparse_route import F64, Ratio, compare, measure
 from trainer_client.export import MODELS, load_baseline, load_dense
 from trainer_client.report import NAMES
 from trainer_client.run_files import EPOCHS_LOG, STEPS_LOG

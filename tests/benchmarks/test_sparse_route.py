@@ -11,18 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.baseline_kernels import BATCH, STEPS, rearranged_lstm, stepping_lstm
 from benchmarks.sparse_route import (
-    BATCH,
-    STEPS,
     compare,
     find_best,
     judging,
     make_models,
     measure,
     read_models,
-    rearranged_lstm,
     report,
-    stepping_lstm,
 )
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.export import ModelFileError, write_models
