@@ -60,19 +60,19 @@ def find_error_class(problem_name: str) -> type[LhpError] | None:
 
 
 class InvalidRequestError(LhpError):
-    """The request can't be meant as written: malformed, out of range, or too large."""
+    """The request is malformed, out of range, or too large."""
 
 
 class InvalidDimsError(InvalidRequestError):
-    """Dims that are no list of positive whole numbers of the workload's number of axes."""
+    """The dims aren't positive whole numbers, one for each axis of the workload."""
 
 
 class InvalidWorkloadError(InvalidRequestError):
-    """A parameter that the workload kind doesn't have, or a value it doesn't allow."""
+    """The workload kind doesn't have this parameter, or doesn't allow this value."""
 
 
 class WindowTooLargeError(InvalidRequestError):
-    """A window with too many points, or with operands that exceed the memory allowed."""
+    """The window or grid has too many points, or its operands exceed the memory allowed."""
 
 
 class UnsupportedOnHostError(InvalidRequestError):
@@ -116,19 +116,19 @@ class UnknownAddressError(NotFoundError):
 
 
 class ConflictError(LhpError):
-    """The thing named is in a state that doesn't allow this."""
+    """The sweep, host or curve named is in a state that doesn't allow this."""
 
 
 class ReplayError(ConflictError):
-    """The samples kept of a sweep don't fit its plan: another version measured them."""
+    """The stored samples of a sweep don't fit its plan: another version measured them."""
 
 
 class SweepCancelledError(ConflictError):
-    """The sweep that was to bring the answer has been cancelled."""
+    """The sweep that should have brought the answer has been cancelled."""
 
 
 class PlatformMismatchError(LhpError):
-    """Samples or curves of different workloads, platforms or protocols were to be mixed."""
+    """Samples or curves of different workloads, platforms or protocols can't be mixed."""
 
 
 class HostAwayError(LhpError):
@@ -160,7 +160,7 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreUnusableError(StoreUnavailableError):
-    """What is named as the database never can be one: a malformed URL, or another kind of file."""
+    """The URL can't be that of a database: it is malformed, or names another kind of file."""
 
     is_transient = False
 
@@ -174,7 +174,7 @@ class SchemaTooNewError(StoreError):
 
 
 class MeasurementFailedError(LhpError):
-    """The measurement was tried, and left nothing that could answer."""
+    """The measurement was tried and failed, so that there is no answer."""
 
 
 class MeasurementChildDiedError(MeasurementFailedError):
@@ -182,20 +182,20 @@ class MeasurementChildDiedError(MeasurementFailedError):
 
 
 class DeviceLostError(MeasurementChildDiedError):
-    """The device was there, and can't be opened any more; it may come back."""
+    """The device was there before and can't be opened any more. It may come back."""
 
 
 class MeasurementInterruptedError(MeasurementFailedError):
-    """The measurement was interrupted on request; its samples are lost, the measurer is not."""
+    """The measurement was interrupted on request. Its samples are lost."""
 
 
 class ServiceDefectError(LhpError):
-    """The service failed on something nobody foresaw: a defect, worth a report."""
+    """The service failed in a way that was not foreseen. This is a defect; please report it."""
 
 
 class ModelError(LhpError):
-    """Somebody's own model can't be made or run, or has no layer to ask about."""
+    """The user's model can't be made or run, or has no layer to ask about."""
 
 
 class WorkerAlreadyRunningError(LhpError):
-    """Another worker holds this host's lock: two would measure each other's noise."""
+    """Another worker of this host is running. Two would measure each other's noise."""

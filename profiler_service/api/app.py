@@ -36,7 +36,7 @@ that says what to do.
 """
 
 TAGS = [
-    {"name": "query", "description": "The central question, and its sparse sister."},
+    {"name": "query", "description": "The central question, and the one about sparse kernels."},
     {"name": "sweeps", "description": "Measurements asked for, under way, and done."},
     {"name": "curves", "description": "Latency over a grid of dims: what a sweep leaves."},
     {"name": "hosts", "description": "Machines that measure, and the platforms they are."},

@@ -1,6 +1,6 @@
 """The command `lhp`: errors become messages and exit codes here, and nowhere else.
 
-Exit codes: 0 done; 1 it couldn't be done; 2 what was typed can't be meant; 130 interrupted
+Exit codes: 0 done; 1 it could not be done; 2 the command line is not valid; 130 interrupted
 by Ctrl-C; and of `lhp worker`, 75 it can't run now but may later, 78 it can't run as this
 machine is set up.
 

@@ -21,19 +21,20 @@ from profiler_service.plan.base import Batch, SteppedPlanner
 class GridPlanner(SteppedPlanner):
     """Measures every point of the grid, and longest where dominance is undecided.
 
-    Each round visits every active point once, in a fresh random order, with the anchor (the
-    grid's middle point) before every 16 of them. At some of the rounds, points that a larger
-    one beats beyond doubt (at REST_CONFIDENCE, stricter than the curve's own verdicts, since
-    there are many looks) are laid to rest: no LHP can be among them, and whatever they would
-    beat is beaten by the one that beats them. Measuring ends when all but LOOSE_SHARE of the
-    active points have an interval on their median narrower than ± TARGET, and after MAX_ROUNDS
-    in any case. No active point rests before the others because its own interval is narrow:
-    two points are compared in the rounds that they share, and resting on a luckily narrow
-    interval would leave its rivals too few.
+    Each round visits every active point once, in a new random order, with the anchor (the
+    grid's middle point) before every 16 of them. After some of the rounds, points that a larger
+    one beats at REST_CONFIDENCE stop being measured: they rest. (This is stricter than the
+    curve's own verdicts, since there are many looks.) A resting point can't be an LHP, and
+    whatever it would beat is also beaten by the point that beats it.
+
+    Measuring ends when all but LOOSE_SHARE of the active points have an interval on their median
+    narrower than ± TARGET, and after MAX_ROUNDS in any case. No point rests only because its own
+    interval is narrow: two points are compared in the rounds that both are in, so a point with
+    an interval that is narrow by luck would leave its rivals too few rounds.
     """
 
     MIN_ROUNDS = 18
-    """6 rounds choose and 12 judge: an interval of 12 pairs forgives two outliers a side."""
+    """6 rounds choose and 12 judge. An interval of 12 pairs tolerates two outliers on each side."""
     MAX_ROUNDS = 240
     TARGET = 0.005
     LOOSE_SHARE = 0.1
@@ -130,8 +131,8 @@ class GridPlanner(SteppedPlanner):
         estimate = self._estimate()
         answers = estimate.answers
         if self._rested:
-            # They rest because of the very rounds that these ratios are of: an interval at the
-            # confidence that laid them to rest forgives that.
+            # These ratios come from the same rounds that made the points rest, which biases them.
+            # An interval at the confidence that was used for resting makes up for that.
             strict = self._estimate(self.REST_CONFIDENCE).answers
             is_rested = np.isin(np.arange(self._num_points), list(self._rested))
             answers = replace(

@@ -95,7 +95,7 @@ class KernelPlanner(SteppedPlanner):
         else:
             fewest, more = self.FEWEST_ROUNDS, self.LOOK_ROUNDS
         yield from self._meet((), fewest)
-        # Compiling, at the first visit, may have taken seconds; dear calls count from the first.
+        # The first visit may have taken seconds for compiling; long calls count from the first.
         started_s = 0.0 if is_dear else self._seconds
         while self._round < self.ROUNDS and self._seconds - started_s < self.COMPARING_S:
             self._advance(self._round / self.ROUNDS, "comparing kernels")
