@@ -148,9 +148,10 @@ def test_every_model_that_a_page_links_to_is_on_it() -> None:
 
 def test_every_training_setting_is_documented() -> None:
     page = training_page()
-    for name in describe_fields(TrainingConfig):
+    for name, meaning in describe_fields(TrainingConfig).items():
         if name != "preset":
-            row_of(page, name)
+            assert meaning, f"{name} has no meaning"
+            assert cell(meaning) in row_of(page, name)
     assert "| `375` |" in row_of(page, "gate_width")  # of the preset `small`
 
 

@@ -37,9 +37,11 @@ class TrainingConfig:
 
     preset: str = "paper"
     seed: int = 0
+    """Seed of all random numbers of the run."""
 
     # Text
     corpus: str = "ptb"
+    """Name of the corpus."""
     max_train_tokens: int | None = None
     """Number of tokens used from the start of the training text; None for all."""
     max_held_out_tokens: int | None = None
@@ -47,8 +49,11 @@ class TrainingConfig:
 
     # Networks: the H-LSTM, and the baseline embedding → gate width → embedding
     embedding_width: int = 400
+    """Width of the words' embeddings."""
     state_width: int = 400
+    """Width of the H-LSTM's state."""
     gate_width: int = 1500
+    """Width of the hidden layer in each gate of the H-LSTM, and of the baseline's first layer."""
     dropout_words: float = 0.1
     """Share of the words whose embedding is set to zero, drawn anew for each batch."""
     dropout_embedding: float = 0.65
@@ -62,12 +67,17 @@ class TrainingConfig:
 
     # Descent
     optimiser: Optimiser = "sgd"
+    """`sgd`, `nt-asgd` (SGD whose weights are averaged when validation stalls) or `adamw`."""
     learning_rate: float = 30.0
+    """Learning rate of the baseline and of step (a)."""
     retrain_learning_rate: float = 30.0
     """Learning rate at the beginning of each retraining, steps (b) to (d)."""
     weight_decay: float = 1.2e-6
+    """Weight decay of the optimiser."""
     clip_norm: float = 0.25
+    """Largest norm of a gradient; larger ones are scaled down to it."""
     batch: int = 32
+    """Number of texts that are trained on side by side."""
     steps: int = 70
     """Number of words that a gradient reaches back."""
     warmup_batches: int = 0
@@ -83,6 +93,7 @@ class TrainingConfig:
     non_monotone_epochs: int = 5
     """NT-ASGD starts to average when validation is worse than its best of so many epochs ago."""
     checkpoint_batches: int = 200
+    """Batches between two checkpoints."""
     max_rollbacks: int = 5
     """How often a loss that isn't a number may send the run back to its last checkpoint."""
 
@@ -96,8 +107,11 @@ class TrainingConfig:
     slack: float = 0.0
     """How far above `max_perplexity` pruning may end, as a share."""
     baseline_epochs: int = 500
+    """Most epochs of the baseline."""
     seed_density: float = 0.5
+    """Share of the weights that live when step (a) begins."""
     growth_ratio: float = 0.1
+    """Share of a matrix that wakes in one growth of step (a)."""
     growth_epochs: int = 8
     """Number of epochs that begin with a growth: the first epochs of step (a)."""
     growth_settling_epochs: int = 492
@@ -123,7 +137,9 @@ class TrainingConfig:
 
     # What latency is measured
     latency_batch: int = 16
+    """Batch at which the service measures latency."""
     latency_steps: int = 70
+    """Length of the sequences with which the service measures latency."""
 
     def __post_init__(self) -> None:
         for name, (is_fine, wish) in _CHECKS.items():
