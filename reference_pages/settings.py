@@ -17,6 +17,11 @@ COMPUTED_DEFAULTS: Mapping[str, str] = {
 """Defaults that depend on the machine, in words."""
 
 INTRODUCTION = """\
+---
+hide:
+  - toc
+---
+
 # Settings
 
 The service, the worker and the commands read these environment variables when they start. Every

@@ -10,6 +10,11 @@ from reference_pages.markdown import code, table
 from trainer_client import config
 
 INTRODUCTION = """\
+---
+hide:
+  - toc
+---
+
 # Training settings
 
 `lhp-train … --preset NAME` chooses a column; `--set NAME=VALUE` changes one setting of it, and may
