@@ -22,7 +22,7 @@ from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from profiler_service.workload import WorkloadKind
-from tests.packages import loaded_anew
+from tests.kind_packages import loaded_anew
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "transformer_mlp"
 

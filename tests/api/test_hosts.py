@@ -9,7 +9,7 @@ from profiler_service.settings import Settings
 from profiler_service.wire import HostInfo, PlatformInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
 from tests.api.curves import PLATFORM, PROTOCOL
-from tests.packages import install_kind, loaded_anew
+from tests.kind_packages import install_kind, loaded_anew
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import pytest
 from profiler_service import kinds
 from profiler_service.errors import UnknownWorkloadError
 from profiler_service.kinds import get_workload_kind, kinds_left_out, workload_kinds
-from tests.packages import install_kind, loaded_anew
+from tests.kind_packages import install_kind, loaded_anew
 
 KIND = """
 from dataclasses import replace
