@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from profiler_service.client import AsyncServiceClient, ServiceClient
     from profiler_service.errors import LhpError
     from profiler_service.wire import (
         CrossoverAnswer,
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AsyncServiceClient",
     "CrossoverAnswer",
     "CurveDetail",
     "LhpAnswer",
     "LhpError",
     "Parameter",
+    "ServiceClient",
     "SweepInfo",
     "SweepRequest",
     "Workload",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "client": ("AsyncServiceClient", "ServiceClient"),
     "errors": ("LhpError",),
     "wire": ("CrossoverAnswer", "CurveDetail", "LhpAnswer", "SweepInfo", "SweepRequest"),
     "workload": ("Parameter", "Workload", "WorkloadKind", "parse_dims"),

@@ -27,6 +27,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "settings": (set(), {"pydantic", "pydantic_settings"}),
     "wire": ({"workload"}, {"pydantic"}),
     "plots": ({"analysis", "errors", "plan", "wire"}, {"numpy", "matplotlib", "plotly"}),
+    "client": ({"errors", "wire"}, {"httpx", "httpx_sse", "pydantic", "stamina"}),
     "networks": ({"errors"}, {"torch"}),
     "advice": ({"errors", "grid", "workload"}, {"torch"}),
     "measurement": (
@@ -64,8 +65,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "cli": (
         {
-            *("advice", "distribution", "errors", "grid", "measurement", "plan", "plots"),
-            *("processes", "settings", "storage", "wire", "workload"),
+            *("advice", "client", "distribution", "errors", "grid", "measurement", "plan"),
+            *("plots", "processes", "settings", "storage", "wire", "workload"),
         },
         {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core"},
     ),

@@ -5,16 +5,20 @@ Runs under a real uvicorn on a real port, so that the command line's own HTTP is
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from profiler_service.api.problems import problem_response
+from profiler_service.errors import LhpError
 from profiler_service.wire import (
     AxisRange,
     BinInfo,
@@ -224,8 +228,45 @@ class Reply:
             self.content, self.media_type = body.model_dump_json().encode(), "application/json"
 
     @classmethod
-    def problem(cls, status: int, detail: str, hint: str) -> Reply:
-        return cls(Problem(title="Problem", status=status, detail=detail, hint=hint), status)
+    def problem(cls, status: int, detail: str, hint: str, **fields: str) -> Reply:
+        """A problem of that status; `type` and `see` as further `fields`."""
+        problem = Problem(title="Problem", status=status, detail=detail, hint=hint, **fields)
+        return cls(problem, status)
+
+    @classmethod
+    def of_error(cls, error: LhpError) -> Reply:
+        """The problem that the real service makes of the error."""
+        response = problem_response(error)
+        reply = cls("", response.status_code, **response.headers)
+        reply.content, reply.media_type = bytes(response.body), str(response.media_type)
+        del reply.headers["content-length"], reply.headers["content-type"]
+        return reply
+
+    @classmethod
+    def accepted(cls, sweep: SweepInfo, status: int = 202) -> Reply:
+        """What the service says of a sweep that will bring the answer."""
+        return cls(sweep, status, Location=f"/sweeps/{sweep.id}")
+
+
+class Events(Reply):
+    """A stream of server-sent events, which then ends, or stays open without a word."""
+
+    def __init__(self, *events: tuple[str, BaseModel | str], stays_open: bool = False) -> None:
+        super().__init__("")
+        self.media_type = "text/event-stream"
+        self.lines = [
+            f"event: {name}\ndata: {body if isinstance(body, str) else body.model_dump_json()}\n\n"
+            for name, body in events
+        ]
+        self.stays_open = stays_open
+
+    async def stream(self) -> AsyncIterator[str]:
+        """The events; and then, perhaps, nothing until the client goes away."""
+        yield ": ping\n\n"
+        for line in self.lines:
+            yield line
+        if self.stays_open:
+            await asyncio.Event().wait()
 
 
 class StubService:
@@ -233,20 +274,33 @@ class StubService:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.at_request: Callable[[str], None] = lambda route: None
+        """Called with "METHOD /path" at each request, before it is answered."""
         self._replies: dict[str, list[Reply]] = defaultdict(list)
         self._changed = threading.Condition()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self.port = 0
+        self._arrange()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def forget(self) -> None:
+        """Makes it as it was when it was new: asked nothing yet, and with its first replies."""
+        with self._changed:
+            self.requests.clear()
+            self._replies.clear()
+        self.at_request = lambda route: None
+        self._arrange()
+
+    def _arrange(self) -> None:
         self.reply("GET /curves", CurvePage(items=[HEADER], next_cursor=None))
         self.reply("GET /curves/c7", CURVE)
         self.reply("GET /platforms/f00d", PLATFORM)
         self.reply("GET /platforms", [PLATFORM])
         self.reply("GET /hosts", [HOST])
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def reply(self, route: str, *replies: Reply | BaseModel | list[BaseModel]) -> None:
         """Arranges the replies to "METHOD /path" in place of those from before."""
@@ -268,6 +322,7 @@ class StubService:
     async def _answer(self, request: Request) -> Response:
         route = f"{request.method} {request.url.path}"
         body = await request.body()
+        self.at_request(route)
         with self._changed:
             self.requests.append((route, dict(request.query_params), body))
             self._changed.notify_all()
@@ -276,6 +331,8 @@ class StubService:
                 reply = Reply.problem(404, f"there is no {request.url.path}", "look elsewhere")
             else:
                 reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        if isinstance(reply, Events):
+            return StreamingResponse(reply.stream(), media_type=reply.media_type)
         return Response(
             reply.content, reply.status, headers=reply.headers, media_type=reply.media_type
         )

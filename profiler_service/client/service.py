@@ -1,0 +1,349 @@
+"""The service as a client sees it: what can be asked of it, typed.
+
+    with ServiceClient("http://127.0.0.1:8000") as client:
+        answer = client.ask_lhp({"dims": "1197,317"}, wait_s=60)
+
+Each method is written once, as an operation; `AsyncServiceClient` has the same ones to be awaited.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from profiler_service.client.address import Address
+from profiler_service.client.errors import ServiceFailedError
+from profiler_service.client.following import (
+    QUIET_S,
+    Follower,
+    OnProgress,
+    Progress,
+    check_measured,
+    ignore,
+)
+from profiler_service.client.operation import Asynchronous, Blocking, operation
+from profiler_service.client.problems import parse
+from profiler_service.client.retries import ATTEMPTS, Deadline, Patience, retry_after_s
+from profiler_service.client.transport import (
+    AsyncTransport,
+    BlockingTransport,
+    Call,
+    Query,
+    Transport,
+)
+from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
+from profiler_service.wire import (
+    CrossoverAnswer,
+    CurveDetail,
+    CurveInfo,
+    CurvePage,
+    HostInfo,
+    LhpAnswer,
+    PlatformInfo,
+    RaceInfo,
+    SweepInfo,
+    SweepRequest,
+    WorkloadInfo,
+)
+
+H = TypeVar("H", bound=httpx.Client | httpx.AsyncClient)
+T = TypeVar("T")
+
+TIMEOUT_S = 30.0
+FIRST_HOLD_S = 1.0
+"""How long the service may hold a question: a known answer comes at once, and after this we would
+rather hear how far the measurement is than nothing."""
+WORKER_START_S = 20.0
+"""How long it may hold a question while the worker started with it is not ready yet."""
+ROUNDS = 3
+"""How often a question is asked: a sweep's answer may be too old by the time it is asked for."""
+
+
+class Service(Generic[H]):
+    """What can be asked of a service at `url`, whichever way.
+
+    Every method raises what the service's problem stands for, an error class of
+    `profiler_service.errors`, and those of `profiler_service.client.errors`.
+    """
+
+    _transport_class: Callable[..., Transport[H]]
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        host: str | None = None,
+        platform: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        attempts: int = ATTEMPTS,
+        quiet_s: float = QUIET_S,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Any] | None = None,
+    ) -> None:
+        """Sends nothing yet. Raises InvalidRequestError, NetworkSettingsError.
+
+        `host` and `platform` go with every question that names none. `timeout_s` is how long one
+        response may keep us waiting, beyond what the service was asked to wait; `attempts`, how
+        often a request is tried where that may help. A stream of events that is silent for
+        `quiet_s` is given up or opened anew. `clock` and `sleep` are for tests; an asynchronous
+        client awaits what `sleep` returns.
+        """
+        if attempts < 1 or not (timeout_s > 0 and quiet_s > 0):
+            raise InvalidRequestError(
+                f"attempts={attempts}, timeout_s={timeout_s}, quiet_s={quiet_s}: not all positive",
+                hint="leave them out for the defaults",
+            )
+        self._transport = self._transport_class(
+            Address.parse(url), token=token, timeout_s=timeout_s, sleep=sleep
+        )
+        given = {"host": host, "platform": platform}
+        self._defaults = {name: value for name, value in given.items() if value is not None}
+        self._attempts = attempts
+        self._quiet_s = quiet_s
+        self._clock = clock
+
+    @property
+    def address(self) -> Address:
+        """Where the service is."""
+        return self._transport.address
+
+    @operation
+    async def ask_lhp(
+        self, query: Query, *, wait_s: float, on_progress: OnProgress = ignore
+    ) -> LhpAnswer:
+        """The answer to the query parameters of `GET /lhp`, measured first where need be.
+
+        `wait_s` bounds it all. Raises NotMeasuredYetError when that is over;
+        MeasurementFailedError or SweepCancelledError where the sweep brings no answer.
+        """
+        return await self._ask("/lhp", LhpAnswer, query, wait_s, on_progress)
+
+    @operation
+    async def ask_crossover(
+        self, query: Query, *, wait_s: float, on_progress: OnProgress = ignore
+    ) -> CrossoverAnswer:
+        """As `ask_lhp`, from which sparsity on a sparse product is faster."""
+        return await self._ask("/crossover", CrossoverAnswer, query, wait_s, on_progress)
+
+    @operation
+    async def measure(
+        self, request: SweepRequest, *, wait_s: float, on_progress: OnProgress = ignore
+    ) -> CurveDetail:
+        """The curve of the sweep asked for, when it is measured. Raises as `ask_lhp` does."""
+        deadline = Deadline.after(wait_s, self._clock)
+        response = await self._post_sweep(request, deadline)
+        sweep = await self._follow(response, deadline, on_progress)
+        check_measured(sweep, waited_s=wait_s)
+        if sweep.curve is None:
+            raise ServiceFailedError(
+                f"sweep {sweep.id} is done and left no curve", hint="look at the service's log"
+            )
+        return await self._get(CurveDetail, f"/curves/{_segment(sweep.curve)}", deadline)
+
+    @operation
+    async def create_sweep(self, request: SweepRequest) -> tuple[SweepInfo, bool]:
+        """The sweep asked for, and whether it is new: an equal one under way is joined."""
+        response = await self._post_sweep(request, self._no_deadline())
+        return parse(SweepInfo, response), response.status_code == httpx.codes.CREATED
+
+    @operation
+    async def follow_sweep(
+        self, sweep: SweepInfo, *, wait_s: float = math.inf, on_progress: OnProgress = ignore
+    ) -> SweepInfo:
+        """The sweep in its final state, whichever that is; or as it stands after `wait_s`."""
+        deadline = Deadline.after(wait_s, self._clock)
+        return await self._follower(sweep, _sweep_path(sweep.id), deadline, on_progress).follow()
+
+    @operation
+    async def get_sweep(self, sweep_id: str) -> SweepInfo:
+        """The sweep with that id."""
+        return await self._get(SweepInfo, _sweep_path(sweep_id))
+
+    @operation
+    async def cancel_sweep(self, sweep_id: str) -> SweepInfo:
+        """The sweep, asked to stop. Raises ConflictError where it has ended already."""
+        call = Call(method="POST", path=f"{_sweep_path(sweep_id)}/cancel")
+        return parse(SweepInfo, await self._send(call, self._no_deadline()))
+
+    @operation
+    async def get_race(self, sweep_id: str) -> RaceInfo:
+        """How the race with that id went. Raises ConflictError where that can't be told."""
+        return await self._get(RaceInfo, f"{_sweep_path(sweep_id)}/race")
+
+    @operation
+    async def list_curves(self, query: Query) -> CurvePage:
+        """A page of curves, newest first."""
+        return await self._list_curves(query)
+
+    @operation
+    async def get_curve(self, curve_id: str) -> CurveDetail:
+        """The curve with that id, with all its points."""
+        return await self._get(CurveDetail, f"/curves/{_segment(curve_id)}")
+
+    @operation
+    async def get_curve_header(self, curve_id: str, *, host: str) -> CurveInfo:
+        """The curve with that id, measured by `host`, without its points.
+
+        Among the newest of the host, as a rule: its points may be a hundred megabytes.
+        """
+        for header in (await self._list_curves({"host": host, "limit": 20})).items:
+            if header.id == curve_id:
+                return header
+        return await self._get(CurveDetail, f"/curves/{_segment(curve_id)}")
+
+    @operation
+    async def list_hosts(self) -> list[HostInfo]:
+        """Every host that has registered."""
+        return await self._get(list[HostInfo], "/hosts")
+
+    @operation
+    async def list_workloads(self) -> list[WorkloadInfo]:
+        """Every workload kind, and those that are left out, with their `error`."""
+        return await self._get(list[WorkloadInfo], "/workloads")
+
+    @operation
+    async def list_platforms(self) -> list[PlatformInfo]:
+        """Every platform that a host has registered."""
+        return await self._get(list[PlatformInfo], "/platforms")
+
+    @operation
+    async def get_platform(self, key: str) -> PlatformInfo:
+        """The platform with that key."""
+        return await self._get(PlatformInfo, f"/platforms/{_segment(key)}")
+
+    async def _ask(
+        self, path: str, kind: type[T], query: Query, wait_s: float, on_progress: OnProgress
+    ) -> T:
+        deadline = Deadline.after(wait_s, self._clock)
+        call = Call(path=path, params={**self._defaults, **query}, hold_s=FIRST_HOLD_S)
+        for _ in range(ROUNDS):
+            try:
+                response = await self._send(call, deadline, but_not=(HostAwayError,))
+            except HostAwayError as error:
+                if deadline.is_over:
+                    raise
+                # The service waits for its own host to register: it may have just started.
+                on_progress(Progress(held_up_by=error))
+                response = await self._send(replace(call, hold_s=WORKER_START_S), deadline)
+            if response.status_code != httpx.codes.ACCEPTED:
+                return parse(kind, response)
+            sweep = await self._follow(response, deadline, on_progress)
+            check_measured(sweep, waited_s=wait_s)
+        raise ServiceFailedError(
+            f"the service at {self.address} has measured {ROUNDS} times, and still has no answer",
+            hint="look at its log",
+        )
+
+    async def _follow(
+        self, accepted: httpx.Response, deadline: Deadline, on_progress: OnProgress
+    ) -> SweepInfo:
+        """The sweep that the response speaks of, in its final state or at the deadline."""
+        sweep = parse(SweepInfo, accepted)
+        path = self.address.resolve(
+            accepted.headers.get("Location", ""), asked=accepted.request.url
+        )
+        poll_s = retry_after_s(accepted)
+        return await self._follower(sweep, path, deadline, on_progress, poll_s).follow()
+
+    def _follower(
+        self,
+        sweep: SweepInfo,
+        path: str,
+        deadline: Deadline,
+        on_progress: OnProgress,
+        poll_s: float | None = None,
+    ) -> Follower:
+        return Follower(
+            self._transport,
+            sweep,
+            path,
+            deadline=deadline,
+            on_progress=on_progress,
+            poll_s=poll_s,
+            quiet_s=self._quiet_s,
+        )
+
+    async def _post_sweep(self, request: SweepRequest, deadline: Deadline) -> httpx.Response:
+        """Safe to try again: equal sweeps under way are one."""
+        if request.host is None:
+            request = request.model_copy(update={"host": self._defaults.get("host")})
+        return await self._send(Call(method="POST", path="/sweeps", body=request), deadline)
+
+    async def _list_curves(self, query: Query) -> CurvePage:
+        return parse(CurvePage, await self._send(Call(path="/curves", params=query)))
+
+    async def _get(self, kind: type[T], path: str, deadline: Deadline | None = None) -> T:
+        return parse(kind, await self._send(Call(path=path), deadline))
+
+    async def _send(
+        self,
+        call: Call,
+        deadline: Deadline | None = None,
+        *,
+        but_not: tuple[type[LhpError], ...] = (),
+    ) -> httpx.Response:
+        patience = Patience.until(
+            deadline or self._no_deadline(), attempts=self._attempts, but_not=but_not
+        )
+        return await self._transport.send(call, patience)
+
+    def _no_deadline(self) -> Deadline:
+        return Deadline.after(math.inf, self._clock)
+
+
+class ServiceClient(Service[httpx.Client], Blocking):
+    """The service at `url`; every method returns its result."""
+
+    _transport_class = BlockingTransport
+
+    def close(self) -> None:
+        """Releases the connections."""
+        self._transport.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncServiceClient(Service[httpx.AsyncClient], Asynchronous):
+    """The service at `url`; every method is awaited."""
+
+    _transport_class = AsyncTransport
+
+    async def aclose(self) -> None:
+        """Releases the connections."""
+        await self._transport.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _sweep_path(sweep_id: str) -> str:
+    return f"/sweeps/{_segment(sweep_id)}"
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
