@@ -68,7 +68,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             *("advice", "client", "distribution", "errors", "grid", "measurement", "plan"),
             *("plots", "processes", "settings", "storage", "wire", "workload"),
         },
-        {"typer", "click", "rich", "httpx", "pydantic", "pydantic_core"},
+        {"typer", "click", "rich", "pydantic", "pydantic_core"},
     ),
 }
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from profiler_service.cli.asking import ask
-from profiler_service.cli.client import ServiceClient, ServiceFailedError
 from profiler_service.cli.text import format_dims, format_seconds
+from profiler_service.client import ServiceClient, ServiceFailedError
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
@@ -21,6 +21,7 @@ from profiler_service.errors import (
     MeasurementFailedError,
     ModelError,
     NotFoundError,
+    ServiceDefectError,
 )
 from profiler_service.wire import LhpAnswer
 
@@ -32,6 +33,7 @@ OF_ONE_LAYER = (
     NotFoundError,
     ConflictError,
     MeasurementFailedError,
+    ServiceDefectError,
     ServiceFailedError,
 )
 """What may go wrong with one layer's question and not with the next one's."""
@@ -91,6 +93,8 @@ def advise(
             try:
                 answer = ask(client, query, wait_s=wait_s, console=console)
             except OF_ONE_LAYER as error:
+                if error.is_transient:
+                    raise
                 first_error = first_error or error
                 problem = f"{error} ({error.hint})" if error.hint else str(error)
         given.append(Advice(layers=tuple(group), answer=answer, problem=problem))

@@ -1,34 +1,26 @@
-"""The long conversations with the service: a query, or a sweep, to their end.
+"""The long conversations with the service before a terminal: a question, or a sweep.
 
-Knows what to say on Ctrl-C and when to give up; neither typer nor exit codes.
+Shows how far they are, and knows what to say on Ctrl-C. The waiting itself is the client's.
 """
 
 from __future__ import annotations
 
-import time
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 from rich.console import Console
 
-from profiler_service.cli.client import Query, ServiceClient, ServiceFailedError
 from profiler_service.cli.command import as_typed_here
-from profiler_service.cli.follow import follow_sweep, show_progress
-from profiler_service.errors import ConflictError, HostAwayError, MeasurementFailedError
+from profiler_service.cli.progress import report_progress, show_progress
+from profiler_service.client import NotMeasuredYetError, OnProgress, Progress, ServiceClient
+from profiler_service.errors import ConflictError, LhpError
 from profiler_service.wire import CrossoverAnswer, LhpAnswer, SweepInfo, SweepRequest
 
-Reply = TypeVar("Reply", covariant=True)
+Query = Mapping[str, str | int | float]
 
-FIRST_WAIT_S = 1.0
-"""A measured answer comes at once; after this we would rather show progress than silence."""
-WORKER_START_S = 20.0
-"""How long a service just started may take until its worker has registered."""
 CANCEL_S = 60.0
 """How long a cancelled sweep may take to end before we stop watching."""
-
-
-class NotMeasuredYetError(MeasurementFailedError):
-    """The time to wait is over, and the sweep that will tell is still running."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,77 +33,17 @@ class SweepOutcome:
 
 
 def ask(client: ServiceClient, query: Query, *, wait_s: float, console: Console) -> LhpAnswer:
-    """The answer to `query`, measured first where need be, within `wait_s` seconds.
-
-    Raises NotMeasuredYetError when they are over; MeasurementFailedError or ConflictError where the
-    sweep failed or was cancelled; and what the client raises.
-    """
-    return _ask(client, client.query, query, wait_s, console)
+    """The answer to `query`, measured first where need be. Raises as the client's `ask_lhp`."""
+    with _watching(console) as on_progress:
+        return client.ask_lhp(query, wait_s=wait_s, on_progress=on_progress)
 
 
 def ask_crossover(
     client: ServiceClient, query: Query, *, wait_s: float, console: Console
 ) -> CrossoverAnswer:
     """As `ask`, from which sparsity on a sparse product is faster."""
-    return _ask(client, client.find_crossover, query, wait_s, console)
-
-
-class _Fetch(Protocol[Reply]):
-    def __call__(self, query: Query, *, wait_s: float) -> Reply | SweepInfo: ...
-
-
-def _ask(
-    client: ServiceClient, fetch: _Fetch[Reply], query: Query, wait_s: float, console: Console
-) -> Reply:
-    until = time.monotonic() + wait_s
-    with show_progress(console) as report:
-        # A curve may be too old by the time it is asked, so once more; then something is wrong.
-        for _ in range(3):
-            left_s = max(0.0, until - time.monotonic())
-            try:
-                reply = fetch(query, wait_s=min(left_s, FIRST_WAIT_S))
-            except HostAwayError:
-                # The service waits for its own host to register: it may have just started.
-                left_s = until - time.monotonic()
-                if left_s <= 0:
-                    raise
-                report("waiting for the worker to be ready")
-                reply = fetch(query, wait_s=min(left_s, WORKER_START_S))
-            if not isinstance(reply, SweepInfo):
-                return reply
-            try:
-                sweep = follow_sweep(client, reply, report, until=until)
-            except KeyboardInterrupt:
-                _say(
-                    console,
-                    "interrupted: the measuring goes on, ask again for the answer;"
-                    f" `lhp cancel {reply.id}` stops it",
-                )
-                raise
-            _check_measured(sweep)
-    raise ServiceFailedError(
-        f"sweep {sweep.id} is done, and still the service has no answer",
-        hint="look at the service's log",
-    )
-
-
-def _check_measured(sweep: SweepInfo) -> None:
-    if sweep.state == "failed":
-        raise MeasurementFailedError(
-            f"sweep {sweep.id} failed: {sweep.error}", hint="see the log of the worker"
-        )
-    if sweep.state == "cancelled":
-        raise ConflictError(
-            f"sweep {sweep.id}, which was to measure this, has been cancelled", hint="ask again"
-        )
-    if sweep.state != "done":
-        done = f"{sweep.progress.fraction:.0%} done" if sweep.progress else sweep.state
-        done += f", paused: {sweep.error}" if sweep.error else ""
-        raise NotMeasuredYetError(
-            f"not measured yet: sweep {sweep.id} is {done}",
-            hint="it goes on: ask again later, or with a longer --wait;"
-            f" `lhp cancel {sweep.id}` stops it",
-        )
+    with _watching(console) as on_progress:
+        return client.ask_crossover(query, wait_s=wait_s, on_progress=on_progress)
 
 
 def run_sweep(client: ServiceClient, request: SweepRequest, *, console: Console) -> SweepOutcome:
@@ -128,10 +60,18 @@ def run_sweep(client: ServiceClient, request: SweepRequest, *, console: Console)
     if not is_new:
         _say(console, f"joining sweep {sweep.id}, which is already under way")
     try:
-        with show_progress(console) as report:
-            return SweepOutcome(sweep=follow_sweep(client, sweep, report), interrupted=False)
+        with _showing(console) as on_progress:
+            sweep = client.follow_sweep(sweep, on_progress=on_progress)
+            return SweepOutcome(sweep=sweep, interrupted=False)
     except KeyboardInterrupt:
         pass
+    except LhpError as error:
+        if error.is_transient:
+            error.hint = (
+                "the sweep goes on when the service is back: type the same again to follow it,"
+                f" `lhp cancel {sweep.id}` to stop it"
+            )
+        raise
     if not is_new:
         _say(
             console,
@@ -144,9 +84,45 @@ def run_sweep(client: ServiceClient, request: SweepRequest, *, console: Console)
         sweep = client.cancel_sweep(sweep.id)
     except ConflictError:  # it ended just now
         sweep = client.get_sweep(sweep.id)
-    with show_progress(console) as report:
-        sweep = follow_sweep(client, sweep, report, until=time.monotonic() + CANCEL_S)
+    with _showing(console) as on_progress:
+        sweep = client.follow_sweep(sweep, wait_s=CANCEL_S, on_progress=on_progress)
     return SweepOutcome(sweep=sweep, interrupted=True)
+
+
+@contextlib.contextmanager
+def _showing(console: Console) -> Iterator[OnProgress]:
+    """Shows on `console` how far the client is, until the context ends."""
+    with show_progress(console) as report:
+        yield lambda progress: report_progress(progress, report)
+
+
+@contextlib.contextmanager
+def _watching(console: Console) -> Iterator[OnProgress]:
+    """Likewise for a question, whose sweep goes on when we leave; says how to stop it."""
+    followed: SweepInfo | None = None
+    with _showing(console) as show:
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal followed
+            followed = progress.sweep or followed
+            show(progress)
+
+        try:
+            yield on_progress
+        except KeyboardInterrupt:
+            if followed is not None:
+                _say(
+                    console,
+                    "interrupted: the measuring goes on, ask again for the answer;"
+                    f" `lhp cancel {followed.id}` stops it",
+                )
+            raise
+        except NotMeasuredYetError as error:
+            error.hint = (
+                "it goes on: ask again later, or with a longer --wait;"
+                f" `lhp cancel {error.sweep.id}` stops it"
+            )
+            raise
 
 
 def _say(console: Console, line: str) -> None:

@@ -5,7 +5,8 @@ Knows no command.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,8 +19,16 @@ from profiler_service.errors import InvalidRequestError, LhpError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from profiler_service.cli.client import ServiceClient
+    from profiler_service.client import ServiceClient
     from profiler_service.settings import Settings
+
+SHOWN_BY: Mapping[str, str] = {
+    "hosts": "`lhp hosts`",
+    "platforms": "`lhp hosts`",
+    "workloads": "`lhp workloads`",
+    "curves": "`lhp curves`",
+}
+"""The command that lists each of the service's resources, where one does."""
 
 
 def load_settings() -> Settings:
@@ -49,18 +58,41 @@ def service_url(settings: Settings, given: str | None) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def open_client(url: str | None) -> ServiceClient:
-    """The client of the service at `url`, or of the one that the settings name."""
-    from profiler_service.cli.client import ServiceClient
+@contextlib.contextmanager
+def open_client(url: str | None) -> Iterator[ServiceClient]:
+    """The client of the service at `url`, or of the one that the settings name.
 
-    return ServiceClient(service_url(load_settings(), url))
+    It tries once: whoever types is told at once what is wrong. Where an error says to `see`
+    something, it comes out as what to type for that.
+    """
+    from profiler_service.client import ContractError, ServiceClient, ServiceUnreachableError
+
+    with ServiceClient(service_url(load_settings(), url), attempts=1) as client:
+        try:
+            yield client
+        except LhpError as error:
+            if error.see:
+                error.see = as_command(error.see) or client.address.join(error.see)
+            if isinstance(error, (ServiceUnreachableError, ContractError)):
+                error.hint += "; --url or LHP_URL says which service is asked"
+            raise
+
+
+def as_command(path: str) -> str | None:
+    """The command that shows what the service has at `path`; None where there is none."""
+    resource, _, name = path.removeprefix("/").partition("/")
+    if resource == "curves" and name:
+        return f"`lhp curves {name}`"
+    return None if name else SHOWN_BY.get(resource)
 
 
 def print_error(error: LhpError) -> None:
-    """Prints what went wrong, and what to do about it, on stderr."""
+    """Prints what went wrong, what to do about it, and where to look, on stderr."""
     say(f"error: {error}")
     if error.hint:
         say(f"hint: {error.hint}")
+    if error.see:
+        say(f"see: {error.see}")
 
 
 def say(line: str) -> None:

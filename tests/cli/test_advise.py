@@ -154,11 +154,11 @@ def test_a_layer_that_takes_too_long_leaves_its_sweep_to_go_on(
     lhp: Lhp, service: StubService, models: str
 ) -> None:
     sweep = make_sweep(mode="race", error="no CUDA device here")
-    service.reply("GET /lhp", Reply(sweep, 202), ANSWER)
+    service.reply("GET /lhp", Reply.accepted(sweep), ANSWER)
     service.reply("GET /sweeps/s1", sweep)
     done = lhp("advise", f"{models}:make", "--wait", "0.3")
     assert done.code == 0
-    assert "sweep s1 is 25% done, paused: no CUDA device here" in done.out
+    assert "sweep s1 is running, 25% done, paused: no CUDA device here" in done.out
     assert "paused: no CUDA device here" in done.err  # while it was waited for
 
 

@@ -35,7 +35,7 @@ RUNNING = make_sweep(mode="kernels")
 
 
 def test_the_crossover_of_each_dense_kernel(lhp: Lhp, service: StubService) -> None:
-    service.reply("GET /crossover", Reply(RUNNING, 202), ANSWER)
+    service.reply("GET /crossover", Reply.accepted(RUNNING), ANSWER)
     service.reply("GET /sweeps/s1", DONE)
     done = lhp("crossover", "1500, 1400", "--batch", "16", "--dtype", "float32", "--host", "anvil")
     assert done.code == 0

@@ -6,9 +6,10 @@ import socket
 import pytest
 
 from profiler_service.cli.command import command_name
+from profiler_service.errors import HostAwayError, StoreUnavailableError
 from profiler_service.wire import CurvePage, LhpAnswer
 from tests.cli.conftest import Lhp
-from tests.cli.stub import ANSWER, DONE, HEADER, Reply, StubService, make_sweep
+from tests.cli.stub import ANSWER, DONE, HEADER, Events, Reply, StubService, make_sweep
 
 RACE = make_sweep(mode="race")
 
@@ -22,7 +23,7 @@ def test_a_measured_answer_is_one_sentence(lhp: Lhp, service: StubService) -> No
 
 
 def test_json_is_the_answer_and_nothing_else(lhp: Lhp, service: StubService) -> None:
-    service.reply("GET /lhp", Reply(RACE, 202), ANSWER)
+    service.reply("GET /lhp", Reply.accepted(RACE), ANSWER)
     service.reply("GET /sweeps/s1", DONE)
     done = lhp("query", "1197,317", "--json")
     assert done.code == 0
@@ -64,12 +65,12 @@ def test_an_answer_cut_short_says_so(lhp: Lhp, service: StubService) -> None:
 
 
 def test_a_sweep_under_way_is_followed_and_then_asked_again(lhp: Lhp, service: StubService) -> None:
-    service.reply("GET /lhp", Reply(RACE, 202), ANSWER)
-    service.reply("GET /sweeps/s1", RACE, RACE, DONE)
+    service.reply("GET /lhp", Reply.accepted(RACE), ANSWER)
+    service.reply("GET /sweeps/s1/events", Events(("progress", RACE), ("end", DONE)))
     done = lhp("query", "1197,317")
     assert done.code == 0
     assert done.out.startswith("1200,320")
-    assert len(list(service.sent("GET /sweeps/s1"))) == 3
+    assert service.sent("GET /sweeps/s1") == []
     # 18 samples in 0.5 s; a quarter took 0.5 s, so three more quarters take 1.5 s.
     assert "25% done, round 3 of 12, 18 samples, 36/s, 1.50 s left" in done.err
 
@@ -84,7 +85,7 @@ def test_a_sweep_under_way_is_followed_and_then_asked_again(lhp: Lhp, service: S
 def test_a_sweep_that_ends_without_an_answer_is_an_error(
     lhp: Lhp, service: StubService, end: dict[str, object], message: str
 ) -> None:
-    service.reply("GET /lhp", Reply(RACE, 202))
+    service.reply("GET /lhp", Reply.accepted(RACE))
     service.reply("GET /sweeps/s1", make_sweep(**end))
     done = lhp("query", "1197,317")
     assert done.code == 1
@@ -95,11 +96,11 @@ def test_a_sweep_that_ends_without_an_answer_is_an_error(
 def test_waiting_ends_after_the_time_given_and_the_sweep_goes_on(
     lhp: Lhp, service: StubService
 ) -> None:
-    service.reply("GET /lhp", Reply(RACE, 202))
+    service.reply("GET /lhp", Reply.accepted(RACE))
     service.reply("GET /sweeps/s1", RACE)
     done = lhp("query", "1197,317", "--wait", "0.3")
     assert done.code == 1
-    assert "error: not measured yet: sweep s1 is 25% done" in done.err
+    assert "error: not measured within 0.3 s: sweep s1 is running, 25% done" in done.err
     assert "hint: it goes on" in done.err
     assert "lhp cancel s1` stops it" in done.err
 
@@ -107,27 +108,39 @@ def test_waiting_ends_after_the_time_given_and_the_sweep_goes_on(
 def test_a_service_that_never_finds_its_answer_is_not_asked_for_ever(
     lhp: Lhp, service: StubService
 ) -> None:
-    service.reply("GET /lhp", Reply(RACE, 202))
+    service.reply("GET /lhp", Reply.accepted(RACE))
     service.reply("GET /sweeps/s1", DONE)
     done = lhp("query", "1197,317")
     assert done.code == 1
     assert "no answer" in done.err
 
 
+AWAY = Reply.of_error(HostAwayError("host 'anvil' isn't there", hint="start it", see="/hosts"))
+
+
 def test_a_worker_that_is_still_starting_is_waited_for(lhp: Lhp, service: StubService) -> None:
-    away = Reply.problem(503, "host 'anvil' isn't there", "start its worker")
-    service.reply("GET /lhp", away, ANSWER)
+    service.reply("GET /lhp", AWAY, ANSWER)
     done = lhp("query", "1197,317")
     assert done.code == 0
+    assert done.err == "waiting for the worker to be ready\n"
     first, second = (float(query["wait"]) for query, _ in service.sent("GET /lhp"))
     assert first <= 1 < second
 
 
 def test_a_host_that_stays_away_is_an_error(lhp: Lhp, service: StubService) -> None:
-    service.reply("GET /lhp", Reply.problem(503, "host 'anvil' isn't there", "start its worker"))
+    service.reply("GET /lhp", AWAY)
     done = lhp("query", "1197,317")
     assert done.code == 1
-    assert "error: host 'anvil' isn't there\nhint: start its worker\n" in done.err
+    lhp_hosts = f"`{command_name()} hosts`"
+    told = f"error: host 'anvil' isn't there\nhint: start it\nsee: {lhp_hosts}\n"
+    assert done.err.endswith(told)
+
+
+def test_a_database_that_is_away_isnt_taken_for_a_worker(lhp: Lhp, service: StubService) -> None:
+    error = StoreUnavailableError("the database isn't there", hint="start it")
+    service.reply("GET /lhp", Reply.of_error(error))
+    done = lhp("query", "1197,317")
+    assert (done.code, done.err) == (1, "error: the database isn't there\nhint: start it\n")
 
 
 @pytest.mark.parametrize(("status", "code"), [(422, 2), (404, 1), (409, 1), (500, 1)])
@@ -141,29 +154,25 @@ def test_a_problem_is_told_with_its_hint(
 
 
 @pytest.mark.parametrize(
-    ("detail", "hint", "error", "advice"),
+    ("see", "shown"),
     [
-        ("there is no host 'x'", "GET /hosts lists them", "there is no host 'x'", "lhp hosts`"),
-        ("no", "start one; GET /platforms lists them", "no", "start one; `LHP hosts` lists them"),
-        (
-            "query.prefer: Input should be 'fastest'; query.wait: too long",
-            "the parameters are described at /docs",
-            "prefer: Input should be 'fastest'; wait: too long",
-            "the parameters are described at URL/docs",
-        ),
-        ("sweep s1 failed", "GET /sweeps/s1 tells more", "sweep s1 failed", "URL/sweeps/s1 tells"),
-        # Nothing else is taken for an address.
-        ("body of query.x", "read a/docs", "body of query.x", "read a/docs"),
+        ("/hosts", "`LHP hosts`"),
+        ("/platforms", "`LHP hosts`"),
+        ("/workloads", "`LHP workloads`"),
+        ("/curves", "`LHP curves`"),
+        ("/curves/c7", "`LHP curves c7`"),
+        # No command shows these.
+        ("/docs", "URL/docs"),
+        ("/sweeps/s1", "URL/sweeps/s1"),
+        ("/platforms/f00d", "URL/platforms/f00d"),
     ],
 )
-def test_what_a_problem_says_of_http_is_put_as_commands(
-    lhp: Lhp, service: StubService, detail: str, hint: str, error: str, advice: str
+def test_where_to_look_is_put_as_a_command(
+    lhp: Lhp, service: StubService, see: str, shown: str
 ) -> None:
-    service.reply("GET /lhp", Reply.problem(422, detail, hint))
-    done = lhp("query", "1197,317")
-    assert f"error: {error}\n" in done.err
-    advice = advice.replace("LHP", command_name()).replace("URL", service.url)
-    assert advice in done.err
+    service.reply("GET /lhp", Reply.problem(422, "no", "don't", see=see))
+    shown = shown.replace("LHP", command_name()).replace("URL", service.url)
+    assert lhp("query", "1197,317").err == f"error: no\nhint: don't\nsee: {shown}\n"
 
 
 def test_negative_dims_are_called_so(lhp: Lhp) -> None:
@@ -230,7 +239,7 @@ def test_what_cant_be_meant_is_refused_before_anything_is_sent(
         ({"ALL_PROXY": "socks5://proxy:1"}, ["--url", "http://far:1"], 1, "ALL_PROXY"),
         ({"HTTP_PROXY": "::::"}, ["--url", "http://far:1"], 1, "HTTP_PROXY"),
         ({"SSL_CERT_FILE": "/nowhere"}, ["--url", "https://far:1"], 1, "SSL_CERT_FILE"),
-        ({}, ["--url", "http://a..b"], 2, "no empty part"),
+        ({}, ["--url", "http://a..b"], 2, "label empty"),
         ({}, ["--url", "http://\udcff"], 2, "http://HOST:PORT"),
         ({}, ["--workload", "\udcff"], 2, "UTF-8"),
     ],

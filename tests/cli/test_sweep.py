@@ -156,7 +156,7 @@ def test_a_second_ctrl_c_leaves_at_once(start_lhp: Start, service: StubService) 
 def test_ctrl_c_during_a_query_leaves_the_sweep_going(
     start_lhp: Start, service: StubService
 ) -> None:
-    service.reply("GET /lhp", Reply(make_sweep(mode="race"), 202))
+    service.reply("GET /lhp", Reply.accepted(make_sweep(mode="race")))
     service.reply("GET /sweeps/s1", make_sweep(mode="race"))
     process = start_lhp("query", "1197,317", LHP_URL=service.url)
     service.wait_for("GET /sweeps/s1")

@@ -38,7 +38,7 @@ from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from profiler_service.cli.asking import SweepOutcome
-    from profiler_service.cli.client import ServiceClient
+    from profiler_service.client import ServiceClient
     from profiler_service.wire import CurveDetail
 
 

@@ -166,7 +166,7 @@ def doctor(
     json: JsonOption = False,
 ) -> None:
     """Is this machine quiet enough to measure on? Says what to change; exits with 1 if not."""
-    from profiler_service.cli.follow import show_progress
+    from profiler_service.cli.progress import show_progress
     from profiler_service.measurement.doctor import examine
 
     settings = load_settings()
