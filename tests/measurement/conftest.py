@@ -1,4 +1,4 @@
-"""The measurer that tests of a module share."""
+"""The measurer that tests of a real child share: it takes seconds to start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from profiler_service.measurement.measurer import Measurer
 from tests.measurement.builders import KINDS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def measurer() -> Iterator[Measurer]:
     with Measurer(device="cpu", kinds={**workload_kinds(), **KINDS}) as measurer:
         yield measurer
