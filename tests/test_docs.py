@@ -22,6 +22,7 @@ from reference_pages import PAGES, commands, http, workloads
 from reference_pages.advice import ADVICE
 from reference_pages.markdown import cell, table
 from reference_pages.offline import external_addresses, external_addresses_in_style
+from reference_pages.python import public_names
 from reference_pages.settings import settings_page
 from reference_pages.training import describe_fields, training_page
 from trainer_client.config import TrainingConfig
@@ -153,6 +154,21 @@ def test_every_training_setting_is_documented() -> None:
             assert meaning, f"{name} has no meaning"
             assert cell(meaning) in row_of(page, name)
     assert "| `375` |" in row_of(page, "gate_width")  # of the preset `small`
+
+
+def test_every_public_name_is_documented() -> None:
+    page = PAGES["reference/python.md"]()
+    for name in public_names():
+        described = re.search(rf"^::: [\w.]+\.{name}$", page, re.M)
+        listed = f"[`{name}`](http.md#{name.lower()})" in page
+        assert described or listed, name
+
+
+def test_every_model_in_the_python_reference_is_in_that_of_http() -> None:
+    models = re.findall(r"\(http\.md#(\w+)\)", PAGES["reference/python.md"]())
+    headings = {heading.lower() for heading in re.findall(r"^### (\w+)$", http.http_page(), re.M)}
+    assert models
+    assert set(models) <= headings
 
 
 # The committed pages.
