@@ -21,17 +21,8 @@ Extra = Literal["server", "measure", "trainer", "plot", "tensorboard", "gpu"]
 EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "server": frozenset(
         {
-            *(
-                "alembic",
-                "cachetools",
-                "dbos",
-                "fastapi",
-                "fastapi_offline",
-                "httptools",
-                "numpy",
-                "psycopg",
-            ),
-            *("pyarrow", "sqlalchemy", "starlette", "uvicorn", "uvloop"),
+            *("alembic", "cachetools", "dbos", "fastapi", "fastapi_offline", "httptools"),
+            *("numpy", "psycopg", "pyarrow", "sqlalchemy", "starlette", "uvicorn", "uvloop"),
         }
     ),
     "measure": frozenset({"numpy", "torch"}),
