@@ -211,14 +211,18 @@ def test_a_question_gets_the_services_own_error(
 
 def test_the_base_asks_from_python(base: Environment, url: str) -> None:
     program = (
-        "from profiler_service import LhpError\n"
+        "from profiler_service import LhpError, ServiceClient\n"
         "from trainer_client.latency_client import HttpLatencyOracle\n"
-        "with HttpLatencyOracle(URL, max_wait_s=2) as oracle:\n"
+        "def ask(question):\n"
         "    try:\n"
-        "        oracle.query((8, 8))\n"
+        "        question()\n"
         "    except LhpError as error:\n"
         "        print(type(error).__name__, error.hint)\n"
+        "with HttpLatencyOracle(URL, max_wait_s=2) as oracle:\n"
+        "    ask(lambda: oracle.query((8, 8)))\n"
+        "with ServiceClient(URL) as client:\n"
+        "    ask(lambda: client.ask_lhp({'dims': '8,8'}, wait_s=0))\n"
     )
     done = base.run("python", "-c", program.replace("URL", repr(url)))
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.match(r"\w+Error \S", done.stdout)
+    assert re.fullmatch(r"(\w+Error \S.*\n){2}", done.stdout)
