@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from profiler_service.errors import InvalidRequestError, LhpError
+from profiler_service.client import ContractError
+from profiler_service.errors import InvalidRequestError
 from profiler_service.kinds import get_workload_kind
 from profiler_service.wire import LhpAnswer
 from profiler_service.workload import Dims, Workload
@@ -22,10 +23,6 @@ Source = Literal["service", "cache", "recording"]
 
 MIN_GROWTH = 32
 """A window reaches at least this far above the dims asked for, on every axis."""
-
-
-class ContractError(LhpError):
-    """An answer that breaks the service's contract, so that nothing in it can be trusted."""
 
 
 class WrongPlatformError(ContractError):
@@ -147,12 +144,7 @@ def check_answer(
     Raises WrongPlatformError where `platform` is given and the answer is from another;
     ContractError where it can't be an answer to the question, put to `host` if one is given.
     """
-    if platform is not None and given.platform != platform:
-        raise WrongPlatformError(
-            f"asked about platform {platform!r}, the {source} answered for {given.platform!r}",
-            hint="GET /platforms lists what each key stands for; pin the one that is to run the"
-            " model",
-        )
+    check_platform(given.platform, pinned=platform, source=source)
     breaches = _find_breaches(given, question, host)
     if breaches:
         raise ContractError(
@@ -180,6 +172,16 @@ def check_answer(
         source=source,
         received_at=received_at,
     )
+
+
+def check_platform(given: str, *, pinned: str | None, source: Source) -> None:
+    """Returns where platform `given` is the pinned one, if one is. Raises WrongPlatformError."""
+    if pinned not in (None, given):
+        raise WrongPlatformError(
+            f"asked about platform {pinned!r}, the {source} answered for {given!r}",
+            hint="pin the platform that is to run the model",
+            see="/platforms",
+        )
 
 
 def _find_breaches(given: LhpAnswer, question: LatencyQuestion, host: str | None) -> list[str]:

@@ -98,6 +98,8 @@ def _print_error(error: LhpError) -> None:
     typer.echo(f"error: {error}", err=True)
     if error.hint:
         typer.echo(f"hint: {error.hint}", err=True)
+    if error.see:
+        typer.echo(f"see: {error.see} of the service", err=True)
 
 
 def _train_command(corpus: str) -> Callable[..., None]:
@@ -248,13 +250,13 @@ def _observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Ob
 
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_path=False)
-    logger = logging.getLogger("trainer_client")
     with contextlib.ExitStack() as stack:
-        logger.addHandler(handler)
-        stack.callback(logger.removeHandler, handler)
-        level = logger.level
-        logger.setLevel(logging.INFO)
-        stack.callback(logger.setLevel, level)
+        for name in ("trainer_client", "profiler_service.client"):
+            logger = logging.getLogger(name)
+            logger.addHandler(handler)
+            stack.callback(logger.removeHandler, handler)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.INFO)
         observers = []
         if tensorboard:
             observers.append(_tensorboard(out, stack))
