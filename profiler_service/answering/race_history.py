@@ -15,7 +15,8 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import MODES
-from profiler_service.plan.race.planner import RacePlanner, RaceStage
+from profiler_service.plan.race.planner import RacePlanner
+from profiler_service.plan.race.stages import RaceStage
 from profiler_service.plan.replay import replay
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.wire import RaceInfo, RaceStageInfo

@@ -31,8 +31,6 @@ CALIBRATION_VISITS = 24
 CALIBRATION_S = 0.05
 FIRST_VISITS = 4
 """Visits before anything is known of what one costs."""
-CHEAP_VISIT_S = 2e-3
-"""A race makes fewer visits than its tables say only where a visit takes longer than this."""
 BATCH_S = 0.5
 """A batch is meant to last this long: what a killed worker loses at most."""
 MAX_BATCH_VISITS = 2048

@@ -15,7 +15,7 @@ from profiler_service.analysis.crossover import CHOOSE_EVERY, KernelRounds, find
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, Kernel, dense_points
-from profiler_service.plan.base import CHEAP_VISIT_S, MAX_CALLS, Batch, SteppedPlanner
+from profiler_service.plan.base import MAX_CALLS, Batch, SteppedPlanner
 
 
 class KernelPlanner(SteppedPlanner):
@@ -37,8 +37,10 @@ class KernelPlanner(SteppedPlanner):
     """Comparing dense kernels ends after this long, if there are FEWEST_ROUNDS."""
     FEWEST_ROUNDS = 18
     """6 choose, 12 judge."""
+    DEAR_S = 2e-3
+    """Calls are dear where one takes longer than this (a whole network)."""
     DEAR_ROUNDS = 9
-    """As few, without a warm-up, where a call takes longer than CHEAP_VISIT_S (a whole network):
+    """As few rounds, without a warm-up, where calls are dear:
     3 choose, 6 judge, and nothing is sure unless all 6 agree. With the calibration that is 26
     calls, where a race has 100 at least."""
     DEAR_MARGIN = 0.02
@@ -75,7 +77,7 @@ class KernelPlanner(SteppedPlanner):
         call_s = float(np.median(self._calibration_s))
         self._calls = int(np.clip(np.ceil(self.SAMPLE_S / call_s), 1, MAX_CALLS))
         if self._num_points <= len(DENSE_BACKENDS):
-            yield from self._compare_dense(is_dear=call_s > CHEAP_VISIT_S)
+            yield from self._compare_dense(is_dear=call_s > self.DEAR_S)
             return
         self._advance(0.1, f"looking at {len(self.SCAN)} sparsities")
         yield from self._meet(self.SCAN, self.SCAN_ROUNDS)

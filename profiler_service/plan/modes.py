@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from profiler_service.errors import InvalidRequestError
+from profiler_service.plan.race.settings import RACE
 
 Mode = Literal["race", "survey", "grid", "kernels"]
 
@@ -77,8 +78,8 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
                 overrules=frozenset({"race"}),
                 interrupts=frozenset({"grid"}),
                 visits_every_point=False,
-                least_calls=100,
-                least_calls_per_point=0.046,
+                least_calls=RACE.budget.least_calls,
+                least_calls_per_point=RACE.budget.dear_share,
             ),
             SweepMode(
                 name="survey",

@@ -11,7 +11,7 @@ from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.create import PLANNERS
 from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.modes import MODES, Mode, get_mode, modes_interrupting
-from profiler_service.plan.race.planner import RacePlanner
+from profiler_service.plan.race.settings import RACE
 from profiler_service.wire import CurveInfo, SweepInfo, SweepRequest
 
 
@@ -76,8 +76,8 @@ def test_least_calls(mode: Mode, num_points: int, calls: float) -> None:
 
 
 def test_least_calls_are_those_of_the_planners() -> None:
-    assert MODES["race"].least_calls == RacePlanner.LEAST_CALLS
-    assert MODES["race"].least_calls_per_point == RacePlanner.DEAR_SHARE
+    assert MODES["race"].least_calls == RACE.budget.least_calls
+    assert MODES["race"].least_calls_per_point == RACE.budget.dear_share
     assert MODES["grid"].least_calls_per_point == GridPlanner.MIN_ROUNDS
 
 

@@ -21,66 +21,55 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import DRIFT_BLOCK, F64, smooth_drift
+from profiler_service.plan.race.settings import RACE, PriorSettings
 
-_GROWTH = 0.7
-"""Effects grow like this power of the dimension, in the mean..."""
-_GROWTH_SPREAD = 0.35
-"""... give or take as much."""
-_CLASSES = (2, 4, 8, 16, 32, 64)
-_CLASS_SPREAD = 0.015
-_BLOCKS = (4, 8, 16, 32, 64)
-_BLOCK_SPREAD = 0.04
-_OWN_SPREAD = 0.007
-"""What a position has of its own, shared with no other."""
-_SHARED_SPREADS = (0.3, 0.03, 0.03)
-"""How much slower a point's first visit may be than its later ones; how much of a straight
-line, and of a bow, drift may make over all samples. Where they are many, drift is followed
-more closely (`smooth_drift`)."""
-_NUM_SHARED = len(_SHARED_SPREADS)
-_INTERACTION = 0.003
-"""What a point has of its own beyond its positions' effects."""
+_NUM_SHARED = 3
+"""What all points share: the cost of first visits, and drift as a straight line and a bow."""
 _LOW = 0.2
 """What disturbs a call prolongs it, so latencies are sharp below and smeared above. The fit goes
 where only this share of the pull comes from above: lower for all points alike, and sharper."""
 _LOWER_SCALE = 2.02
 """Standard deviation of normal noise over the median distance of those residuals below such a fit.
 (By simulation of 4 million.)"""
-_GUIDE_SHARE, _GUIDE_SPREAD = 0.5, 0.5
-"""How much of a guide's effects a window has: somewhere from none to all of them, and more."""
 _MAX_PASSES = 12
 _CONVERGED = 0.02
 """Passes end where the noise's scale changes by less than this share."""
 _LEAST_NOISE = 1e-3
-_KNOWN_WEIGHT = 10.0
 
 
-def position_prior(dims: npt.NDArray[np.integer]) -> tuple[F64, F64]:
+def position_prior(
+    dims: npt.NDArray[np.integer], settings: PriorSettings = RACE.prior
+) -> tuple[F64, F64]:
     """Mean [n] and covariance [n, n] of the effects of an axis at the dimensions `dims` [n]."""
     log: F64 = np.log(dims.astype(np.float64))
     log = log - log.mean()
-    covariance: F64 = _GROWTH_SPREAD**2 * np.outer(log, log) + _OWN_SPREAD**2 * np.eye(len(dims))
-    for multiple in _CLASSES:
+    covariance: F64 = settings.growth_spread**2 * np.outer(log, log)
+    covariance += settings.own_spread**2 * np.eye(len(dims))
+    for multiple in settings.classes:
         if multiple < len(dims):
             residue = dims % multiple
-            covariance += _CLASS_SPREAD**2 * np.equal.outer(residue, residue)
-    for size in _BLOCKS:
+            covariance += settings.class_spread**2 * np.equal.outer(residue, residue)
+    for size in settings.blocks:
         block = (dims - 1) // size
         if block[-1] > block[0]:
-            covariance += _BLOCK_SPREAD**2 * np.equal.outer(block, block)
-    return _GROWTH * log, covariance
+            covariance += settings.block_spread**2 * np.equal.outer(block, block)
+    return settings.growth * log, covariance
 
 
-def guided_prior(dims: npt.NDArray[np.integer], guide: F64) -> tuple[F64, F64]:
+def guided_prior(
+    dims: npt.NDArray[np.integer], guide: F64, settings: PriorSettings = RACE.prior
+) -> tuple[F64, F64]:
     """`position_prior`, where `guide` [n] is the log latency that each position adds elsewhere.
 
     What the guide has beyond growth is expected to show by half, give or take as much: where it
     doesn't show, few samples tell.
     """
-    mean, covariance = position_prior(dims)
+    mean, covariance = position_prior(dims, settings)
     log: F64 = np.log(dims.astype(np.float64))
     trend = np.polynomial.Polynomial.fit(log, guide, 1)(log) if len(dims) > 1 else guide
     beyond = guide - trend
-    return mean + _GUIDE_SHARE * beyond, covariance + _GUIDE_SPREAD**2 * np.outer(beyond, beyond)
+    mean = mean + settings.guide_share * beyond
+    return mean, covariance + settings.guide_spread**2 * np.outer(beyond, beyond)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +89,8 @@ class StructureFit:
     """What the fit leaves of each sample's log latency, [samples]."""
     without_drift: F64
     """The samples' log latencies without drift and without the cost of first visits."""
+    interaction: float
+    """What a point usually has of its own, beyond its positions' effects."""
     precision: F64
     """Inverse posterior covariance of all effects, one axis after the other, and of what all
     points share (the cost of first visits, drift)."""
@@ -145,7 +136,9 @@ class StructureFit:
             if len(residual):
                 own[number] = _find_low_center(residual, self.low_noise)
                 variance[number] = (1.25 * self.noise) ** 2 / len(residual)
-        prior = np.maximum(_INTERACTION**2, own**2 - np.where(np.isinf(variance), 0, 9 * variance))
+        prior = np.maximum(
+            self.interaction**2, own**2 - np.where(np.isinf(variance), 0, 9 * variance)
+        )
         score: F64 = predicted + own * prior / (prior + variance)
         return score.round(6)
 
@@ -157,19 +150,22 @@ class Structure:
         self,
         axes: Sequence[npt.NDArray[np.integer]],
         guide: Sequence[Sequence[float]] | None = None,
+        settings: PriorSettings = RACE.prior,
     ) -> None:
         """`axes` are each axis' dimensions, ascending; `guide` the values for `guided_prior`."""
+        self._settings = settings
         self._offsets = np.cumsum([0, *map(len, axes)])
         if guide is None:
-            priors = [position_prior(dims) for dims in axes]
+            priors = [position_prior(dims, settings) for dims in axes]
         else:
             priors = [
-                guided_prior(dims, np.array(values))
+                guided_prior(dims, np.array(values), settings)
                 for dims, values in zip(axes, guide, strict=True)
             ]
         self._mean = np.concatenate([mean for mean, _ in priors])
         num_effects = int(self._offsets[-1])
-        self._precision = np.diag(np.r_[np.zeros(num_effects), np.power(_SHARED_SPREADS, -2.0)])
+        shared = (settings.first_visit_spread, settings.drift_spread, settings.drift_spread)
+        self._precision = np.diag(np.r_[np.zeros(num_effects), np.power(shared, -2.0)])
         for (_, covariance), (a, b) in zip(
             priors, itertools.pairwise(self._offsets.tolist()), strict=True
         ):
@@ -201,6 +197,7 @@ class Structure:
         asymmetrically: an M-quantile (Breckling and Chambers, 1988). Drift is the slow part of
         the residuals. Source: ours.
         """
+        known_weight = self._settings.known_weight if known_noise else 0.0
         columns = positions + self._offsets[:-1]
         value = log_latency - self._mean[columns].sum(axis=1)
         shared = _shared_causes(time, is_first)
@@ -227,7 +224,7 @@ class Structure:
             # What the samples had a say in, of all that was estimated (trace of the hat matrix).
             settled = len(precision) - float(np.trace(np.linalg.solve(precision, self._precision)))
             low = _LOWER_SCALE * _find_lower_spread(residual)
-            before, noise = noise, _scale(low, len(residual), settled, known_noise)
+            before, noise = noise, _scale(low, len(residual), settled, known_noise, known_weight)
             if abs(noise / before - 1) < _CONVERGED:
                 break
         effects = self._mean + solution[:-_NUM_SHARED]
@@ -236,10 +233,11 @@ class Structure:
             effects=tuple(
                 effects[a:b].round(6) for a, b in itertools.pairwise(self._offsets.tolist())
             ),
-            noise=_scale(_spread(residual), len(residual), settled, known_noise),
+            noise=_scale(_spread(residual), len(residual), settled, known_noise, known_weight),
             low_noise=noise,
             residual=residual,
             without_drift=log_latency - drift - shared @ solution[-_NUM_SHARED:],
+            interaction=self._settings.interaction,
             precision=precision,
         )
 
@@ -300,13 +298,14 @@ def _spread(residual: F64) -> float:
     return 1.48 * float(np.median(np.abs(residual - np.median(residual))))
 
 
-def _scale(seen: float, count: int, num_settled: float, known_noise: float = 0.0) -> float:
+def _scale(
+    seen: float, count: int, num_settled: float, known_noise: float = 0.0, known_weight: float = 0.0
+) -> float:
     """The noise's scale from that of what a fit leaves, which had `num_settled` parameters to bend.
 
     `seen` is the scale of `count` residuals. Where it is known beforehand that counts like
-    _KNOWN_WEIGHT samples more.
+    `known_weight` samples more.
     """
     free = max(count - num_settled, 0.1 * count)
-    known = _KNOWN_WEIGHT if known_noise else 0.0
-    pooled = (count * seen**2 + known * known_noise**2) / (free + known)
+    pooled = (count * seen**2 + known_weight * known_noise**2) / (free + known_weight)
     return max(math.sqrt(pooled), _LEAST_NOISE)

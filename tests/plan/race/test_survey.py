@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from profiler_service.plan.base import Points
+from profiler_service.plan.race.settings import RACE
+from profiler_service.plan.race.survey import Survey
 from tests.plan.asking import ask, spec_above
 from tests.synthetic import SyntheticDevice, smooth
 
@@ -28,3 +31,29 @@ def test_a_survey_finds_one_of_two_equal_minima() -> None:
     truth[[500, 1700]] = 0.9 * truth[0]
     answer = ask(spec, SyntheticDevice(truth))
     assert spec.grid.find_index(answer.lhp) in (500, 1700)
+
+
+class Ranked:
+    """Ranks points by number, the largest first; by visit, the smallest."""
+
+    def fastest(self, field: Points, *, lenient: bool = False) -> Points:
+        return np.sort(field) if lenient else np.sort(field)[::-1]
+
+
+def test_a_survey_looks_again_at_ever_fewer() -> None:
+    survey = Survey(RACE.survey, 1000)
+    assert (survey.looks, survey.field.tolist()) == (2, [*range(1, 1000)])
+    # A quarter of 1,000, by each point's fastest look: the smallest numbers.
+    assert survey.update(Ranked()) == "slower in both looks"
+    assert (survey.looks, survey.field.tolist()) == (2, [*range(1, 251)])
+    # A fiftieth of 1,000, by medians.
+    assert survey.update(Ranked()) == "larger median"
+    assert (survey.looks, survey.field.tolist()) == (4, [*range(250, 230, -1)])
+    survey.update(Ranked())
+    assert (survey.looks, survey.field.tolist()) == (0, [*range(250, 234, -1)])
+
+
+def test_a_small_survey_keeps_sixteen() -> None:
+    survey = Survey(RACE.survey, 40)
+    survey.update(Ranked())  # a quarter of 40 is 10
+    assert len(survey.field) == 16

@@ -1,0 +1,112 @@
+"""The contest: points that may be the fastest meet in rounds, and those behind leave.
+
+numpy only. Knows neither budgets nor how points are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiler_service.analysis.comparison import F64
+from profiler_service.plan.base import Points
+from profiler_service.plan.race.settings import ContestSettings
+
+
+def count_places(settings: ContestSettings, visits: int) -> tuple[int, int]:
+    """Places for the fit's favourites, and for the fastest seen, with time for so many visits."""
+    places = min(max(visits // settings.rounds_affordable, 1), settings.places)
+    num_seen = places // settings.one_seen_in
+    return places - num_seen, num_seen
+
+
+def find_favourites(predicted: F64, size: int, excluded: Collection[int]) -> Points:
+    """The `size` points with the smallest `predicted` [points], fastest first; ties by number.
+
+    `excluded` and what isn't finite is left out.
+    """
+    predicted = predicted.copy()
+    predicted[list(excluded)] = np.inf
+    size = min(size, len(predicted))
+    favourites = np.argpartition(predicted, size - 1)[:size]
+    favourites = favourites[np.argsort(predicted[favourites], kind="stable")]
+    return favourites[np.isfinite(predicted[favourites])].astype(np.int32)
+
+
+def join_fields(fields: Collection[Points], excluded: Collection[int]) -> Points:
+    """The points of all fields, each once, in the order in which they first occur."""
+    field = np.concatenate([*fields]).astype(np.int32)
+    field = field[np.sort(np.unique(field, return_index=True)[1])]
+    return field[~np.isin(field, list(excluded))]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rounds:
+    """What a contest wants measured next."""
+
+    field: Points
+    """The points that meet in each round."""
+    count: int
+
+
+class Contest:
+    """The rounds of a contest, and who is still in it: `candidates`, fastest first."""
+
+    def __init__(
+        self,
+        settings: ContestSettings,
+        candidates: Points,
+        *,
+        finalists: int,
+        allowed: int,
+        companion: int | None = None,
+    ) -> None:
+        """`finalists` are kept in the end at most; `allowed` visits fit into the contest's time.
+
+        `companion` is a point that meets the candidates in each round and can't leave.
+        """
+        self._settings = settings
+        self._finalists = finalists
+        self._allowed = allowed
+        self._companion = companion
+        self.candidates = candidates
+        self.number = 0
+        """How many parts have ended."""
+
+    @property
+    def _is_play_off(self) -> bool:
+        return self.number >= len(self._settings.rounds)
+
+    def suggest(self, scale: Callable[[int], int]) -> Rounds | None:
+        """The rounds of the next part; None where one candidate is left at most.
+
+        `scale` turns a number of rounds at the reference noise into that for the noise seen.
+        """
+        if len(self.candidates) < 2:
+            return None
+        field = self.candidates
+        if self._companion is not None:
+            field = np.append(field, self._companion)
+        if self._is_play_off:
+            rounds, share = self._settings.play_off_rounds, 1.0
+        else:
+            rounds, share = self._settings.rounds[self.number], self._settings.shares[self.number]
+        affordable = int(share * self._allowed / len(field))
+        return Rounds(field=field, count=max(1, min(scale(rounds), affordable)))
+
+    def update(self, ranked: Points, behind: F64) -> Points:
+        """Ends the part: `ranked` are the candidates, fastest first; those dropped come back.
+
+        `behind` [candidates] tells by how many standard errors each is behind the first.
+        """
+        settings = self._settings
+        limit = settings.play_off_behind if self._is_play_off else settings.behind
+        places = [*settings.kept, self._finalists][min(self.number, len(settings.kept))]
+        kept = ranked[:places]
+        kept = kept[behind[:places] < limit]
+        dropped = np.setdiff1d(self.candidates, kept)
+        self.candidates = kept
+        self.number += 1
+        return dropped

@@ -1,0 +1,122 @@
+"""The curve that a race leaves: it answers the queried point alone.
+
+numpy only.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.analysis.comparison import (
+    F64,
+    Comparison,
+    Verdict,
+    column_medians,
+    grouped_medians,
+    smooth_drift,
+)
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.plan.race.seen import Seen, join
+from profiler_service.plan.spec import SweepSpec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RaceOutcome:
+    """What a race knows when it ends, or is stopped."""
+
+    calibration_s: F64
+    """Latencies of the queried point's first calls."""
+    seen: Seen | None
+    """What narrowing saw; None before."""
+    contested: Sequence[Samples]
+    """Samples of the contest and the confirmations."""
+    batches: Sequence[Samples]
+    """All samples of the race."""
+    failures: Mapping[int, str]
+    is_settled: bool
+    """Whether the race went to its end."""
+    best: tuple[int, Comparison] | None
+    """The rival with the best ratio, and how it compares."""
+    verdicts: Sequence[Verdict]
+    """Those on all rivals tried."""
+    evidence: Mapping[str, float]
+
+
+def build_race_curve(
+    spec: SweepSpec,
+    outcome: RaceOutcome,
+    platform: Platform,
+    protocol: TimingProtocol,
+    measured_at: dt.datetime,
+) -> LatencyCurve:
+    """The curve of a race whose queried point has a latency."""
+    n = spec.grid.size
+    center, low, high = (np.full(n, np.nan) for _ in range(3))
+    center[0] = np.median(np.log(outcome.calibration_s))
+    if outcome.seen is not None and not outcome.seen.is_empty:
+        seen, median = outcome.seen.medians()
+        center[seen] = median
+    point, value = _without_drift(outcome.contested)
+    for raced in np.unique(point).tolist():
+        medians = column_medians(value[point == raced][:, np.newaxis])
+        center[raced] = medians.center[0]
+        low[raced], high[raced] = medians.low[0], medians.high[0]
+    num_samples = sum(np.bincount(b.point, minlength=n) for b in outcome.batches)
+    # Points seen only cold, while probing, have samples but no latency to compare.
+    num_samples = np.where(np.isnan(center), 0, num_samples)
+    status = np.where(np.isnan(center), PointStatus.UNMEASURED, PointStatus.UNDECIDED)
+    target = np.full(n, -1, dtype=np.int32)
+    best_rival = np.full(n, -1, dtype=np.int32)
+    ratio, ratio_low, ratio_high = (np.full(n, np.nan) for _ in range(3))
+    if outcome.is_settled:
+        target[0] = 0
+    if outcome.best is not None and outcome.best[0] not in outcome.failures:
+        rival, comparison = outcome.best
+        best_rival[0] = rival
+        ratio[0] = comparison.ratio
+        ratio_low[0], ratio_high[0] = comparison.low, comparison.high
+        if comparison.verdict == "faster":
+            target[0] = rival
+            status[0] = PointStatus.DOMINATED
+        elif set(outcome.verdicts) == {"slower"}:
+            status[0] = PointStatus.LHP
+    return LatencyCurve(
+        workload=spec.workload,
+        platform=platform,
+        protocol=protocol,
+        grid=spec.grid,
+        latency_s=np.exp(center),
+        low_s=np.exp(low),
+        high_s=np.exp(high),
+        num_samples=np.asarray(num_samples, dtype=np.int32),
+        status=status.astype(np.int8),
+        answers=AnswerTable(
+            target=target,
+            ratio=ratio,
+            ratio_low=ratio_low,
+            ratio_high=ratio_high,
+            rival=best_rival,
+        ),
+        measured_at=measured_at,
+        failures=dict(outcome.failures),
+        evidence={
+            **outcome.evidence,
+            "candidates": int(np.count_nonzero(num_samples)) - 1,
+        },
+    )
+
+
+def _without_drift(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64]:
+    """Points and log latencies [samples] of all batches, drift removed."""
+    point, log, time = join(batches)
+    if not len(point):
+        return point, log
+    groups, median, _ = grouped_medians(point, log)
+    drift = smooth_drift(time, log - median[np.searchsorted(groups, point)])
+    return point, log - drift

@@ -1,0 +1,81 @@
+"""What is told of a race: each stage, and why it ended.
+
+Pure. Knows no strategy.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+StageName = Literal["survey", "narrow", "contest", "confirm"]
+
+
+class End(enum.StrEnum):
+    """Why a stage, or one confirmation, ended."""
+
+    FINISHED = "everything planned was measured"
+    OUT_OF_TIME = "its part of the budget is spent"
+    NOTHING_SEEN = "no point could be measured"
+    FEW_LEFT = "so few points are left that the contest tells them apart"
+    ONE_LEFT = "one point is left at most"
+    FASTER = "the rival is faster"
+    SLOWER = "the rival is slower"
+    NO_GAIN = "the rival can't be faster by a worthwhile share"
+    UNDECIDED = "the last look left it open"
+    FAILED = "the rival failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaceStage:
+    """One stage of a race: who took part, and who was left when it ended."""
+
+    name: StageName
+    """`survey` and `contest` rank points, `narrow` ranks positions of each axis."""
+    num_visits: int
+    seconds: float
+    field_size: tuple[int, ...]
+    """How many points took part; for `narrow`: how many positions of each axis."""
+    kept_size: tuple[int, ...]
+    """Likewise, how many were kept."""
+    why: str
+    """Why the others were dropped."""
+    kept: tuple[int, ...] = ()
+    """Contest and confirm: numbers of the points kept, best first."""
+    dropped: tuple[int, ...] = ()
+    """Contest and confirm: numbers of the points dropped."""
+
+
+class StageLog:
+    """The stages of a race so far; each has the visits and seconds since the one before."""
+
+    def __init__(self) -> None:
+        self.stages: list[RaceStage] = []
+
+    def end(
+        self,
+        name: StageName,
+        *,
+        num_samples: int,
+        seconds: float,
+        field_size: tuple[int, ...],
+        kept_size: tuple[int, ...],
+        why: str,
+        kept: Sequence[int] = (),
+        dropped: Sequence[int] = (),
+    ) -> None:
+        """Takes a stage that ends when the race has had so many samples in so many seconds."""
+        self.stages.append(
+            RaceStage(
+                name=name,
+                num_visits=num_samples - sum(stage.num_visits for stage in self.stages),
+                seconds=seconds - sum(stage.seconds for stage in self.stages),
+                field_size=field_size,
+                kept_size=kept_size,
+                why=why,
+                kept=tuple(kept),
+                dropped=tuple(dropped),
+            )
+        )

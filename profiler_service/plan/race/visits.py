@@ -1,0 +1,203 @@
+"""What the stages of a race share: the budget, warm-ups, visits, and the story of it.
+
+numpy only. Knows no strategy: which points to visit is asked of `survey`, `narrow`, `contest` and
+`confirm`, by `planner`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import numpy as np
+
+from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.samples import Samples
+from profiler_service.plan.base import Batch, Points, SteppedPlanner
+from profiler_service.plan.race.budget import Budget, VisitCost
+from profiler_service.plan.race.contest import Rounds
+from profiler_service.plan.race.seen import Seen
+from profiler_service.plan.race.settings import RACE, RaceSettings
+from profiler_service.plan.race.stages import End, RaceStage, StageLog, StageName
+from profiler_service.plan.race.structure import Structure
+from profiler_service.plan.race.warmup import WarmupRule, second_over_first
+from profiler_service.plan.spec import SweepSpec
+
+QUERIED = 0
+"""The queried point is the window's first one."""
+
+
+class RaceVisits(SteppedPlanner):
+    """A race without its stages: makes their batches, and keeps what they see."""
+
+    def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
+        self.settings = settings
+        self.ends: dict[StageName, End] = {}
+        """Why each stage ended; of the confirmation, why the last one did."""
+        self._log = StageLog()
+        self._structure = Structure(
+            [np.arange(axis.first, axis.last + 1, axis.step) for axis in spec.grid.axes],
+            spec.guide,
+            settings.prior,
+        )
+        self._calibrated_noise = settings.budget.reference_noise
+        self._visit_cost = VisitCost(call_s=0.0, overhead_s=0.0, calls=1)
+        self._budget: Budget | None = None
+        self._warmup = WarmupRule(settings.warmup, 0.0)
+        self._contested: list[Samples] = []
+        """Samples of the contest and the confirmations."""
+        self._round = 0
+        super().__init__(spec)
+
+    @property
+    def stages(self) -> Sequence[RaceStage]:
+        """The stages that have ended, in order."""
+        return self._log.stages
+
+    @property
+    def noise(self) -> float:
+        """Scale of one call's noise, relative, as far as it is known."""
+        return self._calibrated_noise if self._budget is None else self._budget.noise
+
+    def _is_hopeless(self) -> bool:
+        """Without the queried point there is nobody to race against."""
+        return QUERIED in self._failures
+
+    def _start(self) -> Generator[Batch, Samples, tuple[Seen, Budget] | None]:
+        """Warms up and sets the budget; None where there is nothing to race against.
+
+        Gives what was seen on the way.
+        """
+        if not (yield from self._calibrate(QUERIED)):
+            return None
+        log = np.log(self._calibration_s)
+        self._calibrated_noise = float(1.48 * np.median(np.abs(log - np.median(log))))
+        self._round = 1
+        if self._num_points == 1:
+            return None
+        self._visit_cost = VisitCost(
+            call_s=float(np.median(self._calibration_s)),
+            overhead_s=self._overhead_s,
+            calls=self._calls,
+        )
+        self._budget = self._create_budget()
+        return (yield from self._warm_up()), self._budget
+
+    def _create_budget(self) -> Budget:
+        # Where a weight is rearranged for its kernel, and that takes longer than the call, it is
+        # what looking at a point costs. Otherwise the overhead is little, and mostly noise.
+        is_prepared = dict(self._spec.workload.params).get("backend", "dense") != "dense"
+        preparing_s = self._overhead_s if is_prepared else 0.0
+        visit_s = max(self._visit_cost.call_s * self._structure.mean_growth(), preparing_s)
+        return Budget(
+            self.settings.budget,
+            self._visit_cost,
+            num_points=self._num_points,
+            once_s=self._num_points * visit_s,
+            least_look_s=self.settings.confirm.least_look_s,
+            noise=self._calibrated_noise,
+            asked_s=self._spec.budget_s,
+        )
+
+    def _scale(self, visits: int, budget: Budget) -> int:
+        """`visits` as needed at the reference noise, for the noise seen here."""
+        # Calls must be dear before a quiet moment is taken at its word.
+        return budget.scale(visits, min(1.0, self.settings.warmup.dear_visit_s / self._visit_s))
+
+    def _warm_up(self) -> Generator[Batch, Samples, Seen]:
+        """Decides which visits are warmed up; what was seen on the way."""
+        self._warmup = WarmupRule(self.settings.warmup, self._visit_cost.call_s)
+        probed: list[Samples] = []
+        if self._warmup.wants_probe:
+            probed.append((yield from self._probe()))
+        is_warm = self._warmup.narrow_calls > 0
+        # Cold calls of shapes that need a warm-up tell nothing of their latency.
+        return self._create_seen(is_warm=is_warm, batches=() if is_warm else probed)
+
+    def _probe(self) -> Generator[Batch, Samples, Samples]:
+        """Visits a few points twice without a warm-up."""
+        count = min(self.settings.warmup.probe_points, self._num_points - 1)
+        points = 1 + self._rng.choice(self._num_points - 1, size=count, replace=False)
+        rounds = [self._rng.permutation(points), self._rng.permutation(points)]
+        samples = yield self._batch(rounds, self._round, warmup_calls=0)
+        ratios = second_over_first(samples, self._round)
+        self._warmup.update(ratios, self._calibrated_noise)
+        self._round += 2
+        return samples
+
+    def _visit(self, points: Points, seen: Seen) -> Generator[Batch, Samples, None]:
+        """Visits the points in this order, except those that failed; each batch is a round."""
+        points = self._without_failed(points)
+        start = 0
+        while start < len(points):
+            start += yield from self._visit_some(points[start:], seen)
+            self._round += 1
+
+    def _visit_some(self, points: Points, seen: Seen) -> Generator[Batch, Samples, int]:
+        """Visits as many of the points as fill a batch; how many those are."""
+        part = points[: self._batch_visits()]
+        samples = yield self._batch([part], self._round, warmup_calls=self._warmup.narrow_calls)
+        self._learn_visit_s(samples)
+        seen.add(samples)
+        return len(part)
+
+    def _race(self, rounds: Rounds, raced: Seen) -> Generator[Batch, Samples, None]:
+        """Visits all of the field in each of the rounds."""
+        per_batch = max(1, self._batch_visits() // len(rounds.field))
+        done = 0
+        while done < rounds.count:
+            count = min(per_batch, rounds.count - done)
+            samples = yield from self._meet(rounds.field, count)
+            self._learn_visit_s(samples)
+            raced.add(samples)
+            done += count
+
+    def _meet(self, field: Points, count: int) -> Generator[Batch, Samples, Samples]:
+        """One batch of so many rounds, each of all of the field in random order."""
+        samples = yield self._batch(
+            [self._rng.permutation(field) for _ in range(count)],
+            self._round,
+            warmup_calls=self._warmup.contest_calls,
+        )
+        self._round += count
+        self._contested.append(samples)
+        return samples
+
+    def _rank(self, candidates: Points, raced: Seen) -> tuple[Points, F64]:
+        """The candidates that didn't fail, fastest first, and how far each is behind."""
+        candidates = self._without_failed(candidates)
+        if raced.is_empty or not len(candidates):
+            return candidates[:0], np.zeros(0)
+        return raced.rank(candidates)
+
+    def _create_seen(self, *, is_warm: bool, batches: Sequence[Samples] = ()) -> Seen:
+        return Seen(
+            self._structure,
+            self._spec.grid.shape,
+            is_warm=is_warm,
+            known_noise=self._calibrated_noise,
+            batches=batches,
+        )
+
+    def _without_failed(self, points: Points) -> Points:
+        return points[~np.isin(points, list(self._failures))]
+
+    def _end_stage(
+        self,
+        name: StageName,
+        field_size: tuple[int, ...],
+        kept_size: tuple[int, ...],
+        why: str,
+        *,
+        kept: Sequence[int] = (),
+        dropped: Sequence[int] = (),
+    ) -> None:
+        self._log.end(
+            name,
+            num_samples=self._num_samples,
+            seconds=self._seconds,
+            field_size=field_size,
+            kept_size=kept_size,
+            why=why,
+            kept=kept,
+            dropped=dropped,
+        )
