@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from profiler_service.cli.command import as_typed_here
+from profiler_service.cli.command_name import as_typed_here
 from profiler_service.cli.progress import report_progress, show_progress
 from profiler_service.client import NotMeasuredYetError, OnProgress, Progress, ServiceClient
 from profiler_service.errors import ConflictError, LhpError

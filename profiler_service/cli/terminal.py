@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from profiler_service.cli.command import as_typed_here
+from profiler_service.cli.command_name import as_typed_here
 from profiler_service.errors import InvalidRequestError, LhpError
 
 if TYPE_CHECKING:

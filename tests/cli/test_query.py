@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from profiler_service.cli.command import command_name
+from profiler_service.cli.command_name import command_name
 from profiler_service.errors import HostAwayError, StoreUnavailableError
 from profiler_service.wire import CurvePage, LhpAnswer
 from tests.cli.conftest import Lhp

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from profiler_service.cli.command import command_name
+from profiler_service.cli.command_name import command_name
 from profiler_service.cli.options import (
     BackendOption,
     BatchOption,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from profiler_service.cli.command import command_name
+from profiler_service.cli.command_name import command_name
 from profiler_service.cli.options import JsonOption, UrlOption
 from profiler_service.cli.terminal import (
     load_settings,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler_service.cli.command import as_typed_here, command_name
+from profiler_service.cli.command_name import as_typed_here, command_name
 
 
 @pytest.fixture
