@@ -137,3 +137,34 @@ def test_the_referee_shares_no_code_with_the_service() -> None:
         for name in imports_of(path):
             if name.split(".")[0] not in sys.stdlib_module_names | {"httpx", "numpy", "torch"}:
                 assert name.startswith("benchmarks.answers"), f"{path} may not import {name}"
+
+
+MOST_LINES = 400
+"""Of a module: what is longer holds more than one subject."""
+
+
+def all_modules() -> list[Path]:
+    """Every Python module of the project, tests and benchmarks included."""
+    rooms = (
+        *("profiler_service", "trainer_client", "benchmarks", "tests", "migrations", "examples"),
+        "reference_pages",
+    )
+    return sorted(path for room in rooms for path in (ROOT / room).rglob("*.py"))
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for path in all_modules()}
+    assert len(lengths) > 200
+    too_long = {str(p.relative_to(ROOT)): n for p, n in lengths.items() if n > MOST_LINES}
+    assert too_long == {}
+
+
+def test_no_two_neighbours_differ_by_a_plural() -> None:
+    names = {(path.parent, path.stem) for path in all_modules()}
+    names |= {(path.parent.parent, path.parent.name) for path in all_modules()}
+    pairs = [
+        str((folder / name).relative_to(ROOT))
+        for folder, name in names
+        if {(folder, f"{name}s"), (folder, f"{name}es")} & names
+    ]
+    assert pairs == []
