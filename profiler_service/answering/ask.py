@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from profiler_service.answering.admission import Admission
 from profiler_service.answering.curves import Conditions
@@ -33,22 +33,23 @@ AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(kw_only=True)
-class _Measurement(Generic[AnswerT]):
-    """A measurement that one or many equal questions wait for."""
+class _Measurement:
+    """A sweep that one or many questions wait for."""
 
-    answered: asyncio.Task[AnswerT]
+    ended: asyncio.Task[Sweep | None]
+    """The sweep, once it has ended and its curve can be found; None where none was needed."""
     queued: asyncio.Future[Sweep] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    """The sweep, once it is in the queue; never where none was needed after all."""
+    """The sweep, once it is in the queue; never where none was needed."""
     num_waiting: int = 0
 
 
 class Asking:
-    """Answers questions; equal ones that must be measured share one measurement.
+    """Answers questions; those that the same sweep answers share one measurement.
 
     They share it from before the sweep is queued until its curve can be found, so that no
-    question falls between the two and has the same measured again.
+    question falls between the two and has the same measured again. Each reads its own answer.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Asking:
         self._admission = admission
         self._queue = queue
         self._shutdown = shutdown
-        self._measurements: dict[tuple[str, str], _Measurement[Any]] = {}
+        self._measurements: dict[tuple[str, str], _Measurement] = {}
 
     async def ask(
         self, question: Question[AnswerT], where: Where, *, wait_s: float
@@ -91,32 +92,35 @@ class Asking:
         self, question: Question[AnswerT], host: Host, *, deadline_s: float
     ) -> AnswerT | Sweep:
         """The answer, measured by `host`; or the sweep that hasn't ended by the deadline."""
-        key = (host.name, question.key)
+        key = (host.name, question.sweep.key)
         measurement = await self._find_measurement(key)
         if measurement is None:
             measurement = _Measurement(
-                answered=asyncio.create_task(self._measure_and_find(key, question, host))
+                ended=asyncio.create_task(self._measure_unless_known(key, question, host))
             )
             self._measurements[key] = measurement
         measurement.num_waiting += 1
         try:
             # Queueing takes a moment only, and 202 must name the sweep.
-            await asyncio.wait(
-                (measurement.answered, measurement.queued),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            await self._shutdown.wait(measurement.answered, timeout_s=_left_s(deadline_s))
+            under_way: list[asyncio.Future[Any]] = [measurement.ended, measurement.queued]
+            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            await self._shutdown.wait(measurement.ended, timeout_s=_left_s(deadline_s))
         finally:
             measurement.num_waiting -= 1
             if measurement.num_waiting == 0:
                 self._forget(key, measurement)
-                measurement.answered.cancel()
-        if measurement.answered.done():
-            answer: AnswerT = measurement.answered.result()
+                measurement.ended.cancel()
+        if not measurement.ended.done():
+            return measurement.queued.result()
+        ended = measurement.ended.result()
+        answer = await question.find(self._known, Conditions.of(host))
+        if answer is not None:
             return answer
-        return measurement.queued.result()
+        if ended is None:  # known to another, who asked before the host changed its platform
+            return await self._measure(question, host, deadline_s=deadline_s)
+        raise _why_unanswered(ended, question.wanted)
 
-    async def _find_measurement(self, key: tuple[str, str]) -> _Measurement[Any] | None:
+    async def _find_measurement(self, key: tuple[str, str]) -> _Measurement | None:
         """The measurement under way; None where there is none that will bring an answer."""
         measurement = self._measurements.get(key)
         if measurement is None or not measurement.queued.done():
@@ -126,17 +130,16 @@ class Asking:
             self._forget(key, measurement)
         return self._measurements.get(key)  # another one, perhaps, by now
 
-    async def _measure_and_find(
+    async def _measure_unless_known(
         self, key: tuple[str, str], question: Question[AnswerT], host: Host
-    ) -> AnswerT:
+    ) -> Sweep | None:
+        """The sweep when it has ended; None where its result is known already."""
         measurement = self._measurements[key]
-        conditions = Conditions.of(host)
         try:
             # Someone else may have measured it since what is known was last refreshed.
             await self._known.refresh()
-            answer = await question.find(self._known, conditions)
-            if answer is not None:
-                return answer
+            if await question.find(self._known, Conditions.of(host)) is not None:
+                return None
             question.check_host(host)
             admitted = await self._admission.admit(question.sweep, host, for_question=True)
             companion = question.find_companion(host)
@@ -146,12 +149,9 @@ class Asking:
             measurement.queued.set_result(queued)
             ended = await self._queue.wait_final(queued.id)
             await self._known.refresh()
-            answer = await question.find(self._known, conditions)
+            return ended
         finally:
             self._forget(key, measurement)
-        if answer is None:
-            raise _why_unanswered(ended, question.wanted)
-        return answer
 
     async def _queue_companion(self, spec: SweepSpec, host: Host) -> None:
         """Has it measured before the question's own sweep, unless it is known or too large."""
@@ -163,7 +163,7 @@ class Asking:
                 admitted = await self._admission.admit(spec, host, for_question=True)
                 await self._queue.submit(admitted)
 
-    def _forget(self, key: tuple[str, str], measurement: _Measurement[Any]) -> None:
+    def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:
         if self._measurements.get(key) is measurement:
             del self._measurements[key]
 

@@ -52,11 +52,6 @@ class CrossoverQuestion:
         return SweepSpec(workload=self.kernels, mode="kernels", grid=ALL_KERNELS)
 
     @property
-    def key(self) -> str:
-        """Equal for questions of equal meaning."""
-        return self.sweep.key
-
-    @property
     def wanted(self) -> str:
         """The layer, for messages."""
         return f"the kernels at {','.join(map(str, self.dims))}"

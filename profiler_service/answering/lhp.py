@@ -85,11 +85,6 @@ class LhpQuestion:
         )
 
     @property
-    def key(self) -> str:
-        """Equal for questions of equal meaning."""
-        return f"{self.sweep.key} {self.prefer}"
-
-    @property
     def wanted(self) -> str:
         """The dims, for messages."""
         return ",".join(map(str, self.dims))

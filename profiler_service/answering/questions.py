@@ -30,16 +30,12 @@ class Question(Protocol[AnswerT]):
     """Something that stored curves may answer, and a sweep will."""
 
     @property
-    def key(self) -> str:
-        """Equal for questions of equal meaning: they share one measurement."""
-
-    @property
     def wanted(self) -> str:
         """What is asked about, for messages: `1197,317`."""
 
     @property
     def sweep(self) -> SweepSpec:
-        """The sweep that answers it with the least effort."""
+        """The sweep that answers it with the least effort; questions of equal sweeps share one."""
 
     def find_companion(self, host: Host) -> SweepSpec | None:
         """A sweep to be measured before it: the answer is better with it, and good without."""

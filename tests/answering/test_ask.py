@@ -1,0 +1,182 @@
+"""The way from a question to its answer: what questions that wait at the same time share."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from profiler_service.answering.curves import Conditions
+from profiler_service.answering.known import Known
+from profiler_service.answering.lhp import LhpQuestion
+from profiler_service.answering.questions import Where
+from profiler_service.answering.services import Services, open_services
+from profiler_service.answering.shutdown import Shutdown
+from profiler_service.errors import MeasurementFailedError
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Host
+from profiler_service.wire import LhpAnswer
+from tests.api.conftest import DTYPES, HOST, Worker, keep_curve
+from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
+
+pytestmark = pytest.mark.anyio
+
+OTHER_PLATFORM = dataclasses.replace(PLATFORM, driver="newer")
+
+
+class Waits(Shutdown):
+    """Tells when somebody begins to wait for a measurement."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Semaphore(0)
+
+    async def wait(self, *futures: asyncio.Future[Any], timeout_s: float) -> None:
+        self.begun.release()
+        await super().wait(*futures, timeout_s=timeout_s)
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture
+async def services(
+    anyio_backend: str, settings: Settings, sqlite_worker: Worker, waits: Waits
+) -> AsyncIterator[Services]:
+    async with open_services(
+        settings, shutdown=waits, store=sqlite_worker.store, enqueue=sqlite_worker.enqueue
+    ) as services:
+        yield services
+
+
+async def at_once() -> None:
+    """What questions wait for that wait for nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question(LhpQuestion):
+    """A question that waits before it looks at curves, and tells before its sweep is queued."""
+
+    waiting: Callable[[], Awaitable[object]] = at_once
+    telling: Callable[[], object] = lambda: None
+
+    async def find(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
+        await self.waiting()
+        return await super().find(known, conditions)
+
+    def check_host(self, host: Host) -> None:
+        self.telling()
+
+
+def question(
+    prefer: str = "fastest",
+    *,
+    waiting: Callable[[], Awaitable[object]] = at_once,
+    telling: Callable[[], object] = lambda: None,
+) -> Question:
+    asked = Question.parse(
+        dims="5,6",
+        workload="linear",
+        fixed_parameters={},
+        prefer=prefer,  # type: ignore[arg-type]
+        effort="quick",
+        max_growth=0.125,
+    )
+    assert isinstance(asked, Question)
+    return dataclasses.replace(asked, waiting=waiting, telling=telling)
+
+
+def ask(services: Services, asked: Question) -> asyncio.Task[LhpAnswer]:
+    """The answer of one who waits for it, and is never told of the sweep instead."""
+
+    async def wait() -> LhpAnswer:
+        answer = await services.asking.ask(asked, Where(), wait_s=60)
+        assert isinstance(answer, LhpAnswer)
+        return answer
+
+    return asyncio.create_task(wait())
+
+
+async def test_questions_that_one_sweep_answers_share_it_to_its_end(
+    services: Services, sqlite_worker: Worker, waits: Waits
+) -> None:
+    """Also where they prefer another point of it, and where it ends just as they come."""
+    nearest = ask(services, question("nearest"))
+    sweep = await sqlite_worker.take()
+    await waits.begun.acquire()
+
+    def finish() -> None:
+        if not sqlite_worker.store.get_sweep(sweep.id).state.is_final:
+            sqlite_worker.finish(sweep, stairs(8))
+
+    largest = ask(services, question("largest", telling=finish))
+    await waits.begun.acquire()
+    finish()
+    # From (5,6) the window reaches 37 and 38; every multiple of 8 is faster than (5,6).
+    assert (await nearest).lhp == [8, 8]
+    assert [each.id for each in sqlite_worker.store.list_sweeps().items] == [sweep.id]
+    assert (await largest).lhp == [32, 32]
+
+
+async def test_each_reads_the_answer_of_the_platform_that_it_asked_about(
+    services: Services, sqlite_worker: Worker, waits: Waits
+) -> None:
+    before = ask(services, question())
+    sweep = await sqlite_worker.take()
+    await waits.begun.acquire()
+    # The worker starts again on another platform, and measures the sweep there.
+    sqlite_worker.store.register_host(HOST, OTHER_PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+    after = ask(services, question())
+    await waits.begun.acquire()
+    sqlite_worker.finish(sweep, stairs(8), platform=OTHER_PLATFORM)
+    answer = await after
+    assert (answer.lhp, answer.platform) == ([8, 8], OTHER_PLATFORM.key)
+    # Nobody measured the platform that the first one asked about.
+    with pytest.raises(MeasurementFailedError, match="could not measure 5,6"):
+        await before
+
+
+async def test_what_turns_out_to_be_known_of_another_platform_is_measured_on_this_one(
+    services: Services,
+    sqlite_worker: Worker,
+    waits: Waits,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks, may_look = asyncio.Semaphore(0), asyncio.Semaphore(1)
+
+    async def take_turn() -> None:
+        looks.release()
+        await may_look.acquire()
+
+    before = ask(services, question(waiting=take_turn))
+    for _ in range(2):  # in memory, and once more when that is fresh
+        await looks.acquire()
+    # Meanwhile a curve comes from elsewhere, and then the host starts again on another platform.
+    keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    await services.known.refresh()
+    sqlite_worker.store.register_host(HOST, OTHER_PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+    await services.known.refresh()
+    chosen = asyncio.Event()
+    choose = services.hosts.choose
+
+    async def tell_when_chosen(where: Where, *, wait_s: float) -> Host:
+        host = await choose(where, wait_s=wait_s)
+        chosen.set()  # what follows, up to waiting for the same sweep, needs no turn of the loop
+        return host
+
+    monkeypatch.setattr(services.hosts, "choose", tell_when_chosen)
+    after = ask(services, question())
+    await chosen.wait()
+    for _ in range(2):
+        may_look.release()
+    answer = await before
+    assert (answer.lhp, answer.platform) == ([8, 8], PLATFORM.key)
+    sqlite_worker.finish(await sqlite_worker.take(), stairs(16), platform=OTHER_PLATFORM)
+    answer = await after
+    assert (answer.lhp, answer.platform) == ([16, 16], OTHER_PLATFORM.key)
