@@ -42,7 +42,7 @@ class HostDirectory:
         Raises UnknownPlatformError, UnknownHostError.
         """
         snapshot = self._curves.snapshot
-        host, platform = where.host or self._settings.host, where.platform
+        host, platform = self._resolve(where.host), where.platform
         if (platform is not None and platform not in snapshot.platforms) or (
             (platform is None or where.host is not None) and host not in snapshot.hosts
         ):
@@ -87,7 +87,7 @@ class HostDirectory:
 
         Raises UnknownHostError, HostAwayError.
         """
-        name = name or self._settings.host
+        name = self._resolve(name)
         deadline_s = time.monotonic() + wait_s
         while True:
             host = await asyncio.to_thread(self._find, name)
@@ -114,6 +114,10 @@ class HostDirectory:
         """
         host = self._find(self._settings.host)
         return host is not None and self._is_present(host)
+
+    def _resolve(self, asked: str | None) -> str:
+        # An empty name, a variable that is not set perhaps, is no host: it isn't this one's.
+        return self._settings.host if asked is None else asked
 
     def _is_present(self, host: Host) -> bool:
         return is_present(host, presence_s=self._settings.presence_s)

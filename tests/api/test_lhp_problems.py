@@ -105,6 +105,7 @@ BAD_QUERIES = [
     ("dims=5,6&wait=inf", 422, "/docs"),
     ("dims=5,6&wait=121", 422, "202"),
     ("dims=5,6&host=%00", 404, "/hosts"),
+    ("dims=5,6&host=", 404, "/hosts"),
     ("dims=5,6&platform=%00", 404, "/platforms"),
     # The host multiplies float32 and bfloat16 only.
     ("dims=5,6&dtype=float16", 422, "bfloat16"),

@@ -104,6 +104,7 @@ BAD_REQUESTS = [
     # One point of 60,000² · 4 bytes = 13.4 GiB.
     (json.dumps(REQUEST | {"axes": [{"first": 60000, "last": 60000}] * 2}).encode(), 422, "small"),
     (json.dumps(REQUEST | {"host": "nowhere"}).encode(), 404, "/hosts"),
+    (json.dumps(REQUEST | {"host": ""}).encode(), 404, "/hosts"),
     (b" " * (1 << 20) + b"1", 413, "smaller"),
 ]
 
