@@ -23,6 +23,9 @@ from profiler_service.workload import Dims, Workload
 
 MAX_CACHED_POINTS = 2_000_000
 """Points of all curves kept in memory together: about 120 MB."""
+CURVE_WEIGHT_POINTS = 100
+"""What a curve takes besides its points, about 5 KiB, counted in points: comparisons of kernels
+have two points each, and there may be very many."""
 MAX_INDEXES = 1024
 """Workloads, each under its conditions, whose curves' headers are kept in memory."""
 
@@ -110,7 +113,7 @@ class KnownCurves:
         self._curves = LoadingCache(
             store.load_curve,
             max_size=MAX_CACHED_POINTS,
-            size_of=lambda curve: curve.grid.size,
+            size_of=lambda curve: curve.grid.size + CURVE_WEIGHT_POINTS,
         )
         self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
 
