@@ -158,10 +158,11 @@ class Asking:
         found = await self._known.curves.find_covering(
             spec.workload, spec.grid, spec.mode, Conditions.of(host)
         )
-        if next(found, None) is None:
-            with contextlib.suppress(WindowTooLargeError):
-                admitted = await self._admission.admit(spec, host, for_question=True)
-                await self._queue.submit(admitted)
+        if any(header.grid == spec.grid for header in found):
+            return
+        with contextlib.suppress(WindowTooLargeError):
+            admitted = await self._admission.admit(spec, host, for_question=True)
+            await self._queue.submit(admitted)
 
     def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:
         if self._measurements.get(key) is measurement:

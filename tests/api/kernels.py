@@ -19,17 +19,24 @@ LATENCY_S = np.r_[1000e-6, 350e-6, 380e-6, 5e-6 + 20e-6 * np.arange(1, 101)]
 CSR_POINTS = frozenset(Kernel("csr", percent).point for percent in range(100))
 
 
-def measure(store: Store, sweep: Sweep, *, failing: frozenset[int] = frozenset()) -> str:
+def measure(
+    store: Store,
+    sweep: Sweep,
+    *,
+    failing: frozenset[int] = frozenset(),
+    ended_as: SweepState = SweepState.DONE,
+    most_batches: int | None = None,
+) -> str:
     """Carries the sweep out on a device of which LATENCY_S is the truth; its curve's id."""
     device = SyntheticDevice(latency_s=LATENCY_S, noise=0.01, failing=failing)
     planner = create_planner(sweep.spec)
     number = 0
-    while (batch := planner.next_batch()) is not None:
+    while number != most_batches and (batch := planner.next_batch()) is not None:
         samples = device.measure(batch)
         planner.record(samples)
         store.commit_batch(sweep.id, number, samples, planner.progress())
         number += 1
     curve = planner.build_curve(PLATFORM, PROTOCOL, store.last_measured_at(sweep.id))
-    curve_id = store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+    curve_id = store.finish_sweep(sweep.id, curve, state=ended_as)
     assert curve_id is not None
     return curve_id

@@ -9,6 +9,7 @@ import pytest
 
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.kinds.kernels import DENSE_KERNELS
+from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.store import Sweep
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve
@@ -205,3 +206,19 @@ async def test_comparisons_under_other_conditions_say_nothing(
     assert (await asking).json()["faster_backend"]["backend"] == "packed"
     keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
     assert (await ask(client)).json()["faster_backend"] is None
+
+
+async def test_a_comparison_of_all_kernels_replaces_none_of_the_dense_ones(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    """It may have been cancelled before it could tell the dense ones apart."""
+    asking = asyncio.create_task(client.get("/crossover", params={"dims": "5,6"}))
+    compared = await sqlite_worker.take()
+    measure(sqlite_worker.store, compared, ended_as=SweepState.CANCELLED, most_batches=6)
+    assert (await asking).status_code == 409
+    asking = asyncio.create_task(ask(client))
+    comparison = await sqlite_worker.take()
+    check_comparison(comparison, "batch=16,dtype=float32,in_features=6,out_features=5")
+    measure(sqlite_worker.store, comparison)
+    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    assert (await asking).json()["faster_backend"]["backend"] == "packed"
