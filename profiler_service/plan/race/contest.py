@@ -30,9 +30,12 @@ def find_favourites(predicted: F64, size: int, excluded: Collection[int]) -> Poi
     predicted = predicted.copy()
     predicted[list(excluded)] = np.inf
     size = min(size, len(predicted))
-    favourites = np.argpartition(predicted, size - 1)[:size]
+    limit = np.partition(predicted, size - 1)[size - 1]
+    # Which of equal points `argpartition` takes depends on the processor, and a race may be
+    # replayed on another one.
+    favourites = np.flatnonzero((predicted <= limit) & np.isfinite(predicted))
     favourites = favourites[np.argsort(predicted[favourites], kind="stable")]
-    return favourites[np.isfinite(predicted[favourites])].astype(np.int32)
+    return favourites[:size].astype(np.int32)
 
 
 def join_fields(fields: Collection[Points], excluded: Collection[int]) -> Points:
