@@ -54,7 +54,7 @@ class Planner(Protocol):
     """Decides what to measure.
 
     `next_batch` and `record` alternate. Given the same spec and the same recorded samples, a
-    planner makes the same decisions, so replaying committed batches restores it exactly.
+    planner makes the same decisions, so replaying committed batches restores it.
     """
 
     def next_batch(self) -> Batch | None:

@@ -1,4 +1,4 @@
-"""Kernels side by side, and the sparsity from which on the sparse one wins.
+"""Comparisons of kernels, and the sparsity from which on the sparse kernel is faster.
 
 numpy only. Knows neither torch, nor storage, nor wall clocks.
 """
@@ -19,48 +19,49 @@ from profiler_service.plan.base import MAX_CALLS, Batch, SteppedPlanner
 
 
 class KernelPlanner(SteppedPlanner):
-    """Compares the kernels of a grid (see `kinds.kernels`) in rounds, each visited once in each.
+    """Compares the kernels of a grid (see `kinds.kernels`) in rounds that visit each of them once.
 
-    Of dense kernels alone: ROUNDS rounds, or as many as COMPARING_S allows. With the sparse one: a
-    few rounds over SCAN's sparsities show roughly where it passes each dense kernel. Then, for
-    each dense kernel, the whole percentages around that place are measured, and the gap closed
-    until the last one that isn't faster and the next one stand side by side; those that can't be
-    told from equal are measured longest. Latency is taken to fall with sparsity only to decide
-    where to look: what was measured counts (`crossover.find_crossover`).
+    A grid of dense kernels alone has ROUNDS rounds, or as many as fit into COMPARING_S.
+
+    With the sparse kernel, a few rounds over the sparsities of SCAN show roughly from where on it
+    is faster than each dense kernel. Then the whole percentages around that place are measured,
+    until the last one that isn't faster and the first one that is are neighbours. Percentages
+    that stay ambiguous are measured longest. The planner expects latency to fall with sparsity
+    only where it chooses what to measure; the crossover follows from measurements alone
+    (`crossover.find_crossover`).
     """
 
     ROUNDS = 60
     SAMPLE_S = 1e-4
-    """Calls are timed together for about this long (MAX_CALLS at most): reading the clock delays
-    the next call by about a microsecond, and not every kernel by the same."""
+    """Calls are timed together for about this long (MAX_CALLS at most). Reading the clock delays
+    the next call by about a microsecond, and by another time for each kernel."""
     COMPARING_S = 0.5
     """Comparing dense kernels ends after this long, if there are FEWEST_ROUNDS."""
     FEWEST_ROUNDS = 18
-    """6 choose, 12 judge."""
+    """6 rounds choose and 12 judge."""
     DEAR_S = 2e-3
     """Calls are dear where one takes longer than this (a whole network)."""
     DEAR_ROUNDS = 9
-    """As few rounds, without a warm-up, where calls are dear:
-    3 choose, 6 judge, and nothing is sure unless all 6 agree. With the calibration that is 26
-    calls, where a race has 100 at least."""
+    """Rounds, without a warm-up, where calls are dear: 3 choose and 6 judge, and a verdict falls
+    only where all 6 agree. With the calibration that is 26 calls; a race has 100 at least."""
     DEAR_MARGIN = 0.02
-    """There no smaller gain is claimed. Without a warm-up the state described at WARMUP_CALLS
-    weighs on a network's call, too, if only a little: on one machine ratios were up to 1.7 %
-    off those with one warm-up call, on either side."""
+    """Where calls are dear, a gain must surely be more than this. Without a warm-up, the effect
+    described at WARMUP_CALLS changes a network's call a little, too: on one machine, ratios
+    differed by up to 1.7 % from those with one warm-up call, in both directions."""
     SCAN = (0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95, 99)
     SCAN_ROUNDS = 6
     LOOK_ROUNDS = 12
     WARMUP_CALLS = 8
-    """Untimed calls at each visit. What a kernel makes of a weight beforehand leaves caches and
-    address translation in a state of its own: on one machine the second call after it was still
-    up to twice as slow as the tenth, the ninth within 2 %."""
+    """Untimed calls at each visit. Each kernel prepares the weight in its own way, which leaves
+    caches and address translation in different states. On one machine the second call after that
+    was up to twice as slow as the tenth; the ninth was within 2 %."""
     MAX_LOOKS = 24
     SEARCH_S = 10.0
-    """The search ends after this long, if the crossovers have been closed in on."""
+    """The search ends after this long, if no percentage is missing around a crossover."""
     MARGIN = 1
     """Percentages measured on either side of where the crossover is expected."""
     PRECISION = 0.01
-    """A kernel within ± this of another, surely, needn't be told from it."""
+    """Where a kernel's ratio to another surely lies within 1 ± this, their order doesn't matter."""
 
     _round = 0
     _first_batch = 0
@@ -130,7 +131,7 @@ class KernelPlanner(SteppedPlanner):
         return rounds
 
     def _find_doubtful(self) -> tuple[list[int], bool]:
-        """The percentages to measure more; and whether a crossover isn't closed in on yet."""
+        """The percentages to measure more, and whether one is missing around a crossover."""
         rounds = self._rounds()
         doubtful: set[int] = set()
         is_open = False

@@ -40,9 +40,9 @@ class SweepState(enum.StrEnum):
 def window_growth(dims: Sequence[int], max_growth: float = DEFAULT_MAX_GROWTH) -> Dims:
     """How far the window above `dims` reaches on each axis, in units of the dimension.
 
-    `max_growth` of the dimension, never less than 32 points (Source: ours: below 256 a growth of
-    one eighth would not reach the next multiple of a vector's or a tile's width), and never more
-    than 1,024: what a race works out between its batches grows with the cube of the longest axis.
+    It is the share `max_growth` of the dimension, 32 points at least and 1,024 at most. (Source:
+    ours. Below 256, an eighth would not reach the next multiple of a vector's or a tile's width.
+    What a race computes between its batches grows with the cube of the longest axis.)
     """
     return tuple(
         min(max(MIN_GROWTH_POINTS, int(dim * max_growth)), MAX_GROWTH_POINTS) for dim in dims
@@ -61,12 +61,12 @@ class SweepSpec:
     """Measuring time to keep to; None for what the mode takes by itself."""
     guide: tuple[tuple[float, ...], ...] | None = None
     """For races of networks: log latency that each position of each axis adds to an operator,
-    by a stored curve. Proposes where to look, and decides nothing."""
+    by a stored curve. It shows where to look first; verdicts don't depend on it."""
 
     def __post_init__(self) -> None:
         if self.budget_s is not None and not self.budget_s > 0:
             raise InvalidRequestError(
-                f"a budget of {self.budget_s} s is none",
+                f"a budget of {self.budget_s} s leaves no time to measure",
                 hint="give the seconds that measuring may take",
             )
         if self.guide is not None and tuple(map(len, self.guide)) != self.grid.shape:

@@ -40,7 +40,7 @@ def test_progress_tells_how_few_points_are_left_undecided() -> None:
     # Points decided as LHPs go on being measured, and aren't undecided.
     curve = curve_from(planner)
     assert curve.num_lhps > 4
-    # The curve asks for less certainty than laying points to rest does.
+    # The curve asks for less certainty than what makes a point rest.
     assert curve.num_undecided <= told[rounds[-1]]
 
 
@@ -111,13 +111,13 @@ def test_a_grid_with_too_small_a_budget_answers_with_the_point_itself(budget_s: 
     assert answer is not None and (answer.lhp, answer.verdict) == ((40, 40), "ambiguous")
 
 
-def test_points_laid_to_rest_are_not_flattered() -> None:
-    """A point rests once it looks beaten beyond doubt: some do by luck, and their intervals tell.
+def test_points_that_rest_have_intervals_that_hold() -> None:
+    """Some points rest because of luck, and the interval on their ratio must allow for that.
 
-    Multiples of 4 are 3 % faster. Of the ratios of what rested, at most 2.5 % may be better than
-    the truth beyond their interval, as of any 95 % interval.
+    Multiples of 4 are 3 % faster. Of the ratios of points that rest, at most 2.5 % may be better
+    than the truth beyond their interval, as of any 95 % interval.
     """
-    num_points = num_flattered = 0
+    num_points = num_too_good = 0
     for seed in range(20):
         spec = spec_above((200,), "grid", seed=seed)
         truth = stairs(spec.grid, 4)
@@ -128,9 +128,9 @@ def test_points_laid_to_rest_are_not_flattered() -> None:
             assert answers.rival is not None
             rival = int(answers.rival[point])
             num_points += 1
-            num_flattered += bool(answers.ratio_high[point] < truth[rival] / truth[point])
+            num_too_good += bool(answers.ratio_high[point] < truth[rival] / truth[point])
     assert num_points > 300
-    assert num_flattered <= 0.025 * num_points
+    assert num_too_good <= 0.025 * num_points
 
 
 def test_a_grid_sweep_ends_with_its_budget_and_keeps_what_it_knows() -> None:

@@ -1,8 +1,8 @@
 """What a stored curve of an operator says of a window of a network: a guide for races.
 
-A network's products have the network's dims, or multiples of them, so a cheap curve of such a
-product (or of the same network over fewer steps) shows which positions of an axis are fast, up
-to a factor nobody knows. numpy only; knows no store. How a race uses it: `structure`.
+A network's products have the network's dims, or multiples of them. So a cheap curve of such a
+product, or of the same network over fewer steps, shows which positions of an axis are fast, up to
+an unknown factor. numpy only; knows no store. How a race uses a guide: `structure`.
 """
 
 from __future__ import annotations

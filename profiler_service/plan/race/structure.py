@@ -1,13 +1,13 @@
-"""What the structure of latency says of points not visited: effects of positions, with a prior.
+"""A model of latency over a window: effects of positions, with a prior.
 
-Log latency over a window is nearly a level plus one effect for each axis' position: rows and
-columns of a product share alignment and tiling. Beforehand it is known that effects grow with
-the dimension, that they move in blocks (tiles filled one after the other), and that positions
-of one residue class (multiples of 16, say) behave alike. As a Gaussian prior that knowledge
-fills in where samples are few, and gives way where they are many.
+Log latency is nearly a level plus one effect for each position of each axis, because rows and
+columns of a product share alignment and tiling. The prior says that effects grow with the
+dimension, that they move in blocks (tiles are filled one after the other), and that positions of
+one residue class (multiples of 16, for example) behave alike. It decides where samples are few.
+Where they are many, the samples decide.
 
 numpy only. Knows neither how points are chosen nor what is done with the fit. Derivation:
-docs/explanation/races.md, "What a race finds".
+docs/explanation/races.md, "The model".
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from profiler_service.plan.race.settings import RACE, PriorSettings
 _NUM_SHARED = 3
 """What all points share: the cost of first visits, and drift as a straight line and a bow."""
 _LOW = 0.2
-"""What disturbs a call prolongs it, so latencies are sharp below and smeared above. The fit goes
-where only this share of the pull comes from above: lower for all points alike, and sharper."""
+"""Disturbances make calls longer, so the noise is sharp below and smeared above. The fit lies where
+only this share of the pull comes from above. That is lower for all points alike, and sharper."""
 _LOWER_SCALE = 2.02
 """Standard deviation of normal noise over the median distance of those residuals below such a fit.
 (By simulation of 4 million.)"""
@@ -61,8 +61,8 @@ def guided_prior(
 ) -> tuple[F64, F64]:
     """`position_prior`, where `guide` [n] is the log latency that each position adds elsewhere.
 
-    What the guide has beyond growth is expected to show by half, give or take as much: where it
-    doesn't show, few samples tell.
+    The window is expected to show half of what the guide has beyond growth, ± a half. Few samples
+    settle how much it is.
     """
     mean, covariance = position_prior(dims, settings)
     log: F64 = np.log(dims.astype(np.float64))
@@ -80,11 +80,10 @@ class StructureFit:
     effects: tuple[F64, ...]
     """Posterior means: one array an axis, of the axis' length."""
     noise: float
-    """Scale of the noise: 1.48 times the median absolute residual, and more where the fit had
-    few samples to bend to."""
+    """Scale of the noise: 1.48 times the median absolute residual, corrected for the effects that
+    the samples settled."""
     low_noise: float
-    """Likewise of its lower part, by which the fit goes: that of a normal distribution with
-    such a lower part."""
+    """Scale of the normal noise that has the same lower part; the fit's weights use it."""
     residual: F64
     """What the fit leaves of each sample's log latency, [samples]."""
     without_drift: F64
@@ -92,8 +91,8 @@ class StructureFit:
     interaction: float
     """What a point usually has of its own, beyond its positions' effects."""
     precision: F64
-    """Inverse posterior covariance of all effects, one axis after the other, and of what all
-    points share (the cost of first visits, drift)."""
+    """Inverse posterior covariance of all effects, one axis after the other, then of what all
+    points share: the cost of first visits, and drift."""
 
     def predict(self) -> F64:
         """The fit's log latency at every point, in the grid's shape."""
@@ -112,7 +111,7 @@ class StructureFit:
         drawn, start = [], 0
         for effect in self.effects:
             effects = effect[:, np.newaxis] + deviation[start : start + len(effect)]
-            # Rounded, so that the last bits of a sum decide nothing when it is replayed.
+            # Rounded, so that the last bits of a sum decide nothing in a replay.
             drawn.append(effects.round(6).argmin(axis=0))
             start += len(effect)
         return np.stack(drawn, axis=1)
@@ -122,11 +121,11 @@ class StructureFit:
         point: npt.NDArray[np.integer],
         candidates: npt.NDArray[np.integer],
     ) -> F64:
-        """Log latency of each candidate: the fit's, moved by what its own samples say.
+        """Log latency of each candidate: the fit's, corrected by the candidate's own samples.
 
-        `point` [samples] tells which point each sample is of. The mean of the two is weighted
-        by how much a point usually has of its own, except where its own samples contradict
-        the fit beyond doubt (3 standard errors): then they count as they are.
+        `point` [samples] is the point of each sample. The two are averaged, weighted by how much
+        a point usually has of its own. Where a point's own samples contradict the fit by more
+        than 3 standard errors, they alone count.
         """
         predicted = self.predict().ravel()[candidates]
         own = np.zeros(len(candidates))
@@ -144,7 +143,7 @@ class StructureFit:
 
 
 class Structure:
-    """The prior over one window, ready to be met with samples."""
+    """The prior over one window; `fit` gives the posterior."""
 
     def __init__(
         self,
@@ -189,13 +188,13 @@ class Structure:
         """The posterior given samples [n] taken at ascending times at `positions` [n, axes].
 
         `is_first` [n] marks visits that were a point's first, without a warm-up: all of them
-        may be slower by one common factor (kernels prepared for each shape). `known_noise` is
-        what one point's samples scatter by, where that is known: effects could follow few
-        samples so closely that no noise seemed left.
+        may be slower by one common factor (kernels prepared for each shape). `known_noise` is the
+        noise of one point's samples, where it is known. Without it, a fit to few samples could
+        follow them so closely that no noise seems left.
 
-        Least squares reweighted by Huber's weights, so that pre-empted samples count little, and
-        asymmetrically: an M-quantile (Breckling and Chambers, 1988). Drift is the slow part of
-        the residuals. Source: ours.
+        The fit is one of least squares with Huber's weights, so that pre-empted samples count
+        little, and asymmetric: an M-quantile (Breckling and Chambers, 1988). Drift is the slow
+        part of the residuals. Source: ours.
         """
         known_weight = self._settings.known_weight if known_noise else 0.0
         columns = positions + self._offsets[:-1]
@@ -207,7 +206,7 @@ class Structure:
         solution: F64 = np.zeros(len(self._precision))
         precision = self._precision
         residual: F64 = value - level
-        # From above, the scale would fall slowly: large noise lets no effect explain anything.
+        # A start from large noise would converge slowly: then no effect explains anything.
         noise = known_noise or _scale(_spread(residual), len(residual), 0.0)
         for _ in range(_MAX_PASSES):
             weight = _weigh(residual, noise)
@@ -221,7 +220,7 @@ class Structure:
                 drift = smooth_drift(time, value - level - fitted)
                 drift -= np.median(drift)
             residual = value - level - drift - fitted
-            # What the samples had a say in, of all that was estimated (trace of the hat matrix).
+            # How many of the parameters the samples settled (trace of the hat matrix).
             settled = len(precision) - float(np.trace(np.linalg.solve(precision, self._precision)))
             low = _LOWER_SCALE * _find_lower_spread(residual)
             before, noise = noise, _scale(low, len(residual), settled, known_noise, known_weight)
@@ -271,7 +270,7 @@ def _shared_causes(time: F64, is_first: npt.NDArray[np.bool_]) -> F64:
 
 
 def _weigh(residual: F64, noise: float) -> F64:
-    """What each sample counts: Huber's weights, less above than below."""
+    """The weight of each sample: Huber's, smaller above the fit than below."""
     weight = np.minimum(1.0, 1.5 * noise / np.maximum(np.abs(residual), 1e-12))
     weight[np.abs(residual) > 6 * noise] *= 0.2
     asymmetric: F64 = weight * np.where(residual < 0, 2 - 2 * _LOW, 2 * _LOW)
@@ -279,7 +278,7 @@ def _weigh(residual: F64, noise: float) -> F64:
 
 
 def _find_low_center(value: F64, noise: float) -> float:
-    """Where the pulls on a level by these values balance, as in the fit."""
+    """The level at which these values' weighted deviations cancel, as in the fit."""
     center = float(np.quantile(value, _LOW))
     for _ in range(_MAX_PASSES):
         weight = _weigh(value - center, noise)
@@ -301,10 +300,10 @@ def _spread(residual: F64) -> float:
 def _scale(
     seen: float, count: int, num_settled: float, known_noise: float = 0.0, known_weight: float = 0.0
 ) -> float:
-    """The noise's scale from that of what a fit leaves, which had `num_settled` parameters to bend.
+    """The noise's scale, from the scale `seen` of `count` residuals of a fit.
 
-    `seen` is the scale of `count` residuals. Where it is known beforehand that counts like
-    `known_weight` samples more.
+    Corrected for the `num_settled` parameters that the samples settled. `known_noise` counts like
+    `known_weight` samples.
     """
     free = max(count - num_settled, 0.1 * count)
     pooled = (count * seen**2 + known_weight * known_noise**2) / (free + known_weight)
