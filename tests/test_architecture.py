@@ -25,7 +25,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "settings": (set(), {"pydantic", "pydantic_settings"}),
-    "wire": ({"workload"}, {"pydantic"}),
+    "wire": ({"workload"}, {"pydantic", "pydantic_core"}),
     "plots": ({"analysis", "errors", "plan", "wire"}, {"numpy", "matplotlib", "plotly"}),
     "client": ({"errors", "wire"}, {"httpx", "httpx_sse", "pydantic", "stamina"}),
     "networks": ({"errors"}, {"torch"}),

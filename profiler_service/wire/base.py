@@ -6,9 +6,12 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SerializerFunctionWrapHandler,
     model_serializer,
 )
+from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
+from pydantic_core import CoreSchema
 
 Dims = list[int]
 
@@ -34,33 +37,39 @@ class ResponseModel(BaseModel):
 class Evidence(ResponseModel):
     """What measuring a curve took. What a mode of sweep doesn't have is left out."""
 
-    seconds: float | None = Field(default=None, description="Measuring time in all.")
-    batches: int | None = Field(default=None, description="Batches measured and kept.")
-    samples: int | None = None
-    calls: int | None = Field(default=None, description="Calls made, warm-up calls included.")
-    discarded: int | None = Field(
+    seconds: float | SkipJsonSchema[None] = Field(
+        default=None, description="Measuring time in all."
+    )
+    batches: int | SkipJsonSchema[None] = Field(
+        default=None, description="Batches measured and kept."
+    )
+    samples: int | SkipJsonSchema[None] = None
+    calls: int | SkipJsonSchema[None] = Field(
+        default=None, description="Calls made, warm-up calls included."
+    )
+    discarded: int | SkipJsonSchema[None] = Field(
         default=None, description="Samples thrown away because something disturbed them."
     )
-    unstable: int | None = Field(
+    unstable: int | SkipJsonSchema[None] = Field(
         default=None, description="Samples kept though they were disturbed each time."
     )
-    rounds: int | None = None
-    candidates: int | None = Field(
+    rounds: int | SkipJsonSchema[None] = None
+    candidates: int | SkipJsonSchema[None] = Field(
         default=None, description="Of a race: how many larger points were looked at."
     )
-    confirmations: int | None = Field(
+    confirmations: int | SkipJsonSchema[None] = Field(
         default=None, description="Of a race: pairs that the answer was confirmed with."
     )
-    budget_s: float | None = Field(
+    budget_s: float | SkipJsonSchema[None] = Field(
         default=None, description="Measuring time that the sweep kept to, seconds."
     )
-    asked_budget_s: float | None = Field(
+    asked_budget_s: float | SkipJsonSchema[None] = Field(
         default=None, description="The `budget` that was asked for, seconds."
     )
-    cut_short: bool | None = Field(
+    cut_short: bool | SkipJsonSchema[None] = Field(
         default=None, description="Whether the budget ended before any rival could be judged."
     )
-    guided: bool | None = Field(
+    guided: bool | SkipJsonSchema[None] = Field(
         default=None, description="Of a race: whether a stored curve proposed where to look."
     )
 
@@ -69,3 +78,11 @@ class Evidence(ResponseModel):
         self, serialize: SerializerFunctionWrapHandler
     ) -> dict[str, object]:
         return {name: value for name, value in serialize(self).items() if value is not None}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # The serializer only leaves fields out: those that are there are as they are declared.
+        assert schema["type"] == "model"
+        return handler({**schema, "serialization": None})
