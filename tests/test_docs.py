@@ -126,7 +126,8 @@ def test_every_route_is_documented_with_its_parameters(
 ) -> None:
     text = section(http.http_page(), f"`{method.upper()} {path}`")
     for parameter in operation.get("parameters", ()):
-        row_of(text, parameter["name"])
+        assert parameter.get("description"), f"{parameter['name']} has no description"
+        assert cell(parameter["description"]) in row_of(text, parameter["name"])
     for status in operation["responses"]:
         assert f"\n| {status} |" in text
 
@@ -137,6 +138,14 @@ def test_every_query_parameter_is_documented_with_its_meaning(path: str, model: 
     for name, field in model.model_fields.items():
         assert field.description
         assert cell(field.description) in row_of(text, name)
+
+
+@pytest.mark.parametrize("name", http.describe_api()["components"]["schemas"])
+def test_every_field_of_every_model_is_documented(name: str) -> None:
+    for field, schema in (
+        http.describe_api()["components"]["schemas"][name].get("properties", {}).items()
+    ):
+        assert schema.get("description"), f"{field} has no description"
 
 
 def test_every_model_that_a_page_links_to_is_on_it() -> None:

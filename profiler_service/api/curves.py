@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Path, Query
 from fastapi.responses import Response, StreamingResponse
 
 from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
@@ -33,11 +33,13 @@ router = APIRouter(prefix="/curves", tags=["curves"])
 )
 async def list_curves(
     services: ServicesDep,
-    workload: Annotated[str | None, Query(description="Name of a workload kind.")] = None,
-    host: str | None = None,
-    platform: Annotated[str | None, Query(description="Key of a platform.")] = None,
+    workload: Annotated[
+        str | None, Query(description="Only curves of this workload kind: its name.")
+    ] = None,
+    host: Annotated[str | None, Query(description="Only curves that this host measured.")] = None,
+    platform: Annotated[str | None, Query(description="Only this platform: its key.")] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most curves of a page.")] = 50,
 ) -> CurvePage:
     """One page of curves, without their points."""
     await services.known.refresh()
@@ -80,10 +82,10 @@ def choose_format(accept: str) -> Format:
     },
 )
 def get_curve(
-    curve_id: str,
+    curve_id: Annotated[str, Path(description="Id of a curve.")],
     services: ServicesDep,
     format: Annotated[  # noqa: A002  the name that the address has
-        Format | None, Query(description="What to send; where left out, as `Accept` says.")
+        Format | None, Query(description="Format of the response; as `Accept` says where left out.")
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:

@@ -14,7 +14,7 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", summary="Does the process live?")
 async def healthz() -> Health:
-    """Touches nothing: a failing database doesn't make a restart of this process useful."""
+    """Uses nothing else: restarting this process would not help against a failing database."""
     return Health(status="ok")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from profiler_service.answering.resources import host_info, platform_info
 from profiler_service.api.dependencies import ServicesDep
@@ -22,7 +24,7 @@ router = APIRouter(tags=["hosts"])
     "/hosts", summary="Every host, by name", responses=problem_responses(StoreUnavailableError)
 )
 def list_hosts(services: ServicesDep) -> list[HostInfo]:
-    """Hosts register themselves when their worker starts."""
+    """Every host that has ever registered. A host registers when its worker starts."""
     presence_s = services.settings.presence_s
     return [host_info(host, presence_s=presence_s) for host in services.store.list_hosts()]
 
@@ -32,7 +34,9 @@ def list_hosts(services: ServicesDep) -> list[HostInfo]:
     summary="One host",
     responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
 )
-def get_host(name: str, services: ServicesDep) -> HostInfo:
+def get_host(
+    name: Annotated[str, Path(description="Name of a host.")], services: ServicesDep
+) -> HostInfo:
     """The host, its platform, and whether its worker runs."""
     return host_info(services.store.get_host(name), presence_s=services.settings.presence_s)
 
@@ -41,7 +45,10 @@ def get_host(name: str, services: ServicesDep) -> HostInfo:
     "/platforms", summary="Every platform", responses=problem_responses(StoreUnavailableError)
 )
 def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
-    """Everything that latencies depend on besides the workload; oldest first."""
+    """Every platform that was ever registered, oldest first.
+
+    A platform is everything that latencies depend on besides the workload.
+    """
     return [platform_info(platform) for platform in services.store.list_platforms()]
 
 
@@ -50,6 +57,8 @@ def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
     summary="One platform",
     responses=problem_responses(UnknownPlatformError, InvalidRequestError, StoreUnavailableError),
 )
-def get_platform(key: str, services: ServicesDep) -> PlatformInfo:
+def get_platform(
+    key: Annotated[str, Path(description="Key of a platform.")], services: ServicesDep
+) -> PlatformInfo:
     """The platform with that key."""
     return platform_info(services.store.get_platform(key))

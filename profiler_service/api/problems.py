@@ -10,9 +10,9 @@ import inspect
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -192,7 +192,9 @@ async def list_problems() -> list[ProblemType]:
     summary="One kind of problem",
     responses=problem_responses(errors.UnknownAddressError, errors.InvalidRequestError),
 )
-async def get_problem(name: str) -> ProblemType:
+async def get_problem(
+    name: Annotated[str, Path(description="The last part of a `type`, such as `host-away`.")],
+) -> ProblemType:
     """What a problem of that type means."""
     for each in problem_types():
         if each.type == PROBLEM_PATH + name:

@@ -101,8 +101,8 @@ class WarmRoute(APIRoute):
 
 ACCEPTED: dict[str, Any] = {
     "model": SweepInfo,
-    "description": "Not measured within `wait`. The sweep goes on; ask again, or watch it at"
-    " `Location`.",
+    "description": "Not measured within `wait` seconds. The sweep continues: ask again, or watch it"
+    " at `Location`.",
     "headers": {
         "Location": {
             "description": "Address of the sweep, relative to this one.",
@@ -144,18 +144,18 @@ router = APIRouter(route_class=WarmRoute, tags=["query"])
 async def get_lhp(request: Request, services: ServicesDep) -> Response:
     """Answers from a stored curve where one covers the window above `dims`.
 
-    Otherwise the window is measured on the host asked, equal requests sharing one
-    measurement. The call waits for it up to `wait` seconds, then returns 202. A client that
-    goes away leaves the measurement running: its result is kept for the next who asks.
+    Otherwise the host measures the window; equal requests share one measurement. The call waits
+    for it up to `wait` seconds, then returns 202. The measurement continues when the client goes
+    away, and its result is kept.
 
-    Fixed parameters of the workload kind (`batch`, `dtype`, `backend` for the built-in ones;
-    `/workloads` lists them all) are query parameters of the same name.
+    The fixed parameters of the workload kind (such as `batch`, `dtype` and `backend`; `/workloads`
+    lists them all) are query parameters of the same name.
 
-    An answer never mixes platforms, nor ways of taking time: it comes from the platform that
-    `host` is on now, or from the one named by `platform`, and from curves measured as its
-    hosts measure now. Where no host is on it any more, its newest curves answer, as `stale`.
-    Answers take new curves into account within 0.3 s of
-    their being kept, and at once where this service waited for them.
+    An answer never mixes platforms or timing protocols. It comes from the platform that `host` is
+    on now, or from the one named by `platform`, and from curves that were measured as its hosts
+    measure now. Where no host is on the platform any more, its newest curves answer, marked
+    `stale`. A new curve counts within 0.3 s after it was kept, and at once where this service
+    waited for it.
     """
     query = parse_query(request.query_params, LhpQuery)
     question = LhpQuestion.parse(
@@ -182,9 +182,9 @@ async def get_crossover(request: Request, services: ServicesDep) -> Response:
     """Compares `csr`, at whole percentages of zeros, with every dense backend of `linear`.
 
     All of them are measured in the same rounds, so that whatever disturbs the host disturbs them
-    alike. What isn't stored is measured on the host asked, equal requests sharing one
-    measurement; the call waits for it up to `wait` seconds, then returns 202. An answer is about
-    one layer on one platform, with its zeros at random places.
+    alike. What isn't stored yet is measured on the host asked; equal requests share one
+    measurement. The call waits for it up to `wait` seconds, then returns 202. An answer is about
+    one layer on one platform, with zeros at random places.
     """
     query = parse_query(request.query_params, CrossoverQuery)
     question = CrossoverQuestion.parse(dims=query.dims, batch=query.batch, dtype=query.dtype)

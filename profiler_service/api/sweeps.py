@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from profiler_service.answering.resources import read_sweep_request, sweep_info
@@ -34,6 +34,8 @@ from profiler_service.wire import RaceInfo, SweepInfo, SweepPage, SweepRequest
 
 EVENT_POLL_S = 0.25
 
+SweepId = Annotated[str, Path(description="Id of a sweep.")]
+
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 
 
@@ -59,7 +61,7 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
     },
 )
 async def post_sweep(request: SweepRequest, response: Response, services: ServicesDep) -> SweepInfo:
-    """Queues the sweep on the host; returns at once. Equal unfinished sweeps are one."""
+    """Queues the sweep on the host, and returns at once. Equal open sweeps are measured once."""
     spec = read_sweep_request(request)
     host = await services.hosts.get_present(request.host)
     admitted = await services.admission.admit(spec, host, for_question=False)
@@ -76,13 +78,13 @@ async def post_sweep(request: SweepRequest, response: Response, services: Servic
 )
 def list_sweeps(
     services: ServicesDep,
-    host: str | None = None,
-    state: SweepState | None = None,
-    mode: Mode | None = None,
+    host: Annotated[str | None, Query(description="Only sweeps of this host.")] = None,
+    state: Annotated[SweepState | None, Query(description="Only sweeps in this state.")] = None,
+    mode: Annotated[Mode | None, Query(description="Only sweeps of this mode.")] = None,
     cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most sweeps of a page.")] = 50,
 ) -> SweepPage:
-    """One page of sweeps, those that queries asked for included."""
+    """One page of sweeps, including those that questions have started."""
     page = services.store.list_sweeps(host=host, state=state, mode=mode, cursor=cursor, limit=limit)
     return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
 
@@ -92,7 +94,7 @@ def list_sweeps(
     summary="One sweep",
     responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
-def get_sweep(sweep_id: str, services: ServicesDep) -> SweepInfo:
+def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     """The sweep and where it stands."""
     return sweep_info(services.store.get_sweep(sweep_id))
 
@@ -104,7 +106,7 @@ def get_sweep(sweep_id: str, services: ServicesDep) -> SweepInfo:
         UnknownSweepError, InvalidRequestError, ConflictError, StoreUnavailableError
     ),
 )
-def cancel_sweep(sweep_id: str, services: ServicesDep) -> SweepInfo:
+def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     """The sweep, marked to be cancelled. What was measured by then is kept."""
     return sweep_info(services.store.request_cancel(sweep_id))
 
@@ -116,12 +118,12 @@ def cancel_sweep(sweep_id: str, services: ServicesDep) -> SweepInfo:
         UnknownSweepError, ConflictError, ReplayError, InvalidRequestError, StoreUnavailableError
     ),
 )
-def get_race(sweep_id: str, services: ServicesDep) -> RaceInfo:
+def get_race(sweep_id: SweepId, services: ServicesDep) -> RaceInfo:
     """Each stage so far: who took part, who was kept, and why the others were dropped."""
     return services.races.tell(sweep_id)
 
 
-def _existing_sweep(sweep_id: str, services: ServicesDep) -> Sweep:
+def _existing_sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:
     """The sweep, got before the stream begins: an unknown one is a 404, not a broken stream."""
     return services.store.get_sweep(sweep_id)
 
@@ -137,9 +139,9 @@ def _existing_sweep(sweep_id: str, services: ServicesDep) -> Sweep:
 async def stream_sweep(
     sweep: Annotated[Sweep, Depends(_existing_sweep)], services: ServicesDep
 ) -> AsyncIterator[ServerSentEvent]:
-    """Streams until the sweep has ended; idle stretches carry comments that keep it alive.
+    """Streams until the sweep has ended. While nothing changes, comments keep the stream open.
 
-    A stream that ends without an `end` was broken off because the service was stopped.
+    A stream that ends without `end` was broken off because the service was stopped.
     """
     told: Sweep | None = None
     while not sweep.state.is_final:

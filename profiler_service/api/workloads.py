@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 
 from profiler_service.answering.resources import workload_info
 from profiler_service.api.problems import problem_responses
@@ -17,7 +19,7 @@ router = APIRouter(prefix="/workloads", tags=["workloads"])
 async def list_workloads() -> list[WorkloadInfo]:
     """The kinds installed here, with their axes and fixed parameters.
 
-    At the end those that had to be left out, with their `error`.
+    Kinds that can't be used come last, with their `error`.
     """
     return [
         *(workload_info(kind) for kind in workload_kinds().values()),
@@ -33,6 +35,8 @@ async def list_workloads() -> list[WorkloadInfo]:
     summary="One workload kind",
     responses=problem_responses(UnknownWorkloadError, InvalidRequestError),
 )
-async def get_workload(name: str) -> WorkloadInfo:
+async def get_workload(
+    name: Annotated[str, Path(description="Name of a workload kind.")],
+) -> WorkloadInfo:
     """The kind of that name."""
     return workload_info(get_workload_kind(name))

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
-from pydantic.json_schema import JsonSchemaValue, SkipJsonSchema
-from pydantic_core import CoreSchema
+from functools import partial
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 Dims = list[int]
 
@@ -34,55 +28,43 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+_OptionalField = partial(Field, default=None, exclude_if=lambda value: value is None)
+"""A field that is left out where there is nothing to say."""
+
+
 class Evidence(ResponseModel):
-    """What measuring a curve took. What a mode of sweep doesn't have is left out."""
+    """What it took to measure a curve. What a mode of sweep doesn't have is left out."""
 
-    seconds: float | SkipJsonSchema[None] = Field(
-        default=None, description="Measuring time in all."
+    seconds: float | SkipJsonSchema[None] = _OptionalField(description="Measuring time in all.")
+    batches: int | SkipJsonSchema[None] = _OptionalField(
+        description="Batches that were measured and kept."
     )
-    batches: int | SkipJsonSchema[None] = Field(
-        default=None, description="Batches measured and kept."
+    samples: int | SkipJsonSchema[None] = _OptionalField(description="Samples taken.")
+    calls: int | SkipJsonSchema[None] = _OptionalField(
+        description="Calls made, warm-up calls included."
     )
-    samples: int | SkipJsonSchema[None] = None
-    calls: int | SkipJsonSchema[None] = Field(
-        default=None, description="Calls made, warm-up calls included."
+    discarded: int | SkipJsonSchema[None] = _OptionalField(
+        description="Samples that were discarded because something disturbed them."
     )
-    discarded: int | SkipJsonSchema[None] = Field(
-        default=None, description="Samples thrown away because something disturbed them."
+    unstable: int | SkipJsonSchema[None] = _OptionalField(
+        description="Samples that were kept although they were disturbed each time."
     )
-    unstable: int | SkipJsonSchema[None] = Field(
-        default=None, description="Samples kept though they were disturbed each time."
+    rounds: int | SkipJsonSchema[None] = _OptionalField(description="Rounds of visits.")
+    candidates: int | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: how many larger points were looked at."
     )
-    rounds: int | SkipJsonSchema[None] = None
-    candidates: int | SkipJsonSchema[None] = Field(
-        default=None, description="Of a race: how many larger points were looked at."
+    confirmations: int | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: pairs of calls with which the answer was confirmed."
     )
-    confirmations: int | SkipJsonSchema[None] = Field(
-        default=None, description="Of a race: pairs that the answer was confirmed with."
+    budget_s: float | SkipJsonSchema[None] = _OptionalField(
+        description="Measuring time that the sweep kept to, seconds."
     )
-    budget_s: float | SkipJsonSchema[None] = Field(
-        default=None, description="Measuring time that the sweep kept to, seconds."
+    asked_budget_s: float | SkipJsonSchema[None] = _OptionalField(
+        description="The `budget` that was asked for, seconds."
     )
-    asked_budget_s: float | SkipJsonSchema[None] = Field(
-        default=None, description="The `budget` that was asked for, seconds."
+    cut_short: bool | SkipJsonSchema[None] = _OptionalField(
+        description="Whether the budget ended before any rival could be judged."
     )
-    cut_short: bool | SkipJsonSchema[None] = Field(
-        default=None, description="Whether the budget ended before any rival could be judged."
+    guided: bool | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: whether a stored curve proposed where to look."
     )
-    guided: bool | SkipJsonSchema[None] = Field(
-        default=None, description="Of a race: whether a stored curve proposed where to look."
-    )
-
-    @model_serializer(mode="wrap")
-    def _leave_out_what_is_missing(
-        self, serialize: SerializerFunctionWrapHandler
-    ) -> dict[str, object]:
-        return {name: value for name, value in serialize(self).items() if value is not None}
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        # The serializer only leaves fields out: those that are there are as they are declared.
-        assert schema["type"] == "model"
-        return handler({**schema, "serialization": None})

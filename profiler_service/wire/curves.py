@@ -14,86 +14,94 @@ from profiler_service.wire.sweeps import AxisRange
 class CurveInfo(ResponseModel):
     """A curve without its points."""
 
-    id: str
-    sweep: str
-    host: str
+    id: str = Field(description="Id of the curve; later curves have larger ids.")
+    sweep: str = Field(description="Id of the sweep that measured it.")
+    host: str = Field(description="The host that measured it.")
     workload: str = Field(description="Key of the workload.")
-    axis_names: list[str]
-    axes: list[AxisRange]
-    mode: Literal["race", "survey", "grid", "kernels"]
-    platform: str
-    protocol: str
+    axis_names: list[str] = Field(description="Names of the workload's axes.")
+    axes: list[AxisRange] = Field(description="The grid: one range for each axis.")
+    mode: Literal["race", "survey", "grid", "kernels"] = Field(
+        description="Mode of the sweep that measured it."
+    )
+    platform: str = Field(description="Key of the platform measured on.")
+    protocol: str = Field(description="Key of the timing protocol: how time was taken.")
     num_points: int = Field(description="Points of the grid.")
-    num_measured: int
-    num_failures: int
-    num_lhps: int
-    num_undecided: int
+    num_measured: int = Field(description="Points with at least one sample.")
+    num_failures: int = Field(description="Points that couldn't be measured.")
+    num_lhps: int = Field(description="Points that are confirmed LHPs.")
+    num_undecided: int = Field(
+        description="Measured points that are neither confirmed LHPs nor confirmed dominated."
+    )
     undecided: float | None = Field(
         description="Share of the grid's points that are neither confirmed LHPs nor confirmed"
-        " dominated: how much a sweep that was stopped early left open. Points that failed"
-        " don't count; null for a race or a survey, and where every point failed."
+        " dominated, unmeasured ones included: what a sweep that was stopped early left open."
+        " Points that failed don't count. Null for a race or a survey, and where every point"
+        " failed."
     )
     redundancy: float | None = Field(
         description="1 − num_lhps / num_measured; null where nothing was measured, and for a"
-        " race or a survey, which look for one point's answer and at few others closely."
+        " race or a survey, which measure only few points closely."
     )
-    measured_at: dt.datetime
+    measured_at: dt.datetime = Field(description="When its last sample was taken.")
     stale: bool = Field(
-        description="True where the host is on another platform now, or takes time otherwise."
+        description="Whether the host is on another platform now, or takes time in another way."
     )
-    evidence: Evidence
+    evidence: Evidence = Field(description="What it took to measure it.")
 
 
 class CurvePage(ResponseModel):
     """Curves, newest first."""
 
-    items: list[CurveInfo]
-    next_cursor: str | None
+    items: list[CurveInfo] = Field(description="The curves of this page.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last.")
 
 
 class CurvePoints(ResponseModel):
     """A curve's points as columns of equal length; only measured points."""
 
-    dims: list[Dims]
-    latency_s: list[float]
+    dims: list[Dims] = Field(description="Dims of each point.")
+    latency_s: list[float] = Field(description="Median latency, seconds a call.")
     low_s: list[float | None] = Field(
         description="Lower end of the 95 % interval on the median; null for fewer than 6 samples."
     )
-    high_s: list[float | None] = Field(description="Upper end of it, likewise.")
-    num_samples: list[int]
-    status: list[Literal["lhp", "dominated", "undecided"]]
+    high_s: list[float | None] = Field(description="Upper end of the same interval.")
+    num_samples: list[int] = Field(description="Number of samples.")
+    status: list[Literal["lhp", "dominated", "undecided"]] = Field(
+        description="`lhp`: every larger point is confidently slower; `dominated`: some larger"
+        " point is confidently faster; `undecided`: neither is certain."
+    )
     rival: list[Dims | None] = Field(
         description="The best larger point found: the one that dominates a `dominated` point,"
         " and may dominate an `undecided` one. Null where there is none, or none is known."
     )
     ratio: list[float | None] = Field(
-        description="Latency of the rival over that of the point, paired within rounds that had"
-        " no part in choosing the rival."
+        description="Latency of the rival divided by that of the point, paired within rounds that"
+        " had no part in choosing the rival."
     )
     ratio_low: list[float | None] = Field(
         description="Lower end of the 95 % interval on the ratio; null for fewer than 6 pairs."
     )
-    ratio_high: list[float | None] = Field(description="Upper end of it, likewise.")
+    ratio_high: list[float | None] = Field(description="Upper end of the same interval.")
 
 
 class BinInfo(ResponseModel):
     """A hysteresis bin of a one-axis curve: after the previous LHP, up to this one."""
 
-    first: int
+    first: int = Field(description="The dimension after the previous LHP.")
     last: int = Field(description="The LHP that ends the bin, and belongs to it.")
 
 
 class FailedPoint(ResponseModel):
     """A point that couldn't be measured."""
 
-    dims: Dims
-    reason: str
+    dims: Dims = Field(description="Dims of the point.")
+    reason: str = Field(description="Why it couldn't be measured.")
 
 
 class CurveDetail(CurveInfo):
     """A curve with its points, LHPs and bins."""
 
-    points: CurvePoints
-    lhps: list[Dims]
-    bins: list[BinInfo] = Field(description="Empty for more than one axis.")
-    failures: list[FailedPoint]
+    points: CurvePoints = Field(description="The measured points, the last axis varying fastest.")
+    lhps: list[Dims] = Field(description="The confirmed LHPs.")
+    bins: list[BinInfo] = Field(description="The hysteresis bins; empty for more than one axis.")
+    failures: list[FailedPoint] = Field(description="The points that couldn't be measured.")

@@ -12,51 +12,56 @@ from profiler_service.wire.base import ResponseModel
 class PlatformInfo(ResponseModel):
     """Everything that must match for latencies to be comparable."""
 
-    key: str
-    device: str
-    device_model: str
-    memory_bytes: int
-    driver: str
-    framework: str
-    libraries: dict[str, str]
-    threads: int
-    cpus: int
-    flags: dict[str, str]
+    key: str = Field(description="Stable key: equal platforms have equal keys.")
+    device: str = Field(description="`cpu` or `cuda`.")
+    device_model: str = Field(description="Name of the processor or GPU.")
+    memory_bytes: int = Field(description="Memory of the device, in whole GiB.")
+    driver: str = Field(description="GPU driver; for a CPU, the operating system's kernel.")
+    framework: str = Field(description="For example `torch 2.13.0+cpu`.")
+    libraries: dict[str, str] = Field(description="Versions of BLAS and kernel libraries.")
+    threads: int = Field(description="Threads that a measured call may use.")
+    cpus: int = Field(description="Processors that these threads are pinned to.")
+    flags: dict[str, str] = Field(
+        description="Everything else that changes kernels or arithmetic: instruction sets, settings"
+        " and environment variables."
+    )
 
 
 class HostInfo(ResponseModel):
     """A machine that measures."""
 
-    name: str
-    platform: str
-    protocol: str = Field(description="How it takes time; curves of another protocol are stale.")
-    dtypes: list[str]
-    backends: dict[str, list[str]] = Field(
-        default_factory=dict, description="Backend of products → the dtypes that it multiplies."
+    name: str = Field(description="The name under which it has registered.")
+    platform: str = Field(description="Key of the platform that it is on now.")
+    protocol: str = Field(
+        description="Key of its timing protocol; curves of another protocol are stale."
     )
-    registered_at: dt.datetime
-    last_seen_at: dt.datetime
+    dtypes: list[str] = Field(description="Element types that its device supports.")
+    backends: dict[str, list[str]] = Field(
+        default_factory=dict, description="Backend of products → the dtypes that it supports."
+    )
+    registered_at: dt.datetime = Field(description="When it registered for the first time.")
+    last_seen_at: dt.datetime = Field(description="Last heartbeat of its worker.")
     present: bool = Field(description="Whether its worker has been heard of lately.")
 
 
 class ParameterInfo(ResponseModel):
     """A fixed parameter of a workload kind."""
 
-    name: str
-    default: int | str
-    description: str
-    choices: list[str]
-    minimum: int | None
-    maximum: int | None
+    name: str = Field(description="Its name, which is also that of a query parameter.")
+    default: int | str = Field(description="Its value where it is left out.")
+    description: str = Field(description="What it means.")
+    choices: list[str] = Field(description="The values allowed; empty for numbers.")
+    minimum: int | None = Field(description="Smallest number allowed; null for choices.")
+    maximum: int | None = Field(description="Largest number allowed; null for choices.")
 
 
 class WorkloadInfo(ResponseModel):
     """A workload kind."""
 
-    name: str
-    description: str
-    axes: list[str]
-    parameters: list[ParameterInfo]
+    name: str = Field(description="The name by which questions ask for it.")
+    description: str = Field(description="What a call of it computes.")
+    axes: list[str] = Field(description="Names of the dimensions that may grow, in order.")
+    parameters: list[ParameterInfo] = Field(description="What stays fixed in one question.")
     error: str = Field(
         default="",
         description="Why it can't be measured: the package that brings it failed to import, for"

@@ -40,9 +40,9 @@ class Problem(ResponseModel):
 class ProblemType(ResponseModel):
     """A kind of problem that the service may answer with."""
 
-    type: str = Field(examples=["/problems/host-away"])
-    title: str
-    status: int
+    type: str = Field(description="As in a problem.", examples=["/problems/host-away"])
+    title: str = Field(description="As in a problem.")
+    status: int = Field(description="The HTTP status that it has.")
     meaning: str = Field(description="When the service answers so.")
     transient: bool = Field(
         description="Whether the same request may succeed a little later: try again after"
@@ -53,5 +53,5 @@ class ProblemType(ResponseModel):
 class Health(ResponseModel):
     """Whether the process lives, or is ready to serve."""
 
-    status: Literal["ok", "unavailable"]
-    detail: str = ""
+    status: Literal["ok", "unavailable"] = Field(description="`ok` where all is well.")
+    detail: str = Field(default="", description="What is waited for; empty where all is well.")

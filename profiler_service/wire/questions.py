@@ -22,8 +22,8 @@ class LhpQuery(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     dims: str = Field(
-        description="Whole numbers from 1 up, one an axis, separated by commas, in the order of"
-        " the workload's axes; for `linear`: out_features,in_features.",
+        description="Whole numbers from 1 up, one for each axis, separated by commas, in the order"
+        " of the workload's axes; for `linear`: out_features,in_features.",
         examples=["1197,317"],
     )
     workload: str = Field(default="linear", description="Name of a workload kind: `/workloads`.")
@@ -31,13 +31,13 @@ class LhpQuery(BaseModel):
         default="fastest",
         description="Which to choose among the larger dims that are confidently faster: the"
         " `fastest`, the `nearest` (least growth), or the `largest` (most capacity). For the"
-        " latter two every point of the window is measured, which takes longer.",
+        " last two, every point of the window is measured, which takes longer.",
     )
     effort: Literal["quick", "thorough"] = Field(
         default="quick",
-        description="How closely to look for the `fastest`: `quick` looks at a sample of the"
-        " window, guided by a model of its rows and columns; `thorough` looks at every point"
-        " before it races, so that a lone fast point is found, too, and takes several times as"
+        description="How closely to look for the `fastest`. `quick` looks at a sample of the"
+        " window, guided by a model of its rows and columns. `thorough` looks at every point"
+        " before it races, so that it also finds a lone fast point; it takes several times as"
         " long.",
     )
     max_growth: float = Field(
@@ -59,9 +59,9 @@ class LhpQuery(BaseModel):
         gt=0,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
-        description="How long to measure at most, seconds, where it isn't known yet; left out:"
-        " as long as the effort takes. Too short for any verdict, and the answer is `dims`,"
-        " with `cut_short`.",
+        description="Longest measuring time, seconds, where the answer isn't known yet; without it,"
+        " as long as the effort takes. Where it is too short for any verdict, the answer is"
+        " `dims`, with `cut_short`.",
     )
     host: str | SkipJsonSchema[None] = Field(
         default=None, description="Which host measures; the service's own where left out."
@@ -98,12 +98,14 @@ class LhpQuery(BaseModel):
 class FasterBackend(ResponseModel):
     """Another kernel of the same product or network, confidently faster."""
 
-    backend: Literal["dense", "packed", "compiled"]
-    speedup: float = Field(description="Latency of the backend asked about over this one's.")
+    backend: Literal["dense", "packed", "compiled"] = Field(description="The faster kernel.")
+    speedup: float = Field(
+        description="Latency of the backend asked about, divided by that of this one."
+    )
     speedup_interval: tuple[float, float] = Field(
         description="95 % interval on `speedup`, from rounds that had no part in the choice."
     )
-    curve: str = Field(description="Id of the curve of all kernels compared.")
+    curve: str = Field(description="Id of the curve that compares the kernels.")
 
 
 class LhpAnswer(ResponseModel):
@@ -115,37 +117,39 @@ class LhpAnswer(ResponseModel):
         examples=[[1200, 320]],
     )
     is_lhp: bool = Field(
-        description="Whether `dims` is itself a latency hysteresis point. From a race or a"
-        " survey: its best rivals are confidently slower; from a grid sweep: every larger point"
-        " is."
+        description="Whether `dims` is itself a latency hysteresis point. After a race or a survey:"
+        " its best rivals are confidently slower. After a grid sweep: every larger point is."
     )
     grow_by: Dims = Field(description="`lhp` minus `dims`, per axis.", examples=[[3, 3]])
     latency_s: float = Field(description="Median latency at `dims`, seconds a call.")
     lhp_latency_s: float = Field(description="Median latency at `lhp`, seconds a call.")
-    speedup: float = Field(description="`latency_s` over `lhp_latency_s`, paired; 1 if equal dims.")
+    speedup: float = Field(
+        description="`latency_s` divided by `lhp_latency_s`, paired; 1 if dims are equal."
+    )
     speedup_interval: tuple[float, float] = Field(
         description="95 % interval on `speedup`, from samples taken after the choice was made."
     )
     verdict: Literal["faster", "slower", "ambiguous"] = Field(
-        description="The best larger dims found, against `dims`: `faster` (the answer moves),"
-        " `slower` (`dims` is an LHP) or `ambiguous` (can't be told apart; the answer stays)."
+        description="How the best larger dims compare with `dims`: `faster` (they are the answer),"
+        " `slower` (`dims` is an LHP) or `ambiguous` (the difference is too small to tell; the"
+        " answer is `dims`)."
     )
-    prefer: Literal["fastest", "nearest", "largest"]
+    prefer: Literal["fastest", "nearest", "largest"] = Field(description="As asked.")
     workload: str = Field(description="Key of the workload.")
     platform: str = Field(description="Key of the platform measured on.")
     host: str = Field(description="Host that measured.")
     curve: str = Field(description="Id of the curve that the answer was read from.")
-    measured_at: dt.datetime
+    measured_at: dt.datetime = Field(description="When the last sample of it was taken.")
     num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
     faster_backend: FasterBackend | None = Field(
         default=None,
-        description="Of `dense` and `packed`, the one that is faster at `dims` in the same dtype,"
-        " where that isn't the one asked about. Null where none is known to be faster; the two"
-        " are compared when a window is measured on demand: for `linear` and `matmul`, and for"
+        description="The faster one of `dense` and `packed` at `dims` in the same dtype, where it"
+        " isn't the one asked about. Null where none is known to be faster. The two are"
+        " compared when a window is measured on demand: for `linear` and `matmul`, and for"
         " `hlstm` and `hlstm_lm` where the query gives no budget.",
     )
     evidence: Evidence = Field(
-        default_factory=Evidence, description="What measuring the curve took."
+        default_factory=Evidence, description="What it took to measure the curve."
     )
     cut_short: bool = Field(
         default=False,
@@ -153,8 +157,8 @@ class LhpAnswer(ResponseModel):
         " `dims` because nothing is known, not because nothing is faster.",
     )
     stale: bool = Field(
-        description="True where the host's platform, or how it takes time, has changed since:"
-        " the curve describes the platform named here, not what the host would measure now."
+        description="Whether the host's platform, or how it takes time, has changed since. The"
+        " curve then describes the platform named here, not what the host would measure now."
     )
 
 
@@ -191,14 +195,14 @@ class CrossoverQuery(RequestModel):
 
 
 class KernelCrossover(ResponseModel):
-    """From which sparsity on the sparse kernel beats one dense kernel."""
+    """The sparsity from which on the sparse kernel is faster than one dense kernel."""
 
-    backend: Literal["dense", "packed", "compiled"]
+    backend: Literal["dense", "packed", "compiled"] = Field(description="The dense kernel.")
     latency_s: float = Field(description="Median latency of this dense kernel, seconds a call.")
     sparsity: float | None = Field(
         description="Share of zeros, in steps of 0.01, from which on the sparse kernel has the"
-        " smaller median; null where it hasn't even at 0.99. Fewer zeros than that, and it is"
-        " slower or has not been measured to be faster.",
+        " smaller median; null where it hasn't even at 0.99. With fewer zeros it is slower, or"
+        " has not been measured to be faster.",
         examples=[0.83],
     )
     sparsity_interval: tuple[float | None, float | None] = Field(
@@ -211,35 +215,40 @@ class KernelCrossover(ResponseModel):
 class SparsePoint(ResponseModel):
     """The sparse kernel at one sparsity."""
 
-    sparsity: float
+    sparsity: float = Field(description="Share of zeros.")
     latency_s: float = Field(description="Median latency, seconds a call.")
-    ratio: float = Field(description="Its latency over the best dense kernel's, paired.")
+    ratio: float = Field(
+        description="Its latency divided by that of the best dense kernel, paired."
+    )
     ratio_interval: tuple[float, float | None] = Field(
         description="95 % interval on `ratio`; null where there were too few pairs for an end."
     )
 
 
 class CrossoverAnswer(ResponseModel):
-    """From which sparsity on, if any, a sparse product beats the dense ones."""
+    """The sparsity, if any, from which on a sparse product is faster than the dense ones."""
 
-    dims: Dims
-    batch: int
-    dtype: str
+    dims: Dims = Field(description="The dims asked about.")
+    batch: int = Field(description="Rows of the input.")
+    dtype: str = Field(description="Element type.")
     best: Literal["dense", "packed", "compiled"] = Field(
-        description="The fastest dense kernel here: what the sparse one has to beat."
+        description="The fastest dense kernel here, which the sparse one is compared with."
     )
     sparsity: float | None = Field(
-        description="`sparsity` of the best dense kernel, from `kernels`: from here on, sparse."
+        description="Share of zeros from which on the sparse kernel is faster than the best dense"
+        " one: its `sparsity` in `kernels`."
     )
-    sparsity_interval: tuple[float | None, float | None]
+    sparsity_interval: tuple[float | None, float | None] = Field(
+        description="Its `sparsity_interval` in `kernels`."
+    )
     kernels: list[KernelCrossover] = Field(description="Each dense kernel, the fastest first.")
-    sparse: list[SparsePoint] = Field(description="What was measured of the sparse one.")
+    sparse: list[SparsePoint] = Field(description="What was measured of the sparse kernel.")
     failures: dict[str, str] = Field(
         description="Kernels that couldn't be measured, `compiled` or `csr at 0.5`, and why."
     )
     platform: str = Field(description="Key of the platform measured on.")
     host: str = Field(description="Host that measured.")
     curve: str = Field(description="Id of the curve that the answer was read from.")
-    measured_at: dt.datetime
-    num_samples: int
-    stale: bool
+    measured_at: dt.datetime = Field(description="When the last sample was taken.")
+    num_samples: int = Field(description="Number of samples of all kernels.")
+    stale: bool = Field(description="As in the answer of `GET /lhp`.")

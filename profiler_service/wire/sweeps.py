@@ -17,7 +17,7 @@ class AxisRange(ResponseModel):
     last: int = Field(
         ge=1, description="Last dimension: it is measured, too, where a step leads to it."
     )
-    step: int = Field(default=1, ge=1)
+    step: int = Field(default=1, ge=1, description="Distance of two dimensions.")
 
 
 class GridAxisRange(AxisRange):
@@ -29,12 +29,15 @@ class GridAxisRange(AxisRange):
 class SweepRequest(RequestModel):
     """A request to measure a grid."""
 
-    workload: str = Field(default="linear", examples=["linear"])
+    workload: str = Field(
+        default="linear", examples=["linear"], description="Name of a workload kind: `/workloads`."
+    )
     params: dict[str, StrictInt | StrictStr] = Field(
-        default_factory=dict, description="Fixed parameters; defaults where left out."
+        default_factory=dict,
+        description="Fixed parameters of the workload; defaults where left out.",
     )
     axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(
-        description="One range an axis, in the order of the workload's axes."
+        description="One range for each axis, in the order of the workload's axes."
     )
     mode: Literal["race", "survey", "grid"] = Field(
         default="grid",
@@ -42,48 +45,54 @@ class SweepRequest(RequestModel):
         " fastest one at or above the grid's first point, as `/lhp` does with the effort"
         " `quick` and `thorough`.",
     )
-    host: str | None = Field(default=None, description="Which host; this one where left out.")
+    host: str | None = Field(
+        default=None, description="Which host measures; the service's own where left out."
+    )
     budget: float | None = Field(
         default=None,
         gt=0,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
-        description="How long to measure at most, seconds; as long as it takes where left out."
-        " What is known by then is kept as the sweep's curve.",
+        description="Longest measuring time, seconds; without it, as long as it takes. What is"
+        " known by then is kept as the sweep's curve.",
     )
 
 
 class ProgressInfo(ResponseModel):
     """How far a sweep is."""
 
-    fraction: float
-    stage: str
-    num_samples: int
-    seconds: float
+    fraction: float = Field(
+        description="Estimated share of the work that is done, 0 to 1; never falls."
+    )
+    stage: str = Field(description="What is being done, in a few words.")
+    num_samples: int = Field(description="Samples taken so far.")
+    seconds: float = Field(description="Measuring time so far.")
 
 
 class SweepInfo(ResponseModel):
     """A sweep and where it stands."""
 
-    id: str
-    state: Literal["queued", "running", "done", "cancelled", "failed"]
+    id: str = Field(description="Id of the sweep; later sweeps have larger ids.")
+    state: Literal["queued", "running", "done", "cancelled", "failed"] = Field(
+        description="`queued` and `running` sweeps go on by themselves; the other states are final."
+    )
     mode: Literal["race", "survey", "grid", "kernels"] = Field(
-        description="`race` finds one query's answer, `survey` does so after a look at every"
-        " point; `grid` measures every point closely."
+        description="`race` finds the answer to one question, `survey` does so after a look at"
+        " every point, `grid` measures every point closely, `kernels` compares kernels."
     )
     workload: str = Field(description="Key of the workload.")
-    axes: list[AxisRange]
-    num_points: int
-    host: str
-    created_at: dt.datetime
-    started_at: dt.datetime | None
-    finished_at: dt.datetime | None
-    cancel_requested: bool
-    progress: ProgressInfo | None
+    axes: list[AxisRange] = Field(description="The grid: one range for each axis.")
+    num_points: int = Field(description="Points of the grid.")
+    host: str = Field(description="The host that measures.")
+    created_at: dt.datetime = Field(description="When it was asked for.")
+    started_at: dt.datetime | None = Field(description="When measuring began; null before that.")
+    finished_at: dt.datetime | None = Field(description="When it ended; null before that.")
+    cancel_requested: bool = Field(description="Whether somebody has asked to cancel it.")
+    progress: ProgressInfo | None = Field(description="How far it is; null before it starts.")
     error: str = Field(
-        description="Why it failed or, while it is running, is paused; empty otherwise."
+        description="Why it failed or, while it is running, why it is paused; empty otherwise."
     )
-    curve: str | None = Field(description="Id of the curve it left, once there is one.")
+    curve: str | None = Field(description="Id of its curve, as soon as there is one.")
 
     @property
     def is_final(self) -> bool:
@@ -96,31 +105,31 @@ class RaceStageInfo(ResponseModel):
 
     name: Literal["survey", "narrow", "contest", "confirm"] = Field(
         description="`survey` looks at every point; `narrow` ranks the positions of each axis by"
-        " an additive fit; `contest` ranks points by their own medians; `confirm` compares one"
-        " with the dims asked for, on fresh samples."
+        " an additive fit; `contest` ranks points that are measured in the same rounds;"
+        " `confirm` compares one of them with the dims asked for, on fresh samples."
     )
-    num_visits: int
-    seconds: float
+    num_visits: int = Field(description="Visits made in this stage.")
+    seconds: float = Field(description="Measuring time of this stage.")
     field_size: list[int] = Field(
-        description="How many points took part; for `narrow`: how many positions of each axis."
+        description="How many points took part; for `narrow`, how many positions of each axis."
     )
-    kept_size: list[int] = Field(description="How many were kept.")
+    kept_size: list[int] = Field(description="How many of them were kept.")
     kept: list[Dims] = Field(description="The points kept, best first, where they are points.")
-    dropped: list[Dims] = Field(description="Those dropped in a contest or a confirmation.")
+    dropped: list[Dims] = Field(description="The points that a contest or a confirmation dropped.")
     why: str = Field(description="Why the others were dropped.")
 
 
 class RaceInfo(ResponseModel):
     """How a race went."""
 
-    sweep: str
-    asked: Dims
-    noise: float = Field(description="Scale of one call's noise, relative.")
-    stages: list[RaceStageInfo]
+    sweep: str = Field(description="Id of the sweep.")
+    asked: Dims = Field(description="The dims asked for.")
+    noise: float = Field(description="Scale of the noise of one call, relative to its latency.")
+    stages: list[RaceStageInfo] = Field(description="The stages so far, in order.")
 
 
 class SweepPage(ResponseModel):
     """Sweeps, newest first."""
 
-    items: list[SweepInfo]
-    next_cursor: str | None
+    items: list[SweepInfo] = Field(description="The sweeps of this page.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last.")
