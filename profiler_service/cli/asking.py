@@ -118,10 +118,9 @@ def _watching(console: Console) -> Iterator[OnProgress]:
                 )
             raise
         except NotMeasuredYetError as error:
-            error.hint = (
-                "it goes on: ask again later, or with a longer --wait;"
-                f" `lhp cancel {error.sweep.id}` stops it"
-            )
+            error.hint = "it goes on: ask again later, or with a longer --wait"
+            if followed is not None:
+                error.hint += f"; `lhp cancel {followed.id}` stops it"
             raise
 
 

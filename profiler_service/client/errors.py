@@ -15,7 +15,6 @@ What the service says comes as the classes of `profiler_service.errors`.
 from __future__ import annotations
 
 from profiler_service.errors import LhpError, MeasurementFailedError
-from profiler_service.wire import SweepInfo
 
 
 class ServiceUnreachableError(LhpError):
@@ -48,8 +47,3 @@ class NetworkSettingsError(LhpError):
 
 class NotMeasuredYetError(MeasurementFailedError):
     """The time to wait is over, and the sweep that will tell is still running."""
-
-    def __init__(self, message: str, *, sweep: SweepInfo, hint: str = "", see: str = "") -> None:
-        super().__init__(message, hint=hint, see=see)
-        self.sweep = sweep
-        """The sweep as it was last heard of."""

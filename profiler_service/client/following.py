@@ -155,5 +155,4 @@ def check_measured(sweep: SweepInfo, *, waited_s: float) -> None:
             f"not measured within {waited_s:g} s: sweep {sweep.id} is {sweep.state}{done}{paused}",
             hint="it goes on: ask again later, or wait longer",
             see=see,
-            sweep=sweep,
         )

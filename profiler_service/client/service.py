@@ -223,8 +223,11 @@ class Service(Generic[H]):
         self, path: str, kind: type[T], query: Query, wait_s: float, on_progress: OnProgress
     ) -> T:
         deadline = Deadline.after(wait_s, self._clock)
-        call = Call(path=path, params={**self._defaults, **query}, hold_s=FIRST_HOLD_S)
+        call = Call(path=path, params={**self._defaults, **query})
         for _ in range(ROUNDS):
+            # A wait that is too short to listen to a sweep is waited out by the service.
+            is_short = deadline.left_s <= self._quiet_s
+            call = replace(call, hold_s=self._quiet_s if is_short else FIRST_HOLD_S)
             try:
                 response = await self._send(call, deadline, but_not=(HostAwayError,))
             except HostAwayError as error:

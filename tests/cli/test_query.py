@@ -24,7 +24,7 @@ def test_a_measured_answer_is_one_sentence(lhp: Lhp, service: StubService) -> No
 
 def test_json_is_the_answer_and_nothing_else(lhp: Lhp, service: StubService) -> None:
     service.reply("GET /lhp", Reply.accepted(RACE), ANSWER)
-    service.reply("GET /sweeps/s1", DONE)
+    service.reply("GET /sweeps/s1/events", Events(("end", DONE)))
     done = lhp("query", "1197,317", "--json")
     assert done.code == 0
     assert LhpAnswer.model_validate(json.loads(done.out)) == ANSWER
@@ -109,7 +109,7 @@ def test_a_service_that_never_finds_its_answer_is_not_asked_for_ever(
     lhp: Lhp, service: StubService
 ) -> None:
     service.reply("GET /lhp", Reply.accepted(RACE))
-    service.reply("GET /sweeps/s1", DONE)
+    service.reply("GET /sweeps/s1/events", Events(("end", DONE)))
     done = lhp("query", "1197,317")
     assert done.code == 1
     assert "no answer" in done.err

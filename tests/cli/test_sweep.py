@@ -9,7 +9,7 @@ import pytest
 
 from profiler_service.wire import CurvePage, SweepInfo
 from tests.cli.conftest import Lhp
-from tests.cli.stub import CURVE, DONE, Reply, StubService, make_sweep
+from tests.cli.stub import CURVE, DONE, Events, Reply, StubService, make_sweep
 
 Start = Callable[..., "subprocess.Popen[str]"]
 NEW = Reply(make_sweep(state="queued", started_at=None, progress=None), 201)
@@ -18,7 +18,7 @@ RUNNING = make_sweep()
 
 def test_a_sweep_is_followed_and_its_curve_summed_up(lhp: Lhp, service: StubService) -> None:
     service.reply("POST /sweeps", NEW)
-    service.reply("GET /sweeps/s1", RUNNING, DONE)
+    service.reply("GET /sweeps/s1/events", Events(("progress", RUNNING), ("end", DONE)))
     options = ("--batch", "8", "--param", "dtype=bfloat16", "--budget", "60")
     done = lhp("sweep", "matmul", "256:261", *options)
     assert done.code == 0
@@ -43,14 +43,14 @@ def test_a_curve_that_isnt_among_the_newest_is_summed_up_too(
     lhp: Lhp, service: StubService
 ) -> None:
     service.reply("POST /sweeps", NEW)
-    service.reply("GET /sweeps/s1", DONE)
+    service.reply("GET /sweeps/s1/events", Events(("end", DONE)))
     service.reply("GET /curves", CurvePage(items=[], next_cursor=None))
     assert "5 of 6 points measured" in lhp("sweep", "matmul", "256:261").out
 
 
 def test_json_is_the_sweep_and_nothing_else(lhp: Lhp, service: StubService) -> None:
     service.reply("POST /sweeps", NEW)
-    service.reply("GET /sweeps/s1", RUNNING, DONE)
+    service.reply("GET /sweeps/s1/events", Events(("progress", RUNNING), ("end", DONE)))
     done = lhp("sweep", "matmul", "256:261", "--json")
     assert done.code == 0
     assert SweepInfo.model_validate(json.loads(done.out)) == DONE
@@ -70,7 +70,10 @@ def test_detached_it_returns_at_once(lhp: Lhp, service: StubService) -> None:
 
 def test_a_failed_sweep_says_why(lhp: Lhp, service: StubService) -> None:
     service.reply("POST /sweeps", NEW)
-    service.reply("GET /sweeps/s1", make_sweep(state="failed", error="the GPU is gone"))
+    service.reply(
+        "GET /sweeps/s1/events",
+        Events(("end", make_sweep(state="failed", error="the GPU is gone"))),
+    )
     done = lhp("sweep", "matmul", "256:261")
     assert done.code == 1
     assert "error: sweep s1 failed: the GPU is gone" in done.err
@@ -79,7 +82,9 @@ def test_a_failed_sweep_says_why(lhp: Lhp, service: StubService) -> None:
 
 def test_a_sweep_that_someone_else_cancels_is_no_success(lhp: Lhp, service: StubService) -> None:
     service.reply("POST /sweeps", NEW)
-    service.reply("GET /sweeps/s1", make_sweep(state="cancelled", curve="c7"))
+    service.reply(
+        "GET /sweeps/s1/events", Events(("end", make_sweep(state="cancelled", curve="c7")))
+    )
     done = lhp("sweep", "matmul", "256:261")
     assert done.code == 1
     assert "cancelled: what it measured is kept" in done.err

@@ -237,7 +237,7 @@ def test_the_wait_is_bounded(make: Make, stub: Stub, time: Time) -> None:
     ) as raised:
         make().ask_lhp(DIMS, wait_s=1.25)
     assert time.pauses_s == [0.5, 0.5, 0.25]
-    assert raised.value.sweep == RUNNING
+    assert raised.value.see == "/sweeps/s1"
     assert make().follow_sweep(RUNNING, wait_s=0) == RUNNING
 
 

@@ -150,9 +150,11 @@ def test_a_service_that_says_nothing_is_away(make: Make) -> None:
 
 
 def test_the_service_is_told_how_long_it_may_hold_a_question(make: Make, stub: Stub) -> None:
-    make().ask_lhp({"dims": "1197,317"}, wait_s=60)
-    make().ask_lhp({"dims": "1197,317"}, wait_s=0.25)
-    assert [query["wait"] for query, _ in stub.sent("GET /lhp")] == ["1.0", "0.25"]
+    """A second, and then progress is shown; all of a wait that is too short for that."""
+    client = make(quiet_s=5)
+    for wait_s in (60, 5, 3, 0.25):
+        client.ask_lhp({"dims": "1197,317"}, wait_s=wait_s)
+    assert [float(query["wait"]) for query, _ in stub.sent("GET /lhp")] == [1, 5, 3, 0.25]
 
 
 AWAY = Reply.of_error(errors.HostAwayError("host 'anvil' isn't there"))

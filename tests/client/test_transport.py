@@ -14,6 +14,8 @@ from profiler_service.client.operation import operation, run_blocking
 from profiler_service.client.service import Service
 from profiler_service.client.transport import FAULTS, translating
 from profiler_service.errors import LhpError
+from tests.cli.stub import HOST, Events, Reply, make_sweep
+from tests.client.conftest import Stub
 
 ADDRESS = Address.parse("http://anvil/lhp")
 
@@ -88,3 +90,29 @@ def test_a_transport_that_suspends_isnt_taken_for_a_blocking_one() -> None:
     assert run_blocking(return_at_once()) == 7
     with pytest.raises(RuntimeError, match="has suspended"):
         run_blocking(suspend())
+
+
+@pytest.mark.parametrize(
+    "events", [Reply("busy", 503), Events(("progress", make_sweep()), stays_open=True)]
+)
+def test_an_awaited_question_can_be_cancelled(stub: Stub, events: Reply) -> None:
+    """While it pauses between looks, or listens."""
+    stub.reply("GET /lhp", Reply.accepted(make_sweep()))
+    stub.reply("GET /sweeps/s1/events", events)
+    stub.reply("GET /sweeps/s1", make_sweep())
+
+    async def ask() -> None:
+        following = asyncio.Event()
+        async with AsyncServiceClient(stub.url) as client:
+            question = asyncio.create_task(
+                client.ask_lhp(
+                    {"dims": "1197,317"}, wait_s=60, on_progress=lambda _: following.set()
+                )
+            )
+            await asyncio.wait_for(following.wait(), timeout=20)
+            question.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await question
+            assert await client.list_hosts() == [HOST]
+
+    asyncio.run(ask())
