@@ -12,6 +12,7 @@ from reference_pages.commands import lhp_page, lhp_train_page
 from reference_pages.http import http_page
 from reference_pages.problems import problem_pages
 from reference_pages.python import python_page
+from reference_pages.race import race_page
 from reference_pages.settings import settings_page
 from reference_pages.training import training_page
 from reference_pages.workloads import workloads_page
@@ -21,6 +22,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/lhp.md": lhp_page,
     "reference/lhp-train.md": lhp_train_page,
     "reference/python.md": python_page,
+    "reference/race.md": race_page,
     "reference/settings.md": settings_page,
     "reference/training.md": training_page,
     "reference/workloads.md": workloads_page,

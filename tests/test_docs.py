@@ -16,6 +16,7 @@ import yaml
 
 from profiler_service.errors import LhpError, error_classes
 from profiler_service.kinds import workload_kinds
+from profiler_service.plan.race.settings import list_settings
 from profiler_service.settings import Settings
 from profiler_service.wire import CrossoverQuery, LhpQuery
 from reference_pages import PAGES, commands, http, workloads
@@ -154,6 +155,12 @@ def test_every_model_that_a_page_links_to_is_on_it() -> None:
     links = set(re.findall(r"\]\(#(\w+)\)", page))
     operations = {operation["operationId"] for _, _, operation in http.operations()}
     assert links <= anchors | operations
+
+
+def test_every_setting_of_a_race_is_documented() -> None:
+    page = PAGES["reference/race.md"]()
+    for each in list_settings():
+        assert cell(each.sentence) in row_of(page, f"{each.group}.{each.name}")
 
 
 def test_every_training_setting_is_documented() -> None:
