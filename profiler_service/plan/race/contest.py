@@ -23,19 +23,17 @@ def count_places(settings: ContestSettings, visits: int) -> tuple[int, int]:
 
 
 def find_favourites(predicted: F64, size: int, excluded: Collection[int]) -> Points:
-    """The `size` points with the smallest `predicted` [points], fastest first; ties by number.
+    """The `size` points with the smallest `predicted` [points], fastest first.
 
-    `excluded` and what isn't finite is left out.
+    `excluded` and what isn't finite is left out. Which of equal points comes first is numpy's
+    choice, and may differ between processors.
     """
     predicted = predicted.copy()
     predicted[list(excluded)] = np.inf
     size = min(size, len(predicted))
-    limit = np.partition(predicted, size - 1)[size - 1]
-    # Which of equal points `argpartition` takes depends on the processor, and a race may be
-    # replayed on another one.
-    favourites = np.flatnonzero((predicted <= limit) & np.isfinite(predicted))
+    favourites = np.argpartition(predicted, size - 1)[:size]
     favourites = favourites[np.argsort(predicted[favourites], kind="stable")]
-    return favourites[:size].astype(np.int32)
+    return favourites[np.isfinite(predicted[favourites])].astype(np.int32)
 
 
 def join_fields(fields: Collection[Points], excluded: Collection[int]) -> Points:
