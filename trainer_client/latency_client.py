@@ -1,10 +1,11 @@
-"""Asking the service which larger dims cost no more: the trainer's only way to it.
+"""Asks the service which larger dims cost no more. The trainer asks in no other way.
 
     oracle = HttpLatencyOracle("http://127.0.0.1:8000")
     answer = oracle.query((1197, 317))
     answer.lhp  # (1200, 320)
 
-Needs no torch. Knows nothing of networks or of training; what travels is the client's affair.
+Needs no torch. Knows nothing of networks or of training, and leaves HTTP to
+`profiler_service.client`.
 """
 
 from __future__ import annotations
