@@ -3,7 +3,7 @@
     LhpError
     ├─ InvalidRequestError        what was asked is malformed, out of range or too large
     │  ├─ InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError
-    │  └─ MethodNotAllowedError, RequestTooLargeError
+    │  └─ MethodNotAllowedError, RequestTooLargeError, QueryTooLongError
     ├─ NotFoundError              the thing named doesn't exist
     │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …AddressError
     ├─ ConflictError, PlatformMismatchError, SweepCancelledError
@@ -84,7 +84,11 @@ class MethodNotAllowedError(InvalidRequestError):
 
 
 class RequestTooLargeError(InvalidRequestError):
-    """The request's body or query string is longer than the service reads."""
+    """The body of the request is longer than the service reads."""
+
+
+class QueryTooLongError(RequestTooLargeError):
+    """The query string of the request is longer than the service reads."""
 
 
 class NotFoundError(LhpError):

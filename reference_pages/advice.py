@@ -97,7 +97,11 @@ Use the method that the header `Allow` names. The [HTTP reference](../reference/
 methods of each address.
 """,
     "RequestTooLargeError": """
-Send a smaller body, or a shorter query string. `detail` names the limit.
+Send a smaller body. `detail` names the limit.
+""",
+    "QueryTooLongError": """
+Send a shorter query string. `detail` names the limit. The [HTTP reference](../reference/http.md)
+lists the parameters of each address.
 """,
     "UnknownAddressError": """
 Check the path: the [HTTP reference](../reference/http.md) lists every address. If a proxy stands

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from profiler_service.api.problems import problem_response
-from profiler_service.errors import RequestTooLargeError
+from profiler_service.errors import QueryTooLongError, RequestTooLargeError
 
 MAX_BODY_BYTES = 1 << 20
 MAX_QUERY_BYTES = 8 << 10
@@ -35,12 +35,11 @@ class RequestLimits:
             return
         if len(scope["query_string"]) > MAX_QUERY_BYTES:
             response = problem_response(
-                RequestTooLargeError(
+                QueryTooLongError(
                     f"the query string is longer than {MAX_QUERY_BYTES} bytes",
-                    hint="leave out what the service doesn't ask for; see /docs",
+                    hint="leave out what the service doesn't ask for",
                     see="/docs",
-                ),
-                status=414,
+                )
             )
             await response(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD"):  # nothing reads their bodies

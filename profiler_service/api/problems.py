@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI, Path, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from profiler_service import errors
 from profiler_service.wire import PROBLEM_PATH, Problem, ProblemType
@@ -27,6 +28,7 @@ STATUS: Mapping[type[errors.LhpError], int] = {
     errors.InvalidRequestError: 422,
     errors.MethodNotAllowedError: 405,
     errors.RequestTooLargeError: 413,
+    errors.QueryTooLongError: 414,
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.PlatformMismatchError: 409,
@@ -53,6 +55,7 @@ _DESCRIPTIONS: Mapping[int, str] = {
     405: "The address exists, but not for this method.",
     409: "The thing named is in a state that doesn't allow this; a cancelled sweep, for example.",
     413: "The request body is larger than 1 MiB.",
+    414: "The query string is longer than 8 KiB.",
     422: "The request is malformed, out of range, too large to measure, or not possible on that"
     " host. `hint` says what to write instead.",
     500: "The measurement failed, or the service has a defect; `detail` says which.",
@@ -132,7 +135,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # Each begins with where it was found (query, path, body): the name alone says enough.
     found = [
-        f"{'.'.join(map(str, item['loc'][1:])) or item['loc'][0]}: {item['msg']}"
+        f"the body is no JSON: {item['ctx']['error']}, at character {item['loc'][1] + 1}"
+        if item["type"] == "json_invalid"
+        else f"{'.'.join(map(str, item['loc'][1:])) or item['loc'][0]}: {item['msg']}"
         for item in error.errors()
     ]
     return problem_response(
@@ -151,10 +156,10 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
             errors.UnknownAddressError(detail, hint="every address is listed at /docs", see="/docs")
         )
     if error.status_code == 405:
-        allowed = headers.get("Allow", "another method")
+        allowed = _find_methods(request) or headers.get("Allow", "").split(", ")
         return problem_response(
-            errors.MethodNotAllowedError(detail, hint=f"use {allowed}; see /docs", see="/docs"),
-            headers=headers,
+            errors.MethodNotAllowedError(detail, hint=f"use {' or '.join(allowed)}", see="/docs"),
+            headers={**headers, "Allow": ", ".join(allowed)},
         )
     if error.status_code == 413:
         return problem_response(
@@ -166,6 +171,20 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         status=None if error.status_code == 400 else error.status_code,
         headers=headers,
     )
+
+
+def _find_methods(request: Request) -> list[str]:
+    """The methods that the address has. What raised a 405 names those of one route only."""
+    routes = [each for each in request.app.router.routes if not isinstance(each, Mount)]
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            each.matches({**request.scope, "method": "GET" if method == "HEAD" else method})[0]
+            is Match.FULL
+            for each in routes
+        )
+    ]
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:
@@ -200,7 +219,7 @@ async def get_problem(
         if each.type == PROBLEM_PATH + name:
             return each
     raise errors.UnknownAddressError(
-        f"there is no problem called {name!r}", hint="GET /problems lists them", see="/problems"
+        f"there is no problem called {name!r}", hint="ask for one that is listed", see="/problems"
     )
 
 

@@ -56,8 +56,36 @@ async def test_a_defect_tells_nothing_of_what_is_inside() -> None:
 async def test_unknown_addresses_and_methods_are_problems(client: httpx.AsyncClient) -> None:
     check_problem(await client.get("/nowhere"), 404, "/docs")
     response = await client.delete("/lhp")
-    check_problem(response, 405, "use GET")
-    assert response.headers["allow"] == "GET"
+    check_problem(response, 405, "use GET or HEAD")
+    assert response.headers["allow"] == "GET, HEAD"
+    # Several routes may share an address.
+    response = await client.delete("/sweeps")
+    check_problem(response, 405, "use GET or HEAD or POST")
+    assert response.headers["allow"] == "GET, HEAD, POST"
+    response = await client.head("/sweeps/x/cancel")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+async def test_a_body_that_is_no_json_is_told_from_a_field_that_is_wrong(
+    client: httpx.AsyncClient,
+) -> None:
+    headers = {"content-type": "application/json"}
+    response = await client.post("/sweeps", content=b"{bad", headers=headers)
+    check_problem(response, 422)
+    # The second character is the first one that can't be.
+    assert response.json()["detail"].startswith("the body is no JSON: Expecting property name")
+    assert response.json()["detail"].endswith(", at character 2")
+    response = await client.post("/sweeps", content=b'{"axes": [{"first": 0}]}', headers=headers)
+    assert response.json()["detail"].startswith("axes.0.first: ")
+
+
+async def test_a_query_string_that_is_too_long_has_a_type_of_its_own(
+    client: httpx.AsyncClient,
+) -> None:
+    response = await client.get("/lhp?" + "x" * 9000)
+    check_problem(response, 414)
+    kind = (await client.get(response.json()["type"])).json()
+    assert (kind["type"], kind["status"]) == ("/problems/query-too-long", 414)
 
 
 def test_every_error_has_a_name_of_its_own_and_comes_back_by_it() -> None:
