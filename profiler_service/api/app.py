@@ -14,8 +14,9 @@ from fastapi_offline import FastAPIOffline
 from profiler_service.answering.services import open_services
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.api import curves, health, hosts, problems, questions, sweeps, workloads
+from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
-from profiler_service.api.limits import AnswerHead, RequestLimits
+from profiler_service.api.limits import RequestLimits
 from profiler_service.api.problems import install_problem_handlers
 from profiler_service.api.questions import ReadyResponses
 from profiler_service.api.shutdown import EndRequestsQuietly
@@ -85,6 +86,7 @@ def create_app(
     app.state.shutdown = shutdown
     app.state.ready = ReadyResponses()
     app.add_middleware(AnswerHead)
+    app.add_middleware(RedirectRelatively)
     app.add_middleware(RequestLimits)
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
     # The questions have parameters that only their workload kind knows.

@@ -5,9 +5,6 @@ Knows neither routes nor the domain.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -68,39 +65,3 @@ class RequestLimits:
             return message
 
         await self.app(scope, counted, send)
-
-
-class AnswerHead:
-    """An ASGI layer that answers HEAD as GET would, without the body.
-
-    A response that would go on for ever, as a stream of events does, is ended at its headers.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self.app(scope, receive, send)
-            return
-        started = asyncio.Event()
-
-        async def send_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                await send(message)
-                await send({"type": "http.response.body", "body": b""})
-                started.set()
-
-        answering = asyncio.ensure_future(
-            self.app({**scope, "method": "GET"}, receive, send_headers)
-        )
-        begun = asyncio.ensure_future(started.wait())
-        try:
-            await asyncio.wait((answering, begun), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            begun.cancel()
-            if not answering.done():
-                answering.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await answering

@@ -98,6 +98,26 @@ async def test_behind_a_proxy_that_strips_a_prefix(
         assert (await client.get(where)).json()["id"] == sweep.id
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "to"),
+    [
+        ("GET", "lhp/?dims=5,6", "lhp?dims=5,6"),
+        ("HEAD", "lhp/?dims=5,6", "lhp?dims=5,6"),
+        ("POST", "sweeps/", "sweeps"),
+        ("GET", "workloads/linear/", "workloads/linear"),
+        ("GET", "static-offline-docs", "static-offline-docs/"),
+    ],
+)
+async def test_an_address_with_a_slash_too_many_leads_to_the_right_one(
+    client: httpx.AsyncClient, method: str, path: str, to: str
+) -> None:
+    response = await client.request(method, f"/{path}")
+    assert response.status_code == 307
+    # Also behind a proxy that serves it under a scheme, name and path that it knows nothing of.
+    asked = httpx.URL(f"https://proxy/tools/lhp/{path}")
+    assert asked.join(response.headers["location"]) == f"https://proxy/tools/lhp/{to}"
+
+
 def test_clients_ignore_what_a_newer_service_adds(sqlite_worker: Worker) -> None:
     keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
     answer: dict[str, Any] = {

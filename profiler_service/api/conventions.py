@@ -1,0 +1,89 @@
+"""ASGI layers for what HTTP expects of every address: HEAD beside GET, relative redirects.
+
+Know neither routes nor the domain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class AnswerHead:
+    """An ASGI layer that answers HEAD as GET would, without the body.
+
+    A response that would go on for ever, as a stream of events does, is ended at its headers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        started = asyncio.Event()
+
+        async def send_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b""})
+                started.set()
+
+        answering = asyncio.ensure_future(
+            self.app({**scope, "method": "GET"}, receive, send_headers)
+        )
+        begun = asyncio.ensure_future(started.wait())
+        try:
+            await asyncio.wait((answering, begun), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            begun.cancel()
+            if not answering.done():
+                answering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await answering
+
+
+class RedirectRelatively:
+    """An ASGI layer that makes redirects relative to the address that was asked.
+
+    An address with a slash too many is redirected to the one without. A proxy may serve it under
+    another scheme, host or path than it has here, so that an absolute one would lead astray.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_relative(message: Message) -> None:
+            if message["type"] == "http.response.start" and 300 <= message["status"] < 400:
+                headers = MutableHeaders(raw=message["headers"])
+                location = headers.get("location", "")
+                if urlsplit(location).netloc:
+                    headers["location"] = relative_to(scope["path"], location)
+            await send(message)
+
+        await self.app(scope, receive, send_relative)
+
+
+def relative_to(path: str, url: str) -> str:
+    """The reference that leads from `path` to `url`, which differ in slashes at the end only.
+
+    From `/lhp/` to `http://here/lhp?dims=5,6`: `../lhp?dims=5,6`.
+    """
+    target = urlsplit(url)
+    slashes = len(path) - len(path.rstrip("/"))
+    stem = target.path.rstrip("/")
+    name = stem.rpartition("/")[2] + target.path[len(stem) :]
+    query = f"?{target.query}" if target.query else ""
+    return f"{'../' * slashes or './'}{name}{query}"
