@@ -17,10 +17,11 @@ from profiler_service.api import curves, health, hosts, problems, questions, swe
 from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
 from profiler_service.api.limits import RequestLimits
-from profiler_service.api.problems import install_problem_handlers
+from profiler_service.api.problems import install_problem_handlers, problem_responses
 from profiler_service.api.questions import ReadyResponses
 from profiler_service.api.shutdown import EndRequestsQuietly
 from profiler_service.distribution import find_version
+from profiler_service.errors import InvalidRequestError, QueryTooLongError
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 
@@ -89,9 +90,12 @@ def create_app(
     app.add_middleware(RedirectRelatively)
     app.add_middleware(RequestLimits)
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
+    refused = problem_responses(InvalidRequestError, QueryTooLongError)
     # The questions have parameters that only their workload kind knows.
-    app.include_router(questions.router)
+    app.include_router(questions.router, responses=refused)
     for each in (sweeps, curves, hosts, workloads, problems, health):
-        app.include_router(each.router, dependencies=[Depends(refuse_unknown_parameters)])
+        app.include_router(
+            each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused
+        )
     install_problem_handlers(app)
     return app

@@ -21,6 +21,7 @@ from profiler_service.answering.questions import Question, Where
 from profiler_service.answering.resources import sweep_info
 from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import ServicesDep, parse_query, query_parameters
+from profiler_service.api.locations import LOCATION_HEADER, sweep_location
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
 from profiler_service.errors import (
     ConflictError,
@@ -104,10 +105,7 @@ ACCEPTED: dict[str, Any] = {
     "description": "Not measured within `wait` seconds. The sweep continues: ask again, or watch it"
     " at `Location`.",
     "headers": {
-        "Location": {
-            "description": "Address of the sweep, relative to this one.",
-            "schema": {"type": "string"},
-        },
+        **LOCATION_HEADER,
         "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
     },
 }
@@ -208,7 +206,7 @@ async def _respond(
         return Response(
             sweep_info(answer).model_dump_json(),
             status_code=202,
-            headers={"Location": f"sweeps/{answer.id}", "Retry-After": f"{RETRY_AFTER_S:.0f}"},
+            headers={"Location": sweep_location(answer.id), "Retry-After": f"{RETRY_AFTER_S:.0f}"},
             media_type="application/json",
         )
     body = answer.model_dump_json().encode()

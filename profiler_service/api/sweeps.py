@@ -11,6 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from profiler_service.answering.resources import read_sweep_request, sweep_info
 from profiler_service.api.dependencies import ServicesDep
+from profiler_service.api.locations import LOCATION_HEADER, sweep_location
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     ConflictError,
@@ -45,7 +46,12 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
     summary="Measure a grid",
     response_description="A new sweep, queued.",
     responses={
-        200: {"model": SweepInfo, "description": "An equal sweep is under way already: this one."},
+        200: {
+            "model": SweepInfo,
+            "description": "An equal sweep is under way already: this one.",
+            "headers": LOCATION_HEADER,
+        },
+        201: {"headers": LOCATION_HEADER},
         **problem_responses(
             UnknownWorkloadError,
             UnknownHostError,
@@ -67,7 +73,7 @@ async def post_sweep(request: SweepRequest, response: Response, services: Servic
     admitted = await services.admission.admit(spec, host, for_question=False)
     sweep, is_new = await services.queue.submit(admitted)
     response.status_code = 201 if is_new else 200
-    response.headers["Location"] = f"sweeps/{sweep.id}"
+    response.headers["Location"] = sweep_location(sweep.id)
     return sweep_info(sweep)
 
 
@@ -103,7 +109,11 @@ def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     "/{sweep_id}/cancel",
     summary="Cancel a sweep",
     responses=problem_responses(
-        UnknownSweepError, InvalidRequestError, ConflictError, StoreUnavailableError
+        UnknownSweepError,
+        InvalidRequestError,
+        RequestTooLargeError,
+        ConflictError,
+        StoreUnavailableError,
     ),
 )
 def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:

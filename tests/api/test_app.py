@@ -159,6 +159,9 @@ def test_everything_is_described(schema: dict[str, Any]) -> None:
     for path, method, operation in operations:
         assert operation["summary"] and operation["description"], path
         assert set(operation["tags"]) <= tags and operation["tags"], path
+        # What holds for every route: unknown parameters, long query strings, long bodies.
+        assert {"414", "422"} <= set(operation["responses"]), path
+        assert ("413" in operation["responses"]) == (method == "post"), path
         for status, response in operation["responses"].items():
             if status >= "400":
                 assert response["content"] == {
@@ -174,8 +177,19 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
         *("budget", "host", "platform", "batch", "dtype", "backend"),
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])
-    assert set(operation["responses"]) == {"200", "202", "404", "409", "422", "500", "503"}
+    assert set(operation["responses"]) == {"200", "202", "404", "409", "414", "422", "500", "503"}
     assert set(operation["responses"]["202"]["headers"]) == {"Location", "Retry-After"}
+
+
+def test_where_sweeps_are_is_described(schema: dict[str, Any]) -> None:
+    for path, method, status in (
+        ("/lhp", "get", "202"),
+        ("/crossover", "get", "202"),
+        ("/sweeps", "post", "201"),
+        ("/sweeps", "post", "200"),
+    ):
+        response = schema["paths"][path][method]["responses"][status]
+        assert "Location" in response["headers"], (path, status)
 
 
 def test_what_measuring_took_is_described_field_by_field(schema: dict[str, Any]) -> None:
