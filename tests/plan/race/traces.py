@@ -142,7 +142,8 @@ def decide(race: Race) -> Iterator[str]:
     """Every batch, every progress, every stage and the curve, a line each.
 
     Floats are rounded to six digits: BLAS libraries and processors differ in the last ones, and
-    the planner itself rounds what it decides by.
+    the planner itself rounds what it decides by. Another processor could also order equal
+    favourites otherwise (`contest.find_favourites`); no race here has any.
     """
     planner = RacePlanner(race.spec)
     device = SyntheticDevice(
