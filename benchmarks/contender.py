@@ -103,8 +103,8 @@ def race_window(
         answer=dims_of(int(found.target[0])),
         wall_s=wall_s,
         measuring_s=planner.progress().seconds,
-        num_calls=int(curve.evidence["calls"]),
-        num_discarded=int(curve.evidence["discarded"]),
+        num_calls=curve.evidence.calls or 0,
+        num_discarded=curve.evidence.discarded or 0,
         claimed=(float(found.ratio[0]), float(found.ratio_low[0]), float(found.ratio_high[0])),
         leaders=tuple(dims_of(point) for point in list(dict.fromkeys(ranked))[:MAX_LEADERS]),
         stages=tuple(

@@ -203,9 +203,9 @@ def say(curve: LatencyCurve) -> list[str]:
 
 def _say_how_sure(curve: LatencyCurve) -> str:
     evidence = curve.evidence
-    is_spent = evidence["seconds"] >= evidence.get("asked_budget_s", np.inf)
+    is_spent = (evidence.seconds or 0.0) >= (evidence.asked_budget_s or np.inf)
     why = "ended by its budget, not by what it wanted to know" if is_spent else "ended by itself"
-    text = f"{evidence['rounds']:.0f} rounds, {evidence['seconds']:.0f} s of measuring: {why}."
+    text = f"{evidence.rounds} rounds, {evidence.seconds:.0f} s of measuring: {why}."
     half = (curve.high_s - curve.low_s) / 2 / curve.latency_s
     half = half[np.isfinite(half)]
     if not len(half):

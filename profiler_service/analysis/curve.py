@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid
 from profiler_service.workload import Workload
@@ -89,9 +90,8 @@ class LatencyCurve:
     """When the last sample was taken, UTC."""
     failures: Mapping[int, str] = field(default_factory=dict)
     """Point number → why it couldn't be measured."""
-    evidence: Mapping[str, float] = field(default_factory=dict)
-    """What it took to measure: `calls`, `rounds`, `seconds`, `candidates`, `confirmations`,
-    `discarded`, `unstable`."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """What it took to measure."""
 
     @property
     def num_lhps(self) -> int:

@@ -168,7 +168,7 @@ class LhpQuestion:
         if answer is None or answer.verdict == "faster":
             return answer
         # A race that had less time than this question gives may have missed what it would find.
-        given_s = curve.evidence.get("asked_budget_s")
+        given_s = curve.evidence.asked_budget_s
         if given_s is not None and (self.budget_s is None or self.budget_s > given_s):
             return None
         return answer
@@ -195,5 +195,5 @@ def _label(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswer:
         num_samples=answer.num_samples,
         stale=stale,
         evidence=evidence_info(header.evidence),
-        cut_short=bool(header.evidence.get("cut_short")),
+        cut_short=bool(header.evidence.cut_short),
     )

@@ -6,8 +6,9 @@ Knows no HTTP and asks the store nothing.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from dataclasses import asdict
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
@@ -18,7 +19,7 @@ from profiler_service.storage.store import CurveHeader, Host, Sweep
 from profiler_service.wire import (
     AxisRange,
     CurveInfo,
-    Evidence,
+    EvidenceInfo,
     GridAxisRange,
     HostInfo,
     ParameterInfo,
@@ -86,9 +87,9 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
     )
 
 
-def evidence_info(evidence: Mapping[str, float]) -> Evidence:
+def evidence_info(evidence: Evidence) -> EvidenceInfo:
     """What measuring a curve took, as it travels."""
-    return Evidence.model_validate(evidence)
+    return EvidenceInfo(**asdict(evidence))
 
 
 def is_stale(header: CurveHeader, host: Host | None) -> bool:

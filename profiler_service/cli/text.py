@@ -17,7 +17,7 @@ from profiler_service.wire import (
     AxisRange,
     CrossoverAnswer,
     CurveInfo,
-    Evidence,
+    EvidenceInfo,
     GridAxisRange,
     LhpAnswer,
 )
@@ -170,7 +170,7 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
     return "\n".join(lines)
 
 
-def _describe_race(evidence: Evidence) -> str:
+def _describe_race(evidence: EvidenceInfo) -> str:
     return (
         f"a race of {evidence.calls or 0:,} calls in {format_seconds(evidence.seconds or 0.0)}:"
         f" {evidence.candidates or 0:,} larger points seen,"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
 from profiler_service.plan.spec import Progress, SweepSpec
@@ -187,17 +188,17 @@ class SteppedPlanner(abc.ABC):
         if len(samples):
             self._visit_s = (self._visit_s + samples.seconds / len(samples)) / 2
 
-    def _cost(self) -> dict[str, float]:
+    def _cost(self) -> Evidence:
         """The evidence that every planner gives."""
-        return {
-            "seconds": round(self._seconds, 4),
-            "batches": len(self._batches),
-            "samples": self._num_samples,
-            "calls": self._num_calls,
-            "discarded": sum(b.num_discarded for b in self._batches),
-            "unstable": sum(int(b.unstable.sum()) for b in self._batches),
-            **({} if self._spec.budget_s is None else {"asked_budget_s": self._spec.budget_s}),
-        }
+        return Evidence(
+            seconds=round(self._seconds, 4),
+            batches=len(self._batches),
+            samples=self._num_samples,
+            calls=self._num_calls,
+            discarded=sum(b.num_discarded for b in self._batches),
+            unstable=sum(int(b.unstable.sum()) for b in self._batches),
+            asked_budget_s=self._spec.budget_s,
+        )
 
     def _first_failure(self) -> MeasurementFailedError:
         reason = next(iter(self._failures.values()), "nothing was measured")

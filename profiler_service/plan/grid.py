@@ -158,9 +158,9 @@ class GridPlanner(SteppedPlanner):
             answers=answers,
             measured_at=measured_at,
             failures=dict(self._failures),
-            evidence={
-                **self._cost(),
-                "rounds": 1 + max(int(b.round.max()) for b in measured if len(b)),
-                "cut_short": float(self._is_cut_short),
-            },
+            evidence=replace(
+                self._cost(),
+                rounds=1 + max(int(b.round.max()) for b in measured if len(b)),
+                cut_short=self._is_cut_short,
+            ),
         )

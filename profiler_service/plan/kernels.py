@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Generator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -221,5 +222,5 @@ class KernelPlanner(SteppedPlanner):
             ),
             measured_at=measured_at,
             failures=dict(self._failures),
-            evidence={**self._cost(), "rounds": self._round},
+            evidence=replace(self._cost(), rounds=self._round),
         )

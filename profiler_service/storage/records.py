@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
@@ -72,7 +73,7 @@ class CurveHeader:
     num_undecided: int
     num_failures: int
     measured_at: dt.datetime
-    evidence: Mapping[str, float]
+    evidence: Evidence
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.spec import (
     Progress,
@@ -175,7 +176,7 @@ def curve_to_values(curve: LatencyCurve) -> Values:
         "num_undecided": curve.num_undecided,
         "num_failures": len(curve.failures),
         "measured_at": curve.measured_at,
-        "evidence": {name: float(value) for name, value in curve.evidence.items()},
+        "evidence": curve.evidence.to_json(),
     }
 
 
@@ -215,7 +216,7 @@ def header_from_row(row: Row) -> CurveHeader:
         num_undecided=row.num_undecided,
         num_failures=row.num_failures,
         measured_at=row.measured_at,
-        evidence=row.evidence,
+        evidence=Evidence.from_json(row.evidence),
     )
 
 
@@ -236,7 +237,7 @@ def curve_from_row(row: Row) -> LatencyCurve:
         ),
         measured_at=row.measured_at,
         failures=_failures_from_json(row.failures),
-        evidence=row.evidence,
+        evidence=Evidence.from_json(row.evidence),
         **columns,
     )
 

@@ -3,7 +3,7 @@
 Knows the domain's names, but neither HTTP nor how anything is found or stored.
 """
 
-from profiler_service.wire.base import Evidence, RequestModel, ResponseModel
+from profiler_service.wire.base import EvidenceInfo, RequestModel, ResponseModel
 from profiler_service.wire.curves import (
     BinInfo,
     CurveDetail,
@@ -44,7 +44,7 @@ __all__ = [
     "CurveInfo",
     "CurvePage",
     "CurvePoints",
-    "Evidence",
+    "EvidenceInfo",
     "FailedPoint",
     "FasterBackend",
     "GridAxisRange",

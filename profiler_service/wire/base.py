@@ -32,7 +32,7 @@ _OptionalField = partial(Field, default=None, exclude_if=lambda value: value is 
 """A field that is left out where there is nothing to say."""
 
 
-class Evidence(ResponseModel):
+class EvidenceInfo(ResponseModel):
     """What it took to measure a curve. What a mode of sweep doesn't have is left out."""
 
     seconds: float | SkipJsonSchema[None] = _OptionalField(description="Measuring time in all.")

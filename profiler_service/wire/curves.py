@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from profiler_service.wire.base import Dims, Evidence, ResponseModel
+from profiler_service.wire.base import Dims, EvidenceInfo, ResponseModel
 from profiler_service.wire.sweeps import AxisRange
 
 
@@ -46,7 +46,7 @@ class CurveInfo(ResponseModel):
     stale: bool = Field(
         description="Whether the host is on another platform now, or takes time in another way."
     )
-    evidence: Evidence = Field(description="What it took to measure it.")
+    evidence: EvidenceInfo = Field(description="What it took to measure it.")
 
 
 class CurvePage(ResponseModel):

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from profiler_service.wire.base import MAX_BUDGET_S, Dims, Evidence, RequestModel, ResponseModel
+from profiler_service.wire.base import MAX_BUDGET_S, Dims, EvidenceInfo, RequestModel, ResponseModel
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 
@@ -148,8 +148,8 @@ class LhpAnswer(ResponseModel):
         " compared when a window is measured on demand: for `linear` and `matmul`, and for"
         " `hlstm` and `hlstm_lm` where the query gives no budget.",
     )
-    evidence: Evidence = Field(
-        default_factory=Evidence, description="What it took to measure the curve."
+    evidence: EvidenceInfo = Field(
+        default_factory=EvidenceInfo, description="What it took to measure the curve."
     )
     cut_short: bool = Field(
         default=False,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.answering import curves
 from profiler_service.answering.curves import Conditions, CurveIndex
 from profiler_service.answering.known import Known
@@ -90,7 +91,7 @@ HEADER = CurveHeader(
     num_undecided=0,
     num_failures=0,
     measured_at=MEASURED_AT,
-    evidence={},
+    evidence=Evidence(),
 )
 
 

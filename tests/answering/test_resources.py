@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.answering.resources import curve_info
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.modes import Mode
@@ -28,7 +29,7 @@ STOPPED = CurveHeader(
     num_undecided=15,
     num_failures=10,
     measured_at=MEASURED_AT,
-    evidence={},
+    evidence=Evidence(),
 )
 
 

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import dataclasses
 import queue
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.api.app import create_app
 from profiler_service.errors import UnknownHostError
@@ -71,7 +72,7 @@ class Worker:
         platform: Platform = PLATFORM,
         protocol: TimingProtocol = PROTOCOL,
         failing: Sequence[Sequence[int]] = (),
-        evidence: Mapping[str, float] | None = None,
+        evidence: Evidence | None = None,
     ) -> str:
         """Ends the sweep with the curve that `latency` makes; its id."""
         self.store.start_sweep(sweep.id)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.lhp import suffix_argmin
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
@@ -77,7 +78,7 @@ def build_curve(
         ),
         measured_at=MEASURED_AT,
         failures={index: reason for index, reason in failures.items() if index is not None},
-        evidence={"calls": float(grid.size * num_samples), "seconds": 1.5},
+        evidence=Evidence(calls=grid.size * num_samples, seconds=1.5),
     )
 
 

@@ -20,7 +20,7 @@ from profiler_service.api.app import create_app
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
-from profiler_service.wire import Evidence, LhpAnswer, Problem, SweepInfo
+from profiler_service.wire import EvidenceInfo, LhpAnswer, Problem, SweepInfo
 from tests.api.conftest import HOST, Worker, check_problem, keep_curve
 from tests.api.curves import square, stairs
 from tests.api.test_sweeps import parse_events
@@ -193,11 +193,11 @@ def test_where_sweeps_are_is_described(schema: dict[str, Any]) -> None:
 
 
 def test_what_measuring_took_is_described_field_by_field(schema: dict[str, Any]) -> None:
-    fields = schema["components"]["schemas"]["Evidence"]["properties"]
-    assert set(fields) == set(Evidence.model_fields)
+    fields = schema["components"]["schemas"]["EvidenceInfo"]["properties"]
+    assert set(fields) == set(EvidenceInfo.model_fields)
     # What is counted is a whole number. What a mode doesn't have is left out: nothing is null.
     assert (fields["calls"]["type"], fields["seconds"]["type"]) == ("integer", "number")
-    assert Evidence(calls=3).model_dump() == {"calls": 3}
+    assert EvidenceInfo(calls=3).model_dump() == {"calls": 3}
 
 
 words = st.one_of(

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from profiler_service.analysis.curve import PointStatus
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.modes import Mode
@@ -79,7 +80,7 @@ async def test_a_race_that_cant_confirm_what_an_earlier_one_found_overrules_it(
     status = undecided.status.copy()
     status[0] = PointStatus.UNDECIDED
     undecided = dataclasses.replace(
-        undecided, status=status, evidence={"cut_short": float(cut_short)}
+        undecided, status=status, evidence=Evidence(cut_short=cut_short)
     )
     for mode, found in ((earlier, build_curve(window, stairs(8))), (later, undecided)):
         spec = SweepSpec(workload=LINEAR.describe(), mode=mode, grid=window)
@@ -103,17 +104,17 @@ async def test_a_service_that_waits_less_than_usual_is_asked_as_usual(
 async def test_what_a_budget_left_open_is_measured_for_whoever_gives_more(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
-    def evidence(budget_s: float, *, cut_short: bool) -> dict[str, float]:
-        return {"asked_budget_s": budget_s, "cut_short": float(cut_short)}
+    def kept(budget_s: float, *, cut_short: bool) -> Evidence:
+        return Evidence(asked_budget_s=budget_s, cut_short=cut_short)
 
     asking = asyncio.create_task(ask(client, budget=0.01))
     sweep = await sqlite_worker.take()
     assert sweep.spec.budget_s == 0.01
     # Latency that only grows: nothing is faster than the point asked about.
-    sqlite_worker.finish(sweep, stairs(1), evidence=evidence(0.01, cut_short=True))
+    sqlite_worker.finish(sweep, stairs(1), evidence=kept(0.01, cut_short=True))
     short = (await asking).json()
     assert (short["lhp"], short["cut_short"]) == ([5, 6], True)
-    assert short["evidence"] == evidence(0.01, cut_short=True)
+    assert short["evidence"] == {"asked_budget_s": 0.01, "cut_short": True}
     # Asked again with the same or less, that is all there is.
     assert (await ask(client, budget=0.01)).json() == short
     assert (await ask(client, budget=0.005)).json() == short
@@ -121,7 +122,7 @@ async def test_what_a_budget_left_open_is_measured_for_whoever_gives_more(
 
     asking = asyncio.create_task(ask(client, budget=2))
     sweep = await sqlite_worker.take()
-    sqlite_worker.finish(sweep, stairs(8), evidence=evidence(2, cut_short=False))
+    sqlite_worker.finish(sweep, stairs(8), evidence=kept(2, cut_short=False))
     longer = (await asking).json()
     assert (longer["lhp"], longer["cut_short"]) == ([8, 8], False)
     # What is found faster is an answer for everybody.
@@ -134,7 +135,9 @@ async def test_a_question_without_a_budget_is_not_answered_by_what_one_left_open
 ) -> None:
     asking = asyncio.create_task(ask(client, budget=0.5))
     sqlite_worker.finish(
-        await sqlite_worker.take(), stairs(1), evidence={"asked_budget_s": 0.5, "cut_short": 0.0}
+        await sqlite_worker.take(),
+        stairs(1),
+        evidence=Evidence(asked_budget_s=0.5, cut_short=False),
     )
     await asking
     asking = asyncio.create_task(ask(client))

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.figures import hysteresis
 from benchmarks.figures.__main__ import main
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.spec import SweepSpec
@@ -47,7 +48,7 @@ def curve(*, seconds: float = 10.0) -> LatencyCurve:
             rival=np.array([2, 2, 4, 4, 6, 6, -1], dtype=np.int32),
         ),
         measured_at=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
-        evidence={"rounds": 18, "seconds": seconds, "asked_budget_s": 10.0},
+        evidence=Evidence(rounds=18, seconds=seconds, asked_budget_s=10.0),
     )
 
 

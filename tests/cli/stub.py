@@ -26,7 +26,7 @@ from profiler_service.wire import (
     CurveInfo,
     CurvePage,
     CurvePoints,
-    Evidence,
+    EvidenceInfo,
     FailedPoint,
     HostInfo,
     LhpAnswer,
@@ -110,7 +110,7 @@ CURVE = CurveDetail(
     redundancy=0.6,
     measured_at=NOW,
     stale=False,
-    evidence=Evidence(rounds=12),
+    evidence=EvidenceInfo(rounds=12),
     points=CurvePoints(
         dims=[[256], [257], [258], [259], [260]],
         latency_s=[20e-6, 30e-6, 30e-6, 25e-6, 28e-6],

@@ -17,7 +17,7 @@ from profiler_service.cli.text import (
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.plan.modes import Mode
 from profiler_service.plots.text import format_redundancy
-from profiler_service.wire import Evidence, FasterBackend, GridAxisRange
+from profiler_service.wire import EvidenceInfo, FasterBackend, GridAxisRange
 from tests.cli.stub import ANSWER, CURVE, NOW
 
 
@@ -105,7 +105,7 @@ def test_ages() -> None:
 
 
 def test_an_answer_from_a_race_says_what_it_rests_on() -> None:
-    evidence = Evidence(calls=1936, seconds=0.4213, candidates=512, confirmations=50)
+    evidence = EvidenceInfo(calls=1936, seconds=0.4213, candidates=512, confirmations=50)
     answer = ANSWER.model_copy(update={"evidence": evidence})
     assert describe_answer(answer, NOW).splitlines()[-1] == (
         "a race of 1,936 calls in 421 ms: 512 larger points seen, 50 pairs to confirm"

@@ -106,7 +106,7 @@ def test_a_grid_with_too_small_a_budget_answers_with_the_point_itself(budget_s: 
     planner = create_planner(spec)
     SyntheticDevice(np.full(spec.grid.size, 1e-3)).run(planner)
     curve = curve_from(planner)
-    assert curve.evidence["cut_short"] == 1
+    assert curve.evidence.cut_short == 1
     answer = find_answer(curve, (40, 40), prefer="nearest", growth=window_growth((40, 40)))
     assert answer is not None and (answer.lhp, answer.verdict) == ((40, 40), "ambiguous")
 

@@ -110,7 +110,7 @@ def test_dear_kernels_meet_a_few_times(seed: int) -> None:
     planner = create_planner(spec(DENSE_KERNELS))
     device.run(planner)
     curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
-    assert curve.evidence["calls"] == 26
+    assert curve.evidence.calls == 26
     assert curve.num_samples.tolist() == [9, 9]
     # 100/90 = 1.11
     assert curve.answers.target.tolist() == [1, 1]
@@ -148,7 +148,8 @@ def test_dear_kernels_meet_for_half_a_second_where_more_fits_in() -> None:
     device = SyntheticDevice(latency_s=np.array([5e-3, 5e-3]))
     planner = create_planner(spec(DENSE_KERNELS))
     device.run(planner)
-    rounds = planner.build_curve(PLATFORM, PROTOCOL, NOW).evidence["rounds"]
+    rounds = planner.build_curve(PLATFORM, PROTOCOL, NOW).evidence.rounds
+    assert rounds is not None
     assert 36 <= rounds <= 45
     assert device.clock_s == pytest.approx(KernelPlanner.COMPARING_S, rel=0.15)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
@@ -105,7 +106,7 @@ def create_curve(
             2026, 3, 1, 14, 30, 0, 5, tzinfo=dt.timezone(dt.timedelta(hours=2))
         ),
         failures={3: "out of memory"} if failures is None else failures,
-        evidence={"calls": 500.0, "seconds": 1.25},
+        evidence=Evidence(calls=500, seconds=1.25),
     )
 
 

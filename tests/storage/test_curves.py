@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import TimingProtocol
 from profiler_service.errors import UnknownCurveError
 from profiler_service.grid import Grid, GridAxis
@@ -51,7 +52,7 @@ def test_finished_sweep_keeps_its_curve(store: Store, sweep: Sweep) -> None:
         num_undecided=1,
         num_failures=1,
         measured_at=dt.datetime(2026, 3, 1, 12, 30, 0, 5, tzinfo=dt.UTC),
-        evidence={"calls": 500.0, "seconds": 1.25},
+        evidence=Evidence(calls=500, seconds=1.25),
     )
 
 
@@ -137,7 +138,7 @@ def test_no_sweep_ends_as_running(store: Store, sweep: Sweep) -> None:
     "fault",
     [
         # NaN is no JSON: PostgreSQL refuses it, so both do.
-        {"evidence": {"seconds": float("nan")}},
+        {"evidence": Evidence(seconds=float("nan"))},
         # Which moment would a time without a zone be?
         {"measured_at": dt.datetime(2026, 3, 1)},  # noqa: DTZ001
     ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from profiler_service.analysis.comparison import (
     smooth_drift,
 )
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.race.seen import Seen, join
 from profiler_service.plan.spec import SweepSpec
@@ -45,7 +46,7 @@ class RaceOutcome:
     """The rival with the best ratio, and how it compares."""
     verdicts: Sequence[Verdict]
     """Those on all rivals tried."""
-    evidence: Mapping[str, float]
+    evidence: Evidence
 
 
 def build_race_curve(
@@ -105,10 +106,7 @@ def build_race_curve(
         ),
         measured_at=measured_at,
         failures=dict(outcome.failures),
-        evidence={
-            **outcome.evidence,
-            "candidates": int(np.count_nonzero(num_samples)) - 1,
-        },
+        evidence=replace(outcome.evidence, candidates=int(np.count_nonzero(num_samples)) - 1),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -303,13 +304,13 @@ class RacePlanner(RaceVisits):
             is_settled=self._is_settled,
             best=self._best,
             verdicts=self._verdicts,
-            evidence={
-                **self._cost(),
-                "rounds": self._round,
-                "confirmations": self._num_confirming_pairs,
-                "budget_s": 0.0 if self._budget is None else round(self._budget.seconds, 4),
-                "cut_short": float(self._is_cut_short),
-                "guided": float(self._spec.guide is not None),
-            },
+            evidence=replace(
+                self._cost(),
+                rounds=self._round,
+                confirmations=self._num_confirming_pairs,
+                budget_s=0.0 if self._budget is None else round(self._budget.seconds, 4),
+                cut_short=self._is_cut_short,
+                guided=self._spec.guide is not None,
+            ),
         )
         return build_race_curve(self._spec, outcome, platform, protocol, measured_at)

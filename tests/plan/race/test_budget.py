@@ -154,7 +154,7 @@ def test_noise_buys_time_but_never_more_than_a_look_at_each_point_or_a_moment(
     grid = Grid.window((512, 512), (63, 63))
     planner = RacePlanner(SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid))
     SyntheticDevice(np.full(4096, call_s), noise=noise, spikes=0, drift=0).run(planner)
-    assert curve_from(planner).evidence["budget_s"] == pytest.approx(budget_s, rel=0.1)
+    assert curve_from(planner).evidence.budget_s == pytest.approx(budget_s, rel=0.1)
 
 
 @pytest.mark.parametrize("budget_s", [0.002, 0.02, 0.1, 0.5])
@@ -177,7 +177,7 @@ def test_a_survey_of_dear_calls_keeps_to_its_budget() -> None:
     device.run(planner)
     # Batches last half a second; one may be under way.
     assert device.clock_s < 2.0 + 1.0
-    assert curve_from(planner).evidence["cut_short"] == 1
+    assert curve_from(planner).evidence.cut_short == 1
 
 
 def test_a_budget_too_small_for_a_verdict_answers_with_the_point_itself() -> None:
@@ -187,7 +187,7 @@ def test_a_budget_too_small_for_a_verdict_answers_with_the_point_itself() -> Non
     curve = curve_from(planner)
     answer = find_answer(curve, (640, 320), prefer="fastest", growth=window_growth((640, 320)))
     assert answer is not None and (answer.lhp, answer.verdict) == ((640, 320), "ambiguous")
-    assert curve.evidence["cut_short"] == 1
+    assert curve.evidence.cut_short == 1
     enough = create_planner(spec_above((640, 320), "race"))
     SyntheticDevice(stairs(spec.grid, 16)).run(enough)
-    assert curve_from(enough).evidence["cut_short"] == 0
+    assert curve_from(enough).evidence.cut_short == 0

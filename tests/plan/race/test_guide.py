@@ -109,7 +109,7 @@ def regret_of(window: Grid, truth: F64, seed: int, guide: tuple[F64, F64] | None
     planner = RacePlanner(spec)
     device.run(planner)
     curve = planner.build_curve(PLATFORM, PROTOCOL, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
-    assert curve.evidence["guided"] == (guide is not None)
+    assert curve.evidence.guided == (guide is not None)
     answer = int(curve.answers.target[0])
     assert truth.ravel()[answer] <= 1.005 * truth.ravel()[0]
     return float(truth.ravel()[answer] / truth.min() - 1)

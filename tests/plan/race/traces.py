@@ -190,7 +190,9 @@ def decide(race: Race) -> Iterator[str]:
         assert numbers is not None
         yield f"{name} {numbers.tolist()}"
     yield f"failures {sorted(curve.failures.items())}"
-    yield " ".join(f"{name}={value:.6g}" for name, value in sorted(curve.evidence.items()))
+    yield " ".join(
+        f"{name}={value:.6g}" for name, value in sorted(curve.evidence.to_json().items())
+    )
 
 
 def describe_batch(batch: Batch) -> str:

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from profiler_service.analysis.evidence import Evidence
+
+
+def test_only_what_is_there_is_kept() -> None:
+    kept = Evidence(seconds=0.5, calls=7, cut_short=False).to_json()
+    assert kept == {"seconds": 0.5, "calls": 7, "cut_short": False}
+    assert Evidence.from_json(kept) == Evidence(seconds=0.5, calls=7, cut_short=False)
+
+
+def test_counts_kept_as_floats_by_earlier_versions_are_read() -> None:
+    read = Evidence.from_json({"seconds": 2.0, "calls": 7.0, "guided": 1.0, "cut_short": 0.0})
+    assert read == Evidence(seconds=2.0, calls=7, guided=True, cut_short=False)
+    assert isinstance(read.calls, int) and isinstance(read.guided, bool)
