@@ -1,4 +1,4 @@
-"""How races went, told from their stored samples; kept once told.
+"""How races went, worked out from their stored samples; kept once it is worked out.
 
 Races are deterministic: replaying the batches that were kept makes the same decisions again,
 so nothing but samples needs storing. Knows no HTTP.
@@ -22,48 +22,50 @@ from profiler_service.storage.store import Store, Sweep
 from profiler_service.wire import RaceInfo, RaceStageInfo
 
 MAX_KEPT = 256
-MAX_TOLD_POINTS = 65_536
+MAX_REPLAYED_POINTS = 65_536
 """A larger window's race would take this process, which is to answer queries, seconds to replay."""
 
 
 class RaceHistory:
-    """How races went; kept once a race has ended. Called from threads; tells one at a time."""
+    """How races went; kept once a race has ended. Called from threads; replays one at a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: LRUCache[str, RaceInfo] = LRUCache(MAX_KEPT)
-        self._telling = threading.Lock()
+        self._replaying = threading.Lock()
 
-    def tell(self, sweep_id: str) -> RaceInfo:
+    def get(self, sweep_id: str) -> RaceInfo:
         """Each stage so far.
 
         Raises NotFoundError; InvalidRequestError where it is no race, or one over a window of more
-        than MAX_TOLD_POINTS; ReplayError where another version raced.
+        than MAX_REPLAYED_POINTS; ReplayError where another version raced.
         """
         sweep = self._store.get_sweep(sweep_id)
-        if not MODES[sweep.spec.mode].is_race:
+        mode = MODES[sweep.spec.mode]
+        see = "/curves" if sweep.curve_id is None else f"/curves/{sweep.curve_id}"
+        if not mode.is_race:
             raise InvalidRequestError(
-                f"sweep {sweep_id} is no race: it measures all points of its grid, round by round",
+                f"sweep {sweep_id} is no race: it {mode.description}",
                 hint="its curve has the points",
-                see="/curves",
+                see=see,
             )
-        if sweep.spec.grid.size > MAX_TOLD_POINTS:
+        if sweep.spec.grid.size > MAX_REPLAYED_POINTS:
             raise InvalidRequestError(
                 f"sweep {sweep_id} is over {sweep.spec.grid.size:,} points; races over more than"
-                f" {MAX_TOLD_POINTS:,} aren't told",
+                f" {MAX_REPLAYED_POINTS:,} aren't replayed",
                 hint="its curve has what it found",
-                see="/curves",
+                see=see,
             )
-        with self._telling:
-            told = self._kept.get(sweep_id)
-            if told is None:
-                told = _tell(sweep, self._store.load_batches(sweep_id))
+        with self._replaying:
+            race = self._kept.get(sweep_id)
+            if race is None:
+                race = _replay(sweep, self._store.load_batches(sweep_id))
                 if sweep.state.is_final:
-                    self._kept[sweep_id] = told
-            return told
+                    self._kept[sweep_id] = race
+            return race
 
 
-def _tell(sweep: Sweep, batches: Iterable[Samples]) -> RaceInfo:
+def _replay(sweep: Sweep, batches: Iterable[Samples]) -> RaceInfo:
     planner = RacePlanner(sweep.spec)
     replay(planner, batches)
     return RaceInfo(

@@ -130,7 +130,7 @@ def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
 )
 def get_race(sweep_id: SweepId, services: ServicesDep) -> RaceInfo:
     """Each stage so far: who took part, who was kept, and why the others were dropped."""
-    return services.races.tell(sweep_id)
+    return services.races.get(sweep_id)
 
 
 def _existing_sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:

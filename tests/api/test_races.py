@@ -12,6 +12,7 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, kernel_workload
 from profiler_service.plan.create import create_planner
+from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.wire import RaceInfo
 from tests.api.conftest import HOST, Worker, check_problem
@@ -107,7 +108,11 @@ async def test_another_sweep_is_no_race(
     client: httpx.AsyncClient, sqlite_worker: Worker, spec: SweepSpec
 ) -> None:
     sweep, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
-    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 422, "/curves")
+    refused = await client.get(f"/sweeps/{sweep.id}/race")
+    check_problem(refused, 422, "/curves")
+    assert f"it {MODES[spec.mode].description}" in refused.json()["detail"]
+    curve_id = sqlite_worker.finish(sweep, lambda dims: 1e-3)
+    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 422, f"/curves/{curve_id}")
     check_problem(await client.get("/sweeps/nothing/race"), 404)
 
 
