@@ -1,4 +1,4 @@
-"""What a host is asked to measure is checked here, once: may it, can it, and in good time?
+"""Checks what a host is asked to measure, once: is it allowed, possible, and short enough?
 
 Knows neither questions nor how a sweep is carried out.
 """
@@ -33,7 +33,7 @@ class Admitted:
 
 
 class Admission:
-    """Lets sweeps through that the host can measure, within the operator's bounds."""
+    """Admits the sweeps that the host can measure within the operator's bounds."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store

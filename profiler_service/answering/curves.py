@@ -63,7 +63,7 @@ class CurveIndex:
         self.add(headers)
 
     def add(self, headers: Sequence[CurveHeader]) -> None:
-        """Takes headers, newest first, of newer curves; those that it has it passes over."""
+        """Takes headers, newest first, of newer curves; ignores those that it has."""
         for header in reversed(headers):
             if header.id in self._known:
                 continue
@@ -172,7 +172,7 @@ class KnownCurves:
         return index
 
     async def _load_newer(self, key: IndexKey, index: CurveIndex, generation: int) -> None:
-        """Takes up what was kept since the index was loaded last."""
+        """Reads what was kept since the index was loaded last."""
         try:
             headers = await asyncio.to_thread(
                 lambda: self._store.find_curves(*key, after_generation=index.generation)

@@ -23,7 +23,7 @@ MAX_CALL_S: Final = 60.0
 """Points whose calls take longer are failures, and not measured again."""
 MAX_CURVES: Final = 4
 MAX_CURVE_POINTS: Final = 65_536
-"""So many of the newest curves are looked at, if they are no larger: nobody is to wait for it."""
+"""So many of the newest curves are read, where they are no larger: the check must be fast."""
 _MAX_POINTS: Final = 64
 """Points of a grid or curve that stand for all of it."""
 
@@ -53,10 +53,10 @@ def check_duration(store: Store, spec: SweepSpec, host: Host, *, max_sweep_s: fl
 def find_least_call_s(store: Store, workload: Workload, grid: Grid, host: Host) -> float | None:
     """The least that a call takes on average over the grid; None where nothing is known.
 
-    From the host's own curves of the same workload. A call is taken to take no less than one
-    that was measured and has no more operations to do, and no less an operation than one with
-    more of them (Source: ours; small calls use a device worse). Both bounds are low ones: a
-    sweep isn't refused for a guess.
+    From the host's own curves of the same workload, by two assumptions (Source: ours). A call
+    takes at least as long as a measured one with no more operations. It takes at least as long an
+    operation as a measured one with more of them, since small calls use a device worse. Both give
+    a low estimate: a sweep isn't refused for a guess.
     """
     headers = store.find_curves(workload.key, host.platform_key, host.protocol_key)
     kind, params = get_workload_kind(workload.kind), dict(workload.params)

@@ -24,8 +24,8 @@ MAX_COMPARISONS = 16_384
 class KernelComparisons:
     """The newest comparison of each workload's kernels.
 
-    One look at the store takes up all that are new, so that a question about a workload whose
-    kernels were never compared costs nothing.
+    All new ones are read from the store at once, so that a question about a workload whose
+    kernels were never compared needs no read of its own.
     """
 
     def __init__(self, store: Store, curves: KnownCurves) -> None:
@@ -49,7 +49,7 @@ class KernelComparisons:
         return _faster_backend(await self._curves.load_curve(curve_id), backend, curve_id)
 
     async def _update(self, generation: int) -> None:
-        """Takes up the comparisons that were kept up to the generation."""
+        """Reads the comparisons that were kept up to the generation and aren't known yet."""
         async with self._updating:
             if self._generation >= generation:
                 return

@@ -1,4 +1,4 @@
-"""What answers are made with, put together once and taken apart at the end. Knows no HTTP."""
+"""The objects that answer questions: made when the service starts, closed when it ends. No HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REFRESH_S = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The service's services, from its start to its end."""
+    """What routes call, from the start of the service to its end."""
 
     settings: Settings
     store: Store

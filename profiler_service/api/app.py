@@ -40,7 +40,7 @@ that says what to do.
 TAGS = [
     {"name": "query", "description": "The central question, and the one about sparse kernels."},
     {"name": "sweeps", "description": "Measurements asked for, under way, and done."},
-    {"name": "curves", "description": "Latency over a grid of dims: what a sweep leaves."},
+    {"name": "curves", "description": "Latency over a grid of dims, as a sweep measured it."},
     {"name": "hosts", "description": "Machines that measure, and the platforms they are."},
     {"name": "workloads", "description": "What can be measured, with its fixed parameters."},
     {"name": "problems", "description": "What can be wrong: every `type` of an error."},

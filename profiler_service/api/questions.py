@@ -1,7 +1,7 @@
 """GET /lhp and GET /crossover: two questions, one way to ask them.
 
-Warm questions never reach a route's function: the response to each address is kept, ready-made, for
-as long as the store's generation stays the same.
+The response to each address is kept, ready-made, for as long as the store's generation stays the
+same. Who asks again meanwhile gets it at once, and no route's function is called.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _address(request: Request) -> bytes:
 
 
 class WarmRoute(APIRoute):
-    """A route that gives the ready-made response to a query string, where there is one.
+    """A route that gives the ready-made response to an address, where there is one.
 
     Overriding `get_route_handler` is FastAPI's documented way to look at a request before it
     is parsed.
