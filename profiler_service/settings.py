@@ -34,6 +34,12 @@ def _check_device(name: str) -> str:
     return name
 
 
+def _with_one_slash(path: str) -> str:
+    """The path with a slash before it and none after it; empty for the root."""
+    inner = path.strip("/")
+    return f"/{inner}" if inner else ""
+
+
 class Settings(BaseSettings):
     """Everything that operators can set, with its default."""
 
@@ -58,7 +64,7 @@ class Settings(BaseSettings):
         description="`warm`: as the last call left it; `flushed` before each call (GPU only).",
     )
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
-    root_path: str = Field(
+    root_path: Annotated[str, AfterValidator(_with_one_slash)] = Field(
         default="",
         description="Path under which a proxy serves this service and which it strips: /lhp.",
     )

@@ -34,6 +34,14 @@ def test_the_default_is_under_the_data_directory(
     assert Settings().database_url == f"sqlite:///{tmp_path}/lhp/lhp.sqlite"
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("/lhp", "/lhp"), ("/tools/lhp/", "/tools/lhp"), ("lhp", "/lhp"), ("/", ""), ("", "")],
+)
+def test_the_root_path_begins_with_a_slash_and_ends_without_one(given: str, meant: str) -> None:
+    assert Settings(root_path=given).root_path == meant
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
 def test_devices(device: str) -> None:
     assert Settings(device=device).device == device
