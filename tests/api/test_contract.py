@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+import profiler_service
 from profiler_service.api.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.wire import CurveDetail, LhpAnswer
@@ -116,6 +118,18 @@ async def test_an_address_with_a_slash_too_many_leads_to_the_right_one(
     # Also behind a proxy that serves it under a scheme, name and path that it knows nothing of.
     asked = httpx.URL(f"https://proxy/tools/lhp/{path}")
     assert asked.join(response.headers["location"]) == f"https://proxy/tools/lhp/{to}"
+
+
+async def test_what_errors_point_to_is_there(client: httpx.AsyncClient) -> None:
+    root = Path(profiler_service.__file__).parent
+    pointed_to = {
+        path
+        for module in root.rglob("*.py")
+        for path in re.findall(r'\bsee="(/[^"]*)"', module.read_text())
+    }
+    assert {"/docs", "/hosts", "/sweeps"} <= pointed_to
+    for path in pointed_to:
+        assert (await client.get(path)).status_code == 200, path
 
 
 def test_clients_ignore_what_a_newer_service_adds(sqlite_worker: Worker) -> None:
