@@ -1,8 +1,8 @@
 """Rectangular grids of design points: the domain of a latency curve.
 
-Pure. Knows nothing of what is measured on the grid. Points are numbered row-major:
-the last axis varies fastest, as in numpy's C order. numpy is imported only where an array
-is made: a client that only asks the service uses grids as well, and needs no numpy.
+Pure. Doesn't know what is measured on the grid. Points are numbered row-major: the last axis
+varies fastest, as in numpy's C order. Only the functions that make an array import numpy: a
+client that only asks the service uses grids, too, and needs no numpy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MAX_DIM = 65_536
-"""Largest dimension accepted on any axis; beyond it a request is a mistake, not a layer."""
+"""Largest dimension accepted on any axis. No real layer is larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class GridAxis:
         return self.first + (self.count - 1) * self.step
 
     def find_position(self, dim: int) -> int | None:
-        """The position of `dim` on this axis, or None where the axis skips it."""
+        """The position of `dim` on this axis, or None if the axis doesn't have it."""
         position, remainder = divmod(dim - self.first, self.step)
         return position if remainder == 0 and 0 <= position < self.count else None
 
@@ -91,7 +91,7 @@ class Grid:
         return tuple(axis.last for axis in self.axes)
 
     def find_index(self, dims: Sequence[int]) -> int | None:
-        """The number of the point `dims`, or None where it isn't a point of the grid."""
+        """The number of the point `dims`, or None if it isn't a point of the grid."""
         if len(dims) != len(self.axes):
             return None
         index = 0

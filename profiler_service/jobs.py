@@ -1,8 +1,8 @@
-"""Durable sweeps: a sweep that was enqueued is run to its end, even if processes die meanwhile.
+"""Durable sweeps: an enqueued sweep is run to its end, even if processes die meanwhile.
 
-All use of the job engine (DBOS) lives here. Knows neither planners nor measuring nor curves:
-it calls `run_batch(sweep_id)` until that says the sweep has ended. The store holds the state of
-a sweep; the engine only remembers that the sweep has to be continued. See
+Only this module uses the job engine (DBOS). It knows neither planners nor measuring nor curves:
+it calls `run_batch(sweep_id)` until the sweep has ended. The store holds the state of a sweep;
+the engine only remembers that the sweep must go on. See
 docs/decisions/0002-durable-sweeps-on-dbos.md.
 """
 
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 APPLICATION = "lhp"
 APPLICATION_VERSION = "1"
-"""Pinned: the engine resumes only jobs of its own version. Ours can survive an upgrade, because
-a job holds nothing but the id of its sweep."""
+"""Pinned, because the engine resumes only jobs of its own version. Our jobs can survive an
+upgrade: a job holds only the id of its sweep."""
 SCHEMA = "dbos"
 WORKFLOW = "run_sweep"
 STEP = "run_batch"
@@ -36,11 +36,11 @@ POLLING_INTERVAL_S = 0.05
 CONNECT_TIMEOUT_S = 5
 LEAVE_S = 0.5
 MAX_RESTARTS = 100
-"""How often a job may be resumed by a new worker before its sweep is given up."""
+"""How often a new worker may resume a job before its sweep fails."""
 
 _WAITING = ("ENQUEUED", "DELAYED")
 _PENDING = "PENDING"
-"""A process has taken the job; that process may be gone by now."""
+"""The states of a job that a process has taken. That process may have ended since."""
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
 
@@ -50,10 +50,11 @@ def queue_name(host: str) -> str:
 
 
 def engine_url(database_url: str) -> sa.URL:
-    """Where the job engine's tables are: for SQLite a file `NAME.jobs.sqlite` beside ours.
+    """The URL of the job engine's tables.
 
-    For PostgreSQL the same database (schema `dbos`), with a bounded time to connect. Raises
-    StoreUnavailableError for a URL that can't be used.
+    For SQLite, a file `NAME.jobs.sqlite` beside ours. For PostgreSQL, the same database (schema
+    `dbos`), with a limit on the time to connect. Raises StoreUnavailableError for a URL that can't
+    be used.
     """
     url = parse_url(database_url)
     if (path := find_sqlite_path(url)) is not None:
@@ -64,16 +65,16 @@ def engine_url(database_url: str) -> sa.URL:
 
 
 def upgrade(settings: Settings) -> None:
-    """Creates the job engine's tables, or brings them up to date; harmless when repeated.
+    """Creates the job engine's tables, or brings them up to date. Safe to repeat.
 
-    Must have run before anything is enqueued. Raises StoreUnavailableError.
+    Run it before anything is enqueued. Raises StoreUnavailableError.
     """
     _log_through_logging()
     url = engine_url(settings.database_url)
     with _engine_errors(url):
         if (path := find_sqlite_path(url)) is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Saved in the file: with it, the frequent polling never waits for a writer.
+            # The file keeps this setting. With it, the frequent polling never waits for a writer.
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
         DBOS.migrate(_text(url), schema=SCHEMA)
@@ -91,7 +92,7 @@ class JobClient:
         self._abandoned: set[str] = set()
 
     def enqueue(self, sweep: Sweep) -> None:
-        """Hands the sweep to its host's worker, now or when one starts; harmless if repeated.
+        """Queues the sweep for its host's worker, even if none runs yet. Safe to repeat.
 
         Raises StoreUnavailableError.
         """
@@ -109,13 +110,14 @@ class JobClient:
     def reconcile(self, store: Store, running: Collection[str]) -> None:
         """Makes the engine's jobs agree with the store's sweeps of this host.
 
-        For its worker only, every few seconds; `running` are the sweeps that it is running now,
-        as `run_jobs` gives them. An open sweep without a job (its process died between the
-        two) gets one. A job that nobody runs (the database was away at the wrong moment) is
-        run again, and its sweep is failed where too many workers ended with it. Jobs of
-        sweeps that have ended are forgotten. Raises StoreError.
+        Only the host's worker calls it, every few seconds. `running` holds the sweeps that the
+        worker runs now, as `run_jobs` gives them. An open sweep without a job gets one: its
+        process died before it made the job. A job that nobody runs is run again: the database
+        was away for a moment. Its sweep fails if too many workers have ended during it. Jobs of
+        sweeps that have ended are deleted. Raises StoreError.
         """
-        # Sweeps first: what is created or ends from here on can only seem more open than it is.
+        # Sweeps are read before jobs. A sweep that ends in between still seems open, which is
+        # harmless.
         open_sweeps = [
             sweep
             for state in (SweepState.RUNNING, SweepState.QUEUED)
@@ -139,7 +141,7 @@ class JobClient:
                 with _engine_errors(self._url):
                     self._client.rewind_workflow(sweep.id, queue_name=queue_name(self._host))
             elif sweep.id not in self._abandoned:
-                abandoned.add(sweep.id)  # unless it is being started just now: see next time
+                abandoned.add(sweep.id)  # it may just be starting: look again next time
             else:
                 with _engine_errors(self._url):
                     self._client.resume_workflow(sweep.id, queue_name=queue_name(self._host))
@@ -150,10 +152,10 @@ class JobClient:
                 self._client.delete_workflows(ended)
 
     def list_jobs(self) -> dict[str, str]:
-        """The engine's status of each job of this host, by sweep id. StoreUnavailableError."""
+        """The engine's status of this host's jobs, by sweep id. Raises StoreUnavailableError."""
         with _engine_errors(self._url):
             found = self._client.list_workflows(name=WORKFLOW, load_input=False, load_output=False)
-        # A job that was given up is in no queue any more, but still says who ran it last.
+        # A job that failed too often is in no queue any more, but still names its last worker.
         return {
             job.workflow_id: job.status
             for job in found
@@ -167,20 +169,22 @@ class JobClient:
 
 
 class _LeaveJob(BaseException):
-    """Ends a job's thread without the engine noticing: the job stays, and can be resumed."""
+    """Ends a job's thread so that the engine doesn't notice. The job stays and can be resumed."""
 
 
 @contextlib.contextmanager
 def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[Collection[str]]:
-    """While entered, runs the sweeps enqueued for `settings.host`, one after the other.
+    """In this context, the sweeps enqueued for `settings.host` run, one after the other.
 
-    Gives the ids of the sweeps running at any time, for `JobClient.reconcile`. Calls
+    Gives the set of sweep ids that run at the moment, for `JobClient.reconcile`. Calls
     `run_batch(sweep_id)` in a thread until it returns True (the sweep has ended). Jobs that an
-    earlier process left unfinished come first. A StoreUnavailableError from `run_batch`, and
-    what is no Exception (SystemExit, say), leaves the job to be resumed by `reconcile` or the
-    next process; another Exception ends it, and `reconcile` starts it again if the sweep is
-    still open. To leave, make `run_batch` raise SystemExit: the job under way is waited for,
-    but not for long. `upgrade` must have run. Raises StoreUnavailableError.
+    earlier process left unfinished come first.
+
+    If `run_batch` raises StoreUnavailableError, or something that is no Exception (such as
+    SystemExit), the job stays: `reconcile` or the next process resumes it. Any other Exception
+    ends the job, and `reconcile` starts it again if the sweep is still open. To leave, make
+    `run_batch` raise SystemExit: leaving waits a short time for the current job. `upgrade` must
+    have run before. Raises StoreUnavailableError.
     """
     _log_through_logging()
     url = engine_url(settings.database_url)
@@ -200,7 +204,7 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
     busy = threading.Lock()
     try:
         with _engine_errors(url):
-            # Before launching: the engine looks for new queues only once a second.
+            # Before the launch, because the engine looks for new queues only once a second.
             client = _create_client(url)
             try:
                 client.register_queue(
@@ -217,7 +221,7 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
                 try:
                     return run_batch(sweep_id)
                 except StoreUnavailableError as error:
-                    logger.warning("sweep %s is left for now: %s", sweep_id, error)
+                    logger.warning("sweep %s is put off: %s", sweep_id, error)
                     raise _LeaveJob from error
 
             @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=MAX_RESTARTS)
@@ -235,13 +239,13 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
         yield running
     finally:
         busy.acquire(timeout=LEAVE_S)
-        # From here on, errors of the engine's threads about closed connections don't matter.
+        # From here on, the engine's threads may report closed connections. That is no error.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         DBOS.destroy(destroy_registry=True)
 
 
 def _create_client(url: sa.URL) -> DBOSClient:
-    """The engine's client; connects when it is used, and fails rather than waits."""
+    """The engine's client. It connects when it is used, and raises an error instead of waiting."""
     return DBOSClient(
         system_database_url=_text(url),
         dbos_system_schema=SCHEMA,
@@ -274,14 +278,14 @@ def _engine_errors(url: sa.URL) -> Iterator[None]:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise StoreUnavailableError(
             f"the job engine's tables in {describe(url)} can't be used: {reason}",
-            hint="see that the database can be reached and written, then run `lhp db upgrade`",
+            hint="check that the database can be reached and written, then run `lhp db upgrade`",
         ) from error
 
 
 def _log_through_logging() -> None:
-    """Keeps the engine from writing to the console by itself, and from logging much.
+    """Stops the engine from writing to the console, and reduces what it logs.
 
-    Its warnings repeat at every poll while a database is away; the worker says so itself.
+    While the database is away, its warnings repeat at every poll; the worker reports that itself.
     """
     engine_logger = logging.getLogger("dbos")
     if not engine_logger.handlers:

@@ -1,6 +1,6 @@
-"""Settings: environment variables `LHP_*`, read once, where a program starts.
+"""Settings: environment variables `LHP_*`, read once when a program starts.
 
-Knows nothing of how they are used.
+Doesn't know how they are used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def default_data_dir() -> Path:
 
 
 def _expand_home(url: str) -> str:
-    """The URL of a SQLite file, with `~` at the start of its path as the home directory."""
+    """The URL of a SQLite file; a `~` at the start of its path becomes the home directory."""
     match = re.fullmatch(r"(sqlite(?:\+pysqlite)?:///)(~.*)", url)
     return url if match is None else match[1] + os.path.expanduser(match[2])  # noqa: PTH111
 
@@ -41,7 +41,7 @@ def _with_one_slash(path: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Everything that operators can set, with its default."""
+    """Everything that operators can set, with defaults."""
 
     model_config = SettingsConfigDict(env_prefix="LHP_", extra="ignore")
 
@@ -51,22 +51,24 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         default_factory=platform.node,
-        description="Name of this machine: it registers under it, and questions name it.",
+        description="Name of this machine, under which it registers and questions ask for it.",
     )
     device: Annotated[str, AfterValidator(_check_device)] = Field(
-        default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if any)."
+        default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if there is any)."
     )
     threads: int = Field(
-        default=0, ge=0, description="Threads of a measured call; 0: all processors but the first."
+        default=0,
+        ge=0,
+        description="Threads of a measured call; 0: all processors except the first.",
     )
     cache: Literal["warm", "flushed"] = Field(
         default="warm",
-        description="`warm`: as the last call left it; `flushed` before each call (GPU only).",
+        description="`warm`: as the last call left it; `flushed`: emptied before each call (GPU).",
     )
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
     root_path: Annotated[str, AfterValidator(_with_one_slash)] = Field(
         default="",
-        description="Path under which a proxy serves this service and which it strips: /lhp.",
+        description="Path that a proxy puts before this service's own and strips, such as /lhp.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
     max_points: int = Field(default=65_536, ge=1, description="Most points in one sweep's grid.")
@@ -83,8 +85,8 @@ class Settings(BaseSettings):
     )
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
     presence_s: float = Field(
-        default=15, gt=0, description="A host not heard of for longer than this is away, seconds."
+        default=15, gt=0, description="A host without a sign of life for so long is away, seconds."
     )
     url: str = Field(
-        default="http://127.0.0.1:8000", description="The service that the commands ask."
+        default="http://127.0.0.1:8000", description="Address of the service that the commands ask."
     )

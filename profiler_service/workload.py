@@ -1,8 +1,8 @@
-"""What is measured: workload kinds, and frozen workload descriptions with stable keys.
+"""Workload kinds, and frozen descriptions of workloads with stable keys.
 
-Pure: imports neither torch, SQL nor HTTP. A kind names the function that builds the
+Pure: imports neither torch nor SQL nor HTTP. A kind names the function that builds the
 measured call as "module:function"; only the measuring child process imports it. Knows no
-kind in particular: those are in `profiler_service.kinds`.
+kind itself: the kinds are in `profiler_service.kinds`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ DTYPE_SIZES_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 
 class Parameter:
     """A fixed parameter of a workload kind: its default, and what is allowed.
 
-    A string parameter lists its `choices`; a whole-number parameter has `minimum` and
-    `maximum`, both inclusive. A decimal parameter has at most `decimals` of them, lies at or
-    above `minimum` and below `maximum`, and its value is text without needless zeros, `0.9`,
-    so that equal numbers are equal texts.
+    A string parameter lists its `choices`. A whole-number parameter has `minimum` and
+    `maximum`, both included. A decimal parameter has at most `decimals` decimals, and is at least
+    `minimum` and below `maximum`. Its value is text without extra zeros (`0.9`), so that equal
+    numbers are equal texts.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Parameter:
     maximum: int = 65_536
     decimals: int = 0
     omitted_at_default: bool = False
-    """Whether workloads leave it out at its default. True for a parameter that was added to a kind
-    later, so that the keys of earlier workloads stay the same."""
+    """Whether a workload leaves it out when it has its default. True for a parameter that was added
+    to a kind later, so that the keys of earlier workloads stay the same."""
 
     def parse(self, value: object) -> ParamValue:
-        """The value, checked and in its proper type. Raises InvalidWorkloadError."""
+        """The value, checked and converted to its type. Raises InvalidWorkloadError."""
         if self.decimals:
             return self._parse_decimal(value)
         if isinstance(self.default, str):
@@ -59,7 +59,7 @@ class Parameter:
                 f"{self.name}={text[:80]!r} is not a whole number",
                 hint=f"{self.name} takes a whole number from {self.minimum} to {self.maximum}",
             )
-        # Longer ones aren't even parsed: int() refuses thousands of digits.
+        # Longer texts aren't parsed, because int() refuses thousands of digits.
         number = int(text) if len(text) <= 9 else None
         if number is None or not self.minimum <= number <= self.maximum:
             raise InvalidWorkloadError(
@@ -92,10 +92,10 @@ class Parameter:
 class WorkloadKind:
     """A family of workloads: named axes, fixed parameters, and how to build the call.
 
-    `builder` is "module:function"; the function is called in the measuring child (see
-    `profiler_service.measurement.operations`) and only there.
-    `operand_bytes(dims, params)` is the memory of all operands and results of one call, and
-    must be computable before anything is allocated.
+    `builder` is "module:function". Only the measuring child calls the function (see
+    `profiler_service.measurement.operations`).
+    `operand_bytes(dims, params)` is the memory of all operands and results of one call. It must
+    be computable before anything is allocated.
     """
 
     name: str
@@ -106,7 +106,7 @@ class WorkloadKind:
     flops: Callable[[Dims, Mapping[str, ParamValue]], int] = field(compare=False)
     description: str = ""
     check: Callable[[Mapping[str, ParamValue]], None] | None = field(default=None, compare=False)
-    """Raises InvalidWorkloadError for values that are allowed one by one, but not together."""
+    """Raises InvalidWorkloadError for values that are each allowed, but not together."""
 
     def describe(self, given: Mapping[str, object] | None = None) -> Workload:
         """The workload of this kind with the parameters `given` and defaults for the rest.
@@ -147,11 +147,11 @@ class Workload:
         return f"{self.kind}[{','.join(f'{name}={value}' for name, value in self.params)}]"
 
     def param(self, name: str) -> ParamValue:
-        """The value of a fixed parameter. Raises KeyError where the kind has none."""
+        """The value of a fixed parameter. Raises KeyError if the kind has no such parameter."""
         return dict(self.params)[name]
 
     def check_dims(self, dims: Sequence[int]) -> Dims:
-        """`dims` as a tuple, one positive dimension an axis. Raises InvalidDimsError."""
+        """`dims` as a tuple, one positive dimension for each axis. Raises InvalidDimsError."""
         if len(dims) != len(self.axes):
             axes = "1 axis" if len(self.axes) == 1 else f"{len(self.axes)} axes"
             given = "1 dim was" if len(dims) == 1 else f"{len(dims)} dims were"

@@ -1,4 +1,4 @@
-"""Looks into a user's model: which of its layers can the service be asked about?
+"""Finds the layers of a user's model that the service can answer for.
 
 Needs torch, and runs where the model is. Only sizes leave that process.
 """

@@ -1,6 +1,6 @@
-"""The layers of a user's torch model, and the question to ask about each.
+"""The layers of a user's torch model, and the question to ask the service about each.
 
-Runs the user's code, in the user's process. Knows neither the service nor terminals.
+Runs the user's code in the user's process. Knows neither the service nor terminals.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ _SIZES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer of a model, and the workload that it is."""
+    """A layer of a model, and the workload that has the same sizes."""
 
     name: str
-    """Its name by `named_modules`; empty for the model itself."""
+    """Its name in `named_modules`; empty for the model itself."""
     kind: str
     dims: Dims
     params: tuple[tuple[str, ParamValue], ...]
     problem: str = ""
-    """Why it can't be asked about; empty otherwise."""
+    """Why the service can't be asked about it; empty if it can."""
 
     def sizes(self, dims: Dims) -> dict[str, int]:
-        """The arguments of the layer's constructor that make its dims `dims`, own width first."""
+        """The constructor arguments that give the layer these `dims`, its own width first."""
         return dict(zip(_SIZES[self.kind], dims, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """Size of the input that a layer was given."""
+    """Size of the input that a layer received."""
 
     batch: int
     steps: int = 1
@@ -77,7 +77,7 @@ class _Seen:
 
 @contextlib.contextmanager
 def importing_from_here() -> Iterator[None]:
-    """While entered, modules of the working directory can be imported, and print to stderr."""
+    """In this context, modules of the working directory can be imported; prints go to stderr."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -88,9 +88,9 @@ def importing_from_here() -> Iterator[None]:
 
 
 def load_model(where: str) -> nn.Module:
-    """The model that `where` ("module:factory") names: what the factory returns, or a module.
+    """The model that `where` ("module:factory") names: the factory's result, or an nn.Module.
 
-    Raises InvalidRequestError where that names no model, ModelError where it raises.
+    Raises InvalidRequestError if that names no model, ModelError if the user's code raises.
     """
     found = _load(where, "a model")
     if not isinstance(found, nn.Module):
@@ -104,7 +104,7 @@ def load_model(where: str) -> nn.Module:
 def load_example(where: str) -> tuple[tuple[object, ...], dict[str, object]]:
     """Positional and keyword arguments for a model, as `where` ("module:function") returns them.
 
-    A tuple or list is taken for several arguments, a dict for keyword arguments. Raises
+    A tuple or list means several arguments, a dict means keyword arguments. Raises
     InvalidRequestError, ModelError.
     """
     found = _load(where, "an example input")
@@ -121,13 +121,13 @@ def find_layers(
     dtype: str | None = None,
     example: tuple[tuple[object, ...], dict[str, object]] | None = None,
 ) -> list[Layer]:
-    """Every nn.Linear, nn.LSTM and nn.GRU of the model, in its order; a shared one once.
+    """Every nn.Linear, nn.LSTM and nn.GRU, in the model's order; a shared layer appears once.
 
-    Where an `example` input is given, the model is run on it, and each layer has the batch and
-    steps that it was seen with: the most of them where it was called more than once. `batch`
-    and `steps` are those of every other layer; `dtype` is each layer's own unless given.
+    If an `example` input is given, the model runs on it. Each layer that was called then has the
+    batch and steps of that call, or the largest if there were several calls. Every other layer
+    has `batch` and `steps`. Each layer has its own dtype unless `dtype` is given.
 
-    Raises ModelError where there is no such layer, or the model can't be run on the example.
+    Raises ModelError if there is no such layer, or the model can't run on the example.
     """
     kinds = [
         (name, module, kind)
@@ -138,8 +138,8 @@ def find_layers(
     if not kinds:
         raise ModelError(
             f"{type(model).__name__} has no nn.Linear, nn.LSTM or nn.GRU",
-            hint="only these are known by themselves: for others write a workload kind,"
-            " docs/guides/add-a-workload-kind.md tells how",
+            hint="only these layers are supported: for others, write a workload kind as"
+            " docs/guides/add-a-workload-kind.md describes",
         )
     seen = {} if example is None else _run(model, {m for _, m, _ in kinds}, example)
     assumed = _Seen(batch=batch, steps=steps)
@@ -181,7 +181,7 @@ def _run(
     layers: set[nn.Module],
     example: tuple[tuple[object, ...], dict[str, object]],
 ) -> dict[nn.Module, _Seen]:
-    """The largest input that each of the layers is given when the model runs on the example."""
+    """The largest input that each layer receives when the model runs on the example."""
     seen: dict[nn.Module, _Seen] = {}
 
     def note(layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
@@ -198,7 +198,7 @@ def _run(
         with torch.inference_mode():
             model.eval()(*args, **kwargs)
     except Exception as error:
-        hint = "see that the example has the shapes and types that the model's forward takes"
+        hint = "check that the example has the shapes and types that the model's forward takes"
         raise _raised("the model, run on the example input,", error, hint=hint) from error
     finally:
         model.train(was_training)
@@ -208,7 +208,7 @@ def _run(
 
 
 def _load(where: str, what: str) -> object:
-    """What the function that `where` names returns; what it names, where that is a module."""
+    """The result of the function that `where` names; if `where` names an nn.Module, that."""
     match = re.fullmatch(r"([\w.]+):([\w.]+)", where)
     if match is None:
         raise InvalidRequestError(
@@ -222,14 +222,14 @@ def _load(where: str, what: str) -> object:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             raise InvalidRequestError(
                 f"there is no module {error.name!r} here",
-                hint="type this in the directory that it lies in, or install its package",
+                hint="run this command in the module's directory, or install its package",
             ) from error
         hint = f"try `python -c 'import {name}'` in this environment"
         raise _raised(f"importing {name}", error, hint=hint) from error
     for attribute in attributes.split("."):
         if not hasattr(found, attribute):
             raise InvalidRequestError(
-                f"{name} has no {attributes!r}", hint=f"see how it is called in {name}"
+                f"{name} has no {attributes!r}", hint=f"look up the right name in {name}"
             )
         found = getattr(found, attribute)
     if isinstance(found, nn.Module):
@@ -248,7 +248,7 @@ def _load(where: str, what: str) -> object:
 
 
 def _raised(what: str, error: BaseException, *, hint: str) -> ModelError:
-    """The error that says what `what` has raised, and on which line of the user's code."""
+    """The error that says what `what` raised, and on which line of the user's code."""
     lines = str(error).strip().splitlines()
     reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)

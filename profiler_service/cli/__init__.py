@@ -1,11 +1,11 @@
 """The command `lhp`: errors become messages and exit codes here, and nowhere else.
 
 Exit codes: 0 done; 1 it could not be done; 2 the command line is not valid; 130 interrupted
-by Ctrl-C; and of `lhp worker`, 75 it can't run now but may later, 78 it can't run as this
-machine is set up.
+by Ctrl-C. `lhp worker` has two more: 75 it can't run now, but perhaps later; 78 it can't run
+as this machine is set up.
 
-Knows neither how anything is measured nor how it is stored. Everything heavy is imported by
-the command that needs it, so that `lhp --help` is quick.
+Knows neither how anything is measured nor how it is stored. A command imports its large
+packages itself, so that `lhp --help` is quick.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def main() -> NoReturn:
         code = run()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        # One more while Python ends would be a traceback: nothing is left to clean up.
+        # A second Ctrl-C while Python ends would print a traceback. Nothing is left to clean up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         code = INTERRUPTED
     except BrokenPipeError:
-        # The reader (`| head`) went away. Python would complain again at exit, when it
-        # flushes stdout; a closed reader is no error worth a message.
+        # The reader of the pipe (`| head`) has ended, which is no error. Python would report it
+        # again at exit, when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = FAILED
     sys.exit(code)

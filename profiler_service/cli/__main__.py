@@ -1,4 +1,4 @@
-"""`python -m profiler_service.cli`: the same as the command `lhp`. Knows nothing else."""
+"""`python -m profiler_service.cli`: the same as the command `lhp`."""
 
 from profiler_service.cli import main
 

@@ -1,6 +1,6 @@
-"""Asking the service about each layer of a model, equal ones once; and the layers' table.
+"""Asks the service about each distinct layer of a model, and makes the table of answers.
 
-Knows neither torch nor typer: layers come as `profiler_service.advice.layers` finds them.
+Knows neither torch nor typer. `profiler_service.advice.layers` finds the layers.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ OF_ONE_LAYER = (
     ServiceDefectError,
     ServiceFailedError,
 )
-"""What may go wrong with one layer's question and not with the next one's."""
+"""Errors that concern the question about one layer only."""
 
 PLAIN = (("direction", "uni"), ("layers", 1))
-"""Parameters that go without saying in the table."""
+"""Parameters that the table leaves out, because they are the same for most users."""
 HEADINGS = ("LAYER", "WORKLOAD", "NOW", "LHP", "FASTER (95 %)", "LATENCY", "SIZES")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """What is known of one layer, and of those equal to it."""
+    """The answer about one layer and all layers equal to it."""
 
     layers: tuple[Layer, ...]
     answer: LhpAnswer | None
     problem: str
-    """Why there is no answer; empty otherwise."""
+    """Why there is no answer; empty if there is one."""
 
     def sizes(self) -> dict[str, int] | None:
-        """The arguments that make the layer as large as the answer says; None without one."""
+        """The arguments that make the layer as large as the answer says; None without an answer."""
         return None if self.answer is None else self.layers[0].sizes(tuple(self.answer.lhp))
 
 
@@ -67,8 +67,9 @@ def advise(
 ) -> list[Advice]:
     """The advice for each distinct layer, in order; each waits at most `wait_s` for its answer.
 
-    `conditions` are further parameters of every query. Raises what the client raises where that
-    concerns more than one layer, and the first layer's error where none has got an answer.
+    `conditions` are further parameters of every query. An error about one layer is kept in that
+    layer's advice. If no layer gets an answer, the first layer's error is raised. Raises every
+    other error of the client.
     """
     equal: dict[Layer, list[Layer]] = {}
     for layer in layers:
@@ -106,7 +107,7 @@ def advise(
 
 
 def advice_row(advice: Advice) -> list[str]:
-    """The advice as a row of the table whose headings are HEADINGS."""
+    """The advice as a row of the table; HEADINGS are its headings."""
     first, answer = advice.layers[0], advice.answer
     names = ", ".join(layer.name or "(the model)" for layer in advice.layers)
     params = " ".join(

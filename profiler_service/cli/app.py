@@ -1,6 +1,6 @@
-"""The command line of `lhp`: which commands there are, what they need, what becomes of errors.
+"""The command line of `lhp`: its commands, the extras that they need, and its exit codes.
 
-Knows what no command does.
+Doesn't know what the commands do.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ NEEDED_EXTRAS: Mapping[str, tuple[Extra, ...]] = {
     "plot": ("plot",),
     "doctor": ("measure",),
 }
-"""What each command needs beyond the base; one that isn't here just asks the service."""
+"""The extra that each command needs. A command that isn't listed needs only the base."""
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands of `lhp`; one that lacks a package says which extra brings it."""
+    """The commands of `lhp`. If a package is missing, the error names the extra to install."""
 
     def invoke(self, ctx: Any) -> Any:
-        """What the command returns. Raises MissingExtraError, and what the command raises."""
+        """The command's result. Raises MissingExtraError, and the command's own errors."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
@@ -59,7 +59,7 @@ app.add_typer(db, name="db")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of the command line `arguments` (of this process where left out).
+    """The exit code of the command line `arguments` (default: those of this process).
 
     Errors are printed on stderr.
     """

@@ -1,6 +1,6 @@
-"""The long conversations with the service before a terminal: a question, or a sweep.
+"""Asks a question or follows a sweep, and shows the progress on the terminal.
 
-Shows how far they are, and knows what to say on Ctrl-C. The waiting itself is the client's.
+Says what goes on after Ctrl-C. The client does the waiting.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from profiler_service.wire import CrossoverAnswer, LhpAnswer, SweepInfo, SweepRe
 Query = Mapping[str, str | int | float]
 
 CANCEL_S = 60.0
-"""How long a cancelled sweep may take to end before we stop watching."""
+"""How long to wait for a cancelled sweep to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOutcome:
-    """How a sweep ended, as far as we watched it."""
+    """The last state that was seen of a sweep."""
 
     sweep: SweepInfo
     interrupted: bool
@@ -33,7 +33,7 @@ class SweepOutcome:
 
 
 def ask(client: ServiceClient, query: Query, *, wait_s: float, console: Console) -> LhpAnswer:
-    """The answer to `query`, measured first where need be. Raises as the client's `ask_lhp`."""
+    """The answer to `query`, measured first if needed. Raises as the client's `ask_lhp`."""
     with _watching(console) as on_progress:
         return client.ask_lhp(query, wait_s=wait_s, on_progress=on_progress)
 
@@ -41,21 +41,21 @@ def ask(client: ServiceClient, query: Query, *, wait_s: float, console: Console)
 def ask_crossover(
     client: ServiceClient, query: Query, *, wait_s: float, console: Console
 ) -> CrossoverAnswer:
-    """As `ask`, from which sparsity on a sparse product is faster."""
+    """As `ask`, for the question from which sparsity on a sparse product is faster."""
     with _watching(console) as on_progress:
         return client.ask_crossover(query, wait_s=wait_s, on_progress=on_progress)
 
 
 def run_sweep(client: ServiceClient, request: SweepRequest, *, console: Console) -> SweepOutcome:
-    """The sweep's outcome, watched to its end; Ctrl-C asks the service to stop it.
+    """The sweep's outcome. Ctrl-C asks the service to stop a sweep that this call started.
 
-    A sweep that someone else started earlier is left alone on Ctrl-C. A second Ctrl-C raises
-    KeyboardInterrupt at once.
+    On Ctrl-C, a sweep that someone else started goes on. A second Ctrl-C raises KeyboardInterrupt
+    at once.
     """
     try:
         sweep, is_new = client.create_sweep(request)
     except KeyboardInterrupt:
-        _say(console, "interrupted: where the service has already taken the sweep, it goes on")
+        _say(console, "interrupted: if the service has already queued the sweep, it goes on")
         raise
     if not is_new:
         _say(console, f"joining sweep {sweep.id}, which is already under way")
@@ -68,21 +68,21 @@ def run_sweep(client: ServiceClient, request: SweepRequest, *, console: Console)
     except LhpError as error:
         if error.is_transient:
             error.hint = (
-                "the sweep goes on when the service is back: type the same again to follow it,"
+                "the sweep goes on when the service is back: run this command again to follow it,"
                 f" `lhp cancel {sweep.id}` to stop it"
             )
         raise
     if not is_new:
         _say(
             console,
-            f"interrupted: sweep {sweep.id} wasn't started here, and goes on;"
+            f"interrupted: sweep {sweep.id} goes on, because this command didn't start it;"
             f" `lhp cancel {sweep.id}` stops it",
         )
         return SweepOutcome(sweep=client.get_sweep(sweep.id), interrupted=True)
     _say(console, "interrupted: stopping the sweep and keeping what it measured")
     try:
         sweep = client.cancel_sweep(sweep.id)
-    except ConflictError:  # it ended just now
+    except ConflictError:  # it has just ended
         sweep = client.get_sweep(sweep.id)
     with _showing(console) as on_progress:
         sweep = client.follow_sweep(sweep, wait_s=CANCEL_S, on_progress=on_progress)
@@ -91,14 +91,14 @@ def run_sweep(client: ServiceClient, request: SweepRequest, *, console: Console)
 
 @contextlib.contextmanager
 def _showing(console: Console) -> Iterator[OnProgress]:
-    """Shows on `console` how far the client is, until the context ends."""
+    """In this context, `console` shows the client's progress."""
     with show_progress(console) as report:
         yield lambda progress: report_progress(progress, report)
 
 
 @contextlib.contextmanager
 def _watching(console: Console) -> Iterator[OnProgress]:
-    """Likewise for a question, whose sweep goes on when we leave; says how to stop it."""
+    """As `_showing`, for a question. After Ctrl-C its sweep goes on; says how to stop it."""
     followed: SweepInfo | None = None
     with _showing(console) as show:
 
@@ -113,12 +113,12 @@ def _watching(console: Console) -> Iterator[OnProgress]:
             if followed is not None:
                 _say(
                     console,
-                    "interrupted: the measuring goes on, ask again for the answer;"
+                    "interrupted: the sweep goes on; ask again later for the answer;"
                     f" `lhp cancel {followed.id}` stops it",
                 )
             raise
         except NotMeasuredYetError as error:
-            error.hint = "it goes on: ask again later, or with a longer --wait"
+            error.hint = "the sweep goes on: ask again later, or with a longer --wait"
             if followed is not None:
                 error.hint += f"; `lhp cancel {followed.id}` stops it"
             raise

@@ -1,4 +1,4 @@
-"""How the command `lhp` is typed from here. Knows no command."""
+"""How the user has to type the command `lhp`. Knows no command."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 def command_name() -> str:
-    """`lhp` where any terminal finds this very program under that name; otherwise its path.
+    """`lhp` if every terminal finds this program under that name; otherwise its path.
 
-    The path is relative to the working directory where it lies inside, for example
-    `.venv/bin/lhp`. An activated virtual environment doesn't count: the next terminal may not
-    have it activated.
+    The path is relative if the program is inside the working directory, for example
+    `.venv/bin/lhp`. An activated virtual environment doesn't count: it may not be active in
+    the next terminal.
     """
     script = Path(sys.argv[0])
     if script.name != "lhp":
@@ -37,5 +37,5 @@ def command_name() -> str:
 
 
 def as_typed_here(text: str) -> str:
-    """The text with every command in it, such as `lhp serve`, as it is typed from here."""
+    """The text, with every `lhp` command in it (such as `lhp serve`) as the user has to type it."""
     return text.replace("`lhp ", f"`{command_name()} ")

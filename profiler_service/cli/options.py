@@ -1,4 +1,4 @@
-"""Options that several commands of `lhp` have, and what is read from them. Prints nothing."""
+"""Options that several commands of `lhp` share, and how they are read. Prints nothing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ UrlOption = Annotated[
     str | None,
     typer.Option("--url", help="The service to ask [LHP_URL].", metavar="URL"),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, nothing else.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 HostOption = Annotated[
-    str | None, typer.Option(help="Host that measures; the service's own where left out.")
+    str | None, typer.Option(help="Host that measures (default: the service's own).")
 ]
 BudgetOption = Annotated[
     float | None,
-    typer.Option(min=0.001, max=86_400, help="Seconds of measuring to keep to."),
+    typer.Option(min=0.001, max=86_400, help="Most seconds to measure for."),
 ]
 ParamOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--param", metavar="NAME=VALUE", help="A fixed parameter of the workload; repeatable."
+        "--param", metavar="NAME=VALUE", help="A fixed parameter of the workload; may be repeated."
     ),
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Rows of the input (the batch size).")]
@@ -36,7 +36,7 @@ BackendOption = Annotated[
 
 
 class DimsCommand(typer.core.TyperCommand):
-    """A command whose arguments are dims: one that begins with a minus is no unknown option."""
+    """A command whose arguments are dims. It takes -5 as a negative dim, not as an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuses negative dims. Raises InvalidDimsError."""

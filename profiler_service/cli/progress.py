@@ -1,7 +1,7 @@
-"""What is shown while somebody waits: a progress bar, or a few plain lines.
+"""Shows progress on stderr: a progress bar, or a few plain lines.
 
-A terminal gets a bar with stage, rate and time left; anything else gets a plain line every
-ten seconds and no control codes. Always on stderr. Knows neither typer nor exit codes.
+A terminal gets a bar with stage, rate and time left. Any other stderr gets a plain line every
+ten seconds, without control codes. Knows neither typer nor exit codes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LINE_EVERY_S = 10.0
 
 
 class Report(Protocol):
-    """Takes how far a sweep is, and shows it."""
+    """Shows how far a sweep is."""
 
     def __call__(self, stage: str, *, fraction: float | None = None, rate: str = "") -> None:
-        """Shows `stage`; a bar moves where a `fraction` from 0 to 1 is known."""
+        """Shows `stage`, and `fraction` (from 0 to 1) if it is known."""
 
 
 @contextmanager
 def show_progress(console: Console) -> Iterator[Report]:
-    """A report that shows what it is given on `console` until the context ends."""
+    """A report that shows progress on `console` until the context ends."""
     if not console.is_terminal:
         next_line = -math.inf
 
@@ -72,7 +72,7 @@ def show_progress(console: Console) -> Iterator[Report]:
 
 
 def report_progress(progress: Progress, report: Report) -> None:
-    """Shows how far the sweep is that the client waits for, or what holds it up."""
+    """Shows how far the client's sweep is, or why it waits."""
     sweep, held_up_by = progress.sweep, progress.held_up_by
     if held_up_by is not None:
         report(_describe_delay(held_up_by))
@@ -84,7 +84,7 @@ def _describe_delay(error: LhpError) -> str:
     if isinstance(error, HostAwayError):
         return "waiting for the worker to be ready"
     if isinstance(error, ServiceUnreachableError):
-        return "the service is away, waiting for it"
+        return "the service doesn't answer, waiting for it"
     return f"waiting: {error}"
 
 
@@ -99,7 +99,7 @@ def _report_sweep(sweep: SweepInfo, report: Report) -> None:
     rate = f"{done.num_samples} samples"
     if done.seconds > 0:
         rate += f", {done.num_samples / done.seconds:,.0f}/s"
-    # The first per cents are too short to tell the time left from; at the end none is left.
+    # The first percent is too short to estimate the time left; at the end no time is left.
     if 0.02 <= done.fraction < 1 and not sweep.cancel_requested:
         rate += f", {format_seconds(done.seconds * (1 - done.fraction) / done.fraction)} left"
     stage = "cancelling" if sweep.cancel_requested else done.stage

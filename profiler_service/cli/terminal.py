@@ -1,4 +1,4 @@
-"""What every command of `lhp` starts from and prints with: settings, the service, the terminal.
+"""What all commands of `lhp` use: settings, the client of the service, and printing.
 
 Knows no command.
 """
@@ -28,11 +28,11 @@ SHOWN_BY: Mapping[str, str] = {
     "workloads": "`lhp workloads`",
     "curves": "`lhp curves`",
 }
-"""The command that lists each of the service's resources, where one does."""
+"""The command that lists each of the service's resources, if there is one."""
 
 
 def load_settings() -> Settings:
-    """The settings from the environment. Raises InvalidRequestError naming what is wrong."""
+    """The settings from the environment. Raises InvalidRequestError, which names the variable."""
     from pydantic import ValidationError
 
     from profiler_service.settings import Settings
@@ -49,7 +49,7 @@ def load_settings() -> Settings:
 
 
 def service_url(settings: Settings, given: str | None) -> str:
-    """The service's address: as `given`, from LHP_URL, or where `lhp serve` would listen."""
+    """The service's address: `given`, or LHP_URL, or the address that `lhp serve` listens on."""
     if given:
         return given
     if "url" in settings.model_fields_set or not settings.port:
@@ -62,8 +62,8 @@ def service_url(settings: Settings, given: str | None) -> str:
 def open_client(url: str | None) -> Iterator[ServiceClient]:
     """The client of the service at `url`, or of the one that the settings name.
 
-    It tries once: whoever types is told at once what is wrong. Where an error says to `see`
-    something, it comes out as what to type for that.
+    It tries each request once, so that the user sees an error at once. If an error's `see` is an
+    address of the service, it becomes the command that shows the same.
     """
     from profiler_service.client import ContractError, ServiceClient, ServiceUnreachableError
 
@@ -79,7 +79,7 @@ def open_client(url: str | None) -> Iterator[ServiceClient]:
 
 
 def as_command(path: str) -> str | None:
-    """The command that shows what the service has at `path`; None where there is none."""
+    """The command that shows the resource at `path`; None if no command does."""
     resource, _, name = path.removeprefix("/").partition("/")
     if resource == "curves" and name:
         return f"`lhp curves {name}`"
@@ -87,7 +87,7 @@ def as_command(path: str) -> str | None:
 
 
 def print_error(error: LhpError) -> None:
-    """Prints what went wrong, what to do about it, and where to look, on stderr."""
+    """Prints the error, its hint and where to look further, on stderr."""
     say(f"error: {error}")
     if error.hint:
         say(f"hint: {error.hint}")
@@ -96,7 +96,7 @@ def print_error(error: LhpError) -> None:
 
 
 def say(line: str) -> None:
-    """Prints one line for people on stderr, brackets and all."""
+    """Prints one line for people on stderr; brackets are no markup."""
     typer.echo(as_typed_here(line), err=True)
 
 
@@ -108,7 +108,7 @@ def print_json(value: BaseModel | Sequence[BaseModel] | Mapping[str, object]) ->
 
 
 def make_console() -> Console:
-    """The terminal that shows progress: stderr."""
+    """The console that shows progress, on stderr."""
     return Console(stderr=True)
 
 
@@ -123,6 +123,6 @@ def make_table(*headings: str) -> Table:
 def print_table(table: Table) -> None:
     """Prints the table on stdout."""
     console = Console()
-    # A pipe has no width: folding to 80 columns there would break lines that scripts read.
+    # A pipe has no width: folding to 80 columns would break lines that scripts read.
     console = console if console.is_terminal else Console(width=10_000)
     console.print(table)

@@ -1,4 +1,4 @@
-"""Between what people type and read, and the domain: ranges, parameters, sentences.
+"""Reads ranges and parameters as people type them, and writes answers as people read them.
 
 Pure. Knows neither HTTP nor terminals.
 """
@@ -26,8 +26,8 @@ from profiler_service.wire import (
 def parse_range(text: str) -> GridAxisRange:
     """The range written as FIRST, FIRST:LAST or FIRST:LAST:STEP.
 
-    LAST is inclusive; where STEP jumps over it, the range ends at the last dimension before
-    it. Raises InvalidDimsError for anything else.
+    LAST is included. If STEP jumps over it, the range ends at the last dimension before it.
+    Raises InvalidDimsError for anything else.
     """
     match = re.fullmatch(r"([0-9]+)(?::([0-9]+)(?::([0-9]+))?)?", text)
     if match is None:
@@ -60,8 +60,8 @@ def parse_range(text: str) -> GridAxisRange:
 def parse_params(pairs: Sequence[str]) -> dict[str, str]:
     """Parameters by name from texts such as `dtype=bfloat16`.
 
-    Their meaning is left to the service, which knows the workload. Raises
-    InvalidRequestError for a text that is no pair, or a name given twice.
+    The service checks the values, because it knows the workload. Raises InvalidRequestError
+    for a text that is no pair, or a name given twice.
     """
     params: dict[str, str] = {}
     for pair in pairs:
@@ -77,17 +77,17 @@ def parse_params(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def format_dims(dims: Sequence[int]) -> str:
-    """Dims as they are typed: `1197,317`."""
+    """Dims as people type them: `1197,317`."""
     return ",".join(map(str, dims))
 
 
 def format_range(axis: AxisRange) -> str:
-    """A range as it is typed: `256:512` or `256:512:4`."""
+    """A range as people type it: `256:512` or `256:512:4`."""
     return f"{axis.first}:{axis.last}" + (f":{axis.step}" if axis.step != 1 else "")
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration to three figures in the unit that suits it: `87.1 µs`, `2.40 ms`, `3 min`."""
+    """A duration with three digits, in a suitable unit: `87.1 µs`, `2.40 ms`, `3 min`."""
     for scale, unit in ((1e-6, "µs"), (1e-3, "ms"), (1, "s")):
         value = seconds / scale
         if value < 999.5 and not (unit == "s" and value >= 119.5):
@@ -101,13 +101,13 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_ratio(ratio: float | None, low: float | None, high: float | None) -> tuple[str, str]:
-    """A ratio and its interval, `0.9981` and `0.9874 to 1.0093`; dashes for what isn't known."""
+    """A ratio and its interval, `0.9981` and `0.9874 to 1.0093`; a dash for an unknown value."""
     interval = "–" if low is None or high is None else f"{low:.4f} to {high:.4f}"
     return ("–" if ratio is None else f"{ratio:.4f}"), interval
 
 
 def format_age(moment: dt.datetime, now: dt.datetime) -> str:
-    """How long before `now` the moment was: `3 min ago`, `just now` within two seconds."""
+    """The time from `moment` to `now`: `3 min ago`, or `just now` within two seconds."""
     age_s = (now - moment).total_seconds()
     return "just now" if age_s < 2 else f"{format_seconds(age_s)} ago"
 
@@ -115,7 +115,7 @@ def format_age(moment: dt.datetime, now: dt.datetime) -> str:
 def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = None) -> str:
     """The answer in a few short lines for people.
 
-    `mode` is that of the curve it was read from: only a grid sweep knows every larger point.
+    `mode` is the mode of the answer's curve: only a grid sweep has compared every larger point.
     """
     asked, best = format_dims(answer.dims), format_dims(answer.lhp)
     if answer.lhp != answer.dims:
@@ -163,7 +163,7 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
         )
     if answer.stale:
         lines.append(
-            "stale: the host's platform, or how it takes time, has changed since; this describes"
+            "stale: the host's platform, or its way of timing, has changed since; this describes"
             " platform"
             f" {answer.platform}"
         )
@@ -201,7 +201,7 @@ def describe_crossover(answer: CrossoverAnswer, now: dt.datetime) -> str:
     )
     if answer.stale:
         lines.append(
-            "stale: the host's platform, or how it takes time, has changed since; this describes"
+            "stale: the host's platform, or its way of timing, has changed since; this describes"
             f" platform {answer.platform}"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
 """The processes that run on a host: the service, its supervisor, and the measuring worker.
 
-Composition roots: they know the parts and the order in which they start and stop.
+Each module puts parts together, and knows the order in which they start and stop.
 """

@@ -1,4 +1,4 @@
-"""The exit codes of `lhp` and of its processes. Knows nothing else."""
+"""The exit codes of `lhp` and of its processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ USAGE = 2
 INTERRUPTED = 130
 """After Ctrl-C: 128 + SIGINT, as shells expect."""
 TRY_LATER = os.EX_TEMPFAIL
-"""Of a worker: it can't run now, but may later."""
+"""The worker can't run now, but perhaps later."""
 CANNOT_RUN = os.EX_CONFIG
-"""Of a worker: it can't run as this machine is set up."""
+"""The worker can't run as this machine is set up."""
 PLATFORM_CHANGED = 1
-"""Of a worker that is to be started again, so that it registers the new platform."""
+"""The platform has changed: start the worker again, so that it registers the new one."""

@@ -1,7 +1,6 @@
-"""`lhp serve`: the HTTP service, and the worker process beside it, from start to end.
+"""`lhp serve`: starts and stops the HTTP service and the worker process beside it.
 
-Knows the parts and the order in which they start and stop; nothing of what they do. This
-process never measures and never imports torch.
+Doesn't know what they do. This process never measures and never imports torch.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ GRACE_S = 1
 
 
 class ListenError(LhpError):
-    """The service can't listen where it was told to."""
+    """The service can't listen on the given address or port."""
 
 
 def configure_logging() -> None:
-    """Sends what is logged to stderr, one line each: libraries from warnings on, us from info."""
+    """Sends logs to stderr, one line each: ours from level info, the libraries' from warning."""
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
@@ -50,7 +49,7 @@ def configure_logging() -> None:
 
 
 def upgrade_database(settings: Settings) -> None:
-    """Brings the schema of store and job engine up to date. Raises StoreError."""
+    """Brings the tables of the store and of the job engine up to date. Raises StoreError."""
     from profiler_service import jobs
     from profiler_service.storage import schema
 
@@ -59,10 +58,9 @@ def upgrade_database(settings: Settings) -> None:
 
 
 def prepare_database(settings: Settings) -> None:
-    """Returns where the database can be used; the embedded default is made and upgraded here.
+    """Returns if the database can be used. Creates and upgrades the embedded default database.
 
-    Raises StoreError; of a database that an operator has chosen, also where it needs
-    `lhp db upgrade`.
+    Raises StoreError, also if a database that an operator has chosen needs `lhp db upgrade`.
     """
     from profiler_service.storage.store import Store
 
@@ -74,12 +72,13 @@ def prepare_database(settings: Settings) -> None:
 
 
 def run_service(settings: Settings, *, with_worker: bool, greet: Callable[[str], None]) -> int:
-    """The exit code of the service, once it was stopped: 0, or 130 after Ctrl-C.
+    """Runs the service until it is stopped; returns its exit code: 0, or 130 after Ctrl-C.
 
     Calls `greet` with the service's address once it answers.
 
-    Raises ListenError where it can't listen, StoreError where it can't use its database, and
-    MeasurementFailedError where it can't have the threads asked for; nothing has been started then.
+    Raises ListenError if it can't listen, StoreError if it can't use its database, and
+    MeasurementFailedError if the machine doesn't have the threads asked for. Nothing has been
+    started then.
     """
     configure_logging()
     with contextlib.closing(listen_on(settings.listen, settings.port)) as listener:
@@ -92,7 +91,7 @@ def run_service(settings: Settings, *, with_worker: bool, greet: Callable[[str],
 def listen_on(address: str, port: int) -> socket.socket:
     """A socket that listens on `address` and `port` (0: any free port).
 
-    Raises ListenError where the port is in use, or the address is wider than this machine.
+    Raises ListenError if the port is in use, or if other machines could reach the address.
     """
     try:
         family, _, _, _, target = socket.getaddrinfo(
@@ -112,7 +111,7 @@ def listen_on(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(target)
-        # Listening from now on, so that nobody else can take the port while we start.
+        # Listen at once, so that no other process can take the port while we start.
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
@@ -174,12 +173,12 @@ def _serve(
 
     def stop(signal_number: int, _frame: FrameType | None) -> None:
         if received:
-            # The worker ends by itself when the pipe to it closes.
+            # The worker ends when the pipe to it closes.
             os._exit(exit_code())
         received.append(signal_number)
         server.should_exit = True
 
-    # For good: Ctrl-C must stay quiet until Python has ended, too.
+    # Never undone: Ctrl-C must print nothing while Python ends.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     with contextlib.ExitStack() as cleanup:
@@ -188,13 +187,13 @@ def _serve(
             cleanup.callback(keeper.stop)
         server.run(sockets=[listener])
     if not received:
-        raise LhpError("the service ended by itself", hint="the log above says why")
+        raise LhpError("the service ended without being stopped", hint="the log above says why")
     logger.info("stopped")
     return exit_code()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready and when it stops; signals are its owner's."""
+    """uvicorn's server, which reports when it is ready and when it stops. Handles no signals."""
 
     def __init__(
         self,

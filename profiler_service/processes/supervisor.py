@@ -1,6 +1,6 @@
-"""Keeping one worker process alive beside the service, and a worker beside nobody else's.
+"""Keeps one worker process running beside the service, and only one worker for each host.
 
-Knows nothing of HTTP, nor of what a worker does.
+Knows neither HTTP nor what a worker does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 MAX_DELAY_S = 30.0
 """Longest pause before a worker is started again."""
 WORKER_GRACE_S = 10.0
-"""How long the worker may take to put its batch away before it is killed."""
+"""How long the worker may take to finish and keep its batch before it is killed."""
 OTHER_WORKER_POLL_S = 5.0
 """How often to look whether another worker of this host has ended."""
 
@@ -32,9 +32,9 @@ class WorkerKeeper:
     """Keeps one worker process running until told to stop.
 
     A worker that ends unexpectedly is started again after 1, 2, 4, … seconds, at most
-    `max_restarts` times in a row; one that lived for `healthy_s` starts the count anew. A
-    worker that ends with `CANNOT_RUN` has said why, and is not started again; one that ends
-    with `TRY_LATER` has said why, too, and is started again as often as it takes.
+    `max_restarts` times in a row. If a worker ran for `healthy_s`, the count starts at 0 again. A
+    worker that ends with `CANNOT_RUN` is not started again. A worker that ends with `TRY_LATER`
+    is started again without a limit. Both have logged the reason.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class WorkerKeeper:
         self._thread.start()
 
     def join(self) -> None:
-        """Returns when no worker will be started any more."""
+        """Returns when no further worker will be started."""
         self._thread.join()
 
     def ask_to_stop(self) -> None:
-        """Asks the worker to end, and starts no other; returns at once."""
+        """Asks the worker to end, and starts no other one. Returns at once."""
         with self._lock:
             self._stopping.set()
             if self._process is not None:
                 self._process.terminate()
 
     def stop(self) -> None:
-        """Ends the worker: politely first, by force after `WORKER_GRACE_S`."""
+        """Ends the worker: asks it first, and kills it after `WORKER_GRACE_S`."""
         self.ask_to_stop()
         process = self._process
         if process is not None:
@@ -88,8 +88,8 @@ class WorkerKeeper:
             with self._lock:
                 if self._stopping.is_set():
                     return
-                # A session of its own, so that Ctrl-C reaches only us; and a pipe that closes
-                # when we die, however we die, so that no worker is left behind.
+                # The worker gets its own session, so that Ctrl-C reaches only this process. The
+                # pipe closes whenever this process dies, so that no worker stays behind.
                 process = self._process = subprocess.Popen(
                     self._command, stdin=subprocess.PIPE, start_new_session=True
                 )
@@ -99,8 +99,8 @@ class WorkerKeeper:
                 return
             if code == CANNOT_RUN:
                 logger.error(
-                    "the worker can't run (see above): this machine doesn't measure,"
-                    " what is measured already is still served"
+                    "the worker can't run (see above): this machine doesn't measure;"
+                    " stored curves are still served"
                 )
                 return
             if time.monotonic() - started >= self._healthy_s:
@@ -108,7 +108,7 @@ class WorkerKeeper:
             if code == TRY_LATER:
                 if not postponed:
                     logger.warning(
-                        "the worker can't run now (see above): trying again now and then"
+                        "the worker can't run now (see above): trying again at intervals"
                     )
                 self._stopping.wait(self._delay_s(postponed))
                 postponed += 1
@@ -128,7 +128,7 @@ class WorkerKeeper:
             self._stopping.wait(delay_s)
 
     def _delay_s(self, num_before: int) -> float:
-        # So many doublings pass any limit, and more would overflow.
+        # So many doublings exceed any limit, and more would overflow.
         return min(MAX_DELAY_S, self._first_delay_s * 2.0 ** min(num_before, 30))
 
 
@@ -144,7 +144,7 @@ def _describe_exit(code: int) -> str:
 def run_worker_alone(settings: Settings, run: Callable[[Settings], None]) -> None:
     """Calls `run`, the worker, as soon as no other worker of this host runs; then returns.
 
-    Says once that another one runs, if so. Raises what `run` raises.
+    If another one runs, logs that once. Raises what `run` raises.
     """
     told = False
     while True:
@@ -160,7 +160,7 @@ def run_worker_alone(settings: Settings, run: Callable[[Settings], None]) -> Non
 
 
 def _describe_other_worker(settings: Settings) -> str:
-    """What the worker that runs already means for the service on this database."""
+    """Says whether the worker that already runs measures for the service on this database."""
     from profiler_service.answering.resources import is_present
     from profiler_service.storage.store import Store
 
@@ -172,16 +172,16 @@ def _describe_other_worker(settings: Settings) -> str:
     if present:
         return "this service uses it"
     return (
-        "it measures for another database, or is just starting; where it measures for another,"
+        "it measures for another database, or is just starting; if it measures for another,"
         " nothing new is measured here until it ends"
     )
 
 
 def end_when_stdin_closes() -> None:
-    """Sends this process SIGTERM as soon as its standard input closes: its parent is gone."""
+    """Sends this process SIGTERM when its standard input closes, because its parent has ended."""
 
     def watch() -> None:
-        # os.read, since sys.stdin's lock can't be released at interpreter exit.
+        # os.read, because sys.stdin's lock can't be released when the interpreter exits.
         while os.read(0, 1024):
             pass
         os.kill(os.getpid(), signal.SIGTERM)

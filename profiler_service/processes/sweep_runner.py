@@ -1,6 +1,6 @@
-"""Taking sweeps forward: plan a batch, measure it, keep it; resume what an earlier worker began.
+"""Runs sweeps batch by batch: plans a batch, measures it, keeps it. Resumes unfinished sweeps.
 
-Knows nothing of the job engine, of processes or of signals.
+Knows neither the job engine nor processes nor signals.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from profiler_service.workload import Workload
 logger = logging.getLogger(__name__)
 
 BATCH_GRACE_S = 0.5
-"""How long a batch under way may go on after the worker was told to stop."""
+"""How long the current batch may go on after the worker was told to stop."""
 INTERRUPT_S = 1.5
-"""How long breaking it off may take."""
+"""How long it may take to break off the batch."""
 MAX_PAUSE_S = 60.0
-"""Longest time between two looks whether a lost device is back; the first comes after 1 s."""
+"""Longest pause between two checks whether a lost device is back. The first pause is 1 s."""
 CANCEL_POLL_S = 1.0
-"""How often to look meanwhile whether the paused sweep was cancelled."""
+"""How often to check during a pause whether the sweep was cancelled."""
 
 
 class BatchMeasurer(Protocol):
-    """What the runner needs of `measurement.measurer.Measurer`."""
+    """The part of `measurement.measurer.Measurer` that the runner uses."""
 
     @property
     def platform(self) -> Platform:
-        """What is measured on."""
+        """The platform of all samples."""
 
     @property
     def protocol(self) -> TimingProtocol:
-        """How time is taken."""
+        """The timing protocol of all samples."""
 
     @property
     def dtypes(self) -> Sequence[str]:
@@ -69,22 +69,22 @@ class BatchMeasurer(Protocol):
         """The samples of `batch`."""
 
     def interrupt(self) -> None:
-        """Makes a `measure` under way in another thread raise soon."""
+        """Makes a running `measure` in another thread raise soon."""
 
     def close(self) -> None:
         """Ends the child."""
 
 
 class StopRequest(SystemExit):
-    """The worker is to end. No Exception: the job under way stays to be resumed.
+    """The worker must end. It is no Exception, so that the current job stays and can be resumed.
 
-    The code is 0 where the worker was told to stop, PLATFORM_CHANGED where it can't go on.
+    The code is 0 if the worker was told to stop, PLATFORM_CHANGED if the platform has changed.
     """
 
 
 @dataclass(kw_only=True)
 class _RunningSweep:
-    """The sweep that this process is measuring, and its planner, which knows every batch kept."""
+    """A sweep that this process measures, and its planner, which has seen every kept batch."""
 
     id: str
     planner: Planner
@@ -104,10 +104,10 @@ class _RunningSweep:
 
 
 class SweepRunner:
-    """Takes sweeps forward batch by batch. For one thread at a time, but for `stop`.
+    """Runs sweeps batch by batch. Only one thread may use it at a time, except for `stop`.
 
-    A race has somebody waiting for its answer, a grid sweep may take hours: between two
-    batches of a grid sweep the races that wait on the same host are run to their ends.
+    Somebody waits for the answer of a race, while a grid sweep may take hours. Between two
+    batches of a grid sweep, the races that wait on the same host are therefore run to their end.
     """
 
     def __init__(
@@ -123,24 +123,26 @@ class SweepRunner:
         self._create_planner = create_planner
         self._measured_as = f"{measurer.platform.key} {measurer.protocol.key}"
         self.platform_changed = threading.Event()
-        """Set once the measurer's platform is no more: nothing will be measured from here on."""
+        """Set once the measurer's platform has changed. Nothing is measured after that."""
         self._running: dict[str, _RunningSweep] = {}
         self._stopping = threading.Event()
         self._first_pause_s = first_pause_s
-        self._num_pauses = 0  # since the device was last there
+        self._num_pauses = 0  # since the device last worked
         self._busy = threading.Lock()
 
     def run_batch(self, sweep_id: str) -> bool:
-        """Whether the sweep has ended; if it hasn't, its next batch is measured and kept.
+        """Whether the sweep has ended. If it hasn't, measures and keeps its next batch.
 
-        Where it is a grid sweep and a race waits, a batch of the race is measured instead.
-        Batches kept already are never measured again: the store's count decides which is
-        next. A sweep that can't be measured ends as failed, with the reason. Where the device is
-        lost, the sweep stays open and says so, and this returns after a pause; each is twice as
-        long as the one before, up to MAX_PAUSE_S. Raises StoreUnavailableError (what was
-        measured but couldn't be kept will be measured again), and StopRequest after `stop` and
-        where the platform has changed: the sweep stays as it is, and a worker that has
-        registered the new platform decides about it.
+        If it is a grid sweep and a race waits, measures a batch of the race instead. A kept batch
+        is never measured again: the store's count decides which one is next. A sweep that can't be
+        measured ends as failed, with the reason.
+
+        If the device is lost, the sweep stays open and says so, and this returns after a pause.
+        Each pause is twice as long as the one before, up to MAX_PAUSE_S.
+
+        Raises StoreUnavailableError if a batch couldn't be kept; it will be measured again. Raises
+        StopRequest after `stop`, and if the platform has changed. The sweep then stays as it is,
+        and a worker that has registered the new platform decides what becomes of it.
         """
         with self._busy:
             if self._stopping.is_set():
@@ -152,20 +154,20 @@ class SweepRunner:
             return self._run_batch_or_fail(sweep_id)
 
     def stop(self) -> None:
-        """Returns when no batch is under way any more, at most about two seconds later.
+        """Returns when no batch is being measured any more, after about two seconds at most.
 
-        A short batch is finished and kept; a longer one is broken off.
+        A short batch is finished and kept. A longer one is broken off.
         """
         self._stopping.set()
         if not self._busy.acquire(timeout=BATCH_GRACE_S):
             self._measurer.interrupt()
             if not self._busy.acquire(timeout=INTERRUPT_S):
-                logger.warning("the batch under way doesn't end; leaving it")
+                logger.warning("the current batch doesn't end: not waiting for it any longer")
                 return
         self._busy.release()
 
     def _find_waiting_race(self, sweep_id: str) -> str | None:
-        """The oldest open sweep on its host that may interrupt it, or None."""
+        """The oldest open sweep on the same host that may interrupt this one, or None."""
         sweep = self._store.get_sweep(sweep_id)
         races = [
             other.id
@@ -193,16 +195,16 @@ class SweepRunner:
                 logger.warning("sweep %s failed: %s", sweep_id, reason)
             else:
                 reason = f"internal error: {error!r}"
-                logger.exception("sweep %s failed on an unforeseen error", sweep_id)
+                logger.exception("sweep %s failed with an unexpected error", sweep_id)
             self._store.fail_sweep(sweep_id, reason)
             return True
 
     def _pause(self, sweep_id: str, error: DeviceLostError) -> None:
-        """Returns when it is time to look for the device again, or the worker or sweep is to end.
+        """Returns when the device should be checked again, or the worker or the sweep must end.
 
-        Nothing else could be measured here meanwhile.
+        Meanwhile nothing else could be measured here either.
         """
-        # So many doublings pass any limit, and more would overflow.
+        # So many doublings exceed any limit, and more would overflow.
         pause_s = min(MAX_PAUSE_S, self._first_pause_s * 2.0 ** min(self._num_pauses, 30))
         self._num_pauses += 1
         self._store.pause_sweep(sweep_id, _describe(error))
@@ -217,7 +219,7 @@ class SweepRunner:
                 return
 
     def _run_batch(self, sweep_id: str) -> bool:
-        running = self._running.pop(sweep_id, None)  # kept again once all below has gone well
+        running = self._running.pop(sweep_id, None)  # put back once all below has succeeded
         if running is None:
             sweep = self._store.start_sweep(sweep_id, measured_as=self._measured_as)
             running = None if sweep.state.is_final else self._resume(sweep)
@@ -273,11 +275,11 @@ class SweepRunner:
         elif state is SweepState.CANCELLED:
             self._store.finish_sweep(running.id, None, state=state)
         else:
-            reason = running.first_failure or "the plan held no point to measure"
+            reason = running.first_failure or "the plan has no point to measure"
             self._store.fail_sweep(running.id, f"no point could be measured: {reason}")
         logger.info("sweep %s ended after %d batches", running.id, running.num_batches)
 
 
 def _describe(error: LhpError) -> str:
-    """What is wrong and what to do about it, in one line."""
+    """The error and its hint, in one line."""
     return f"{error} ({error.hint})" if error.hint else str(error)

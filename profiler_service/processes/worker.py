@@ -1,7 +1,7 @@
 """The worker of one host: job → plan → measure → curve → store.
 
-The composition root of the measuring side: wires `SweepRunner`, which does the work, to the job
-engine, the host's lock, the heartbeat and the signals.
+Puts the measuring side together: connects `SweepRunner`, which does the work, with the job engine,
+the host's lock, the heartbeat and the signals.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
 STOP_LIMIT_S = 5.0
-"""After this long, a worker told to stop ends without tidying up (which is safe, too)."""
+"""After this time, a worker that was told to stop ends without cleaning up. That is safe."""
 
 
 def create_measurer(settings: Settings) -> Measurer:
-    """The measurer that `settings` ask for. Raises MeasurementFailedError."""
+    """A measurer as `settings` describe it. Raises MeasurementFailedError."""
     return Measurer(device=settings.device, threads=settings.threads, cache=settings.cache)
 
 
@@ -47,14 +47,14 @@ def run(
 ) -> None:
     """Measures this host's sweeps until SIGTERM or SIGINT, then returns; main thread only.
 
-    On a signal the batch under way is finished or broken off within about two seconds;
-    batches kept stay kept, and the sweep goes on when a worker starts again.
+    On a signal, the current batch is finished or broken off within about two seconds. Earlier
+    batches are kept, and the sweep goes on when a worker starts again.
 
     Raises:
         WorkerAlreadyRunningError: another worker measures on this host.
-        StoreError: the database can't be used at the start. (Later on, it is waited for.)
-        MeasurementFailedError: the device asked for isn't there.
-        SystemExit: with the code PLATFORM_CHANGED, where the platform has changed meanwhile.
+        StoreError: the database can't be used at the start. (Later, the worker waits for it.)
+        MeasurementFailedError: the machine doesn't have the device asked for.
+        SystemExit: with the code PLATFORM_CHANGED, if the platform has changed meanwhile.
     """
     with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
         stack.enter_context(hold_lock(settings.host))
@@ -89,9 +89,9 @@ def run(
 
 @contextlib.contextmanager
 def hold_lock(host: str) -> Iterator[None]:
-    """While entered, this process is the only worker of `host` on this machine.
+    """In this context, this process is the only worker of `host` on this machine.
 
-    The kernel frees the lock however the process ends. Raises WorkerAlreadyRunningError.
+    However the process ends, the kernel frees the lock. Raises WorkerAlreadyRunningError.
     """
     directory = default_data_dir()
     directory.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def hold_lock(host: str) -> Iterator[None]:
             file.seek(0)
             raise WorkerAlreadyRunningError(
                 f"a worker of host {host!r} is running already (process {file.read().strip()})",
-                hint="stop it first: two would measure each other's noise",
+                hint="stop it first: two workers would disturb each other's measurements",
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -113,11 +113,11 @@ def hold_lock(host: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stop_on_signals() -> Iterator[Callable[[int], None]]:
-    """Turns the first SIGTERM or SIGINT into a StopRequest here, which leaving swallows.
+    """In this context, the first SIGTERM or SIGINT raises StopRequest, which the context catches.
 
-    Gives a function that raises one with another exit code, which leaving lets through. From
-    then on the process ends within STOP_LIMIT_S, even if a thread waits for a database that
-    doesn't answer.
+    Gives a function that raises a StopRequest with another exit code, which the context doesn't
+    catch. After either, the process ends within STOP_LIMIT_S, even if a thread waits for a database
+    that doesn't answer.
     """
     watchdog: threading.Timer | None = None
 

@@ -95,7 +95,7 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
         "keep: an LHP",
         "35.0 µs",
     ]
-    assert "* in_features and input_size follow what feeds the layer" in done.err
+    assert "* in_features and input_size must fit the layer before" in done.err
 
 
 def test_json_has_every_layer_and_nothing_else(lhp: Lhp, service: StubService, models: str) -> None:

@@ -131,7 +131,7 @@ def test_a_race_that_cant_be_told_any_more_leaves_its_curve_to_draw(
     service.reply("GET /sweeps/s1/race", Reply.problem(409, "raced by another version", "look"))
     done = lhp("plot", "c7", "-o", "picture.html")
     assert (done.code, done.out) == (0, "picture.html\n")
-    assert "drawn without how it went: raced by another version" in done.err
+    assert "the picture doesn't show how the race went: raced by another version" in done.err
     assert "dropped in contest" not in (tmp_path / "picture.html").read_text()
 
 

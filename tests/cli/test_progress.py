@@ -64,7 +64,7 @@ def test_a_paused_sweep_says_why() -> None:
     ("error", "line"),
     [
         (HostAwayError("host 'anvil' isn't there"), "waiting for the worker to be ready\n"),
-        (ServiceUnreachableError("no service"), "the service is away, waiting for it\n"),
+        (ServiceUnreachableError("no service"), "the service doesn't answer, waiting for it\n"),
         (StoreUnavailableError("the database is away"), "waiting: the database is away\n"),
     ],
 )

@@ -101,7 +101,7 @@ def test_waiting_ends_after_the_time_given_and_the_sweep_goes_on(
     done = lhp("query", "1197,317", "--wait", "0.3")
     assert done.code == 1
     assert "error: not measured within 0.3 s: sweep s1 is running, 25% done" in done.err
-    assert "hint: it goes on" in done.err
+    assert "hint: the sweep goes on" in done.err
     assert "lhp cancel s1` stops it" in done.err
 
 

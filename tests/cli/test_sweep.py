@@ -87,7 +87,7 @@ def test_a_sweep_that_someone_else_cancels_is_no_success(lhp: Lhp, service: Stub
     )
     done = lhp("sweep", "matmul", "256:261")
     assert done.code == 1
-    assert "cancelled: what it measured is kept" in done.err
+    assert "cancelled: its measured points are kept" in done.err
     assert "lhp plot c7" in done.out
 
 
@@ -123,7 +123,7 @@ def test_ctrl_c_cancels_and_tells_what_was_kept(start_lhp: Start, service: StubS
     service.reply("GET /sweeps/s1", make_sweep(state="cancelled", curve="c7"))
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "sweep s1 was cancelled: what it measured is kept" in err
+    assert "sweep s1 was cancelled: its measured points are kept" in err
     assert "20.0 % undecided" in out
     assert "lhp plot c7" in out
     assert "Traceback" not in err
@@ -169,7 +169,7 @@ def test_ctrl_c_during_a_query_leaves_the_sweep_going(
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert out == ""
-    assert "the measuring goes on" in err
+    assert "the sweep goes on" in err
     assert "lhp cancel s1` stops it" in err
     assert "Traceback" not in err
     assert service.sent("POST /sweeps/s1/cancel") == []
@@ -179,7 +179,7 @@ def test_ctrl_c_during_a_query_leaves_the_sweep_going(
     ("reply", "code", "said"),
     [
         (make_sweep(state="cancelled"), 0, "sweep s1 is cancelled"),
-        (make_sweep(cancel_requested=True), 0, "sweep s1 ends after the batch under way"),
+        (make_sweep(cancel_requested=True), 0, "sweep s1 ends after its current batch"),
         (
             Reply.problem(409, "sweep s1 has already ended: done", "nothing is left to cancel"),
             1,

@@ -380,7 +380,7 @@ def test_a_worker_that_may_run_later_is_tried_for_as_long_as_it_takes(
     keeper.start()
     keeper.join()
     assert starts.read_text() == "xxxxxx"
-    assert caplog.text.count("trying again now and then") == 1
+    assert caplog.text.count("trying again at intervals") == 1
     assert "ended unexpectedly" not in caplog.text
 
 

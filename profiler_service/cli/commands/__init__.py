@@ -1,1 +1,1 @@
-"""The commands of `lhp`, by what they are about. Each imports what it needs only when it runs."""
+"""The commands of `lhp`, by topic. Each command imports its packages only when it runs."""

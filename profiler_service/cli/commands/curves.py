@@ -1,6 +1,6 @@
 """`lhp sweep`, `cancel`, `curves` and `plot`: whole curves, from measuring to drawing.
 
-Knows no HTTP beyond its client, and imports what a command needs only when it runs.
+Uses HTTP only through the client. Each command imports its packages only when it runs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def sweep(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind of workload: linear, matmul")],
     ranges: Annotated[
-        list[str], typer.Argument(metavar="RANGE", help="FIRST:LAST[:STEP], one an axis")
+        list[str], typer.Argument(metavar="RANGE", help="FIRST:LAST[:STEP] for each axis")
     ],
     batch: BatchOption = None,
     dtype: DtypeOption = None,
@@ -53,11 +53,15 @@ def sweep(
     param: ParamOption = None,
     budget: BudgetOption = None,
     host: HostOption = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Start it, and don't wait.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start the sweep and don't wait for it.")
+    ] = False,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure every point of a grid: `lhp sweep matmul 256:512`. Ctrl-C keeps what was done."""
+    """Measure every point of a grid: `lhp sweep matmul 256:512`. Ctrl-C stops it and keeps the
+    points measured so far.
+    """
     from pydantic import ValidationError
 
     from profiler_service.cli.asking import run_sweep
@@ -109,7 +113,7 @@ def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
         say(f"sweep {sweep.id} is still {sweep.state}")
         say(f"hint: the same command follows it, `lhp cancel {sweep.id}` stops it")
     elif sweep.state == "cancelled":
-        kept = "what it measured is kept" if sweep.curve else "it had measured nothing"
+        kept = "its measured points are kept" if sweep.curve else "it had measured nothing"
         say(f"sweep {sweep.id} was cancelled: {kept}")
     if sweep.curve:
         typer.echo(describe_curve(client.get_curve_header(sweep.curve, host=sweep.host)))
@@ -121,7 +125,7 @@ def cancel(
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Stop a sweep that is queued or running; what it has measured is kept."""
+    """Stop a sweep that is queued or running. The points measured so far are kept."""
     with open_client(url) as client:
         sweep = client.cancel_sweep(sweep_id)
     if json:
@@ -129,27 +133,25 @@ def cancel(
     elif sweep.state == "cancelled":
         typer.echo(f"sweep {sweep.id} is cancelled")
     elif sweep.cancel_requested:
-        typer.echo(f"sweep {sweep.id} ends after the batch under way; what it measured is kept")
+        typer.echo(f"sweep {sweep.id} ends after its current batch; its measured points are kept")
 
 
 def curves(
     curve_id: Annotated[
         str | None,
-        typer.Argument(
-            metavar="CURVE", help="Id of a curve: tells which points it left undecided."
-        ),
+        typer.Argument(metavar="CURVE", help="Id of a curve, to list its undecided points."),
     ] = None,
     workload: Annotated[str | None, typer.Option(help="Only this kind of workload.")] = None,
     host: Annotated[str | None, typer.Option(help="Only curves measured by this host.")] = None,
     platform: Annotated[str | None, typer.Option(help="Only this platform (its key).")] = None,
     limit: Annotated[
-        int, typer.Option(min=1, help="Most curves, or undecided points, to list.")
+        int, typer.Option(min=1, help="Largest number of curves, or undecided points, to list.")
     ] = 20,
-    cursor: Annotated[str | None, typer.Option(help="Where the page before ended.")] = None,
+    cursor: Annotated[str | None, typer.Option(help="Where the previous page ended.")] = None,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the curves measured so far, newest first; or sum up one, its ambiguous pairs named."""
+    """List the measured curves, newest first; or show one curve and its undecided points."""
     from profiler_service.cli.text import format_age, format_range
     from profiler_service.plots.text import format_redundancy, format_undecided
 
@@ -185,7 +187,7 @@ def curves(
     for header in page.items:
         table.add_row(
             header.id,
-            # Brackets are no markup here.
+            # The texts are printed as they are: brackets are no markup.
             Text(header.workload),
             " ".join(map(format_range, header.axes)),
             header.mode,
@@ -202,7 +204,7 @@ def curves(
 
 
 def _print_curve(curve: CurveDetail, *, limit: int) -> None:
-    """Prints what the curve found, and up to `limit` undecided points with their rivals."""
+    """Prints the curve's summary, and up to `limit` undecided points with their rivals."""
     from profiler_service.cli.text import describe_curve, format_dims, format_ratio
 
     typer.echo(describe_curve(curve))
@@ -225,7 +227,7 @@ def _print_curve(curve: CurveDetail, *, limit: int) -> None:
 
 def plot(
     curve_id: Annotated[
-        str | None, typer.Argument(metavar="CURVE", help="Id of a curve; the newest if left out.")
+        str | None, typer.Argument(metavar="CURVE", help="Id of a curve (default: the newest).")
     ] = None,
     output: Annotated[
         Path | None,
@@ -237,7 +239,8 @@ def plot(
 ) -> None:
     """Draw a curve with its LHPs and hysteresis bins (a heat map for two axes).
 
-    Of a race, also how it went: who was dropped when and why, and how the winner was confirmed.
+    A race's picture also shows which points were dropped, when and why, and how the winner was
+    confirmed.
     """
     from profiler_service.errors import ConflictError, NotFoundError
     from profiler_service.plots.curve import save_plot
@@ -261,7 +264,7 @@ def plot(
             try:
                 race = client.get_race(curve.sweep)
             except (ConflictError, InvalidRequestError) as error:
-                say(f"drawn without how it went: {error}")
+                say(f"the picture doesn't show how the race went: {error}")
     output = output or Path(f"{curve.workload.partition('[')[0]}-{curve.id}.png")
     save_plot(curve, output, platform=platform, race=race)
     typer.echo(str(output))

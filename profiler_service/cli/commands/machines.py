@@ -1,6 +1,6 @@
 """`lhp serve`, `worker`, `hosts`, `workloads`, `doctor` and `db upgrade`: running the service.
 
-Imports what a command needs only when it runs.
+Each command imports its packages only when it runs.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ if TYPE_CHECKING:
     from profiler_service.settings import Settings
 
 MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
-"""What may not keep a worker from running when it is started again."""
+"""Errors that may be gone when the worker is started again."""
 
 
 def serve(
     listen: Annotated[str | None, typer.Option(help="Address to listen on [LHP_LISTEN].")] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes any free one [LHP_PORT].")
+        int | None,
+        typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port [LHP_PORT]."),
     ] = None,
     worker: Annotated[
-        bool, typer.Option("--worker/--no-worker", help="Measure on this machine, too.")
+        bool, typer.Option("--worker/--no-worker", help="Also measure on this machine.")
     ] = True,
 ) -> None:
     """Run the service, and a worker that measures on this machine."""
@@ -68,20 +69,20 @@ def _greet(url: str, settings: Settings) -> None:
     typer.echo(
         f"listening on {url}, keeping curves in {describe(parse_url(settings.database_url))}\n"
         "\n"
-        "what to try next, in another terminal:\n"
+        "try next, in another terminal:\n"
         f"  {lhp} query 1197,317\n"
         f"  curl '{url}/lhp?dims=1197,317'\n"
         f"  {lhp} sweep matmul 256:320 && {lhp} plot -o curve.png\n"
         f"  {url}/docs\n"
         "\n"
-        "Ctrl-C stops it; what was measured stays."
+        "Ctrl-C stops the service; measured curves are kept."
     )
 
 
 def worker(
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Measure on this machine what the database's sweeps ask of it, until stopped."""
+    """Measure on this machine the sweeps that the database holds for it, until stopped."""
     from profiler_service.processes.serve import configure_logging, prepare_database
     from profiler_service.processes.supervisor import end_when_stdin_closes, run_worker_alone
 
@@ -93,7 +94,7 @@ def worker(
 
     try:
         if until_stdin_closes:
-            # Whoever holds the other end of stdin has prepared the database.
+            # The process at the other end of stdin has prepared the database.
             run_worker_alone(settings, run_worker)
         else:
             prepare_database(settings)
@@ -142,7 +143,7 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
 
 
 def workloads(url: UrlOption = None, json: JsonOption = False) -> None:
-    """List what can be measured, with its axes and parameters; and what is left out, and why."""
+    """List the workload kinds with their axes and parameters. Says which are left out, and why."""
     with open_client(url) as client:
         listed = client.list_workloads()
     if json:
@@ -160,12 +161,12 @@ def workloads(url: UrlOption = None, json: JsonOption = False) -> None:
 
 
 def doctor(
-    seconds: Annotated[
-        float, typer.Option(min=0.5, max=3600, help="How long to measure, seconds.")
-    ] = 5,
+    seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds to measure for.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """Is this machine quiet enough to measure on? Says what to change; exits with 1 if not."""
+    """Check whether this machine is quiet enough to measure on. Says what to change if it isn't,
+    and exits with 1.
+    """
     from profiler_service.cli.progress import show_progress
     from profiler_service.measurement.doctor import examine
 
@@ -189,7 +190,7 @@ def doctor(
         print_table(table)
         verdict = "quiet enough" if diagnosis.quiet_enough else "too noisy"
         typer.echo(
-            f"{verdict}: differences from {diagnosis.smallest_effect:.2%} up can be told from noise"
+            f"{verdict}: differences from {diagnosis.smallest_effect:.2%} up are above the noise"
         )
     if not diagnosis.quiet_enough:
         raise typer.Exit(FAILED)

@@ -1,6 +1,6 @@
-"""`lhp query`, `crossover` and `advise`: which dims, which kernel, which layers.
+"""`lhp query`, `crossover` and `advise`: questions about dims, kernels and layers.
 
-Knows no HTTP beyond its client, and imports what a command needs only when it runs.
+Uses HTTP only through the client. Each command imports its packages only when it runs.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def query(
     backend: BackendOption = None,
     param: ParamOption = None,
     prefer: Annotated[
-        str, typer.Option(help="fastest, nearest or largest of what costs no more.")
+        str, typer.Option(help="fastest, nearest or largest of the dims that cost no more time.")
     ] = "fastest",
     effort: Annotated[
-        str, typer.Option(help="quick looks at a sample of the window, thorough at every point.")
+        str, typer.Option(help="quick measures a sample of the window, thorough every point.")
     ] = "quick",
     max_growth: Annotated[
         float | None, typer.Option(help="How far to look, as a share of each dimension.")
@@ -87,8 +87,8 @@ def query(
         params.keys() & {*request, "max_growth", "budget", "host", "platform", "wait"}
     ):
         raise InvalidRequestError(
-            f"{taken[0]!r} is no parameter of a workload",
-            hint="see `lhp query --help` for where it goes",
+            f"{taken[0]!r} is not a parameter of a workload",
+            hint="`lhp query --help` lists the option for it",
         )
     with open_client(url) as client:
         answer = ask(client, request | params, wait_s=wait, console=make_console())
@@ -117,7 +117,7 @@ def crossover(
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """From which share of zeros on is a sparse layer of DIMS faster than every dense kernel?"""
+    """At which share of zeros does a sparse layer of DIMS become faster than every dense kernel?"""
     from profiler_service.cli.asking import ask_crossover
     from profiler_service.cli.text import describe_crossover, format_dims
     from profiler_service.workload import parse_dims
@@ -139,39 +139,40 @@ def advise(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODULE:FACTORY", help="Function of yours that returns a torch model."
+            metavar="MODULE:FACTORY", help="A function in your code that returns a torch model."
         ),
     ],
     example: Annotated[
         str | None,
         typer.Option(
             metavar="MODULE:FUNCTION",
-            help="Function that returns an input: the model is run on it once, and each layer"
-            " asked about at the batch and steps that it has there.",
+            help="A function that returns an example input. The model runs on it once, which"
+            " shows the batch and steps of each layer.",
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option(min=1, help="Batch of every layer, where no example tells.")
+        int, typer.Option(min=1, help="Batch of each layer that no example shows.")
     ] = 16,
     steps: Annotated[
-        int, typer.Option(min=1, help="Steps of LSTM and GRU, where no example tells.")
+        int, typer.Option(min=1, help="Steps of each LSTM and GRU that no example shows.")
     ] = 70,
     dtype: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; the layer's own if left out.")
+        str | None, typer.Option(help="float32, bfloat16 or float16 (default: the layer's own).")
     ] = None,
     max_growth: Annotated[
         float | None, typer.Option(help="How far to look, as a share of each dimension.")
     ] = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for each layer that isn't known yet.")
+        float,
+        typer.Option(min=0, help="Seconds to wait for each layer that must be measured first."),
     ] = 120,
     host: HostOption = None,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Which larger layers of your own model cost no more? Your code runs here and nowhere else.
+    """Which larger layers of your own model cost no more time? Your code runs only on this machine.
 
-    Lists every nn.Linear, nn.LSTM and nn.GRU; only their sizes are sent to the service.
+    Lists every nn.Linear, nn.LSTM and nn.GRU. Only their sizes are sent to the service.
     """
     from profiler_service.cli.advise import HEADINGS, advice_row, advice_to_json
     from profiler_service.cli.advise import advise as ask_about
@@ -193,8 +194,8 @@ def advise(
     print_table(table)
     if any(row[-1].endswith("*") for row in rows):
         say(
-            "* in_features and input_size follow what feeds the layer: grow them only together"
-            " with that. Where it stays, `lhp query OUT,IN` answers for the sizes you can have."
+            "* in_features and input_size must fit the layer before: grow both together."
+            " If that layer can't grow, `lhp query OUT,IN` answers for the sizes you can have."
         )
 
 
