@@ -1,5 +1,5 @@
-"""What decides an answer: find it in stored curves, else have it measured, else name the sweep.
+"""Answers questions: finds the answer in stored curves, or has it measured, or names the sweep.
 
-No HTTP: routes, pages and tests call it alike. Services belong to one event loop, and call the
-store from threads only.
+Knows no HTTP: routes, pages and tests call it in the same way. Services belong to one event loop,
+and call the store only from threads.
 """

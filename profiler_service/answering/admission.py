@@ -1,6 +1,6 @@
 """Checks what a host is asked to measure, once: is it allowed, possible, and short enough?
 
-Knows neither questions nor how a sweep is carried out.
+Every sweep is checked only here. Knows neither questions nor how a sweep is carried out.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
 
 MAX_SURVEYED_WINDOW_POINTS = 65_536
-"""Most points in a window where every one must be looked at before a question is answered."""
+"""Most points in a window if every point must be measured before a question is answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Admitted:
-    """A sweep that the host may be asked for. Only `Admission.admit` makes one."""
+    """A sweep that its host may measure. Only `Admission.admit` makes one."""
 
     spec: SweepSpec
     host: Host
@@ -40,7 +40,7 @@ class Admission:
         self._settings = settings
 
     async def admit(self, spec: SweepSpec, host: Host, *, for_question: bool) -> Admitted:
-        """The sweep, admitted to the host. `for_question`: somebody waits for its answer.
+        """The sweep, admitted to the host. `for_question`: somebody waits for the answer.
 
         Raises WindowTooLargeError, UnsupportedOnHostError, StoreError. Allocates nothing.
         """
@@ -82,7 +82,7 @@ class Admission:
 def check_affordable(
     workload: Workload, grid: Grid, host: Host, platform: Platform, *, max_operand_bytes: int
 ) -> None:
-    """Returns where `host` can multiply operands as large as the grid's largest point has.
+    """Returns if `host` can multiply operands as large as those of the grid's largest point.
 
     Raises UnsupportedOnHostError, WindowTooLargeError. Allocates nothing.
     """

@@ -1,8 +1,8 @@
-"""The one way from a question to its answer: find it, else have it measured, else name the sweep.
+"""Gets the answer to a question: finds it, or has it measured, or names the sweep.
 
     answer = await asking.ask(question, Where(host="gpu-7"), wait_s=30)
 
-Knows questions by their protocol only, and no HTTP. Belongs to one event loop.
+Knows questions only by their protocol, and no HTTP. Belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ AnswerT = TypeVar("AnswerT")
 
 @dataclass(kw_only=True)
 class _Measurement:
-    """A sweep that one or many questions wait for."""
+    """A sweep that one or several questions wait for."""
 
     ended: asyncio.Task[Sweep | None]
-    """The sweep, once it has ended and its curve can be found; None where none was needed."""
+    """The sweep, once it has ended and its curve can be found; None if no sweep was needed."""
     queued: asyncio.Future[Sweep] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    """The sweep, once it is in the queue; never where none was needed."""
+    """The sweep, once it is in the queue. Never set if no sweep was needed."""
     num_waiting: int = 0
 
 
 class Asking:
-    """Answers questions; those that the same sweep answers share one measurement.
+    """Answers questions. Questions that the same sweep answers share one measurement.
 
-    They share it from before the sweep is queued until its curve can be found, so that no
-    question falls between the two and has the same measured again. Each reads its own answer.
+    They share it from before the sweep is queued until its curve can be found: a question that
+    comes in between must not start the same sweep again. Each question reads its own answer.
     """
 
     def __init__(
@@ -71,13 +71,14 @@ class Asking:
     async def ask(
         self, question: Question[AnswerT], where: Where, *, wait_s: float
     ) -> AnswerT | Sweep:
-        """The answer; or, where that takes longer than `wait_s`, the sweep that will bring it.
+        """The answer; or the sweep that will give it, if that takes longer than `wait_s`.
 
-        The latter, too, where the service is about to end.
+        Also the sweep if the service is about to end.
 
         Raises UnknownHostError, UnknownPlatformError, HostAwayError; WindowTooLargeError,
-        UnsupportedOnHostError; ConflictError where the host isn't on that platform;
-        SweepCancelledError; MeasurementFailedError where the sweep left no answer; StoreError.
+        UnsupportedOnHostError; ConflictError if the host isn't on that platform;
+        SweepCancelledError; MeasurementFailedError if the sweep ended without an answer;
+        StoreError.
         """
         deadline_s = time.monotonic() + wait_s
         conditions = await self._hosts.find_conditions(where)
@@ -91,7 +92,7 @@ class Asking:
     async def _measure(
         self, question: Question[AnswerT], host: Host, *, deadline_s: float
     ) -> AnswerT | Sweep:
-        """The answer, measured by `host`; or the sweep that hasn't ended by the deadline."""
+        """The answer, measured by `host`; or the sweep, if it hasn't ended by the deadline."""
         key = (host.name, question.sweep.key)
         measurement = await self._find_measurement(key)
         if measurement is None:
@@ -101,7 +102,7 @@ class Asking:
             self._measurements[key] = measurement
         measurement.num_waiting += 1
         try:
-            # Queueing takes a moment only, and 202 must name the sweep.
+            # Queueing is quick, and a 202 must name the sweep.
             under_way: list[asyncio.Future[Any]] = [measurement.ended, measurement.queued]
             await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             await self._shutdown.wait(measurement.ended, timeout_s=_left_s(deadline_s))
@@ -116,27 +117,27 @@ class Asking:
         answer = await question.find(self._known, Conditions.of(host))
         if answer is not None:
             return answer
-        if ended is None:  # known to another, who asked before the host changed its platform
+        if ended is None:  # another question found the answer before the host changed its platform
             return await self._measure(question, host, deadline_s=deadline_s)
         raise _why_unanswered(ended, question.wanted)
 
     async def _find_measurement(self, key: tuple[str, str]) -> _Measurement | None:
-        """The measurement under way; None where there is none that will bring an answer."""
+        """The current measurement; None if there is none that will give an answer."""
         measurement = self._measurements.get(key)
         if measurement is None or not measurement.queued.done():
             return measurement
         sweep = await self._queue.get(measurement.queued.result().id)
         if sweep.cancel_requested:
             self._forget(key, measurement)
-        return self._measurements.get(key)  # another one, perhaps, by now
+        return self._measurements.get(key)  # perhaps another one by now
 
     async def _measure_unless_known(
         self, key: tuple[str, str], question: Question[AnswerT], host: Host
     ) -> Sweep | None:
-        """The sweep when it has ended; None where its result is known already."""
+        """The sweep when it has ended; None if its result was already known."""
         measurement = self._measurements[key]
         try:
-            # Someone else may have measured it since what is known was last refreshed.
+            # Somebody else may have measured it since the last refresh.
             await self._known.refresh()
             if await question.find(self._known, Conditions.of(host)) is not None:
                 return None
@@ -154,7 +155,7 @@ class Asking:
             self._forget(key, measurement)
 
     async def _queue_companion(self, spec: SweepSpec, host: Host) -> None:
-        """Has it measured before the question's own sweep, unless it is known or too large."""
+        """Measures this sweep before the question's own, unless it is known or too large."""
         found = await self._known.curves.find_covering(
             spec.workload, spec.grid, spec.mode, Conditions.of(host)
         )
@@ -174,7 +175,7 @@ def _left_s(deadline_s: float) -> float:
 
 
 def _why_unanswered(sweep: Sweep, wanted: str) -> LhpError:
-    """Why a sweep that was to measure what is `wanted` has ended and left no answer."""
+    """The error that says why the sweep for `wanted` ended without an answer."""
     see = f"/sweeps/{sweep.id}"
     if sweep.state is SweepState.CANCELLED:
         return SweepCancelledError(

@@ -1,4 +1,4 @@
-"""A bounded cache that loads what it lacks. Knows nothing of what it holds."""
+"""A bounded cache that loads missing values. Doesn't know what the values are."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ V = TypeVar("V")
 class LoadingCache(Generic[K, V]):
     """Values by key, each loaded in a thread when it is first asked for.
 
-    Those who ask for one key together wait for one loading. Where the sizes of all values exceed
-    `max_size`, the one not used for longest is dropped. Belongs to one event loop.
+    Callers that ask for the same key at the same time share one load. If the sizes of all values
+    exceed `max_size`, the least recently used value is dropped. Belongs to one event loop.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class LoadingCache(Generic[K, V]):
         size_of: Callable[[V], float] = lambda value: 1,
     ) -> None:
         self._load = load
-        # A value larger than the whole cache is kept alone rather than loaded for every question.
+        # A value larger than the whole cache is kept alone, so that it isn't loaded every time.
         self._kept: LRUCache[K, V] = LRUCache(
             max_size, getsizeof=lambda value: min(size_of(value), max_size)
         )
         self._loading: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K) -> V:
-        """The value of `key`. Raises what loading raises, and then keeps nothing."""
+        """The value of `key`. If loading raises an error, raises that and keeps nothing."""
         if key in self._kept:
             return self._kept[key]
         if key not in self._loading:

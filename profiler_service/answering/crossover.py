@@ -31,11 +31,11 @@ class CrossoverQuestion:
     dims: Dims
     dtype: str
     kernels: Workload
-    """The kernels of the layer: their one axis numbers them."""
+    """The kernels of the layer: one axis, which numbers them."""
 
     @classmethod
     def parse(cls, *, dims: str, batch: str, dtype: str) -> CrossoverQuestion:
-        """The question that these texts ask. Raises InvalidDimsError, InvalidWorkloadError."""
+        """The question, read from texts. Raises InvalidDimsError, InvalidWorkloadError."""
         linear = LINEAR.describe({"batch": batch, "dtype": dtype})
         checked = linear.check_dims(parse_dims(dims))
         return cls(
@@ -57,11 +57,11 @@ class CrossoverQuestion:
         return f"the kernels at {','.join(map(str, self.dims))}"
 
     def find_companion(self, host: Host) -> SweepSpec | None:
-        """None: the sweep compares all there is to compare."""
+        """None: the sweep itself compares all kernels."""
         return None
 
     def check_host(self, host: Host) -> None:
-        """Returns where the host has the sparse product. Raises UnsupportedOnHostError."""
+        """Returns if the host has the sparse product. Raises UnsupportedOnHostError."""
         if self.dtype not in host.backends.get("csr", ()):
             raise UnsupportedOnHostError(
                 f"host {host.name!r} has no sparse product of {self.dtype}",
@@ -70,7 +70,7 @@ class CrossoverQuestion:
             )
 
     async def find(self, known: Known, conditions: Conditions) -> CrossoverAnswer | None:
-        """The answer that the newest comparison holds, or None. Raises StoreError."""
+        """The answer from the newest comparison, or None. Raises StoreError."""
         snapshot = known.curves.snapshot
         for header in await known.curves.find_covering(
             self.kernels, ALL_KERNELS, "kernels", conditions
@@ -83,16 +83,16 @@ class CrossoverQuestion:
 
 
 def read_crossover(store: Store, curve_id: str) -> CrossoverAnswer | None:
-    """The answer that the curve's samples give, as if it weren't stale. Raises StoreError.
+    """The answer from the curve's samples, not marked stale. Raises StoreError.
 
-    None where they give none: the sparse kernel failed, or the sweep was cancelled.
+    None if they give no answer: the sparse kernel failed, or the sweep was cancelled.
     """
     header = store.get_curve_header(curve_id)
     if store.get_sweep(header.sweep_id).state is not SweepState.DONE:
         return None
     batches = store.load_batches(header.sweep_id)
     curve = store.load_curve(header.id)
-    # Those that calibrate come first, and visit one kernel only.
+    # The first batches calibrate: they visit only one kernel.
     met = [batch for batch in batches if len(np.unique(batch.point)) > 1]
     rounds = KernelRounds(met, header.grid.size)
     rounds.forget(curve.failures)

@@ -1,10 +1,10 @@
-"""Curves as JSON, CSV and Arrow, in chunks: a million points never stand in memory as text.
+"""Writes curves as JSON, CSV and Arrow, in chunks, so that large curves need little memory.
 
-Knows neither HTTP nor the store. Every format has the same rows: the measured points in
-row-major order, with columns for the dims, then latency_s, low_s, high_s, num_samples, status,
-and the best larger point found, the rival: its dims (rival_… for each axis; in JSON one list),
-ratio, ratio_low, ratio_high. What isn't known (an interval from too few samples, a rival where
-nothing is larger) is null, in CSV empty.
+Knows neither HTTP nor the store. Every format has the same rows: the measured points in row-major
+order. The columns are the dims, then latency_s, low_s, high_s, num_samples, status. Then comes the
+rival, which is the best larger point found: its dims (rival_… for each axis; in JSON one list),
+ratio, ratio_low, ratio_high. An unknown value is null, in CSV empty: for example an interval from
+too few samples, or a rival if no point is larger.
 """
 
 from __future__ import annotations
@@ -113,12 +113,12 @@ def json_chunks(curve: LatencyCurve, info: CurveInfo) -> Iterator[bytes]:
 
 
 def _known(column: F64) -> pa.Array:
-    """The column with null for everything that isn't finite: there were too few samples."""
+    """The column; a value that isn't finite becomes null, because there were too few samples."""
     return pa.array(column, mask=~np.isfinite(column))
 
 
 def _dims_lists(table: pa.Table, axes: list[str]) -> Iterator[list[object]]:
-    """The dims in columns `axes` as chunks of lists; None where they are null."""
+    """The dims in columns `axes` as chunks of lists; None for null dims."""
     for start in _starts(table.num_rows):
         part = table.select(axes).slice(start, CHUNK_POINTS)
         rows = zip(*(column.to_pylist() for column in part.columns), strict=True)
@@ -145,7 +145,7 @@ def _json_list(chunks: Iterator[list[object]]) -> Iterator[bytes]:
 
 
 def _taken(sink: io.BytesIO) -> bytes:
-    """What was written to `sink` since the last time; empties it."""
+    """The bytes written to `sink` since the last call; empties it."""
     written = sink.getvalue()
     sink.seek(0)
     sink.truncate()

@@ -1,6 +1,6 @@
-"""What is known: stored curves, hosts and platforms, as far as they are kept in memory.
+"""Stored curves, hosts and platforms, kept in memory so that answers are quick.
 
-Knows neither questions nor how curves come about.
+Knows neither questions nor how curves are measured.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from profiler_service.workload import Dims, Workload
 MAX_CACHED_POINTS = 2_000_000
 """Points of all curves kept in memory together: about 120 MB."""
 CURVE_WEIGHT_POINTS = 100
-"""What a curve takes besides its points, about 5 KiB, counted in points: comparisons of kernels
-have two points each, and there may be very many."""
+"""Memory of a curve without its points, about 5 KiB, counted in points. It matters for comparisons
+of kernels: they have two points each, and there may be very many."""
 MAX_INDEXES = 1024
-"""Workloads, each under its conditions, whose curves' headers are kept in memory."""
+"""Number of workloads (each under its conditions) whose curve headers are kept in memory."""
 
 IndexKey = tuple[str, str, str]
 """Keys of a workload, a platform and a protocol."""
@@ -35,29 +35,30 @@ IndexKey = tuple[str, str, str]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """Where and how the curves that may answer were measured."""
+    """The platform and the protocol of the curves that may answer."""
 
     platform_key: str
     protocol_key: str | None
-    """None: that of the newest curve, for a platform that no host is on now."""
+    """None: the protocol of the newest curve, if no host is on the platform now."""
 
     @classmethod
     def of(cls, host: Host) -> Conditions:
-        """Those under which the host measures now."""
+        """The conditions under which the host measures now."""
         return cls(platform_key=host.platform_key, protocol_key=host.protocol_key)
 
 
 class CurveIndex:
-    """The curves of one workload under the same conditions, findable by what they may answer."""
+    """An index of one workload's curves under the same conditions, by what they may answer."""
 
     def __init__(self, headers: Sequence[CurveHeader] = ()) -> None:
-        """Takes the headers newest first."""
+        """`headers` come newest first."""
         self.generation = -1
-        """Every curve kept up to this generation of the store is here."""
+        """The index has every curve stored up to this generation of the store."""
         self.loading: asyncio.Task[None] | None = None
-        """Under way while newer curves are being looked for."""
+        """The search for newer curves, while it runs."""
         self._known: set[str] = set()
-        # Curves that answer for their first point only are found by it: there may be very many.
+        # Some curves answer only for their first point. They are found by it, since there may be
+        # very many.
         self._by_first: defaultdict[Dims, list[tuple[int, CurveHeader]]] = defaultdict(list)
         self._others: list[tuple[int, CurveHeader]] = []
         self.add(headers)
@@ -77,7 +78,7 @@ class CurveIndex:
     def covering(self, window: Grid, mode: Mode) -> Iterator[CurveHeader]:
         """Headers of curves that may answer, newest first.
 
-        They cover the window, and are of a mode that answers what a sweep of `mode` answers.
+        They cover the window, and their mode answers all that a sweep of `mode` answers.
         """
         found = [*self._others, *self._by_first.get(window.first, ())]
         for _, header in sorted(found, key=lambda pair: pair[0], reverse=True):
@@ -87,24 +88,24 @@ class CurveIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What is known at one generation of the store. Replaced as a whole by the next one."""
+    """Hosts and platforms at one generation of the store. The next one replaces it as a whole."""
 
     generation: int
     hosts: Mapping[str, Host]
     platforms: Mapping[str, Platform]
 
     def is_stale(self, header: CurveHeader) -> bool:
-        """Whether the curve's host would measure on another platform now, or otherwise."""
+        """Whether the curve's host has another platform now, or another protocol."""
         return is_stale(header, self.hosts.get(header.host))
 
 
 class KnownCurves:
-    """The stored curves, findable in memory.
+    """The stored curves, with an index in memory.
 
-    Curves never change once kept, so loaded ones stay until space runs out, and an index of
-    them only ever takes newer ones up. Hosts and platforms are those of the snapshot, valid for
-    one generation of the store: call `refresh` often. Belongs to one event loop; the store is
-    called from threads only.
+    A stored curve never changes. A loaded curve therefore stays until there is no more space, and
+    an index only adds newer curves. Hosts and platforms come from the snapshot, which is valid for
+    one generation of the store: call `refresh` often. Belongs to one event loop, and calls the
+    store only from threads.
     """
 
     def __init__(self, store: Store) -> None:
@@ -118,17 +119,17 @@ class KnownCurves:
         self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
 
     async def refresh(self) -> None:
-        """Returns when `snapshot` is as new as the store was at the time of the call.
+        """Returns when `snapshot` is at least as new as the store was at the time of the call.
 
         Raises StoreUnavailableError; the snapshot then stays as it was.
         """
         latest = await asyncio.to_thread(self._read_snapshot)
-        # Another refresh may have ended in between.
+        # Another refresh may have ended meanwhile.
         if latest is not None and latest.generation > self.snapshot.generation:
             self.snapshot = latest
 
     def _read_snapshot(self) -> Snapshot | None:
-        # The generation is read first: what is read after it can only be newer.
+        # The generation is read first. Everything read after it can only be newer.
         generation = self._store.generation()
         if generation == self.snapshot.generation:
             return None
@@ -147,8 +148,8 @@ class KnownCurves:
     ) -> Iterator[CurveHeader]:
         """Headers of the curves that may answer as a sweep of `mode` over `window` would.
 
-        The newest first, as of the snapshot. Raises StoreError where what isn't in memory can't
-        be read.
+        Newest first, at the time of the snapshot. Raises StoreError if curves that aren't in memory
+        can't be read.
         """
         generation = self.snapshot.generation
         protocol_key = conditions.protocol_key or await asyncio.to_thread(
@@ -161,7 +162,7 @@ class KnownCurves:
         return index.covering(window, mode)
 
     async def _index(self, key: IndexKey, generation: int) -> CurveIndex:
-        """The index of those curves, which knows every one kept up to the generation."""
+        """The index of those curves, with every curve stored up to the generation."""
         index = self._indexes.get(key)
         if index is None:
             index = self._indexes[key] = CurveIndex()

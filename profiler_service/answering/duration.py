@@ -1,4 +1,4 @@
-"""How long a sweep takes at least, judged by what its host has measured already.
+"""Estimates the least time that a sweep takes, from curves that its host has measured.
 
 Knows neither HTTP nor how a sweep is carried out.
 """
@@ -20,38 +20,38 @@ from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
 
 MAX_CALL_S: Final = 60.0
-"""Points whose calls take longer are failures, and not measured again."""
+"""A point whose call takes longer is a failure, and isn't measured again."""
 MAX_CURVES: Final = 4
 MAX_CURVE_POINTS: Final = 65_536
 """So many of the newest curves are read, where they are no larger: the check must be fast."""
 _MAX_POINTS: Final = 64
-"""Points of a grid or curve that stand for all of it."""
+"""Number of points that represent a whole grid or curve."""
 
 
 def check_duration(store: Store, spec: SweepSpec, host: Host, *, max_sweep_s: float) -> None:
-    """Returns where the sweep may well end within `max_sweep_s`, or nothing can be said of it.
+    """Returns if the sweep may end within `max_sweep_s`, or if there is no estimate.
 
     Raises WindowTooLargeError with the estimate.
     """
     workload, grid = spec.workload, spec.grid
     calls = MODES[spec.mode].count_least_calls(grid.size)
     if calls * MAX_CALL_S <= max_sweep_s:
-        return  # whatever a call takes
+        return  # however long a call takes
     call_s = find_least_call_s(store, workload, grid, host)
     if call_s is None:
         return
     sweep_s = calls * call_s
     if sweep_s > max_sweep_s:
         raise WindowTooLargeError(
-            f"{grid.size:,} points of {workload.kind}, {call_s:.3g} s a call judging by what"
-            f" {host.name!r} has measured, take {sweep_s / 3600:,.1f} h at least;"
-            f" at most {max_sweep_s / 3600:,.1f} h are measured at once",
+            f"{grid.size:,} points of {workload.kind}, at {call_s:.3g} s a call according to"
+            f" curves of {host.name!r}, take {sweep_s / 3600:,.1f} h at least;"
+            f" at most {max_sweep_s / 3600:,.1f} h are allowed for one sweep",
             hint="ask for fewer points: a smaller window, or larger steps",
         )
 
 
 def find_least_call_s(store: Store, workload: Workload, grid: Grid, host: Host) -> float | None:
-    """The least that a call takes on average over the grid; None where nothing is known.
+    """The least mean time of a call over the grid; None if nothing is known.
 
     From the host's own curves of the same workload, by two assumptions (Source: ours). A call
     takes at least as long as a measured one with no more operations. It takes at least as long an
@@ -81,7 +81,7 @@ def _scaled(
     flops: npt.NDArray[np.float64],
     asked_flops: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """The least time for each of `asked_flops`, by the measured points; 0 where there are none."""
+    """The least time for each of `asked_flops`, from the measured points; 0 if there are none."""
     share = np.minimum(1.0, asked_flops[:, None] / np.maximum(flops, 1))
     least_s: npt.NDArray[np.float64] = np.max(
         share * curve.latency_s[measured], axis=1, initial=0.0

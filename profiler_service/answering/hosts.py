@@ -1,6 +1,6 @@
-"""Which host a question is about, and whether its worker is there. Knows no question.
+"""Finds the host that a question asks for, and whether its worker runs. Knows no question.
 
-Belongs to one event loop; the store is called from threads only.
+Belongs to one event loop, and calls the store only from threads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class HostDirectory:
         self._opened_at_s = time.monotonic()
 
     async def find_conditions(self, where: Where) -> Conditions | None:
-        """The conditions asked about; None where the host asked about hasn't registered yet.
+        """The conditions asked for; None if the host asked for hasn't registered yet.
 
         Raises UnknownPlatformError, UnknownHostError.
         """
@@ -61,13 +61,13 @@ class HostDirectory:
         on_it = [each for each in snapshot.hosts.values() if each.platform_key == platform]
         if not on_it:
             return Conditions(platform_key=platform, protocol_key=None)
-        # They should all measure alike; during an upgrade, those heard of last are ahead.
+        # All should measure in the same way. During an upgrade, the host seen last may be newer.
         return Conditions.of(max(on_it, key=lambda each: (each.name == host, each.last_seen_at)))
 
     async def choose(self, where: Where, *, wait_s: float) -> Host:
-        """The host that measures for such a question: present, or waited for.
+        """The host that measures for such a question. Waits for it if it is about to start.
 
-        Raises UnknownHostError, HostAwayError; ConflictError where host and platform don't fit.
+        Raises UnknownHostError, HostAwayError; ConflictError if host and platform don't match.
         """
         if where.platform is not None and where.host is None:
             return await self._get_present_on(where.platform)
@@ -82,8 +82,8 @@ class HostDirectory:
     async def get_present(self, name: str | None, *, wait_s: float = 0) -> Host:
         """The host called `name`, or the service's own, whose worker is running.
 
-        This machine's own host is waited for while it hasn't registered, or was gone before
-        this service started: service and worker start together, and the worker takes longer.
+        Waits up to `wait_s` for this machine's own host if it has never registered, or if this
+        service has just started: service and worker start together, and the worker takes longer.
 
         Raises UnknownHostError, HostAwayError.
         """
@@ -108,7 +108,7 @@ class HostDirectory:
             await self._shutdown.wait(timeout_s=min(POLL_S, deadline_s - now_s))
 
     def is_own_present(self) -> bool:
-        """Whether this machine's own host has registered and is heard of. Raises StoreError.
+        """Whether this machine's own host has registered and its worker runs. Raises StoreError.
 
         Asks the store: call it from a thread.
         """
@@ -116,7 +116,7 @@ class HostDirectory:
         return host is not None and self._is_present(host)
 
     def _resolve(self, asked: str | None) -> str:
-        # An empty name, a variable that is not set perhaps, is no host: it isn't this one's.
+        # An empty name (perhaps from an unset variable) is no host, and doesn't mean this one.
         return self._settings.host if asked is None else asked
 
     def _is_present(self, host: Host) -> bool:

@@ -1,7 +1,7 @@
-"""Which kernel of a product or network is the fastest, by the comparisons that are stored.
+"""Finds the fastest kernel of a product or network in the stored comparisons.
 
-Knows neither questions nor how comparisons come about. Belongs to one event loop; the store is
-called from threads only.
+Knows neither questions nor how kernels are compared. Belongs to one event loop, and calls the
+store only from threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from profiler_service.wire import FasterBackend
 from profiler_service.workload import Workload
 
 MAX_COMPARISONS = 16_384
-"""Comparisons known of: about 300 bytes each."""
+"""Number of comparisons kept in memory: about 300 bytes each."""
 
 
 class KernelComparisons:
@@ -38,7 +38,7 @@ class KernelComparisons:
     async def find_faster_backend(
         self, kernels: Workload, backend: str, conditions: Conditions
     ) -> FasterBackend | None:
-        """The fastest of the kernels, where it isn't `backend`; None where none is known to be."""
+        """The fastest of the kernels; None if that is `backend`, or isn't known."""
         if conditions.protocol_key is None:
             return None
         await self._update(self._curves.snapshot.generation)
@@ -61,7 +61,7 @@ class KernelComparisons:
                     limit=MAX_COMPARISONS,
                 )
             )
-            # By the order in which they were kept: hosts number their curves by their own clocks.
+            # In the order in which they were stored: curve ids depend on each host's own clock.
             for header in reversed(kept_since):
                 key = (header.workload.key, header.platform_key, header.protocol_key)
                 self._newest[key] = header.id
@@ -69,7 +69,7 @@ class KernelComparisons:
 
 
 def _faster_backend(curve: LatencyCurve, backend: str, curve_id: str) -> FasterBackend | None:
-    """What a comparison of kernels says against the backend; None where nothing is faster."""
+    """The kernel that is faster than `backend` in a comparison; None if no kernel is."""
     point = Kernel(backend).point
     if point >= curve.grid.size:
         return None

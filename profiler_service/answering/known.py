@@ -1,4 +1,4 @@
-"""All that is known without measuring, put together: what questions read their answers from."""
+"""Everything that questions read their answers from."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Known:
         )
 
     async def refresh(self) -> None:
-        """Returns when everything is as new as the store was at the time of the call.
+        """Returns when everything is at least as new as the store was at the time of the call.
 
-        Raises StoreUnavailableError; what was known then stays.
+        Raises StoreUnavailableError; everything then stays as it was.
         """
         await self.curves.refresh()

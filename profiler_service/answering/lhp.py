@@ -35,9 +35,9 @@ class LhpQuestion:
     prefer: Prefer
     effort: Effort
     window: Grid
-    """Every point that may be the answer; its first one is `dims`."""
+    """Every point that may be the answer. The first one is `dims`."""
     budget_s: float | None = None
-    """Measuring time to keep to, where the answer isn't known yet."""
+    """Most seconds to measure for, if the answer isn't known yet."""
 
     @classmethod
     def parse(
@@ -51,7 +51,7 @@ class LhpQuestion:
         max_growth: float,
         budget_s: float | None = None,
     ) -> LhpQuestion:
-        """The question that these texts ask.
+        """The question, read from texts.
 
         Raises InvalidDimsError, UnknownWorkloadError, InvalidWorkloadError.
         """
@@ -70,8 +70,8 @@ class LhpQuestion:
     def mode(self) -> Mode:
         """The mode of the sweep that answers it.
 
-        A race knows the fastest of the points that it looked at, a survey that of all points.
-        Neither confirms any other: they can't say which is the nearest or the largest.
+        A race knows the fastest of the points that it measured, a survey the fastest of all points.
+        Neither confirms any other point: they can't tell the nearest or the largest.
         """
         if self.prefer != "fastest":
             return "grid"
@@ -96,14 +96,14 @@ class LhpQuestion:
 
     @property
     def kernels(self) -> Workload | None:
-        """The kernels of the workload at `dims`; None where it has one only, or is sparse."""
+        """The kernels of the workload at `dims`; None if it has only one, or is sparse."""
         return find_kernels(self.workload, self.dims)
 
     def find_companion(self, host: Host) -> SweepSpec | None:
-        """The comparison of the workload's dense kernels; None where there is one at most.
+        """The comparison of the workload's dense kernels; None if there is at most one.
 
-        None, too, where a network's race has a budget: comparing its kernels would take a good
-        part of that, and isn't what was asked for.
+        Also None if a network's race has a budget: the comparison would take a large part of the
+        budget, and the user didn't ask for it.
         """
         kernels = self.kernels
         if kernels is None:
@@ -117,16 +117,16 @@ class LhpQuestion:
         return SweepSpec(workload=kernels, mode="kernels", grid=DENSE_KERNELS)
 
     def check_host(self, host: Host) -> None:
-        """Returns always: admission checks all that such a sweep needs."""
+        """Always returns: admission checks everything that such a sweep needs."""
 
     async def find(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
-        """The answer that stored curves hold, or None; loads what it needs.
+        """The answer from stored curves, or None. Loads the curves that it needs.
 
-        It comes from the newest curve that is decided, even where newer ones can't tell: one that
-        was cancelled early must not silence a better one. But a race that went to its end without
-        a verdict overrules what earlier races over the same window found, if they looked no
-        closer: otherwise the luckiest of many races would answer. Where no curve can tell, the
-        newest says so.
+        The answer comes from the newest curve that has a verdict, even if newer curves have none:
+        a race that was cancelled early must not hide a better one. There is one exception. A race
+        that ran to its end without a verdict overrules earlier races over the same window that
+        measured no more closely: otherwise the race with the luckiest noise would answer. If no
+        curve has a verdict, the newest one says so.
         """
         answer = await self._read(known, conditions)
         if answer is None or self.kernels is None:
@@ -158,16 +158,16 @@ class LhpQuestion:
         return undecided
 
     def _read_curve(self, curve: LatencyCurve, header: CurveHeader) -> Answer | None:
-        """What one curve says; None where it doesn't hold the answer."""
+        """The answer from one curve; None if the curve doesn't have it."""
         if MODES[header.mode].is_race and header.grid != self.window:
-            # The fastest point of a larger window is that of this one only if it lies inside.
+            # The fastest point of a larger window is this window's fastest only if it lies inside.
             target = int(curve.answers.target[0])
             if target < 0 or self.window.find_index(curve.grid.dims(target)) is None:
                 return None
         answer = find_answer(curve, self.dims, prefer=self.prefer, growth=self.growth)
         if answer is None or answer.verdict == "faster":
             return answer
-        # A race that had less time than this question gives may have missed what it would find.
+        # A race with less time than this question allows may have missed a faster point.
         given_s = curve.evidence.asked_budget_s
         if given_s is not None and (self.budget_s is None or self.budget_s > given_s):
             return None
@@ -175,7 +175,7 @@ class LhpQuestion:
 
 
 def _label(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswer:
-    """The answer as it travels: what was measured, where and when."""
+    """The answer as sent to the client: what was measured, where and when."""
     return LhpAnswer(
         dims=list(answer.dims),
         lhp=list(answer.lhp),

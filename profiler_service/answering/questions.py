@@ -1,4 +1,4 @@
-"""Questions: what would answer one, and how its answer is read from stored curves.
+"""The protocol of questions: which sweep answers one, and how stored curves answer it.
 
 `ask` knows questions only by the protocol `Question`. Knows no HTTP.
 """
@@ -20,28 +20,28 @@ AnswerT = TypeVar("AnswerT", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """Which host or platform a question is about; the service's own host where both are None."""
+    """The host or platform that a question is about; if both are None, the service's own host."""
 
     host: str | None = None
     platform: str | None = None
 
 
 class Question(Protocol[AnswerT]):
-    """Something that stored curves may answer, and a sweep will."""
+    """A question that stored curves may answer, and that one sweep will answer."""
 
     @property
     def wanted(self) -> str:
-        """What is asked about, for messages: `1197,317`."""
+        """The subject of the question, for messages: `1197,317`."""
 
     @property
     def sweep(self) -> SweepSpec:
-        """The sweep that answers it with the least effort; questions of equal sweeps share one."""
+        """The sweep that answers it with the least effort. Equal sweeps are measured once."""
 
     def find_companion(self, host: Host) -> SweepSpec | None:
-        """A sweep to be measured before it: the answer is better with it, and good without."""
+        """A sweep to measure first. It improves the answer, but the answer doesn't need it."""
 
     def check_host(self, host: Host) -> None:
-        """Returns where the host can answer at all. Raises UnsupportedOnHostError."""
+        """Returns if the host can answer at all. Raises UnsupportedOnHostError."""
 
     async def find(self, known: Known, conditions: Conditions) -> AnswerT | None:
-        """The answer that stored curves hold, labelled; None where none does. Raises StoreError."""
+        """The answer from stored curves, labelled; None if there is none. Raises StoreError."""

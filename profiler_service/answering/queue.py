@@ -1,7 +1,7 @@
-"""The queue of sweeps: hands admitted ones to their hosts, and waits for their ends.
+"""The queue of sweeps: gives admitted sweeps to their hosts, and waits until they end.
 
-Knows neither questions nor how a sweep is carried out. Belongs to one event loop; the store is
-called from threads only.
+Knows neither questions nor how a sweep is carried out. Belongs to one event loop, and calls the
+store only from threads.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ POLL_S = 0.05
 
 
 class SweepQueue:
-    """Hands sweeps in, and waits for them."""
+    """Queues sweeps, and waits for them."""
 
     def __init__(self, store: Store, enqueue: Callable[[Sweep], None]) -> None:
-        """`enqueue` hands a sweep to its host, and may be called again for the same one."""
+        """`enqueue` gives a sweep to its host. It may be called again for the same sweep."""
         self._store = store
         self._enqueue = enqueue
         self._waiting: dict[str, list[asyncio.Future[Sweep]]] = {}
         self._poller: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
-        """Ends the polling. Call it when no request waits any longer."""
+        """Ends the polling. Call it when no request waits any more."""
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
 
     async def submit(self, admitted: Admitted) -> tuple[Sweep, bool]:
-        """The sweep, queued on its host, and whether it is new; equal open ones are one.
+        """The sweep, queued on its host, and whether it is new. Equal open sweeps are one sweep.
 
         Raises StoreError.
         """
@@ -50,7 +50,7 @@ class SweepQueue:
 
     def _create(self, spec: SweepSpec, host: str) -> tuple[Sweep, bool]:
         sweep, is_new = self._store.create_sweep(spec, host=host)
-        # Not only new ones: a process may have died between creating and enqueueing.
+        # Also for a sweep that isn't new: a process may have died before it enqueued the sweep.
         if sweep.state == SweepState.QUEUED:
             self._enqueue(sweep)
         return sweep, is_new
@@ -60,7 +60,7 @@ class SweepQueue:
         return await asyncio.to_thread(self._store.get_sweep, sweep_id)
 
     async def wait_final(self, sweep_id: str) -> Sweep:
-        """The sweep once it has ended. All who wait share one poller. Raises StoreError."""
+        """The sweep once it has ended. All waiting callers share one poller. Raises StoreError."""
         ended: asyncio.Future[Sweep] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(sweep_id, []).append(ended)
         if self._poller is None or self._poller.done():
@@ -79,7 +79,7 @@ class SweepQueue:
                 sweeps = await asyncio.to_thread(
                     lambda ids: [self._store.get_sweep(i) for i in ids], ids
                 )
-            except Exception as error:  # noqa: BLE001  handed on to everyone who waits
+            except Exception as error:  # noqa: BLE001  passed on to all waiting callers
                 for sweep_id in ids:
                     for ended in self._waiting.get(sweep_id, ()):
                         if not ended.done():

@@ -1,4 +1,4 @@
-"""The newest stored curve that may guide a race of a network.
+"""Finds the newest stored curve that may guide a network's race.
 
 Knows neither HTTP nor how a race uses it.
 """
@@ -19,10 +19,10 @@ MAX_CURVES: Final = 200
 def find_guide(
     store: Store, workload: Workload, window: Grid, host: Host
 ) -> tuple[tuple[float, ...], ...] | None:
-    """What the newest curve of one of the network's operators says of the window's positions.
+    """The guide for the window's positions, from the newest curve of one of its operators.
 
-    Only curves of the host's platform and protocol that cover all positions count. None where
-    there is none, and for workloads that aren't networks: those are raced in a second.
+    Uses only curves of the host's platform and protocol that cover all positions. None if there is
+    none. Also None for workloads that aren't networks: their races take only a second.
     """
     if workload.kind not in OPERATORS:
         return None

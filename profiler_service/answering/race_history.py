@@ -1,7 +1,7 @@
 """How races went, worked out from their stored samples; kept once it is worked out.
 
-Races are deterministic: replaying the batches that were kept makes the same decisions again,
-so nothing but samples needs storing. Knows no HTTP.
+Races are deterministic: if the stored batches are replayed, the same decisions are made again.
+So only the samples need to be stored. Knows no HTTP.
 """
 
 from __future__ import annotations

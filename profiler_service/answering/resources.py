@@ -1,6 +1,6 @@
-"""Domain objects as they travel: one function for each resource.
+"""Turns domain objects into the resources that the API sends: one function for each.
 
-Knows no HTTP and asks the store nothing.
+Knows no HTTP and doesn't use the store.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from profiler_service.workload import WorkloadKind
 
 
 def axis_ranges(grid: Grid) -> list[AxisRange]:
-    """The grid's axes as they travel."""
+    """The grid's axes as a resource."""
     return [AxisRange(first=axis.first, last=axis.last, step=axis.step) for axis in grid.axes]
 
 
 def sweep_info(sweep: Sweep) -> SweepInfo:
-    """The sweep as it travels."""
+    """The sweep as a resource."""
     progress = sweep.progress
     return SweepInfo(
         id=sweep.id,
@@ -66,7 +66,7 @@ def sweep_info(sweep: Sweep) -> SweepInfo:
 
 
 def read_sweep_request(request: SweepRequest) -> SweepSpec:
-    """The sweep that a request asks for, checked but for what its host can do.
+    """The sweep that a request asks for. Checked, except for what its host can do.
 
     Raises UnknownWorkloadError, InvalidWorkloadError, InvalidDimsError, InvalidRequestError.
     """
@@ -80,7 +80,7 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
     if axis.last < axis.first:
         raise InvalidDimsError(
             f"the range from {axis.first} to {axis.last} is empty",
-            hint="last belongs to the range, and is not below first",
+            hint="last is included in the range, and must not be below first",
         )
     return GridAxis(
         first=axis.first, count=(axis.last - axis.first) // axis.step + 1, step=axis.step
@@ -88,12 +88,12 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
 
 
 def evidence_info(evidence: Evidence) -> EvidenceInfo:
-    """What measuring a curve took, as it travels."""
+    """The evidence of a curve as a resource: what it took to measure it."""
     return EvidenceInfo(**asdict(evidence))
 
 
 def is_stale(header: CurveHeader, host: Host | None) -> bool:
-    """Whether the curve's host would measure on another platform now, or otherwise."""
+    """Whether the curve's host has another platform now, or another protocol."""
     return host is None or (host.platform_key, host.protocol_key) != (
         header.platform_key,
         header.protocol_key,
@@ -136,7 +136,7 @@ def is_present(host: Host, *, presence_s: float) -> bool:
 
 
 def host_info(host: Host, *, presence_s: float) -> HostInfo:
-    """The host as it travels."""
+    """The host as a resource."""
     return HostInfo(
         name=host.name,
         platform=host.platform_key,
@@ -150,7 +150,7 @@ def host_info(host: Host, *, presence_s: float) -> HostInfo:
 
 
 def platform_info(platform: Platform) -> PlatformInfo:
-    """The platform as it travels."""
+    """The platform as a resource."""
     return PlatformInfo(
         key=platform.key,
         device=platform.device,
@@ -166,7 +166,7 @@ def platform_info(platform: Platform) -> PlatformInfo:
 
 
 def workload_info(kind: WorkloadKind) -> WorkloadInfo:
-    """The workload kind as it travels."""
+    """The workload kind as a resource."""
     return WorkloadInfo(
         name=kind.name,
         description=kind.description,

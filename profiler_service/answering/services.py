@@ -39,12 +39,12 @@ class Services:
     races: RaceHistory
     shutdown: Shutdown
     has_worker: bool
-    """Whether this service has a worker of its own, which it isn't ready without."""
+    """Whether this service has its own worker. If so, it isn't ready without the worker."""
 
     def check_ready(self) -> None:
-        """Returns where questions can be answered and measured; asks the store.
+        """Returns if questions can be answered and measured. Asks the store.
 
-        Raises NotReadyError, which says what is waited for.
+        Raises NotReadyError, which says what the service waits for.
         """
         try:
             self.store.ping()
@@ -71,21 +71,21 @@ async def open_services(
     """The services, until the context ends. Raises StoreError.
 
     Args:
-        settings: what operators have set.
-        shutdown: begun by whoever ends the service.
-        store: where everything is kept; opened from `settings.database_url`, and closed,
-            where none is given.
-        enqueue: hands a sweep to the host that measures it. May be called more than once for
-            the same sweep. Where none is given, the job engine's.
+        settings: the operator's settings.
+        shutdown: tells the services that the service is about to end.
+        store: the store to use. If None, the one at `settings.database_url` is opened, and
+            closed at the end.
+        enqueue: gives a sweep to the host that measures it. May be called more than once for
+            the same sweep. If None, the job engine's is used.
         has_worker: whether a worker of this machine's own host belongs to the service.
     """
-    workload_kinds()  # what is left out is named in the log now, not at the first question
+    workload_kinds()  # logs now which kinds are left out, and not at the first question
     async with contextlib.AsyncExitStack() as stack:
         if store is None:
             store = await asyncio.to_thread(Store.open, settings.database_url)
             stack.push_async_callback(asyncio.to_thread, store.close)
         if enqueue is None:
-            # Slow to import, and not needed by whoever brings an engine of their own.
+            # Slow to import, and not needed by callers that give their own `enqueue`.
             from profiler_service.jobs import JobClient
 
             client = await asyncio.to_thread(JobClient, settings)
@@ -116,9 +116,9 @@ async def open_services(
 
 
 async def _refresh_forever(known: Known) -> None:
-    """Keeps what is known fresh.
+    """Refreshes `known` at intervals.
 
-    While the database is away, what is known goes on being answered; /readyz tells.
+    While the database is away, questions are answered from memory, and /readyz says so.
     """
     away = False
     while True:
@@ -130,7 +130,7 @@ async def _refresh_forever(known: Known) -> None:
                 logger.warning("answers may be out of date: %s", error)
             away = True
         except Exception:
-            # A refresher that dies would leave the answers old for ever, and nobody would know.
+            # If the refresher ended here, answers would stay old for ever without a sign.
             if not away:
                 logger.exception("answers may be out of date")
             away = True

@@ -1,4 +1,4 @@
-"""The service's end: everybody who waits is told.
+"""Tells everybody who waits that the service is about to end.
 
 Knows neither routes nor what they wait for. Belongs to one event loop.
 """
@@ -17,15 +17,15 @@ class Shutdown:
 
     @property
     def has_begun(self) -> bool:
-        """Whether nobody should begin to wait any more."""
+        """Whether the end has begun. Then nobody should start to wait."""
         return self._begun.is_set()
 
     def begin(self) -> None:
-        """Ends every wait. Call it before the open requests are waited for."""
+        """Ends every wait. Call it before waiting for open requests."""
         self._begun.set()
 
     async def wait(self, *futures: asyncio.Future[Any], timeout_s: float) -> None:
-        """Returns once one of the futures is done, after that time, or once the end has begun."""
+        """Returns when one of the futures is done, the time is over, or the end has begun."""
         begun = asyncio.create_task(self._begun.wait())
         try:
             await asyncio.wait(

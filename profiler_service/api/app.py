@@ -1,6 +1,6 @@
-"""The application: its routes and layers put together.
+"""Puts the application together from its routes and layers.
 
-Knows no route's work.
+Doesn't know what the routes do.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ DESCRIPTION = """
 Measures how long matrix products take, depending on their dimensions, and answers:
 **which larger dimension costs no more time than mine?**
 
-Latency is no smooth function of a dimension: `1197 × 317` may take longer than `1200 × 320`.
-A *latency hysteresis point* (LHP) is a point that no larger one beats: growing a layer to it
-is free. `GET /lhp?dims=1197,317` names it. What isn't measured yet is measured when asked.
+Latency is not a smooth function of a dimension: `1197 × 317` may take longer than `1200 × 320`.
+A *latency hysteresis point* (LHP) is a point for which no larger point is as fast or faster. A
+layer that grows to an LHP costs no more time. `GET /lhp?dims=1197,317` finds it. If the answer
+isn't known yet, the service measures it.
 
-Latencies are seconds a call. Errors are `application/problem+json` (RFC 9457) with a `hint`
-that says what to do.
+Latencies are in seconds for each call. Errors are `application/problem+json` (RFC 9457) with a
+`hint` that says what to do.
 """
 
 TAGS = [
@@ -43,7 +44,7 @@ TAGS = [
     {"name": "curves", "description": "Latency over a grid of dims, as a sweep measured it."},
     {"name": "hosts", "description": "Machines that measure, and the platforms they are."},
     {"name": "workloads", "description": "What can be measured, with its fixed parameters."},
-    {"name": "problems", "description": "What can be wrong: every `type` of an error."},
+    {"name": "problems", "description": "Every `type` of an error."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
 
@@ -57,11 +58,11 @@ def create_app(
 ) -> FastAPI:
     """The service as an ASGI application, whose lifespan must run.
 
-    Call `app.state.shutdown.begin()` before waiting for the open requests to end: those that
-    wait for a measurement then answer at once, and streams end.
+    Call `app.state.shutdown.begin()` before waiting for open requests to end. Requests that wait
+    for a measurement then answer at once, and streams end.
 
     Args:
-        settings: what operators have set.
+        settings: the operator's settings.
         store, enqueue, has_worker: as `open_services` takes them.
     """
     shutdown = Shutdown()
@@ -74,7 +75,7 @@ def create_app(
             app.state.services = services
             yield
 
-    # /docs with its script and style from here: a machine that measures may have no internet.
+    # /docs gets its script and style from here: a machine that measures may have no internet.
     app = FastAPIOffline(
         title="lhp",
         summary="Latency hysteresis points as a service.",
@@ -91,7 +92,7 @@ def create_app(
     app.add_middleware(RequestLimits)
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
     refused = problem_responses(InvalidRequestError, QueryTooLongError)
-    # The questions have parameters that only their workload kind knows.
+    # Not for questions: they have parameters that only their workload kind knows.
     app.include_router(questions.router, responses=refused)
     for each in (sweeps, curves, hosts, workloads, problems, health):
         app.include_router(

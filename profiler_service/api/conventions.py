@@ -1,6 +1,6 @@
-"""ASGI layers for what HTTP expects of every address: HEAD beside GET, relative redirects.
+"""ASGI layers that every address needs: HEAD wherever there is GET, and relative redirects.
 
-Know neither routes nor the domain.
+They know neither routes nor the domain.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class AnswerHead:
-    """An ASGI layer that answers HEAD as GET would, without the body.
+    """An ASGI layer that answers HEAD like GET, but without the body.
 
-    A response that would go on for ever, as a stream of events does, is ended at its headers.
+    A response without an end, such as a stream of events, ends after its headers.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,8 +52,9 @@ class AnswerHead:
 class RedirectRelatively:
     """An ASGI layer that makes redirects relative to the address that was asked.
 
-    An address with a slash too many is redirected to the one without. A proxy may serve it under
-    another scheme, host or path than it has here, so that an absolute one would lead astray.
+    An address with one slash too many at its end is redirected to the address without it. A proxy
+    may offer the service under another scheme, host or path, where an absolute redirect would be
+    wrong.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -77,7 +78,7 @@ class RedirectRelatively:
 
 
 def relative_to(path: str, url: str) -> str:
-    """The reference that leads from `path` to `url`, which differ in slashes at the end only.
+    """The relative reference from `path` to `url`, which differ only in slashes at the end.
 
     From `/lhp/` to `http://here/lhp?dims=5,6`: `../lhp?dims=5,6`.
     """

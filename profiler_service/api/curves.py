@@ -1,4 +1,4 @@
-"""/curves: what was measured, for people and for plots."""
+"""/curves: measured curves, as lists, data and files."""
 
 from __future__ import annotations
 
@@ -37,9 +37,13 @@ async def list_curves(
         str | None, Query(description="Only curves of this workload kind: its name.")
     ] = None,
     host: Annotated[str | None, Query(description="Only curves that this host measured.")] = None,
-    platform: Annotated[str | None, Query(description="Only this platform: its key.")] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most curves of a page.")] = 50,
+    platform: Annotated[
+        str | None, Query(description="Only curves of the platform with this key.")
+    ] = None,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=500, description="Largest number of curves on a page.")
+    ] = 50,
 ) -> CurvePage:
     """One page of curves, without their points."""
     await services.known.refresh()
@@ -59,7 +63,7 @@ async def list_curves(
 
 
 def choose_format(accept: str) -> Format:
-    """The format that an Accept header asks for: the first one known, else JSON."""
+    """The first known format in an Accept header, or JSON."""
     asked = [part.split(";")[0].strip().lower() for part in accept.split(",")]
     known: dict[str, Format] = {media_type: name for name, media_type in MEDIA_TYPES.items()}
     return next((known[media_type] for media_type in asked if media_type in known), "json")
@@ -84,12 +88,13 @@ def choose_format(accept: str) -> Format:
 def get_curve(
     curve_id: Annotated[str, Path(description="Id of a curve.")],
     services: ServicesDep,
-    format: Annotated[  # noqa: A002  the name that the address has
-        Format | None, Query(description="Format of the response; as `Accept` says where left out.")
+    format: Annotated[  # noqa: A002  the name in the address
+        Format | None,
+        Query(description="Format of the response (default: as the header `Accept` says)."),
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
-    """Streams the curve. Rows are the measured points, the last axis varying fastest."""
+    """Streams the curve. Rows are the measured points; the last axis varies fastest."""
     header = services.store.get_curve_header(curve_id)
     curve = services.store.load_curve(curve_id)
     chosen = format or choose_format(accept)

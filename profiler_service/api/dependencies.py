@@ -1,6 +1,6 @@
-"""How routes get at the services, and what holds for the parameters of every route.
+"""Gives routes the services, and checks the query parameters of every route.
 
-Knows no route.
+Knows no route itself.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """Returns where every query parameter is one that the route has, given once.
+    """Checks that the route has every query parameter given, and that each is given once.
 
-    A misspelled filter would otherwise be ignored, and its user misled. Raises
-    InvalidRequestError.
+    Otherwise a misspelled filter would be ignored without a sign. Raises InvalidRequestError.
     """
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
@@ -50,7 +49,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
 
 
 def _query_names(dependant: Dependant) -> list[str]:
-    """Names of the query parameters that a route and all its dependencies have."""
+    """Names of the query parameters of a route and all its dependencies."""
     own = [field.alias for field in dependant.query_params]
     return own + [name for each in dependant.dependencies for name in _query_names(each)]
 
@@ -65,10 +64,10 @@ def _refuse_twice(given: QueryParams) -> None:
 
 
 def parse_query(given: QueryParams, model: type[QueryT]) -> QueryT:
-    """The query of class `model` that these parameters make.
+    """The query of class `model`, made from these parameters.
 
-    FastAPI can do this too; it takes twice as long as everything else that a query costs.
-    Raises RequestValidationError, InvalidRequestError for a parameter given twice.
+    FastAPI can do this, too, but needs twice as much time as all other work for a query.
+    Raises RequestValidationError; InvalidRequestError for a parameter given twice.
     """
     _refuse_twice(given)
     try:

@@ -14,15 +14,15 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", summary="Does the process live?")
 async def healthz() -> Health:
-    """Uses nothing else: restarting this process would not help against a failing database."""
+    """Always 200. Doesn't check the database: a restart of this process wouldn't repair it."""
     return Health(status="ok")
 
 
 @router.get("/readyz", summary="Can it serve?", responses=problem_responses(NotReadyError))
 def readyz(services: ServicesDep) -> Health:
-    """Asks the database and, where the service has a worker of its own, whether that is there.
+    """Checks the database and, if the service has its own worker, whether that has registered.
 
-    Until then it answers 503, and `detail` says what it waits for.
+    Until both are ready, it answers 503, and `detail` says what it waits for.
     """
     services.check_ready()
     return Health(status="ok")

@@ -1,4 +1,4 @@
-"""/hosts and /platforms: who measures, and on what."""
+"""/hosts and /platforms: the machines that measure, and their platforms."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def get_host(
 def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
     """Every platform that was ever registered, oldest first.
 
-    A platform is everything that latencies depend on besides the workload.
+    A platform is everything besides the workload that latencies depend on.
     """
     return [platform_info(platform) for platform in services.store.list_platforms()]
 

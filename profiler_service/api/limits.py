@@ -1,4 +1,4 @@
-"""Bounds on what a request may carry, before any route sees it.
+"""Limits on the size of a request, checked before any route sees it.
 
 Knows neither routes nor the domain.
 """
@@ -19,14 +19,14 @@ MAX_QUERY_BYTES = 8 << 10
 class RequestLimits:
     """An ASGI layer that answers 413 to long bodies, and 414 to long query strings.
 
-    A body is counted as it arrives, so that one without a Content-Length is bounded too.
+    It counts a body while it arrives, so that the limit also holds without a Content-Length.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on if it is within bounds."""
+        """Passes the request on if it is within the limits."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -34,12 +34,12 @@ class RequestLimits:
             response = problem_response(
                 QueryTooLongError(
                     f"the query string is longer than {MAX_QUERY_BYTES} bytes",
-                    hint="leave out what the service doesn't ask for",
+                    hint="leave out parameters that the service doesn't need",
                     see="/docs",
                 )
             )
             await response(scope, receive, send)
-        elif scope["method"] in ("GET", "HEAD"):  # nothing reads their bodies
+        elif scope["method"] in ("GET", "HEAD"):  # no route reads their bodies
             await self.app(scope, receive, send)
         else:
             await self._bound_body(scope, receive, send)

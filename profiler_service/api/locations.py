@@ -1,7 +1,7 @@
-"""Where a sweep is, as responses and OpenAPI tell it.
+"""The header `Location` of a sweep, in responses and in OpenAPI.
 
-Relative to the address that was asked, `/lhp`, `/crossover` or `/sweeps`: a proxy may serve the
-service below a path that the service itself doesn't know.
+It is relative to the address of the request, `/lhp`, `/crossover` or `/sweeps`: a proxy may offer
+the service below a path that the service doesn't know.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ LOCATION_HEADER: dict[str, Any] = {
         "schema": {"type": "string"},
     }
 }
-"""What OpenAPI says of the header."""
+"""The header's description in OpenAPI."""
 
 
 def sweep_location(sweep_id: str) -> str:
-    """The reference that leads from where sweeps are asked for to that sweep."""
+    """The relative reference from such an address to that sweep."""
     return f"sweeps/{sweep_id}"

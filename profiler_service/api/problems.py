@@ -1,7 +1,6 @@
-"""Errors on the wire: each error class as one kind of problem, `application/problem+json`.
+"""Turns each error class into one kind of problem, sent as `application/problem+json`.
 
-The only place that knows both the error tree and HTTP. Knows no route but its own, which lists the
-kinds of problem.
+Only this module knows both the error classes and HTTP. Its only routes list the kinds of problem.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ STATUS: Mapping[type[errors.LhpError], int] = {
     errors.StoreError: 503,
     errors.LhpError: 500,
 }
-"""Status of each error class; a class that isn't listed has that of its nearest base."""
+"""Status of each error class. A class that isn't listed has the status of its nearest base."""
 
 NOT_ON_THE_WIRE = frozenset(
     {
@@ -48,12 +47,12 @@ NOT_ON_THE_WIRE = frozenset(
         errors.MeasurementInterruptedError,
     }
 )
-"""Classes that no request can meet: they belong to the worker or to the command line."""
+"""Classes that no request can cause: they belong to the worker or to the command line."""
 
 _DESCRIPTIONS: Mapping[int, str] = {
-    404: "The workload, host, platform, sweep or curve named doesn't exist.",
-    405: "The address exists, but not for this method.",
-    409: "The thing named is in a state that doesn't allow this; a cancelled sweep, for example.",
+    404: "The named workload, host, platform, sweep or curve doesn't exist.",
+    405: "The address exists, but doesn't have this method.",
+    409: "The named resource is in a state that doesn't allow this, such as a cancelled sweep.",
     413: "The request body is larger than 1 MiB.",
     414: "The query string is longer than 8 KiB.",
     422: "The request is malformed, out of range, too large to measure, or not possible on that"
@@ -75,7 +74,7 @@ def title_of(error: type[errors.LhpError]) -> str:
 
 
 def problem_types() -> Iterator[ProblemType]:
-    """Every kind of problem that a request can meet."""
+    """Every kind of problem that a request can cause."""
     for error in errors.error_classes():
         if error not in NOT_ON_THE_WIRE:
             yield ProblemType(
@@ -88,7 +87,7 @@ def problem_types() -> Iterator[ProblemType]:
 
 
 def problem_responses(*kinds: type[errors.LhpError]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI descriptions of the problems that a route may answer with, by status."""
+    """The OpenAPI descriptions of a route's possible problems, by status."""
     by_status: defaultdict[int, list[type[errors.LhpError]]] = defaultdict(list)
     for kind in kinds:
         by_status[status_of(kind)].append(kind)
@@ -109,7 +108,7 @@ def problem_responses(*kinds: type[errors.LhpError]) -> dict[int | str, dict[str
 def problem_response(
     error: errors.LhpError, *, status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The response that tells of the error; `status` where HTTP has a closer one than its class."""
+    """The response for the error. `status`, if given, replaces the status of its class."""
     kind = type(error)
     status = status_of(kind) if status is None else status
     problem = Problem(
@@ -133,7 +132,7 @@ async def _on_lhp_error(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # Each begins with where it was found (query, path, body): the name alone says enough.
+    # Each location begins with its place (query, path, body), which the message can leave out.
     found = [
         f"the body is no JSON: {item['ctx']['error']}, at character {item['loc'][1] + 1}"
         if item["type"] == "json_invalid"
@@ -165,7 +164,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         return problem_response(
             errors.RequestTooLargeError(str(error.detail), hint="send a smaller body")
         )
-    # Starlette's 400 is a body that isn't JSON: malformed, like any that /docs doesn't allow.
+    # Starlette's 400 means a body that isn't JSON. It is malformed, like a body that /docs doesn't
+    # allow.
     return problem_response(
         errors.InvalidRequestError(detail, hint="send what /docs describes, as JSON", see="/docs"),
         status=None if error.status_code == 400 else error.status_code,
@@ -174,7 +174,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _find_methods(request: Request) -> list[str]:
-    """The methods that the address has. What raised a 405 names those of one route only."""
+    """The methods that the address has. The 405 itself names only the methods of one route."""
     routes = [each for each in request.app.router.routes if not isinstance(each, Mount)]
     return [
         method
@@ -188,10 +188,10 @@ def _find_methods(request: Request) -> list[str]:
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:
-    # What is inside stays inside: the server logs the traceback.
+    # The response shows no details: the server logs the traceback.
     return problem_response(
         errors.ServiceDefectError(
-            "the service has a defect here",
+            "the service has a defect",
             hint="please report it; the server's log has the details",
         )
     )
@@ -219,12 +219,12 @@ async def get_problem(
         if each.type == PROBLEM_PATH + name:
             return each
     raise errors.UnknownAddressError(
-        f"there is no problem called {name!r}", hint="ask for one that is listed", see="/problems"
+        f"there is no problem called {name!r}", hint="choose one from the list", see="/problems"
     )
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Makes every error of `app` an `application/problem+json`, in fact and in OpenAPI."""
+    """Makes every error of `app` an `application/problem+json`, in responses and in OpenAPI."""
     app.add_exception_handler(errors.LhpError, _on_lhp_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -237,7 +237,7 @@ def install_problem_handlers(app: FastAPI) -> None:
             for path in describe()["paths"].values():
                 for operation in path.values():
                     for status, response in operation["responses"].items():
-                        # FastAPI files an error's model under the route's own media type.
+                        # FastAPI lists an error's model under the route's own media type.
                         if status >= "400":
                             (body,) = response["content"].values()
                             response["content"] = {MEDIA_TYPE: body}

@@ -1,4 +1,4 @@
-"""GET /lhp and GET /crossover: two questions, one way to ask them.
+"""GET /lhp and GET /crossover: two questions that are asked in the same way.
 
 The response to each address is kept, ready-made, for as long as the store's generation stays the
 same. Who asks again meanwhile gets it at once, and no route's function is called.
@@ -49,7 +49,7 @@ from profiler_service.wire import (
 )
 
 MAX_READY_RESPONSES = 16_384
-"""Ready-made responses kept in memory: about 1 KiB each."""
+"""Number of ready-made responses kept in memory: about 1 KiB each."""
 MAX_READY_ADDRESS_BYTES = 512
 
 
@@ -61,11 +61,11 @@ class ReadyResponses:
         self._bodies: LRUCache[bytes, bytes] = LRUCache(MAX_READY_RESPONSES)
 
     def find(self, address: bytes, generation: int) -> bytes | None:
-        """The body kept for that address in that generation; None where there is none."""
+        """The body kept for that address in that generation; None if there is none."""
         return self._bodies.get(address) if generation == self._generation else None
 
     def keep(self, address: bytes, body: bytes, generation: int) -> None:
-        """Keeps the response given in that generation; forgets those of earlier ones."""
+        """Keeps the response of that generation, and drops those of earlier generations."""
         if generation != self._generation:
             self._bodies.clear()
             self._generation = generation
@@ -81,8 +81,8 @@ def _address(request: Request) -> bytes:
 class WarmRoute(APIRoute):
     """A route that gives the ready-made response to an address, where there is one.
 
-    Overriding `get_route_handler` is FastAPI's documented way to look at a request before it
-    is parsed.
+    FastAPI documents overriding `get_route_handler` as the way to see a request before it is
+    parsed.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -109,7 +109,7 @@ ACCEPTED: dict[str, Any] = {
         "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
     },
 }
-"""What OpenAPI says of a 202."""
+"""The description of a 202 in OpenAPI."""
 PROBLEMS = problem_responses(
     InvalidRequestError,
     InvalidDimsError,
@@ -126,7 +126,7 @@ PROBLEMS = problem_responses(
     StoreUnavailableError,
     ShuttingDownError,
 )
-"""What may be wrong with a question, or with having it measured."""
+"""Errors of a question, or of its measurement."""
 
 router = APIRouter(route_class=WarmRoute, tags=["query"])
 
@@ -140,19 +140,19 @@ router = APIRouter(route_class=WarmRoute, tags=["query"])
     openapi_extra={"parameters": query_parameters(LhpQuery)},
 )
 async def get_lhp(request: Request, services: ServicesDep) -> Response:
-    """Answers from a stored curve where one covers the window above `dims`.
+    """Answers from a stored curve if one covers the window above `dims`.
 
     Otherwise the host measures the window; equal requests share one measurement. The call waits
-    for it up to `wait` seconds, then returns 202. The measurement continues when the client goes
-    away, and its result is kept.
+    for it up to `wait` seconds, then returns 202. If the client disconnects, the measurement
+    continues, and its result is kept.
 
     The fixed parameters of the workload kind (such as `batch`, `dtype` and `backend`; `/workloads`
     lists them all) are query parameters of the same name.
 
-    An answer never mixes platforms or timing protocols. It comes from the platform that `host` is
-    on now, or from the one named by `platform`, and from curves that were measured as its hosts
-    measure now. Where no host is on the platform any more, its newest curves answer, marked
-    `stale`. A new curve counts within 0.3 s after it was kept, and at once where this service
+    An answer never mixes platforms or timing protocols. It comes from the platform that `host` has
+    now, or from the one that `platform` names. Its curves were measured with the protocol that the
+    platform's hosts use now. If no host has the platform any more, its newest curves answer, marked
+    `stale`. A new curve is used at most 0.3 s after it was stored, and at once if this service
     waited for it.
     """
     query = parse_query(request.query_params, LhpQuery)
@@ -179,8 +179,8 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
 async def get_crossover(request: Request, services: ServicesDep) -> Response:
     """Compares `csr`, at whole percentages of zeros, with every dense backend of `linear`.
 
-    All of them are measured in the same rounds, so that whatever disturbs the host disturbs them
-    alike. What isn't stored yet is measured on the host asked; equal requests share one
+    All of them are measured in the same rounds, so that a disturbance of the host affects all in
+    the same way. If the answer isn't stored yet, the host measures it; equal requests share one
     measurement. The call waits for it up to `wait` seconds, then returns 202. An answer is about
     one layer on one platform, with zeros at random places.
     """
@@ -195,7 +195,7 @@ async def _respond(
     question: Question[BaseModel],
     query: LhpQuery | CrossoverQuery,
 ) -> Response:
-    """200 with the answer, or 202 with the sweep that will bring it."""
+    """200 with the answer, or 202 with the sweep that will give it."""
     generation = services.known.curves.snapshot.generation
     answer = await services.asking.ask(
         question,
@@ -216,7 +216,7 @@ async def _respond(
 
 
 def _choose_wait_s(query: LhpQuery | CrossoverQuery, longest_s: float) -> float:
-    """How long the query may wait. Raises InvalidRequestError where it asks for longer."""
+    """Seconds that the query may wait. Raises InvalidRequestError if it asks for more."""
     if "wait" not in query.model_fields_set:
         return min(query.wait, longest_s)
     if query.wait > longest_s:

@@ -1,4 +1,4 @@
-"""Requests that are cancelled because the service ends: they end without noise.
+"""Ends requests that are cancelled because the service ends, without a traceback in the log.
 
 Knows no route.
 """
@@ -17,8 +17,8 @@ from profiler_service.errors import ShuttingDownError
 class EndRequestsQuietly:
     """An ASGI layer for requests that are cancelled because the service ends.
 
-    One that hasn't begun its response gets a 503; of another the connection is closed. Without
-    it the server would log a traceback for each.
+    If the response hasn't begun, the client gets a 503; otherwise the connection is closed. Without
+    this layer, the server would log a traceback for each request.
     """
 
     def __init__(self, app: ASGIApp, shutdown: Shutdown) -> None:

@@ -1,4 +1,4 @@
-"""/sweeps: asking for curves, and watching them come."""
+"""/sweeps: starts sweeps, and shows their progress."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
     responses={
         200: {
             "model": SweepInfo,
-            "description": "An equal sweep is under way already: this one.",
+            "description": "An equal sweep is already open: this one.",
             "headers": LOCATION_HEADER,
         },
         201: {"headers": LOCATION_HEADER},
@@ -67,7 +67,7 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
     },
 )
 async def post_sweep(request: SweepRequest, response: Response, services: ServicesDep) -> SweepInfo:
-    """Queues the sweep on the host, and returns at once. Equal open sweeps are measured once."""
+    """Queues the sweep on the host and returns at once. Equal open sweeps are measured once."""
     spec = read_sweep_request(request)
     host = await services.hosts.get_present(request.host)
     admitted = await services.admission.admit(spec, host, for_question=False)
@@ -87,8 +87,10 @@ def list_sweeps(
     host: Annotated[str | None, Query(description="Only sweeps of this host.")] = None,
     state: Annotated[SweepState | None, Query(description="Only sweeps in this state.")] = None,
     mode: Annotated[Mode | None, Query(description="Only sweeps of this mode.")] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most sweeps of a page.")] = 50,
+    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=500, description="Largest number of sweeps on a page.")
+    ] = 50,
 ) -> SweepPage:
     """One page of sweeps, including those that questions have started."""
     page = services.store.list_sweeps(host=host, state=state, mode=mode, cursor=cursor, limit=limit)
@@ -101,7 +103,7 @@ def list_sweeps(
     responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
 def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
-    """The sweep and where it stands."""
+    """The sweep, with its state and progress."""
     return sweep_info(services.store.get_sweep(sweep_id))
 
 
@@ -117,7 +119,7 @@ def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     ),
 )
 def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
-    """The sweep, marked to be cancelled. What was measured by then is kept."""
+    """Marks the sweep to be cancelled. Points measured until then are kept."""
     return sweep_info(services.store.request_cancel(sweep_id))
 
 
@@ -134,7 +136,7 @@ def get_race(sweep_id: SweepId, services: ServicesDep) -> RaceInfo:
 
 
 def _existing_sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:
-    """The sweep, got before the stream begins: an unknown one is a 404, not a broken stream."""
+    """The sweep, loaded before the stream begins, so that an unknown one gives a 404."""
     return services.store.get_sweep(sweep_id)
 
 
@@ -142,8 +144,8 @@ def _existing_sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:
     "/{sweep_id}/events",
     response_class=EventSourceResponse,
     summary="A sweep's progress, live",
-    response_description="Server-sent events: `progress` whenever something changed, and at"
-    " last one `end`. The data of each is a SweepInfo.",
+    response_description="Server-sent events: `progress` after each change, and one `end` at the"
+    " end. The data of each is a SweepInfo.",
     responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
 async def stream_sweep(
@@ -151,7 +153,7 @@ async def stream_sweep(
 ) -> AsyncIterator[ServerSentEvent]:
     """Streams until the sweep has ended. While nothing changes, comments keep the stream open.
 
-    A stream that ends without `end` was broken off because the service was stopped.
+    If a stream ends without `end`, the service was stopped.
     """
     told: Sweep | None = None
     while not sweep.state.is_final:

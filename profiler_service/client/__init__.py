@@ -1,7 +1,7 @@
 """The service over HTTP, for programs: `ServiceClient`, and `AsyncServiceClient` to be awaited.
 
-Needs no torch, no numpy and no terminal. An error of the service comes as the class that it was
-raised as: `profiler_service.errors`.
+Needs no torch, no numpy and no terminal. An error of the service is raised here as the same class
+of `profiler_service.errors`.
 """
 
 from profiler_service.client.errors import (

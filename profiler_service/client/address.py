@@ -1,4 +1,4 @@
-"""Where the service is: its address, read in one place.
+"""The address of the service: reads and checks it.
 
 Sends nothing.
 """
@@ -17,7 +17,7 @@ from profiler_service.errors import InvalidRequestError
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """The address of a service; with a path where a proxy offers it under one.
+    """The address of a service, with a path if a proxy offers it below one.
 
     `http://proxy/lhp` is such an address: its `/hosts` is at `http://proxy/lhp/hosts`.
     """
@@ -27,10 +27,10 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The address written so. Raises InvalidRequestError."""
+        """The address, read from text. Raises InvalidRequestError."""
         try:
             url = httpx.URL(text.rstrip("/"))
-            url.host.encode("idna")  # refuses what no network can look up, such as a..b
+            url.host.encode("idna")  # refuses names that can't be looked up, such as a..b
         except (httpx.InvalidURL, UnicodeError) as error:
             raise InvalidRequestError(
                 f"{text!a} is no address of a service: {error}", hint="write it as http://HOST:PORT"
@@ -42,7 +42,7 @@ class Address:
         return cls(url=url)
 
     def __str__(self) -> str:
-        """The address for people: without a password."""
+        """The address as text for people, without a password."""
         return str(self.url.copy_with(userinfo=b"")).rstrip("/")
 
     @property
@@ -60,9 +60,9 @@ class Address:
     def resolve(self, location: str, *, asked: httpx.URL) -> str:
         """The path of the service that `location` means, in the response to a request at `asked`.
 
-        It may be relative, or begin with a slash, or be a whole address; with or without the path
-        that a proxy puts before all others. Raises ContractError where it is elsewhere: a token
-        must not be sent there.
+        `location` may be relative, or begin with a slash, or be a whole address. It may have the
+        path that a proxy puts before all others, or not. Raises ContractError if it leads to
+        another service: a token must not be sent there.
         """
         try:
             where = asked.join(location)
@@ -72,7 +72,7 @@ class Address:
         if where == asked or (where.scheme, where.host, where.port) != origin:
             raise ContractError(
                 f"{self} says that the sweep is at {location or 'no address'!r}",
-                hint="is this an LHP service? a proxy before it must keep the address",
+                hint="is this an LHP service? a proxy in front of it must not change the address",
             )
         path = where.raw_path.decode("ascii").partition("?")[0]
         prefix = self.url.raw_path.decode("ascii").rstrip("/")

@@ -1,15 +1,15 @@
-"""What may go wrong between a client and the service, beside what the service itself says.
+"""Errors between a client and the service, besides those that the service itself reports.
 
     LhpError
     ├─ ServiceUnreachableError      nothing answers at the address
     ├─ ServiceFailedError           something answers, but not as the service should
-    │  ├─ ServiceUnavailableError   for the moment only: 429, 502, 503 or 504
-    │  └─ ContractError             with what the contract rules out
+    │  ├─ ServiceUnavailableError   only for the moment: 429, 502, 503 or 504
+    │  └─ ContractError             the answer breaks the service's contract
     ├─ AccessRefusedError           it wants a token, or refuses this one
-    ├─ NetworkSettingsError         the proxy or the certificates named can't be used
+    ├─ NetworkSettingsError         the configured proxy or certificates can't be used
     └─ NotMeasuredYetError          (a MeasurementFailedError) the time to wait is over
 
-What the service says comes as the classes of `profiler_service.errors`.
+An error that the service reports is raised as a class of `profiler_service.errors`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from profiler_service.errors import LhpError, MeasurementFailedError
 
 
 class ServiceUnreachableError(LhpError):
-    """Nothing answers at the service's address, or the answer breaks off."""
+    """No program answers at the service's address, or the answer breaks off."""
 
     is_transient = True
 
 
 class ServiceFailedError(LhpError):
-    """The service failed in a way that has no class here, or this is no such service."""
+    """The service failed in a way that has no class here, or something else answers."""
 
 
 class ServiceUnavailableError(ServiceFailedError):
@@ -34,7 +34,7 @@ class ServiceUnavailableError(ServiceFailedError):
 
 
 class ContractError(ServiceFailedError):
-    """An answer that the service's contract rules out; nothing in it can be trusted."""
+    """The answer breaks the service's contract, so that nothing in it can be trusted."""
 
 
 class AccessRefusedError(LhpError):
@@ -46,4 +46,4 @@ class NetworkSettingsError(LhpError):
 
 
 class NotMeasuredYetError(MeasurementFailedError):
-    """The time to wait is over, and the sweep that will tell is still running."""
+    """The time to wait is over, and the sweep that will give the answer hasn't ended."""

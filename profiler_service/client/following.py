@@ -1,8 +1,8 @@
-"""Following a sweep to its end: by server-sent events where they come, else by looking.
+"""Follows a sweep to its end: by server-sent events, or by polling.
 
-Events come at once, but not everywhere: a proxy may hold them back, a stream breaks off when the
-service is restarted. Then the sweep is looked at now and then, as it is shortly before the
-deadline, since a stream that is being read can't be told to end at a given moment.
+Events arrive at once, but they may fail: a proxy may hold them back, and a stream breaks off when
+the service restarts. The sweep is then polled. It is also polled shortly before the deadline,
+because reading a stream can't be stopped at a given moment.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from profiler_service.errors import LhpError, MeasurementFailedError, SweepCance
 from profiler_service.wire import SweepInfo
 
 QUIET_S = 5.0
-"""A stream that is silent for so long is opened anew; one that has told nothing, given up."""
+"""A stream that is silent for so long is opened again, or given up if it never sent anything."""
 POLL_S = 0.5
-"""Between looks at a sweep, where the service doesn't ask for more."""
+"""Pause between two polls of a sweep, if the service doesn't ask for a longer one."""
 AWAY_S = 30.0
-"""How long the service, or its database, may be away (restarting) before we give up."""
+"""How long the service or its database may be away (restarting) before we give up."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far something is that we wait for."""
+    """The progress of an operation that the client waits for."""
 
     sweep: SweepInfo | None = None
-    """The sweep as it was last heard of; None before there is one."""
+    """The last known state of the sweep; None before there is one."""
     held_up_by: LhpError | None = None
-    """Why nothing is heard at the moment, where that should pass."""
+    """Why the service doesn't answer at the moment, if that is temporary."""
 
 
 OnProgress = Callable[[Progress], None]
@@ -47,7 +47,7 @@ def ignore(progress: Progress) -> None:
 
 
 class Follower:
-    """One sweep, followed until it ends or the deadline comes."""
+    """Follows one sweep until it ends or the deadline comes."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Follower:
         poll_s: float | None = None,
         quiet_s: float = QUIET_S,
     ) -> None:
-        """`path` is the sweep's own: `/sweeps/s1`."""
+        """`path` is the path of the sweep: `/sweeps/s1`."""
         self._transport = transport
         self._sweep = sweep
         self._path = path
@@ -69,15 +69,15 @@ class Follower:
         self._poll_s = POLL_S if poll_s is None else poll_s
         self._quiet_s = quiet_s
         self._streams = True
-        """Whether the service's events reach us, as far as we know."""
+        """Whether the service's events reach this client, as far as it knows."""
         self._is_away = False
         self._heard_at_s = deadline.clock()
 
     async def follow(self) -> SweepInfo:
-        """The sweep in its final state, or as it stands at the deadline.
+        """The sweep in its final state, or in its state at the deadline.
 
-        Raises what the service says of it; ServiceUnreachableError and its kin where the service
-        stays away for AWAY_S.
+        Raises the service's error; a temporary one, such as ServiceUnreachableError, only if the
+        service stays away for AWAY_S.
         """
         self._on_progress(Progress(sweep=self._sweep))
         while not self._sweep.is_final and not self._deadline.is_over:
@@ -102,7 +102,7 @@ class Follower:
                 self._streams = True
             return event.event != "end" and self._may_listen
 
-        with contextlib.suppress(LhpError):  # a look tells what is wrong, if anything is
+        with contextlib.suppress(LhpError):  # the next poll reports an error, if any
             await self._transport.listen(
                 Call(path=f"{self._path}/events"), take, quiet_s=self._quiet_s
             )
@@ -121,7 +121,7 @@ class Follower:
             self._on_progress(Progress(sweep=self._sweep, held_up_by=error))
         else:
             if self._is_away:
-                # What came of listening in the meantime says nothing of its streams.
+                # How listening ended meanwhile says nothing about the service's streams.
                 self._streams, self._is_away = True, False
             self._poll_s = retry_after_s(response) or self._poll_s
             self._hear(parse(SweepInfo, response))
@@ -133,9 +133,9 @@ class Follower:
 
 
 def check_measured(sweep: SweepInfo, *, waited_s: float) -> None:
-    """Returns where the sweep is done.
+    """Returns if the sweep is done.
 
-    Raises MeasurementFailedError, SweepCancelledError; NotMeasuredYetError where it goes on.
+    Raises MeasurementFailedError, SweepCancelledError; NotMeasuredYetError if it goes on.
     """
     see = f"/sweeps/{sweep.id}"
     if sweep.state == "failed":
@@ -144,7 +144,7 @@ def check_measured(sweep: SweepInfo, *, waited_s: float) -> None:
         )
     if sweep.state == "cancelled":
         raise SweepCancelledError(
-            f"sweep {sweep.id}, which was to measure this, has been cancelled",
+            f"sweep {sweep.id}, which should measure this, has been cancelled",
             hint="ask again",
             see=see,
         )
@@ -153,6 +153,6 @@ def check_measured(sweep: SweepInfo, *, waited_s: float) -> None:
         paused = f", paused: {sweep.error}" if sweep.error else ""
         raise NotMeasuredYetError(
             f"not measured within {waited_s:g} s: sweep {sweep.id} is {sweep.state}{done}{paused}",
-            hint="it goes on: ask again later, or wait longer",
+            hint="the sweep goes on: ask again later, or wait longer",
             see=see,
         )

@@ -1,7 +1,8 @@
-"""Methods written once, for a client that blocks and for one that is awaited.
+"""Lets each method be written once, for the blocking and for the asynchronous client.
 
 An operation is a coroutine over a transport. An asynchronous client returns it to be awaited. A
-blocking client runs it on the spot: its transport never suspends, so it ends at the first step.
+blocking client runs it at once: its transport never suspends, so the coroutine ends at the first
+step.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _run_rule(rule: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine returns, over a transport that never suspends."""
+    """The coroutine's result; its transport must never suspend."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -1,4 +1,4 @@
-"""From responses to errors: each kind of problem as the class of its name.
+"""Turns responses into errors: each kind of problem into the error class of the same name.
 
 The counterpart of `api.problems`. Sends nothing.
 """
@@ -38,7 +38,7 @@ OF_ANY_SERVER: Mapping[int, type[LhpError]] = {
     503: ServiceUnavailableError,
     504: ServiceUnavailableError,
 }
-"""What a status means whoever sends it: the service, or a proxy before it."""
+"""The error class of a status, no matter whether the service or a proxy sends it."""
 
 OF_THE_SERVICE: Mapping[int, type[LhpError]] = {
     **OF_ANY_SERVER,
@@ -50,14 +50,14 @@ OF_THE_SERVICE: Mapping[int, type[LhpError]] = {
     414: RequestTooLargeError,
     422: InvalidRequestError,
 }
-"""What a status means in a problem whose type this version doesn't know.
+"""The error class of a status if this version doesn't know the problem's type.
 
-Any other is a ServiceFailedError.
+Any other status is a ServiceFailedError.
 """
 
 
 def error_of(response: httpx.Response) -> LhpError:
-    """The error that a response of any status but 2xx stands for."""
+    """The error for a response whose status isn't 2xx."""
     status = response.status_code
     try:
         problem = Problem.model_validate_json(response.content)
@@ -73,7 +73,7 @@ def error_of(response: httpx.Response) -> LhpError:
 
 
 def parse(kind: type[T], response: httpx.Response) -> T:
-    """The response's body as a `kind`, without what this version doesn't know.
+    """The response's body as a `kind`, without fields that this version doesn't know.
 
     Raises ContractError.
     """
@@ -81,14 +81,14 @@ def parse(kind: type[T], response: httpx.Response) -> T:
 
 
 def parse_body(kind: type[T], body: bytes | str, *, source: str) -> T:
-    """As `parse`; `source` is the address that it came from."""
+    """As `parse`; `source` is the address that the body came from."""
     try:
         return TypeAdapter(kind).validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
         raise ContractError(
-            f"{source} answered what this version doesn't understand ({where}: {first['msg']})",
+            f"{source} sent what this version doesn't understand ({where}: {first['msg']})",
             hint="is this an LHP service, and not much older or newer? check the address",
         ) from error
 

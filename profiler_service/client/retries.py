@@ -1,7 +1,7 @@
-"""How long to go on: deadlines, and when to try again.
+"""Deadlines, and when to try a request again.
 
-The pauses between attempts, and their number, are kept by stamina; what is worth another attempt
-is decided here, for blocking and asynchronous clients alike.
+stamina makes the pauses and counts the attempts. This module decides which errors are worth another
+attempt, for blocking and asynchronous clients.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ ATTEMPTS = 6
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 16.0
 LONGEST_PAUSE_S = 60.0
-"""A longer `Retry-After` is cut to this: a service may not put its client to sleep for days."""
+"""A longer `Retry-After` is shortened to this, so that no service can stop its client for days."""
 
 logger = logging.getLogger(__name__)
 
-# Stamina logs each retry as a warning; without any handler, Python would print that on stderr.
+# stamina logs each retry as a warning. If there is no handler, Python would print it on stderr.
 logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deadline:
-    """When the caller wants to hear the end of it."""
+    """The moment until which the caller is ready to wait."""
 
     until_s: float
     clock: Callable[[], float]
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float]) -> Self:
-        """The deadline that many seconds from now; infinity for none."""
+        """The deadline so many seconds from now; infinity means no deadline."""
         return cls(until_s=clock() + seconds, clock=clock)
 
     @property
     def left_s(self) -> float:
-        """Seconds until then; 0 afterwards."""
+        """Seconds until the deadline; 0 afterwards."""
         return max(0.0, self.until_s - self.clock())
 
     @property
@@ -52,7 +52,7 @@ class Deadline:
 
 
 class Backoff(TypedDict):
-    """The arguments of stamina's callers."""
+    """Arguments for stamina's callers."""
 
     attempts: int
     timeout: None
@@ -63,20 +63,20 @@ class Backoff(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How often, and how long, one request is tried."""
+    """How often and for how long one request is tried."""
 
     attempts: int
     deadline: Deadline
     longest_s: float
-    """The longest pause before another attempt, where the service doesn't ask for one."""
+    """The longest pause before another attempt, if the service doesn't ask for a pause."""
     but_not: tuple[type[LhpError], ...] = ()
-    """Errors that the caller has another answer to than asking the same again."""
+    """Errors that the caller handles itself, instead of another attempt."""
 
     @classmethod
     def until(
         cls, deadline: Deadline, *, attempts: int, but_not: tuple[type[LhpError], ...] = ()
     ) -> Self:
-        """The patience whose pauses together are over before the deadline."""
+        """A patience whose pauses all end before the deadline."""
         share_s = deadline.left_s / max(1, attempts - 1)
         return cls(
             attempts=attempts,
@@ -87,7 +87,7 @@ class Patience:
 
     @property
     def backoff(self) -> Backoff:
-        """The growing pauses, as stamina's callers take them."""
+        """The growing pauses, as arguments for stamina's callers."""
         return {
             "attempts": self.attempts,
             "timeout": None,
@@ -97,9 +97,9 @@ class Patience:
         }
 
     def pause_s(self, error: Exception) -> bool | float:
-        """Whether to try again after `error`; or in how many seconds, where that is fixed.
+        """Whether to try again after `error`; or after how many seconds, if that is fixed.
 
-        What stamina calls a backoff hook. No pause outlasts the deadline.
+        stamina calls this a backoff hook. No pause is longer than the time to the deadline.
         """
         if not isinstance(error, LhpError) or not error.is_transient:
             return False
@@ -114,7 +114,7 @@ class Patience:
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
-    """The seconds that `Retry-After` asks for; None where it gives no number of them."""
+    """The seconds that `Retry-After` asks for; None if it isn't a number."""
     text = response.headers.get("Retry-After", "")
     if re.fullmatch(r"[0-9]{1,9}", text) is None:
         return None

@@ -1,9 +1,9 @@
-"""The service as a client sees it: what can be asked of it, typed.
+"""The client of the service: one typed method for each request.
 
     with ServiceClient("http://127.0.0.1:8000") as client:
         answer = client.ask_lhp({"dims": "1197,317"}, wait_s=60)
 
-Each method is written once, as an operation; `AsyncServiceClient` has the same ones to be awaited.
+Each method is written once, as an operation. `AsyncServiceClient` has the same methods, awaited.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 FIRST_HOLD_S = 1.0
-"""How long the service may hold a question: a known answer comes at once, and after this we would
-rather hear how far the measurement is than nothing."""
+"""How long the service may hold a question. A known answer comes at once. After this time, it is
+better to follow the sweep, which shows progress."""
 WORKER_START_S = 20.0
-"""How long it may hold a question while the worker started with it is not ready yet."""
+"""How long the service may hold a question while its own worker isn't ready yet."""
 ROUNDS = 3
-"""How often a question is asked: a sweep's answer may be too old by the time it is asked for."""
+"""How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
 
 class Service(Generic[H]):
-    """What can be asked of a service at `url`, whichever way.
+    """The methods of both clients of the service at `url`.
 
-    Every method raises what the service's problem stands for, an error class of
-    `profiler_service.errors`, and those of `profiler_service.client.errors`.
+    Every method raises the error classes of `profiler_service.errors`, from the service's
+    problems, and those of `profiler_service.client.errors`.
     """
 
     _transport_class: Callable[..., Transport[H]]
@@ -90,11 +90,11 @@ class Service(Generic[H]):
     ) -> None:
         """Sends nothing yet. Raises InvalidRequestError, NetworkSettingsError.
 
-        `host` and `platform` go with every question that names none. `timeout_s` is how long one
-        response may keep us waiting, beyond what the service was asked to wait; `attempts`, how
-        often a request is tried where that may help. A stream of events that is silent for
-        `quiet_s` is given up or opened anew. `clock` and `sleep` are for tests; an asynchronous
-        client awaits what `sleep` returns.
+        `host` and `platform` are sent with every question that names neither. `timeout_s` is how
+        long to wait for one response, in addition to the time that the service was asked to wait.
+        `attempts` is how often a request is tried if another attempt may help. A stream of events
+        that is silent for `quiet_s` is given up or opened again. `clock` and `sleep` are for tests;
+        an asynchronous client awaits the result of `sleep`.
         """
         if attempts < 1 or not (timeout_s > 0 and quiet_s > 0):
             raise InvalidRequestError(
@@ -119,10 +119,10 @@ class Service(Generic[H]):
     async def ask_lhp(
         self, query: Query, *, wait_s: float, on_progress: OnProgress = ignore
     ) -> LhpAnswer:
-        """The answer to the query parameters of `GET /lhp`, measured first where need be.
+        """The answer to the query parameters of `GET /lhp`, measured first if needed.
 
-        `wait_s` bounds it all. Raises NotMeasuredYetError when that is over;
-        MeasurementFailedError or SweepCancelledError where the sweep brings no answer.
+        `wait_s` limits the whole call. Raises NotMeasuredYetError when that time is over;
+        MeasurementFailedError or SweepCancelledError if the sweep gives no answer.
         """
         return await self._ask("/lhp", LhpAnswer, query, wait_s, on_progress)
 
@@ -130,7 +130,7 @@ class Service(Generic[H]):
     async def ask_crossover(
         self, query: Query, *, wait_s: float, on_progress: OnProgress = ignore
     ) -> CrossoverAnswer:
-        """As `ask_lhp`, from which sparsity on a sparse product is faster."""
+        """As `ask_lhp`, for the question from which sparsity on a sparse product is faster."""
         return await self._ask("/crossover", CrossoverAnswer, query, wait_s, on_progress)
 
     @operation
@@ -144,13 +144,13 @@ class Service(Generic[H]):
         check_measured(sweep, waited_s=wait_s)
         if sweep.curve is None:
             raise ServiceFailedError(
-                f"sweep {sweep.id} is done and left no curve", hint="look at the service's log"
+                f"sweep {sweep.id} is done, but has no curve", hint="look at the service's log"
             )
         return await self._get(CurveDetail, f"/curves/{_segment(sweep.curve)}", deadline)
 
     @operation
     async def create_sweep(self, request: SweepRequest) -> tuple[SweepInfo, bool]:
-        """The sweep asked for, and whether it is new: an equal one under way is joined."""
+        """The sweep asked for, and whether it is new; otherwise, an equal one was already open."""
         response = await self._post_sweep(request, self._no_deadline())
         return parse(SweepInfo, response), response.status_code == httpx.codes.CREATED
 
@@ -158,7 +158,7 @@ class Service(Generic[H]):
     async def follow_sweep(
         self, sweep: SweepInfo, *, wait_s: float = math.inf, on_progress: OnProgress = ignore
     ) -> SweepInfo:
-        """The sweep in its final state, whichever that is; or as it stands after `wait_s`."""
+        """The sweep in its final state, or in its state after `wait_s`."""
         deadline = Deadline.after(wait_s, self._clock)
         return await self._follower(sweep, _sweep_path(sweep.id), deadline, on_progress).follow()
 
@@ -175,7 +175,7 @@ class Service(Generic[H]):
 
     @operation
     async def get_race(self, sweep_id: str) -> RaceInfo:
-        """How the race with that id went. Raises ConflictError where that can't be told."""
+        """The stages of the race with that id. Raises ConflictError if they can't be replayed."""
         return await self._get(RaceInfo, f"{_sweep_path(sweep_id)}/race")
 
     @operation
@@ -192,7 +192,8 @@ class Service(Generic[H]):
     async def get_curve_header(self, curve_id: str, *, host: str) -> CurveInfo:
         """The curve with that id, measured by `host`, without its points.
 
-        Among the newest of the host, as a rule: its points may be a hundred megabytes.
+        Looks among the host's newest curves first, because the curve's points, which the other
+        route sends too, may be a hundred megabytes.
         """
         for header in (await self._list_curves({"host": host, "limit": 20})).items:
             if header.id == curve_id:
@@ -225,7 +226,7 @@ class Service(Generic[H]):
         deadline = Deadline.after(wait_s, self._clock)
         call = Call(path=path, params={**self._defaults, **query})
         for _ in range(ROUNDS):
-            # A wait that is too short to listen to a sweep is waited out by the service.
+            # If the wait is too short to follow a sweep, the service waits for the whole time.
             is_short = deadline.left_s <= self._quiet_s
             call = replace(call, hold_s=self._quiet_s if is_short else FIRST_HOLD_S)
             try:
@@ -233,7 +234,7 @@ class Service(Generic[H]):
             except HostAwayError as error:
                 if deadline.is_over:
                     raise
-                # The service waits for its own host to register: it may have just started.
+                # The service may have just started: it waits until its own host has registered.
                 on_progress(Progress(held_up_by=error))
                 response = await self._send(replace(call, hold_s=WORKER_START_S), deadline)
             if response.status_code != httpx.codes.ACCEPTED:
@@ -241,14 +242,14 @@ class Service(Generic[H]):
             sweep = await self._follow(response, deadline, on_progress)
             check_measured(sweep, waited_s=wait_s)
         raise ServiceFailedError(
-            f"the service at {self.address} has measured {ROUNDS} times, and still has no answer",
+            f"the service at {self.address} has measured {ROUNDS} times and still has no answer",
             hint="look at its log",
         )
 
     async def _follow(
         self, accepted: httpx.Response, deadline: Deadline, on_progress: OnProgress
     ) -> SweepInfo:
-        """The sweep that the response speaks of, in its final state or at the deadline."""
+        """The sweep that the response names, in its final state or at the deadline."""
         sweep = parse(SweepInfo, accepted)
         path = self.address.resolve(
             accepted.headers.get("Location", ""), asked=accepted.request.url
@@ -275,7 +276,7 @@ class Service(Generic[H]):
         )
 
     async def _post_sweep(self, request: SweepRequest, deadline: Deadline) -> httpx.Response:
-        """Safe to try again: equal sweeps under way are one."""
+        """Safe to try again, because equal open sweeps are one sweep."""
         if request.host is None:
             request = request.model_copy(update={"host": self._defaults.get("host")})
         return await self._send(Call(method="POST", path="/sweeps", body=request), deadline)

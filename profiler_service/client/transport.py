@@ -1,10 +1,10 @@
-"""The seam to httpx: requests sent, events heard, pauses made; blocking or asynchronously.
+"""Sends requests, reads events and pauses, through httpx; blocking or asynchronous.
 
-    Transport             what a request looks like; the errors of httpx as ours
+    Transport             makes requests, and turns the errors of httpx into ours
     ├─ BlockingTransport  over httpx.Client: its coroutines never suspend
     └─ AsyncTransport     over httpx.AsyncClient
 
-Nothing else of this project imports httpx to send anything. Knows no route.
+Only this module uses httpx to send requests. Knows no route.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from profiler_service.wire import RequestModel
 
 Query = Mapping[str, str | int | float]
 Take = Callable[[httpx_sse.ServerSentEvent], bool]
-"""Takes an event, and says whether to listen for another."""
+"""Takes an event, and returns whether to wait for another one."""
 H = TypeVar("H", bound=httpx.Client | httpx.AsyncClient)
 
 CONNECT_TIMEOUT_S = 5.0
 GRACE_S = 5.0
-"""How long a response may keep us waiting when the deadline has come."""
+"""How long to wait for a response when the deadline has come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Call:
     params: Query = field(default_factory=dict)
     body: RequestModel | None = None
     hold_s: float | None = None
-    """How long the service may hold the request until it knows the answer; sent as `wait`."""
+    """How long the service may wait until it knows the answer; sent as `wait`."""
 
 
 FAULTS: Mapping[type[Exception], tuple[type[LhpError], str, str]] = {
@@ -69,8 +69,8 @@ FAULTS: Mapping[type[Exception], tuple[type[LhpError], str, str]] = {
     ),
     httpx.ProxyError: (
         ServiceUnreachableError,
-        "the proxy before {url} refuses ({error})",
-        "correct or unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY; NO_PROXY names what needs none",
+        "the proxy in front of {url} refuses ({error})",
+        "correct or unset ALL_PROXY, HTTP_PROXY, HTTPS_PROXY; NO_PROXY lists hosts without one",
     ),
     httpx.TimeoutException: (
         ServiceUnreachableError,
@@ -90,18 +90,18 @@ FAULTS: Mapping[type[Exception], tuple[type[LhpError], str, str]] = {
     UnicodeError: (
         InvalidRequestError,
         "that can't be sent to {url!a}: {error}",
-        "what is asked must be text that UTF-8 can hold",
+        "send only text that can be written in UTF-8",
     ),
 }
-"""What becomes of each error of the libraries below: class, message, hint.
+"""For each error of httpx: our error class, its message and its hint.
 
-The nearest base counts. An InvalidURL can't occur: addresses are read before.
+The nearest base class counts. An InvalidURL can't occur, because addresses are checked before.
 """
 
 
 @contextlib.contextmanager
 def translating(address: Address) -> Iterator[None]:
-    """The context in which errors of the libraries become ours."""
+    """In this context, the errors of the libraries become ours."""
     try:
         yield
     except tuple(FAULTS) as error:
@@ -112,7 +112,7 @@ def translating(address: Address) -> Iterator[None]:
 
 
 class Transport(ABC, Generic[H]):
-    """What requests of one service look like, and the three things that a client ever does."""
+    """Makes requests to one service; its subclasses send, listen and pause."""
 
     def __init__(self, address: Address, http: H, *, timeout_s: float) -> None:
         self.address = address
@@ -121,21 +121,21 @@ class Transport(ABC, Generic[H]):
 
     @abstractmethod
     async def send(self, call: Call, patience: Patience) -> httpx.Response:
-        """A response of a status 2xx, tried for as long as the patience lasts.
+        """The response, with a status 2xx. Tries again as long as the patience lasts.
 
-        Raises the problem's class; ServiceUnreachableError, ServiceFailedError, and their kin.
+        Raises the error class of the problem, or one of `profiler_service.client.errors`.
         """
 
     @abstractmethod
     async def listen(self, call: Call, take: Take, *, quiet_s: float) -> None:
-        """Returns when `take` wants no more of the server-sent events, or the stream has ended.
+        """Reads server-sent events until `take` wants no more, or the stream ends.
 
-        Raises as `send` does; ServiceUnreachableError, too, after `quiet_s` seconds of silence.
+        Raises as `send` does, and ServiceUnreachableError after `quiet_s` seconds of silence.
         """
 
     @abstractmethod
     async def pause(self, seconds: float) -> None:
-        """Returns after so many seconds."""
+        """Returns after `seconds`."""
 
     def _request(self, call: Call, deadline: Deadline) -> httpx.Request:
         hold_s = None if call.hold_s is None else min(call.hold_s, deadline.left_s)
@@ -160,7 +160,7 @@ class Transport(ABC, Generic[H]):
 
     @staticmethod
     def _check(response: httpx.Response) -> httpx.Response:
-        """The response, if it isn't an error. Its body must have been read if it is one."""
+        """The response, if it isn't an error. The body of an error must have been read before."""
         try:
             return response.raise_for_status()
         except httpx.HTTPStatusError as error:
@@ -168,7 +168,7 @@ class Transport(ABC, Generic[H]):
 
 
 class BlockingTransport(Transport[httpx.Client]):
-    """Blocks where others would suspend."""
+    """A transport that blocks and never suspends."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class BlockingTransport(Transport[httpx.Client]):
 
 
 class AsyncTransport(Transport[httpx.AsyncClient]):
-    """Suspends, so that the event loop can go on."""
+    """A transport that suspends, so that the event loop can go on."""
 
     def __init__(
         self,
@@ -268,8 +268,8 @@ def open_http(
 ) -> H:
     """The httpx client of the service. Raises NetworkSettingsError.
 
-    This machine's own loopback is reached without a proxy: none has a way to it. Certificates are
-    those that the environment names, everywhere.
+    Loopback addresses are reached without a proxy, because no proxy can reach them. All
+    certificates are those that the environment names.
     """
     options: dict[str, object] = {
         "base_url": address.url,
@@ -277,7 +277,7 @@ def open_http(
     }
     try:
         if address.is_loopback:
-            # Without TLS no certificate is looked at, and reading them all takes 50 ms.
+            # Without TLS, no certificate is needed, and reading them all takes 50 ms.
             plain = address.url.scheme == "http"
             verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True
             options["transport"] = transport(verify=verify)

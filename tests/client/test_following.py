@@ -225,7 +225,7 @@ def test_a_sweep_that_never_brings_the_answer_is_an_error(make: Make, stub: Stub
     with pytest.raises(ServiceFailedError, match="measured 3 times"):
         make().ask_lhp(DIMS, wait_s=60)
     stub.reply("POST /sweeps", Reply.accepted(make_sweep(state="done"), 201))
-    with pytest.raises(ServiceFailedError, match="left no curve"):
+    with pytest.raises(ServiceFailedError, match="has no curve"):
         make().measure(REQUEST, wait_s=60)
 
 

@@ -103,7 +103,7 @@ def test_an_answer_of_something_else_breaks_the_contract(make: Make, stub: Stub)
     asking = make()
     for body in ("<h1>Hello</h1>", "[{}]", "{}", "null", ""):
         stub.reply("GET /hosts", Reply(body))
-        with pytest.raises(ContractError, match=f"{stub.url}/hosts answered what") as raised:
+        with pytest.raises(ContractError, match=f"{stub.url}/hosts sent what") as raised:
             asking.list_hosts()
         assert "LHP service" in raised.value.hint
 
