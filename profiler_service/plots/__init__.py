@@ -1,4 +1,4 @@
-"""Pictures of curves and races, as PNG or as pages that work offline.
+"""Draws curves and races, as PNG or as HTML pages that work offline.
 
-Draws what travels (`wire`); knows neither the service nor how anything was measured.
+Draws the classes of `wire`. Knows neither the service nor how anything was measured.
 """

@@ -1,11 +1,10 @@
-"""Pictures of latency curves: PNG through matplotlib, self-contained HTML through plotly.
+"""Draws latency curves: PNG with matplotlib, HTML in a single file with plotly.
 
-A curve of one axis is drawn by `staircase`, one of two axes by `heat_map`; the panels of the race
-that left a curve are `race`'s. Knows neither where a curve comes from nor how its LHPs were
-found: it draws what it is given.
+`staircase` draws a curve of one axis, `heat_map` a curve of two axes, and `race` the panels of the
+curve's race. Knows neither where a curve comes from nor how its LHPs were found.
 
-matplotlib and plotly are imported by the functions that need them: each takes long to import, and
-a picture needs only one of them.
+Only the functions that need matplotlib or plotly import it: each takes long to import, and a
+picture needs only one of them.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RACE_ROWS = (0.46, 0.18, 0.36)
-"""Shares of a page's height that a race's curve, stages and contest take."""
+"""Shares of the page's height for the curve, the stages and the contest of a race."""
 
 
 def save_plot(
@@ -40,10 +39,10 @@ def save_plot(
     platform: PlatformInfo | None = None,
     race: RaceInfo | None = None,
 ) -> None:
-    """Writes the picture of `curve`, and of the `race` that left it, to `path`: `.png` or `.html`.
+    """Writes the picture of `curve`, and of its `race`, to `path`: `.png` or `.html`.
 
     Raises InvalidRequestError for another ending, or a curve of more than two axes; LhpError
-    where the file can't be written.
+    if the file can't be written.
     """
     ending = path.suffix.lower()
     try:
@@ -58,7 +57,7 @@ def save_plot(
             )
     except OSError as error:
         raise LhpError(
-            f"can't write {str(path)!r}: {error.strerror}", hint="say where with -o FILE"
+            f"can't write {str(path)!r}: {error.strerror}", hint="choose another file with -o FILE"
         ) from error
 
 
@@ -67,7 +66,7 @@ def draw_png(
 ) -> Figure:
     """A matplotlib figure of the curve, not tied to any window or global state.
 
-    Where the `race` that left the curve is given, its panels stand below the curve.
+    If the curve's `race` is given, its panels are below the curve.
 
     Raises InvalidRequestError for a curve of more than two axes.
     """
@@ -105,7 +104,7 @@ def draw_png(
 def render_html(
     curve: CurveDetail, *, platform: PlatformInfo | None = None, race: RaceInfo | None = None
 ) -> str:
-    """A whole HTML page with the interactive figure; needs no network to show.
+    """A complete HTML page with the interactive figure. It needs no network.
 
     Raises InvalidRequestError for a curve of more than two axes.
     """
@@ -118,7 +117,7 @@ def render_html(
 def build_plotly(
     curve: CurveDetail, *, platform: PlatformInfo | None = None, race: RaceInfo | None = None
 ) -> Any:
-    """A plotly `Figure` of the curve (plotly carries no types), like `draw_png`'s.
+    """A plotly `Figure` of the curve, like that of `draw_png`. (plotly has no type hints.)
 
     Raises InvalidRequestError for a curve of more than two axes.
     """
@@ -140,7 +139,7 @@ def build_plotly(
             vertical_spacing=0.06,
         )
         figure.add_traces(traces, rows=1, cols=1)
-        # Else it would stand beside all three rows.
+        # Otherwise it would extend beside all three rows.
         bar = {"len": RACE_ROWS[0], "y": 1, "yanchor": "top"}
         figure.update_traces(colorbar=bar, selector={"type": "heatmap"})
     else:
@@ -150,7 +149,7 @@ def build_plotly(
         template="plotly_white",
         legend={"orientation": "h", "y": -0.15},
     )
-    # The curve's own axes are the first, whatever panels a race adds.
+    # The curve's axes are always the first ones, before the panels of a race.
     if len(curve.axes) == 1:
         latency = {"title": f"latency, {columns.unit} a call", "range": latency_limits(columns)}
         figure.update_layout(xaxis={"title": curve.axis_names[0]}, yaxis=latency)
@@ -182,6 +181,6 @@ def build_plotly(
 def _check_axes(curve: CurveDetail) -> None:
     if len(curve.axes) > 2:
         raise InvalidRequestError(
-            f"curve {curve.id} has {len(curve.axes)} axes; a picture has room for two",
-            hint="sweep a plane of it: give all but two axes a single dimension",
+            f"curve {curve.id} has {len(curve.axes)} axes; a picture can show only two",
+            hint="run a sweep over two axes: give each other axis a single dimension",
         )

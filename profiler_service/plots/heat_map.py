@@ -1,4 +1,4 @@
-"""A curve of two axes: a heat map of the measured points, LHPs marked."""
+"""Draws a curve of two axes: a heat map of the measured points, with the LHPs marked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 UNMEASURED = "#e6e6e6"
 COLOR_PERCENTILES = (1, 95)
-"""The colours of a heat map span these, so that outliers don't wash out the rest."""
+"""The colours of a heat map cover the range between these, so that outliers don't hide the rest."""
 
 
 def _mark_size(marks: int) -> float:
@@ -37,7 +37,7 @@ def _mark_size(marks: int) -> float:
 
 
 def _is_marked(curve: CurveDetail, status: str) -> bool:
-    """Whether a heat map marks points of that status: races leave most undecided."""
+    """Whether a heat map marks points of that status. A race leaves most points undecided."""
     return status != "undecided" or MODES[curve.mode].decides_every_point
 
 

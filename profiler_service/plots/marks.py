@@ -1,6 +1,6 @@
-"""What the pictures of one axis and of two have in common: a curve's points and their marks.
+"""The points of a curve and their marks, shared by the pictures of one axis and of two.
 
-The points come as arrays. Marks are drawn by matplotlib (on `axes`) or are plotly's traces.
+Points are arrays. Marks are drawn with matplotlib (on `axes`) or returned as plotly traces.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ class Columns:
     """int64 [points, axes]."""
     latency: F64
     low: F64
-    """Not finite where the interval isn't bounded (a single sample); `high` likewise."""
+    """Not finite if the interval isn't bounded (a single sample). The same holds for `high`."""
     high: F64
     status: npt.NDArray[np.str_]
     unit: str
     """`µs` or `ms`."""
 
     def where(self, status: str) -> npt.NDArray[np.bool_]:
-        """bool [points]: which points have that status."""
+        """bool [points]: True for points with that status."""
         chosen: npt.NDArray[np.bool_] = self.status == status
         return chosen
 
 
 def build_columns(curve: CurveDetail) -> Columns:
-    """The curve's points as arrays, in the unit that suits the slowest."""
+    """The curve's points as arrays, in a unit that suits the slowest point."""
     points = curve.points
     latency_s = np.asarray(points.latency_s, dtype=np.float64)
     slowest_s = float(latency_s.max()) if latency_s.size else 0.0
@@ -60,7 +60,7 @@ def build_columns(curve: CurveDetail) -> Columns:
 
 
 def latency_limits(columns: Columns) -> tuple[float, float]:
-    """Where the latency axis begins and ends: around the points, however wide an interval."""
+    """Both ends of the latency axis: around the points, however wide their intervals are."""
     if not columns.latency.size:
         return 0.0, 1.0
     fastest, slowest = float(columns.latency.min()), float(columns.latency.max())
@@ -69,13 +69,13 @@ def latency_limits(columns: Columns) -> tuple[float, float]:
 
 
 def axis_limits(axis: AxisRange) -> tuple[float, float]:
-    """The axis with half a step of room on both sides: the edges of its outermost cells."""
+    """Both ends of the axis, with half a step of space: the edges of the outermost cells."""
     half = axis.step / 2
     return axis.first - half, axis.last + half
 
 
 def undecided_marks(curve: CurveDetail, marker: str, plain: str) -> tuple[str, str, str]:
-    """Colour, marker and label of undecided points: plain ones where none was to be decided."""
+    """Colour, marker and label of undecided points; plain ones if the curve decides none."""
     if MODES[curve.mode].decides_every_point:
         return UNDECIDED, marker, "undecided"
     return POINT, plain, "looked at"
@@ -90,7 +90,8 @@ def failed_dims(curve: CurveDetail) -> npt.NDArray[np.int64]:
 def asked_dims(curve: CurveDetail, columns: Columns) -> npt.NDArray[np.int64]:
     """int64 [1, axes]: the point whose query the curve answers; [0, axes] for a grid sweep.
 
-    The first of the window, and so the first that was measured; [0, axes] also where it failed.
+    It is the first point of the window, and the first that was measured. Also [0, axes] if it
+    failed.
     """
     first = np.array([[axis.first for axis in curve.axes]], dtype=np.int64)
     if not MODES[curve.mode].is_race or not np.array_equal(columns.dims[:1], first):
@@ -101,7 +102,7 @@ def asked_dims(curve: CurveDetail, columns: Columns) -> npt.NDArray[np.int64]:
 def raced_points(
     curve: CurveDetail, columns: Columns, race: RaceInfo | None
 ) -> list[tuple[str, str, npt.NDArray[Any], npt.NDArray[Any]]]:
-    """Label, colour, x and y of the points that a race raced, and of the confirmed one."""
+    """Label, colour, x and y of the points in a race's contests, and of the confirmed point."""
     if race is None or not columns.latency.size:
         return []
     racers = find_racers(curve, race)
@@ -123,7 +124,7 @@ def raced_points(
 
 
 def mark_raced(axes: Axes, curve: CurveDetail, columns: Columns, race: RaceInfo | None) -> None:
-    """Puts rings around the points that the race raced, and around the confirmed one."""
+    """Draws rings around the points in the race's contests, and around the confirmed point."""
     for label, color, x, y in raced_points(curve, columns, race):
         axes.scatter(
             x,
@@ -140,7 +141,7 @@ def mark_raced(axes: Axes, curve: CurveDetail, columns: Columns, race: RaceInfo 
 
 
 def mark_asked(axes: Axes, *, x: npt.NDArray[np.int64], y: npt.NDArray[Any]) -> None:
-    """Puts a square around the point that was asked about."""
+    """Draws a square around the point that was asked about."""
     axes.scatter(
         x,
         y,
@@ -149,7 +150,7 @@ def mark_asked(axes: Axes, *, x: npt.NDArray[np.int64], y: npt.NDArray[Any]) -> 
         edgecolors=FAILED,
         marker="s",
         label="asked",
-        # It lies in the corner, and would be cut to a quarter.
+        # The point lies in the corner, where the square would be cut off.
         clip_on=False,
         zorder=4,
         gid="asked",
@@ -160,7 +161,7 @@ def mark_asked(axes: Axes, *, x: npt.NDArray[np.int64], y: npt.NDArray[Any]) -> 
 
 
 def rival_texts(curve: CurveDetail, status: str) -> list[str]:
-    """What dominates, or may dominate, each point of that status; empty where nothing's known."""
+    """Text about the point that dominates, or may dominate, each point; empty if unknown."""
     points = curve.points
     texts = []
     for number, own in enumerate(points.status):
@@ -209,12 +210,12 @@ def raced_traces(
 def asked_trace(*, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> dict[str, Any]:
     """The square of `mark_asked` as a plotly trace."""
     marker: dict[str, object] = {"color": FAILED, "symbol": "square-open", "size": 12}
-    # Else it, which lies in the corner, would be cut to a quarter.
+    # The point lies in the corner, where the square would otherwise be cut off.
     return marks_trace("asked", x=x, y=y, marker=marker) | {"cliponaxis": False}
 
 
 def failed_trace(curve: CurveDetail, *, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> dict[str, Any]:
-    """A plotly trace of crosses where points failed; hovering over one tells why."""
+    """A plotly trace of crosses at failed points; the hover text says why each failed."""
     marker: dict[str, object] = {"color": FAILED, "symbol": "x", "size": 8}
     return marks_trace("failed", x=x, y=y, marker=marker) | {
         "text": [failure.reason for failure in curve.failures],

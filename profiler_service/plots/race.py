@@ -1,7 +1,7 @@
-"""How a race went, drawn: its stages, its contest, and its confirmation, each a panel.
+"""Draws how a race went: one panel each for its stages, its contest and its confirmation.
 
-Knows neither where a race comes from nor how it was decided: stages are drawn as they are told,
-latencies as the race's curve has them. `curve` puts the panels together.
+Knows neither where a race comes from nor how it was decided. The stages come from the race, the
+latencies from its curve. `curve` puts the panels together.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 FIELD, KEPT, ASKED, CONFIRMED = "#c9d3e0", "#5b7fb0", "#111111", "#2a8c4a"
 LEFT_OVER, UNCONFIRMED = "#e08a00", "#b85c00"
 DROPPED = ("#b4bdca", "#8fb0dd", "#5b7fb0", "#2f4a75")
-"""Points that a stage dropped: the earlier, the lighter."""
+"""Colours of dropped points, one for each stage. Earlier stages are lighter."""
 LABELLED_POINTS = 48
-"""Up to so many points of a contest are named below it; above it names would overlap."""
+"""Most points of a contest whose names are written below it. More names would overlap."""
 _LEAST = 0.7
-"""Where the logarithmic axis of the stages begins: a bar of one point must be seen."""
+"""Start of the stages' logarithmic axis. A bar of one point must be visible."""
 _STAGE_SPACE = 0.38
-"""Share of the stages' panel that bars take; the rest is for what is said of them."""
+"""Share of the stages' panel for the bars. The rest is for text about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Racer:
-    """A point that a race raced, and what became of it."""
+    """A point in a race's contests, and whether it was dropped, kept or confirmed."""
 
     dims: tuple[int, ...]
     latency_s: float
     low_s: float
-    """The latency itself where there were too few samples for an interval; `high_s` likewise."""
+    """The latency itself if there were too few samples for an interval. Also for `high_s`."""
     high_s: float
     fate: str
-    """`dropped in contest 2`, `kept in contest 3` (nobody asked further), `confirmed`, …"""
+    """`dropped in contest 2`, `kept in contest 3` (the race ended there), `confirmed`, …"""
 
     @property
     def name(self) -> str:
-        """Its dims as they are typed."""
+        """Its dims as people type them."""
         return ",".join(map(str, self.dims))
 
 
@@ -52,7 +52,7 @@ def latency_unit(slowest_s: float) -> tuple[str, float]:
 
 
 def stage_names(race: RaceInfo) -> list[str]:
-    """The name of each stage: numbered where there are several of its kind."""
+    """The name of each stage, with a number if there are several of its kind."""
     total = Counter(stage.name for stage in race.stages)
     seen: Counter[str] = Counter()
     names = []
@@ -64,7 +64,7 @@ def stage_names(race: RaceInfo) -> list[str]:
 
 
 def find_racers(curve: CurveDetail, race: RaceInfo) -> list[Racer]:
-    """The points that stages name, fastest first; points that failed are left out."""
+    """The points that stages name, fastest first, without failed points."""
     fates: dict[tuple[int, ...], str] = {}
     for name, stage in zip(stage_names(race), race.stages, strict=True):
         is_last = stage.name == "confirm"
@@ -80,7 +80,7 @@ def find_racers(curve: CurveDetail, race: RaceInfo) -> list[Racer]:
 
 
 def find_asked(curve: CurveDetail) -> Racer | None:
-    """The point that was asked about, the window's first; None where it failed."""
+    """The point that was asked about, the window's first; None if it failed."""
     first = [axis.first for axis in curve.axes]
     return _racer(curve, 0, "asked") if curve.points.dims[:1] == [first] else None
 
@@ -102,7 +102,7 @@ def _racer(curve: CurveDetail, number: int, fate: str) -> Racer:
 
 
 def fate_colors(race: RaceInfo, racers: list[Racer]) -> dict[str, str]:
-    """The colour of each fate that befell any point, in the order of the stages."""
+    """The colour of each fate that any point has, in the order of the stages."""
     names = stage_names(race)
     occurring = {racer.fate for racer in racers}
     dropped = [name for name in (f"dropped in {name}" for name in names) if name in occurring]
@@ -114,7 +114,7 @@ def fate_colors(race: RaceInfo, racers: list[Racer]) -> dict[str, str]:
 
 
 def describe_stage(stage: RaceStageInfo) -> str:
-    """Who took part and who was left, at which cost, and why the others were dropped."""
+    """How many points took part and were kept, the cost, and why the others were dropped."""
     sizes = (" × ".join(map(str, size)) for size in (stage.field_size, stage.kept_size))
     cost = f"{stage.num_visits} visits, {1e3 * stage.seconds:.0f} ms"
     return f"{' → '.join(sizes)} · {cost} · {stage.why}"
@@ -122,17 +122,17 @@ def describe_stage(stage: RaceStageInfo) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """The asked point against its best rival: ratio of latencies with its interval."""
+    """The asked point and its best rival: the ratio of their latencies, with its interval."""
 
     ratio: float
     low: float
     high: float
     rival: str
-    """The rival's dims as they are typed; `best rival` where the curve doesn't name it."""
+    """The rival's dims as people type them; `best rival` if the curve doesn't name it."""
 
 
 def find_confirmation(curve: CurveDetail) -> Confirmation | None:
-    """What the confirmation found; None where the race ended without one."""
+    """The result of the confirmation; None if the race ended without one."""
     asked, points = find_asked(curve), curve.points
     if asked is None:
         return None
@@ -150,7 +150,7 @@ def _sizes(stages: list[RaceStageInfo]) -> tuple[list[int], list[int]]:
 
 
 def _stage_limit(field: list[int]) -> float:
-    """Where the logarithmic axis ends, so that the longest bar leaves room for text."""
+    """End of the logarithmic axis. The longest bar must leave space for text."""
     return float(_LEAST * (max(max(field), 2) / _LEAST) ** (1 / _STAGE_SPACE))
 
 
@@ -161,7 +161,7 @@ def _contest_unit(racers: list[Racer]) -> tuple[str, float]:
 def _contest_limits(curve: CurveDetail, racers: list[Racer]) -> tuple[float, float]:
     """Both ends of the latency axis, in the contest's unit: around the medians.
 
-    Points dropped early may have intervals that are many times wider than what matters.
+    Points that were dropped early may have very wide intervals, which would hide the rest.
     """
     asked = find_asked(curve)
     levels = [racer.latency_s for racer in (*racers, *([asked] if asked else []))]
@@ -174,7 +174,7 @@ def _contest_limits(curve: CurveDetail, racers: list[Racer]) -> tuple[float, flo
 
 
 def _ratio_limits(found: Confirmation) -> tuple[float, float]:
-    """Both ends of the ratio's axis: the interval and 1, with some room."""
+    """Both ends of the ratio's axis: the interval and 1, with some space."""
     low, high = min(found.low, 1.0), max(found.high, 1.0)
     room = 0.15 * ((high - low) or 0.01)
     return low - room, high + room
@@ -184,7 +184,7 @@ def _ratio_limits(found: Confirmation) -> tuple[float, float]:
 
 
 def draw_stages(axes: Axes, race: RaceInfo) -> None:
-    """A bar for each stage: how many took part, and darker how many were kept."""
+    """Draws a bar for each stage: how many points took part, and darker, how many were kept."""
     field, kept = _sizes(race.stages)
     rows = range(len(race.stages))
     for sizes, color, gid in ((field, FIELD, "field"), (kept, KEPT, "kept")):
@@ -211,7 +211,7 @@ def draw_stages(axes: Axes, race: RaceInfo) -> None:
 
 
 def draw_contest(axes: Axes, curve: CurveDetail, race: RaceInfo) -> None:
-    """Medians and intervals of the points raced, fastest first, beside the asked point's."""
+    """Draws medians and intervals of the points in contests, fastest first, and the asked one."""
     racers, asked = find_racers(curve, race), find_asked(curve)
     unit, unit_s = _contest_unit(racers)
     if asked is not None:
@@ -252,7 +252,7 @@ def draw_contest(axes: Axes, curve: CurveDetail, race: RaceInfo) -> None:
 
 
 def draw_confirmation(axes: Axes, curve: CurveDetail) -> None:
-    """The confirmed ratio and its interval against 1."""
+    """Draws the confirmed ratio and its interval, with a line at 1."""
     found = find_confirmation(curve)
     axes.set_xticks([])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
@@ -275,7 +275,7 @@ def draw_confirmation(axes: Axes, curve: CurveDetail) -> None:
 
 
 def stage_traces(race: RaceInfo) -> list[dict[str, Any]]:
-    """The stages' bars as plotly traces; texts beside them, names of the dropped on hovering."""
+    """The stages' bars as plotly traces, with texts. Hover texts name the dropped points."""
     field, kept = _sizes(race.stages)
     names = stage_names(race)
     told = [_told_of(stage) for stage in race.stages]
@@ -296,14 +296,14 @@ def stage_traces(race: RaceInfo) -> list[dict[str, Any]]:
 
 
 def _told_of(stage: RaceStageInfo) -> str:
-    """Why a stage dropped points, and which, eight to a line."""
+    """Why a stage dropped points, and which ones, eight in each line."""
     dropped = [",".join(map(str, dims)) for dims in stage.dropped]
     lines = ["  ".join(dropped[i : i + 8]) for i in range(0, len(dropped), 8)]
     return "<br>".join([stage.why, *lines])
 
 
 def contest_traces(curve: CurveDetail, race: RaceInfo) -> list[dict[str, Any]]:
-    """The points raced as plotly traces, one a fate, and the asked point's level."""
+    """The contests' points as plotly traces, one for each fate, and the asked point's level."""
     racers, asked = find_racers(curve, race), find_asked(curve)
     unit, unit_s = _contest_unit(racers)
     traces: list[dict[str, Any]] = []
@@ -342,7 +342,7 @@ def contest_traces(curve: CurveDetail, race: RaceInfo) -> list[dict[str, Any]]:
 
 
 def confirmation_traces(curve: CurveDetail) -> list[dict[str, Any]]:
-    """The confirmed ratio as a plotly trace; none where there was no confirmation."""
+    """The confirmed ratio as a plotly trace; no trace if there was no confirmation."""
     found = find_confirmation(curve)
     if found is None:
         return []
@@ -365,7 +365,7 @@ def confirmation_traces(curve: CurveDetail) -> list[dict[str, Any]]:
 
 
 def lay_out_race(figure: Any, curve: CurveDetail, race: RaceInfo) -> None:
-    """Gives the race's three panels of a plotly figure (rows 2 and 3) their traces and axes."""
+    """Adds the traces and axes of the race's three panels to a plotly figure (rows 2 and 3)."""
     racers = find_racers(curve, race)
     field, _ = _sizes(race.stages)
     for traces, row, col in (

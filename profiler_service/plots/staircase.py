@@ -1,4 +1,4 @@
-"""A curve of one axis: latency against the dimension, LHPs marked, hysteresis bins shaded."""
+"""Draws a curve of one axis: latency over the dimension, with LHPs and hysteresis bins."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 BINS = ("#dfe9f5", "#f6f1e3")
 MARKED_POINTS = 400
-"""Up to so many points each gets a dot one can see; above it they shrink to a texture."""
+"""Most points that are drawn as large dots. If there are more, the dots are small."""
 
 
 def bin_edges(curve: CurveDetail) -> list[tuple[float, float]]:
     """Left and right edge of each hysteresis bin; neighbours touch.
 
-    None of a race or a survey: it tells of one point only whether it is an LHP.
+    Empty for a race or a survey, which decides only for one point whether it is an LHP.
     """
     if not MODES[curve.mode].decides_every_point:
         return []
@@ -61,7 +61,7 @@ def draw_staircase(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
             color=color,
             linewidth=0,
             zorder=0,
-            # One entry in the legend stands for both colours.
+            # The legend has one entry for both colours.
             label="hysteresis bins" if edges and turn == 0 else None,
             gid="bins",
         )
@@ -161,7 +161,7 @@ def staircase_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any
     if len(asked):
         traces.append(asked_trace(x=asked[:, 0], y=columns.latency[:1]))
     if bin_edges(curve):
-        # Shapes have no place in a legend: an empty trace stands for them.
+        # A legend can't show shapes: an empty trace represents them.
         marker = {"color": BINS[0], "symbol": "square", "size": 12}
         nothing = np.array([])
         traces.append(marks_trace("hysteresis bins", x=nothing, y=nothing, marker=marker))

@@ -1,6 +1,6 @@
-"""What is said of a curve in words: its heading, its redundancy, its undecided points.
+"""Texts about a curve: its heading, its redundancy, its undecided points.
 
-Imports nothing that draws, so that the command line can say the same at no cost.
+Imports no plotting package, so that the command line can use these texts quickly.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from profiler_service.wire import CurveDetail, CurveInfo, PlatformInfo
 def format_redundancy(curve: CurveInfo) -> str:
     """The redundancy as a percentage, or as a range where points are undecided.
 
-    Undecided points may turn out to be LHPs, so the lower end counts them as such. A dash
-    where nothing was measured, or only what one query needed.
+    Undecided points may be LHPs, so the lower end counts them as LHPs. A dash if nothing was
+    measured, or only the points that one query needed.
     """
     if curve.redundancy is None or not MODES[curve.mode].decides_every_point:
         return "–"
@@ -25,17 +25,17 @@ def format_redundancy(curve: CurveInfo) -> str:
 
 
 def format_undecided(curve: CurveInfo) -> str:
-    """The share of points left undecided, as a percentage; a dash where none was to be decided."""
+    """The share of undecided points, as a percentage; a dash if the curve decides none."""
     return "–" if curve.undecided is None else f"{100 * curve.undecided:.1f} %"
 
 
 def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tuple[str, str]:
-    """The heading of a curve's picture: what was measured; on what, and what was found."""
+    """Both lines of a picture's heading: the workload; then platform, result and date."""
     if platform is None:
         where = f"platform {curve.platform}"
     else:
         threads = "1 thread" if platform.threads == 1 else f"{platform.threads} threads"
-        # What stands in brackets (a processor's features) is longer than the picture is wide.
+        # The text in brackets (a processor's features) is too long for the picture.
         where = f"{platform.device_model.partition(' (')[0]}, {threads}"
     if not curve.num_measured:
         found = "nothing measured"
