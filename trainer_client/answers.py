@@ -22,16 +22,16 @@ Effort = Literal["quick", "thorough"]
 Source = Literal["service", "cache", "recording"]
 
 MIN_GROWTH = 32
-"""A window reaches at least this far above the dims asked for, on every axis."""
+"""A window extends at least this far above the dims asked for, on every axis."""
 
 
 class WrongPlatformError(ContractError):
-    """An answer measured on another platform than the one that was pinned."""
+    """The answer was measured on another platform than the pinned one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyQuestion:
-    """The question which larger dims cost no more than `dims`; the same for every oracle."""
+    """The question which larger dims cost no more than `dims`. All oracles use it."""
 
     workload: Workload
     dims: Dims
@@ -58,7 +58,7 @@ class LatencyQuestion:
         if not 0 <= max_growth <= 1:
             raise InvalidRequestError(
                 f"max_growth={max_growth} is outside 0 to 1",
-                hint="it is a share of each dimension: 0.125 looks an eighth above it",
+                hint="it is a share of each dimension: 0.125 looks up to 12.5 % above it",
             )
         described = get_workload_kind(workload).describe(params)
         return cls(
@@ -71,7 +71,7 @@ class LatencyQuestion:
 
     @property
     def text(self) -> str:
-        """The whole question as text, for people and as a key: equal questions have equal texts."""
+        """The question as text, for people and as a key. Equal questions have equal texts."""
         dims = ",".join(map(str, self.dims))
         return (
             f"{self.workload.key} {dims} prefer={self.prefer} effort={self.effort}"
@@ -80,7 +80,7 @@ class LatencyQuestion:
 
     @property
     def parameters(self) -> dict[str, str | int | float]:
-        """The query parameters of `GET /lhp` that ask it."""
+        """The question as query parameters of `GET /lhp`."""
         return {
             "dims": ",".join(map(str, self.dims)),
             "workload": self.workload.kind,
@@ -93,7 +93,7 @@ class LatencyQuestion:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyAnswer:
-    """Larger dims that cost no more, as measured; equal to those asked for where there are none.
+    """Larger dims that cost no more, as measured; if there are none, the dims asked for.
 
     `speedup` is `latency_s` over `lhp_latency_s`, with its 95 % interval.
     """
@@ -110,7 +110,7 @@ class LatencyAnswer:
     workload: str
     """Key of the workload."""
     platform: str
-    """Key of the platform measured on."""
+    """Key of the platform on which it was measured."""
     host: str
     curve: str
     """Id of the curve that the answer was read from."""
@@ -120,7 +120,7 @@ class LatencyAnswer:
     """Whether the host's platform had changed since it was measured."""
     source: Source
     """Where the answer comes from: the `service` itself; the `cache`, because the service is
-    away; or a `recording`, replayed."""
+    away; or a replayed `recording`."""
     received_at: dt.datetime
     """When the service gave it."""
 
@@ -139,10 +139,11 @@ def check_answer(
     source: Source,
     received_at: dt.datetime,
 ) -> LatencyAnswer:
-    """The answer `given`, once it is known to keep the service's contract.
+    """The answer `given`, checked against the service's contract.
 
-    Raises WrongPlatformError where `platform` is given and the answer is from another;
-    ContractError where it can't be an answer to the question, put to `host` if one is given.
+    Raises WrongPlatformError if `platform` is given and the answer is from another one.
+    Raises ContractError if it can't be an answer to the question, or is not from `host` if that is
+    given.
     """
     check_platform(given.platform, pinned=platform, source=source)
     breaches = _find_breaches(given, question, host)
@@ -150,7 +151,7 @@ def check_answer(
         raise ContractError(
             f"the {source}'s answer to {question.text!r} breaks the contract:"
             f" {'; '.join(breaches)}",
-            hint="don't use it; report it to whoever runs the service",
+            hint="don't use it; report it to the service's operator",
         )
     return LatencyAnswer(
         dims=tuple(given.dims),
@@ -175,17 +176,17 @@ def check_answer(
 
 
 def check_platform(given: str, *, pinned: str | None, source: Source) -> None:
-    """Returns where platform `given` is the pinned one, if one is. Raises WrongPlatformError."""
+    """Checks that platform `given` is the pinned one, if any. Raises WrongPlatformError."""
     if pinned not in (None, given):
         raise WrongPlatformError(
             f"asked about platform {pinned!r}, the {source} answered for {given!r}",
-            hint="pin the platform that is to run the model",
+            hint="pin the platform that will run the model",
             see="/platforms",
         )
 
 
 def _find_breaches(given: LhpAnswer, question: LatencyQuestion, host: str | None) -> list[str]:
-    """What is wrong with the answer; empty where nothing is."""
+    """The errors found in the answer; empty if there are none."""
     dims, lhp = tuple(given.dims), tuple(given.lhp)
     if dims != question.dims:
         return [f"it is about dims {list(dims)}"]
@@ -212,7 +213,7 @@ def _find_breaches(given: LhpAnswer, question: LatencyQuestion, host: str | None
     if not all(math.isfinite(each) and each > 0 for each in figures) or low > high:
         found.append("its latencies, speedup and interval aren't all positive and in order")
     elif lhp != dims and low < 1:
-        found.append(f"it grows without being surely no slower (interval {low:g} to {high:g})")
+        found.append(f"it grows, but may be slower (interval {low:g} to {high:g})")
     if given.num_samples < 1:
         found.append("it rests on no samples")
     return found

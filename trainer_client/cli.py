@@ -1,7 +1,7 @@
-"""The command `lhp-train`: trains, reports; errors become messages and exit codes here.
+"""The command `lhp-train`: trains and reports. Turns errors into messages and exit codes.
 
 Exit codes: 0 done; 1 it could not be done; 2 the command line is not valid; 130 interrupted by
-Ctrl-C. Under `torchrun` only the first process shows progress and writes files.
+Ctrl-C. Under `torchrun`, only the first process shows progress and writes files.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ServiceOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Changes a setting; repeatable."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Changes a setting; may be repeated."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 StartOption = Annotated[
@@ -65,14 +65,14 @@ def main() -> NoReturn:
     try:
         code = run()
     except KeyboardInterrupt:
-        # Another Ctrl-C while Python ends would print a traceback, and nothing is left to clean up.
+        # A second Ctrl-C while Python ends would print a traceback. Nothing is left to clean up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         code = INTERRUPTED
     sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of the command line `arguments` (of this process where left out)."""
+    """The exit code of the command line `arguments` (default: those of this process)."""
     try:
         app(args=arguments, prog_name="lhp-train")
     except ModuleNotFoundError as error:
@@ -127,7 +127,7 @@ for _name in ("ptb", "wikitext-2", "own-text"):
 def report(directory: Path, service: ServiceOption = None) -> None:
     """Print and write the table of a run: Markdown, JSON and a plot.
 
-    With a service latencies are measured; without, those of an earlier report are shown.
+    With a service, latencies are measured. Without one, those of an earlier report are shown.
     """
     from trainer_client.latency_client import HttpLatencyOracle
     from trainer_client.report import make_report, to_markdown
@@ -143,14 +143,14 @@ def estimate(
     preset: PresetOption = None,
     changes: SetOption = None,
 ) -> None:
-    """Print what a preset would take on this machine: sizes, memory, speed, hours."""
+    """Print the cost of a preset on this machine: sizes, memory, speed, hours."""
     from trainer_client.corpus import get_corpus_kind
     from trainer_client.dry_run import try_out
     from trainer_client.ranks import choose_device
 
     config = _choose_config(corpus, None, preset, changes or [])
     for each in try_out(config, get_corpus_kind(corpus), choose_device()):
-        bound = "" if each.is_bounded else ", were (b) and (d) to have one round each"
+        bound = "" if each.is_bounded else " if (b) and (d) have one round each"
         typer.echo(
             f"{each.name:9} {each.recurrent_parameters:>12,} recurrent parameters,"
             f" {each.tokens_per_s:,.0f} tokens/s, at most {each.max_epochs} epochs"
@@ -181,12 +181,12 @@ def _train(
 
     if resume and start_from is not None:
         raise InvalidRequestError(
-            "--start-from begins a run, --resume goes on with one", hint="give one of them"
+            "--start-from begins a new run, --resume continues one", hint="give only one of them"
         )
     config = _choose_config(corpus_name, out if resume else start_from, preset, changes)
     if not resume and (out / CHECKPOINT).exists():
         raise ConflictError(
-            f"{out} has a run already", hint="go on with it (--resume), or choose another --out"
+            f"{out} already has a run", hint="continue it (--resume), or choose another --out"
         )
     corpus = load_corpus(get_corpus_kind(config.corpus), data)
     device = choose_device()
@@ -219,7 +219,7 @@ def _train(
 def _choose_config(
     corpus: str, earlier: Path | None, preset: str | None, changes: Sequence[str]
 ) -> TrainingConfig:
-    """The configuration asked for; without a preset, that of the run in `earlier`, if any."""
+    """The configuration asked for. Without a preset, that of the run in `earlier`, if any."""
     from trainer_client.checkpoint import read_checkpoint
     from trainer_client.config import TrainingConfig, get_preset
     from trainer_client.run_files import CHECKPOINT
@@ -233,14 +233,16 @@ def _choose_config(
     for change in changes:
         name, equals, value = change.partition("=")
         if not equals:
-            raise InvalidRequestError(f"{change!r} isn't NAME=VALUE", hint="such as --set seed=1")
+            raise InvalidRequestError(
+                f"{change!r} isn't NAME=VALUE", hint="for example --set seed=1"
+            )
         given[name] = value
     return chosen.with_changes(given)
 
 
 @contextlib.contextmanager
 def _observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Observation], None]]:
-    """Shows and logs where the run is, on the first rank only."""
+    """Shows and logs the run's progress, only on the first rank."""
     if rank > 0:
         yield lambda _: None
         return

@@ -1,7 +1,7 @@
 """The configuration of a training run: every choice that its result depends on.
 
-Knows no files and no command line. Sizes and rates of the preset `paper` are those of
-section 5.1 of Yin et al.
+Knows no files and no command line. The sizes and rates of the preset `paper` come from section 5.1
+of Yin et al.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TrainingConfig:
     max_train_tokens: int | None = None
     """Number of tokens used from the start of the training text; None for all."""
     max_held_out_tokens: int | None = None
-    """The same for the validation and the test text."""
+    """Number of tokens used of the validation and of the test text; None for all."""
 
     # Networks: the H-LSTM, and the baseline embedding → gate width → embedding
     embedding_width: int = 400
@@ -59,9 +59,9 @@ class TrainingConfig:
     dropout_embedding: float = 0.65
     """Share of the input's columns dropped, the same at all time steps."""
     dropout_gates: float = 0.2
-    """Share dropped within the gates of the H-LSTM, or between the layers of the baseline."""
+    """Share of values dropped in the gates of the H-LSTM, or between the baseline's layers."""
     dropout_output: float = 0.0
-    """Share of the states dropped before the decoder, the same at all time steps."""
+    """Share of the state's columns dropped before the decoder, the same at all time steps."""
     precision: Precision = "float32"
     """Element type of the products; weights and cell states stay float32."""
 
@@ -71,7 +71,7 @@ class TrainingConfig:
     learning_rate: float = 30.0
     """Learning rate of the baseline and of step (a)."""
     retrain_learning_rate: float = 30.0
-    """Learning rate at the beginning of each retraining, steps (b) to (d)."""
+    """Learning rate at the start of each retraining in steps (b) to (d)."""
     weight_decay: float = 1.2e-6
     """Weight decay of the optimiser."""
     clip_norm: float = 0.25
@@ -81,65 +81,66 @@ class TrainingConfig:
     steps: int = 70
     """Number of words that a gradient reaches back."""
     warmup_batches: int = 0
-    """Number of first batches of each training during which the rate rises from near 0. Without it,
-    Adam's first steps, whose second moments come from a few batches, undo what was learned."""
+    """Number of batches at the start of each training during which the rate rises from near 0.
+    Without this, Adam's first steps damage the trained weights, because its second moments come
+    from only a few batches."""
     schedule: Schedule = "plateau"
-    """How the rate falls: `plateau`, when validation stalls; `linear`, steadily, to 0 after the
-    most epochs that the training may take."""
+    """How the rate falls. `plateau`: when validation stalls. `linear`: steadily, to 0 after the
+    largest number of epochs that the training may take."""
     patience_epochs: int = 50
     """With `plateau`: number of epochs without a better validation after which the rate falls."""
     rate_decay: float = 10.0
-    """Number by which the rate is divided then."""
+    """With `plateau`: the rate is divided by this number then."""
     non_monotone_epochs: int = 5
-    """NT-ASGD starts to average when validation is worse than its best of so many epochs ago."""
+    """NT-ASGD starts to average when validation is worse than its best of this many epochs ago."""
     checkpoint_batches: int = 200
     """Batches between two checkpoints."""
     max_rollbacks: int = 5
-    """How often a loss that isn't a number may send the run back to its last checkpoint."""
+    """How often the run may go back to its last checkpoint after a loss that isn't finite."""
 
     # Steps
     route: Route = "dense"
-    """`sparse` goes from (a) directly to (d), for kernels that skip zeros. `measured` decides after
-    (a), by the crossovers that the service measures."""
+    """Which steps follow (a). `sparse` goes from (a) directly to (d), for kernels that skip zeros.
+    `measured` decides after (a), from the crossovers that the service measures."""
     max_perplexity: float | None = None
-    """Perplexity on the validation text that pruning has to keep. None: that of the baseline, or
-    that of growth where growth ends above the baseline."""
+    """Highest perplexity on the validation text that pruning may reach. None: the baseline's, or
+    that of growth if growth ends above the baseline."""
     slack: float = 0.0
-    """How far above `max_perplexity` pruning may end, as a share."""
+    """How far pruning may end above `max_perplexity`, as a share of it."""
     baseline_epochs: int = 500
     """Most epochs of the baseline."""
     seed_density: float = 0.5
-    """Share of the weights that live when step (a) begins."""
+    """Share of the weights that are active when step (a) begins."""
     growth_ratio: float = 0.1
-    """Share of a matrix that wakes in one growth of step (a)."""
+    """Share of a matrix's weights that one growth of step (a) activates."""
     growth_epochs: int = 8
-    """Number of epochs that begin with a growth: the first epochs of step (a)."""
+    """Number of epochs at the start of step (a) that each begin with a growth."""
     growth_settling_epochs: int = 492
-    """Number of epochs of step (a) after those."""
+    """Number of further epochs of step (a)."""
     unit_ratio: float = 0.2
     """Share of rows and columns that step (b) prunes at first."""
     weight_ratio: float = 0.7
     """Share of weights that step (d) prunes at first."""
     min_prune_ratio: float = 0.0
-    """Smallest ratio after halving; 0: down to single rows, columns and weights."""
+    """Smallest share after halving; 0: down to single rows, columns and weights."""
     retrain_epochs: int = 100
-    """Most epochs of retraining in a round of (b) or (d). A round ends earlier when its perplexity
-    is reached."""
+    """Most epochs of retraining in a round of (b) or (d). A round ends earlier when it reaches the
+    perplexity to keep."""
     lhp_epochs: int = 100
     """Epochs of retraining after growth to the LHP, step (c)."""
     max_rounds: int | None = None
     """Most rounds of (b), and of (d); None for as many as the ratio allows."""
     when_away: WhenAway = "fail"
-    """What to do without the service and without a cached answer: `fail` ends with an error, `skip`
-    leaves out step (c). With `route=measured`, `skip` takes the dense route."""
+    """What to do if there is neither the service nor a cached answer. `fail` ends with an error,
+    `skip` leaves out step (c). With `route=measured`, `skip` takes the dense route."""
     max_growth: float = 0.125
-    """How far above the pruned dims the service looks, as a share of each."""
+    """How far above the pruned dims the service looks, as a share of each dimension."""
 
-    # What latency is measured
+    # How latency is measured
     latency_batch: int = 16
     """Batch at which the service measures latency."""
     latency_steps: int = 70
-    """Length of the sequences with which the service measures latency."""
+    """Length of the sequences at which the service measures latency."""
 
     def __post_init__(self) -> None:
         for name, (is_fine, wish) in _CHECKS.items():
@@ -152,7 +153,7 @@ class TrainingConfig:
         if self.state_width > self.embedding_width:
             raise InvalidConfigError(
                 f"state_width={self.state_width} is above embedding_width={self.embedding_width}",
-                hint="the tied decoder reads states by columns that the embedding has",
+                hint="the decoder shares the embedding's weights, so the state can't be wider",
             )
 
     def to_json(self) -> dict[str, int | float | str | None]:
@@ -165,7 +166,7 @@ class TrainingConfig:
         return cls(**{name: _check_type(name, value) for name, value in fields.items()})
 
     def with_changes(self, changes: Mapping[str, object]) -> Self:
-        """This configuration with other values by name. Raises InvalidConfigError."""
+        """A copy of this configuration with some values changed. Raises InvalidConfigError."""
         return self.from_json({**self.to_json(), **changes})
 
 
@@ -237,7 +238,7 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
 
 
 def _check_type(name: str, value: object) -> typing.Any:
-    """The value in the field's type; text is converted to it."""
+    """The value, converted from text to the field's type if needed."""
     hints = typing.get_type_hints(TrainingConfig)
     if name not in hints:
         raise InvalidConfigError(
@@ -291,7 +292,7 @@ SMALL = dataclasses.replace(
     lhp_epochs=12,
     max_rounds=2,
 )
-"""A quarter of the paper's widths, on a processor."""
+"""A quarter of the paper's widths, for a CPU."""
 SMOKE = dataclasses.replace(
     SMALL,
     preset="smoke",
@@ -315,7 +316,7 @@ SMOKE = dataclasses.replace(
     latency_batch=4,
     latency_steps=10,
 )
-"""All four steps in a minute or two, on a small part of the text: shows only that they run."""
+"""All four steps in one or two minutes, on a small part of the text. Shows only that they run."""
 PRESETS: Mapping[str, TrainingConfig] = MappingProxyType(
     {each.preset: each for each in (SMOKE, SMALL, PAPER)}
 )
@@ -341,7 +342,7 @@ LATER_SETTINGS = frozenset(
 )
 """Settings that neither the baseline nor step (a) depends on."""
 FIRST_STEPS = frozenset({"", "baseline", "growth", "route"})
-"""The steps before any that depends on those, by name."""
+"""Names of the steps that come before every step that depends on those settings."""
 ANY_TIME_SETTINGS = frozenset({"when_away"})
 """Settings that no model depends on."""
 

@@ -1,11 +1,10 @@
-"""Asks the service which larger dims cost no more. The trainer asks in no other way.
+"""Asks the service which larger dims cost no more. The trainer asks only through this module.
 
     oracle = HttpLatencyOracle("http://127.0.0.1:8000")
     answer = oracle.query((1197, 317))
     answer.lhp  # (1200, 320)
 
-Needs no torch. Knows nothing of networks or of training, and leaves HTTP to
-`profiler_service.client`.
+Needs no torch. Knows neither networks nor training. `profiler_service.client` does the HTTP.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServiceAwayError(HostAwayError):
-    """The service, its database or the host that must measure is away, or too busy.
+    """The service, its database or the measuring host is away or too busy.
 
     Its `__cause__` says which.
     """
@@ -94,15 +93,15 @@ class LatencyOracle(Protocol):
     ) -> LatencyAnswer:
         """The answer for `dims`, in the order of the workload's axes.
 
-        `params` are fixed parameters of the workload (`batch`, `dtype`, …), defaults where left
-        out. `max_growth` is how far above `dims` the answer may lie, as a share of each
-        dimension, and from 32 to 1,024 points. Every error is an LhpError, and its `hint` says what
-        to do.
+        `params` are fixed parameters of the workload (`batch`, `dtype`, …); the others have their
+        defaults. `max_growth` limits how far above `dims` the answer may lie. It is a share of each
+        dimension; the limit is never below 32 and never above 1,024. Every error is an LhpError,
+        and its `hint` says what to do.
         """
 
 
 class CrossoverOracle(Protocol):
-    """Knows from which sparsity on sparse products are faster: `HttpLatencyOracle`."""
+    """Answers from which sparsity on sparse products are faster, as `HttpLatencyOracle` does."""
 
     def get_crossover(
         self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"
@@ -111,12 +110,12 @@ class CrossoverOracle(Protocol):
 
 
 class HttpLatencyOracle:
-    """Asks the service at `url`; waits while it measures; survives its absence.
+    """Asks the service at `url`, waits while it measures, and goes on if the service is away.
 
-    What may pass is tried again with growing pauses, at most `max_attempts` times a request.
-    Where the service stays away, an answer that it gave earlier is read from the directory
-    `cache`, if one is named, and says so: its `source` is "cache". A directory so written can be
-    replayed by RecordedLatencyOracle.
+    After an error that may be temporary, a request is sent again, with growing pauses and at most
+    `max_attempts` times. If the service stays away and a `cache` directory is given, an earlier
+    answer is read from it; its `source` is then "cache". RecordedLatencyOracle can replay such a
+    directory.
     """
 
     def __init__(
@@ -133,17 +132,17 @@ class HttpLatencyOracle:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Sends nothing yet.
+        """Doesn't send anything yet.
 
-        `platform` is the key of the only platform whose answers are taken; `host` says which
-        host measures. `max_wait_s` bounds one query, measuring included; `timeout_s` is how long
-        one response may keep us waiting. `clock` and `sleep` are for tests. Raises
-        InvalidRequestError, NetworkSettingsError.
+        `platform` is the key of the only platform whose answers are accepted. `host` names the
+        host that measures. `max_wait_s` limits the time of one query, including measuring.
+        `timeout_s` limits the time to wait for one response. `clock` and `sleep` are for tests.
+        Raises InvalidRequestError, NetworkSettingsError.
         """
         if not max_wait_s > 0:
             raise InvalidRequestError(
                 f"max_wait_s={max_wait_s} isn't positive",
-                hint="leave it out for a default that suits a training job",
+                hint="leave it out to use the default for a training job",
             )
         self._client = ServiceClient(
             url,
@@ -190,13 +189,13 @@ class HttpLatencyOracle:
         effort: Effort = "quick",
         max_growth: float = 0.125,
     ) -> LatencyAnswer:
-        """The service's answer, measured first where need be; else the cached one.
+        """The service's answer, measured first if needed; if the service is away, the cached one.
 
-        Raises, besides InvalidRequestError and its kin for what can't be asked:
-        ServiceAwayError where the service stays away and nothing is cached; NotMeasuredYetError
-        where `max_wait_s` is over; MeasurementFailedError, ConflictError, ServiceFailedError where
-        it can't measure; AccessRefusedError; NotFoundError for a workload, host or platform that
-        it doesn't know; ContractError, WrongPlatformError for an answer that can't be trusted.
+        Raises InvalidRequestError and its subclasses for an invalid question; ServiceAwayError if
+        the service stays away and no answer is cached; NotMeasuredYetError if `max_wait_s` is over;
+        MeasurementFailedError, ConflictError, ServiceFailedError if it can't measure;
+        AccessRefusedError; NotFoundError for an unknown workload, host or platform; ContractError,
+        WrongPlatformError for an answer that can't be trusted.
         """
         question = LatencyQuestion.of(
             dims,
@@ -214,7 +213,7 @@ class HttpLatencyOracle:
             if cached is None:
                 raise
             logger.warning(
-                "%s; going on with its answer of %s (curve %s)",
+                "%s; using its earlier answer of %s (curve %s)",
                 error,
                 cached.received_at.isoformat(timespec="seconds"),
                 cached.curve,
@@ -239,9 +238,9 @@ class HttpLatencyOracle:
         workload: str = "linear",
         params: Mapping[str, int | str] | None = None,
     ) -> CurveDetail:
-        """A new curve over the grid of these axes, every point measured in the same rounds.
+        """A new curve over the grid of these axes. All points are measured in the same rounds.
 
-        Returns when it is measured. Raises as `query` does; nothing is cached.
+        Returns when it is measured. Raises as `query` does. Nothing is cached.
         """
         request = SweepRequest(workload=workload, params=dict(params or {}), axes=list(axes))
         with _told_when_away():
@@ -250,17 +249,17 @@ class HttpLatencyOracle:
         return curve
 
     def get_platform(self, key: str) -> PlatformInfo:
-        """What the platform's key stands for. Raises NotFoundError, and as `query` does."""
+        """The platform with that key. Raises NotFoundError, and as `query` does."""
         with _told_when_away():
             return self._client.get_platform(key)
 
     def get_crossover(
         self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"
     ) -> CrossoverAnswer:
-        """From which sparsity on a sparse product of a `linear` layer beats every dense one.
+        """From which sparsity on a sparse product of a `linear` layer beats every dense product.
 
-        `dims` are (out_features, in_features). Measured first where need be. Raises as `query`
-        does, UnsupportedOnHostError where the host has no sparse product; nothing is cached.
+        `dims` are (out_features, in_features). Measured first if needed. Raises as `query` does,
+        and UnsupportedOnHostError if the host has no sparse product. Nothing is cached.
         """
         checked = LINEAR.describe({"batch": batch, "dtype": dtype}).check_dims(dims)
         asked: dict[str, str | int | float] = {
@@ -276,12 +275,12 @@ class HttpLatencyOracle:
             raise ContractError(
                 f"asked about {asked} on {self._host or 'any host'}, the service answered"
                 f" about {told}",
-                hint="don't use it; report it to whoever runs the service",
+                hint="don't use it; report it to the service's operator",
             )
         return answer
 
     def _keep(self, question: LatencyQuestion, given: LhpAnswer, received_at: dt.datetime) -> None:
-        """Writes the answer to the cache. A full disk costs the cache, not the answer."""
+        """Writes the answer to the cache. If that fails (disk full), only logs a warning."""
         if self._cache is None:
             return
         recorded = RecordedAnswer(
@@ -297,7 +296,7 @@ class HttpLatencyOracle:
             logger.warning("the answer isn't cached in %s: %s", self._cache.path, error)
 
     def _find_cached(self, question: LatencyQuestion) -> LatencyAnswer | None:
-        """The newest answer kept that may stand in for the service's; or None.
+        """The newest cached answer that may replace the service's, or None.
 
         Raises RecordingError, ContractError.
         """
@@ -310,17 +309,17 @@ class HttpLatencyOracle:
         return newest.check(question, platform=self._platform, host=self._host, source="cache")
 
     def _may_stand_in(self, recorded: RecordedAnswer) -> bool:
-        """Whether it was given under the conditions that hold for this oracle."""
+        """Whether it was given under the same conditions as this oracle's answers."""
         if self._platform is None:
             return (recorded.service, recorded.host) == (self.url, self._host)
-        # Latencies of one platform are comparable, whichever service or host took them.
+        # Latencies of one platform are comparable, no matter which service or host measured them.
         answer = recorded.answer
         return answer.platform == self._platform and self._host in (None, answer.host)
 
 
 @contextlib.contextmanager
 def _told_when_away() -> Iterator[None]:
-    """The context in which whatever may pass, and hasn't, is a ServiceAwayError."""
+    """In this context, an error that may be temporary becomes a ServiceAwayError."""
     try:
         yield
     except LhpError as error:

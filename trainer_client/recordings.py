@@ -1,9 +1,9 @@
-"""Answers on disk: one file an answer, in a folder for each platform.
+"""Answers on disk: one file for each answer, in one folder for each platform.
 
     DIRECTORY/<platform>/<digest of workload and question>.json
 
-Each file holds the question, the answer as the service gave it, who was asked and when. Knows
-no HTTP. An answer that is read is checked as if it had just come in.
+Each file holds the question, the service's answer, the address of the service, the host asked for,
+and the time. An answer from a file is checked like an answer from the service. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from trainer_client.answers import (
 
 
 class RecordingError(LhpError):
-    """A file that should hold an answer doesn't."""
+    """A file doesn't hold the answer that it should."""
 
 
 class NoRecordedAnswerError(NotFoundError):
@@ -40,7 +40,7 @@ class NoRecordedAnswerError(NotFoundError):
 
 
 class RecordedAnswer(BaseModel):
-    """What one file holds."""
+    """The content of one file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,30 +50,30 @@ class RecordedAnswer(BaseModel):
     service: str
     """URL of the service that answered."""
     host: str | None
-    """The host that was asked for; None for the service's own."""
+    """The host asked for; None for the service's own."""
     received_at: AwareDatetime
     answer: LhpAnswer
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What the file holds. Raises RecordingError, which names it."""
+        """The content of the file. Raises RecordingError, which names the file."""
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise RecordingError(
                 f"{path} can't be read: {error.strerror}",
-                hint="name a file or directory that HttpLatencyOracle(cache=…) has written",
+                hint="give a file or directory that HttpLatencyOracle(cache=…) has written",
             ) from error
         except ValidationError as error:
             raise RecordingError(
                 f"{path} holds no recorded answer: {error.errors()[0]['msg']}",
-                hint="remove it, and ask the service anew",
+                hint="remove it, and ask the service again",
             ) from error
 
     def check(
         self, question: LatencyQuestion, *, platform: str | None, host: str | None, source: Source
     ) -> LatencyAnswer:
-        """The answer. Raises as `check_answer` does."""
+        """The checked answer. Raises as `check_answer` does."""
         return check_answer(
             self.answer,
             question,
@@ -85,16 +85,16 @@ class RecordedAnswer(BaseModel):
 
 
 class AnswerDirectory:
-    """Answers by platform and question; the newest one of each stays.
+    """Answers by platform and question. Keeps only the newest answer to each.
 
-    Any number of processes may share it: a file appears whole or not at all.
+    Several processes may share it: a file is always written as a whole.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     def keep(self, question: LatencyQuestion, recorded: RecordedAnswer) -> None:
-        """Returns once the answer is on disk. Raises OSError."""
+        """Writes the answer to disk. Raises OSError."""
         platform = quote(recorded.answer.platform, safe="").replace(".", "%2E")
         target = self.path / platform / _file_name(question)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -121,11 +121,11 @@ def _file_name(question: LatencyQuestion) -> str:
 class RecordedLatencyOracle:
     """Replays the answers in a file or a directory that `HttpLatencyOracle(cache=…)` wrote.
 
-    Needs no service and no network. Answers only the questions recorded, word for word.
+    Needs no service and no network. Answers only questions that equal a recorded one.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, platform: str | None = None) -> None:
-        """Reads everything at once. Raises RecordingError where there is nothing to replay."""
+        """Reads all answers now. Raises RecordingError if there is none."""
         self._platform = platform
         self._path = Path(path)
         files = sorted(self._path.glob("**/*.json")) if self._path.is_dir() else [self._path]
@@ -148,8 +148,8 @@ class RecordedLatencyOracle:
     ) -> LatencyAnswer:
         """The recorded answer, with `source` "recording".
 
-        Raises NoRecordedAnswerError; RecordingError where several platforms answered and none
-        is pinned; and what `check_answer` raises.
+        Raises NoRecordedAnswerError; RecordingError if several platforms answered and none is
+        pinned; and as `check_answer` does.
         """
         question = LatencyQuestion.of(
             dims,

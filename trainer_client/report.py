@@ -1,12 +1,11 @@
 """The paper's Table 1 for one run: what each step changed, and its latency from the service.
 
-Latencies come from the service alone: it measures the dims of each step as `hlstm_lm` in one
-sweep with the dims of step (a), on a grid of their two values on each axis, so that both are
-measured in the same rounds. On the sparse route the last step is measured as `csr`, at the
-sparsity reached, zeros at random places. The baseline is measured as `lstm_lm`, in a sweep of its
-own.
+All latencies come from the service. It measures each step's dims as `hlstm_lm`, in one sweep with
+the dims of step (a). The grid has two values on each axis, so that both are measured in the same
+rounds. On the sparse route, the last step is measured as `csr`, at the sparsity reached, with zeros
+at random places. The baseline is measured as `lstm_lm`, in its own sweep.
 
-Knows nothing of how a run came about.
+Doesn't know how a run was trained.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ NAMES: Mapping[str, str] = {
 
 
 class UnreadableRunError(LhpError):
-    """A directory's logs that can't be read."""
+    """The logs of a run can't be read."""
 
 
 class GridMeasurer(Protocol):
-    """Something that measures grids, such as `HttpLatencyOracle`."""
+    """Measures grids, as `HttpLatencyOracle` does."""
 
     def measure(
         self,
@@ -51,46 +50,46 @@ class GridMeasurer(Protocol):
         """A new curve over the grid."""
 
     def get_platform(self, key: str) -> PlatformInfo:
-        """The platform that the key of a curve stands for."""
+        """The platform with the key that a curve names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """The latency of dims, as the service measured it."""
+    """A latency that the service measured."""
 
     latency_s: float
     low_s: float | None
-    """Lower end of the 95 % interval on the median."""
+    """Lower end of the 95 % interval of the median."""
     high_s: float | None
     ratio: float | None
-    """Over the latency of step (a), from the same sweep; None where it has its own sweep."""
+    """Latency divided by that of step (a), from the same sweep; None for a sweep without (a)."""
     curves: list[str]
     platform: str
     host: str
     device: str
-    """What that platform is, in words."""
+    """That platform, described for readers."""
     measured_at: str
     """ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that is known of a run."""
+    """Everything that the report of a run contains."""
 
     config: Mapping[str, Any]
     is_finished: bool
     rows: Sequence[Row]
     latencies: Mapping[str, Latency]
-    """By step; empty where the service was never asked."""
+    """By step; empty if the service was never asked."""
     digests: Mapping[str, str]
     """SHA-256 of the run's logs, by name."""
 
 
 def make_report(directory: Path, service: GridMeasurer | None) -> Report:
-    """The report of the run in `directory`; also written there, as JSON, Markdown and a plot.
+    """The report of the run in `directory`; also writes it there, as JSON, Markdown and a plot.
 
-    Without a service the latencies that an earlier report took are shown; with one they are
-    measured anew. Raises NotFoundError, UnreadableRunError, and what the service does.
+    With a service, all latencies are measured again. Without one, those of an earlier report are
+    shown. Raises NotFoundError, UnreadableRunError, and the service's errors.
     """
     saved = read_checkpoint(directory / CHECKPOINT)
     config, rows = saved["config"], saved["rows"]
@@ -128,7 +127,7 @@ def _digest_of(row: Row) -> str:
 
 
 def _read_latencies(path: Path, rows: Sequence[Row]) -> dict[str, Latency]:
-    """The latencies in the file that were taken of these very rows. Raises UnreadableRunError."""
+    """The latencies in the file that belong to exactly these rows. Raises UnreadableRunError."""
     found = {}
     try:
         told = json.loads(path.read_text())
@@ -148,8 +147,8 @@ def measure_steps(
 ) -> dict[str, Latency]:
     """The latency of each step's dims, by step.
 
-    Raises PlatformMismatchError where they aren't all of one platform, and what the service's
-    client does.
+    Raises PlatformMismatchError if they aren't all from one platform, and the errors of the
+    service's client.
     """
     batch, steps = config["latency_batch"], config["latency_steps"]
     params: dict[str, int | str] = {
@@ -197,7 +196,7 @@ def _measure_one(
 
 
 def _both(a: int, b: int) -> GridAxisRange:
-    """An axis of these two dimensions, or of the one."""
+    """An axis with these two dimensions; with one if they are equal."""
     return GridAxisRange(first=min(a, b), last=max(a, b), step=abs(a - b) or 1)
 
 
@@ -207,7 +206,7 @@ def _latency_of(
     dims: Sequence[int],
     reference: Sequence[int] | None,
 ) -> Latency:
-    """The curve's point at `dims`. Raises LhpError where it couldn't be measured."""
+    """The curve's point at `dims`. Raises LhpError if it couldn't be measured."""
     points = curve.points
     places = {tuple(each): i for i, each in enumerate(points.dims)}
     for needed in (dims, reference or dims):
@@ -236,13 +235,13 @@ def _latency_of(
 
 
 def _tell_device(platform: PlatformInfo) -> str:
-    """The parts of a platform that a reader of the table needs most."""
+    """The most important parts of a platform, for readers of the table."""
     threads = "1 thread" if platform.threads == 1 else f"{platform.threads} threads"
     return f"{platform.device_model}, {threads}, {platform.framework}, {platform.driver}"
 
 
 def to_markdown(report: Report) -> str:
-    """The report as Markdown: the table, and how its numbers came about."""
+    """The report as Markdown: the table, and notes on how its numbers were measured."""
     config = report.config
     lines = [
         f"# Grow-and-prune on {config['corpus']}, preset {config['preset']}",
@@ -287,10 +286,10 @@ def _notes(report: Report) -> list[str]:
             f" {', '.join(hosts)}, {one.measured_at}, platform {one.platform} ({one.device});"
             " medians with 95 % intervals."
             " Each step's dims were measured in one sweep with those of step (a): compare the"
-            " ratios. The baseline was measured as a whole, too, but in a sweep of its own: beside"
-            " the steps, differences of some percent may be the host's."
+            " ratios. The baseline was measured in its own sweep: a difference of a few percent"
+            " between it and the steps may come from changes of the host."
             + (
-                " On this route (d) was measured through sparse kernels, in a sweep of its own,"
+                " On this route, (d) was measured with sparse kernels, in its own sweep,"
                 " at its sparsity and with zeros at random places."
                 if find_route(config["route"], report.rows) == "sparse"
                 else ""
@@ -317,8 +316,8 @@ def _notes(report: Report) -> list[str]:
             notes.append(f"- {NAMES['lhp']}: {_tell_answer(row['answer'])}")
     own = [row for row in report.rows if "taken_from" not in row]
     notes.append(
-        f"- Training took {sum(row['seconds'] for row in own) / 60:.1f} minutes or more: of a step"
-        " that was resumed, the time since counts."
+        f"- Training took {sum(row['seconds'] for row in own) / 60:.1f} minutes or more: for a"
+        " step that was resumed, only the time after that counts."
     )
     changed = ", ".join(f"{name}={value}" for name, value in report.config.items())
     notes.append(f"- Configuration: {changed}.")
@@ -327,7 +326,7 @@ def _notes(report: Report) -> list[str]:
 
 
 def _tell_origin(row: Row) -> list[str]:
-    """Where the run's first steps come from, if from another one."""
+    """The note on the run that the first steps come from, if it is another one."""
     if "taken_from" not in row:
         return []
     origin = row["taken_from"]
@@ -343,15 +342,15 @@ def _tell_origin(row: Row) -> list[str]:
 
 
 def _tell_route(route: Mapping[str, Any], densities: Sequence[float]) -> str:
-    """How a measured route was chosen, and whether the sparsity expected came about."""
+    """The note on how a measured route was chosen, and which sparsity was expected and reached."""
     text = f"- Route: {route['chosen']}. One round of (d) was expected to leave"
     text += f" {route['expected_sparsity']:.1%} zeros"
     if route["products"] is None:
-        text += "; no service said from where on that is faster"
+        text += "; no service said from which sparsity on sparse kernels are faster"
     for each in route["products"] or ():
         share = each["sparsity_interval"][1]
         text += (
-            f"; {' × '.join(map(str, each['dims']))} at batch {each['batch']} is surely faster"
+            f"; {' × '.join(map(str, each['dims']))} at batch {each['batch']} is confidently faster"
             f" sparse than {each['best']}"
             f" {'at no sparsity' if share is None else f'from {share:.0%} on'}"
             f" (curve {each['curve']}{', stale' if each['stale'] else ''})"
@@ -361,7 +360,7 @@ def _tell_route(route: Mapping[str, Any], densities: Sequence[float]) -> str:
 
 def _tell_answer(answer: Mapping[str, Any] | None) -> str:
     if answer is None:
-        return "skipped, since no service answered."
+        return "skipped, because no service answered."
     low, high = answer["speedup_interval"]
     return (
         f"asked for {answer['dims']}, the {answer['source']} answered {answer['lhp']}"
@@ -373,7 +372,7 @@ def _tell_answer(answer: Mapping[str, Any] | None) -> str:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Returns once the picture is on disk: perplexity and latency over parameters."""
+    """Writes the picture: perplexity and latency over the number of parameters."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")

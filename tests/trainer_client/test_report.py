@@ -173,7 +173,9 @@ def test_a_measured_route_is_told_and_measured_as_what_it_was() -> None:
     report = Report(config=config, is_finished=True, rows=rows, latencies={}, digests={})
     told = to_markdown(report)
     assert "Route: sparse. One round of (d) was expected to leave 85.0% zeros" in told
-    assert "48 × 8 at batch 4 is surely faster sparse than packed from 80% on (curve c5)" in told
+    assert (
+        "48 × 8 at batch 4 is confidently faster sparse than packed from 80% on (curve c5)" in told
+    )
     assert "(d) left 93.8%" in told
 
 
