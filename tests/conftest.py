@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import signal
 import sys
 import tempfile
@@ -35,6 +37,21 @@ def denormals() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def processors() -> Iterator[None]:
+    """Every processor for the next test, if this one pinned its own process.
+
+    Benchmarks do so when they measure; all later tests would share what they left.
+    """
+    before = os.sched_getaffinity(0)
+    yield
+    if os.sched_getaffinity(0) != before:
+        os.environ.pop("LHP_CPUS_BEFORE_PINNING", None)
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
+                os.sched_setaffinity(int(thread.name), before)
 
 
 @pytest.fixture(scope="session")
