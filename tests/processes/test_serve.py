@@ -33,7 +33,7 @@ def read_greeting(process: subprocess.Popen[str]) -> tuple[str, str]:
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if line.startswith("Ctrl-C stops it"):
+        if line.startswith("Ctrl-C stops"):
             match = re.match(r"listening on (http://\S+:\d+),", lines[0])
             assert match
             return match[1], "".join(lines)
