@@ -1,7 +1,7 @@
-"""Runs the migrations on the connection that `profiler_service.storage.schema` hands over.
+"""Runs the migrations on the connection that `profiler_service.storage.schema` passes.
 
-Knows no URL and opens no connection. The caller's transaction holds everything, so that a
-migration that fails, or whose process is killed, leaves the schema as it was.
+Knows no URL and opens no connection. Everything happens in the caller's transaction. So if a
+migration fails, or its process is killed, the schema stays as it was.
 """
 
 from __future__ import annotations

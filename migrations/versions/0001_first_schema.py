@@ -138,7 +138,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drops every table, and all that was measured with them."""
+    """Drops every table, and with them everything that was measured."""
     for table in (
         "generation",
         "curve_arrays",

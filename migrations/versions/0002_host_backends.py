@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds `hosts.backends`; hosts registered before have `dense` alone until they register."""
+    """Adds `hosts.backends`: only `dense`, until a host registers again."""
     op.add_column("hosts", sa.Column("backends", sa.JSON, nullable=True))
 
 

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds `sweeps.budget_s`; sweeps asked for before have none."""
+    """Adds `sweeps.budget_s`; earlier sweeps have none."""
     op.add_column("sweeps", sa.Column("budget_s", sa.Double, nullable=True))
 
 

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds `sweeps.guide`; sweeps asked for before have none."""
+    """Adds `sweeps.guide`; earlier sweeps have none."""
     op.add_column("sweeps", sa.Column("guide", sa.JSON(none_as_null=True), nullable=True))
 
 

@@ -1,1 +1,1 @@
-"""One module a revision of the schema."""
+"""One module for each revision of the schema."""

@@ -1,1 +1,1 @@
-"""The store: domain objects in and out; all SQL lives here."""
+"""The store: takes and returns domain objects. Only this package contains SQL."""

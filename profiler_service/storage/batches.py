@@ -1,4 +1,4 @@
-"""What the database holds of batches: the raw samples of each sweep, in the order measured.
+"""Batches in the database: the raw samples of each sweep, in the order in which they were taken.
 
 Every function runs in the transaction of the `connection` that it is given.
 """
@@ -22,7 +22,7 @@ from profiler_service.storage.tables import batches, sweeps
 def commit_batch(
     connection: Connection, sweep_id: str, index: int, values: rows.Values, progress: Progress
 ) -> bool:
-    """Keeps the `values` of batch number `index`, and the progress; False where it is kept.
+    """Stores the `values` of batch number `index`, and the progress; False if it is stored already.
 
     Raises UnknownSweepError; ConflictError for a new batch of a sweep that has ended.
     """
@@ -30,7 +30,7 @@ def commit_batch(
     new = insert_or_ignore(connection, batches, {"sweep_id": sweep_id, "number": index, **values})
     if not new:
         return False
-    if state.is_final:  # raising takes the batch back
+    if state.is_final:  # the exception rolls the batch back
         raise ConflictError(
             f"sweep {sweep_id} has already ended: {state}",
             hint="its curve is made: ask for a new sweep to measure more",
@@ -44,7 +44,7 @@ def commit_batch(
 
 
 def load_batches(connection: Connection, sweep_id: str) -> list[Samples]:
-    """Every batch kept for the sweep, in order of index. Raises UnknownSweepError."""
+    """Every stored batch of the sweep, ordered by index. Raises UnknownSweepError."""
     get_sweep(connection, sweep_id)
     found = connection.execute(
         sa.select(batches).where(batches.c.sweep_id == sweep_id).order_by(batches.c.number)
@@ -53,7 +53,7 @@ def load_batches(connection: Connection, sweep_id: str) -> list[Samples]:
 
 
 def last_measured_at(connection: Connection, sweep_id: str) -> dt.datetime:
-    """When the newest batch of the sweep was kept, UTC; without one, when it was created.
+    """When the newest batch of the sweep was stored, in UTC. Without batches, when it was created.
 
     Raises UnknownSweepError.
     """

@@ -1,4 +1,4 @@
-"""Arrays to bytes and back: compressed columns in Arrow's stream format.
+"""Turns arrays into bytes and back: compressed columns in Arrow's stream format.
 
 Knows no database. The bytes name their columns and types, so any Arrow reader can open them.
 """

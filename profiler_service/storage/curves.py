@@ -1,4 +1,4 @@
-"""What the database holds of curves: headers, and arrays in a table of their own.
+"""Curves in the database: headers in one table, arrays in another.
 
 Every function runs in the transaction of the `connection` that it is given.
 """
@@ -30,9 +30,9 @@ def finish_sweep(
     *,
     state: SweepState,
 ) -> str | None:
-    """Ends the sweep as `state` and keeps its curve (if any) with its `arrays`: the curve's id.
+    """The id of the sweep's curve (if any), stored with its `arrays`; the sweep ends as `state`.
 
-    For a sweep that has ended, the id kept then. Raises UnknownSweepError.
+    If the sweep has already ended, the id that was stored then. Raises UnknownSweepError.
     """
     if lock_sweep(connection, sweep_id).is_final:
         return get_sweep(connection, sweep_id).curve_id
@@ -69,7 +69,7 @@ def get_curve_header(connection: Connection, curve_id: str) -> CurveHeader:
 
 
 def get_curve_row(connection: Connection, curve_id: str) -> rows.Row:
-    """What `rows.curve_from_row` makes a curve of. Raises UnknownCurveError."""
+    """The row that `rows.curve_from_row` turns into a curve. Raises UnknownCurveError."""
     row = connection.execute(
         sa.select(curves, curve_arrays, platforms.c.fields)
         .join_from(curves, curve_arrays)
@@ -89,7 +89,7 @@ def find_curves(
     *,
     after_generation: int,
 ) -> list[CurveHeader]:
-    """Headers of every such curve kept after that generation, the last one kept first."""
+    """Headers of every such curve stored after that generation, the last stored first."""
     found = connection.execute(
         sa.select(curves)
         .where(curves.c.workload_key == workload_key)
@@ -104,7 +104,7 @@ def find_curves(
 def find_curves_of_kinds(
     connection: Connection, kinds: Sequence[str], *, mode: Mode, after_generation: int, limit: int
 ) -> list[CurveHeader]:
-    """Headers of the curves of these kinds and this mode kept since, the last one first."""
+    """Headers of all such curves stored after that generation, the last stored first."""
     found = connection.execute(
         sa.select(curves)
         .where(curves.c.kind.in_(kinds))
@@ -119,7 +119,7 @@ def find_curves_of_kinds(
 def find_newest_protocol(
     connection: Connection, workload_key: str, platform_key: str
 ) -> str | None:
-    """Key of the protocol of the last such curve kept; None where there is none."""
+    """Key of the protocol of the last such curve stored; None if there is none."""
     return connection.scalar(
         sa.select(curves.c.protocol_key)
         .where(curves.c.workload_key == workload_key)

@@ -1,4 +1,4 @@
-"""Connections: URLs to engines, the set-up of each database, and its errors as our classes.
+"""Connections: makes engines from URLs, sets up databases, and turns their errors into ours.
 
 Knows no table. A URL's password, or a query that may hold one, never appears in an error.
 """
@@ -28,7 +28,7 @@ BUSY_TIMEOUT_S = 15
 
 
 def parse_url(url: str) -> sa.URL:
-    """The URL with its driver filled in. Raises StoreUnusableError where it can't be used."""
+    """The URL with its driver filled in. Raises StoreUnusableError if it can't be used."""
     try:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):
@@ -67,8 +67,8 @@ def describe(url: sa.URL) -> str:
 def create_database_engine(url: sa.URL) -> Engine:
     """An engine that connects on first use.
 
-    Every connection begins its transactions itself: with a write lock at once where
-    `write_access` is asked for, so that no transaction has to turn from reading to writing.
+    Every connection begins its transactions itself. With `write_access`, a transaction takes the
+    write lock at once, so it never has to change from reading to writing.
     """
     is_sqlite = url.get_backend_name() == "sqlite"
     connect_args: dict[str, object] = {"timeout": BUSY_TIMEOUT_S}
@@ -109,8 +109,8 @@ def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> 
 
 
 def _switch_to_wal(cursor: DBAPICursor) -> None:
-    # Where two processes switch a new file at once, SQLite refuses one without waiting: each
-    # holds a lock that the other needs. It has let go of its own by then, so asking again helps.
+    # If two processes switch a new file at the same time, each holds a lock that the other needs.
+    # SQLite then refuses one of them without waiting, and frees its lock. So the retry succeeds.
     deadline_s = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -150,7 +150,7 @@ def database_errors(url: sa.URL) -> Iterator[None]:
 
 @contextmanager
 def connection_errors(url: sa.URL) -> Iterator[None]:
-    """As `database_errors`, for a first connection: options the driver refuses are failures."""
+    """As `database_errors`, for a first connection: refused options count as failures."""
     with database_errors(url):
         try:
             yield

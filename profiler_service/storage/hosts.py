@@ -1,4 +1,4 @@
-"""What the database holds of hosts and platforms.
+"""Hosts and platforms in the database.
 
 Every function runs in the transaction of the `connection` that it is given.
 """
@@ -65,7 +65,7 @@ def touch_host(connection: Connection, name: str) -> None:
 
 
 def get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:
-    """The host, which nobody else changes until this transaction ends if `lock` is true.
+    """The host. If `lock` is true, nobody else can change it until this transaction ends.
 
     Raises UnknownHostError.
     """
@@ -83,7 +83,7 @@ def list_hosts(connection: Connection) -> list[Host]:
 
 
 def register_platform(connection: Connection, platform: Platform) -> None:
-    """Keeps the platform unless it is there."""
+    """Stores the platform unless it is stored already."""
     insert_or_ignore(
         connection,
         platforms,

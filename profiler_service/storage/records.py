@@ -38,7 +38,7 @@ class Host:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep and where it stands."""
+    """A sweep and its state."""
 
     id: str
     """Sortable by creation time (UUID version 7)."""
@@ -51,7 +51,7 @@ class Sweep:
     cancel_requested: bool
     progress: Progress | None
     error: str
-    """Why it failed or, of a running one, is paused; empty otherwise."""
+    """Why it failed or, if it is running, why it is paused; empty otherwise."""
     curve_id: str | None
 
 

@@ -1,4 +1,4 @@
-"""Domain objects to column values, and rows back to domain objects.
+"""Turns domain objects into column values, and rows into domain objects.
 
 Runs no statement. Workloads are rebuilt from what was stored, never through the registry of
 kinds, so that curves stay readable when the package that brought their kind is gone.
@@ -134,7 +134,7 @@ def progress_to_json(progress: Progress) -> dict[str, float | int | str]:
 
 
 def samples_to_values(samples: Samples) -> Values:
-    """The columns of a batch measured just now; every bit of the samples is kept.
+    """The columns of a batch measured just now. Every bit of the samples is stored.
 
     A resumed sweep replays them, and must come to the same decisions as the first time.
     """
@@ -162,7 +162,7 @@ def samples_from_row(row: Row) -> Samples:
 
 
 def curve_to_values(curve: LatencyCurve) -> Values:
-    """The columns of `curves` that the curve itself fills."""
+    """The columns of `curves` whose values come from the curve itself."""
     return {
         "id": create_id(),
         "workload_key": curve.workload.key,
@@ -181,7 +181,7 @@ def curve_to_values(curve: LatencyCurve) -> Values:
 
 
 def curve_arrays_to_values(curve: LatencyCurve) -> Values:
-    """The columns of `curve_arrays` that the curve fills; seconds and ratios as float32.
+    """The columns of `curve_arrays` for the curve; seconds and ratios are float32.
 
     float32 rounds by 6e-8 of the value, while timers and noise change it by 1e-3.
     """

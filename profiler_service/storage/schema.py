@@ -1,4 +1,4 @@
-"""The schema's revision: which one a database has, whether it fits, and how to upgrade it.
+"""The schema's revision: finds the one that a database has, checks it, and upgrades it.
 
 Knows no table: the migrations make them.
 """
@@ -28,9 +28,9 @@ _LOCK_NUMBER = 0x6C6870  # "lhp": the PostgreSQL advisory lock that one upgrade 
 
 
 def upgrade(url: str) -> None:
-    """Returns when the database at `url` has this version's schema; makes it where needed.
+    """Returns when the database at `url` has this version's schema; makes it if needed.
 
-    One transaction: all of it happens or nothing, and only once where several processes ask.
+    One transaction, so an error changes nothing. If several processes ask, only one does the work.
 
     Raises:
         StoreUnavailableError: the database can't be reached, or `url` is malformed.
@@ -62,7 +62,7 @@ def upgrade(url: str) -> None:
 
 
 def current_revision(url: str) -> str | None:
-    """The schema revision of the database at `url`; None where it has no schema yet.
+    """The schema revision of the database at `url`; None if it has no schema yet.
 
     Raises StoreUnavailableError.
     """
@@ -79,7 +79,7 @@ def current_revision(url: str) -> str | None:
 
 
 def check(engine: Engine) -> None:
-    """Returns where the schema is this version's.
+    """Returns if the schema is this version's.
 
     Raises:
         StoreUnavailableError: the database can't be reached.

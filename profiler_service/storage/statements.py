@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def insert_or_ignore(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> bool:
-    """Inserts the row unless one with the same key is there: whether it did."""
+    """Whether the row was inserted; it isn't if there is a row with the same key."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     # RETURNING, because an INSERT's row count isn't reported by every driver.
     statement = insert(table).values(values).on_conflict_do_nothing().returning(sa.literal(1))
@@ -37,7 +37,7 @@ def read_generation(connection: Connection) -> int:
 
 
 def raise_generation(connection: Connection) -> int:
-    """The new generation; nobody else raises it until this transaction ends."""
+    """The next generation. Nobody else can raise it until this transaction ends."""
     raised = sa.update(generation).values(value=generation.c.value + 1)
     return int(connection.execute(raised.returning(generation.c.value)).scalar_one())
 
@@ -45,8 +45,8 @@ def raise_generation(connection: Connection) -> int:
 def check_page(*, cursor: str | None, limit: int) -> None:
     """Returns if a page may be asked for with these values; needs no database.
 
-    Raises InvalidRequestError for a limit outside 1 to MAX_PAGE_SIZE, or a cursor that no page
-    gave.
+    Raises InvalidRequestError for a limit outside 1 to MAX_PAGE_SIZE, or a cursor that no page has
+    returned.
     """
     if not 1 <= limit <= MAX_PAGE_SIZE:
         raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""The store: domain objects in and out, on SQLite or PostgreSQL.
+"""The store: keeps domain objects in SQLite or PostgreSQL.
 
 This is the contract, and the one module of this package that others import, with `schema`. Each
 method is a transaction; the statements stand in a module for each subject: `hosts`, `sweeps`,
@@ -34,10 +34,10 @@ __all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep"]
 
 
 class Store:
-    """All that is kept, on SQLite or PostgreSQL. Safe to share between threads.
+    """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
-    Several processes may use one database at once. Any method raises StoreUnavailableError
-    where the database can't be reached.
+    Several processes may use one database at once. Every method raises StoreUnavailableError if the
+    database can't be reached.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -143,7 +143,7 @@ class Store:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Sweep]:
-        """Sweeps, newest or oldest first. InvalidRequestError for a cursor it didn't give."""
+        """Sweeps, newest or oldest first. Raises InvalidRequestError for a wrong cursor."""
         check_page(cursor=cursor, limit=limit)
         with self._read() as connection:
             return sweeps.list_sweeps(
@@ -157,10 +157,10 @@ class Store:
             )
 
     def start_sweep(self, sweep_id: str, *, measured_as: str | None = None) -> Sweep:
-        """The sweep, moved from queued to running; one that is past that stays as it is.
+        """The sweep, changed from queued to running; in any other state it stays as it is.
 
         `measured_as` names what its samples are taken on and how, from now on. Raises
-        UnknownSweepError; PlatformMismatchError where batches kept were measured otherwise.
+        UnknownSweepError; PlatformMismatchError if its stored batches were measured differently.
         """
         with self._write() as connection:
             return sweeps.start_sweep(connection, sweep_id, measured_as=measured_as)
@@ -168,7 +168,7 @@ class Store:
     def request_cancel(self, sweep_id: str) -> Sweep:
         """The sweep, marked to be cancelled; a queued one is cancelled at once.
 
-        Raises UnknownSweepError; ConflictError where it has already ended.
+        Raises UnknownSweepError; ConflictError if it has already ended.
         """
         with self._write() as connection:
             return sweeps.request_cancel(connection, sweep_id)
@@ -182,25 +182,25 @@ class Store:
             sweeps.fail_sweep(connection, sweep_id, error)
 
     def pause_sweep(self, sweep_id: str, reason: str) -> None:
-        """Notes on the running sweep why it doesn't go on; its next batch takes that back.
+        """Stores why the running sweep is paused. Its next batch removes the reason.
 
-        One that isn't running stays as it is. Raises UnknownSweepError.
+        A sweep that isn't running stays as it is. Raises UnknownSweepError.
         """
         with self._write() as connection:
             sweeps.pause_sweep(connection, sweep_id, reason)
 
     def commit_batch(self, sweep_id: str, index: int, samples: Samples, progress: Progress) -> bool:
-        """Keeps batch number `index` and the progress, in one transaction.
+        """Stores batch number `index` and the progress, in one transaction.
 
-        False, and nothing changed, where that batch is already kept. Raises
-        UnknownSweepError; ConflictError for a new batch of a sweep that has ended.
+        False, and nothing changed, if that batch is already stored. Raises UnknownSweepError;
+        ConflictError for a new batch of a sweep that has ended.
         """
         values = rows.samples_to_values(samples)
         with self._write() as connection:
             return batches.commit_batch(connection, sweep_id, index, values, progress)
 
     def load_batches(self, sweep_id: str) -> list[Samples]:
-        """Every batch kept for the sweep, in order of index (0, 1, 2, …).
+        """Every stored batch of the sweep, ordered by index (0, 1, 2, …).
 
         Raises UnknownSweepError.
         """
@@ -208,7 +208,7 @@ class Store:
             return batches.load_batches(connection, sweep_id)
 
     def last_measured_at(self, sweep_id: str) -> dt.datetime:
-        """When the newest batch of the sweep was kept, UTC; without one, when it was created.
+        """When the newest batch was stored, in UTC. Without batches, when the sweep was created.
 
         Raises UnknownSweepError.
         """
@@ -220,10 +220,10 @@ class Store:
     def finish_sweep(
         self, sweep_id: str, curve: LatencyCurve | None, *, state: SweepState
     ) -> str | None:
-        """Ends the sweep as `state` and keeps its curve (if any): the curve's id.
+        """The id of the sweep's curve (if any), which is stored; the sweep ends as `state`.
 
-        One transaction, which also raises `generation`. Doing it again for a sweep that has
-        ended changes nothing and returns the id kept then.
+        One transaction, which also raises `generation`. If the sweep has already ended, nothing
+        changes, and the id stored then is returned.
 
         Raises UnknownSweepError; ValueError for a state that isn't final.
         """
@@ -252,7 +252,7 @@ class Store:
         *,
         after_generation: int = -1,
     ) -> list[CurveHeader]:
-        """Headers of every such curve kept after that generation, the last one kept first."""
+        """Headers of every such curve stored after that generation, the last stored first."""
         with self._read() as connection:
             return curves.find_curves(
                 connection,
@@ -265,14 +265,14 @@ class Store:
     def find_curves_of_kinds(
         self, kinds: Sequence[str], *, mode: Mode, after_generation: int, limit: int
     ) -> list[CurveHeader]:
-        """Headers of the curves of these kinds and this mode kept since, the last one first."""
+        """Headers of all such curves stored after that generation, the last stored first."""
         with self._read() as connection:
             return curves.find_curves_of_kinds(
                 connection, kinds, mode=mode, after_generation=after_generation, limit=limit
             )
 
     def find_newest_protocol(self, workload_key: str, platform_key: str) -> str | None:
-        """Key of the protocol of the last such curve kept; None where there is none."""
+        """Key of the protocol of the last such curve stored; None if there is none."""
         with self._read() as connection:
             return curves.find_newest_protocol(connection, workload_key, platform_key)
 
@@ -285,7 +285,7 @@ class Store:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[CurveHeader]:
-        """Curve headers, newest first. InvalidRequestError for a cursor it didn't give."""
+        """Curve headers, newest first. Raises InvalidRequestError for a wrong cursor."""
         check_page(cursor=cursor, limit=limit)
         with self._read() as connection:
             return curves.list_curves(
@@ -298,10 +298,10 @@ class Store:
             )
 
     def generation(self) -> int:
-        """A number that grows with every curve kept and every host registered or changed.
+        """A number that grows with every stored curve and every host that registers or changes.
 
-        Caches of answers are valid as long as it stays the same. Transactions raise it one
-        after the other: whoever has read it can see every curve kept up to it.
+        Caches of answers are valid as long as it stays the same. Transactions raise it one after
+        the other, so a reader can see every curve stored up to it.
         """
         with self._read() as connection:
             return read_generation(connection)

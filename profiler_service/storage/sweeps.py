@@ -1,4 +1,4 @@
-"""What the database holds of sweeps: what was asked for, and where each stands.
+"""Sweeps in the database: what was asked for, and the state of each.
 
 Every function runs in the transaction of the `connection` that it is given.
 """
@@ -34,7 +34,7 @@ def create_sweep(connection: Connection, spec: SweepSpec, *, host: str) -> tuple
     )
     get_host(connection, host)
     while True:
-        # The unique index on unfinished sweeps decides who is first.
+        # The unique index on unfinished sweeps decides which of two requests is first.
         new = insert_or_ignore(connection, sweeps, rows.sweep_to_values(spec, host=host))
         row = connection.execute(equal).one_or_none()
         if row is not None:
@@ -51,7 +51,7 @@ def get_sweep(connection: Connection, sweep_id: str) -> Sweep:
 
 
 def lock_sweep(connection: Connection, sweep_id: str) -> SweepState:
-    """The sweep's state, which nobody else changes until this transaction ends.
+    """The sweep's state. Nobody else can change it until this transaction ends.
 
     Raises UnknownSweepError.
     """
@@ -94,9 +94,9 @@ def list_sweeps(
 
 
 def start_sweep(connection: Connection, sweep_id: str, *, measured_as: str | None) -> Sweep:
-    """The sweep, moved from queued to running; one that is past that stays as it is.
+    """The sweep, changed from queued to running; in any other state it stays as it is.
 
-    Raises UnknownSweepError; PlatformMismatchError where batches kept were measured otherwise.
+    Raises UnknownSweepError; PlatformMismatchError if its stored batches were measured differently.
     """
     connection.execute(
         sa.update(sweeps)
@@ -113,7 +113,7 @@ def start_sweep(connection: Connection, sweep_id: str, *, measured_as: str | Non
 def request_cancel(connection: Connection, sweep_id: str) -> Sweep:
     """The sweep, marked to be cancelled; a queued one is cancelled at once.
 
-    Raises UnknownSweepError; ConflictError where it has already ended.
+    Raises UnknownSweepError; ConflictError if it has already ended.
     """
     state = lock_sweep(connection, sweep_id)
     if state.is_final:
@@ -138,13 +138,13 @@ def fail_sweep(connection: Connection, sweep_id: str, error: str) -> None:
 
 
 def pause_sweep(connection: Connection, sweep_id: str, reason: str) -> None:
-    """Notes on the running sweep why it doesn't go on. Raises UnknownSweepError."""
+    """Stores why the running sweep is paused. Raises UnknownSweepError."""
     if lock_sweep(connection, sweep_id) == SweepState.RUNNING:
         connection.execute(sa.update(sweeps).where(sweeps.c.id == sweep_id).values(error=reason))
 
 
 def end_sweep(connection: Connection, sweep_id: str, state: SweepState, *, error: str = "") -> None:
-    """Ends the sweep, whatever it was; to be locked before."""
+    """Ends the sweep, whatever its state. The caller has locked it."""
     connection.execute(
         sa.update(sweeps)
         .where(sweeps.c.id == sweep_id)
