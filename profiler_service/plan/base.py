@@ -1,4 +1,4 @@
-"""What every planner shares: batches, the contract, and planning as one generator.
+"""What every planner shares: batches, the planner protocol, and planning as one generator.
 
 numpy only. Knows no strategy.
 """
@@ -26,23 +26,24 @@ Points = npt.NDArray[np.int32]
 ANCHOR_EVERY = 16
 """Visits of other points between two visits of the anchor."""
 MIN_SAMPLE_S = 8e-6
-"""A sample lasts at least this long, or the clock's own cost would show; calls are repeated."""
+"""Shortest time of a sample: short calls are repeated, because reading the clock takes time too."""
 MAX_CALLS = 8
 CALIBRATION_VISITS = 24
 CALIBRATION_S = 0.05
 FIRST_VISITS = 4
-"""Visits before anything is known of what one costs."""
+"""Visits of the first batch, when the time of a visit is not known yet."""
 BATCH_S = 0.5
-"""A batch is meant to last this long: what a killed worker loses at most."""
+"""Intended length of a batch. A worker that is killed loses at most one batch."""
 MAX_BATCH_VISITS = 2048
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Visits to be made one after the other: the unit that is measured and committed."""
+    """Visits to make one after the other. A batch is measured and committed as a whole."""
 
     point: Points
-    """Numbers of the points to visit, in this order; points recur (anchors do)."""
+    """Numbers of the points to visit, in this order. A point may occur several times, as anchors
+    do."""
     round: npt.NDArray[np.int32]
     """The round that each visit belongs to."""
     calls: int = 1
@@ -62,7 +63,7 @@ class Planner(Protocol):
         """The next visits, or None when nothing more needs measuring."""
 
     def record(self, samples: Samples) -> None:
-        """Takes the samples of the batch given last."""
+        """Takes the samples of the last batch."""
 
     def progress(self) -> Progress:
         """How far the sweep is."""
@@ -72,12 +73,12 @@ class Planner(Protocol):
     ) -> LatencyCurve:
         """The curve from everything recorded so far.
 
-        Raises MeasurementFailedError where nothing could be measured.
+        Raises MeasurementFailedError if nothing could be measured.
         """
 
 
 class SteppedPlanner(abc.ABC):
-    """A planner written as one generator: yields batches, is sent their samples."""
+    """A planner written as one generator, which yields batches and receives their samples."""
 
     def __init__(self, spec: SweepSpec) -> None:
         self._spec = spec
@@ -106,7 +107,7 @@ class SteppedPlanner(abc.ABC):
         return self._pending
 
     def record(self, samples: Samples) -> None:
-        """Takes the samples of the batch given last."""
+        """Takes the samples of the last batch."""
         assert self._pending is not None, "nothing was to be measured"
         per_visit = self._pending.calls + self._pending.warmup_calls
         self._num_calls += len(self._pending.point) * per_visit
@@ -122,7 +123,7 @@ class SteppedPlanner(abc.ABC):
             self._advance(1.0, "finished")
 
     def _is_hopeless(self) -> bool:
-        """Whether failures leave nothing that could still be found."""
+        """Whether so many points failed that nothing can be found any more."""
         return False
 
     def progress(self) -> Progress:
@@ -139,7 +140,7 @@ class SteppedPlanner(abc.ABC):
         self._stage = stage
 
     def _calibrate(self, anchor: int) -> Generator[Batch, Samples, bool]:
-        """Warms the host up on the anchor and learns what a visit costs; False if it fails."""
+        """Warms up the host on the anchor and learns how long a visit takes; False if it fails."""
         latencies_s: list[F64] = []
         visits, per_visit_s = FIRST_VISITS, 0.0
         while visits:
@@ -159,7 +160,7 @@ class SteppedPlanner(abc.ABC):
         return True
 
     def _batch(self, rounds: Sequence[Points], first_round: int, *, warmup_calls: int = 1) -> Batch:
-        """One batch of the given rounds, numbered from `first_round`."""
+        """One batch of these rounds, numbered from `first_round`."""
         return Batch(
             point=np.concatenate(rounds).astype(np.int32),
             round=np.repeat(
@@ -172,7 +173,8 @@ class SteppedPlanner(abc.ABC):
     def _with_anchors(self, points: Points, anchor: int) -> Points:
         """The points with the anchor before every ANCHOR_EVERY of them, and at the end.
 
-        Without it once it has failed: the residuals of the other points then show the drift.
+        If the anchor has failed, it is left out: the residuals of the other points then show the
+        drift.
         """
         if anchor in self._failures:
             return points
@@ -180,16 +182,16 @@ class SteppedPlanner(abc.ABC):
         return np.append(np.insert(points, every, anchor), anchor).astype(np.int32)
 
     def _batch_visits(self) -> int:
-        """Visits that fill a batch."""
+        """Number of visits that fill a batch."""
         return int(np.clip(BATCH_S / max(self._visit_s, 1e-9), 1, MAX_BATCH_VISITS))
 
     def _learn_visit_s(self, samples: Samples) -> None:
-        """Follows what visits really cost (larger points, shapes called for the first time)."""
+        """Learns how long visits really take (larger points, shapes called for the first time)."""
         if len(samples):
             self._visit_s = (self._visit_s + samples.seconds / len(samples)) / 2
 
     def _cost(self) -> Evidence:
-        """The evidence that every planner gives."""
+        """The evidence that every planner has."""
         return Evidence(
             seconds=round(self._seconds, 4),
             batches=len(self._batches),

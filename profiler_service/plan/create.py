@@ -17,7 +17,7 @@ PLANNERS: Final[Mapping[str, Callable[[SweepSpec], Planner]]] = {
     "grid": GridPlanner,
     "kernels": KernelPlanner,
 }
-"""`SweepMode.planner` → what creates such a planner."""
+"""`SweepMode.planner` → the function that creates such a planner."""
 
 
 def create_planner(spec: SweepSpec) -> Planner:

@@ -1,4 +1,4 @@
-"""Grid sweeps: every point, and longest where dominance is undecided.
+"""Grid sweeps: measure every point, and spend most time on points whose dominance is undecided.
 
 numpy only. Knows neither torch, nor storage, nor wall clocks.
 """
@@ -19,22 +19,22 @@ from profiler_service.plan.base import Batch, SteppedPlanner
 
 
 class GridPlanner(SteppedPlanner):
-    """Measures every point of the grid, and longest where dominance is undecided.
+    """Measures every point of the grid, the undecided ones longest.
 
     Each round visits every active point once, in a new random order, with the anchor (the
     grid's middle point) before every 16 of them. After some of the rounds, points that a larger
     one beats at REST_CONFIDENCE stop being measured: they rest. (This is stricter than the
-    curve's own verdicts, since there are many looks.) A resting point can't be an LHP, and
-    whatever it would beat is also beaten by the point that beats it.
+    curve's own verdicts, since there are many looks.) A resting point can't be an LHP. Every point
+    that it would beat is also beaten by the point that beats it.
 
     Measuring ends when all but LOOSE_SHARE of the active points have an interval on their median
     narrower than ± TARGET, and after MAX_ROUNDS in any case. No point rests only because its own
-    interval is narrow: two points are compared in the rounds that both are in, so a point with
-    an interval that is narrow by luck would leave its rivals too few rounds.
+    interval is narrow. Two points are compared in the rounds that have both. A point whose interval
+    is narrow by luck would leave its rivals too few rounds.
     """
 
     MIN_ROUNDS = 18
-    """6 rounds choose and 12 judge. An interval of 12 pairs tolerates two outliers on each side."""
+    """6 rounds choose, 12 judge. An interval of 12 pairs tolerates two outliers on each side."""
     MAX_ROUNDS = 240
     TARGET = 0.005
     LOOSE_SHARE = 0.1
@@ -49,7 +49,7 @@ class GridPlanner(SteppedPlanner):
         while not (yield from self._calibrate(anchor)):
             remaining = [p for p in range(self._num_points) if p not in self._failures]
             if not remaining or len(self._failures) > 16:
-                return  # the device fails everywhere it was tried
+                return  # every point that was tried failed
             anchor = int(self._rng.choice(remaining))
         self._anchor = anchor
         self._measured_from = len(self._batches)
@@ -96,7 +96,7 @@ class GridPlanner(SteppedPlanner):
                 next_look = min(next_look + step, self.MAX_ROUNDS)
 
     def _end_early(self, anchor: int, number: int) -> Generator[Batch, Samples, None]:
-        """Sees to it that the first point, a query's own, has a latency whatever the budget."""
+        """Measures the first point (that of a query) in any case, even with a very small budget."""
         self._is_cut_short = True
         measured = self._batches[self._measured_from :]
         if 0 not in self._failures and not any((batch.point == 0).any() for batch in measured):
@@ -104,7 +104,7 @@ class GridPlanner(SteppedPlanner):
             yield self._batch([self._with_anchors(first, anchor)], number)
 
     def _is_spent(self) -> bool:
-        """Whether the sweep's own budget has run out; what was measured stands."""
+        """Whether the sweep's own budget has run out. What was measured is kept."""
         return self._spec.budget_s is not None and self._seconds >= self._spec.budget_s
 
     def _share_done(self, rounds: float, num_active: int) -> float:
@@ -141,7 +141,7 @@ class GridPlanner(SteppedPlanner):
                 ratio_high=np.where(is_rested, strict.ratio_high, answers.ratio_high),
             )
         if self._is_cut_short:
-            # Too few rounds to tell a point from any other leave it with itself.
+            # With too few rounds, a point can't be told from any other: it is its own answer.
             own = np.arange(self._num_points, dtype=np.int32)
             is_left = (answers.target < 0) & (estimate.num_samples > 0)
             answers = replace(answers, target=np.where(is_left, own, answers.target))

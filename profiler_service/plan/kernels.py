@@ -20,33 +20,33 @@ from profiler_service.plan.base import MAX_CALLS, Batch, SteppedPlanner
 
 
 class KernelPlanner(SteppedPlanner):
-    """Compares the kernels of a grid (see `kinds.kernels`) in rounds that visit each of them once.
+    """Compares the kernels of a grid (see `kinds.kernels`). Each round visits each kernel.
 
     A grid of dense kernels alone has ROUNDS rounds, or as many as fit into COMPARING_S.
 
-    With the sparse kernel, a few rounds over the sparsities of SCAN show roughly from where on it
-    is faster than each dense kernel. Then the whole percentages around that place are measured,
-    until the last one that isn't faster and the first one that is are neighbours. Percentages
-    that stay ambiguous are measured longest. The planner expects latency to fall with sparsity
-    only where it chooses what to measure; the crossover follows from measurements alone
-    (`crossover.find_crossover`).
+    With the sparse kernel, a few rounds over the sparsities of SCAN show roughly from which
+    sparsity on it is faster than each dense kernel. Then the whole percentages around that sparsity
+    are measured, until the last one that isn't faster and the first one that is faster are
+    neighbours. Percentages that stay ambiguous are measured longest. The planner assumes that
+    latency falls with sparsity only when it chooses what to measure. The crossover follows from
+    measurements alone (`crossover.find_crossover`).
     """
 
     ROUNDS = 60
     SAMPLE_S = 1e-4
     """Calls are timed together for about this long (MAX_CALLS at most). Reading the clock delays
-    the next call by about a microsecond, and by another time for each kernel."""
+    the next call by about a microsecond. The delay differs between kernels."""
     COMPARING_S = 0.5
     """Comparing dense kernels ends after this long, if there are FEWEST_ROUNDS."""
     FEWEST_ROUNDS = 18
-    """6 rounds choose and 12 judge."""
+    """6 rounds choose, 12 judge."""
     DEAR_S = 2e-3
-    """Calls are dear where one takes longer than this (a whole network)."""
+    """A call that takes longer than this (a whole network) is *long*."""
     DEAR_ROUNDS = 9
-    """Rounds, without a warm-up, where calls are dear: 3 choose and 6 judge, and a verdict falls
-    only where all 6 agree. With the calibration that is 26 calls; a race has 100 at least."""
+    """Number of rounds if calls are long, without a warm-up. 3 choose, 6 judge, and there is a
+    verdict only if all 6 agree. With the calibration that is 26 calls; a race has 100 at least."""
     DEAR_MARGIN = 0.02
-    """Where calls are dear, a gain must surely be more than this. Without a warm-up, the effect
+    """If calls are long, a gain must surely be more than this. Without a warm-up, the effect
     described at WARMUP_CALLS changes a network's call a little, too: on one machine, ratios
     differed by up to 1.7 % from those with one warm-up call, in both directions."""
     SCAN = (0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95, 99)
@@ -60,9 +60,9 @@ class KernelPlanner(SteppedPlanner):
     SEARCH_S = 10.0
     """The search ends after this long, if no percentage is missing around a crossover."""
     MARGIN = 1
-    """Percentages measured on either side of where the crossover is expected."""
+    """Number of percentages measured on either side of the expected crossover."""
     PRECISION = 0.01
-    """Where a kernel's ratio to another surely lies within 1 ± this, their order doesn't matter."""
+    """If a kernel's ratio to another surely lies within 1 ± this, their order doesn't matter."""
 
     _round = 0
     _first_batch = 0
@@ -91,7 +91,7 @@ class KernelPlanner(SteppedPlanner):
             yield from self._meet(doubtful, self.LOOK_ROUNDS)
 
     def _compare_dense(self, *, is_dear: bool) -> Generator[Batch, Samples, None]:
-        """The rounds that compare dense kernels alone."""
+        """The rounds that compare only dense kernels."""
         self._advance(0.1, "comparing kernels")
         if is_dear:
             self._warmup_calls, self._margin = 0, self.DEAR_MARGIN
@@ -144,7 +144,7 @@ class KernelPlanner(SteppedPlanner):
         return sorted(doubtful), is_open
 
     def _find_gap(self, compared: Mapping[int, Comparison]) -> set[int]:
-        """Percentages never measured where this crossover must lie; empty once there are none."""
+        """Percentages between which this crossover must lie and that aren't measured yet."""
         crossover = find_crossover(compared)
         if crossover is None or crossover.percent is None or crossover.percent == min(compared):
             return set()
@@ -160,7 +160,7 @@ class KernelPlanner(SteppedPlanner):
         }
 
     def _find_ambiguous(self, compared: Mapping[int, Comparison]) -> set[int]:
-        """Percentages measured, around this crossover, that may lie on either side of it."""
+        """Measured percentages around this crossover that may lie on either side of it."""
         crossover = find_crossover(compared)
         if crossover is None:
             return set()
@@ -182,8 +182,8 @@ class KernelPlanner(SteppedPlanner):
     ) -> LatencyCurve:
         """The curve: every kernel's latency, and how the best dense one compares with it.
 
-        The answer table names the best dense kernel as every kernel's rival, whichever of the
-        two has the larger number: numbers of kernels are no sizes.
+        In the answer table, the best dense kernel is the rival of every kernel, even of one with a
+        larger number: numbers of kernels are no sizes.
         """
         rounds = self._rounds()
         found = rounds.find_best_dense()
@@ -194,7 +194,7 @@ class KernelPlanner(SteppedPlanner):
         n = self._num_points
         ratio, low, high = (np.full(n, np.nan) for _ in range(3))
         for point, comparison in compared.items():
-            # The rival's latency over the point's: the comparison the other way round.
+            # The rival's latency divided by the point's: the inverse of the comparison's ratio.
             ratio[point] = 1 / comparison.ratio
             low[point] = 1 / comparison.high
             high[point] = 1 / comparison.low if comparison.low else np.inf

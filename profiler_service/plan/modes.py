@@ -1,7 +1,7 @@
 """The modes of a sweep as one table: what each measures, answers, overrules and interrupts.
 
-Pure, and cheap to import: knows no planner. Code that treats modes differently asks this table
-and compares no names.
+Pure, and cheap to import: knows no planner. Code that treats modes differently reads this table. It
+never compares names of modes.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ class SweepMode:
     """What the curve holds an answer for: the grid's first point, each of its points, or each
     kernel of one product, whose numbers are no sizes."""
     answers: frozenset[Mode]
-    """The curve answers a question that needs a sweep of one of these modes."""
+    """The curve can answer a question that needs a sweep of one of these modes."""
     overrules: frozenset[Mode] = frozenset()
-    """Where the curve's verdict is open, earlier curves of these modes over the same grid don't
-    count any more: they looked no closer."""
+    """If the curve has no verdict, earlier curves of these modes over the same grid don't count any
+    more, because they measured no more closely."""
     interrupts: frozenset[Mode] = frozenset()
     """A waiting sweep of this mode is measured between two batches of one of these modes."""
     visits_every_point: bool
     """Whether every point of the grid is measured at least once."""
     least_calls: int = 0
-    """Calls that a sweep makes at least where each takes long ..."""
+    """Fewest calls of a sweep whose calls are long: this many ..."""
     least_calls_per_point: float
-    """... and for each point of the grid."""
+    """... and this many for each point of the grid."""
 
     @property
     def is_race(self) -> bool:
         """Whether it looks for the fastest point of a window, and answers for its first one.
 
-        A race may have a guide, its window's axes are limited, and how it went can be told.
+        Only such a sweep may have a guide, has limits on its window's axes, and has a history of
+        stages.
         """
         return self.answers_for == "first point"
 
@@ -55,12 +56,12 @@ class SweepMode:
     def decides_every_point(self) -> bool:
         """Whether each point of its curve is an LHP, dominated, or undecided.
 
-        Only then do the redundancy and the share of undecided points mean anything.
+        Only then do the redundancy and the share of undecided points have a meaning.
         """
         return self.answers_for == "every point"
 
     def count_least_calls(self, num_points: int) -> float:
-        """How many calls a sweep of so many points makes at least, where each takes long."""
+        """The fewest calls of a sweep of so many points, if each call is long."""
         return max(self.least_calls_per_point * num_points, self.least_calls)
 
 
@@ -118,7 +119,7 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
 
 
 def get_mode(name: str) -> SweepMode:
-    """The mode of that name. Raises InvalidRequestError where there is none."""
+    """The mode of that name. Raises InvalidRequestError if there is none."""
     for mode in MODES.values():
         if mode.name == name:
             return mode

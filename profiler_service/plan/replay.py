@@ -1,7 +1,7 @@
-"""Restoring a planner from the samples that were kept: the one replay of committed batches.
+"""Restores a planner from the stored samples. Only this module replays committed batches.
 
-Planners are deterministic: given the same batches they make the same decisions again, so
-nothing but samples is stored. numpy only; knows no store.
+Planners are deterministic: with the same batches they make the same decisions again. So only
+samples are stored. numpy only; knows no store.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from profiler_service.plan.base import Batch
 
 
 class Replayable(Protocol):
-    """What a replay needs of a planner, or of what stands before one."""
+    """What a replay needs of a planner or a wrapper of one."""
 
     def next_batch(self) -> Batch | None:
         """The next visits, or None when nothing more needs measuring."""
 
     def record(self, samples: Samples) -> None:
-        """Takes the samples of the batch given last."""
+        """Takes the samples of the last batch."""
 
 
 def replay(planner: Replayable, batches: Iterable[Samples]) -> None:
     """Records all batches, in the order in which they were measured, in a new planner.
 
-    Raises ReplayError at the first one that isn't what the planner asks for.
+    Raises ReplayError at the first batch that differs from the one that the planner asks for.
     """
     for number, samples in enumerate(batches):
         batch = planner.next_batch()
@@ -44,7 +44,7 @@ def replay(planner: Replayable, batches: Iterable[Samples]) -> None:
 
 
 def fits(samples: Samples, batch: Batch) -> bool:
-    """Whether the samples are those of `batch`: every visit, in order, but for failed points."""
+    """Whether the samples are those of `batch`: one for each visit, except of failed points."""
     failed = list(samples.failures)
     kept, planned = ~np.isin(samples.point, failed), ~np.isin(batch.point, failed)
     return (

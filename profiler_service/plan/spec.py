@@ -23,7 +23,7 @@ MAX_GROWTH_POINTS = 1024
 
 
 class SweepState(enum.StrEnum):
-    """Where a sweep stands. `queued` and `running` are the states that end by themselves."""
+    """The state of a sweep. `queued` and `running` are the states that are not final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -40,9 +40,9 @@ class SweepState(enum.StrEnum):
 def window_growth(dims: Sequence[int], max_growth: float = DEFAULT_MAX_GROWTH) -> Dims:
     """How far the window above `dims` reaches on each axis, in units of the dimension.
 
-    It is the share `max_growth` of the dimension, 32 points at least and 1,024 at most. (Source:
-    ours. Below 256, an eighth would not reach the next multiple of a vector's or a tile's width.
-    What a race computes between its batches grows with the cube of the longest axis.)
+    It is the share `max_growth` of the dimension, but at least 32 points and at most 1,024.
+    (Source: ours. Below 256, an eighth would not reach the next multiple of a vector's or a tile's
+    width. The computing time of a race between batches grows with the cube of the longest axis.)
     """
     return tuple(
         min(max(MIN_GROWTH_POINTS, int(dim * max_growth)), MAX_GROWTH_POINTS) for dim in dims
@@ -58,10 +58,10 @@ class SweepSpec:
     grid: Grid
     seed: int = 0
     budget_s: float | None = None
-    """Measuring time to keep to; None for what the mode takes by itself."""
+    """Most measuring time; None if the mode itself decides."""
     guide: tuple[tuple[float, ...], ...] | None = None
-    """For races of networks: log latency that each position of each axis adds to an operator,
-    by a stored curve. It shows where to look first; verdicts don't depend on it."""
+    """For races of networks: the log latency that each position of each axis adds to an operator,
+    according to a stored curve. It says where to look first. Verdicts don't depend on it."""
 
     def __post_init__(self) -> None:
         if self.budget_s is not None and not self.budget_s > 0:
@@ -80,7 +80,7 @@ class SweepSpec:
 
     @property
     def key(self) -> str:
-        """Equal for equal requests, whatever their seed and guide: what coalescing compares."""
+        """The same for equal requests, even if seed or guide differ. Equal keys share one sweep."""
         fields = {k: v for k, v in self.to_json().items() if k not in ("seed", "guide")}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -114,7 +114,7 @@ class SweepSpec:
 
 
 def guide_from_json(guide: object) -> tuple[tuple[float, ...], ...] | None:
-    """The guide of `SweepSpec.to_json`; None where there is none."""
+    """The guide of `SweepSpec.to_json`; None if there is none."""
     if guide is None:
         return None
     assert isinstance(guide, Sequence)
@@ -135,7 +135,7 @@ def grid_from_json(axes: Sequence[Sequence[int]]) -> Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a running sweep is, as people and progress bars want to know it."""
+    """The progress of a sweep, for people and progress bars."""
 
     fraction: float
     """Estimated share of the work done, 0 to 1; never falls."""

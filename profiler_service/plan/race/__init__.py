@@ -1,8 +1,8 @@
-"""The race: the fastest point of a window from a small part of its visits, and confirmed.
+"""The race: finds the fastest point of a window with few visits, and confirms it.
 
-numpy only. `planner` runs the stages in order, on what `visits` gives them all. What to visit, and
-when to stop, is decided by small objects that tests run alone: `budget`, `warmup`, `survey`,
-`narrow`, `contest`, `confirm`, each with its own part of `settings`. `structure` fits latency along
-the axes, to what `seen` holds; `guide` says what a stored curve of an operator tells of a network;
-`stages` and `curve` are what a race leaves.
+numpy only. `planner` runs the stages in order; `visits` has what all stages share. Small objects
+decide what to visit and when to stop: `budget`, `warmup`, `survey`, `narrow`, `contest`, `confirm`.
+Each has its own part of `settings`, and tests run it alone. `seen` collects samples, and
+`structure` fits latency along the axes to them. `guide` reads from an operator's curve what to
+expect of a network. `stages` and `curve` describe the result of a race.
 """

@@ -1,4 +1,4 @@
-"""How long a race may take, and how many visits are left of that.
+"""How long a race may take, and how many visits still fit into that time.
 
 Pure: fed with seconds and numbers of visits. Derivation: docs/explanation/races.md.
 """
@@ -14,33 +14,33 @@ from profiler_service.plan.race.stages import End
 
 
 class Bound(enum.StrEnum):
-    """What a budget follows from."""
+    """The rule that a budget follows from."""
 
-    DEAR = "a small share of calling each point once, for calls are dear"
-    CHEAP = "nearly the time of calling each point once, or a moment"
-    UNNOTICED = "so short a time that nobody notices it"
-    ONE_LOOK = "the time that one look of the confirmation takes"
-    LEAST_CALLS = "the time that a few calls take"
-    ASKED = "what the caller gave"
+    DEAR = "a small share of the time of calling each point once, because calls are long"
+    CHEAP = "nearly the time of calling each point once, up to about a second"
+    UNNOTICED = "a time so short that nobody notices it"
+    ONE_LOOK = "the time of one look of the confirmation"
+    LEAST_CALLS = "the time of a few calls"
+    ASKED = "the budget that the caller gave"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisitCost:
-    """What visits of the queried point take, as calibration found."""
+    """The time of a visit of the queried point, as found by calibration."""
 
     call_s: float
     overhead_s: float
-    """What a visit takes beside its calls."""
+    """Time of a visit without its calls."""
     calls: int
     """Calls timed together in each visit."""
 
     def visit_s(self, warmup_calls: int) -> float:
-        """What a visit with so many warm-up calls takes."""
+        """The time of a visit with so many warm-up calls."""
         return (self.calls + warmup_calls) * self.call_s + self.overhead_s
 
 
 class Budget:
-    """The seconds a race may take. Follows the noise; counts the visits that are left."""
+    """The seconds that a race may take, which depend on the noise, and the visits that are left."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Budget:
         noise: float,
         asked_s: float | None = None,
     ) -> None:
-        """`once_s` is what one call of each point takes, `asked_s` what the caller allows."""
+        """`once_s`: time of one call of each point; `asked_s`: the budget that the caller gave."""
         self._settings = settings
         self._cost = cost
         self._is_small = num_points <= settings.small_window
@@ -65,40 +65,41 @@ class Budget:
         self.seconds, self.bound = self._find_seconds()
 
     def learn_noise(self, noise: float) -> None:
-        """Takes the noise of one call, relative, and sets the budget anew."""
+        """Takes the relative noise of one call, and sets the budget anew."""
         self.noise = noise
         self.seconds, self.bound = self._find_seconds()
 
     def exclude(self, seconds: float) -> None:
-        """Takes what a survey took, which isn't part of the race's own time.
+        """Takes the time of a survey, which isn't part of the race's own time.
 
-        What the caller allows for both is less by that from the next `learn_noise` on.
+        From the next `learn_noise` on, it is subtracted from the budget that the caller gave for
+        both.
         """
         self._excluded_s = seconds
 
     def visits_until(self, share: float, spent_s: float, warmup_calls: int) -> int:
-        """How many visits fit in until `share` of the budget is spent; `spent_s` of all is."""
+        """How many visits fit in until `share` of the budget is spent; `spent_s` is spent now."""
         left_s = share * self.seconds - (spent_s - self._excluded_s)
         return max(0, int(left_s / self._cost.visit_s(warmup_calls)))
 
     def find_end(self, visits: int, share: float, spent_s: float, warmup_calls: int) -> End | None:
-        """OUT_OF_TIME where so many visits don't fit in any more, else None."""
+        """OUT_OF_TIME if so many visits don't fit in any more, else None."""
         if self.visits_until(share, spent_s, warmup_calls) < visits:
             return End.OUT_OF_TIME
         return None
 
     def find_survey_end(self, spent_s: float) -> End | None:
-        """OUT_OF_TIME where a survey has had its part of what the caller allows, else None."""
+        """OUT_OF_TIME if a survey has used its part of the caller's budget, else None."""
         if self._asked_s is None or spent_s <= self._settings.narrow_until * self._asked_s:
             return None
         return End.OUT_OF_TIME
 
     def scale(self, visits: int, least: float) -> int:
-        """`visits` as needed at the reference noise, for the noise here; `least` times at least."""
+        """`visits` at the reference noise, converted to the noise here; at least `least` times."""
         return max(1, math.ceil(visits * self._noise_factor(least)))
 
     def _noise_factor(self, least: float) -> float:
-        """Visits needed here for one at the reference noise, within `least` and the most."""
+        """Visits needed here for one at the reference noise; at least `least`, and bounded."""
         return min(max(self._variance_ratio, least), self._settings.most_noise_factor)
 
     @property

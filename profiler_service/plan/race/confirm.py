@@ -1,6 +1,6 @@
-"""The confirmation: one rival against the queried point, on samples that chose nothing.
+"""The confirmation: compares one rival with the queried point, on samples that chose nothing.
 
-numpy only: fed with paired log ratios. Time limits stand outside. Derivation:
+numpy only: gets paired log ratios. The caller keeps the time limits. Derivation:
 docs/explanation/races.md.
 """
 
@@ -26,16 +26,16 @@ _ENDS: dict[Verdict, End] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LookPlan:
-    """When verdicts may fall, for how many rivals, and at which confidence each."""
+    """When a verdict is allowed, for how many rivals, and at which confidence."""
 
     looks: tuple[int, ...]
-    """Numbers of pairs, ascending."""
+    """Numbers of pairs after which to look, ascending."""
     attempts: int
     """How many rivals may be tried."""
 
     @property
     def confidence(self) -> float:
-        """That of one look's interval: all looks of all attempts share the error of one answer.
+        """The confidence of one look's interval: all looks of all attempts share the allowed error.
 
         (Bonferroni.)
         """
@@ -43,9 +43,9 @@ class LookPlan:
 
 
 def plan_looks(settings: ConfirmSettings, affordable: int, pair_s: float) -> LookPlan:
-    """The looks for which there is time: `affordable` pairs, each of which takes `pair_s`.
+    """The looks for which there is time: for `affordable` pairs, each of which takes `pair_s`.
 
-    Where not even the first look fits, one look at all affordable pairs tells most.
+    If not even the first look fits, there is one look at all affordable pairs.
     """
     fewest = settings.least_look_s / pair_s
     looks = tuple(n for n in settings.looks if fewest <= n <= affordable) or (affordable,)
@@ -56,8 +56,8 @@ def plan_looks(settings: ConfirmSettings, affordable: int, pair_s: float) -> Loo
 class Confirmation:
     """The comparison of one rival with the queried point, judged at each look.
 
-    `pairs_to_look` says how many pairs it wants, `update` takes them and gives the reason when it
-    is over. The comparison so far is there all along.
+    `pairs_to_look` says how many pairs it needs. `update` takes them, and returns the reason when
+    the confirmation is over. The comparison so far can be read at any time.
     """
 
     def __init__(
@@ -70,8 +70,8 @@ class Confirmation:
     ) -> None:
         """`noise` is that of one call, before the confirmation.
 
-        `least_gain` is the share by which the rival must surely be faster; None for what the host
-        asks for (`find_least_gain`).
+        `least_gain` is the share by which the rival must surely be faster. None: the host decides
+        (`find_least_gain`).
         """
         self._settings = settings
         self._plan = plan
@@ -96,7 +96,7 @@ class Confirmation:
     def update(
         self, log_ratios: F64, unstable: npt.NDArray[np.bool_], num_pairs: int
     ) -> End | None:
-        """Takes what `num_pairs` pairs of visits yielded; why the confirmation is over, or None.
+        """Takes the samples of `num_pairs` pairs of visits; why the confirmation is over, or None.
 
         `log_ratios` are log(latency of the rival / of the queried point) of the pairs of which
         both have a sample; `unstable` [samples] marks samples that something disturbed.
@@ -133,12 +133,11 @@ def find_least_gain(
     log_ratios: F64,
     unstable: Sequence[npt.NDArray[np.bool_]],
 ) -> float:
-    """By which share a rival must surely be faster: on a disturbed host, a worthwhile one.
+    """The share by which a rival must surely be faster: 0, or more on a disturbed host.
 
-    What a neighbour slows down differs by point, so a race beside one tells what holds beside it;
-    when it is gone, small gains may be gone, too. The host is disturbed where it was as the field
-    was narrowed (`noise`), or is now: by the spread of the pairs, each of which has the noise of
-    two samples, or by samples that could not be taken undisturbed.
+    A neighbour slows down some points more than others. When it is gone, small gains may be gone,
+    too. A host is disturbed if it was noisy during narrowing (`noise`), or if it is now: the pairs
+    spread widely (each has the noise of two samples), or many samples are unstable.
     """
     spread = 1.48 * np.median(np.abs(log_ratios - np.median(log_ratios))) / np.sqrt(2)
     is_disturbed = (

@@ -1,4 +1,4 @@
-"""The contest: points that may be the fastest meet in rounds, and those behind leave.
+"""The contest: measures points that may be the fastest in rounds, and drops those behind.
 
 numpy only. Knows neither budgets nor how points are measured.
 """
@@ -16,7 +16,7 @@ from profiler_service.plan.race.settings import ContestSettings
 
 
 def count_places(settings: ContestSettings, visits: int) -> tuple[int, int]:
-    """Places for the fit's favourites, and for the fastest seen, with time for so many visits."""
+    """Number of places for the points that the fit ranks first, and for the fastest points seen."""
     places = min(max(visits // settings.rounds_affordable, 1), settings.places)
     num_seen = places // settings.one_seen_in
     return places - num_seen, num_seen
@@ -37,7 +37,7 @@ def find_favourites(predicted: F64, size: int, excluded: Collection[int]) -> Poi
 
 
 def join_fields(fields: Collection[Points], excluded: Collection[int]) -> Points:
-    """The points of all fields, each once, in the order in which they first occur."""
+    """The points of all fields in order of their first occurrence, each once."""
     field = np.concatenate([*fields]).astype(np.int32)
     field = field[np.sort(np.unique(field, return_index=True)[1])]
     return field[~np.isin(field, list(excluded))]
@@ -45,10 +45,10 @@ def join_fields(fields: Collection[Points], excluded: Collection[int]) -> Points
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rounds:
-    """What a contest wants measured next."""
+    """The rounds that a contest measures next."""
 
     field: Points
-    """The points that meet in each round."""
+    """The points that are visited in each round."""
     count: int
 
 
@@ -64,9 +64,9 @@ class Contest:
         allowed: int,
         companion: int | None = None,
     ) -> None:
-        """`finalists` are kept in the end at most; `allowed` visits fit into the contest's time.
+        """At most `finalists` are kept in the end; `allowed` visits fit into the contest's time.
 
-        `companion` is a point that meets the candidates in each round and can't leave.
+        `companion` is a point that is visited in each round and never dropped.
         """
         self._settings = settings
         self._finalists = finalists
@@ -81,9 +81,10 @@ class Contest:
         return self.number >= len(self._settings.rounds)
 
     def suggest(self, scale: Callable[[int], int]) -> Rounds | None:
-        """The rounds of the next part; None where one candidate is left at most.
+        """The rounds of the next part; None if at most one candidate is left.
 
-        `scale` turns a number of rounds at the reference noise into that for the noise seen.
+        `scale` converts a number of rounds at the reference noise into the number for the noise
+        seen.
         """
         if len(self.candidates) < 2:
             return None
@@ -98,7 +99,7 @@ class Contest:
         return Rounds(field=field, count=max(1, min(scale(rounds), affordable)))
 
     def update(self, ranked: Points, behind: F64) -> Points:
-        """Ends the part: `ranked` are the candidates, fastest first; those dropped come back.
+        """The candidates that this part drops; ends the part. `ranked` has all, fastest first.
 
         `behind` [candidates] tells by how many standard errors each is behind the first.
         """

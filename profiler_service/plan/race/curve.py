@@ -1,4 +1,4 @@
-"""The curve that a race leaves: it answers the queried point alone.
+"""The curve of a race: it has an answer only for the queried point.
 
 numpy only.
 """
@@ -29,23 +29,23 @@ from profiler_service.plan.spec import SweepSpec
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RaceOutcome:
-    """What a race knows when it ends, or is stopped."""
+    """What a race knows when it ends or is stopped."""
 
     calibration_s: F64
     """Latencies of the queried point's first calls."""
     seen: Seen | None
-    """What narrowing saw; None before."""
+    """What narrowing saw; None before narrowing."""
     contested: Sequence[Samples]
     """Samples of the contest and the confirmations."""
     batches: Sequence[Samples]
     """All samples of the race."""
     failures: Mapping[int, str]
     is_settled: bool
-    """Whether the race went to its end."""
+    """Whether the race ran to its end."""
     best: tuple[int, Comparison] | None
-    """The rival with the best ratio, and how it compares."""
+    """The rival with the best ratio, and its comparison."""
     verdicts: Sequence[Verdict]
-    """Those on all rivals tried."""
+    """The pairs of all rivals that were tried."""
     evidence: Evidence
 
 
@@ -69,7 +69,7 @@ def build_race_curve(
         center[raced] = medians.center[0]
         low[raced], high[raced] = medians.low[0], medians.high[0]
     num_samples = sum(np.bincount(b.point, minlength=n) for b in outcome.batches)
-    # Points seen only cold, while probing, have samples but no latency to compare.
+    # Points seen only in the probe, without a warm-up, have samples but no comparable latency.
     num_samples = np.where(np.isnan(center), 0, num_samples)
     status = np.where(np.isnan(center), PointStatus.UNMEASURED, PointStatus.UNDECIDED)
     target = np.full(n, -1, dtype=np.int32)

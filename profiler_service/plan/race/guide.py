@@ -1,8 +1,8 @@
-"""What a stored curve of an operator says of a window of a network: a guide for races.
+"""Guides: what a stored curve of an operator says about a window of a network.
 
-A network's products have the network's dims, or multiples of them. So a cheap curve of such a
-product, or of the same network over fewer steps, shows which positions of an axis are fast, up to
-an unknown factor. numpy only; knows no store. How a race uses a guide: `structure`.
+The products of a network have the network's dims, or multiples of them. So a cheap curve of such a
+product, or of the same network over fewer steps, shows which positions of an axis are fast. By how
+much is known only up to a factor. numpy only; knows no store. How a race uses a guide: `structure`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.workload import Workload
 
 Factors = Sequence[int]
-"""How many units of each axis of an operator's curve stand for one of the network's axis."""
+"""For each axis: how many units in an operator's curve correspond to one unit of the network."""
 
 OPERATORS: Final[Mapping[str, Mapping[str, Factors]]] = {
     "lstm": {"linear": (4, 1)},
@@ -27,17 +27,18 @@ OPERATORS: Final[Mapping[str, Mapping[str, Factors]]] = {
     "hlstm": {"linear": (4, 1)},
     "hlstm_lm": {"linear": (4, 1), "hlstm": (1, 1)},
 }
-"""Network → operator → factors. The gates' weights lie one below the other: their product with
-the states, or an LSTM's with its input, has 4 times as many rows as a gate."""
+"""Network → operator → factors. The weights of all gates form one matrix, one gate below the other.
+So the product with the states (in an LSTM: with the input, too) has 4 times as many rows as one
+gate."""
 _SHARED_PARAMS: Final = ("batch", "dtype", "backend", "sparsity", "direction")
 _PASSES: Final = 4
 
 
 def find_factors(network: Workload, other: Workload) -> Factors | None:
-    """By which factors a curve of `other` has the axes of `network`; None where it doesn't.
+    """The factors from `network`'s axes to those of a curve of `other`; None if it doesn't fit.
 
-    The same kind with other parameters (fewer steps, say) guides, too. What both have of batch,
-    dtype, backend, sparsity and direction must agree.
+    A curve of the same kind with other parameters (such as fewer steps) is a guide, too. Batch,
+    dtype, backend, sparsity and direction must be equal if both have them.
     """
     if network.kind not in OPERATORS or network.key == other.key:
         return None
@@ -61,10 +62,10 @@ def covers(grid: Grid, factors: Factors, window: Grid) -> bool:
 def guide_of(
     curve: LatencyCurve, factors: Factors, window: Grid
 ) -> tuple[tuple[float, ...], ...] | None:
-    """The log latency that each position of the window's axes adds, by the curve, around 0.
+    """The log latency that each position of the window adds according to the curve, around 0.
 
     Medians over the window's other axes, taken alternately (median polish). The curve must cover
-    the window; None where it has no measured point at a position.
+    the window. None if it has no measured point at some position.
     """
     numbers = [
         np.searchsorted(_dims(has), factor * _dims(asked))

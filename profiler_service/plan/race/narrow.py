@@ -1,4 +1,4 @@
-"""Narrowing: the fast positions of each axis, from a few visits of each.
+"""Narrowing: finds the fast positions of each axis with a few visits of each.
 
 numpy only. Knows neither budgets nor how points are measured.
 """
@@ -26,19 +26,19 @@ class Posterior(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draw:
-    """Points drawn as those that may be the fastest."""
+    """The points that were drawn: each may be the fastest."""
 
     points: Points
     field: tuple[int, ...]
-    """Positions of each axis that were drawn the time before; at first, all."""
+    """Number of positions of each axis in the draw before; at first, all."""
     alive: tuple[int, ...]
-    """Positions of each axis that were drawn this time."""
+    """Number of positions of each axis in this draw."""
     is_last: bool
-    """Whether so few points were drawn that the contest tells them apart."""
+    """Whether there are so few points that the contest can decide between them."""
 
 
 class Narrowing:
-    """Chooses the points to visit: a design first, then draws from the posterior."""
+    """Chooses the points to visit: first random ones, then draws from the posterior."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Narrowing:
         allowed: int,
         few: int,
     ) -> None:
-        """`allowed` is how many visits there is time for; narrowing ends at `few` points."""
+        """There is time for `allowed` visits. Narrowing ends when only `few` points are left."""
         self._settings = settings
         self._shape = shape
         self._rng = rng
@@ -63,11 +63,11 @@ class Narrowing:
 
     @property
     def wanted(self) -> int:
-        """Visits wanted in all, at the reference noise."""
+        """Number of visits wanted in total, at the reference noise."""
         return self._settings.visits * max(self._shape)
 
     def design(self) -> Points:
-        """Random points, every position of every axis as often as any other, or nearly."""
+        """Random points, with every position of every axis (nearly) equally often."""
         columns = []
         for size in self._shape:
             repeats = -(-self.design_size // size)
@@ -78,8 +78,8 @@ class Narrowing:
     def suggest(self, fit: Posterior, *, wanted: int, left: int) -> Draw | End:
         """The next points to visit, or why there are none.
 
-        `fit` is that of all samples so far, `wanted` how many visits are wanted in all at the
-        noise seen, and `left` how many there is still time for.
+        `fit` is the fit to all samples so far. `wanted` is the number of visits wanted in total at
+        the noise seen, and `left` the number for which there is still time.
         """
         total = min(wanted, self._allowed)
         share = math.ceil((total - self.design_size) / self._settings.batches)
@@ -93,7 +93,7 @@ class Narrowing:
             points=points,
             field=self._alive,
             alive=alive,
-            # The first draw follows the design alone, which visited most points never.
+            # The first draw follows the random points alone, and they don't include most points.
             is_last=self._num_draws > 0 and len(np.unique(points)) <= self._few,
         )
         self._alive = alive

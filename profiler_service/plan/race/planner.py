@@ -1,4 +1,4 @@
-"""Races: the fastest point of a window, from a small part of its visits.
+"""Races: find the fastest point of a window with few visits.
 
 numpy only. Knows neither torch, nor storage, nor wall clocks. Derivation:
 docs/explanation/races.md.
@@ -44,21 +44,22 @@ _VERDICTS: Mapping[Verdict, str] = {
 class RacePlanner(RaceVisits):
     """Finds the fastest point of the window above the grid's first point, and confirms it.
 
-    1. *Survey*, in that mode only: a look at every point, and again at those that look fast.
-    2. *Narrow.* A few random points, every position of every axis alike often, then batches of
-       those points that may be the fastest, each as often as the samples so far make it likely
-       (Thompson sampling from the posterior of `structure`). A visit informs on its row and
-       on its column, and through classes and blocks of positions on others.
-    3. *Contest.* The points that the fit puts first, and the fastest ones seen whatever the fit
-       says of them, meet in interleaved rounds; those that fall behind leave. From here on only
-       a point's own samples and those of its rivals count.
-    4. *Confirm.* The leader against the queried point on fresh samples, in pairs of adjacent
-       visits in random order, judged at a few fixed looks. Each look's interval has its share
-       of the error allowed to the whole race, so that looking repeatedly, and trying a second
-       and a third candidate, does not make errors more likely.
+    1. *Survey* (only in the mode `survey`): looks at every point, and again at those that look
+       fast.
+    2. *Narrow.* Visits random points, every position of every axis equally often. Then it visits
+       points that may be the fastest, each in proportion to the probability that it is (Thompson
+       sampling from the posterior of `structure`). A visit tells something about its row and its
+       column. It also tells something about other positions of the same class or block.
+    3. *Contest.* Compares the points that the fit ranks first and the fastest points seen, in
+       interleaved rounds, and drops points that fall behind. From here on, only a point's own
+       samples and those of its rivals count.
+    4. *Confirm.* Compares the leader with the queried point on fresh samples: pairs of adjacent
+       visits in random order, judged at a few fixed looks. Each look has its share of the error
+       that the whole race may make. So repeated looks, and a second and third candidate, don't make
+       an error more likely.
 
-    All of it keeps to a budget of measuring time, which follows from what calling each point
-    once would take. Every number is in `settings`. What this finds, and with which probability:
+    Everything keeps to a budget of measuring time, which follows from the time that calling each
+    point once would take. Every number is in `settings`. What a race finds, and how likely:
     docs/explanation/races.md, "What a race finds".
     """
 
@@ -152,7 +153,7 @@ class RacePlanner(RaceVisits):
     # Contest
 
     def _choose_contestants(self, seen: Seen, budget: Budget) -> Points:
-        """The contest's field: a survey's fastest, the fit's favourites, the fastest seen."""
+        """The contest's field: the survey's fastest, the fit's first, the fastest points seen."""
         if seen.is_empty:
             return np.zeros(0, dtype=np.int32)
         left = budget.visits_until(
@@ -176,11 +177,11 @@ class RacePlanner(RaceVisits):
     def _contest(
         self, candidates: Points, seen: Seen, budget: Budget
     ) -> Generator[Batch, Samples, tuple[Points, Seen]]:
-        """The best of the candidates, fastest first, after rounds of them all; what was seen."""
+        """The best candidates after the contest's rounds, fastest first; and what was seen."""
         warmup_calls = self._warmup.contest_calls
         until = self.settings.budget.contest_until
-        # Warm calls don't compare with cold ones: then the contest's own samples alone rank the
-        # candidates, and the queried point meets them in each round.
+        # Warm calls can't be compared with cold ones. Then only the contest's own samples rank the
+        # candidates, and each round also visits the queried point.
         has_own_fit = warmup_calls != self._warmup.narrow_calls
         raced = self._create_seen(is_warm=True) if has_own_fit else seen.copy()
         contest = Contest(
@@ -215,7 +216,7 @@ class RacePlanner(RaceVisits):
     def _confirm(
         self, ranked: Points, raced: Seen, budget: Budget
     ) -> Generator[Batch, Samples, None]:
-        """Confirms the leader; where that fails, the next ones that seemed faster."""
+        """Confirms the leader; if that fails, the next candidates that seemed faster."""
         settings, warmup_calls = self.settings.confirm, self._warmup.contest_calls
         affordable = budget.visits_until(1.0, self._seconds, warmup_calls) // 2
         if self._spec.budget_s is None:
@@ -256,7 +257,7 @@ class RacePlanner(RaceVisits):
     ) -> Generator[Batch, Samples, Comparison | None]:
         """The comparison of one rival with the queried point on samples of its own.
 
-        None where the rival fails: nobody should grow there.
+        None if the rival fails: nobody should grow there.
         """
         settings, warmup_calls = self.settings.confirm, self._warmup.contest_calls
         is_compiled = dict(self._spec.workload.params).get("backend") == "compiled"
@@ -292,7 +293,7 @@ class RacePlanner(RaceVisits):
     def build_curve(
         self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime
     ) -> LatencyCurve:
-        """The curve from everything recorded so far; it answers the queried point alone."""
+        """The curve from everything recorded so far, with an answer for the queried point only."""
         if not len(self._calibration_s) or QUERIED in self._failures:
             raise self._first_failure()
         outcome = RaceOutcome(

@@ -1,4 +1,4 @@
-"""Samples of one kind, and what the structure of the window makes of them.
+"""Samples of one kind, and the fit of the window's structure to them.
 
 numpy only. Knows neither budgets nor stages. Legend: [samples] one for each visit.
 """
@@ -17,7 +17,7 @@ from profiler_service.plan.race.structure import Structure, StructureFit
 
 
 class Seen:
-    """Samples with or without a warm-up, never both, and the fit to all of them."""
+    """Samples, all with or all without a warm-up, and the fit to them."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Seen:
         known_noise: float,
         batches: Sequence[Samples] = (),
     ) -> None:
-        """`known_noise` is what one point's samples scatter by, relative."""
+        """`known_noise` is the relative noise of one point's samples."""
         self._structure = structure
         self._shape = shape
         self._is_warm = is_warm
@@ -42,7 +42,7 @@ class Seen:
         self._fit = None
 
     def copy(self) -> Seen:
-        """The same samples, to be followed by others."""
+        """A copy, to which other samples can be added."""
         return Seen(
             self._structure,
             self._shape,
@@ -53,7 +53,7 @@ class Seen:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no visit yielded a sample."""
+        """Whether there is no sample."""
         return not any(map(len, self._batches))
 
     def fit(self) -> StructureFit:
@@ -76,7 +76,8 @@ class Seen:
     def fastest(self, field: Points, *, lenient: bool = False) -> Points:
         """The points of `field` that were seen, by the median of their visits, fastest first.
 
-        `lenient` takes each point's fastest visit instead: one that was spoiled loses nobody.
+        `lenient` takes each point's fastest visit instead, so that one disturbed visit drops no
+        point.
         """
         seen, score = self.medians()
         if lenient:

@@ -1,4 +1,4 @@
-"""Every number that a race goes by, in one table: `RACE`.
+"""Every number that a race uses, in one table: `RACE`.
 
 Pure, and cheap to import. Each stage takes the settings of its own group, so that tests can run
 it alone with others. `describe_settings` renders the table for the documentation.
@@ -18,17 +18,15 @@ def _setting(default: object, unit: str, sentence: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorSettings:
-    """What is taken for likely of latency before anything is measured: see `structure`."""
+    """The prior: what is expected of latency before anything is measured. See `structure`."""
 
-    growth: float = _setting(
-        0.7, "power", "Log latency grows by this times the dimension's logarithm."
-    )
+    growth: float = _setting(0.7, "power", "Latency grows like the dimension to this power.")
     growth_spread: float = _setting(0.35, "power", "Standard deviation of that power.")
     classes: tuple[int, ...] = _setting(
         (2, 4, 8, 16, 32, 64), "", "Positions that are equal modulo one of these behave alike."
     )
     class_spread: float = _setting(
-        0.015, "log latency", "Standard deviation of what such positions have in common."
+        0.015, "log latency", "Standard deviation of the common effect of such positions."
     )
     blocks: tuple[int, ...] = _setting(
         (4, 8, 16, 32, 64),
@@ -36,29 +34,31 @@ class PriorSettings:
         "Positions of one block of such a size behave alike: tiles are filled one after the other.",
     )
     block_spread: float = _setting(
-        0.04, "log latency", "Standard deviation of what the positions of a block have in common."
+        0.04, "log latency", "Standard deviation of the common effect of the positions of a block."
     )
     own_spread: float = _setting(
-        0.007, "log latency", "Standard deviation of what a position has of its own."
+        0.007, "log latency", "Standard deviation of the effect of a single position."
     )
     interaction: float = _setting(
         0.003,
         "log latency",
-        "Standard deviation of what a point has beyond its positions.",
+        "Standard deviation of the effect of a single point, beyond those of its positions.",
     )
     first_visit_spread: float = _setting(
-        0.3, "log latency", "Standard deviation of the cost of first visits without a warm-up."
+        0.3,
+        "log latency",
+        "Standard deviation of the extra time of first visits without a warm-up.",
     )
     drift_spread: float = _setting(
         0.03,
         "log latency",
-        "Standard deviation of the straight line, and of the bow, of drift.",
+        "Standard deviation of each of drift's two parts, a straight line and a parabola.",
     )
     known_weight: float = _setting(
-        10.0, "samples", "What calibration saw of the noise counts like this many samples."
+        10.0, "samples", "The noise that calibration found counts like this many samples."
     )
     guide_share: float = _setting(
-        0.5, "share", "The share of a guide's effects that is expected in the window."
+        0.5, "share", "The share of a guide's effects that the window is expected to show."
     )
     guide_spread: float = _setting(0.5, "share", "Standard deviation of that share.")
 
@@ -70,9 +70,9 @@ class BudgetSettings:
     cheap_share: float = _setting(
         0.85,
         "share",
-        "The most time a race takes, as a share of calling each point of the window once.",
+        "The longest time of a race, as a share of the time of calling each point once.",
     )
-    cheap_s: float = _setting(1.15, "s", "The most time a race takes where calls are cheap.")
+    cheap_s: float = _setting(1.15, "s", "The longest time of a race with short calls.")
     small_window: int = _setting(
         1000,
         "points",
@@ -81,12 +81,12 @@ class BudgetSettings:
     small_calls: int = _setting(
         6000,
         "calls",
-        "The most time a race over a small window takes, in calls of the queried point.",
+        "The longest time of a race over a small window, in calls of the queried point.",
     )
     reference_noise: float = _setting(
         0.025,
         "share",
-        "The noise of one call for which all numbers of visits and rounds are stated.",
+        "All numbers of visits and rounds are stated for this noise of one call.",
     )
     most_noise_factor: float = _setting(
         1.5, "", "On a noisier host, visits and time grow with the variance, up to this factor."
@@ -94,23 +94,23 @@ class BudgetSettings:
     noisy_share: float = _setting(
         0.97,
         "share",
-        "The most time a race takes on a noisier host, as a share of calling each point once.",
+        "The longest time on a noisier host, as a share of the time of calling each point once.",
     )
     unnoticed_s: float = _setting(
         0.35,
         "s",
-        "The time a race may take in any window where noise asks for it: nobody notices it.",
+        "On a noisy host, a race may take this long in any window. Nobody notices it.",
     )
     dear_share: float = _setting(
         0.046,
         "share",
-        "The least budget, as a share of calling each point once: what there is for dear calls.",
+        "The least budget, as a share of the time of calling each point once (for long calls).",
     )
     least_calls: int = _setting(100, "calls", "The least budget, in calls of the queried point.")
     narrow_until: float = _setting(
         0.5,
         "share",
-        "Narrowing ends when this share of the budget is spent; a survey, of the caller's.",
+        "Narrowing ends at this share of the budget, a survey at this share of the caller's.",
     )
     contest_until: float = _setting(
         0.75,
@@ -126,7 +126,7 @@ class WarmupSettings:
     tiny_s: float = _setting(
         5e-5,
         "s",
-        "Shorter calls are always warmed up, since the rest of a visit takes longer than they do.",
+        "Shorter calls are always warmed up: the rest of a visit takes longer than the call.",
     )
     warm_below_s: float = _setting(
         2.5e-4,
@@ -137,7 +137,7 @@ class WarmupSettings:
     dear_visit_s: float = _setting(
         2e-3,
         "s",
-        "Longer calls are not probed. Where visits take longer, a quiet host has fewer of them.",
+        "Longer calls are not probed. Of longer visits, a quiet host makes fewer.",
     )
     probe_points: int = _setting(
         12, "points", "The probe visits this many random points twice, without a warm-up."
@@ -145,18 +145,18 @@ class WarmupSettings:
     cold_penalty: float = _setting(
         0.08,
         "share",
-        "Calls are warmed up where the first call of a shape is slower than the second by more.",
+        "Calls are warmed up if the first call of a shape is slower than the second by more.",
     )
     cold_noise: float = _setting(
         2.0,
         "",
-        "Calls are warmed up, too, where they are this many times noisier without a warm-up.",
+        "Calls are also warmed up if they are this many times noisier without a warm-up.",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurveySettings:
-    """The look at every point with which a survey begins."""
+    """The first part of a survey, which looks at every point."""
 
     shares: tuple[float, ...] = _setting(
         (1.0, 0.25, 0.02),
@@ -175,9 +175,9 @@ class NarrowSettings:
         6, "visits", "Visits of each position of the longest axis before any position is preferred."
     )
     design_share: float = _setting(
-        0.45, "share", "The most of narrowing's visits that come before any position is preferred."
+        0.45, "share", "The largest share of narrowing's visits before any position is preferred."
     )
-    visits: int = _setting(14, "visits", "Visits of each position of the longest axis in all.")
+    visits: int = _setting(14, "visits", "Visits of each position of the longest axis in total.")
     batches: int = _setting(
         6, "batches", "Batches in which the other visits are drawn from the posterior."
     )
@@ -189,7 +189,7 @@ class ContestSettings:
     """The contest of the points that may be the fastest."""
 
     places: int = _setting(
-        24, "points", "The most points in the contest, beside those of a survey."
+        24, "points", "The most points in the contest, besides those of a survey."
     )
     rounds_affordable: int = _setting(
         5,
@@ -199,13 +199,13 @@ class ContestSettings:
     one_seen_in: int = _setting(
         4,
         "places",
-        "One place in this many is for the fastest points seen, whatever the fit says of them.",
+        "One place in this many is for the fastest points seen, whatever the fit says about them.",
     )
     rounds: tuple[int, ...] = _setting(
         (6, 12, 48, 120), "rounds", "Rounds of each part of the contest."
     )
     shares: tuple[float, ...] = _setting(
-        (0.25, 0.2, 0.25, 0.3), "share", "The most of the contest's time that each part takes."
+        (0.25, 0.2, 0.25, 0.3), "share", "The largest share of the contest's time for each part."
     )
     kept: tuple[int, ...] = _setting(
         (8, 5, 4),
@@ -213,7 +213,7 @@ class ContestSettings:
         "The most points kept after each part. After later parts it is `confirm.attempts`.",
     )
     behind: float = _setting(
-        3.0, "standard errors", "A point that is this far behind the leader leaves the contest."
+        3.0, "standard errors", "A point that is this far behind the leader is dropped."
     )
     play_off_rounds: int = _setting(
         60, "rounds", "Rounds of each further part, while more than one point is left."
@@ -221,7 +221,7 @@ class ContestSettings:
     play_off_behind: float = _setting(
         2.0,
         "standard errors",
-        "A point that is this far behind the leader leaves in a further part.",
+        "In a further part, a point that is this far behind the leader is dropped.",
     )
 
 
@@ -233,16 +233,18 @@ class ConfirmSettings:
         3, "points", "The most rivals that are compared with the queried point, the fastest first."
     )
     looks: tuple[int, ...] = _setting(
-        (50, 100, 200, 400, 800), "pairs", "Pairs of visits after which a verdict may fall."
+        (50, 100, 200, 400, 800),
+        "pairs",
+        "Numbers of pairs of visits after which there may be a verdict.",
     )
     least_look_s: float = _setting(
         0.015,
         "s",
-        "The least time that the pairs of a look span. States of a host (clocks, neighbours) "
-        "last milliseconds, and pairs within one state are not independent.",
+        "The shortest time that the pairs of a look span. States of a host (clocks, neighbours) "
+        "last for milliseconds, and pairs within one state are not independent.",
     )
     fewest_pairs: int = _setting(
-        12, "pairs", "The fewest pairs that are worth a verdict, where the budget holds no look."
+        12, "pairs", "The fewest pairs for a verdict, if the budget has no time for a look."
     )
     batch_pairs: int = _setting(6, "pairs", "The fewest pairs of a batch.")
     worthwhile: float = _setting(
@@ -251,12 +253,12 @@ class ConfirmSettings:
     disturbed_noise: float = _setting(
         0.05,
         "share",
-        "A host with more noise is disturbed. There a gain must surely be more than `worthwhile`.",
+        "A host with more noise is disturbed. A gain there must surely be more than `worthwhile`.",
     )
     most_unstable: float = _setting(
         0.1,
         "share",
-        "A host is disturbed, too, where a larger share of the confirming samples is unstable.",
+        "A host is also disturbed if a larger share of the confirming samples is unstable.",
     )
     compiled_margin: float = _setting(
         0.03,
@@ -281,7 +283,7 @@ class RaceSettings:
 
 
 RACE: Final = RaceSettings()
-"""What races go by. Another value here makes other decisions from the same samples."""
+"""The settings of all races. With other values, the same samples lead to other decisions."""
 
 
 @dataclass(frozen=True, kw_only=True)

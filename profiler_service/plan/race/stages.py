@@ -1,4 +1,4 @@
-"""What is told of a race: each stage, and why it ended.
+"""The history of a race: each stage, and why it ended.
 
 Pure. Knows no strategy.
 """
@@ -49,7 +49,7 @@ class RaceStage:
 
 
 class StageLog:
-    """The stages of a race so far; each has the visits and seconds since the one before."""
+    """The stages of a race so far. Each has the visits and seconds since the previous one ended."""
 
     def __init__(self) -> None:
         self.stages: list[RaceStage] = []
@@ -66,7 +66,7 @@ class StageLog:
         kept: Sequence[int] = (),
         dropped: Sequence[int] = (),
     ) -> None:
-        """Takes a stage that ends when the race has had so many samples in so many seconds."""
+        """Adds a stage. It ends when the race has so many samples and has taken so many seconds."""
         self.stages.append(
             RaceStage(
                 name=name,

@@ -1,10 +1,10 @@
-"""A model of latency over a window: effects of positions, with a prior.
+"""A model of latency over a window: an effect for each position, with a prior.
 
 Log latency is nearly a level plus one effect for each position of each axis, because rows and
-columns of a product share alignment and tiling. The prior says that effects grow with the
-dimension, that they move in blocks (tiles are filled one after the other), and that positions of
-one residue class (multiples of 16, for example) behave alike. It decides where samples are few.
-Where they are many, the samples decide.
+columns of a product share alignment and tiling. The prior says three things. Effects grow with the
+dimension. They change in blocks, because tiles are filled one after the other. Positions of one
+residue class (multiples of 16, for example) behave alike. With few samples, the prior decides; with
+many, the samples decide.
 
 numpy only. Knows neither how points are chosen nor what is done with the fit. Derivation:
 docs/explanation/races.md, "The model".
@@ -24,16 +24,16 @@ from profiler_service.analysis.comparison import DRIFT_BLOCK, F64, smooth_drift
 from profiler_service.plan.race.settings import RACE, PriorSettings
 
 _NUM_SHARED = 3
-"""What all points share: the cost of first visits, and drift as a straight line and a bow."""
+"""Number of effects that all points share: first visits, and drift as a line and a parabola."""
 _LOW = 0.2
-"""Disturbances make calls longer, so the noise is sharp below and smeared above. The fit lies where
-only this share of the pull comes from above. That is lower for all points alike, and sharper."""
+"""Disturbances make calls longer, so the noise is sharp below and smeared above. Only this share of
+the weight comes from above the fit. So the fit is lower, for all points alike, and more precise."""
 _LOWER_SCALE = 2.02
 """Standard deviation of normal noise over the median distance of those residuals below such a fit.
 (By simulation of 4 million.)"""
 _MAX_PASSES = 12
 _CONVERGED = 0.02
-"""Passes end where the noise's scale changes by less than this share."""
+"""Passes end when the noise's scale changes by less than this share."""
 _LEAST_NOISE = 1e-3
 
 
@@ -59,10 +59,10 @@ def position_prior(
 def guided_prior(
     dims: npt.NDArray[np.integer], guide: F64, settings: PriorSettings = RACE.prior
 ) -> tuple[F64, F64]:
-    """`position_prior`, where `guide` [n] is the log latency that each position adds elsewhere.
+    """`position_prior` with a guide [n]: the log latency that each position adds elsewhere.
 
-    The window is expected to show half of what the guide has beyond growth, ± a half. Few samples
-    settle how much it is.
+    The window is expected to show half of the guide's effects beyond growth, ± a half. A few
+    samples are enough to find the true share.
     """
     mean, covariance = position_prior(dims, settings)
     log: F64 = np.log(dims.astype(np.float64))
@@ -80,19 +80,19 @@ class StructureFit:
     effects: tuple[F64, ...]
     """Posterior means: one array an axis, of the axis' length."""
     noise: float
-    """Scale of the noise: 1.48 times the median absolute residual, corrected for the effects that
-    the samples settled."""
+    """Scale of the noise: 1.48 times the median absolute residual, corrected for the number of
+    effects that the samples determine."""
     low_noise: float
     """Scale of the normal noise that has the same lower part; the fit's weights use it."""
     residual: F64
-    """What the fit leaves of each sample's log latency, [samples]."""
+    """The residual of each sample's log latency, [samples]."""
     without_drift: F64
     """The samples' log latencies without drift and without the cost of first visits."""
     interaction: float
-    """What a point usually has of its own, beyond its positions' effects."""
+    """The usual effect of a single point, beyond the effects of its positions."""
     precision: F64
-    """Inverse posterior covariance of all effects, one axis after the other, then of what all
-    points share: the cost of first visits, and drift."""
+    """Inverse posterior covariance of all effects: one axis after the other, then the shared ones
+    (first visits, and drift)."""
 
     def predict(self) -> F64:
         """The fit's log latency at every point, in the grid's shape."""
@@ -111,7 +111,7 @@ class StructureFit:
         drawn, start = [], 0
         for effect in self.effects:
             effects = effect[:, np.newaxis] + deviation[start : start + len(effect)]
-            # Rounded, so that the last bits of a sum decide nothing in a replay.
+            # Rounded, so that the last bits of a sum can't change a replay.
             drawn.append(effects.round(6).argmin(axis=0))
             start += len(effect)
         return np.stack(drawn, axis=1)
@@ -123,9 +123,9 @@ class StructureFit:
     ) -> F64:
         """Log latency of each candidate: the fit's, corrected by the candidate's own samples.
 
-        `point` [samples] is the point of each sample. The two are averaged, weighted by how much
-        a point usually has of its own. Where a point's own samples contradict the fit by more
-        than 3 standard errors, they alone count.
+        `point` [samples] is the point of each sample. The two are averaged, with weights that
+        follow from the usual effect of a single point. If a point's own samples contradict the fit
+        by more than 3 standard errors, they alone count.
         """
         predicted = self.predict().ravel()[candidates]
         own = np.zeros(len(candidates))
@@ -171,7 +171,7 @@ class Structure:
             self._precision[a:b, a:b] = np.linalg.inv(covariance)
 
     def mean_growth(self) -> float:
-        """Mean latency over the window, over that of its first point, as expected beforehand."""
+        """Expected mean latency of the window, divided by that of its first point, by the prior."""
         growth = 1.0
         for a, b in itertools.pairwise(self._offsets.tolist()):
             growth *= float(np.exp(self._mean[a:b] - self._mean[a]).mean())
@@ -189,12 +189,12 @@ class Structure:
 
         `is_first` [n] marks visits that were a point's first, without a warm-up: all of them
         may be slower by one common factor (kernels prepared for each shape). `known_noise` is the
-        noise of one point's samples, where it is known. Without it, a fit to few samples could
-        follow them so closely that no noise seems left.
+        noise of one point's samples, if it is known. Without it, a fit to few samples could follow
+        them so closely that no noise seems to be left.
 
-        The fit is one of least squares with Huber's weights, so that pre-empted samples count
-        little, and asymmetric: an M-quantile (Breckling and Chambers, 1988). Drift is the slow
-        part of the residuals. Source: ours.
+        The fit minimises weighted squares with Huber's weights, so that disturbed samples count
+        little. The weights are asymmetric, so it is an M-quantile (Breckling and Chambers, 1988).
+        Drift is the slow part of the residuals. Source: ours.
         """
         known_weight = self._settings.known_weight if known_noise else 0.0
         columns = positions + self._offsets[:-1]
@@ -206,7 +206,7 @@ class Structure:
         solution: F64 = np.zeros(len(self._precision))
         precision = self._precision
         residual: F64 = value - level
-        # A start from large noise would converge slowly: then no effect explains anything.
+        # A start from large noise would converge slowly: the effects would explain nothing.
         noise = known_noise or _scale(_spread(residual), len(residual), 0.0)
         for _ in range(_MAX_PASSES):
             weight = _weigh(residual, noise)
@@ -220,7 +220,7 @@ class Structure:
                 drift = smooth_drift(time, value - level - fitted)
                 drift -= np.median(drift)
             residual = value - level - drift - fitted
-            # How many of the parameters the samples settled (trace of the hat matrix).
+            # How many of the parameters the samples determine (trace of the hat matrix).
             settled = len(precision) - float(np.trace(np.linalg.solve(precision, self._precision)))
             low = _LOWER_SCALE * _find_lower_spread(residual)
             before, noise = noise, _scale(low, len(residual), settled, known_noise, known_weight)
@@ -263,7 +263,7 @@ class Structure:
 
 
 def _shared_causes(time: F64, is_first: npt.NDArray[np.bool_]) -> F64:
-    """What moves all points alike, [samples, _NUM_SHARED]: first visits, and slow drift."""
+    """The shared effects, [samples, _NUM_SHARED]: first visits, and slow drift."""
     span = float(time[-1] - time[0]) if len(time) else 0.0
     late = 2 * (time - time[0]) / span - 1 if span > 0 else np.zeros(len(time))
     return np.stack([is_first.astype(np.float64), late, late**2 - 1 / 3], axis=1)
@@ -302,7 +302,7 @@ def _scale(
 ) -> float:
     """The noise's scale, from the scale `seen` of `count` residuals of a fit.
 
-    Corrected for the `num_settled` parameters that the samples settled. `known_noise` counts like
+    Corrected for the `num_settled` parameters that the samples determine. `known_noise` counts like
     `known_weight` samples.
     """
     free = max(count - num_settled, 0.1 * count)

@@ -1,4 +1,4 @@
-"""The look at every point of a window with which a survey begins.
+"""The first part of a survey: looks at every point of the window.
 
 numpy only. Knows neither budgets nor how points are measured.
 """
@@ -18,11 +18,11 @@ class Ranking(Protocol):
     """What a survey needs of `seen.Seen`."""
 
     def fastest(self, field: Points, *, lenient: bool = False) -> Points:
-        """The points of `field`, fastest first; `lenient` goes by each one's fastest visit."""
+        """The points of `field`, fastest first; `lenient` ranks by each point's fastest visit."""
 
 
 class Survey:
-    """Parts in which every point is visited, then the fast ones again: `field` is to be visited."""
+    """The parts of the look: all points, then the fast ones again. `field` is visited next."""
 
     def __init__(self, settings: SurveySettings, num_points: int) -> None:
         self._settings = settings
@@ -33,20 +33,20 @@ class Survey:
 
     @property
     def looks(self) -> int:
-        """Visits of each point of `field` in this part; 0 when there is no part left."""
+        """Visits of each point of `field` in this part; 0 if no part is left."""
         if self.number >= len(self._settings.looks):
             return 0
         return self._settings.looks[self.number]
 
     def update(self, seen: Ranking) -> str:
-        """Ends this part and goes on to the next; why points that leave the field do."""
+        """Why the dropped points leave the field; ends this part and begins the next."""
         self.number += 1
         if not self.looks:
             self.field = seen.fastest(self.field)[: self._settings.places]
             return "larger median"
         share = self._settings.shares[self.number]
         size = max(math.ceil(share * self._num_points), self._settings.places)
-        # Of two visits the faster one counts: one that was spoiled loses nobody.
+        # Of two visits the faster one counts, so that one disturbed visit drops no point.
         is_second = self.number == 1
         self.field = seen.fastest(self.field, lenient=is_second)[:size]
         return "slower in both looks" if is_second else "larger median"

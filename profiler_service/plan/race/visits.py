@@ -1,7 +1,7 @@
-"""What the stages of a race share: the budget, warm-ups, visits, and the story of it.
+"""What the stages of a race share: the budget, warm-ups, visits, and the history.
 
-numpy only. Knows no strategy: which points to visit is asked of `survey`, `narrow`, `contest` and
-`confirm`, by `planner`.
+numpy only. Knows no strategy: `planner` asks `survey`, `narrow`, `contest` and `confirm` which
+points to visit.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ QUERIED = 0
 
 
 class RaceVisits(SteppedPlanner):
-    """A race without its stages: makes their batches, and keeps what they see."""
+    """A race without its stages: makes their batches, and keeps their samples."""
 
     def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
         self.settings = settings
         self.ends: dict[StageName, End] = {}
-        """Why each stage ended; of the confirmation, why the last one did."""
+        """Why each stage ended. For the confirmation: why the last rival's ended."""
         self._log = StageLog()
         self._structure = Structure(
             [np.arange(axis.first, axis.last + 1, axis.step) for axis in spec.grid.axes],
@@ -55,18 +55,15 @@ class RaceVisits(SteppedPlanner):
 
     @property
     def noise(self) -> float:
-        """Scale of one call's noise, relative, as far as it is known."""
+        """Relative scale of one call's noise, as far as it is known."""
         return self._calibrated_noise if self._budget is None else self._budget.noise
 
     def _is_hopeless(self) -> bool:
-        """Without the queried point there is nobody to race against."""
+        """Without the queried point there is nothing to compare with."""
         return QUERIED in self._failures
 
     def _start(self) -> Generator[Batch, Samples, tuple[Seen, Budget] | None]:
-        """Warms up and sets the budget; None where there is nothing to race against.
-
-        Gives what was seen on the way.
-        """
+        """What was seen while warming up, and the budget; None if there is no rival."""
         if not (yield from self._calibrate(QUERIED)):
             return None
         log = np.log(self._calibration_s)
@@ -83,8 +80,8 @@ class RaceVisits(SteppedPlanner):
         return (yield from self._warm_up()), self._budget
 
     def _create_budget(self) -> Budget:
-        # Where a weight is rearranged for its kernel, and that takes longer than the call, it is
-        # what looking at a point costs. Otherwise the overhead is little, and mostly noise.
+        # If rearranging the weight for its kernel takes longer than the call, it is most of the
+        # time of a visit. Otherwise the overhead is small, and mostly noise.
         is_prepared = dict(self._spec.workload.params).get("backend", "dense") != "dense"
         preparing_s = self._overhead_s if is_prepared else 0.0
         visit_s = max(self._visit_cost.call_s * self._structure.mean_growth(), preparing_s)
@@ -99,22 +96,23 @@ class RaceVisits(SteppedPlanner):
         )
 
     def _scale(self, visits: int, budget: Budget) -> int:
-        """`visits` as needed at the reference noise, for the noise seen here."""
-        # Calls must be dear before a quiet moment is taken at its word.
+        """`visits`, which is stated for the reference noise, for the noise seen here."""
+        # Only with long calls does little noise reduce the number of visits: it may be a quiet
+        # moment.
         return budget.scale(visits, min(1.0, self.settings.warmup.dear_visit_s / self._visit_s))
 
     def _warm_up(self) -> Generator[Batch, Samples, Seen]:
-        """Decides which visits are warmed up; what was seen on the way."""
+        """What was seen while deciding which visits are warmed up."""
         self._warmup = WarmupRule(self.settings.warmup, self._visit_cost.call_s)
         probed: list[Samples] = []
         if self._warmup.wants_probe:
             probed.append((yield from self._probe()))
         is_warm = self._warmup.narrow_calls > 0
-        # Cold calls of shapes that need a warm-up tell nothing of their latency.
+        # Calls without a warm-up, of shapes that need one, say nothing about latency.
         return self._create_seen(is_warm=is_warm, batches=() if is_warm else probed)
 
     def _probe(self) -> Generator[Batch, Samples, Samples]:
-        """Visits a few points twice without a warm-up."""
+        """Visits some points twice, without a warm-up."""
         count = min(self.settings.warmup.probe_points, self._num_points - 1)
         points = 1 + self._rng.choice(self._num_points - 1, size=count, replace=False)
         rounds = [self._rng.permutation(points), self._rng.permutation(points)]
@@ -133,7 +131,7 @@ class RaceVisits(SteppedPlanner):
             self._round += 1
 
     def _visit_some(self, points: Points, seen: Seen) -> Generator[Batch, Samples, int]:
-        """Visits as many of the points as fill a batch; how many those are."""
+        """How many of the points fill a batch; visits those."""
         part = points[: self._batch_visits()]
         samples = yield self._batch([part], self._round, warmup_calls=self._warmup.narrow_calls)
         self._learn_visit_s(samples)
@@ -152,7 +150,7 @@ class RaceVisits(SteppedPlanner):
             done += count
 
     def _meet(self, field: Points, count: int) -> Generator[Batch, Samples, Samples]:
-        """One batch of so many rounds, each of all of the field in random order."""
+        """One batch of so many rounds. Each round visits the whole field in random order."""
         samples = yield self._batch(
             [self._rng.permutation(field) for _ in range(count)],
             self._round,

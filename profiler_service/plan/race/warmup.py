@@ -1,6 +1,6 @@
-"""Whether visits begin with an untimed call.
+"""Decides whether visits begin with an untimed call.
 
-numpy only: fed with latencies of calls. Knows no batches.
+numpy only: gets latencies of calls. Knows no batches.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from profiler_service.plan.race.settings import WarmupSettings
 
 
 class WarmupRule:
-    """Which calls are warmed up, by how long they take and by what a probe shows."""
+    """Which calls are warmed up, according to their length and to a probe."""
 
     def __init__(self, settings: WarmupSettings, call_s: float) -> None:
         self._settings = settings
