@@ -45,7 +45,7 @@ _MODULES = {
     "wire": ("CrossoverAnswer", "CurveDetail", "LhpAnswer", "SweepInfo", "SweepRequest"),
     "workload": ("Parameter", "Workload", "WorkloadKind", "parse_dims"),
 }
-"""Where each public name is defined."""
+"""The module in which each public name is defined."""
 
 
 def __getattr__(name: str) -> object:

@@ -31,7 +31,7 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "tensorboard": frozenset({"tensorboard"}),
     "gpu": frozenset({"pynvml"}),
 }
-"""The modules that each extra adds to the base, as far as our code needs them itself."""
+"""The modules of each extra that our own code imports."""
 
 
 class MissingExtraError(LhpError):
@@ -39,7 +39,7 @@ class MissingExtraError(LhpError):
 
 
 def find_version() -> str:
-    """The version that is installed; NOT_INSTALLED where there is none."""
+    """The version that is installed; NOT_INSTALLED if there is none."""
     try:
         return importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
@@ -54,10 +54,10 @@ def install_command(*extras: Extra) -> str:
 def explain_missing(
     error: ModuleNotFoundError, *, needed_by: str, extras: Sequence[Extra] = ()
 ) -> MissingExtraError | None:
-    """The error that says what to install; None where no extra would bring the missing module.
+    """The error that says what to install; None if no extra has the missing module.
 
-    `needed_by` is what was typed, such as "lhp serve"; `extras` are the ones that it needs. Where
-    the module belongs to none of those, the first extra that has it is named.
+    `needed_by` is what was typed, such as "lhp serve", and `extras` are the ones that it needs. If
+    none of those has the module, the first extra that has it is named.
     """
     module = (error.name or "").partition(".")[0]
     having: list[Extra] = [extra for extra, modules in EXTRA_MODULES.items() if module in modules]

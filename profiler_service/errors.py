@@ -27,7 +27,7 @@ class LhpError(Exception):
     """Base of every error this project raises on purpose.
 
     `str(error)` says what is wrong; `hint` says what to do about it (may be empty); `see` is the
-    path of the resource that tells more, `/hosts` for example (may be empty).
+    path of a resource with more details, such as `/hosts` (may be empty).
     """
 
     is_transient: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Rectangular grids of design points: the domain of a latency curve.
+"""Rectangular grids of design points, over which latency is measured.
 
 Pure. Doesn't know what is measured on the grid. Points are numbered row-major: the last axis
 varies fastest, as in numpy's C order. Only the functions that make an array import numpy: a

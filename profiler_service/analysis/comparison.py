@@ -30,8 +30,8 @@ DRIFT_BLOCK = 32
 def interval_rank(n: int, confidence: float = CONFIDENCE) -> int:
     """Rank k such that the k-th smallest and k-th largest of n samples enclose the median.
 
-    The interval [x_(k), x_(n-k+1)] covers the true median with at least `confidence`; the
-    largest such k is returned, or 0 where n samples are too few for any (n < 6 at 95 %).
+    The interval [x_(k), x_(n-k+1)] covers the true median with at least `confidence`; the largest
+    such k is returned, or 0 if there are too few samples (n < 6 at 95 %).
     Source: sign test, P(x_(k) > median) = P(Binomial(n, 1/2) < k).
     """
     tail = (1 - confidence) / 2
@@ -59,7 +59,7 @@ class Medians:
 
 
 def column_medians(values: npt.NDArray[np.floating], confidence: float = CONFIDENCE) -> Medians:
-    """Medians of each column of `values` [rounds, n], NaN marking absent samples."""
+    """Medians of the columns of `values` [rounds, n]; NaN marks missing samples."""
     rounds, n = values.shape
     count = np.count_nonzero(~np.isnan(values), axis=0).astype(np.int32)
     if rounds == 0:
@@ -83,15 +83,15 @@ def column_medians(values: npt.NDArray[np.floating], confidence: float = CONFIDE
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How one point's latency compares with another's."""
+    """The comparison of one point's latency with another's."""
 
     verdict: Verdict
     ratio: float
     """Median of the paired latency ratios."""
     low: float
-    """Lower end of the interval on the ratio; 0 where there are too few pairs."""
+    """Lower end of the interval on the ratio; 0 if there are too few pairs."""
     high: float
-    """Upper end of the interval; infinity where there are too few pairs."""
+    """Upper end of the interval; infinity if there are too few pairs."""
     num_pairs: int
 
 
@@ -99,8 +99,8 @@ def compare(log_ratios: F64, confidence: float = CONFIDENCE) -> Comparison:
     """The comparison of a rival with a reference, from their paired log ratios [pairs].
 
     `log_ratios` are log(latency of the rival / latency of the reference), each pair taken
-    within one round. The verdict is of the rival: `faster` where the whole interval lies
-    below 1, `slower` where it lies above, else `ambiguous`. Raises ValueError for no pairs.
+    within one round. The verdict is about the rival: `faster` if the whole interval lies below 1,
+    `slower` if it lies above 1, otherwise `ambiguous`. Raises ValueError for no pairs.
     """
     n = len(log_ratios)
     if n == 0:
@@ -126,7 +126,7 @@ def smooth_drift(
     `at` defaults to `time`. Medians of consecutive blocks of `block` residuals, joined by
     straight lines: slow compared with a visit, robust against outliers, linear in n. Clocks,
     heat and neighbours change the latency of every point alike, so this part belongs to the
-    host and not to a point. Zero where there are no residuals.
+    host and not to a point. Zero if there are no residuals.
     """
     at = time if at is None else at
     n = len(residual)
@@ -145,7 +145,7 @@ def smooth_drift(
 def grouped_medians(
     group: npt.NDArray[np.integer], value: F64
 ) -> tuple[npt.NDArray[np.int64], F64, npt.NDArray[np.int64]]:
-    """The groups that occur (ascending), the median value of each, and each one's count."""
+    """The groups that occur (ascending), and for each the median of its values and their number."""
     order = np.lexsort((value, group))
     ordered: npt.NDArray[np.int64] = group[order].astype(np.int64)
     value = value[order]

@@ -1,4 +1,4 @@
-"""Compares kernels: which dense one is the fastest, and how many zeros make a sparse one faster.
+"""Compares kernels: the dense ones with each other, and the sparse one with the dense ones.
 
 numpy only. It gets rounds in which several kernels were measured, and knows neither how they
 were measured nor who asks. Kernels are the points of a curve of `linear_kernels`: see
@@ -22,34 +22,35 @@ CHOOSE_EVERY = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Crossover:
-    """The share of zeros, in whole percent, from which on the sparse kernel is the faster one."""
+    """The share of zeros, in whole percent, from which on the sparse kernel is faster."""
 
     percent: int | None
-    """Every sparsity measured from here on has the smaller median; None where not even
-    MAX_PERCENT has."""
+    """From here on, the sparse kernel has the smaller median at every measured sparsity. None if it
+    hasn't even at MAX_PERCENT."""
     low: int
-    """Below it, the sparse kernel is confidently slower; 0 where it never is."""
+    """Below this, the sparse kernel is confidently slower; 0 if it never is."""
     high: int | None
-    """From it on, the sparse kernel is confidently faster; None where not even at MAX_PERCENT."""
+    """From this on, the sparse kernel is confidently faster; None if it isn't even at
+    MAX_PERCENT."""
 
 
 class KernelRounds:
-    """Latencies of kernels that were measured in the same rounds; compared within a round only."""
+    """Latencies of kernels in rounds. Only latencies of the same round are compared."""
 
     def __init__(self, batches: Sequence[Samples], num_kernels: int) -> None:
-        """Takes one visit of each kernel in a round; where there are more, the last one counts."""
+        """Takes one visit of each kernel in a round. If there are several, the last one counts."""
         num_rounds = 1 + max((int(b.round.max()) for b in batches if len(b)), default=-1)
         self.log: F64 = np.full((num_rounds, num_kernels), np.nan)
-        """Log latency, [rounds, kernels]; NaN where the kernel was not measured in the round."""
+        """Log latency, [rounds, kernels]; NaN if the kernel was not measured in the round."""
         for batch in batches:
             self.log[batch.round, batch.point] = np.log(batch.latency_s)
 
     def forget(self, kernels: Collection[int]) -> None:
-        """Leaves out everything that was measured of these points, because they failed later."""
+        """Removes all latencies of these points, because the points failed later."""
         self.log[:, list(kernels)] = np.nan
 
     def compare(self, rival: int, reference: int) -> Comparison | None:
-        """Point `rival` against point `reference`; None where they were in no common round."""
+        """The comparison of `rival` with `reference`; None if they were in no common round."""
         return _compare(self.log, rival, reference)
 
     def dense_points(self) -> list[int]:
@@ -57,7 +58,7 @@ class KernelRounds:
         return _rank_dense(self.log)
 
     def find_best_dense(self) -> tuple[int, Mapping[int, Comparison]] | None:
-        """The best dense kernel, and each other kernel's latency against it; None without any.
+        """The best dense kernel, and the comparison of each other kernel with it; None without any.
 
         Some rounds choose, the others compare: in the rounds that choose it, the smallest of
         several medians is too small on average.
@@ -75,7 +76,7 @@ class KernelRounds:
         return best, {point: each for point, each in compared.items() if each is not None}
 
     def compare_sparse(self, dense: int) -> dict[int, Comparison]:
-        """Percent of zeros, ascending → the sparse kernel against a dense one, if both met."""
+        """Percent of zeros, ascending → comparison of the sparse kernel with a dense one."""
         points = {percent: Kernel("csr", percent).point for percent in range(MAX_PERCENT + 1)}
         compared = {
             percent: _compare(self.log, point, dense)
@@ -100,8 +101,8 @@ def _compare(log: F64, rival: int, reference: int) -> Comparison | None:
 def find_crossover(compared: Mapping[int, Comparison]) -> Crossover | None:
     """The crossover that these comparisons show. `compared`: percent of zeros → sparse to dense.
 
-    None where nothing was compared. Latency need not fall with every step, so the last
-    sparsity at which the sparse kernel isn't faster decides.
+    None if nothing was compared. Latency doesn't have to fall at every step, so the last sparsity
+    at which the sparse kernel isn't faster decides.
     """
     if not compared:
         return None

@@ -1,4 +1,4 @@
-"""Latency curves: the latency of a workload over a grid, and how certain it is.
+"""Latency curves: the latency of a workload at each point of a grid, with intervals.
 
 numpy only. Knows neither how samples were taken nor how curves are stored.
 """
@@ -24,7 +24,7 @@ I8 = npt.NDArray[np.int8]
 
 
 class PointStatus(enum.IntEnum):
-    """What a curve says of one of its points."""
+    """What a curve says about one of its points."""
 
     UNMEASURED = 0
     LHP = 1
@@ -32,7 +32,7 @@ class PointStatus(enum.IntEnum):
     DOMINATED = 2
     """Some larger point of the grid is confidently faster."""
     UNDECIDED = 3
-    """Measured, but neither of the two is certain."""
+    """Measured, but neither of these is certain."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,21 +44,21 @@ class AnswerTable:
     """
 
     target: I32
-    """Number of the best point at or above; the point's own number where nothing larger is
-    confidently faster; -1 where the curve has no answer (not measured, or not confirmed)."""
+    """Number of the best point at or above; the point's own number if nothing larger is confidently
+    faster; -1 if the curve has no answer (not measured, or not confirmed)."""
     ratio: F64
-    """Latency of the best larger point that was found, divided by that of the point itself; NaN
-    where there was none to compare with."""
+    """Latency of the best larger point that was found, divided by that of the point itself; NaN if
+    there was none to compare with."""
     ratio_low: F64
     """Lower end of the 95 % interval on `ratio`."""
     ratio_high: F64
     """Upper end of the 95 % interval on `ratio`."""
     rival: I32 | None = None
-    """Number of that best larger point, whether or not it is confidently faster; -1 where there
-    is none. None where the table doesn't name rivals (curves kept before it did)."""
+    """Number of that best larger point, whether or not it is confidently faster; -1 if there is
+    none. The whole array is None if the table doesn't name rivals (in old curves)."""
 
     def find_rivals(self) -> I32:
-        """`rival`; where the table doesn't name rivals, the points that answers moved to."""
+        """`rival`; if the table doesn't name rivals, the points that answers moved to."""
         if self.rival is not None:
             return self.rival
         moved = self.target != np.arange(len(self.target))
@@ -77,11 +77,11 @@ class LatencyCurve:
     protocol: TimingProtocol
     grid: Grid
     latency_s: F64
-    """Median latency of each point, seconds a call; NaN where it wasn't measured."""
+    """Median latency of each point, in seconds for each call; NaN if it wasn't measured."""
     low_s: F64
-    """Lower end of the 95 % interval on `latency_s`; NaN where it wasn't measured."""
+    """Lower end of the 95 % interval on `latency_s`; NaN if it isn't known."""
     high_s: F64
-    """Upper end of the 95 % interval on `latency_s`; NaN where it wasn't measured."""
+    """Upper end of the 95 % interval on `latency_s`; NaN if it isn't known."""
     num_samples: I32
     status: I8
     """A PointStatus for each point."""
@@ -91,7 +91,7 @@ class LatencyCurve:
     failures: Mapping[int, str] = field(default_factory=dict)
     """Point number → why it couldn't be measured."""
     evidence: Evidence = field(default_factory=Evidence)
-    """What it took to measure."""
+    """What the measurement took."""
 
     @property
     def num_lhps(self) -> int:

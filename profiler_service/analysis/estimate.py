@@ -1,4 +1,4 @@
-"""From raw samples to what a curve says: drift removed, medians, verdicts, the answer table.
+"""Turns raw samples into a curve's contents: drift removal, medians, verdicts, the answer table.
 
 numpy only. Knows neither how samples were planned nor where curves are kept.
 Derivation: docs/explanation/hysteresis.md.
@@ -47,7 +47,7 @@ def anchor_drift(log_latency: F64, time: F64, is_anchor: npt.NDArray[np.bool_]) 
     """The anchor's level at each of the times [n] (ascending), from its own visits alone.
 
     Medians of 5 neighbouring anchor visits, joined by straight lines. This needs nothing about
-    the other points, so it can be used first. Zero where there is no anchor visit.
+    the other points, so it can be used first. Zero if there is no anchor visit.
     """
     return smooth_drift(time[is_anchor], log_latency[is_anchor], at=time, block=5)
 
@@ -55,11 +55,11 @@ def anchor_drift(log_latency: F64, time: F64, is_anchor: npt.NDArray[np.bool_]) 
 def round_matrix(
     batches: Sequence[Samples], num_points: int, anchor: int
 ) -> npt.NDArray[np.float32]:
-    """Log latencies with drift removed, float32 [rounds, points], NaN where not visited.
+    """Log latencies with drift removed, float32 [rounds, points]; NaN if not visited.
 
-    First, every batch is taken relative to its anchor. Then each point's median over the rounds
-    is its reference, and the slow part of what remains is removed (`smooth_drift`); this uses
-    every visit, not only those of the anchor. Several visits of one point in a round (the
+    First, every batch is divided by its anchor's level. Then each point's median over the rounds is
+    its reference, and the slow part of the residuals is removed (`smooth_drift`). The second step
+    uses every visit, not only those of the anchor. Several visits of one point in a round (the
     anchor has several) count as their median.
     """
     batches = [batch for batch in batches if len(batch)]
@@ -150,11 +150,11 @@ def _count_samples(batches: Sequence[Samples], num_points: int) -> I32:
 
 
 def _best_larger(latency: F64, target: I32) -> I32:
-    """For every point, the number of the fastest point above it, itself left out; -1 if none.
+    """For every point, the number of the fastest point above it, without itself; -1 if none.
 
-    `latency` has one array axis for each grid axis; `target` is its suffix argmin. Where
-    the target is another point, it is the rival. Elsewhere the rival is the best of the targets
-    of the next points on each axis.
+    `latency` has one array axis for each grid axis; `target` is its suffix argmin. If the target is
+    another point, it is the rival. Otherwise the rival is the best of the targets of the next
+    points on each axis.
     """
     best = np.full(latency.shape, np.inf)
     rival = np.full(latency.shape, -1, dtype=np.int32)
@@ -187,7 +187,7 @@ def _judge(
         low[part] = np.exp(pairs.low)
         high[part] = np.exp(pairs.high)
     measured = target >= 0
-    # A point that is its own target stays. NaN compares false, so too few pairs stay as well.
+    # A point that is its own target stays. So does one with too few pairs: NaN compares false.
     answer = np.where((high < 1) & (target != own), target, own)
     # A point without judging rounds has no answer, not even itself.
     judged = np.count_nonzero(~np.isnan(matrix), axis=0) if rounds else np.zeros(n, dtype=int)

@@ -9,34 +9,34 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What measuring a curve took. None for what its mode of sweep doesn't have."""
+    """What measuring a curve took. A field that its mode of sweep doesn't have is None."""
 
     seconds: float | None = None
-    """Measuring time in all."""
+    """Total measuring time."""
     batches: int | None = None
     samples: int | None = None
     calls: int | None = None
     """Calls made, warm-up calls included."""
     discarded: int | None = None
-    """Samples thrown away because something disturbed them."""
+    """Samples discarded because something disturbed them."""
     unstable: int | None = None
-    """Samples kept though they were disturbed each time."""
+    """Samples kept although every attempt was disturbed."""
     rounds: int | None = None
     candidates: int | None = None
-    """Of a race: how many larger points were looked at."""
+    """In a race: number of larger points that were looked at."""
     confirmations: int | None = None
-    """Of a race: pairs that its answer was confirmed with."""
+    """In a race: number of pairs that confirmed its answer."""
     budget_s: float | None = None
-    """Measuring time that a race kept to."""
+    """The measuring time that the race was limited to."""
     asked_budget_s: float | None = None
     """The budget that was asked for, if any."""
     cut_short: bool | None = None
-    """Whether the budget ended before all that it was for was known."""
+    """Whether the budget ended before the question was decided."""
     guided: bool | None = None
-    """Of a race: whether a stored curve proposed where to look."""
+    """In a race: whether a stored curve proposed where to look."""
 
     def to_json(self) -> dict[str, float]:
-        """The fields that are there, as JSON-ready values."""
+        """The fields that aren't None, as JSON-ready values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
@@ -49,4 +49,4 @@ _TYPES = {"float | None": float, "int | None": int, "bool | None": bool}
 _READERS: Mapping[str, Callable[[float], Any]] = {
     each.name: _TYPES[str(each.type)] for each in fields(Evidence)
 }
-"""How each field is read from JSON. Made once: lists of curves read thousands of them."""
+"""The type of each field. Computed once, because lists of curves read thousands of fields."""

@@ -29,9 +29,9 @@ def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:
     """For every point, the number of the fastest point at or above it on every axis.
 
     `latency` has one array axis for each grid axis (any number); NaN marks points that can't
-    answer. Returns flat row-major numbers in the same shape, -1 where every point at or above
-    is NaN. Among equally fast points, one that none of the others exceeds is chosen. So a point
-    is its own argmin exactly when nothing dominates it.
+    answer. Returns flat row-major numbers in the same shape, -1 if every point at or above is NaN.
+    Among equally fast points, the one chosen is exceeded by none of the others. So a point is its
+    own argmin exactly when nothing dominates it.
 
     One running minimum along each reversed axis: O(axes · points), no search.
     """
@@ -41,7 +41,8 @@ def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:
         value = np.flip(np.moveaxis(value, axis, -1), -1)
         number = np.flip(np.moveaxis(number, axis, -1), -1)
         running = np.minimum.accumulate(value, axis=-1)
-        # Strictly below everything seen so far, which is larger: ties go to the larger point.
+        # Strictly below everything seen so far. Those points are larger, so ties go to the larger
+        # one.
         fresh = np.ones_like(value, dtype=bool)
         fresh[..., 1:] = value[..., 1:] < running[..., :-1]
         source = np.maximum.accumulate(np.where(fresh, np.arange(value.shape[-1]), 0), axis=-1)
@@ -54,8 +55,8 @@ def suffix_argmin(latency: F64) -> npt.NDArray[np.int32]:
 def smallest_above(value: F64) -> F64:
     """For every point, the smallest value among the points above it, without itself.
 
-    `value` has one array axis for each grid axis; NaN counts as absent. Infinity where
-    nothing lies above.
+    `value` has one array axis for each grid axis; NaN counts as absent. Infinity if nothing lies
+    above.
     """
     running = np.where(np.isnan(value), np.inf, value)
     for axis in range(value.ndim):
@@ -70,7 +71,7 @@ def smallest_above(value: F64) -> F64:
 
 
 def find_lhps(latency: F64) -> npt.NDArray[np.bool_]:
-    """Which points of a noise-free curve are LHPs, in the shape of `latency`; NaN never is."""
+    """Which points of a noise-free curve are LHPs, in the shape of `latency`. NaN is never one."""
     number = np.arange(latency.size).reshape(latency.shape)
     is_lhp: npt.NDArray[np.bool_] = suffix_argmin(latency) == number
     return is_lhp
@@ -79,7 +80,7 @@ def find_lhps(latency: F64) -> npt.NDArray[np.bool_]:
 def find_confirmed_lhps(
     low: F64, high: F64, measured: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
-    """Which points lie confidently below every larger one: their `high` below all others' `low`.
+    """Which points are confidently below every larger one: `high` below the `low` of all of them.
 
     All arrays have one array axis for each grid axis. A measured point without an interval
     (NaN) could have any latency, so nothing below it is confirmed. A point that was not measured
@@ -121,24 +122,24 @@ def redundancy(latency: F64) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """Which larger point costs no more than the one asked for."""
+    """The answer to a query: the larger point that costs no more."""
 
     dims: Dims
     lhp: Dims
-    """The dims to use; equal to `dims` where nothing larger is confidently faster."""
+    """The dims to use; equal to `dims` if nothing larger is confidently faster."""
     is_lhp: bool
     """Whether `dims` is itself an LHP. From a grid curve: every larger point is confidently
     slower. From a race: its best rivals are."""
     verdict: Verdict
-    """Of the best larger point found against `dims`: `faster` where the answer moved;
+    """The verdict on the best larger point, compared with `dims`: `faster` if it is the answer,
     otherwise `slower` or `ambiguous`."""
     prefer: Prefer
     latency_s: float
     lhp_latency_s: float
     speedup: float
-    """Latency of `dims` over latency of `lhp`; 1 where they are the same."""
+    """Latency of `dims` divided by latency of `lhp`; 1 if they are the same."""
     speedup_interval: tuple[float, float]
-    """95 % interval on `speedup`; (1, 1) where they are the same."""
+    """95 % interval on `speedup`; (1, 1) if they are the same."""
     num_samples: int
     """Samples of `dims` and `lhp` together."""
 
@@ -161,15 +162,15 @@ class _Rival:
 def find_answer(
     curve: LatencyCurve, dims: Sequence[int], *, prefer: Prefer, growth: Sequence[int]
 ) -> Answer | None:
-    """The answer that `curve` holds for `dims`, or None where it holds none.
+    """The answer that `curve` has for `dims`, or None if it has none.
 
     `growth` is how far the answer may lie above `dims`, per axis (inclusive).
 
-    `fastest` is read from the curve's table of answers. Where the point in the table lies
-    beyond `growth`, the curve doesn't know which point within it is the fastest, and there is
-    no answer. For `nearest` and `largest`, the candidates are the confirmed LHPs of the window
-    (points beyond `growth` are no rivals) whose whole interval lies below that of the queried
-    point. This is stricter than the paired comparison of the table, since both intervals count.
+    `fastest` is read from the curve's table of answers. If the point in the table lies beyond
+    `growth`, the curve doesn't know the fastest point within `growth`, and there is no answer. For
+    `nearest` and `largest`, the candidates are the confirmed LHPs of the window (points beyond
+    `growth` are no rivals) whose whole interval lies below that of the queried point. This is
+    stricter than the paired comparison of the table, since both intervals count.
     """
     asked = curve.grid.find_index(dims)
     if asked is None or curve.answers.target[asked] < 0:

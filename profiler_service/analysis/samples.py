@@ -1,4 +1,4 @@
-"""What measuring yields: the platform, the protocol, and raw samples.
+"""The results of measuring: the platform, the timing protocol, and raw samples.
 
 Pure: imports neither torch, SQL nor HTTP, and knows nothing of statistics.
 """
@@ -70,14 +70,14 @@ class Platform:
 
 @dataclass(frozen=True, kw_only=True)
 class TimingProtocol:
-    """How time was taken. Latencies of different protocols can't be compared."""
+    """How latencies were timed. Latencies of different protocols can't be compared."""
 
     timer: str
     """`perf_counter` on a CPU; `cuda_event` or `cuda_graph` on a GPU."""
     cache: str = "warm"
-    """`warm`: operands are where the previous call left them; `flushed`: evicted before."""
+    """The cache. `warm`: as the previous call left it; `flushed`: emptied before each call."""
     version: int = 1
-    """Raised whenever the measuring code changes in a way that moves latencies."""
+    """Raised with every change of the measuring code that changes latencies."""
 
     @property
     def key(self) -> str:
@@ -100,17 +100,17 @@ class Samples:
     time_s: npt.NDArray[np.float32]
     """Seconds from the start of the batch to the start of the sample."""
     latency_s: npt.NDArray[np.float64]
-    """Seconds a call (the mean of `calls` consecutive calls)."""
+    """Seconds for each call: the mean of `calls` consecutive calls."""
     calls: int
     """Calls timed together in each sample."""
     unstable: npt.NDArray[np.bool_]
-    """True where the sample was still disturbed after the allowed number of discards."""
+    """True if the sample was still disturbed after the allowed number of discards."""
     num_discarded: int = 0
-    """Disturbed samples thrown away and taken again."""
+    """Number of disturbed samples that were discarded and taken again."""
     failures: Mapping[int, str] = field(default_factory=dict)
     """Point number → why it couldn't be measured."""
     seconds: float = 0.0
-    """Wall time that the whole batch took, warm-ups and discards included."""
+    """Wall time of the whole batch, including warm-ups and discards."""
 
     def __post_init__(self) -> None:
         n = len(self.point)

@@ -3,8 +3,8 @@
 Knows neither HTTP nor the store. Every format has the same rows: the measured points in row-major
 order. The columns are the dims, then latency_s, low_s, high_s, num_samples, status. Then comes the
 rival, which is the best larger point found: its dims (rival_… for each axis; in JSON one list),
-ratio, ratio_low, ratio_high. An unknown value is null, in CSV empty: for example an interval from
-too few samples, or a rival if no point is larger.
+ratio, ratio_low, ratio_high. An unknown value is null (empty in CSV): for example an interval from
+too few samples, or the rival of the largest point.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ MAX_CALL_S: Final = 60.0
 """A point whose call takes longer is a failure, and isn't measured again."""
 MAX_CURVES: Final = 4
 MAX_CURVE_POINTS: Final = 65_536
-"""So many of the newest curves are read, where they are no larger: the check must be fast."""
+"""Number and size of the newest curves that are read: the check must be fast."""
 _MAX_POINTS: Final = 64
 """Number of points that represent a whole grid or curve."""
 

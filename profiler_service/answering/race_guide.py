@@ -13,7 +13,7 @@ from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
 
 MAX_CURVES: Final = 200
-"""So many of the newest curves are looked through: the search must be fast."""
+"""Number of the newest curves that are searched: the search must be fast."""
 
 
 def find_guide(

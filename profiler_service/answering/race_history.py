@@ -1,4 +1,4 @@
-"""How races went, worked out from their stored samples; kept once it is worked out.
+"""The history of races, computed from their stored samples by replaying them.
 
 Races are deterministic: if the stored batches are replayed, the same decisions are made again.
 So only the samples need to be stored. Knows no HTTP.
@@ -23,11 +23,12 @@ from profiler_service.wire import RaceInfo, RaceStageInfo
 
 MAX_KEPT = 256
 MAX_REPLAYED_POINTS = 65_536
-"""A larger window's race would take this process, which is to answer queries, seconds to replay."""
+"""Most points of a race that is replayed: more would take seconds, and this process answers
+queries."""
 
 
 class RaceHistory:
-    """How races went; kept once a race has ended. Called from threads; replays one at a time."""
+    """Histories of races, kept in memory. Called from threads; one replay at a time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -37,8 +38,8 @@ class RaceHistory:
     def get(self, sweep_id: str) -> RaceInfo:
         """Each stage so far.
 
-        Raises NotFoundError; InvalidRequestError where it is no race, or one over a window of more
-        than MAX_REPLAYED_POINTS; ReplayError where another version raced.
+        Raises NotFoundError; InvalidRequestError if it is no race, or one over more than
+        MAX_REPLAYED_POINTS; ReplayError if another version ran the race.
         """
         sweep = self._store.get_sweep(sweep_id)
         mode = MODES[sweep.spec.mode]

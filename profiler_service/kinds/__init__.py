@@ -77,7 +77,7 @@ def workload_kinds() -> Mapping[str, WorkloadKind]:
 
     A package whose entry point fails to import, isn't a WorkloadKind, or takes a name
     already used is left out and logged: one broken package must not stop the service.
-    `kinds_left_out` names it.
+    `kinds_left_out` lists it.
     """
     return _load()[0]
 

@@ -1,9 +1,9 @@
-"""The kinds `linear_kernels`, `hlstm_kernels`, `hlstm_lm_kernels`: the same call, every kernel.
+"""The kinds `linear_kernels`, `hlstm_kernels`, `hlstm_lm_kernels`: one call by every kernel.
 
-Pure. Their one axis numbers kernels, so that grids, samples and curves hold them like dimensions.
-`Kernel` translates between a kernel and its point of such a grid; nothing else knows the order:
-the dense kernels first, then the sparse one at 99 %, 98 % … down to 0 % zeros, so that latency
-and memory grow with the number, as they do with a dimension. Knows nothing of measuring.
+Pure. Their only axis numbers kernels, so grids, samples and curves can hold kernels like
+dimensions. `Kernel` translates between a kernel and its point of such a grid. Only `Kernel` knows
+the order: first the dense kernels, then the sparse one at 99 %, 98 % … down to 0 % zeros. So
+latency and memory grow with the number, as they do with a dimension. Knows nothing of measuring.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DenseBackend = Literal["dense", "packed", "compiled"]
 DENSE_BACKENDS: Final[tuple[DenseBackend, ...]] = ("dense", "packed", "compiled")
 """Backends that multiply every weight, in the order of their points."""
 MAX_PERCENT: Final = 99
-"""Most zeros that the sparse kernel is measured at, in percent."""
+"""The highest percentage of zeros at which the sparse kernel is measured."""
 NUM_KERNELS: Final = len(DENSE_BACKENDS) + MAX_PERCENT + 1
 
 DENSE_KERNELS: Final = Grid(axes=(GridAxis(first=1, count=2),))
-"""The dense kernels that need no compiler: which is the fastest? Compiling takes seconds, and a
-question about dims should not have to wait for it."""
+"""Number of dense kernels that need no compiler. Compiling takes seconds, and a question about dims
+should not wait for it."""
 ALL_KERNELS: Final = Grid(axes=(GridAxis(first=1, count=NUM_KERNELS),))
-"""These and the sparse one at every whole percentage: how many zeros make it the fastest?"""
+"""Number of all kernels: the dense ones, and the sparse one at every whole percentage."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Kernel:
     def from_point(cls, point: int) -> Kernel:
         """The kernel at that point of a grid of kernels, whose first one is point 0.
 
-        Raises InvalidDimsError where no grid of kernels has such a point.
+        Raises InvalidDimsError if no grid of kernels has such a point.
         """
         if not 0 <= point < NUM_KERNELS:
             raise InvalidDimsError(
@@ -71,7 +71,7 @@ class Kernel:
     def from_dims(cls, dims: Dims) -> Kernel:
         """The kernel that the dims (number,) stand for, numbered from 1.
 
-        Raises InvalidDimsError where there is none.
+        Raises InvalidDimsError if there is none.
         """
         (number,) = dims
         return cls.from_point(number - 1)
@@ -116,7 +116,7 @@ class Kernel:
 
 
 def dense_points(num_kernels: int) -> range:
-    """The points of dense kernels in a grid of that many kernels."""
+    """The points of the dense kernels in a grid of that many kernels."""
     return range(min(len(DENSE_BACKENDS), num_kernels))
 
 
@@ -129,7 +129,7 @@ def kernel_workload(dims: Dims, *, batch: ParamValue, dtype: ParamValue) -> Work
 
 
 def find_kernels(workload: Workload, dims: Dims) -> Workload | None:
-    """The kernels of a workload at `dims`; None where it has only one, or is sparse."""
+    """The kernels of a workload at `dims`; None if it has only one, or is sparse."""
     params = dict(workload.params)
     if params.get("backend") not in DENSE_BACKENDS:
         return None
@@ -147,8 +147,8 @@ def unfold(
 ) -> tuple[Dims, dict[str, ParamValue]]:
     """The dims and parameters of `kind` that a point of its kernels stands for.
 
-    `dims` is (kernel,), and `params` are those of the kernels' kind. Raises InvalidDimsError
-    where there is no such kernel.
+    `dims` is (kernel,), and `params` are those of the kernels' kind. Raises InvalidDimsError if
+    there is no such kernel.
     """
     kernel = Kernel.from_dims(dims)
     return tuple(int(params[axis]) for axis in kind.axes), {**params, **kernel.params}

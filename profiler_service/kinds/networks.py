@@ -65,8 +65,9 @@ def _sequences(params: Mapping[str, ParamValue]) -> int:
     return int(params["batch"]) * int(params["steps"])
 
 
-# An LSTM's layer has for each direction 4 gates of `hidden` units, a GRU's 3; each unit has a
-# weight for every input and every state, and two biases. An LSTM has two states, h and c.
+# For each direction, a layer of an LSTM has 4 gates of `hidden` units, and one of a GRU has 3. Each
+# unit has a weight for every input and every state, and two biases. An LSTM has two states, h and
+# c.
 _LSTM_GATES, _LSTM_STATES = 4, 2
 _GRU_GATES, _GRU_STATES = 3, 1
 
@@ -254,7 +255,7 @@ def _speech_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
 
 
 def _check_speech(params: Mapping[str, ParamValue]) -> None:
-    """Returns where the cell has the backend. Raises InvalidWorkloadError."""
+    """Returns if the cell has the backend. Raises InvalidWorkloadError if it doesn't."""
     check_sparsity(params)
     if params["cell"] == "lstm" and params["backend"] != "dense":
         raise InvalidWorkloadError(

@@ -67,7 +67,7 @@ def check_sparsity(params: Mapping[str, ParamValue]) -> None:
 
 
 def count_nonzero(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
-    """Number of weights that are stored and multiplied, at least 1; for all but `csr`, all."""
+    """Number of weights that are stored and multiplied, at least 1; all, unless it is `csr`."""
     return max(1, round((1 - float(params.get("sparsity", 0))) * rows * columns))
 
 
