@@ -1,4 +1,4 @@
 """Finds the layers of a user's model that the service can answer for.
 
-Needs torch, and runs where the model is. Only sizes leave that process.
+Needs torch, and runs in the process that has the model. Only sizes leave that process.
 """

@@ -77,7 +77,7 @@ class LatencyCurve:
     protocol: TimingProtocol
     grid: Grid
     latency_s: F64
-    """Median latency of each point, in seconds for each call; NaN if it wasn't measured."""
+    """Median latency of each point, seconds per call; NaN if it wasn't measured."""
     low_s: F64
     """Lower end of the 95 % interval on `latency_s`; NaN if it isn't known."""
     high_s: F64

@@ -100,7 +100,7 @@ class Samples:
     time_s: npt.NDArray[np.float32]
     """Seconds from the start of the batch to the start of the sample."""
     latency_s: npt.NDArray[np.float64]
-    """Seconds for each call: the mean of `calls` consecutive calls."""
+    """Seconds per call: the mean of `calls` consecutive calls."""
     calls: int
     """Calls timed together in each sample."""
     unstable: npt.NDArray[np.bool_]

@@ -34,7 +34,7 @@ A *latency hysteresis point* (LHP) is a point for which no larger point is as fa
 layer that grows to an LHP costs no more time. `GET /lhp?dims=1197,317` finds it. If the answer
 isn't known yet, the service measures it.
 
-Latencies are in seconds for each call. Errors are `application/problem+json` (RFC 9457) with a
+Latencies are seconds per call. Errors are `application/problem+json` (RFC 9457) with a
 `hint` that says what to do.
 """
 

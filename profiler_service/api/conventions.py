@@ -53,7 +53,7 @@ class RedirectRelatively:
     """An ASGI layer that makes redirects relative to the address that was asked.
 
     An address with one slash too many at its end is redirected to the address without it. A proxy
-    may offer the service under another scheme, host or path, where an absolute redirect would be
+    may offer the service under another scheme, host or path. An absolute redirect would then be
     wrong.
     """
 

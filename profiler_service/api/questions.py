@@ -1,7 +1,7 @@
 """GET /lhp and GET /crossover: two questions that are asked in the same way.
 
 The response to each address is kept, ready-made, for as long as the store's generation stays the
-same. Who asks again meanwhile gets it at once, and no route's function is called.
+same. A client that asks again in the meantime gets it at once, and no route's function is called.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _address(request: Request) -> bytes:
 
 
 class WarmRoute(APIRoute):
-    """A route that gives the ready-made response to an address, where there is one.
+    """A route that sends the ready-made response to an address, if there is one.
 
     FastAPI documents overriding `get_route_handler` as the way to see a request before it is
     parsed.

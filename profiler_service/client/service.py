@@ -112,7 +112,7 @@ class Service(Generic[H]):
 
     @property
     def address(self) -> Address:
-        """Where the service is."""
+        """The service's address."""
         return self._transport.address
 
     @operation
@@ -169,7 +169,7 @@ class Service(Generic[H]):
 
     @operation
     async def cancel_sweep(self, sweep_id: str) -> SweepInfo:
-        """The sweep, asked to stop. Raises ConflictError where it has ended already."""
+        """The sweep, asked to stop. Raises ConflictError if it has already ended."""
         call = Call(method="POST", path=f"{_sweep_path(sweep_id)}/cancel")
         return parse(SweepInfo, await self._send(call, self._no_deadline()))
 

@@ -1,6 +1,6 @@
 """The measuring child process: takes orders, visits points, writes samples to shared memory.
 
-Started by `process.ChildProcess`, and only by it. Knows neither storage nor planners.
+Only `child_process.ChildProcess` starts it. Knows neither storage nor planners.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _NO_MEMORY: Final = re.compile(r"out of memory|can't allocate memory|_ALLOC_FAIL
 
 
 def main(connection_fd: int, block_fd: int) -> None:
-    """Carries out orders from the connection until its other end is closed."""
-    # The parent alone decides when to stop: a service manager sends SIGTERM to every process,
-    # which would end a visit here, and its point would count as failed.
+    """Carries out orders from the connection until the other end closes it."""
+    # Only the parent decides when to stop. A service manager sends SIGTERM to every process. Here
+    # it would end a visit, and the visit's point would count as failed.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(
         OSError
-    ):  # when memory runs out, the kernel shall end this process first, not the service
+    ):  # if memory runs out, the kernel should end this process first, not the service
         Path("/proc/self/oom_score_adj").write_text("1000")
     connection = Connection(connection_fd)
     block = Block(block_fd)
@@ -59,8 +59,8 @@ def main(connection_fd: int, block_fd: int) -> None:
     assert isinstance(setup, Setup)
     os.sched_setaffinity(0, setup.cpus)
     try:
-        # Not at the head: importing torch takes seconds, reads the threads' environment, and
-        # may fail.
+        # Not at the top of the file: importing torch takes seconds, reads the number of threads
+        # from the environment, and may fail.
         import torch
 
         from profiler_service.measurement.devices import (
@@ -101,7 +101,7 @@ def main(connection_fd: int, block_fd: int) -> None:
 
 
 def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order]) -> None:
-    # A separate thread notices at any moment that the parent is gone, even if it was killed.
+    # A separate thread notices at once that the parent has ended, even if it was killed.
     try:
         while True:
             orders.put(connection.recv())
@@ -119,7 +119,7 @@ class OrderRunner:
         self._operands: Operands | None = None
 
     def carry_out(self, order: Order) -> None:
-        """Makes the order's visits; says at the end that it is finished, or refused."""
+        """Makes the order's visits. Then reports that the order is finished or refused."""
         from profiler_service.measurement.operations import load_builder
 
         try:
@@ -141,7 +141,7 @@ class OrderRunner:
 
         dtype = str(params.get("dtype", "float32"))
         if self._operands is None or str(self._operands.dtype) != f"torch.{dtype}":
-            self._operands = None  # frees the old arenas before new ones come
+            self._operands = None  # frees the old arenas before new ones are allocated
             self._operands = Operands(dtype, self._device.name, random.Random())
         return self._operands
 
@@ -158,14 +158,15 @@ class OrderRunner:
             memory_ran_out = False
             try:
                 block.put(visit, self._take_sample(order, build, tuple(dims)))
-            except Exception as error:  # the calls of third parties may raise anything
+            except Exception as error:  # calls of other packages may raise anything
                 failed.add(point)
                 memory_ran_out = find_memory_error(error) is not None
                 self._send(PointFailed(point=point, reason=describe(error)))
                 if not self._device.is_usable():
-                    # No other point could be measured in this process; a new one will be.
+                    # No other point can be measured in this process. A new process will measure
+                    # them.
                     raise SystemExit(1) from error
-            if memory_ran_out:  # only now: the error's traceback held on to tensors
+            if memory_ran_out:  # only now: the error's traceback kept tensors alive
                 self._operands = None
                 gc.collect()
                 self._device.release_memory()
@@ -178,14 +179,14 @@ class OrderRunner:
 
 
 def describe(error: BaseException) -> str:
-    """One line that says what was raised; if memory ran out, that, whatever error followed."""
+    """One line that says what was raised. If memory ran out, says that, whatever error followed."""
     error = find_memory_error(error) or error
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def find_memory_error(error: BaseException) -> BaseException | None:
-    """The error that says memory ran out: this one or one of its causes; None if there is none."""
+    """The out-of-memory error: this one or one of its causes; None if memory didn't run out."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, MemoryError) or _NO_MEMORY.search(str(found)):

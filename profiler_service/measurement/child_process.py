@@ -27,7 +27,7 @@ from profiler_service.measurement.exchange import (
 )
 
 START_TIMEOUT_S: Final = 120.0
-"""Longest time until a child is ready: reading torch from a cold disk is slow."""
+"""Longest time until a child is ready. Reading torch from a cold disk is slow."""
 _POLL_S: Final = 0.25
 _DYING_S: Final = 10.0
 _CODE: Final = "from profiler_service.measurement.child import main; main({}, {})"
@@ -36,17 +36,17 @@ Message = Ready | Refused | PointFailed | Finished
 
 
 class ChildDiedError(Exception):
-    """The child has ended, or was ended; the text is a sentence that says why."""
+    """The child has ended, by itself or not. The text is a sentence that says why."""
 
 
 class ChildProcess:
     """A running measuring child. `close` must be called. Not safe to share.
 
-    Raises MeasurementFailedError on creation where the child can't measure.
+    Creating it raises MeasurementFailedError if the child can't measure.
     """
 
     def __init__(self, setup: Setup) -> None:
-        # Thread counts are read once, when the libraries are loaded.
+        # The libraries read the number of threads only once, when they are loaded.
         threads = str(len(setup.cpus))
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment = {
@@ -114,8 +114,8 @@ class ChildProcess:
     def receive(self, find_reason_to_end: Callable[[], str | None]) -> Message:
         """The child's next message.
 
-        While there is none, `find_reason_to_end` is asked four times a second; when it gives
-        a reason, the child is killed. Raises ChildDiedError.
+        While there is none, `find_reason_to_end` is called four times a second. If it returns a
+        reason, the child is killed. Raises ChildDiedError.
         """
         try:
             while not self._connection.poll(_POLL_S):
@@ -130,7 +130,7 @@ class ChildProcess:
 
     def _describe_end(self) -> str:
         try:
-            # A dying child closes its connection a moment before it can be waited for.
+            # A dying child closes its connection shortly before its exit code is known.
             code = self._process.wait(timeout=_DYING_S)
         except subprocess.TimeoutExpired:
             return "the measuring process closed its connection"

@@ -1,4 +1,4 @@
-"""Devices: describes one as a Platform, and times a call on it. Runs in the child only.
+"""Devices: describes a device as a Platform, and times calls on it. Runs only in the child.
 
 Knows neither which points are measured nor where samples go.
 """
@@ -43,9 +43,9 @@ from profiler_service.networks.products import has_backend
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 PROTOCOL_VERSION: Final = 2
-"""Version of the protocol. Raise it with every change that changes latencies, here, in `operations`
-or in the networks, so that older curves never answer for what is measured now. 2: samples that
-were delayed for long are taken again; the loop of sparse H-LSTMs."""
+"""Version of the timing protocol. Raise it with every change that changes latencies (here, in
+`operations` or in the networks), so that older curves are stale. Version 2: samples with a long
+delay are taken again, and sparse H-LSTMs have another loop."""
 _GIB: Final = 1 << 30
 _MAX_CUDA_CLOCK_HZ: Final = 3e9
 """No GPU has a faster clock. On a slower one, a delay given in cycles lasts longer."""
@@ -64,27 +64,27 @@ class Device(Protocol):
     protocol: TimingProtocol
 
     def platform(self) -> Platform:
-        """What must match for latencies to be comparable."""
+        """Everything that must be equal for latencies to be comparable."""
 
     def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
-        """One sample of `call`, after `warmup_calls` untimed calls."""
+        """One sample of `call` after `warmup_calls` untimed calls."""
 
     def is_usable(self) -> bool:
         """Whether the device still works in this process after an error."""
 
     def release_memory(self) -> None:
-        """Gives back to the device the memory that torch keeps for later use."""
+        """Returns to the device the memory that torch keeps for later use."""
 
 
 def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Device:
-    """The device `name`: `cpu`, `cuda`, or `auto` for CUDA where there is any.
+    """The device `name`: `cpu`, `cuda`, or `auto` (CUDA if there is any).
 
-    `cpus` are the processors that this process is pinned to: it gets a thread for each.
+    `cpus` are the processors that this process is pinned to. torch gets one thread for each.
     `cache` is that of `TimingProtocol`.
 
     Sets torch's process-wide state: threads, denormals.
 
-    Raises MeasurementFailedError where the device isn't there, or its cache can't be flushed.
+    Raises MeasurementFailedError if there is no such device, or its cache can't be flushed.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise MeasurementFailedError(
@@ -102,7 +102,8 @@ def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Dev
         )
     on_cpu = name == "cpu" or not torch.cuda.is_available()
     if on_cpu and cache == "flushed":
-        # Writing twice a last-level cache, up to a gigabyte, takes far longer than most products.
+        # Writing twice the size of the last cache (up to a gigabyte) takes far longer than most
+        # products.
         raise MeasurementFailedError(
             "the cache can be flushed on a GPU only, and this measures on the CPU",
             hint="set LHP_CACHE=warm",
@@ -116,7 +117,7 @@ def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Dev
 
 
 def probe_dtypes(device: str) -> tuple[str, ...]:
-    """The element types that `device` multiplies."""
+    """The element types that `device` can multiply."""
     working = []
     for name in DTYPE_SIZES_BYTES:
         with contextlib.suppress(RuntimeError):
@@ -127,7 +128,7 @@ def probe_dtypes(device: str) -> tuple[str, ...]:
 
 
 def probe_backends(device: str, dtypes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The element types, of `dtypes`, that each backend multiplies on `device`."""
+    """For each backend, the element types among `dtypes` that it can multiply on `device`."""
     return {
         backend: tuple(
             name for name in dtypes if has_backend(backend, device, getattr(torch, name))
@@ -175,7 +176,7 @@ class CpuDevice:
         )
 
     def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
-        """One sample of `call` by the wall clock, after `warmup_calls` untimed calls."""
+        """One sample of `call` by the wall clock after `warmup_calls` untimed calls."""
         for _ in range(warmup_calls):
             call()
         return take_sample(lambda: self._stopwatch.read(call, calls), calls=calls)
@@ -185,17 +186,17 @@ class CpuDevice:
         return True
 
     def release_memory(self) -> None:
-        """Does nothing: on a CPU torch keeps no memory."""
+        """Does nothing: on a CPU, torch keeps no memory."""
 
 
 class CudaDevice:
     """The first CUDA device, timed by CUDA graphs.
 
     Every visit captures its calls in one graph and times replays of it between two CUDA events.
-    Small products are shorter than their launch: timed one by one, all of them would take the
-    same time. Large products are timed in the same way, because the latencies of one curve must
+    A small product takes less time than its launch. Timed one by one, all small products would seem
+    equally fast. Large products are timed in the same way, because the latencies of one curve must
     be comparable. The replays are queued behind a delay, so that the device never waits for the
-    host, and repeated until they last `min_sample_s`.
+    host. They are repeated until they last `min_sample_s`.
 
     With a flushed cache the graph has one call. Each replay is timed by itself, after a write of
     twice the L2 cache, so the latency includes the start of a graph.
@@ -249,7 +250,7 @@ class CudaDevice:
 
     def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
         """One sample of `call` by CUDA events around replays of a graph of it."""
-        # Before a capture, libraries must be initialised, on another stream than the default one.
+        # Before a capture, libraries must be initialised on a stream other than the default one.
         self._side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._side):
             for _ in range(max(1, warmup_calls)):
@@ -298,7 +299,7 @@ class CudaDevice:
 def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
     """A function that queues a write of twice the cache's size, into memory of its own.
 
-    Raises MeasurementFailedError where the cache's size isn't known.
+    Raises MeasurementFailedError if the cache's size isn't known.
     """
     if cache_bytes <= 0:
         raise MeasurementFailedError(
@@ -314,5 +315,5 @@ def delay_cuda(seconds: float) -> None:
 
 
 def _preemptions() -> int:
-    # Of the whole process: a product waits for a pre-empted worker thread, too.
+    # Of all threads: a product also waits for a pre-empted worker thread.
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

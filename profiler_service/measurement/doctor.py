@@ -27,7 +27,7 @@ Verdict = Literal["good", "fair", "poor"]
 F64 = npt.NDArray[np.float64]
 
 ROUNDS: Final = 400
-"""Rounds for which the smallest resolvable effect is stated."""
+"""The smallest resolvable effect is stated for this number of rounds."""
 QUIET_EFFECT: Final = 0.005
 """A host is quiet enough when it can resolve this relative effect."""
 _ANCHOR: Final = Grid(axes=(GridAxis(first=1197, count=1), GridAxis(first=317, count=1)))
@@ -37,14 +37,14 @@ _DRIFT_WINDOW_S: Final = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at."""
+    """One check of the host."""
 
     name: str
     value: str
     """What was found, for people."""
     verdict: Verdict
     advice: str = ""
-    """What to change; empty where nothing need be."""
+    """What to change; empty if nothing needs to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +76,10 @@ def examine(
 ) -> Diagnosis:
     """The diagnosis of this host, after measuring an anchor product for `seconds`.
 
-    `device`, `threads` and `cache` are those of `Measurer`. Raises MeasurementFailedError where
-    the host can't measure at all.
+    `device`, `threads` and `cache` are those of `Measurer`. Raises MeasurementFailedError if the
+    host can't measure at all.
     """
-    # Before this program adds to it.
+    # read before this program adds load of its own
     load = examine_load(os.getloadavg()[0], num_cpus=len(available_cpus()))
     with Measurer(device=device, threads=threads, cache=cache) as measurer:
         before = read_cpu_times(measurer.measured_cpus)
@@ -160,7 +160,7 @@ def examine_drift(time_s: F64, latency_s: F64) -> Finding:
 
 
 def examine_disturbances(num_discarded: int, num_samples: int) -> Finding:
-    """The share of samples thrown away because something interfered with them."""
+    """The share of samples that were discarded because something disturbed them."""
     share = num_discarded / (num_discarded + num_samples)
     return Finding(
         name="disturbances",
@@ -178,8 +178,8 @@ def examine_steal(before: Sequence[int], after: Sequence[int]) -> Finding:
     `before` and `after` are readings of `read_cpu_times`.
     """
     spent = [b - a for a, b in zip(before, after, strict=True)]
-    # Fields of /proc/stat: user nice system idle iowait irq softirq steal; guest time, which
-    # follows, is part of user time already.
+    # Fields of /proc/stat: user nice system idle iowait irq softirq steal. Guest time comes next,
+    # and is already part of user time.
     total = sum(spent[:8])
     steal = spent[7] / total if total else 0.0
     return Finding(
@@ -241,7 +241,7 @@ def examine_turbo(root: Path = Path("/sys/devices/system/cpu")) -> Finding:
 
 
 def examine_pinning(measured: Sequence[int], available: Sequence[int]) -> Finding:
-    """Which processors measure, and whether any is left for everything else."""
+    """Which processors measure, and whether one is left for everything else."""
     threads = "1 thread" if len(measured) == 1 else f"{len(measured)} threads"
     processors = "processor" if len(measured) == 1 else "processors"
     value = f"{threads} on {processors} {_ranges(measured)} of {_ranges(available)}"

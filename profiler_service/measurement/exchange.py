@@ -1,4 +1,4 @@
-"""What the two sides of a measurement exchange: messages, and a block of shared memory.
+"""What the parent and the child exchange: messages, and a block of shared memory.
 
 Messages say what to do and what went wrong. Samples are written into the block one by one, so
 that those already taken remain when the child dies. Knows neither torch nor processes.
@@ -22,12 +22,12 @@ from profiler_service.workload import ParamValue
 CAPACITY: Final = 8192
 """Most visits in one order."""
 NOWHERE: Final = -1
-"""Value of `Block.under_way` while no visit is being made."""
+"""Value of `Block.under_way` if no visit is under way."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Parent to child, once: what to measure on."""
+    """Parent to child, once: the device to measure on."""
 
     device: str
     """`cpu`, `cuda`, or `auto`."""
@@ -39,7 +39,7 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """Child to parent, once: the platform that it measures on, and the protocol."""
+    """Child to parent, once: the platform and the timing protocol."""
 
     platform: Platform
     protocol: TimingProtocol
@@ -50,7 +50,7 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """Child to parent: the setup or the order can't be carried out at all."""
+    """Child to parent: the setup or the order can't be carried out."""
 
     message: str
     hint: str = ""
@@ -58,7 +58,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Order:
-    """Parent to child: visits to make, at most CAPACITY; their results go into the block."""
+    """Parent to child: visits to make, at most CAPACITY. Their results go into the block."""
 
     builder: str
     params: Mapping[str, ParamValue]
@@ -72,7 +72,7 @@ class Order:
 
 @dataclass(frozen=True, kw_only=True)
 class PointFailed:
-    """Child to parent: a point couldn't be measured; its other visits are left out."""
+    """Child to parent: a point couldn't be measured. Its other visits are left out."""
 
     point: int
     reason: str
@@ -80,7 +80,7 @@ class PointFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """Child to parent: the order is done, or was stopped by `Block.stop`."""
+    """Child to parent: the order is done, or `Block.stop` has stopped it."""
 
 
 _BLOCK: Final = np.dtype(
@@ -96,7 +96,7 @@ _BLOCK: Final = np.dtype(
 
 
 class Block:
-    """Shared memory: what the child is doing, and the samples of the order under way."""
+    """Shared memory: the visit under way, and the samples of the current order."""
 
     def __init__(self, fd: int) -> None:
         """Maps the block behind the file descriptor `fd`, which stays open."""
@@ -116,7 +116,7 @@ class Block:
 
     @property
     def under_way(self) -> int:
-        """Number of the visit being made, or NOWHERE."""
+        """Number of the visit under way, or NOWHERE."""
         return int(self._fields["under_way"])
 
     @under_way.setter
@@ -142,5 +142,5 @@ class Block:
         self.started_s[visit] = sample.started_s
         self.num_discarded[visit] = sample.num_discarded
         self.unstable[visit] = sample.unstable
-        # Last: a latency that isn't 0 means that the row is complete.
+        # written last: a latency other than 0 means that the row is complete
         self.latency_s[visit] = sample.latency_s

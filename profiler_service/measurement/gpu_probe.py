@@ -1,4 +1,4 @@
-"""Asks a GPU, while it is measured, for its clock and whether it is slowed down."""
+"""Asks a GPU for its clock, and whether it is throttled, while it is measured."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class GpuProbe:
     """Two questions to a GPU while it is measured."""
 
     is_throttled: Callable[[], bool]
-    """Whether it is slowed down by heat or power supply; no where that isn't shown."""
+    """Whether heat or the power supply slows it down; False if the driver doesn't show that."""
     read_clock_hz: Callable[[], float | None]
-    """The clock of its multiprocessors now; None where that isn't shown."""
+    """The clock of its multiprocessors now; None if the driver doesn't show it."""
 
 
 def open_gpu_probe(uuid: str) -> GpuProbe:
     """The probe of the GPU `uuid`, by NVML.
 
-    Without nvidia-ml-py (an optional dependency) or a driver that answers, it shows nothing.
+    Without nvidia-ml-py (an optional dependency) or a driver that answers, it knows nothing.
     """
     blind = GpuProbe(is_throttled=lambda: False, read_clock_hz=lambda: None)
     try:

@@ -1,4 +1,4 @@
-"""The parent's side of measuring: has a child process turn batches into samples.
+"""The parent's side of measuring: gives batches to a child process, and returns samples.
 
 Never imports torch. Knows neither storage nor planners.
 """
@@ -45,28 +45,28 @@ from profiler_service.plan.base import Batch
 from profiler_service.workload import Workload, WorkloadKind
 
 MAX_DEATHS: Final = 3
-"""Deaths of the child between visits, without a sample in between, after which measuring ends.
+"""Measuring ends after so many deaths of the child between visits, without a sample in between.
 
 No point causes them, so the next attempt would most likely end in the same way.
 """
 MAX_DEADLY_POINTS: Final = 64
-"""Points in a row that may kill the child, or take too long, until measuring ends.
+"""Measuring ends after so many points in a row that kill the child or take too long.
 
-Each of them counts as a failed point and isn't tried again: neighbours that all exceed memory or
-time are no reason to lose the rest of a grid. But each costs a new child, which takes seconds, and
-so many in a row mean that the host itself can't measure.
+Each of them counts as a failed point and isn't tried again. If some neighbours exceed memory or
+time, the rest of the grid is still measured. But each failure costs a new child, which takes
+seconds. So many failures in a row mean that the host itself can't measure.
 """
 _GRACE_S: Final = 1.0
 
 
 class Measurer:
-    """A measuring child process, pinned away from this one. Not safe to share.
+    """A measuring child process, pinned to other processors than this one. Not safe to share.
 
     The child is started at once, stays warm between batches, is replaced when it dies, and
     ends by itself when this process does. Only `interrupt` may be called by other threads.
 
-    Raises MeasurementFailedError on creation where the device asked for isn't there, or torch
-    isn't, or the device's cache can't be flushed as asked.
+    Creating it raises MeasurementFailedError if the device or torch is missing, or if the device's
+    cache can't be flushed as asked.
     """
 
     platform: Platform
@@ -86,7 +86,7 @@ class Measurer:
         point_timeout_s: float = 60.0,
         kinds: Mapping[str, WorkloadKind] | None = None,
     ) -> None:
-        """Starts the child and waits until it is ready (seconds: it imports torch).
+        """Starts the child and waits until it is ready, for seconds, because it imports torch.
 
         `threads` 0 stands for all processors but one. `cache` is that of `TimingProtocol`; flushed
         needs a GPU. A visit that takes longer than `point_timeout_s` seconds makes its point a
@@ -100,25 +100,25 @@ class Measurer:
         self._interrupted_at: float | None = None
         self._child: ChildProcess | None = ChildProcess(self._setup)
         ready = self._child.ready
-        # From now on this device only: if it were lost, `auto` would choose another one.
+        # Only this device from now on: if it were lost, `auto` would choose another one.
         self._setup = replace(self._setup, device=ready.platform.device)
         self.platform, self.protocol = ready.platform, ready.protocol
         self.dtypes, self.backends = ready.dtypes, ready.backends
 
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
-        """The samples of `batch`: one for each visit, in order, but for failed points.
+        """The samples of `batch`: one for each visit, in order, except of failed points.
 
-        A point that can't be measured (it raises, runs out of memory or time, or kills the
-        child) is listed as a failure and has no sample at all; the others all have theirs.
+        A point that can't be measured (it raises, runs out of memory or time, or kills the child)
+        is listed as a failure and has no sample. All other points have their samples.
 
         Raises:
             UnsupportedOnHostError: the device lacks the workload's dtype or backend.
-            MeasurementChildDiedError: the child can't be kept alive; DeviceLostError where a new
-                one can't even open the device. A later call tries again.
+            MeasurementChildDiedError: the child can't be kept alive; DeviceLostError if a new one
+            can't even open the device. A later call tries again.
             MeasurementInterruptedError: `interrupt` was called meanwhile.
             MeasurementFailedError: the workload's builder is missing.
-            PlatformMismatchError: the child had to be replaced, and what the new one measures
-                on, or how, isn't what this measurer says. So will every later call.
+            PlatformMismatchError: the child had to be replaced, and the new one has another
+            platform or timing protocol than this measurer. Every later call raises it, too.
         """
         kind = self._get_kind(workload)
         self._interrupted_at = None
@@ -193,7 +193,7 @@ class Measurer:
             child.block.stop = True
 
     def close(self) -> None:
-        """Ends the child. A later `measure` would start a new one."""
+        """Ends the child. A later `measure` starts a new one."""
         if self._child is not None:
             self._child.close()
             self._child = None
@@ -235,7 +235,8 @@ class Measurer:
                 self.dtypes,
                 self.backends,
             ):
-                # Not kept: the next call would assume that it is on the measurer's platform.
+                # Not kept, because the next call would assume that it is on the measurer's
+                # platform.
                 child.close()
                 raise PlatformMismatchError(
                     "the platform changed while it was measured",
@@ -251,7 +252,7 @@ class Measurer:
             raise MeasurementInterruptedError("the measurement was interrupted")
 
     def _carry_out(self, child: ChildProcess, order: Order, failures: dict[int, str]) -> str | None:
-        """None when the order is finished; otherwise why the child is no more.
+        """None when the order is finished; otherwise the reason why the child has ended.
 
         Failed points are added to `failures`.
         """
@@ -279,7 +280,7 @@ class Measurer:
             self.close()
             return str(error)
         except BaseException:
-            # Ctrl-C, most likely. The child is still making visits, so it can't get another order.
+            # Most likely Ctrl-C. The child is still making visits, so it can't take another order.
             self.close()
             raise
         if isinstance(message, Refused):

@@ -1,10 +1,10 @@
-"""Builders of the whole networks that are measured. Runs in the measuring child only.
+"""Builds the calls of whole networks. Runs only in the measuring child.
 
 The networks are those of `profiler_service.networks`, in inference. All their weights are views
-into the arena of weights. What a backend makes of the weights of an H-LSTM layer is made anew at
-each visit and belongs to the call of that visit. The weights are random normals; these saturate
-the gates, so no state leaves ±1. Tried on a CPU: weights scaled down to 0.03 took the same time
-within 1 % in all three dtypes, and scaling would write all weights at every visit.
+into the arena of weights. A backend may rearrange the weights of an H-LSTM layer. It does so anew
+at each visit, and the result belongs to the call of that visit. The weights are random normals;
+these saturate the gates, so no state leaves ±1. Tried on a CPU: weights scaled down to 0.03 took
+the same time within 1 % in all three dtypes, and scaling would write all weights at every visit.
 
 Knows nothing of how calls are timed.
 """
@@ -71,8 +71,8 @@ def _build_recurrent(
         ),
     )
     if operands.device.type == "cuda":
-        # cuDNN needs all weights in one piece of memory in its own order. This moves them there;
-        # otherwise each call would.
+        # cuDNN needs all weights in one piece of memory in its own order. This moves them there.
+        # Otherwise each call would move them.
         module.flatten_parameters()
     return functools.partial(module, _sequences(operands, input_size, params))
 

@@ -1,16 +1,16 @@
-"""The measured calls, and the operands that they work on. Runs in the measuring child only.
+"""Builds the measured calls and their operands. Runs only in the measuring child.
 
 A workload kind names its builder as "module:function". The child imports the function and
 calls it once at every visit of a point:
 
     def build(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call
 
-It takes its tensors from `operands` (`weight` and `input`, as many as it needs), and returns
-a callable without arguments: the thing that is timed. The callable must do the same work each
-time it is called, must not move data between devices, and on CUDA must only queue work on the
-current stream (it is captured in a graph). Building is not timed, but happens at every visit,
-so it should take microseconds. Everything runs under `torch.inference_mode`. If the
-builder or its callable raises, that one point counts as failed, with the error as its reason.
+It takes its tensors from `operands` (`weight` and `input`, as many as it needs), and returns a
+callable without arguments, which is timed. The callable must do the same work each time it is
+called, must not move data between devices, and on CUDA must only queue work on the current stream
+(it is captured in a graph). Building is not timed, but happens at every visit, so it should take
+microseconds. Everything runs under `torch.inference_mode`. If the builder or its callable raises,
+that one point counts as failed, with the error as its reason.
 
 Knows nothing of how calls are timed.
 """
@@ -59,7 +59,7 @@ class Arena:
     def __init__(self, dtype: torch.dtype, device: torch.device, rng: random.Random) -> None:
         self._device = device
         self._rng = rng
-        # Where real allocations begin: torch aligns to 64 bytes on a CPU, to 512 on CUDA.
+        # The alignment of real allocations: torch aligns to 64 bytes on a CPU, to 512 on CUDA.
         alignment_bytes = 512 if device.type == "cuda" else 64
         self.alignment = alignment_bytes // dtype.itemsize
         """Operands begin at multiples of this many elements."""
@@ -67,7 +67,7 @@ class Arena:
         self._cursor = 0
 
     def start_visit(self) -> None:
-        """Makes all of the arena free again: views given earlier may be overwritten."""
+        """Frees the whole arena: views given earlier may be overwritten."""
         self._cursor = 0
 
     def take(self, shape: tuple[int, ...]) -> torch.Tensor:
@@ -81,7 +81,7 @@ class Arena:
 
     def _grow(self, count: int) -> None:
         dtype = self.memory.dtype
-        self.memory = self.memory[:0].clone()  # frees the old arena before the new one comes
+        self.memory = self.memory[:0].clone()  # frees the old arena before the new one is allocated
         memory = torch.empty(int(count * _GROWTH), dtype=dtype, device=self._device)
         block = torch.randn(min(len(memory), _BLOCK_ELEMENTS), device=self._device)
         # No value near zero: a float16 below 6e-5 is denormal, and denormals are slow.
@@ -93,7 +93,7 @@ class Arena:
 
 
 class NonzeroPlaces:
-    """Where the nonzeros of random sparse weights lie, drawn at little cost at each visit.
+    """Draws the places of the nonzeros of random sparse weights, quickly at each visit.
 
     Unstructured: each place is about as likely as any other. There are exactly as many nonzeros
     as asked for; a random number of them would look like noise of the timer. A long series of
@@ -137,7 +137,7 @@ class Operands:
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
     def start_visit(self) -> None:
-        """Gives all memory back. Tensors taken at the last visit must not be used any more."""
+        """Frees all memory. Tensors taken at the last visit must not be used any more."""
         self.weights.start_visit()
         self.inputs.start_visit()
         self.indices.start_visit()
@@ -163,9 +163,9 @@ class Operands:
     def product(self, rows: int, columns: int, params: Mapping[str, ParamValue]) -> Product:
         """The product with a weight of `rows` × `columns`, by the workload's backend.
 
-        At each visit, the weight is another one at another place, and the backend prepares it
-        anew. `compiled` is the exception: compiling takes 60 ms, so a compiled product is kept
-        (at most MAX_KEPT of them, and MAX_KEPT_BYTES) for at most MAX_USES visits.
+        Each visit has another weight at another place, and the backend prepares it anew. `compiled`
+        is the exception: compiling takes 60 ms, so a compiled product is kept (at most MAX_KEPT of
+        them, and MAX_KEPT_BYTES) for at most MAX_USES visits.
         """
         backend, batch = str(params.get("backend", "dense")), int(params["batch"])
         if backend == "csr":
@@ -234,7 +234,7 @@ def build_kernel(operands: Operands, dims: Dims, params: Mapping[str, ParamValue
 def load_builder(path: str) -> Builder:
     """The builder named "module:function".
 
-    Raises ImportError, AttributeError or ValueError where there is no such function.
+    Raises ImportError, AttributeError or ValueError if there is no such function.
     """
     module, separator, function = path.partition(":")
     if not separator:

@@ -1,4 +1,4 @@
-"""Reads from the machine what belongs to its Platform: processor, libraries, variables, driver.
+"""Reads the parts of a Platform from the machine: processor, libraries, variables, driver.
 
 Imports no torch: what torch knows of the machine is passed in.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-# Variables by which users change kernels or their arithmetic.
+# Variables with which users change kernels or their arithmetic.
 _KERNEL_VARIABLES: Final = re.compile(
     r"(MKL|ONEDNN|DNNL|OPENBLAS|OMP|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
 )
@@ -21,7 +21,7 @@ _OWN_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBL
 
 
 def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """The fields of the first processor in /proc/cpuinfo; empty where there is none."""
+    """The fields of the first processor in /proc/cpuinfo; empty if there is none."""
     if not path.is_file():
         return {}
     first = path.read_text().partition("\n\n")[0]
@@ -66,7 +66,7 @@ def kernel_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_cublas_version() -> str | None:
-    """The version of the installed cuBLAS package, or None where torch brings its own."""
+    """The version of the installed cuBLAS package, or None if torch brings its own."""
     for distribution in importlib.metadata.distributions():
         if str(distribution.metadata["Name"]).startswith("nvidia-cublas"):
             return distribution.version
@@ -74,7 +74,7 @@ def find_cublas_version() -> str | None:
 
 
 def read_nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:
-    """The NVIDIA driver's version; `unknown` where the driver doesn't show it."""
+    """The NVIDIA driver's version; `unknown` if the driver doesn't show it."""
     text = path.read_text() if path.is_file() else ""
     match = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", text)
     return match.group(1) if match else "unknown"

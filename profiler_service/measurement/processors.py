@@ -1,4 +1,4 @@
-"""Which processors measure and which are left for everything else.
+"""Chooses the processors that measure, and those for everything else.
 
 Knows nothing of what runs on them. Linux: processors are numbered as in its affinity masks.
 """
@@ -24,8 +24,8 @@ _BEFORE_PINNING: Final = "LHP_CPUS_BEFORE_PINNING"
 def available_cpus() -> tuple[int, ...]:
     """Numbers of the processors that measuring may choose from, ascending.
 
-    Those that this process may run on; where `pin_away` was called in it or in one that
-    started it, those from before.
+    Those that this process may run on. If `pin_away` was called in it, or in a process that started
+    it, those from before that call.
     """
     before = os.environ.get(_BEFORE_PINNING)
     if before:
@@ -36,8 +36,8 @@ def available_cpus() -> tuple[int, ...]:
 def find_cpu_quota(root: Path = CGROUP_ROOT) -> float | None:
     """Number of processors whose time the container may use, or None without a limit.
 
-    A container limited to two processors' time on a large machine still sees all of its
-    processors; with a thread on each it would be throttled in every sample.
+    A container that may use two processors' time still sees all processors of a large machine. With
+    a thread on each of them, it would be throttled in every sample.
     """
     v2, v1 = root / "cpu.max", root / "cpu"
     if v2.is_file():
@@ -55,10 +55,10 @@ def choose_measured_cpus(
 ) -> tuple[int, ...]:
     """The processors to measure on, ascending: `threads` of them, counted from the last.
 
-    0 threads stands for all but the first processor, within the quota. The first one is left
-    free, since interrupts and the rest of the system tend to run there.
+    0 threads stands for all but the first processor, within the quota. The first one is left free,
+    because interrupts and the rest of the system usually run there.
 
-    Raises MeasurementFailedError where more threads are asked for than there are processors.
+    Raises MeasurementFailedError if more threads are asked for than there are processors.
     """
     cpus = sorted(available)
     usable = len(cpus) if quota is None else min(len(cpus), max(1, math.floor(quota)))
@@ -73,11 +73,11 @@ def choose_measured_cpus(
 
 
 def describe_cores(cpus: Collection[int], root: Path = CPU_ROOT) -> dict[str, str]:
-    """How the processors `cpus` share cores, as flags of a platform.
+    """Flags of a platform that say how the processors `cpus` share cores.
 
-    `threads_per_core`: hardware threads of the cores that they are on, each number once (`1 2`
-    where some are on small cores). `smt_siblings`: how many of them share a core with another
-    of them. Empty where the system doesn't show it.
+    `threads_per_core`: hardware threads of the cores that they are on, each number once (`1 2` if
+    some are on small cores). `smt_siblings`: how many of them share a core with another of them.
+    Empty if the system doesn't show it.
     """
     cores = []
     for cpu in cpus:
@@ -93,7 +93,7 @@ def describe_cores(cpus: Collection[int], root: Path = CPU_ROOT) -> dict[str, st
 
 
 def _parse_cpu_list(text: str) -> frozenset[int]:
-    """The numbers in a list of Linux's, such as `0-3,8`."""
+    """The numbers in a Linux list such as `0-3,8`."""
     ranges = (part.partition("-") for part in text.strip().split(","))
     return frozenset(
         cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1)
@@ -101,11 +101,11 @@ def _parse_cpu_list(text: str) -> frozenset[int]:
 
 
 def pin_away(measured_cpus: Collection[int]) -> tuple[int, ...]:
-    """The processors this process runs on from now on: those that don't measure.
+    """The processors that don't measure: this process runs on them from now on.
 
-    Moves every thread of the process. Threads and processes that are started later inherit this;
-    an environment variable tells them which processors there were before. Where no processor
-    would be left, nothing changes.
+    Moves every thread of the process. Threads and processes that are started later inherit this. An
+    environment variable tells them the processors from before. If no processor would be left,
+    nothing changes.
     """
     available = available_cpus()
     rest = tuple(cpu for cpu in available if cpu not in measured_cpus)

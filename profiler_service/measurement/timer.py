@@ -1,4 +1,4 @@
-"""Takes one sample: reads the clock, discards a disturbed reading, tries again, gives up.
+"""Takes one sample: reads the clock, discards disturbed readings, and tries again a few times.
 
 Pure: it is given clocks, events and disturbance counters, and knows neither torch nor any device.
 """
@@ -14,45 +14,45 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 MAX_RETAKES: Final = 3
-"""Times that a disturbed sample is discarded and taken again before it is kept as it is."""
+"""How often a disturbed sample is taken again before it is kept as it is."""
 MAX_REPEATS: Final = 64
-"""Most times that work too short for the clock is repeated: work of 1 µs then lasts 64 µs."""
+"""Most repetitions of work that is too short for the clock: work of 1 µs then lasts 64 µs."""
 PREEMPTION_EVERY_S: Final = 10e-3
-"""A long call is always pre-empted now and then: one pre-emption in this time is no disturbance.
-A retake would take just as long, and would be pre-empted as well."""
+"""A long call is always pre-empted sometimes. One pre-emption in this time is no disturbance: a
+retake would be as long, and would be pre-empted as well."""
 QUEUEING_S: Final = 15e-6
-"""Time in which a host certainly queues one piece of work; about 5 µs is usual."""
+"""A host certainly queues one piece of work in this time. Usually it takes about 5 µs."""
 CLOCK_WINDOW: Final = 64
-"""Number of samples, the last ones kept, whose clocks define the usual clock."""
+"""The clocks of this many last kept samples define the usual clock."""
 MIN_CLOCKS: Final = 8
 """Fewest kept samples whose clocks can define the usual clock."""
 CLOCK_TOLERANCE: Final = 0.1
-"""Share of the usual clock that may be missing. Under a power limit the clock changes by some
-percent, which affects all points alike."""
+"""A clock may be lower than the usual one by this share. Under a power limit the clock changes by
+some percent, which affects all points alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a stopwatch shows after timing some calls together."""
+    """The reading of a stopwatch after some calls that were timed together."""
 
     started_s: float
     """When the first call began, on the clock of `time.perf_counter`."""
     elapsed_s: float
-    """Time that all the calls took together."""
+    """Total time of all calls."""
     disturbed: bool
-    """Whether something else is known to have interfered with the calls."""
+    """Whether something is known to have disturbed the calls."""
     clock_hz: float | None = None
-    """The lower of the device's clocks before and after; None where it doesn't show them."""
+    """The lower of the device's clocks before and after; None if the device doesn't show them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One latency, and what it took to get it."""
+    """One latency, and how it was taken."""
 
     started_s: float
     """When the timed calls began, on the clock of `time.perf_counter`."""
     latency_s: float
-    """Mean of the calls timed together, seconds a call."""
+    """Mean of the calls that were timed together, seconds per call."""
     num_discarded: int
     unstable: bool
     """Whether even the last retake was disturbed."""
@@ -178,7 +178,7 @@ def take_lasting_sample(
     min_sample_s: float,
     usual_clock: UsualClock | None = None,
 ) -> Sample:
-    """A sample as of `take_sample`, of calls repeated until they last about `min_sample_s`.
+    """A sample as `take_sample` takes it, of calls repeated until they last about `min_sample_s`.
 
     `read(repeats)` times `repeats` times `calls` calls. The first reading only tells how often
     to repeat. If it were kept whenever it is long enough, points near the limit would be kept

@@ -52,10 +52,10 @@ class HLSTMWeights(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class HLSTMProducts:
-    """The three products of a layer, with its weights bound. Another kernel replaces only these."""
+    """The three products of a layer with its weights. Another kernel replaces only these."""
 
     input: Callable[[Tensor], Tensor]
-    """x_in → a_qn, the bias d included. Called once a sequence."""
+    """x_in → a_qn, the bias d included. Called once for each sequence."""
     recurrent: Callable[[Tensor, Tensor], Tensor]
     """(a_qb, h_sb) → a new tensor a_qb + the product. Called at each time step, in turn with
     `gates`."""
@@ -170,7 +170,7 @@ class HLSTM(nn.Module):
                 weight.uniform_(-gate_bound, gate_bound)
 
     def weights(self) -> HLSTMWeights:
-        """The parameters as the functions of this module take them."""
+        """The parameters in the form that the functions of this module take."""
         return HLSTMWeights(
             input_kgi=self.input_kgi,
             recurrent_kgs=self.recurrent_kgs,

@@ -1,7 +1,7 @@
-"""The H-LSTM layer by other kernels than torch's own choice, for inference.
+"""The H-LSTM layer with other kernels than torch's own choice, for inference.
 
 The recurrence is that of `networks.hlstm` with other products. Sparse layers have a recurrence of
-their own, which makes no new tensor for each result. What each backend is:
+their own, which doesn't make a new tensor for each result. What each backend is:
 docs/decisions/0004-kernels-side-by-side.md. Knows nothing of how anything is measured.
 """
 
@@ -44,7 +44,7 @@ class HLSTMMatrices(NamedTuple):
     """The weights of one layer as compressed sparse rows (`csr_weight`), and its biases."""
 
     input_qi: Tensor
-    """The input's columns of all H, one gate's rows after the other's."""
+    """The input's columns of all H: the rows of one gate, then those of the next."""
     recurrent_qs: Tensor
     """The state's columns of all H."""
     gate_uq: Tensor
@@ -61,7 +61,7 @@ def bind_hlstm(weights: HLSTMWeights, *, backend: str, batch: int = 16) -> HLSTM
       CPU only.
     - `csr`: the weights' nonzeros as compressed sparse rows.
 
-    Raises UnsupportedOnHostError where torch lacks the backend for the weights' dtype and device;
+    Raises UnsupportedOnHostError if torch lacks the backend for the weights' dtype and device;
     ValueError for an unknown one.
     """
     if backend not in HLSTM_BACKENDS:
@@ -92,9 +92,9 @@ def bind_csr(matrices: HLSTMMatrices) -> HLSTMRun:
     """The recurrence of a layer of compressed sparse rows.
 
     The sparse product takes feature-major operands, so only the input is transposed. The kernel
-    itself adds to its result (`addmm`): with sums taken afterwards, layers took 1.2 to 1.9 times
-    as long. A third of the remaining time would go into making and viewing tensors at each time
-    step, so all steps share one tensor of each shape.
+    itself adds to its result (`addmm`). With separate sums, layers took 1.2 to 1.9 times as long. A
+    third of the remaining time would go into making and viewing tensors at each time step, so all
+    steps share one tensor of each shape.
     """
     input_qi, recurrent_qs, gate_uq, hidden_bias_q, gate_bias_u = matrices
     hidden_bias_q1, gate_bias_u1 = hidden_bias_q[:, None], gate_bias_u[:, None]
@@ -121,10 +121,9 @@ def bind_csr(matrices: HLSTMMatrices) -> HLSTMRun:
 
 
 def block_diagonal(gate_ug: Tensor) -> Tensor:
-    """gate_uq: the four W, which are one below the other in gate_ug, as blocks on its diagonal.
+    """gate_uq: a matrix with the four W, which gate_ug has one below the other, on its diagonal.
 
-    Both are compressed sparse rows. They share their parts, and gate_ug's columns are
-    overwritten.
+    Both are compressed sparse rows. They share memory, and gate_ug's columns are overwritten.
     """
     rows, width = gate_ug.shape
     crow, column = gate_ug.crow_indices(), gate_ug.col_indices()
@@ -189,7 +188,7 @@ def _bind_packed(weights: HLSTMWeights, batch: int) -> HLSTMProducts:
 
 
 def _compress(weight_oi: Tensor) -> Tensor:
-    """The nonzeros of a plain weight as compressed sparse rows."""
+    """The nonzeros of a dense weight as compressed sparse rows."""
     nonzero_oi = weight_oi != 0
     crow = F.pad(nonzero_oi.sum(1).cumsum(0), (1, 0)).int()
     column = nonzero_oi.nonzero()[:, 1].int()

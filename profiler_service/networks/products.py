@@ -25,7 +25,7 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 
 
 def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> Product:
-    """The product with this weight, carried out by the backend, for inference.
+    """The product with this weight, computed by the backend, for inference.
 
     - `dense`: `F.linear`, torch's own choice.
     - `packed`: the weight rearranged once for oneDNN, for inputs of `batch` rows (others work,
@@ -33,12 +33,11 @@ def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> P
     - `compiled`: `torch.compile` with the weight frozen; compiled here for `batch` rows, and
       later for each other shape of input. A call costs some 30 µs besides the kernel.
     - `csr`: the weight's nonzeros as compressed sparse rows. `weight_oi` may be sparse already
-      (`csr_weight`); a dense one is converted, its zeros left out.
+    (`csr_weight`). A dense one is converted, without its zeros.
 
     The product keeps the weight. It is undefined whether later writes to the weight have an
-    effect. Raises
-    UnsupportedOnHostError where torch lacks the backend for the weight's dtype and device;
-    ValueError for an unknown one.
+    effect. Raises UnsupportedOnHostError if torch lacks the backend for the weight's dtype and
+    device; ValueError for an unknown one.
     """
     if backend not in _BINDERS:
         raise ValueError(f"there is no backend {backend!r}; there are {', '.join(_BINDERS)}")
@@ -55,8 +54,8 @@ def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> P
 def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
     """Whether the backend multiplies `dtype` on such devices, found by multiplying.
 
-    `compiled` isn't tried, since importing the compiler alone takes seconds: only whether this
-    torch can compile products in isolation.
+    `compiled` isn't tried, because importing the compiler alone takes seconds. It counts as
+    available if this torch can compile products in isolation.
     """
     if backend == "compiled":
         return "isolate_recompiles" in inspect.signature(torch.compile).parameters
@@ -73,9 +72,9 @@ def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
 def csr_weight(
     crow: torch.Tensor, column: torch.Tensor, value: torch.Tensor, shape: tuple[int, int]
 ) -> torch.Tensor:
-    """The sparse weight w_OI of these parts, which it shares: int32 [O + 1], int32 [N], [N].
+    """The sparse weight w_OI made of these parts, not copied: int32 [O + 1], int32 [N], [N].
 
-    32-bit indices, because MKL's interface has them: torch would convert longer ones at every
+    The indices have 32 bits, as in MKL's interface: torch would convert longer ones at every
     product. The parts aren't checked.
     """
     with warnings.catch_warnings():
@@ -95,7 +94,7 @@ def _bind_packed(weight_oi: torch.Tensor, batch: int) -> Product:
 
 
 class _FrozenProduct(torch.nn.Module):
-    """What `torch.compile` freezes: only a module's parameters count as constants."""
+    """A module for `torch.compile` to freeze: only a module's parameters count as constants."""
 
     def __init__(self, weight_oi: torch.Tensor) -> None:
         super().__init__()
@@ -106,7 +105,7 @@ class _FrozenProduct(torch.nn.Module):
 
 
 def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
-    import torch._inductor.config as inductor  # not at the head: it takes over a second
+    import torch._inductor.config as inductor  # importing it takes over a second
 
     # Isolated: products share the code of `forward`, and after eight shapes of one code torch
     # would run it uncompiled, without saying so. `fullgraph` raises instead.
@@ -123,7 +122,8 @@ def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
     def product(x_bi: torch.Tensor) -> torch.Tensor:
         if x_bi.shape in shapes:
             return compiled(x_bi)
-        # Not an option of `torch.compile`: there it comes too late, and nothing is frozen.
+        # A global setting: as an option of `torch.compile` it comes too late, and nothing is
+        # frozen.
         with inductor.patch(freezing=True), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own deprecations
             y_bo = compiled(x_bi)

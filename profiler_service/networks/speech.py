@@ -1,4 +1,4 @@
-"""DeepSpeech2 with LSTM or H-LSTM layers: spectrogram in, scores of characters out.
+"""DeepSpeech2 with LSTM or H-LSTM layers: from spectrograms to scores of characters.
 
 Knows nothing of audio, of alphabets, of CTC's loss or of training.
 """

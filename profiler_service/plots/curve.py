@@ -1,7 +1,7 @@
 """Draws latency curves: PNG with matplotlib, HTML in a single file with plotly.
 
 `staircase` draws a curve of one axis, `heat_map` a curve of two axes, and `race` the panels of the
-curve's race. Knows neither where a curve comes from nor how its LHPs were found.
+curve's race. Knows neither the service nor how LHPs are found.
 
 Only the functions that need matplotlib or plotly import it: each takes long to import, and a
 picture needs only one of them.

@@ -42,7 +42,7 @@ def _is_marked(curve: CurveDetail, status: str) -> bool:
 
 
 def _image(curve: CurveDetail, columns: Columns) -> F64:
-    """float64 [first axis, second axis]: latency; NaN where nothing was measured."""
+    """float64 [first axis, second axis]: latency; NaN if nothing was measured."""
     shape = tuple((axis.last - axis.first) // axis.step + 1 for axis in curve.axes)
     image = np.full(shape, np.nan)
     starts = np.array([axis.first for axis in curve.axes])

@@ -1,7 +1,7 @@
 """Draws how a race went: one panel each for its stages, its contest and its confirmation.
 
-Knows neither where a race comes from nor how it was decided. The stages come from the race, the
-latencies from its curve. `curve` puts the panels together.
+Knows neither the service nor how a race decides. The stages come from the race, the latencies from
+its curve. `curve` puts the panels together.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from profiler_service.wire import CurveDetail, CurveInfo, PlatformInfo
 
 
 def format_redundancy(curve: CurveInfo) -> str:
-    """The redundancy as a percentage, or as a range where points are undecided.
+    """The redundancy as a percentage, or as a range if points are undecided.
 
     Undecided points may be LHPs, so the lower end counts them as LHPs. A dash if nothing was
     measured, or only the points that one query needed.

@@ -1,4 +1,4 @@
-"""Requests and responses as they travel: pydantic models, shared by service and clients.
+"""Requests and responses: pydantic models, shared by the service and its clients.
 
 Knows the domain's names, but neither HTTP nor how anything is found or stored.
 """

@@ -1,4 +1,4 @@
-"""What every model on the wire has in common."""
+"""The base classes of requests and responses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 Dims = list[int]
 
 MAX_BUDGET_S = 86_400.0
-"""Longest budget that a request may name."""
+"""Longest budget that a request may ask for."""
 
 
 class RequestModel(BaseModel):
@@ -29,13 +29,15 @@ class ResponseModel(BaseModel):
 
 
 _OptionalField = partial(Field, default=None, exclude_if=lambda value: value is None)
-"""A field that is left out where there is nothing to say."""
+"""A field that is left out if there is nothing to say."""
 
 
 class EvidenceInfo(ResponseModel):
-    """What it took to measure a curve. What a mode of sweep doesn't have is left out."""
+    """What the measurement of a curve took. Fields that a mode of sweep lacks are left out."""
 
-    seconds: float | SkipJsonSchema[None] = _OptionalField(description="Measuring time in all.")
+    seconds: float | SkipJsonSchema[None] = _OptionalField(
+        description="Total measuring time, seconds."
+    )
     batches: int | SkipJsonSchema[None] = _OptionalField(
         description="Batches that were measured and kept."
     )
@@ -47,7 +49,7 @@ class EvidenceInfo(ResponseModel):
         description="Samples that were discarded because something disturbed them."
     )
     unstable: int | SkipJsonSchema[None] = _OptionalField(
-        description="Samples that were kept although they were disturbed each time."
+        description="Samples that were kept although every attempt was disturbed."
     )
     rounds: int | SkipJsonSchema[None] = _OptionalField(description="Rounds of visits.")
     candidates: int | SkipJsonSchema[None] = _OptionalField(
@@ -57,7 +59,7 @@ class EvidenceInfo(ResponseModel):
         description="In a race: pairs of calls with which the answer was confirmed."
     )
     budget_s: float | SkipJsonSchema[None] = _OptionalField(
-        description="Measuring time that the sweep kept to, seconds."
+        description="Measuring time that the sweep was limited to, seconds."
     )
     asked_budget_s: float | SkipJsonSchema[None] = _OptionalField(
         description="The `budget` that was asked for, seconds."

@@ -24,7 +24,9 @@ class CurveInfo(ResponseModel):
         description="Mode of the sweep that measured it."
     )
     platform: str = Field(description="Key of the platform measured on.")
-    protocol: str = Field(description="Key of the timing protocol: how time was taken.")
+    protocol: str = Field(
+        description="Key of the timing protocol, which says how latencies were timed."
+    )
     num_points: int = Field(description="Points of the grid.")
     num_measured: int = Field(description="Points with at least one sample.")
     num_failures: int = Field(description="Points that couldn't be measured.")
@@ -34,17 +36,17 @@ class CurveInfo(ResponseModel):
     )
     undecided: float | None = Field(
         description="Share of the grid's points that are neither confirmed LHPs nor confirmed"
-        " dominated, unmeasured ones included: what a sweep that was stopped early left open."
-        " Points that failed don't count. Null for a race or a survey, and where every point"
+        " dominated, unmeasured ones included. It is large if the sweep was stopped early."
+        " Points that failed don't count. Null for a race or a survey, and if every point"
         " failed."
     )
     redundancy: float | None = Field(
-        description="1 − num_lhps / num_measured; null where nothing was measured, and for a"
+        description="1 − num_lhps / num_measured; null if nothing was measured, and for a"
         " race or a survey, which measure only few points closely."
     )
     measured_at: dt.datetime = Field(description="When its last sample was taken.")
     stale: bool = Field(
-        description="Whether the host is on another platform now, or takes time in another way."
+        description="Whether the host has another platform now, or another timing protocol."
     )
     evidence: EvidenceInfo = Field(description="What it took to measure it.")
 
@@ -60,7 +62,7 @@ class CurvePoints(ResponseModel):
     """A curve's points as columns of equal length; only measured points."""
 
     dims: list[Dims] = Field(description="Dims of each point.")
-    latency_s: list[float] = Field(description="Median latency, seconds a call.")
+    latency_s: list[float] = Field(description="Median latency, seconds per call.")
     low_s: list[float | None] = Field(
         description="Lower end of the 95 % interval on the median; null for fewer than 6 samples."
     )
@@ -72,7 +74,7 @@ class CurvePoints(ResponseModel):
     )
     rival: list[Dims | None] = Field(
         description="The best larger point found: the one that dominates a `dominated` point,"
-        " and may dominate an `undecided` one. Null where there is none, or none is known."
+        " and may dominate an `undecided` one. Null if there is none, or none is known."
     )
     ratio: list[float | None] = Field(
         description="Latency of the rival divided by that of the point, paired within rounds that"

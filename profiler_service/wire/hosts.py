@@ -1,4 +1,4 @@
-"""Who measures, on what, and what can be measured."""
+"""Hosts, platforms and workload kinds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from profiler_service.wire.base import ResponseModel
 
 
 class PlatformInfo(ResponseModel):
-    """Everything that must match for latencies to be comparable."""
+    """Everything that must be equal for latencies to be comparable."""
 
     key: str = Field(description="Stable key: equal platforms have equal keys.")
     device: str = Field(description="`cpu` or `cuda`.")
@@ -48,7 +48,7 @@ class ParameterInfo(ResponseModel):
     """A fixed parameter of a workload kind."""
 
     name: str = Field(description="Its name, which is also that of a query parameter.")
-    default: int | str = Field(description="Its value where it is left out.")
+    default: int | str = Field(description="Its value if it is left out.")
     description: str = Field(description="What it means.")
     choices: list[str] = Field(description="The values allowed; empty for numbers.")
     minimum: int | None = Field(description="Smallest number allowed; null for choices.")

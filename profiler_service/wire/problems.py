@@ -1,4 +1,4 @@
-"""What is wrong, and whether the service is well."""
+"""Problems, and the service's health."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from profiler_service.wire.base import ResponseModel
 
 PROBLEM_PATH = "/problems/"
-"""Where every problem type begins; the rest is the problem's name: `/problems/host-away`."""
+"""The beginning of every problem's type. The rest is the problem's name: `/problems/host-away`."""
 
 
 class Problem(ResponseModel):
@@ -27,7 +27,7 @@ class Problem(ResponseModel):
     hint: str = Field(default="", description="What to do about it.")
     see: str = Field(
         default="",
-        description="Path of the resource that tells more, relative to the service; may be empty.",
+        description="Path of a resource with more details, relative to the service; may be empty.",
         examples=["/hosts"],
     )
 
@@ -43,7 +43,7 @@ class ProblemType(ResponseModel):
     type: str = Field(description="As in a problem.", examples=["/problems/host-away"])
     title: str = Field(description="As in a problem.")
     status: int = Field(description="The HTTP status that it has.")
-    meaning: str = Field(description="When the service answers so.")
+    meaning: str = Field(description="When the service sends it.")
     transient: bool = Field(
         description="Whether the same request may succeed a little later: try again after"
         " `Retry-After` seconds."
@@ -53,5 +53,5 @@ class ProblemType(ResponseModel):
 class Health(ResponseModel):
     """Whether the process lives, or is ready to serve."""
 
-    status: Literal["ok", "unavailable"] = Field(description="`ok` where all is well.")
-    detail: str = Field(default="", description="What is waited for; empty where all is well.")
+    status: Literal["ok", "unavailable"] = Field(description="`ok` if all is well.")
+    detail: str = Field(default="", description="What the service waits for; empty if all is well.")

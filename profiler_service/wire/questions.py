@@ -59,12 +59,12 @@ class LhpQuery(BaseModel):
         gt=0,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
-        description="Longest measuring time, seconds, where the answer isn't known yet; without it,"
-        " as long as the effort takes. Where it is too short for any verdict, the answer is"
+        description="Longest measuring time, seconds, if the answer isn't known yet; without it,"
+        " as long as the effort takes. If it is too short for any verdict, the answer is"
         " `dims`, with `cut_short`.",
     )
     host: str | SkipJsonSchema[None] = Field(
-        default=None, description="Which host measures; the service's own where left out."
+        default=None, description="Which host measures. Default: the service's own."
     )
     platform: str | SkipJsonSchema[None] = Field(
         default=None,
@@ -73,18 +73,18 @@ class LhpQuery(BaseModel):
     )
     batch: str | SkipJsonSchema[None] = Field(
         default=None,
-        description="Fixed parameter: rows of the input. 16 where left out.",
+        description="Fixed parameter: rows of the input. Default: 16.",
         json_schema_extra={"type": "integer", "minimum": 1},
     )
     dtype: str | SkipJsonSchema[None] = Field(
         default=None,
-        description="Fixed parameter: element type. float32 where left out.",
+        description="Fixed parameter: element type. Default: float32.",
         json_schema_extra={"enum": list(DTYPE_SIZES_BYTES)},
     )
     backend: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Fixed parameter: which kernel runs; `/workloads` lists the choices."
-        " `dense` where left out.",
+        " Default: `dense`.",
     )
 
     @property
@@ -109,11 +109,11 @@ class FasterBackend(ResponseModel):
 
 
 class LhpAnswer(ResponseModel):
-    """Which larger dims cost no more than the ones asked for."""
+    """The larger dims that cost no more than the ones asked for."""
 
     dims: Dims = Field(description="The dims asked for.", examples=[[1197, 317]])
     lhp: Dims = Field(
-        description="The dims to use. Equal to `dims` where nothing larger is confidently faster.",
+        description="The dims to use. Equal to `dims` if nothing larger is confidently faster.",
         examples=[[1200, 320]],
     )
     is_lhp: bool = Field(
@@ -121,8 +121,8 @@ class LhpAnswer(ResponseModel):
         " its best rivals are confidently slower. After a grid sweep: every larger point is."
     )
     grow_by: Dims = Field(description="`lhp` minus `dims`, per axis.", examples=[[3, 3]])
-    latency_s: float = Field(description="Median latency at `dims`, seconds a call.")
-    lhp_latency_s: float = Field(description="Median latency at `lhp`, seconds a call.")
+    latency_s: float = Field(description="Median latency at `dims`, seconds per call.")
+    lhp_latency_s: float = Field(description="Median latency at `lhp`, seconds per call.")
     speedup: float = Field(
         description="`latency_s` divided by `lhp_latency_s`, paired; 1 if dims are equal."
     )
@@ -139,17 +139,17 @@ class LhpAnswer(ResponseModel):
     platform: str = Field(description="Key of the platform measured on.")
     host: str = Field(description="Host that measured.")
     curve: str = Field(description="Id of the curve that the answer was read from.")
-    measured_at: dt.datetime = Field(description="When the last sample of it was taken.")
+    measured_at: dt.datetime = Field(description="When the curve's last sample was taken.")
     num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
     faster_backend: FasterBackend | None = Field(
         default=None,
-        description="The faster one of `dense` and `packed` at `dims` in the same dtype, where it"
-        " isn't the one asked about. Null where none is known to be faster. The two are"
+        description="The faster one of `dense` and `packed` at `dims` in the same dtype, if it"
+        " isn't the one asked about. Null if none is known to be faster. The two are"
         " compared when a window is measured on demand: for `linear` and `matmul`, and for"
-        " `hlstm` and `hlstm_lm` where the query gives no budget.",
+        " `hlstm` and `hlstm_lm` if the query gives no budget.",
     )
     evidence: EvidenceInfo = Field(
-        default_factory=EvidenceInfo, description="What it took to measure the curve."
+        default_factory=EvidenceInfo, description="What the measurement of the curve took."
     )
     cut_short: bool = Field(
         default=False,
@@ -157,7 +157,7 @@ class LhpAnswer(ResponseModel):
         " `dims` because nothing is known, not because nothing is faster.",
     )
     stale: bool = Field(
-        description="Whether the host's platform, or how it takes time, has changed since. The"
+        description="Whether the host's platform or timing protocol has changed since. The"
         " curve then describes the platform named here, not what the host would measure now."
     )
 
@@ -185,7 +185,7 @@ class CrossoverQuery(RequestModel):
         description="How long to wait for a measurement, seconds, before 202 is returned.",
     )
     host: str | SkipJsonSchema[None] = Field(
-        default=None, description="Which host measures; the service's own where left out."
+        default=None, description="Which host measures. Default: the service's own."
     )
     platform: str | SkipJsonSchema[None] = Field(
         default=None,
@@ -198,16 +198,16 @@ class KernelCrossover(ResponseModel):
     """The sparsity from which on the sparse kernel is faster than one dense kernel."""
 
     backend: Literal["dense", "packed", "compiled"] = Field(description="The dense kernel.")
-    latency_s: float = Field(description="Median latency of this dense kernel, seconds a call.")
+    latency_s: float = Field(description="Median latency of this dense kernel, seconds per call.")
     sparsity: float | None = Field(
         description="Share of zeros, in steps of 0.01, from which on the sparse kernel has the"
-        " smaller median; null where it hasn't even at 0.99. With fewer zeros it is slower, or"
+        " smaller median; null if it hasn't even at 0.99. With fewer zeros it is slower, or"
         " has not been measured to be faster.",
         examples=[0.83],
     )
     sparsity_interval: tuple[float | None, float | None] = Field(
-        description="Below the first the sparse kernel is confidently (95 %) slower; from the"
-        " second on confidently faster. Null: beyond 0.99, the sparsest measured.",
+        description="Below the first, the sparse kernel is confidently (95 %) slower. From the"
+        " second on, it is confidently faster. Null: beyond 0.99, the sparsest measured.",
         examples=[[0.82, 0.84]],
     )
 
@@ -216,12 +216,12 @@ class SparsePoint(ResponseModel):
     """The sparse kernel at one sparsity."""
 
     sparsity: float = Field(description="Share of zeros.")
-    latency_s: float = Field(description="Median latency, seconds a call.")
+    latency_s: float = Field(description="Median latency, seconds per call.")
     ratio: float = Field(
         description="Its latency divided by that of the best dense kernel, paired."
     )
     ratio_interval: tuple[float, float | None] = Field(
-        description="95 % interval on `ratio`; null where there were too few pairs for an end."
+        description="95 % interval on `ratio`. An end is null if there were too few pairs for it."
     )
 
 
@@ -232,7 +232,7 @@ class CrossoverAnswer(ResponseModel):
     batch: int = Field(description="Rows of the input.")
     dtype: str = Field(description="Element type.")
     best: Literal["dense", "packed", "compiled"] = Field(
-        description="The fastest dense kernel here, which the sparse one is compared with."
+        description="The fastest dense kernel here. The sparse one is compared with it."
     )
     sparsity: float | None = Field(
         description="Share of zeros from which on the sparse kernel is faster than the best dense"
@@ -241,8 +241,8 @@ class CrossoverAnswer(ResponseModel):
     sparsity_interval: tuple[float | None, float | None] = Field(
         description="Its `sparsity_interval` in `kernels`."
     )
-    kernels: list[KernelCrossover] = Field(description="Each dense kernel, the fastest first.")
-    sparse: list[SparsePoint] = Field(description="What was measured of the sparse kernel.")
+    kernels: list[KernelCrossover] = Field(description="The dense kernels, the fastest first.")
+    sparse: list[SparsePoint] = Field(description="The measurements of the sparse kernel.")
     failures: dict[str, str] = Field(
         description="Kernels that couldn't be measured, `compiled` or `csr at 0.5`, and why."
     )

@@ -1,4 +1,4 @@
-"""Sweeps: asked for, under way, ended; and how a race went."""
+"""Sweeps: requests, progress and results; and the stages of races."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ class AxisRange(ResponseModel):
     """Dimensions `first`, `first + step`, … up to and including `last`."""
 
     first: int = Field(ge=1, description="First dimension.")
-    last: int = Field(
-        ge=1, description="Last dimension: it is measured, too, where a step leads to it."
-    )
-    step: int = Field(default=1, ge=1, description="Distance of two dimensions.")
+    last: int = Field(ge=1, description="Last dimension. It is included if a step leads to it.")
+    step: int = Field(default=1, ge=1, description="Distance between two dimensions.")
 
 
 class GridAxisRange(AxisRange):
-    """An axis that is to be measured: as `AxisRange`, and nothing else is accepted."""
+    """An axis to be measured: as `AxisRange`, but unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +32,7 @@ class SweepRequest(RequestModel):
     )
     params: dict[str, StrictInt | StrictStr] = Field(
         default_factory=dict,
-        description="Fixed parameters of the workload; defaults where left out.",
+        description="Fixed parameters of the workload; the others have their defaults.",
     )
     axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(
         description="One range for each axis, in the order of the workload's axes."
@@ -53,8 +51,8 @@ class SweepRequest(RequestModel):
         gt=0,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
-        description="Longest measuring time, seconds; without it, as long as it takes. What is"
-        " known by then is kept as the sweep's curve.",
+        description="Longest measuring time, seconds. Default: as long as the sweep needs. What is"
+        " known when it is over is kept as the sweep's curve.",
     )
 
 
@@ -66,15 +64,15 @@ class ProgressInfo(ResponseModel):
     )
     stage: str = Field(description="What is being done, in a few words.")
     num_samples: int = Field(description="Samples taken so far.")
-    seconds: float = Field(description="Measuring time so far.")
+    seconds: float = Field(description="Measuring time so far, seconds.")
 
 
 class SweepInfo(ResponseModel):
-    """A sweep and where it stands."""
+    """A sweep and its state."""
 
     id: str = Field(description="Id of the sweep; later sweeps have larger ids.")
     state: Literal["queued", "running", "done", "cancelled", "failed"] = Field(
-        description="`queued` and `running` sweeps go on by themselves; the other states are final."
+        description="`queued` and `running` sweeps continue by themselves. Other states are final."
     )
     mode: Literal["race", "survey", "grid", "kernels"] = Field(
         description="`race` finds the answer to one question, `survey` does so after a look at"
@@ -101,7 +99,7 @@ class SweepInfo(ResponseModel):
 
 
 class RaceStageInfo(ResponseModel):
-    """One stage of a race: who took part, and who was left when it ended."""
+    """One stage of a race: which points took part, and which were left at its end."""
 
     name: Literal["survey", "narrow", "contest", "confirm"] = Field(
         description="`survey` looks at every point; `narrow` ranks the positions of each axis by"
@@ -114,8 +112,10 @@ class RaceStageInfo(ResponseModel):
         description="How many points took part; for `narrow`, how many positions of each axis."
     )
     kept_size: list[int] = Field(description="How many of them were kept.")
-    kept: list[Dims] = Field(description="The points kept, best first, where they are points.")
-    dropped: list[Dims] = Field(description="The points that a contest or a confirmation dropped.")
+    kept: list[Dims] = Field(
+        description="The points that a contest or confirmation kept, best first."
+    )
+    dropped: list[Dims] = Field(description="The points that a contest or confirmation dropped.")
     why: str = Field(description="Why the others were dropped.")
 
 
@@ -124,7 +124,7 @@ class RaceInfo(ResponseModel):
 
     sweep: str = Field(description="Id of the sweep.")
     asked: Dims = Field(description="The dims asked for.")
-    noise: float = Field(description="Scale of the noise of one call, relative to its latency.")
+    noise: float = Field(description="Scale of the noise of one call, as a share of its latency.")
     stages: list[RaceStageInfo] = Field(description="The stages so far, in order.")
 
 

@@ -44,7 +44,7 @@ def test_linear_is_measured_once_per_visit_in_order(measurer: Measurer) -> None:
 
 
 def test_a_larger_product_takes_longer(measurer: Measurer) -> None:
-    # 64 times the multiplications: dims reach the operands, and the unit is seconds a call.
+    # 64 times the multiplications: dims reach the operands, and the unit is seconds per call.
     grid = Grid(axes=(GridAxis(first=64, count=2, step=448),))
     visits = np.tile(np.array([0, 1], dtype=np.int32), 20)
     batch = Batch(point=visits, round=visits, calls=2)

@@ -120,7 +120,7 @@ class FakePlanner:
 
 
 class FakeMeasurer:
-    """Point i takes i + 1 milliseconds a call; a batch takes `batch_s`."""
+    """Point i takes i + 1 milliseconds per call; a batch takes `batch_s`."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class End(enum.StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RaceStage:
-    """One stage of a race: who took part, and who was left when it ended."""
+    """One stage of a race: which points took part, and which were left at its end."""
 
     name: StageName
     """`survey` and `contest` rank points, `narrow` ranks positions of each axis."""
