@@ -1,4 +1,4 @@
-"""Checkpoints: each is one file, written completely or not at all, and checked when it is read.
+"""Checkpoints: one file each, written completely or not at all, and checked when it is read.
 
     lhp-checkpoint-1
     <SHA-256 of what follows, in hexadecimal>
@@ -45,14 +45,14 @@ class NoCheckpointError(NotFoundError):
 
 
 class DiskFullError(LhpError):
-    """There is no room on the disk for what a run writes. Its earlier files are complete."""
+    """The disk is full, so a run can't write a file. Its earlier files are complete."""
 
 
 @contextlib.contextmanager
 def hold_directory(directory: Path) -> Iterator[None]:
-    """While entered, no other process can hold the directory: two runs would mix their files.
+    """In this context, no other process can use the directory: two runs would mix their files.
 
-    Makes the directory where there is none. Raises ConflictError.
+    Creates the directory if there is none. Raises ConflictError.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / LOCK).open("w") as file:
@@ -69,7 +69,7 @@ def hold_directory(directory: Path) -> Iterator[None]:
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Returns once the state is on disk; until then an older checkpoint stays.
 
-    `state` is of tensors, numbers, text, lists and dicts. Raises DiskFullError.
+    `state` consists of tensors, numbers, text, lists and dicts. Raises DiskFullError.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -80,7 +80,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Returns once a file of these parts is on disk, in one piece. Raises DiskFullError."""
+    """Returns once a file with these parts is completely on disk. Raises DiskFullError."""
     temporary = path.with_name(f"{path.name}.writing")
     try:
         with temporary.open("wb") as file:

@@ -25,11 +25,11 @@ SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 
 class MissingTextError(NotFoundError):
-    """A file of the corpus isn't where it was looked for, or can't be read."""
+    """A file of the corpus is missing, or can't be read."""
 
 
 class UnexpectedTextError(LhpError):
-    """A file that isn't the text it should be: cut short, or tokenised in another way."""
+    """A file has another text than expected: cut short, or tokenised in another way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ class CorpusKind:
 
     name: str
     folder: str
-    """Folder, below the directory given, in which its files are looked for first."""
+    """Folder in the given directory that is searched first for its files."""
     files: Mapping[Split, str]
     num_tokens: Mapping[Split, int]
-    """Tokens of each text, with one EOS a line; empty where any text is accepted."""
+    """Number of tokens of each text, with one EOS per line; empty if any text is accepted."""
     vocabulary_size: int | None
-    """Different tokens of the training text, EOS included; None where any number is accepted."""
+    """Number of different tokens of the training text, with EOS; None if any number is accepted."""
     origin: str
-    """Where it comes from."""
+    """Its origin."""
 
 
 PTB = CorpusKind(
@@ -81,8 +81,8 @@ CORPUS_KINDS: Mapping[str, CorpusKind] = {kind.name: kind for kind in (PTB, WIKI
 class Corpus:
     """A corpus as token ids.
 
-    Each text is int64 of shape [T], on the CPU; id i stands for `vocabulary[i]`, in the order
-    in which the training text brings them up.
+    Each text is int64 of shape [T], on the CPU; id i stands for `vocabulary[i]`. Ids are in the
+    order of the first occurrence in the training text.
     """
 
     name: str
@@ -102,10 +102,10 @@ def get_corpus_kind(name: str) -> CorpusKind:
 
 
 def load_corpus(kind: CorpusKind, directory: str | os.PathLike[str]) -> Corpus:
-    """The corpus in `directory/<its folder>`, or in `directory` itself where that has no such.
+    """The corpus in `directory/<its folder>`, or in `directory` if there is no such folder.
 
-    Texts that others report results on (PTB, WIKITEXT_2) must have exactly their tokens;
-    otherwise results could not be compared. OWN_TEXT takes any text.
+    Texts with published results (PTB, WIKITEXT_2) must have exactly the expected tokens. Otherwise
+    results could not be compared. OWN_TEXT takes any text.
 
     Raises MissingTextError, UnexpectedTextError.
     """
@@ -127,7 +127,7 @@ def load_corpus(kind: CorpusKind, directory: str | os.PathLike[str]) -> Corpus:
 
 
 def _read_words(kind: CorpusKind, folder: Path, split: Split) -> list[str]:
-    """The tokens of one text, EOS included, counted."""
+    """The tokens of one text with EOS. Checks their number."""
     path = folder / kind.files[split]
     get_it = f"get {kind.origin}"
     try:
@@ -161,7 +161,7 @@ def _read_words(kind: CorpusKind, folder: Path, split: Split) -> list[str]:
 def _encode(
     words: Sequence[str], number: Mapping[str, int], path: Path, kind: CorpusKind
 ) -> torch.Tensor:
-    """The ids of the words, [T]; words that the training text lacks become UNKNOWN's."""
+    """The ids of the words, [T]. A word that the training text lacks has the id of UNKNOWN."""
     # In a known text, a new word is an error.
     unknown = None if kind.num_tokens else number.get(UNKNOWN)
     ids = [number.get(word, unknown) for word in words]
@@ -180,8 +180,8 @@ def batchify(text_t: torch.Tensor, batch: int) -> torch.Tensor:
     """The text cut into `batch` equal pieces, side by side: [T] → [N, B], N = T // B.
 
     Column b is the b-th piece, so that the state of row n carries over to row n + 1. The last
-    T mod B tokens are left out. Raises InvalidRequestError where a piece would have fewer than
-    two tokens: one to read, one to predict.
+    T mod B tokens are left out. Raises InvalidRequestError if a piece has fewer than two tokens:
+    one to read, one to predict.
     """
     num_steps = len(text_t) // batch if batch > 0 else 0
     if num_steps < 2:

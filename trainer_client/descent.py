@@ -1,4 +1,4 @@
-"""One training of a model, from a fresh optimiser to its end: batch by batch.
+"""One training of a model with a fresh optimiser, batch by batch to its end.
 
 Holds the state of such a training. The run decides which text it reads, and when it is validated
 and saved.
@@ -24,16 +24,16 @@ from trainer_client.snapshot import Snapshot, pack_snapshot, unpack_snapshot
 
 
 class DivergedError(LhpError):
-    """The loss stopped being a number, and lower rates didn't help."""
+    """The loss was no number any more, and lower rates didn't help."""
 
 
 class NotFiniteError(LhpError):
-    """A loss or a gradient isn't a number: the run goes back to its last checkpoint."""
+    """The loss or a gradient isn't a number. The run goes back to its last checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """Where a run is, for progress bars and dashboards."""
+    """The progress of a run, for progress bars and dashboards."""
 
     step: str
     round: int
@@ -43,13 +43,13 @@ class Observation:
     fraction: float
     """Share of the epoch that is done."""
     loss: float
-    """Mean loss of the epoch so far, nats a token."""
+    """Mean loss of the epoch so far, nats per token."""
     learning_rate: float
     tokens_per_s: float
     seconds_left: float
-    """Seconds left of this training, if it takes all its epochs."""
+    """Seconds left in this training, if it takes all its epochs."""
     valid_perplexity: float | None
-    """Known once an epoch, at its end."""
+    """Known only at the end of an epoch."""
     num_batches: int
     """Number of batches of the whole run so far."""
 
@@ -61,7 +61,7 @@ class Observation:
 
 @dataclass(kw_only=True, eq=False)
 class Descent:
-    """One training, from fresh optimiser to its end. Changes with every batch."""
+    """One training with a fresh optimiser. Changes with every batch."""
 
     max_epochs: int
     learning_rate: float
@@ -94,7 +94,7 @@ class Descent:
         return self.learning_rate * share
 
     def rows_left(self, last: int) -> int:
-        """Rows that are still to come if it takes all epochs; `last` is the text's last row."""
+        """Number of rows that are left if it takes all epochs; `last` is the text's last row."""
         return (self.max_epochs - self.epoch) * last - self.row
 
     def train_batch(
@@ -105,9 +105,9 @@ class Descent:
         ranks: Ranks,
         last: int,
     ) -> None:
-        """Trains on the words [T + 1, B] from `row` on, and moves `row` behind them.
+        """Trains on the words [T + 1, B] from `row` on, and moves `row` to the row after them.
 
-        `last` is the text's last row. Raises NotFiniteError where the loss or its gradient isn't a
+        `last` is the text's last row. Raises NotFiniteError if the loss or its gradient isn't a
         number.
         """
         parameters = list(model.parameters())
@@ -117,7 +117,7 @@ class Descent:
         loss.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in parameters if p.grad is not None]
         loss_over_ranks = loss.detach().clone()
-        # The loss as well, so that all ranks agree whether it is a number.
+        # The loss, too, so that all ranks agree whether it is a number.
         ranks.average([*gradients, loss_over_ranks])
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         if not (loss_over_ranks.isfinite() and norm.isfinite()):
@@ -134,10 +134,10 @@ class Descent:
 
     @torch.no_grad()
     def check_next(self, model: LanguageModel, words_tb: Tensor, ranks: Ranks) -> None:
-        """Raises NotFiniteError where the model's loss on the words to come isn't a number.
+        """Raises NotFiniteError if the model's loss on the next words isn't a number.
 
-        No loss so far was computed with the weights as they are now. If a run came back to such
-        weights, it would fail again at any learning rate. Draws no random numbers.
+        No loss was computed yet with the present weights. If a run went back to weights that give
+        no number, it would fail again at any learning rate. Draws no random numbers.
         """
         model.eval()
         scores_nv, _ = model(words_tb[:-1], self.state)
@@ -152,7 +152,7 @@ class Descent:
         return self.best is None or perplexity < self.best.perplexity
 
     def end_epoch(self, config: TrainingConfig, perplexity: float) -> None:
-        """Turns to the next epoch, with a lower rate where nothing has improved for long."""
+        """Begins the next epoch, with a lower rate if nothing has improved for long."""
         is_plateau = self.stalled >= config.patience_epochs
         if config.schedule == "plateau" and is_plateau:
             self.learning_rate /= config.rate_decay
@@ -168,7 +168,7 @@ class Descent:
     def begin_averaging(
         self, config: TrainingConfig, parameters: Iterable[Tensor], perplexity: float
     ) -> None:
-        """Begins the average where this perplexity is worse than those of some epochs ago."""
+        """Begins the average if this perplexity is worse than the best of some epochs ago."""
         earlier = self.validations[: -config.non_monotone_epochs]
         if (
             config.optimiser == "nt-asgd"
@@ -180,22 +180,22 @@ class Descent:
             self.num_averaged = 1
 
     def add_to_average(self, parameters: Sequence[Tensor]) -> None:
-        """Takes the parameters into the average, where there is one."""
+        """Adds the parameters to the average, if there is one."""
         if self.average is not None:
             self.num_averaged += 1
             for mean, parameter in zip(self.average, parameters, strict=True):
                 mean.lerp_(parameter.detach(), 1 / self.num_averaged)
 
     def averaged(self, parameters: Iterable[Tensor]) -> _Swapped:
-        """While entered, the parameters are their average, where there is one."""
+        """In this context, the parameters are their average, if there is one."""
         return _Swapped(list(parameters), self.average)
 
     def wake(self, weight: Tensor, *, before: Tensor, after: Tensor) -> None:
-        """Gives Adam second moments for weights that live `after` and not `before` (bool masks).
+        """Gives Adam second moments for weights that live `after` but not `before` (bool masks).
 
         Adam has no second moment for a woken weight, but counts as many steps as for all others.
-        From second moments of zero, its first steps would be several times as long as the rate
-        allows. So they begin with the mean of those that lived in the same tensor.
+        With second moments of zero, its first steps would be several times as long as the rate
+        allows. So they begin with the mean of the second moments of the same tensor.
         """
         seen = self.optimiser.state.get(weight, {})
         if "exp_avg_sq" in seen and bool(before.any()):
@@ -211,7 +211,7 @@ class Descent:
 def make_optimiser(
     config: TrainingConfig, parameters: Iterable[Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
-    """A fresh optimiser, as the configuration names it."""
+    """A fresh optimiser of the configured kind."""
     decay = config.weight_decay
     if config.optimiser == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=True)
@@ -219,7 +219,7 @@ def make_optimiser(
 
 
 def pack_descent(descent: Descent) -> dict[str, Any]:
-    """All of it except the model's state, which differs from rank to rank."""
+    """All of it, packed for a checkpoint, except the model's state, which differs between ranks."""
     packed = {k: v for k, v in vars(descent).items() if k not in ("state", "optimiser", "best")}
     return {
         **packed,
@@ -231,7 +231,7 @@ def pack_descent(descent: Descent) -> dict[str, Any]:
 def unpack_descent(
     packed: dict[str, Any], optimiser: torch.optim.Optimizer, state: State
 ) -> Descent:
-    """The descent that was packed so, with a fresh `optimiser` and the rank's own `state`."""
+    """The descent in a checkpoint, with a fresh `optimiser` and the rank's own `state`."""
     optimiser.load_state_dict(packed.pop("optimiser"))
     best, average = packed.pop("best"), packed.pop("average")
     device = state[0].device
@@ -245,7 +245,7 @@ def unpack_descent(
 
 
 class _Swapped:
-    """While entered, the parameters have other values, where there are any."""
+    """In this context, the parameters have these other values, if there are any."""
 
     def __init__(self, parameters: Sequence[Tensor], values: Sequence[Tensor] | None) -> None:
         self._parameters = parameters
@@ -267,5 +267,5 @@ class _Swapped:
 
 
 def perplexity_of(loss: float) -> float:
-    """exp(loss), infinite where that is beyond floats."""
+    """exp(loss); infinite if that is too large for a float."""
     return math.exp(loss) if loss < 700 else math.inf

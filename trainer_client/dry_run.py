@@ -1,4 +1,4 @@
-"""Estimates what a configuration takes, from a few steps of it: sizes, memory, speed, time.
+"""Estimates sizes, memory, speed and time of a configuration, from a few steps of it.
 
 Knows nothing of text: it trains on random words.
 """
@@ -24,24 +24,24 @@ class DryRun:
     name: str
     recurrent_parameters: int
     tokens_per_s: float
-    """Of training steps, decoder and optimiser included."""
+    """The speed of training steps, including decoder and optimiser."""
     max_epochs: int
-    """Most epochs that the run gives this model, with those for growth's gradients. Where rounds
-    have no bound, one of each kind is counted."""
+    """Most epochs of this model in the run, with those for the gradients of growth. If the number
+    of rounds has no limit, one round of each kind is counted."""
     is_bounded: bool
     max_hours: float
-    """Those epochs at that speed."""
+    """The time of those epochs at that speed."""
     peak_memory_bytes: int
-    """Of the process so far, or of the CUDA device."""
+    """The peak memory of the process so far, or of the CUDA device."""
 
 
 def try_out(
     config: TrainingConfig, kind: CorpusKind, device: torch.device, *, num_batches: int = 3
 ) -> list[DryRun]:
-    """The figures of the baseline and of the H-LSTM, dense: pruned ones are faster.
+    """The figures of the baseline and of the dense H-LSTM. A pruned H-LSTM is faster.
 
-    (b) and (d) are taken to need `max_rounds` rounds of `retrain_epochs` each, or one round
-    where nothing bounds them. Raises InvalidRequestError where nothing says how long the text is.
+    Assumes that (b) and (d) need `max_rounds` rounds of `retrain_epochs` each, or one round if
+    their number has no limit. Raises InvalidRequestError if the length of the text isn't known.
     """
     num_words = kind.vocabulary_size or 10_000
     sizes = [n for n in (config.max_train_tokens, kind.num_tokens.get("train")) if n is not None]
@@ -78,7 +78,7 @@ def try_out(
 
 
 def _speed(model: LanguageModel, num_words: int, device: torch.device, num_batches: int) -> float:
-    """Tokens a second, the first batch not counted."""
+    """Tokens per second, without the first batch."""
     config = model.config
     optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
     words = torch.randint(num_words, (config.steps + 1, config.batch), device=device)

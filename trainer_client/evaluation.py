@@ -1,6 +1,6 @@
 """Measures of a model over a whole text: its perplexity and its mean gradient.
 
-Neither changes the model, except for its mode.
+Neither changes anything of the model but its mode.
 """
 
 from __future__ import annotations

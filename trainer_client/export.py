@@ -1,4 +1,4 @@
-"""Finished models as files: small dense ones, and sparse ones for kernels that skip zeros.
+"""Writes finished models to files: small dense ones, and sparse ones for kernels that skip zeros.
 
     model = load_dense("run/models/weights.safetensors")   # or load_sparse("….csr.safetensors")
     scores_tbv, state = model(words_tb)
@@ -41,7 +41,7 @@ from trainer_client.train import TrainingRun
 # G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.
 
 MODELS = "models"
-"""Where in a run's directory its models are."""
+"""The folder for models in a run's directory."""
 DENSE = "lhp-hlstm-lm-1"
 SPARSE = "lhp-hlstm-lm-csr-1"
 BASELINE = "lhp-lstm-lm-1"
@@ -49,18 +49,18 @@ _MATRICES = ("input_qi", "recurrent_qs", "gate_uq")
 
 
 class ModelFileError(LhpError):
-    """A file that doesn't hold a complete model of the kind asked for."""
+    """A file doesn't contain a complete model of the kind asked for."""
 
 
 def shrink_model(
     model: MaskedHLSTM, *, gate_width: int | None = None, state_width: int | None = None
 ) -> HLSTMLanguageModel:
-    """A network without masks that computes the same, with the live dims or larger ones.
+    """A network without masks that computes the same, with the live dims or larger dims.
 
     States are renumbered, and the table's columns with them, so that the decoder reads the
-    first ones. Where some states beyond the embedding's columns live and some within them don't,
-    all states stay, because the embedding reads the first columns. Raises InvalidRequestError
-    for widths that are too small for what lives.
+    first ones. If some states beyond the embedding's columns live and some within them don't, all
+    states stay, because the embedding reads the first columns. Raises InvalidRequestError for
+    widths that are too small for the live units.
     """
     with torch.no_grad():
         small = shrink(model.weights, model.masks, gate_width=gate_width, state_width=state_width)
@@ -88,7 +88,7 @@ def shrink_model(
 
 
 def _leaves_a_column_out(state_index_s: Tensor, embedding_width: int) -> bool:
-    """Whether there are states beyond the embedding's columns, and not all within them."""
+    """Whether states beyond the embedding's columns live, and not all states within them."""
     inside = state_index_s < embedding_width
     return not bool(inside.all()) and int(inside.sum()) < embedding_width
 
@@ -125,7 +125,7 @@ def load_baseline(path: str | os.PathLike[str]) -> LSTMLanguageModel:
 
 
 class SparseLanguageModel(nn.Module):
-    """A language model as HLSTMLanguageModel, its layer's products of compressed sparse rows.
+    """A language model like HLSTMLanguageModel, with sparse products in its layer.
 
     The layer is the one that the service measures with the backend `csr`. For inference on a CPU.
     """
@@ -134,7 +134,7 @@ class SparseLanguageModel(nn.Module):
     decoder_bias_v: Tensor
 
     def __init__(self, tensors: Mapping[str, Tensor], embedding_width: int) -> None:
-        """The model of these tensors, as `sparse_tensors` makes them, which it shares."""
+        """The model of these tensors, which `sparse_tensors` makes. They aren't copied."""
         super().__init__()
         self.embedding_width = embedding_width
         for name, tensor in tensors.items():
@@ -185,7 +185,7 @@ _PARTS = ("crow", "column", "value")
 
 
 def sparse_tensors(network: HLSTMLanguageModel) -> dict[str, Tensor]:
-    """What SparseLanguageModel is made of: the network's nonzeros, and its dense parts."""
+    """The tensors of a SparseLanguageModel: the network's nonzeros, and its dense parts."""
     layer: HLSTMWeights = network.layer.weights()
     with torch.no_grad():
         matrices = {
@@ -222,11 +222,10 @@ def load_sparse(path: str | os.PathLike[str]) -> SparseLanguageModel:
 
 
 def write_models(run: TrainingRun, dims: tuple[int, int], directory: Path) -> None:
-    """Returns once the model of the run's present step is on disk, by the step's name.
+    """Returns once the model of the run's current step is on disk, under the step's name.
 
-    A dense network of these dims (gate_width, state_width); and from `weights`, step (d), a
-    sparse one of the live dims, too. The baseline is written as its parameters. Raises
-    DiskFullError.
+    Writes a dense network of these dims (gate_width, state_width), and in step (d), `weights`, also
+    a sparse one of the live dims. Of the baseline, writes the parameters. Raises DiskFullError.
     """
     if run.ranks.rank != 0:
         return
@@ -245,7 +244,7 @@ def write_models(run: TrainingRun, dims: tuple[int, int], directory: Path) -> No
 def _check_sparse(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], embedding_width: int
 ) -> None:
-    """Raises ModelFileError where an index is outside its matrix: the kernels don't check it."""
+    """Raises ModelFileError if an index is outside its matrix: the kernels don't check that."""
     names = ("table_vm", "decoder_bias_v", "hidden_bias_q", "gate_bias_u")
     wanted = {*names, *(f"{name}_{part}" for name in _MATRICES for part in _PARTS)}
     is_fine = set(tensors) == wanted
@@ -293,13 +292,13 @@ def _write(
 ) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: each.contiguous().cpu() for name, each in tensors.items()}
-    # One entry only: with several, their order would differ from file to file.
+    # Only one entry: the order of several would differ from file to file.
     metadata = {"lhp": json.dumps({"format": kind, "embedding_width": embedding_width})}
     write_whole(Path(path), save(contiguous, metadata))
 
 
 def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], int]:
-    """The tensors of a file of that kind, and the embedding's width."""
+    """The tensors in a file of that kind, and the embedding's width."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {}).get("lhp", "{}"))

@@ -2,8 +2,8 @@
 
 Runs that differ only in settings of later steps (`LATER_SETTINGS`) have the same first steps. The
 rows, the log of epochs and the models are copied; the new run starts with the model that step (a)
-of the other one exported. Random numbers begin anew, so the run ends with other bits than one that
-trained all its steps. Knows nothing of the later steps.
+of the other run exported. Random numbers begin anew, so the run doesn't end with the same bits as
+one that trained all its steps. Knows nothing of the later steps.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ logger = logging.getLogger(__name__)
 
 FIRST_STEPS = ("baseline", "growth")
 TOLERANCE = 0.01
-"""Largest difference, as a share, of a perplexity from the one logged. Another processor rounds
-in another way; another text or model differs by more."""
+"""Largest difference between a perplexity and the logged one, as a share. Another processor rounds
+differently. Another text or model differs by more."""
 
 
 def begin_from(run: TrainingRun, origin: Path) -> None:
-    """Returns when the run, which has not begun, stands where the one in `origin` ended step (a).
+    """Returns when the new run is in the state in which the run in `origin` ended step (a).
 
-    Its rows then say where they were taken from: `taken_from`. Raises NoCheckpointError without
-    a run there, CheckpointError, ConflictError where it hasn't come so far, CheckpointConfigError
-    where it was of another configuration or text, ModelFileError where its models don't fit its
-    logs.
+    Its rows then name their origin: `taken_from`. Raises NoCheckpointError if there is no run,
+    CheckpointError, ConflictError if it hasn't ended step (a), CheckpointConfigError if it has
+    another configuration or text, ModelFileError if its models don't fit its logs.
     """
     saved = read_checkpoint(origin / CHECKPOINT)
     told = run.compare(saved, but=LATER_SETTINGS)
@@ -90,10 +89,10 @@ def begin_from(run: TrainingRun, origin: Path) -> None:
 
 
 def _load_grown(run: TrainingRun, origin: Path, row: Row) -> None:
-    """Makes the run's model the one that step (a) exported. Raises ModelFileError.
+    """Makes the model that step (a) exported the run's model. Raises ModelFileError.
 
-    The file has no masks. What isn't zero lives; if their number is that in the row, nothing else
-    lives. In step (a) no unit dies, so none was left out or renumbered.
+    The file has no masks. Every weight that isn't zero lives. If their number is the one in the
+    row, no other weight lives. In step (a) no unit dies, so no unit was left out or renumbered.
     """
     path = origin / MODELS / "growth.safetensors"
     network, model = load_dense(path), run.hlstm

@@ -1,8 +1,8 @@
-"""Growth: which dormant weights, rows and columns to wake, by their gradients.
+"""Growth: chooses by gradients which dormant weights, rows and columns become live.
 
 `gradients` are averages of ∂L/∂w over the whole training set, taken with respect to every
 weight that the network could have, living or not (`MeanGradient` averages them). Every function
-gives new tensors; none trains.
+returns new tensors. None trains.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trainer_client.masks import (
 
 
 class InvalidGradientError(LhpError):
-    """A gradient that can't be used: not finite, or the average of no batch."""
+    """A gradient can't be used: it isn't finite, or there was no batch to average."""
 
 
 class MeanGradient:
@@ -51,8 +51,8 @@ class MeanGradient:
         """The average, in which each token has the same weight.
 
         `over_processes` replaces tensors by their means over all processes. The result is checked
-        after that, so that all processes raise the same error. Raises InvalidGradientError where
-        nothing was added, or it isn't finite.
+        after that, so that all processes raise the same error. Raises InvalidGradientError if
+        nothing was added, or if it isn't finite.
         """
         if self._sum is None or self._count == 0:
             raise InvalidGradientError(
@@ -69,13 +69,13 @@ class MeanGradient:
 
 
 def grow_weights(mask_mn: Tensor, gradient_mn: Tensor, *, ratio: float) -> Tensor:
-    """The mask with those dormant weights awake whose |gradient| is among the largest.
+    """The mask in which the dormant weights with the largest |gradient| live, too.
 
-    At or above the (100 · (1 − ratio))th percentile of the whole matrix, living weights
-    included (Source: section 4.1, as printed. Were the percentile that of the dormant weights,
-    half a matrix would grow to 1 − 0.5 · 0.9⁸ = 78 % in eight times 10 %; the paper reports
-    65 %). A weight without a gradient never wakes. What wakes is zero: the function stays as
-    it is until the first update.
+    These are at or above the (100 · (1 − ratio))th percentile of the whole matrix, including live
+    weights (Source: section 4.1, as printed. With the percentile of the dormant weights only, half
+    a matrix would grow to 1 − 0.5 · 0.9⁸ = 78 % in eight growths of 10 %. The paper reports 65 %).
+    A weight without a gradient never wakes. A woken weight is zero, so the function doesn't change
+    before the first update.
     """
     if not 0 <= ratio <= 1:
         raise InvalidRequestError(f"a growth ratio of {ratio}", hint="choose it from 0 to 1")
@@ -88,7 +88,7 @@ def grow_weights(mask_mn: Tensor, gradient_mn: Tensor, *, ratio: float) -> Tenso
 
 
 def grow_layer_weights(masks: Masks, gradients: HLSTMWeights, *, ratio: float) -> Masks:
-    """The masks after `grow_weights` on every H and W; dead units stay dead."""
+    """The masks after `grow_weights` on every H and W. Dead units stay dead."""
 
     def grow(mask_mn: Tensor, gradient_mn: Tensor) -> Tensor:
         return grow_weights(mask_mn, gradient_mn, ratio=ratio)
@@ -115,15 +115,15 @@ def grow_rows_and_columns(
     num_columns: int,
     learning_rate: float,
 ) -> GrownMatrix:
-    """One matrix in which the dormant rows and columns with the largest gradients are awake.
+    """One matrix in which the dormant rows and columns with the largest gradients live, too.
 
-    These have the largest sums of |gradient| over the living columns, or rows; among equals, the
-    first ones. A woken row lives in the columns that lived before, and starts as
-    −learning_rate · gradient there; columns likewise. Source: Algorithm 2, which prints
-    +learning_rate · gradient: with the gradient ∂L/∂w that would increase the loss. With minus,
-    the start is the result of one step of descent from zero.
+    They have the largest sums of |gradient| over the live columns, or rows; among equals, the first
+    ones wake. A woken row lives in the columns that lived before, and starts there as
+    −learning_rate · gradient. The same holds for columns. Source: Algorithm 2, which prints
+    +learning_rate · gradient: with the gradient ∂L/∂w that would increase the loss. With minus, the
+    start is the result of one step of descent from zero.
 
-    Raises InvalidRequestError where fewer are dormant.
+    Raises InvalidRequestError if fewer are dormant.
     """
     row_m, column_n = mask_mn.any(1), mask_mn.any(0)
     size_mn = gradient_mn.abs()
@@ -139,16 +139,15 @@ def grow_rows_and_columns(
 def open_dormant(
     weights: HLSTMWeights, masks: Masks, *, generator: torch.Generator
 ) -> HLSTMWeights:
-    """Weights that compute the same, and under which dormant units have gradients.
+    """Weights that compute the same, and with which dormant units have gradients.
 
-    When both its row of H and its column of W are zero, a hidden unit has no gradient. So dormant
-    hidden units get a row of H over what lives, drawn as for a new
-    layer, uniformly within ±1/√(live inputs); their columns of W stay zero, hence the function
-    stays as it is. A dormant state needs nothing of the kind as long as what reads the layer
-    reads it, too (the columns of a tied decoder are there in any case: the embedding needs
-    them): its gradient reaches its row of W.
+    If both its row of H and its column of W are zero, a hidden unit has no gradient. So dormant
+    hidden units get a row of H over the live inputs, drawn as for a new layer, uniformly within
+    ±1/√(live inputs). Their columns of W stay zero, so the function doesn't change. A dormant state
+    doesn't need this if the next layer reads it: then its gradient reaches its row of W. A tied
+    decoder always has its column, because the embedding needs it.
 
-    `generator` is on the CPU, so that every process and device opens alike.
+    `generator` is on the CPU, so that every process and device draws the same numbers.
     """
     live = apply_masks(weights, masks)
     dormant_kg1 = ~live_hidden_units(masks)[:, :, None]
@@ -186,16 +185,16 @@ def grow_units(
 ) -> GrownLayer:
     """The layer with `num_hidden` more hidden units in each gate and `num_states` more states.
 
-    Algorithm 2 with its rows and columns coupled: of the dormant units those wake whose |gradient|,
-    summed over their rows and columns of H and W, is largest. Their weights live towards the
-    units that lived before; between two new units they stay dormant, as in the algorithm. They
-    start as `opened` − learning_rate · gradient: one step of descent from `open_dormant`,
-    whose weights, and the gradients at them, are what to give.
+    Algorithm 2 with rows and columns coupled. The dormant units with the largest |gradient|, summed
+    over their rows and columns of H and W, wake. Their weights to and from units that lived before
+    become live. Weights between two new units stay dormant, as in the algorithm. The new weights
+    start as `opened` − learning_rate · gradient, which is one step of descent from the weights that
+    `open_dormant` returns. The gradients must be those at these weights.
 
-    Raises InvalidRequestError where fewer are dormant.
+    Raises InvalidRequestError if fewer are dormant.
     """
     hidden_kg, state_s = live_hidden_units(masks), live_states(masks)
-    # What a unit can be connected with: all that lives. G and S as in the masks.
+    # The units that a unit can be connected with: all live ones. G and S as in the masks.
     size = HLSTMWeights(*(gradient.abs() for gradient in gradients))
     from_live_s = size.recurrent_kgs * state_s
     size_kg = size.input_kgi.sum(2) + from_live_s.sum(2) + (size.gate_ksg * state_s[:, None]).sum(1)
@@ -230,7 +229,7 @@ def grow_units(
 
 
 def _between(hidden_kg: Tensor, state_s: Tensor) -> Masks:
-    """All that can live between these units; the input's axis has length 1, for broadcasting."""
+    """All weights that can live between these units; the input's axis has length 1."""
     return HLSTMWeights(
         input_kgi=hidden_kg[:, :, None],
         recurrent_kgs=hidden_kg[:, :, None] & state_s,
@@ -245,7 +244,7 @@ def _shaped_like(masks: Masks, given: Iterable[Tensor]) -> Masks:
 
 
 def _strongest(size_n: Tensor, dormant_n: Tensor, count: int, what: str) -> Tensor:
-    """Which `count` of the dormant ones are the largest, bool [N]."""
+    """The `count` largest of the dormant ones, bool [N]."""
     num_dormant = int(dormant_n.sum())
     if not 0 <= count <= num_dormant:
         raise InvalidRequestError(

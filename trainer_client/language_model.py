@@ -1,4 +1,4 @@
-"""Language models as they are trained: the H-LSTM under masks, and the baseline.
+"""Language models in training: the H-LSTM with masks, and the baseline.
 
 Both have tied embeddings and the same kinds of dropout. Knows nothing of text, of descent or of
 the steps.
@@ -31,7 +31,7 @@ from trainer_client.recurrence import run_recurrence
 # state_width, G gate_width, K the four gates, Q = K · G, H and J widths of the baseline's layers.
 
 State = tuple[Tensor, ...]
-"""The state that a model takes from one piece of text to the next; detached."""
+"""The detached state that a model passes from one piece of text to the next."""
 
 
 class LanguageModel(nn.Module, abc.ABC):
@@ -56,7 +56,7 @@ class LanguageModel(nn.Module, abc.ABC):
     @property
     @abc.abstractmethod
     def dims(self) -> tuple[int, int]:
-        """Widths that live: (gate_width, state_width), or (hidden, output) of the baseline."""
+        """The live widths: (gate_width, state_width), or (hidden, output) of the baseline."""
 
     @abc.abstractmethod
     def count_recurrent_parameters(self) -> int:
@@ -82,8 +82,9 @@ class LanguageModel(nn.Module, abc.ABC):
         """Sets the decoder's bias to the words' log shares, each counted once more than given.
 
         The model then knows how common each word is before its first update, and gradients are
-        about context only. From a bias of zero, narrow models predict little more than the words'
-        frequencies for several epochs: the gain from context is small while the bias is wrong.
+        about context only. With an initial bias of zero, narrow models predict little more than the
+        words' frequencies for several epochs: the gain from context is small as long as the bias is
+        wrong.
         """
         self.decoder_bias_v.copy_(((count_v + 1) / (count_v + 1).sum()).log())
 
@@ -110,7 +111,7 @@ class LanguageModel(nn.Module, abc.ABC):
 
 
 def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
-    """The mean cross entropy, float32, in nats a token.
+    """The mean cross entropy, float32, in nats per token.
 
     Each token's loss has the precision of the scores; their mean has that of float32. A float32
     copy of bfloat16 scores would take longer than the product that made them, and their gradient
@@ -120,10 +121,10 @@ def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
 
 
 class MaskedHLSTM(LanguageModel):
-    """The H-LSTM language model under masks.
+    """The H-LSTM language model with masks.
 
-    `network` holds all weights that can exist; the masks say which of them live. Units that don't
-    live are left out of the computation, and only what lives gets gradients.
+    `network` holds all weights that can exist; the masks say which of them live. Dead units are
+    left out of the computation, and only live weights get gradients.
     """
 
     def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
@@ -284,7 +285,7 @@ class StackedLSTM(LanguageModel):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The layer's output, its weights in `compute_dtype`.
 
-        Not by autocast: on CUDA that runs LSTM layers in float16, whatever it is told.
+        Not by autocast: on CUDA, autocast always runs LSTM layers in float16.
         """
         weights = {name: each.to(self.compute_dtype) for name, each in layer.named_parameters()}
         output: tuple[Tensor, tuple[Tensor, Tensor]]

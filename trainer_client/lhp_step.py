@@ -1,4 +1,4 @@
-"""Step (c): the service names the LHP of the model's dims, and dormant units wake up to it.
+"""Step (c): the service names the LHP for the model's dims, and dormant units wake up to it.
 
 Source: section 5.1 of Yin et al.
 """
@@ -26,15 +26,15 @@ class NoServiceError(LhpError):
 def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
     """Step (c): dormant units wake up to the LHP that the service names; then retraining.
 
-    Where the dims are an LHP already, the step only retrains, and keeps the result if it helped.
+    If the dims are already an LHP, the step only retrains, and keeps the result if it is better.
 
-    Where the service is away and nothing is cached, `when_away` says whether to leave it out.
+    If the service is away and nothing is cached, `when_away` says whether to leave out the step.
     Raises NoServiceError, and what the oracle raises.
     """
     config, notes = run.config, run.notes
     if "answer" not in notes:
         notes["answer"] = run.ranks.ask_first(lambda: _ask(run, oracle))
-        run.save()  # not asked again: another answer would make another run
+        run.save()  # not asked again: another answer would change the run
     answer = notes["answer"]
     if answer is None:
         return
@@ -51,7 +51,7 @@ def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
 
 
 def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
-    """The service's answer about the model's dims; None where it is away and that is allowed."""
+    """The service's answer about the model's dims; None if it is away and that is allowed."""
     config = run.config
     try:
         if oracle is None:
@@ -100,7 +100,7 @@ def latency_params(run: TrainingRun) -> dict[str, int | str]:
 
 
 def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
-    """Grows the model's units to these widths, those of the largest gradients first."""
+    """Grows the model to these widths. The units with the largest gradients wake."""
     config, model = run.config, run.hlstm
     hidden_kg, state_s = live_hidden_units(model.masks), live_states(model.masks)
     num_hidden = gate_width - int(hidden_kg.sum(1).max())

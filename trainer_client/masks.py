@@ -1,19 +1,20 @@
-"""Masks of an H-LSTM layer: which weights and which units live.
+"""Masks of an H-LSTM layer: they say which weights and which units are live.
 
-A layer's masks are `HLSTMWeights` of bool tensors. The masks of the biases say which units live:
-gate k's hidden unit g where `hidden_bias_kg[k, g]`, state unit s where `gate_bias_ks[:, s]`, all
-four alike. A dead unit has no live weight:
+A layer's masks are `HLSTMWeights` of bool tensors. A live weight takes part in the computation; a
+dead or dormant one is zero. The masks of the biases say which units live: hidden unit g of gate k
+if `hidden_bias_kg[k, g]`, state unit s if `gate_bias_ks[:, s]` (equal for all four gates). A dead
+unit has no live weight:
 
 - a hidden unit is one row of its gate's H (input and state part) and one column of its W;
-- a state unit is one row of every gate's W, and one column of the state part of every H. It
-  also is a column of whatever reads the layer; but since a dead state is always zero (its W
-  and b are), that column has no effect, and needs no mask.
+- a state unit is one row of every gate's W, and one column of the state part of every H. It is also
+a column of the next layer. But a dead state is always zero (its W and b are zero), so that column
+has no effect and needs no mask.
 
-Each gate chooses its own hidden units: the four H are matrices of their own and share no
-index. The number of them is the same in all four, so that the layer shrinks to four equal
-dense matrices (see `shrink`).
+Each gate has its own hidden units: the four H are separate matrices and share no index. All four
+gates have the same number of hidden units, so the layer shrinks to four equal dense matrices (see
+`shrink`).
 
-Knows nothing of why a weight lives or dies. No function changes its arguments.
+Doesn't know why a weight lives or dies. No function changes its arguments.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Masks = HLSTMWeights
 
 
 def map_matrices(function: Callable[..., Tensor], *layers: HLSTMWeights) -> HLSTMWeights:
-    """The first layer with `function` of the layers' matrices in place of its own.
+    """The first layer, with `function` of the layers' matrices instead of its own matrices.
 
     Called for each gate's whole H [G, I + S] and each gate's W [S, G]: eight times.
     """
@@ -58,12 +59,12 @@ def map_matrices(function: Callable[..., Tensor], *layers: HLSTMWeights) -> HLST
 
 
 def full_masks(weights: HLSTMWeights) -> Masks:
-    """Masks in which everything lives."""
+    """Masks in which all weights and units live."""
     return HLSTMWeights(*(torch.ones_like(weight, dtype=torch.bool) for weight in weights))
 
 
 def seed_masks(weights: HLSTMWeights, *, density: float = 0.5, generator: torch.Generator) -> Masks:
-    """Masks of a seed: in every matrix, exactly a random share `density` lives; all biases live.
+    """Masks of a seed: a random share `density` of every matrix lives, and all biases live.
 
     `generator` is on the CPU, so that every device gets the same seed. Source: section 5.1,
     step (a): 50 % sparsity. Raises InvalidRequestError for a density outside 0 to 1.
@@ -81,7 +82,7 @@ def seed_masks(weights: HLSTMWeights, *, density: float = 0.5, generator: torch.
 
 
 def apply_masks(weights: HLSTMWeights, masks: Masks) -> HLSTMWeights:
-    """W ⊗ Msk: the weights, zero where they don't live."""
+    """W ⊗ Msk: the weights, with zeros for dead weights."""
     return HLSTMWeights(*(w * mask for w, mask in zip(weights, masks, strict=True)))
 
 
@@ -102,7 +103,7 @@ def count_weights(masks: Masks) -> int:
 
 
 def without_units(masks: Masks, *, hidden_kg: Tensor, state_s: Tensor) -> Masks:
-    """The masks after these units, bool [K, G] and [S], have died with all their weights."""
+    """The masks without these units, bool [K, G] and [S], and without their weights."""
     keep_kg, keep_s = ~hidden_kg, ~state_s
     return HLSTMWeights(
         input_kgi=masks.input_kgi & keep_kg[:, :, None],
@@ -114,10 +115,10 @@ def without_units(masks: Masks, *, hidden_kg: Tensor, state_s: Tensor) -> Masks:
 
 
 def without_unconnected(masks: Masks) -> Masks:
-    """The masks after every unit without inputs or outputs has died, with all its weights.
+    """The masks without the units that have no inputs or no outputs, and without their weights.
 
-    A hidden unit needs a weight in its row of H and one in its column of W; a state unit one
-    in its rows of W (it always has an output: whatever reads the layer). Source: section 4.1.
+    A hidden unit needs a weight in its row of H and one in its column of W; a state unit needs one
+    in its rows of W (the next layer is always its output). Source: section 4.1.
     """
     while True:
         has_input_kg = masks.input_kgi.any(2) | masks.recurrent_kgs.any(2)
@@ -130,7 +131,7 @@ def without_unconnected(masks: Masks) -> Masks:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShrunkLayer:
-    """A smaller layer that computes the same, and where its units come from."""
+    """A smaller layer that computes the same, and the origin of its units."""
 
     weights: HLSTMWeights
     masks: Masks
@@ -149,9 +150,9 @@ def shrink(
 ) -> ShrunkLayer:
     """The layer without its dead units: the same outputs from smaller dense matrices.
 
-    Units keep their order. A width that isn't given is the smallest that holds every live unit.
-    Where the gates have different numbers of units, or a larger width is asked for, some dead
-    units stay, all zero.
+    Units keep their order. The default of a width is the smallest one that holds every live unit.
+    If the gates have different numbers of units, or a larger width is asked for, some dead units
+    stay, all zero.
 
     Raises InvalidRequestError for a width below the number of live units, or above that of all.
     """
@@ -178,7 +179,7 @@ def shrink(
 
 
 def _live_first(live_rn: Tensor, width: int | None, name: str) -> Tensor:
-    """For each row r the indices of `width` units, in order: the live ones, then dead ones."""
+    """For each row r, the indices of `width` units in order: the live ones, then dead ones."""
     most = int(live_rn.sum(1).max())
     width = most if width is None else width
     if not max(most, 1) <= width <= live_rn.shape[1]:

@@ -1,7 +1,7 @@
-"""Pruning: which rows, columns and weights to remove next.
+"""Pruning: chooses the rows, columns and weights to remove next.
 
-Every function takes masks and returns new ones. None trains, and none knows how the removal
-changes the loss: retraining shows that, and `PruningRate` says how to continue.
+Every function takes masks and returns new ones. None trains, and none knows how the removal changes
+the loss. Retraining shows that, and `PruningRate` says how to continue.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from trainer_client.masks import (
 # Shapes: K the four gates, G gate_width, S state_width; M rows and N columns of any matrix.
 
 MATRICES = ("input_kgi", "recurrent_kgs", "gate_ksg")
-"""The weights of a layer that are pruned: H, in two parts, and W."""
+"""The weights of a layer that can be pruned: H in two parts, and W."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruningRate:
-    """The share of what lives that is pruned before the next retraining.
+    """The share of the live units or weights that is pruned before the next retraining.
 
     Halved whenever retraining fails, down to single rows, columns or weights. Pruning ends when
     even one can't be pruned. Source: section 5.1, steps (b), from 20 %, and (d), from 70 %.
@@ -52,7 +52,7 @@ class PruningRate:
         return min(max(1, int(self.ratio * num_live)), num_live - 1)
 
     def after_failure(self, num_live: int) -> PruningRate | None:
-        """Half the rate, to try instead; None where it was a single one that failed."""
+        """Half the rate, to try next; None if a single unit or weight failed."""
         if self.count(num_live) <= 1:
             return None
         return PruningRate(ratio=self.ratio / 2)
@@ -63,12 +63,12 @@ def prune_rows_and_columns(
 ) -> Tensor:
     """The mask without the weakest rows and columns of one matrix, by their sums of |w|.
 
-    Only live ones are ranked, both rows and columns before any is removed. Among equally weak
-    ones, the first is removed first. Source: Algorithm 1. As printed it compares sums of rows with
-    the threshold of columns and the other way round, and takes N for the number of rows; here
-    rows are compared with rows.
+    Only live ones are ranked, both rows and columns before any is removed. Among equal ones, the
+    first is removed first. Source: Algorithm 1. As printed, it compares sums of rows with the
+    threshold of columns, and vice versa, and takes N for the number of rows. Here, rows are
+    compared with rows.
 
-    Raises InvalidRequestError where nothing would be left.
+    Raises InvalidRequestError if nothing would be left.
     """
     size_mn = (weight_mn * mask_mn).abs()
     row_m = _weakest(size_mn.sum(1), mask_mn.any(1), num_rows, "rows")
@@ -79,11 +79,11 @@ def prune_rows_and_columns(
 def prune_units(weights: HLSTMWeights, masks: Masks, *, num_hidden: int, num_states: int) -> Masks:
     """The masks without the weakest `num_hidden` units of each gate and `num_states` states.
 
-    Algorithm 1 with its rows and columns coupled: parts that belong together are ranked together,
-    by the sum of |w| over the unit's rows and columns of H and W. The weights that read the layer
-    don't count: a tied decoder has so many rows that the words' frequencies would decide.
+    Algorithm 1 with rows and columns coupled: the parts of a unit are ranked together, by the sum
+    of |w| over the unit's rows and columns of H and W. The next layer's weights don't count: a tied
+    decoder has so many rows that the words' frequencies would decide.
 
-    Raises InvalidRequestError where a gate or the state would be left without units.
+    Raises InvalidRequestError if a gate or the state would have no units left.
     """
     size = HLSTMWeights(*(weight.abs() for weight in apply_masks(weights, masks)))
     size_kg = size.input_kgi.sum(2) + size.recurrent_kgs.sum(2) + size.gate_ksg.sum(1)
@@ -99,10 +99,10 @@ def prune_units(weights: HLSTMWeights, masks: Masks, *, num_hidden: int, num_sta
 
 
 def prune_weights(weight_mn: Tensor, mask_mn: Tensor, *, ratio: float) -> Tensor:
-    """The mask without the `ratio` of the live weights that are smallest, one matrix at a time.
+    """The mask without the smallest live weights, a share `ratio` of them; for one matrix.
 
-    Source: section 4.1: |w| at or below the (100 · ratio)th percentile. Of the live ones: dead
-    weights are zero, and from the second time on would fill the percentile by themselves.
+    Source: section 4.1: |w| at or below the (100 · ratio)th percentile. The percentile is that of
+    live weights: otherwise, from the second pruning on, the zeros of dead weights would fill it.
     """
     live = mask_mn.flatten().nonzero()[:, 0]
     smallest = weight_mn.flatten()[live].abs().argsort(stable=True)[: int(ratio * len(live))]
@@ -112,10 +112,10 @@ def prune_weights(weight_mn: Tensor, mask_mn: Tensor, *, ratio: float) -> Tensor
 
 
 def prune_layer_weights(weights: HLSTMWeights, masks: Masks, *, ratio: float) -> Masks:
-    """The masks after `prune_weights` on every H and W, and without units cut off by it.
+    """The masks after `prune_weights` on every H and W, without the units that it cuts off.
 
-    Where the share is less than one weight of every matrix, the smallest weight of all is removed,
-    since rounds that prune nothing would never end.
+    If the share is less than one weight in every matrix, the smallest weight of all is removed.
+    Rounds that prune nothing would never end.
     """
 
     def prune(mask_mn: Tensor, weight_mn: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def prune_layer_weights(weights: HLSTMWeights, masks: Masks, *, ratio: float) ->
 
 
 def _without_smallest(weights: HLSTMWeights, masks: Masks) -> Masks:
-    """The masks without the one live weight of any H or W that is smallest."""
+    """The masks without the smallest live weight of all H and W."""
     size = [
         getattr(weights, name).detach().abs().masked_fill(~getattr(masks, name), torch.inf)
         for name in MATRICES
@@ -141,7 +141,7 @@ def _without_smallest(weights: HLSTMWeights, masks: Masks) -> Masks:
 
 
 def _weakest(size_n: Tensor, live_n: Tensor, count: int, what: str) -> Tensor:
-    """Which `count` of the live ones are the smallest, bool [N]."""
+    """The `count` smallest of the live ones, bool [N]."""
     num_live = int(live_n.sum())
     if not 0 <= count < max(num_live, 1):
         raise InvalidRequestError(

@@ -1,4 +1,4 @@
-"""Steps (b) and (d): pruning in rounds, each of which changes the masks, retrains and judges.
+"""Steps (b) and (d): prune in rounds. A round changes the masks, retrains, and is judged.
 
 Source: section 5.1 of Yin et al.
 """
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def prune_rows_and_columns(run: TrainingRun) -> None:
-    """Step (b): removes the weakest hidden and state units, as long as retraining recovers."""
+    """Step (b): removes the weakest hidden and state units, as long as retraining succeeds."""
 
     def prune(rate: PruningRate) -> None:
         model = run.hlstm
@@ -35,7 +35,7 @@ def prune_rows_and_columns(run: TrainingRun) -> None:
 
 
 def prune_weights(run: TrainingRun) -> None:
-    """Step (d): removes the smallest weights, as long as retraining recovers."""
+    """Step (d): removes the smallest weights, as long as retraining succeeds."""
 
     def prune(rate: PruningRate) -> None:
         model = run.hlstm
@@ -52,19 +52,20 @@ class Threshold:
     """The perplexity on the validation text that pruning has to keep."""
 
     perplexity: float
-    """A round that is above this after its retraining is undone."""
+    """A round that ends above this after its retraining is undone."""
     target: float
-    """A retraining ends early once it is here: at the threshold, or below it at the baseline's."""
+    """A retraining ends early at this perplexity. It has no slack, and is the baseline's by
+    default."""
     source: str
-    """Where it comes from, in words."""
+    """Its origin, in words."""
 
 
 def find_threshold(run: TrainingRun) -> Threshold:
     """The threshold of all pruning of a run.
 
-    It is `max_perplexity`, or else the baseline's perplexity, or that of growth where growth ended
-    above the baseline (retraining then continues towards the baseline's); plus `slack`. Raises
-    InvalidRequestError where there is no baseline.
+    It is `max_perplexity` if that is set. Otherwise it is the baseline's perplexity, or that of
+    growth if growth ended above the baseline (retraining then continues towards the baseline's).
+    `slack` is added. Raises InvalidRequestError if there is no baseline.
     """
     given, slack = run.config.max_perplexity, run.config.slack
     more = f" and {100 * slack:g}% more" if slack else ""
@@ -94,7 +95,7 @@ def _prune_in_rounds(
     prune: Callable[[PruningRate], None],
     count_live: Callable[[], int],
 ) -> None:
-    """Prunes and retrains, from the run's accepted model to the last that kept the threshold."""
+    """Prunes and retrains the run's accepted model, until no round keeps the threshold."""
     config, notes = run.config, run.notes
     threshold = find_threshold(run)
     notes.setdefault("round", 0)
@@ -127,7 +128,7 @@ def _prune_in_rounds(
 
 
 def _train_or_fail(run: TrainingRun) -> float:
-    """The validation perplexity after a round's retraining; infinite where that diverges."""
+    """The validation perplexity after a round's retraining; infinite if it diverges."""
     try:
         return run.train()
     except DivergedError as error:

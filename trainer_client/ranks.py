@@ -1,7 +1,7 @@
-"""The processes that train one model together, each on its share of every batch.
+"""The processes that train one model together. Each has a share of every batch.
 
-Knows nothing of models. All processes hold the same weights and take the same steps: gradients
-are averaged over them before every update, by one all-reduce.
+Knows nothing of models. All processes have the same weights and make the same updates: before every
+update, one all-reduce averages the gradients.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from profiler_service.errors import InvalidRequestError, LhpError
 T = TypeVar("T")
 
 LONGEST_WAIT = dt.timedelta(hours=2)
-"""How long to wait for another process: the first one may wait an hour for a measurement."""
+"""How long to wait for another process. The first one may wait an hour for a measurement."""
 
 
 def choose_device() -> torch.device:
-    """The CUDA device of this process, now its current one, or the processor.
+    """The CUDA device of this process, which becomes its current one; or the CPU.
 
     `torchrun` numbers the processes of one host by `LOCAL_RANK`; NCCL needs a device for each.
     """
@@ -36,10 +36,10 @@ def choose_device() -> torch.device:
 
 
 class Ranks:
-    """The processes that `torchrun` started; one alone where it started none."""
+    """The processes that `torchrun` started; a single one without `torchrun`."""
 
     def __init__(self, device: torch.device) -> None:
-        """Joins the others: by NCCL on CUDA, else by gloo."""
+        """Joins the others, with NCCL on CUDA, otherwise with gloo."""
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         if self.size > 1:
@@ -63,7 +63,7 @@ class Ranks:
         return text_nb.tensor_split(self.size, dim=1)[self.rank].contiguous()
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its mean over all processes; bit for bit the same on each."""
+        """Replaces each tensor by its mean over all processes, with the same bits on each."""
         if self.size == 1:
             return
         flat = torch.cat([each.flatten() for each in tensors])

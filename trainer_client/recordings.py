@@ -32,7 +32,7 @@ from trainer_client.answers import (
 
 
 class RecordingError(LhpError):
-    """A file doesn't hold the answer that it should."""
+    """A file doesn't contain the answer that it should."""
 
 
 class NoRecordedAnswerError(NotFoundError):

@@ -1,8 +1,8 @@
 """The H-LSTM's recurrence for training: forward by the layer's equations, backward by hand.
 
-Autograd would add up the gradient of each weight matrix once a time step. Here the time steps
-only pass gradients back through the products; the weights' gradients are three large products
-over all time steps at the end. Checked against autograd through
+Autograd would add to the gradient of each weight matrix at every time step. Here, the time steps
+only pass gradients back through the products. The weights' gradients are computed at the end, as
+three large products over all time steps. Checked against autograd through
 `profiler_service.networks.hlstm`.
 
 Knows nothing of masks, of words or of descent.
@@ -52,7 +52,7 @@ def run_recurrence(
 
 
 class _Recurrence(torch.autograd.Function):
-    """From a_qn, what the input contributes to all hidden units, to the states."""
+    """The states, from the input's contribution a_qn to all hidden units."""
 
     @staticmethod
     def forward(
@@ -70,7 +70,7 @@ class _Recurrence(torch.autograd.Function):
         num_gates, state_width, _ = gate_ksg.shape
         hidden_tqb = a_qn.new_empty(num_steps, num_units, batch)
         gates_tksb = c_sb.new_empty(num_steps, num_gates, state_width, batch)
-        # One more than steps: what was before the first.
+        # one more than there are steps: the state before the first step
         cells_tsb = c_sb.new_empty(num_steps + 1, state_width, batch)
         states_tsb = a_qn.new_empty(num_steps + 1, state_width, batch)
         cells_tsb[0], states_tsb[0] = c_sb, h_sb
@@ -110,7 +110,7 @@ class _Recurrence(torch.autograd.Function):
         a_grad_tqb = torch.empty_like(hidden_tqb)
         pre_grad_tksb = hidden_tqb.new_empty(num_steps, num_gates, state_width, batch)
         f_tsb, i_tsb, o_tsb, g_tsb = gates_tksb.unbind(1)
-        # What each pre-activation's gradient is per gradient of the cell (of h for gate o).
+        # The gradient of each pre-activation, divided by that of the cell (for gate o, of h).
         tanh_tsb = cells_tsb[1:].tanh()
         slope_tksb = torch.stack(
             [
@@ -134,7 +134,7 @@ class _Recurrence(torch.autograd.Function):
             torch.bmm(gate_kgs, pre_grad_ksb, out=a_grad_qb.view(num_gates, -1, batch))
             if mask_qb is not None:
                 a_grad_qb.mul_(mask_qb)
-            # The ReLU's: nothing passes where it gave zero.
+            # the gradient of the ReLU: zero if its output was zero
             torch.ops.aten.threshold_backward(a_grad_qb, hidden_tqb[t], 0, grad_input=a_grad_qb)
             h_grad_sb = torch.mm(recurrent_sq, a_grad_qb).to(c_grad_sb.dtype)
         a_grad_qn = a_grad_tqb.permute(1, 0, 2).reshape(num_units, -1)

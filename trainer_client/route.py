@@ -1,4 +1,4 @@
-"""Which steps a run takes: by its configuration, or by the crossovers of its products."""
+"""Chooses the steps of a run, from its configuration or from the crossovers of its products."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ STEPS: Mapping[Route, tuple[str, ...]] = {
 
 
 def find_route(route: Route, rows: Sequence[Row]) -> Route:
-    """The route of a run of the configured `route` with these rows: `dense` or `sparse`.
+    """The route of a run with the configured `route` and these rows: `dense` or `sparse`.
 
-    `measured` as long as that hasn't been measured.
+    Also `measured`, if it hasn't been decided yet.
     """
     choices = [row["route"]["chosen"] for row in rows if "route" in row]
     return choices[-1] if route == "measured" and choices else route
 
 
 def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
-    """Sets the run's next step: (d) where sparse kernels will certainly be faster, else (b).
+    """Sets the run's next step: (d) if sparse kernels will certainly be faster, otherwise (b).
 
-    They will be where the crossover of each product that is carried out at every time step (the
-    upper end of its interval) is at or below the expected sparsity, which is the share of zeros
-    after one round of (d) at its first ratio. The round may fail, and later rounds may prune
-    more; the report shows the expected sparsity beside the one that was reached. The product of
-    the input runs once a sequence and isn't considered.
+    They are certainly faster if, for each product of a time step, the upper end of the crossover's
+    interval is at or below the expected sparsity. The expected sparsity is the share of zeros after
+    one round of (d) at its first ratio. The round may fail, and later rounds may prune more; the
+    report shows the expected sparsity beside the one that was reached. The product of the input
+    runs only once per sequence and isn't considered.
 
-    Where the service is away, `when_away` says whether to continue on the dense route. Raises
+    If the service is away, `when_away` says whether to continue on the dense route. Raises
     NoServiceError, and what the oracle raises.
     """
     if run.config.route != "measured":  # so it was decided before the run was resumed
@@ -70,7 +70,7 @@ def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
 def _ask_crossovers(
     run: TrainingRun, oracle: CrossoverOracle | None
 ) -> list[dict[str, Any]] | None:
-    """The crossovers of sparse products; None where the service is away and that is allowed."""
+    """The crossovers of sparse products; None if the service is away and that is allowed."""
     gate_width, state_width = run.hlstm.dims
     try:
         if oracle is None:

@@ -34,7 +34,7 @@ class RunText:
         words_t = corpus.train[: config.max_train_tokens]
         self.train_nb = ranks.share_of(batchify(words_t, config.batch)).to(device)
         self.last = len(self.train_nb) - 1
-        """The number of the last row, which nothing follows."""
+        """The number of the last row, which has no next row."""
         self.held_out = {
             "valid": batchify(corpus.valid[:few], EVALUATION_BATCH).to(device),
             "test": batchify(corpus.test[:few], EVALUATION_BATCH).to(device),
@@ -48,7 +48,7 @@ class RunText:
         return self.train_nb.shape[1]
 
     def words(self, row: int, steps: int) -> Tensor:
-        """[T + 1, B]: the words of so many steps from `row`, and those that follow them."""
+        """[T + 1, B]: the words of so many steps from `row` on, and the words of the next row."""
         return self.train_nb[row : row + steps + 1]
 
 

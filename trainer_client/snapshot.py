@@ -1,4 +1,4 @@
-"""A model at one moment: taken from a model, put back into one, packed for a checkpoint."""
+"""A model at one moment: copied from a model, copied back, or packed for a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Snapshot:
     weights: dict[str, Tensor]
     masks: Masks | None
     perplexity: float
-    """Its perplexity on the validation text; infinite where it hasn't been measured."""
+    """Its perplexity on the validation text; infinite if it hasn't been measured."""
 
 
 def take_snapshot(model: LanguageModel, perplexity: float = math.inf) -> Snapshot:
@@ -32,7 +32,7 @@ def take_snapshot(model: LanguageModel, perplexity: float = math.inf) -> Snapsho
 
 
 def load_snapshot(model: LanguageModel, snapshot: Snapshot) -> None:
-    """Makes the model what it was; an H-LSTM where the snapshot has masks."""
+    """Restores the model: an H-LSTM if the snapshot has masks."""
     if snapshot.masks is not None:
         assert isinstance(model, MaskedHLSTM)
         gate_width, state_width = snapshot.masks.gate_ksg.shape[2:0:-1]
@@ -51,6 +51,6 @@ def pack_snapshot(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def unpack_snapshot(packed: dict[str, Any]) -> Snapshot:
-    """The snapshot that was packed so."""
+    """The snapshot in a checkpoint."""
     masks = None if packed["masks"] is None else Masks(*packed["masks"])
     return Snapshot(weights=packed["weights"], masks=masks, perplexity=packed["perplexity"])

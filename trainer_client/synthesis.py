@@ -1,9 +1,9 @@
-"""The steps from a seed to a compact model: (a) to (d) of the paper, after a baseline.
+"""The steps from a seed to a compact model: a baseline, then the paper's (a) to (d).
 
 Each step is a function of a run. The baseline and (a) are here, (b) and (d) in `pruning_steps`,
 (c) in `lhp_step`; `route` says which of them a run takes. What a step has to remember is in the
-run's `notes`, so that a resumed run enters the step again and continues. `is_training` says that
-the masks have been changed already.
+run's `notes`, so that a resumed run enters the step again and continues. `is_training` says whether
+the masks have already been changed.
 
 Knows nothing of files or of how progress is shown. Source: section 5.1 of Yin et al.
 """
@@ -42,12 +42,12 @@ def synthesise(
     """Returns when the run has gone through all its steps.
 
     A run that has not begun starts with the baseline; a restored one continues. `oracle` answers
-    for the kind `hlstm_lm`; `crossovers` where the route is `measured`. `at_step_end` is called
-    with the step's row of the report, its accepted model in place; if the run is killed right
-    then, once more. Raises what a step does.
+    for the kind `hlstm_lm`. `crossovers` is needed if the route is `measured`. `at_step_end` is
+    called with the step's row of the report, when the run has the step's accepted model. If the run
+    is killed at that moment, it is called again. Raises the errors of the steps.
     """
     if oracle is not None:
-        # Checked now, not after hours of training: what can't be measured has no LHP.
+        # Checked now, not after hours of training: dims that can't be measured have no LHP.
         HLSTM_LM.describe(latency_params(run))
     if not run.step:
         run.step = STEPS[run.config.route][0]
@@ -81,7 +81,7 @@ def train_baseline(run: TrainingRun) -> None:
 def grow_from_seed(run: TrainingRun) -> None:
     """Step (a): a sparse seed grows by its gradients at the beginning of its first epochs.
 
-    One training: the optimiser continues from growth to growth.
+    It is one training: the optimiser isn't reset at a growth.
     """
     config, model = run.config, run.hlstm
     if not run.is_training:
@@ -112,7 +112,7 @@ _ALONE: dict[str, Callable[[TrainingRun], None]] = {
 
 
 def _find_dims(run: TrainingRun) -> tuple[int, int]:
-    """The dims that the model is exported with and measured at: the LHP's, once there is one.
+    """The dims with which the model is exported and measured: those of the LHP, if there is one.
 
     Units that die after growth to the LHP stay, all zero: smaller dims would not be faster.
     """

@@ -4,7 +4,7 @@ Every `checkpoint_batches` batches, the whole state of the run is written to one
 masks, optimiser, random states, position in the text, notes of the steps. A run that is resumed
 continues from there, and on a CPU ends with the same bits.
 
-Knows nothing of which steps there are, of the service, or of how progress is shown.
+Doesn't know the steps, the service, or how progress is shown.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingRun:
-    """A model on its way through the steps, and its files in `directory`."""
+    """A training run: its model, and its files in `directory`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class TrainingRun:
         self.device = device or torch.device("cpu")
         self.step = ""
         self.notes: dict[str, Any] = {}
-        """What the current step has to remember; JSON-ready."""
+        """The notes of the current step; JSON-ready."""
         self.rows: list[Row] = []
         """The rows of the report, one for each step that has ended."""
         self.accepted: Snapshot | None = None
@@ -87,7 +87,7 @@ class TrainingRun:
         self.vocabulary = len(corpus.vocabulary)
         self._text = RunText(corpus, config, ranks, self.device)
         directory.mkdir(parents=True, exist_ok=True)
-        # Weights are drawn equally on all ranks; dropout is not.
+        # All ranks draw the same weights, but different dropout.
         torch.manual_seed(config.seed)
         self.model: LanguageModel = StackedLSTM(self.vocabulary, config).to(self.device)
         self._hlstm = MaskedHLSTM(self.vocabulary, config).to(self.device)
@@ -99,7 +99,7 @@ class TrainingRun:
 
     @property
     def hlstm(self) -> MaskedHLSTM:
-        """The H-LSTM, which becomes the run's model where it wasn't."""
+        """The H-LSTM, which becomes the run's model if it isn't yet."""
         self.model = self._hlstm
         return self._hlstm
 
@@ -108,7 +108,7 @@ class TrainingRun:
         return take_snapshot(self.model, perplexity)
 
     def load(self, snapshot: Snapshot) -> None:
-        """Makes the model what it was."""
+        """Restores the model."""
         load_snapshot(self.model if snapshot.masks is None else self.hlstm, snapshot)
 
     def accept(self, perplexity: float) -> None:
@@ -116,7 +116,7 @@ class TrainingRun:
         self.accepted = self.snapshot(perplexity)
 
     def revert(self) -> None:
-        """Makes the model what was last accepted."""
+        """Restores the last accepted model."""
         assert self.accepted is not None
         self.load(self.accepted)
 
@@ -124,7 +124,7 @@ class TrainingRun:
 
     @property
     def is_training(self) -> bool:
-        """Whether a training was begun, and has not been ended."""
+        """Whether a training has begun and not ended."""
         return self._descent is not None
 
     def begin_training(
@@ -141,13 +141,13 @@ class TrainingRun:
         self.save()
 
     def train(self, *, at_epoch: Callable[[int], None] = lambda _: None) -> float:
-        """The validation perplexity of the model, once the training that was begun is over.
+        """The validation perplexity of the model, when the training that has begun is over.
 
-        The model then is the one of the best epoch. Where the loss isn't a number, the run goes
-        back to its last checkpoint and halves the rate, at most `max_rollbacks` times.
-        `at_epoch` is called before each epoch, counted from 0, and may `grow`. In a run that was
-        killed or went back, it is called again for an epoch for which it was called before, with
-        the model as it was then. Raises DivergedError, DiskFullError.
+        The model is then that of the best epoch. If the loss isn't a number, the run goes back to
+        its last checkpoint and halves the rate, at most `max_rollbacks` times. `at_epoch` is called
+        before each epoch, counted from 0, and may call `grow`. If the run was killed or went back,
+        it may be called again for the same epoch, with the same model. Raises DivergedError,
+        DiskFullError.
         """
         while True:
             assert self._descent is not None
@@ -157,13 +157,13 @@ class TrainingRun:
                 self._roll_back(error)
 
     def end_training(self) -> None:
-        """Gives up the training that was begun; the model stays what it is."""
+        """Ends the training early; the model stays as it is."""
         self._descent = None
 
     def grow(self, masks: Masks) -> None:
-        """Sets masks under which more weights of the H-LSTM live, in the midst of a training.
+        """Sets masks with more live weights of the H-LSTM, during a training.
 
-        The epochs so far no longer count, neither for the best model nor for the average.
+        The epochs so far don't count any more, neither for the best model nor for the average.
         """
         descent, model = self._descent, self.hlstm
         assert descent is not None
@@ -184,7 +184,7 @@ class TrainingRun:
         return descent.best.perplexity
 
     def _train_epoch(self, descent: Descent) -> None:
-        """Goes through the training text from `descent.row` to its end."""
+        """Trains on the text from `descent.row` to its end."""
         self.model.train()
         began_s, first_row = time.perf_counter(), descent.row
         while descent.row < self._text.last:
@@ -198,7 +198,7 @@ class TrainingRun:
             )
             self._num_batches += 1
             self._tell(descent, began_s, first_row)
-            # Not at the end of an epoch: there, only a model that can be validated is kept.
+            # Not at the end of an epoch: only a model that can be validated is kept there.
             is_due = self._num_batches % self.config.checkpoint_batches == 0
             if is_due and descent.row < self._text.last:
                 descent.check_next(
@@ -207,7 +207,7 @@ class TrainingRun:
                 self.save()
 
     def _end_epoch(self, descent: Descent) -> None:
-        """Validates; keeps the best; lowers the rate where nothing improves; saves."""
+        """Validates, keeps the best model, lowers the rate if nothing improves, and saves."""
         with descent.averaged(self.model.parameters()):
             perplexity = self.evaluate("valid")
         if not math.isfinite(perplexity):
@@ -275,9 +275,9 @@ class TrainingRun:
     def evaluate(self, split: str) -> float:
         """The model's perplexity on the `valid` or `test` text.
 
-        The text is read as EVALUATION_BATCH pieces side by side, each from a zero state. Only
-        the first process does this: decisions depend on it, and another processor may round the
-        last bit in another way.
+        The text is read as EVALUATION_BATCH pieces side by side, each from a zero state. Only the
+        first process does this: decisions depend on it, and another processor may round
+        differently.
         """
         text_nb, steps = self._text.held_out[split], self.config.steps
         return self.ranks.ask_first(lambda: measure_perplexity(self.model, text_nb, steps=steps))
@@ -299,7 +299,7 @@ class TrainingRun:
     # Files
 
     def end_step(self, row: Row, next_step: str) -> None:
-        """Adds the step's row to the report, turns to the next step, and saves the run."""
+        """Adds the step's row to the report, goes on to the next step, and saves the run."""
         self.rows.append(row)
         self.step, self.notes = next_step, {}
         self.save()
@@ -333,7 +333,7 @@ class TrainingRun:
         self.ranks.wait()
 
     def _own(self) -> dict[str, Any]:
-        """What a checkpoint says of the configuration and the text."""
+        """The configuration and the text, as a checkpoint describes them."""
         return {"config": self.config.to_json(), **self._text.facts}
 
     def compare(self, saved: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
@@ -346,14 +346,14 @@ class TrainingRun:
     def begin_after(
         self, rows: Sequence[Row], epoch_rows: Sequence[Row], *, perplexity: float, next_step: str
     ) -> None:
-        """Begins the run after the steps of these logs, its model as it is; saves the run."""
+        """Begins the run after the steps in these logs, with the present model; saves the run."""
         self.rows, self._epoch_rows = list(rows), list(epoch_rows)
         self.accept(perplexity)
         self.step = next_step
         self.save()
 
     def restore(self) -> None:
-        """Makes the run what it was when last saved.
+        """Restores the run as it was last saved.
 
         Settings that no finished step has used may differ now. Raises NoCheckpointError,
         CheckpointError, CheckpointConfigError.
@@ -372,7 +372,7 @@ class TrainingRun:
         for change in self.compare(saved):
             logger.info("from here on: %s", change)
         self.step = saved["step"]
-        # In place: after going back, the step that holds the notes continues with them.
+        # Changed in place: after going back, the step that has the notes continues with them.
         self.notes.clear()
         self.notes.update(saved["notes"])
         self.rows, self._epoch_rows = saved["rows"], saved["epoch_rows"]
