@@ -1,1 +1,1 @@
-"""Side-by-side timings and checks, run by hand; never part of the tests."""
+"""Timings and checks, side by side. They are run by hand and are never part of the tests."""

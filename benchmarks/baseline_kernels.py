@@ -1,4 +1,4 @@
-"""The baseline's kernels: what else than torch's default runs a stacked LSTM model on a CPU."""
+"""The baseline's kernels: other ways than torch's default to run a stacked LSTM on a CPU."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Layers = Callable[[Tensor], Tensor]
 
 
 class PlainBaseline(nn.Module):
-    """The baseline's parts by themselves, for the kernels that replace them."""
+    """The separate parts of the baseline, for the kernels that replace them."""
 
     def __init__(self, model: LSTMLanguageModel) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class PlainBaseline(nn.Module):
 
 
 def rearranged_lstm(lstm: nn.LSTM) -> Layers:
-    """The layer by oneDNN with its weights rearranged beforehand."""
+    """The layer with oneDNN, its weights rearranged beforehand."""
     width, hidden = lstm.input_size, lstm.hidden_size
     input_hw, recurrent_hh, input_bias, recurrent_bias = lstm.parameters()
     packed = torch.ops.mkldnn._reorder_mkldnn_rnn_layer_weight(
@@ -61,7 +61,7 @@ def rearranged_lstm(lstm: nn.LSTM) -> Layers:
 
 
 def stepping_lstm(lstm: nn.LSTM) -> Layers:
-    """The layer by one product with a rearranged weight for each time step."""
+    """The layer as one product with a rearranged weight for each time step."""
     input_hw, recurrent_hh, input_bias, recurrent_bias = lstm.parameters()
     pack = torch.ops.mkldnn._reorder_linear_weight
     linear = torch.ops.mkldnn._linear_pointwise.default
@@ -96,7 +96,7 @@ def rearranged_decoder(baseline: PlainBaseline) -> Callable[[Tensor], Tensor]:
 
 
 def compiled(function: Callable[[Tensor], Tensor], example: Tensor) -> Callable[[Tensor], Tensor]:
-    """The function by `torch.compile`, its module's weights as constants, compiled already."""
+    """The function compiled by `torch.compile`, with its module's weights as constants."""
     torch._dynamo.config.allow_rnn = True
     frozen: Callable[[Tensor], Tensor] = torch.compile(function, dynamic=False, fullgraph=True)
     with torch._inductor.config.patch(freezing=True), warnings.catch_warnings():

@@ -1,7 +1,7 @@
-"""The code under test: the service's races, by its own planner and measuring process.
+"""The code under test: the service's races, with its own planner and measuring process.
 
-In this process, without HTTP or storage. Of the benchmarks of races only this module imports the
-service, but for one that needs a network's module to measure it.
+In this process, without HTTP or storage. Of the benchmarks of races, only this module imports the
+service (and one that needs the module of a network to measure it).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_LEADERS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What one stage of a race cost and decided, for the report's raw figures."""
+    """The cost and the result of one stage of a race, for the report's raw figures."""
 
     name: str
     num_visits: int
@@ -40,18 +40,18 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """What one race from scratch said, and what it cost."""
+    """The answer and the cost of one race from scratch."""
 
     answer: Dims
     wall_s: float
     measuring_s: float
     num_calls: int
     num_discarded: int
-    """Calls thrown away as disturbed and made again, on top of `num_calls`."""
+    """Calls that were discarded as disturbed and made again, not counted in `num_calls`."""
     claimed: tuple[float, float, float]
-    """Claimed latency of the best rival over the queried point's: estimate, low, high."""
+    """Claimed latency of the best rival divided by the queried point's: estimate, low, high."""
     leaders: tuple[Dims, ...]
-    """The points that came furthest, best first, at most MAX_LEADERS."""
+    """The points that stayed longest, best first, at most MAX_LEADERS."""
     stages: tuple[Stage, ...]
 
 
@@ -74,9 +74,9 @@ def race_window(
     platform: Platform,
     protocol: TimingProtocol,
 ) -> Race:
-    """How the planner races the window of `side` × `side` points above `dims`, fed by `measure`.
+    """The planner's race over `side` × `side` points above `dims`, with samples from `measure`.
 
-    Raises RefereeError where it ends without an answer.
+    Raises RefereeError if it ends without an answer.
     """
     from profiler_service.grid import Grid
     from profiler_service.plan.race.planner import RacePlanner
@@ -97,7 +97,7 @@ def race_window(
         first, second = grid.dims(point)
         return first, second
 
-    # Later stages hold fewer points, all of them from the stage before.
+    # Later stages have fewer points, all of them from the stage before.
     ranked = [point for stage in reversed(planner.stages) for point in stage.kept]
     return Race(
         answer=dims_of(int(found.target[0])),
@@ -125,9 +125,9 @@ def race_window(
 def open_contender(
     kind: str, side: int, params: Mapping[str, int] | None = None
 ) -> Iterator[Contender]:
-    """Races over windows of `side` × `side` points of a workload, the measuring process warm.
+    """Races over windows of `side` × `side` points of a workload, with a warm measuring process.
 
-    Raises RefereeError where it can't measure here.
+    Raises RefereeError if it can't measure here.
     """
     from profiler_service.errors import MeasurementFailedError
     from profiler_service.kinds import get_workload_kind
@@ -136,7 +136,7 @@ def open_contender(
     workload = get_workload_kind(kind).describe(params)
     try:
         with Measurer(device="cpu") as measurer:
-            # Like the service's worker, which leaves the measured processors alone.
+            # As the service's worker does, which keeps off the measured processors.
             rest = os.sched_getaffinity(0) - set(measurer.measured_cpus)
 
             def race(dims: Dims, seed: int) -> Race:
@@ -160,7 +160,7 @@ def open_contender(
 
 @contextlib.contextmanager
 def _running_on(cpus: set[int]) -> Iterator[None]:
-    """Keeps this thread on `cpus`; anywhere where there are none."""
+    """Keeps this thread on `cpus`; does nothing if there are none."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus or before)
     try:

@@ -1,8 +1,8 @@
 """Do the service's crossovers agree with an exhaustive measurement? Asks, then measures.
 
-Shares no code with the service: asks `GET /crossover` over HTTP, and before and after that
-measures every whole percentage of zeros beside every dense kernel, in its own way. No search can
-agree better than these two halves agree with each other. Measures on a CPU, on the machine that
+Shares no code with the service: asks `GET /crossover` over HTTP. Before and after that, it measures
+every whole percentage of zeros and every dense kernel in the same rounds, in its own way. No search
+can agree better than these two halves agree with each other. Measures on a CPU, on the machine that
 the service measures on.
 
     python -m benchmarks.crossover --out docs/results/crossover.md
@@ -43,12 +43,12 @@ DIMS: Sequence[Dims] = ((256, 256), (512, 1024), (1197, 317), (800, 800), (1500,
 GOAL_STEPS = 1
 WAIT_S = 110
 UNTIMED_CALLS = 8
-"""Calls until times stay the same: after a conversion the caches are cold, for each kernel in
-another way."""
+"""Untimed calls until times stay the same. After a conversion the caches are cold, differently for
+each kernel."""
 TIMED_CALLS = 4
 LINE_BYTES = 64
 PLACES = 64
-"""Cache lines of a page: where a tensor may begin, drawn at each visit."""
+"""Cache lines of a page. A tensor begins at a random one at each visit."""
 FEWEST_ROUNDS = 8
 RESAMPLES = 200
 PAPER = (
@@ -60,7 +60,7 @@ PAPER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One dense kernel at some dims: what the service says, and what was found."""
+    """One dense kernel at some dims: the service's answer, and the measurement."""
 
     dims: Dims
     backend: str
@@ -79,19 +79,19 @@ class Row:
 
     @property
     def steps(self) -> int:
-        """How far the service's crossover lies from the exhaustive one."""
+        """Distance of the service's crossover from the exhaustive one."""
         return abs(self.found - self.exhaustive)
 
 
 def placed(values: torch.Tensor, place: int) -> torch.Tensor:
-    """A copy that begins `place` cache lines after where memory was allocated."""
+    """A copy that begins `place` cache lines after the start of its memory."""
     start = place * LINE_BYTES // values.itemsize
     room = torch.empty(values.numel() + start, dtype=values.dtype)
     return room[start:].copy_(values.flatten()).view(values.shape)
 
 
 def frozen(weight: torch.Tensor, x: torch.Tensor) -> Call:
-    """The call by `torch.compile` with the weight as a constant."""
+    """The call through `torch.compile`, with the weight as a constant."""
     layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     layer.weight = torch.nn.Parameter(weight, requires_grad=False)
     torch._dynamo.reset()
@@ -118,11 +118,11 @@ def sparse(mask: torch.Tensor, values: torch.Tensor, x: torch.Tensor, place: int
 
 
 def measure(dims: Dims, *, seconds: float, seed: int) -> tuple[dict[str, F64], F64]:
-    """Latencies in seconds: each dense kernel's [rounds], and the sparse one's [rounds, 100].
+    """Latencies in seconds: of each dense kernel [rounds], and of the sparse one [rounds, 100].
 
-    Every kernel has one visit in each round, in random order. A visit draws weights, mask, input,
-    and their places anew (but for the compiled kernel, whose weight is kept), makes UNTIMED_CALLS,
-    and times TIMED_CALLS more.
+    Every kernel has one visit in each round, in random order. A visit draws weights, mask, input
+    and their places anew (the compiled kernel keeps its weight), makes UNTIMED_CALLS, and then
+    times TIMED_CALLS more.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -161,10 +161,10 @@ def measure(dims: Dims, *, seconds: float, seed: int) -> tuple[dict[str, F64], F
 
 
 def crossover(log_ratios: F64) -> int:
-    """The percentage from which on the sparse kernel wins, from log ratios [rounds, 100].
+    """The percentage from which on the sparse kernel is faster, from log ratios [rounds, 100].
 
-    The threshold that leaves the least on its wrong side: medians above 0 at or after it, or
-    below 0 before it, summed up.
+    It is the threshold with the smallest sum of medians on the wrong side: above 0 at or after it,
+    or below 0 before it.
     """
     median = np.median(log_ratios, axis=0)
     losing = np.r_[np.cumsum(np.maximum(median, 0)[::-1])[::-1], 0.0]
@@ -175,7 +175,7 @@ def crossover(log_ratios: F64) -> int:
 def judge(
     answer: dict[str, Any], dims: Dims, halves: Sequence[tuple[dict[str, F64], F64]]
 ) -> list[Row]:
-    """What the exhaustive measurement says of the service's answer, kernel by kernel."""
+    """The comparison of the service's answer with the exhaustive measurement, for each kernel."""
     rng = np.random.default_rng(0)
     rows = []
     for kernel in answer["kernels"]:
@@ -226,7 +226,7 @@ def ask(client: httpx.Client, dims: Dims) -> tuple[dict[str, Any], float]:
 
 
 def report(rows: Sequence[Row], costs: dict[Dims, tuple[float, int]]) -> list[str]:
-    """Markdown lines: the table, and what it says."""
+    """Markdown lines: the table, and its summary."""
     within = sum(row.steps <= GOAL_STEPS for row in rows)
     best = [row for row in rows if row.is_best]
     within_best = sum(row.steps <= GOAL_STEPS for row in best)
@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seconds",
         type=float,
         default=15,
-        help="of measuring for each dims, half of it before asking",
+        help="seconds of measuring for each dims, half of them before asking",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dims", nargs="*", default=[f"{a},{b}" for a, b in DIMS])

@@ -1,4 +1,4 @@
-"""The H-LSTM layer beside a plain loop over its gates, and beside `torch.nn.LSTM`.
+"""Compares the H-LSTM layer with a plain loop over its gates and with `torch.nn.LSTM`.
 
     python -m benchmarks.networks [--device cuda] [--rounds 21] [--out docs/results/networks.md]
 
@@ -61,7 +61,7 @@ class Case:
     latencies_s: Mapping[str, list[float]]
 
     def rates(self, name: str) -> list[float]:
-        """Useful operations a second, one for each round, in 10⁹."""
+        """Useful operations per second in each round, in 10⁹."""
         return [self.flops[name] / each / 1e9 for each in self.latencies_s[name]]
 
 
@@ -92,7 +92,7 @@ def loop_over_gates(
 
 
 def check_loop() -> None:
-    """Exits where the loop computes something else than the layer."""
+    """Exits if the loop computes something else than the layer."""
     layer = hlstm.HLSTM(7, 5, 11).double().eval()
     x_tbi = torch.randn(6, 3, 7, dtype=torch.float64)
     weights = layer.weights()
@@ -111,7 +111,7 @@ def check_loop() -> None:
 def build_loop(
     operands: Operands, gate_width: int, state_width: int, batch: int, steps: int
 ) -> Call:
-    """The call of the loop, its weights in arenas as the others' are."""
+    """The call of the loop. Its weights are in arenas, as the others' are."""
     return functools.partial(
         loop_over_gates,
         operands.input(steps, batch, INPUT_SIZE),
@@ -125,14 +125,14 @@ def build_loop(
 def build_lstms(
     operands: Operands, widths: tuple[int, int], params: Mapping[str, ParamValue]
 ) -> Call:
-    """The call of two LSTM layers, each with an input of its own: equal work, no copies."""
+    """The call of two LSTM layers, each with its own input: equal work, no copies."""
     first = build_lstm(operands, (widths[0], INPUT_SIZE), params)
     second = build_lstm(operands, (widths[1], widths[0]), params)
     return lambda: (first(), second())
 
 
 def compare(dims: tuple[int, int], dtype: str, device: Device, rounds: int) -> Case:
-    """The latencies of all three, `rounds` of each after one that doesn't count."""
+    """The latencies of all three: `rounds` of each, after one that doesn't count."""
     rng = random.Random(0)
     operands = Operands(dtype, device.name, rng)
     params = dict(HLSTM.describe({"dtype": dtype, "input_size": INPUT_SIZE}).params)
@@ -212,7 +212,7 @@ def main() -> None:
         " equations, gate by gate and step by step. `LSTM`: torch.nn.LSTM, two layers, input →"
         " gate width → state width.",
         "",
-        "Goals: 2 times the loop; at least 1 time torch.nn.LSTM's useful operations a second.",
+        "Goals: 2 times the loop; at least 1 time torch.nn.LSTM's useful operations per second.",
         "",
         "Medians (least to greatest); ratios are taken within rounds. GFLOP/s are useful"
         " operations: those of products.",

@@ -1,4 +1,4 @@
-"""Where a result comes from: the lines that head every report but the referee's own."""
+"""The origin of a result: the first lines of every report except the referee's own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit measured, and whether the working tree differs from it."""
+    """The commit that was measured, and whether the working tree differs from it."""
     revision = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--", "*.py", "constraints.txt")
     return revision + (" with uncommitted changes" if changed else "")

@@ -1,20 +1,20 @@
-"""How fast `GET /lhp` answers what is measured, beside a bare FastAPI route.
+"""How fast `GET /lhp` sends known answers, compared with a bare FastAPI route.
 
     apt-get install wrk        # the load generator; https://github.com/wg/wrk
     python -m benchmarks.query --out docs/results/query
 
-One uvicorn server (uvloop, httptools, one process) serves the real application and, put
-before all its other routes, a bare one that returns a constant pydantic model. Its store is
-SQLite with a saved 64 × 64 curve. wrk asks both in turn over 16 connections, A B A B …, so
-that whatever else the machine does affects both alike. Variants:
+One uvicorn server (uvloop, httptools, one process) serves the real application and a bare route
+that returns a constant pydantic model. The bare route comes before all others. Its store is SQLite
+with a saved 64 × 64 curve. wrk asks both in turn over 16 connections, A B A B …, so that other load
+affects both alike. Variants:
 
 - `constant`: the same query again and again;
 - `distinct`: 1,000 queries in rotation, dims from 225 to 256;
 - `unseen`: every query string is new (not a goal: shows the cost of parsing and answering
   from the loaded curve).
 
-Goals: at least 70 % of the bare route's requests a second, and a 99th percentile under three
-times its.
+Goals: at least 70 % of the bare route's requests per second, and a 99th percentile below three
+times that of the bare route.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ end
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What one run of the load generator saw."""
+    """The result of one run of the load generator."""
 
     requests_hz: float
     p50_s: float
@@ -85,7 +85,7 @@ class Load:
 
 
 class Constant(BaseModel):
-    """What the bare route returns."""
+    """The model that the bare route returns."""
 
     lhp: list[int] = [1200, 320]
     speedup: float = 1.08
@@ -107,7 +107,7 @@ def serve(database_url: str, port: int) -> None:
     async def bare() -> Constant:
         return constant
 
-    # The first route is found soonest: no advantage for /lhp.
+    # The first route is found fastest, so /lhp has no advantage.
     app.router.routes.insert(0, app.router.routes.pop())
     uvicorn.run(
         app, port=port, loop="uvloop", http="httptools", log_level="warning", access_log=False
@@ -115,7 +115,7 @@ def serve(database_url: str, port: int) -> None:
 
 
 def save_curve(database_url: str) -> None:
-    """Keeps the curve that is asked about: 64 × 64 points, multiples of 8 fast."""
+    """Stores the curve that is asked about: 64 × 64 points, multiples of 8 are fast."""
     from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
     from profiler_service.analysis.lhp import suffix_argmin
     from profiler_service.analysis.samples import Platform, TimingProtocol
@@ -199,7 +199,7 @@ def server(directory: Path) -> Iterator[str]:
 
 
 def load(address: str, path: str, script: str, seconds: int, directory: Path) -> Load:
-    """What wrk sees; exits where any request failed."""
+    """The figures of wrk; exits if any request failed."""
     lua = directory / "script.lua"
     lua.write_text(script + REPORT)
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(lua), address + path]
@@ -292,7 +292,7 @@ def main() -> None:
         " in rotation; `unseen`: every query for the first time (its curve is loaded).",
         "",
         "Goals, for warm queries (`constant`, `distinct`): at least 0.7 of the bare route's"
-        " requests a second, p99 under 3 times its p99.",
+        " requests per second, p99 below 3 times the bare route's p99.",
         "",
         "Medians (least to greatest); the ratio is that of the medians (of the pairs).",
         "",

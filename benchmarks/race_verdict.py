@@ -1,4 +1,4 @@
-"""What the referees of races say of an answer: how far it is from the best point that they know.
+"""Verdicts of the referees of races: the distance of an answer from the best known point.
 
 Knows neither how a race decides nor how anything was measured.
 """
@@ -34,21 +34,21 @@ class Regret:
 
     best: Dims
     over_best: Ratio
-    """Latency of the answer over the best's. The best is the one that is fastest in the same
-    blocks, so its latency is too small on average, and the true ratio is rather smaller."""
+    """Latency of the answer divided by the best point's. The best point was chosen in the same
+    blocks, so its latency is too small on average, and the true ratio is usually smaller."""
     split: float
-    """The same ratio with the best chosen on one half of the blocks and timed on the other,
-    both ways, averaged: without that bias, and possibly below 1."""
+    """The same ratio without that bias: the best is chosen on one half of the blocks and timed on
+    the other, both ways, averaged. It may be below 1."""
 
     @property
     def excess(self) -> float:
-        """0 where the answer is the best point; 0.01 where it is 1 % slower."""
+        """0 if the answer is the best point; 0.01 if it is 1 % slower."""
         return self.over_best.estimate - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class RaceVerdict:
-    """One query, as its referee found it.
+    """One query, with its referee's measurements.
 
     `measurement` holds ratios to the queried point: the race's `answer`, `up4` and so on, `rival1`
     to the last of the referee's own best points, and `control`, a second copy of the queried
@@ -60,7 +60,7 @@ class RaceVerdict:
 
     @property
     def regret(self) -> Regret:
-        """Of the answer among all that took part."""
+        """The answer's regret among all that took part."""
         return find_regret(self.measurement, self.dims)
 
     def as_trial(self) -> Trial:
@@ -84,8 +84,8 @@ def window(dims: Dims, side: int) -> list[Dims]:
 def find_regret(measurement: Measurement, dims: Dims) -> Regret:
     """The regret of `answer` in a measurement around `dims`, paired within its blocks.
 
-    Every candidate may be the best, the rounding rules' and the queried point too; only not
-    the control, which is that point once more.
+    Every candidate may be the best, also the rounding rules' points and the queried point. Only the
+    control can't, which is the queried point once more.
     """
     blocks = {name: np.array(b) for name, b in measurement.blocks.items() if name != "control"}
     blocks["queried"] = np.zeros(len(blocks["answer"]))

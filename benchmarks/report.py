@@ -1,4 +1,4 @@
-"""What the reports of the search benchmarks share: head and goals, files, exit code."""
+"""Parts that the reports of the search benchmarks share: head, goals, files, exit code."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from benchmarks.answers.verdicts import Goal
 
 
 def opening(header: Sequence[str], notes: Sequence[str], goals: Sequence[Goal]) -> list[str]:
-    """Markdown lines: where the figures come from, and the table of goals, one line each.
+    """Markdown lines: the origin of the figures, and the table of goals.
 
-    `header` is that of `provenance.heading`, whose list the notes go on with.
+    `header` comes from `provenance.heading`. The notes continue its list.
     """
     return [
         *header[:-1],
@@ -34,7 +34,7 @@ def opening(header: Sequence[str], notes: Sequence[str], goals: Sequence[Goal]) 
 
 @contextlib.contextmanager
 def exits_without_verdict() -> Iterator[None]:
-    """Turns what ends a run early into its exit code: 2 without a verdict, 130 if interrupted."""
+    """Turns an early end of a run into its exit code: 2 without a verdict, 130 if interrupted."""
     try:
         yield
     except RefereeError as error:
@@ -55,9 +55,9 @@ def publish(
     goals: Sequence[Goal],
     **figures: object,
 ) -> int:
-    """The exit code by the goals, once the report is printed and, where asked to, written.
+    """The exit code by the goals. Prints the report, and writes it if asked to.
 
-    Into the folder come `NAME-DATE.md`, and what it was made from as `NAME-DATE.json`.
+    Writes `NAME-DATE.md`, and its raw figures as `NAME-DATE.json`, into the folder.
     """
     print(text)
     if folder is not None:

@@ -1,4 +1,4 @@
-"""The model of the sparse route beside the baseline that it is compared with, on this processor.
+"""Compares the model of the sparse route with the baseline, on this processor.
 
     python -m benchmarks.sparse_route DIR [--threads 1] [--rounds 45] [--out …]
     python -m benchmarks.sparse_route --synthetic 0.9 [--preset small]
@@ -14,8 +14,8 @@ evaluations of 70 words, batch 16, float32:
 - `sparse`: the same as compressed sparse rows, as `load_sparse` runs it.
 
 In each round all of them are called in random order, once for the caches and once timed. Then
-the same for their recurrent layers alone, and for the decoder, which all have alike. The best of
-the baseline's kernels is chosen on every third round; ratios are medians over the others,
+the same for their recurrent layers alone, and for the decoder, which all have alike. Every third
+round chooses the best of the baseline's kernels. Ratios are medians over the other rounds,
 resampled for their 95 % intervals. Goals: at least 4 times as fast as `default`, and faster than
 the best. Measures by itself: no code of the service's. Run it on an otherwise idle machine.
 """
@@ -77,7 +77,7 @@ Call = Callable[[], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """What is compared, and what it is called."""
+    """The models that are compared, and their title."""
 
     title: str
     baseline: LSTMLanguageModel
@@ -102,7 +102,7 @@ class Ratio:
 def make_calls(models: Models) -> dict[str, dict[str, Call]]:
     """Calls by part of the model and name: `whole`, `layers`, `decoder`.
 
-    Exits where two that should compute the same don't.
+    Exits if two that should compute the same don't.
     """
     plain = PlainBaseline(models.baseline).requires_grad_(False).eval()
     words_tb = torch.randint(len(plain.table_ve), (STEPS, BATCH))
@@ -207,7 +207,7 @@ def read_models(directory: Path) -> Models:
 
 
 def make_models(preset: str, sparsity: float) -> Models:
-    """Models of a preset's widths, untrained, that share of their weights zero at random."""
+    """Untrained models of a preset's widths, with that share of their weights zero at random."""
     config = get_preset(preset)
     baseline = LSTMLanguageModel(VOCABULARY, config.embedding_width, config.gate_width)
     dense = HLSTMLanguageModel(
@@ -291,7 +291,7 @@ def report(measured: Mapping[str, Mapping[str, F64]]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints and, where asked to, writes the report."""
+    """Measures, prints the report, and writes it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("directory", type=Path, nargs="?", metavar="DIR")
     parser.add_argument("--synthetic", type=float, metavar="SPARSITY")

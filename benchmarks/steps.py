@@ -1,4 +1,4 @@
-"""The models that a run exported, step by step, side by side on this processor.
+"""Compares the models that a run exported, step by step, on this processor.
 
     python -m benchmarks.steps DIR [--threads 1] [--blocks 25] [--out …]
 
@@ -34,7 +34,7 @@ from trainer_client.run_files import EPOCHS_LOG, STEPS_LOG
 
 COPIED = ("report.md", "report.json", "report.png", STEPS_LOG, EPOCHS_LOG)
 ROUNDS = 3
-"""Timed, in each block."""
+"""Timed rounds in each block."""
 LINE_FLOATS, MOST_LINES = 16, 64
 """A cache line, and how far weights are moved at most."""
 
@@ -89,7 +89,7 @@ def ratio_of(slower: Sequence[F64], faster: Sequence[F64]) -> Ratio:
 
 
 def are_alike(models: Mapping[str, nn.Module]) -> bool:
-    """Whether (b) and (c) have weights of the same shapes: then neither can be the faster one."""
+    """Whether (b) and (c) have weights of the same shapes. Then neither can be faster."""
     shapes = [
         [each.shape for each in models[step].parameters()]
         for step in ("units", "lhp")
@@ -101,8 +101,8 @@ def are_alike(models: Mapping[str, nn.Module]) -> bool:
 def report(seconds: Mapping[str, Sequence[F64]], *, alike: bool = False) -> list[str]:
     """Markdown lines: a table of the steps, and the goals.
 
-    Where (b) and (c) are `alike`, their ratio is no goal but a control: how far from 1 two models
-    come that cost the same.
+    If (b) and (c) are `alike`, their ratio isn't a goal but a control: it shows the error of the
+    measurement.
     """
     lines = ["| step | median | times as fast as the baseline |", "|---|---:|---:|"]
     for step, found in seconds.items():
@@ -130,7 +130,7 @@ def _format(ratio: Ratio) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints and, where asked to, writes the report."""
+    """Measures, prints the report, and writes it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--threads", type=int, default=1)

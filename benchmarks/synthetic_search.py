@@ -3,13 +3,13 @@
     python -m benchmarks.synthetic_search --out docs/results        # some minutes
     python -m benchmarks.synthetic_search --windows 3               # a quick look
 
-Each window has 48 × 48 points of 10 to 60 ms and one of two shapes. `stairs` is what torch.nn.LSTM
-showed on the machine these benchmarks were written on: 6 to 10 % more where the hidden size passes
-a multiple of 16, the same up to the next multiple, and a smooth growth along the inputs. There
-the queried point is nearly the fastest. In `multiples` it isn't: both axes grow smoothly, and
-every hidden size that is no multiple of 16 costs 6 to 10 % more. In both, single points deviate
-from their row and column; calls scatter with heavy tails, some take far longer, the first call
-of a shape takes 5 % longer, and everything drifts slowly.
+Each window has 48 × 48 points of 10 to 60 ms and one of two shapes. `stairs` is like torch.nn.LSTM
+on the machine on which these benchmarks were written. Latency grows by 6 to 10 % after each
+multiple of 16 of the hidden size, is constant up to the next multiple, and grows smoothly with the
+input size. There, the queried point is nearly the fastest. In `multiples` it isn't: latency grows
+smoothly along both axes, and every hidden size that isn't a multiple of 16 costs 6 to 10 % more. In
+both, single points deviate from their row and column. The noise of calls has heavy tails, some
+calls take far longer, the first call of a shape takes 5 % longer, and everything drifts slowly.
 
 Everything here but the planner itself shares no code with the service; only `race_on` imports it.
 Measures nothing: any machine gives the same figures.
@@ -56,29 +56,29 @@ FASTEST_S, SLOWEST_S = 0.010, 0.060
 NOISE = 0.01
 """Scale of the noise of a call: Student's t with three degrees of freedom."""
 SPIKES, SPIKE = 0.03, (0.2, 1.0)
-"""Share of the calls that something prolongs, and by how much."""
+"""Share of the calls that take much longer, and by how much."""
 FIRST_CALL = 0.05
 DRIFT, DRIFT_PERIOD_S = 0.01, 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One race in a window of known truth."""
+    """One race in a window whose true latencies are known."""
 
     shape: str
     offset: int
     dims: Dims
     answer: Dims
     share_of_calls: float
-    """Calls of the race over the number of points."""
+    """Calls of the race divided by the number of points."""
     share_of_time: float
-    """Measuring time of the race over that of calling each point once."""
+    """Measuring time of the race divided by that of calling each point once."""
     regret: float
-    """True latency of the answer over the window's least, minus 1."""
+    """True latency of the answer divided by the window's smallest one, minus 1."""
     over_queried: float
-    """True latency of the answer over the queried point's."""
+    """True latency of the answer divided by the queried point's."""
     stay_regret: float
-    """The regret that the queried point itself would have."""
+    """The regret of the queried point itself."""
 
 
 class Device:
@@ -92,7 +92,7 @@ class Device:
         self._clock_s = 0.0
 
     def call(self, point: int) -> float:
-        """Seconds that the next call takes, of this point."""
+        """Seconds of the next call of this point."""
         rng = self._rng
         log = NOISE * float(np.clip(rng.standard_t(3), -20, 20))
         log += DRIFT * float(np.sin(2 * np.pi * self._clock_s / DRIFT_PERIOD_S + self._phase))
@@ -107,7 +107,7 @@ class Device:
 
     @property
     def clock_s(self) -> float:
-        """Seconds that all calls so far took."""
+        """Seconds of all calls so far."""
         return self._clock_s
 
 
@@ -148,7 +148,7 @@ def draw_window(shape: str, offset: int, rng: np.random.Generator) -> tuple[Dims
 
 
 def race_on(device: Device, dims: Dims, seed: int) -> Race:
-    """How the service's planner races the window on the device."""
+    """The race of the service's planner over the window on the device."""
     from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
     from profiler_service.kinds import LSTM
 
@@ -186,7 +186,7 @@ def race_on(device: Device, dims: Dims, seed: int) -> Race:
 
 
 def try_window(shape: str, offset: int, seed: int) -> Trial:
-    """One race in a window drawn from the seed, and its truth."""
+    """One race in a window drawn from the seed, and its verdict."""
     rng = np.random.default_rng([seed, offset, list(SHAPES).index(shape)])
     dims, truth_s = draw_window(shape, offset, rng)
     race = race_on(Device(truth_s, seed=int(rng.integers(1 << 32))), dims, seed)
@@ -194,7 +194,7 @@ def try_window(shape: str, offset: int, seed: int) -> Trial:
 
 
 def judge_race(shape: str, offset: int, dims: Dims, truth_s: F64, race: Race) -> Trial:
-    """What the truth says of a race's answer."""
+    """The verdict on a race's answer, by the true latencies."""
     answer_s = truth_s.reshape(SIDE, SIDE)[race.answer[0] - dims[0], race.answer[1] - dims[1]]
     return Trial(
         shape=shape,
@@ -253,7 +253,7 @@ def judge(trials: Sequence[Trial]) -> list[Goal]:
 
 
 def table(trials: Sequence[Trial]) -> list[str]:
-    """A Markdown table: one line a shape and an offset."""
+    """A Markdown table: one line for each shape and offset."""
     heads = ["shape", "offset", "windows", "time, median", "time, largest", "calls, median"]
     heads += ["regret, median", "95th percentile", "largest", "within 1 %", "moved"]
     heads += ["largest over queried", "regret of staying, median", "its 95th percentile"]
@@ -329,7 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.windows < 1 or options.seed < 0:
         parser.error("--windows from 1, --seed from 0")
-    title = "Racing where calls are dear: known truth"
+    title = "Races with long calls: known latencies"
     header = heading(title, "benchmarks.synthetic_search", "numpy")
     started = time.perf_counter()
     trials = run(windows=options.windows, seed=options.seed)

@@ -1,4 +1,4 @@
-"""A training step beside a plain loop over the gates, and beside `torch.nn.LSTM`.
+"""Compares a training step with a plain loop over the gates and with `torch.nn.LSTM`.
 
     python -m benchmarks.training [--rounds 7] [--out docs/results]
 
@@ -8,9 +8,9 @@ Layers alone, forward and backward, input's gradient included, batch 32:
 - `loop`: the same weights by the equations, written straightforwardly, through autograd;
 - `LSTM`: the two layers of `torch.nn.LSTM` that are the baseline: E → H → E.
 
-In each round all three are called once in random order. Goals: twice the tokens a second of the
+In each round all three are called once in random order. Goals: twice the tokens per second of the
 loop; at most 1.3 times the LSTM's time per useful floating-point operation (of products, forward;
-backward has twice as many in all three). Then tokens a second of the whole models with decoder
+backward has twice as many in all three). Then tokens per second of the whole models with decoder
 and optimiser, as `lhp-train` runs them. Run it on an otherwise idle machine.
 """
 
@@ -45,7 +45,7 @@ VOCABULARY = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One comparison: useful operations a token forward, and seconds of each contender."""
+    """One comparison: useful forward operations per token, and seconds of each contender."""
 
     label: str
     num_tokens: int
@@ -53,16 +53,16 @@ class Case:
     seconds: Mapping[str, list[float]]
 
     def tokens_per_s(self, name: str) -> float:
-        """Tokens a second, by the median."""
+        """Median tokens per second."""
         return self.num_tokens / statistics.median(self.seconds[name])
 
     def loop_ratios(self) -> list[float]:
-        """The loop's seconds over the H-LSTM's, round by round."""
+        """The loop's seconds divided by the H-LSTM's, for each round."""
         pairs = zip(self.seconds["loop"], self.seconds["H-LSTM"], strict=True)
         return [loop_s / hlstm_s for loop_s, hlstm_s in pairs]
 
     def lstm_ratios(self) -> list[float]:
-        """The H-LSTM's seconds per useful operation over the LSTM's, likewise."""
+        """The H-LSTM's seconds per useful operation divided by the LSTM's, for each round."""
         pairs = zip(self.seconds["H-LSTM"], self.seconds["LSTM"], strict=True)
         work = self.flops["LSTM"] / self.flops["H-LSTM"]
         return [hlstm_s / lstm_s * work for hlstm_s, lstm_s in pairs]
@@ -129,7 +129,7 @@ def compare(config: TrainingConfig, precision: str, rounds: int) -> Case:
 
 
 def model_speed(kind: type[LanguageModel], config: TrainingConfig, rounds: int) -> float:
-    """Tokens a second of whole training steps, by the median."""
+    """Median tokens per second of whole training steps."""
     model = kind(VOCABULARY, config).train()
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
     words = torch.randint(VOCABULARY, (config.steps + 1, BATCH))
@@ -148,7 +148,7 @@ def model_speed(kind: type[LanguageModel], config: TrainingConfig, rounds: int) 
 
 
 def main() -> None:
-    """Compares, prints and, where asked to, writes the report."""
+    """Compares, prints the report, and writes it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, help="folder for the report")

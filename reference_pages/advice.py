@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 ADVICE: Mapping[str, str] = {
     "LhpError": """
-This is the base of all problems. The service answers with it only where no more special one fits.
-Read `detail` and `hint`. If they don't help, look into the service's log.
+This is the base of all problems. The service answers with it only if no more special one fits. Read
+`detail` and `hint`. If they don't help, look into the service's log.
 """,
     "InvalidRequestError": """
 Correct the request as `hint` says. The same request will fail again, so don't repeat it. Requests
@@ -32,7 +32,7 @@ Choose another dtype or backend, or another host. `lhp hosts` and `GET /hosts` s
 supports.
 """,
     "NotFoundError": """
-Check the name or the path. `hint` says where the existing ones are listed.
+Check the name or the path. `hint` says how to list the existing ones.
 """,
     "UnknownWorkloadError": """
 Choose one of the names that `lhp workloads` lists. If your own package brings this kind, install it
@@ -59,9 +59,8 @@ The request is valid, but not now. The usual case is a sweep that has ended or w
 someone else. Look at its state with `GET /sweeps/{id}`, and ask again if you still need the answer.
 """,
     "PlatformMismatchError": """
-Latencies of different workloads, platforms or timing protocols were about to be mixed, which would
-give a wrong answer. Compare curves of one platform only, or measure again on the platform that you
-need.
+The request would mix latencies of different workloads, platforms or timing protocols. The answer
+would be wrong. Compare curves of one platform only, or measure again on the platform that you need.
 """,
     "HostAwayError": """
 Start the worker on that host with `lhp worker` (`lhp serve` starts one for its own machine), or ask
@@ -79,7 +78,8 @@ The database can't be used as it is. `detail` says why. Ask the operator of the 
 """,
     "StoreUnavailableError": """
 Wait and ask again: the response has `Retry-After`. The operator should check that the database runs
-and that `LHP_DATABASE_URL` names it. Questions answered before go on being answered from memory.
+and that `LHP_DATABASE_URL` names it. Questions that were answered before are still answered from
+memory.
 """,
     "StoreUnusableError": """
 Correct `LHP_DATABASE_URL`: it must be `sqlite:///PATH` or `postgresql://user:password@server/name`,
@@ -128,9 +128,9 @@ The measurement failed. `detail` says how. Look into the worker's log. The same 
 again, starts a new measurement.
 """,
     "MeasurementChildDiedError": """
-The process that measures has died, which costs only the point that it was measuring; it is started
-again by itself. If this happens often, look into the worker's log: the usual reason is that the
-machine ran out of memory. Smaller dims, or a smaller batch, need less.
+The process that measures has died. Only the point that it was measuring is lost, and the worker
+starts the process again. If this happens often, look into the worker's log: the usual reason is
+that the machine ran out of memory. Smaller dims, or a smaller batch, need less.
 """,
     "DeviceLostError": """
 The GPU can't be opened any more. The sweep is paused, and continues when the device is back. Check
@@ -146,7 +146,7 @@ function that returns a torch module, and that `--example` returns an input that
 ([advise a model](../guides/advise.md)).
 """,
     "WorkerAlreadyRunningError": """
-One worker a host is enough: two would measure each other's noise. Stop the other one first. `lhp
+A host needs only one worker: two would measure each other's noise. Stop the other one first. `lhp
 serve` starts a worker of its own unless it is given `--no-worker`.
 """,
 }

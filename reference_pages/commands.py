@@ -102,7 +102,7 @@ def lhp_page() -> str:
     """Every command of `lhp` with its arguments and options."""
     text = (
         "# The command `lhp`\n\n"
-        "Each command has `--help`. `--json` prints what a script reads: JSON on stdout, and"
+        "Each command has `--help`. With `--json`, a command prints JSON for scripts on stdout, and"
         " nothing else. Messages, progress and errors go to stderr.\n\n"
     )
     text += "".join(_command(name, command) for name, command in lhp_commands().items())

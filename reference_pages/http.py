@@ -13,11 +13,11 @@ from reference_pages.markdown import cell, code, table
 INTRODUCTION = """\
 # HTTP
 
-The running service shows the same description, to be tried out, at `/docs`, and as OpenAPI at
-`/openapi.json`. Latencies are seconds a call. Every error is `application/problem+json`
-([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)); its `type` is the path of one of the
-[problem pages](../problems/index.md), and its `hint` says what to do.
-[How the contract changes](../explanation/contract.md) says what a client may rely on.
+The running service shows the same description at `/docs`, where you can try it, and as OpenAPI at
+`/openapi.json`. Latencies are seconds a call. Every error is `application/problem+json` ([RFC
+9457](https://www.rfc-editor.org/rfc/rfc9457)); its `type` is the path of one of the [problem
+pages](../problems/index.md), and its `hint` says what to do. [How the contract
+changes](../explanation/contract.md) says what a client may rely on.
 
 """
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -40,7 +40,7 @@ def operations() -> list[tuple[str, str, Mapping[str, Any]]]:
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
-    """The type that a schema describes, as Markdown: a link where it is one of ours."""
+    """The type that a schema describes, as Markdown: a link if it is one of ours."""
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
         return f"[{name}](#{name.lower()})"

@@ -31,10 +31,10 @@ Every error of the service is an `application/problem+json` document
 ```
 
 `type` is stable: it never changes between versions, and it is the path of the page that explains
-the problem, here and at the service itself (`GET /problems/host-away`). Decide by `type`, and where
-a client doesn't know it, by `status`. `title`, `detail` and `hint` are for people; their words may
-change. `see` is the path of a resource that tells more. The Python client raises the class of the
-same name again, `HostAwayError`.
+the problem, here and at the service itself (`GET /problems/host-away`). A client decides by `type`,
+or by `status` if it doesn't know the type. `title`, `detail` and `hint` are for people; their words
+may change. `see` is the path of a resource with more details. The Python client raises the class of
+the same name, `HostAwayError`.
 
 """
 

@@ -1,6 +1,6 @@
 """The page of the public Python names, from `profiler_service.__all__` and the trainer's oracle.
 
-MkDocs fills in signatures and docstrings where a line begins with `:::` (mkdocstrings).
+MkDocs replaces lines that begin with `:::` by signatures and docstrings (mkdocstrings).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ with ServiceClient("http://127.0.0.1:8000") as service:
 ```
 
 These names are public: `from profiler_service import NAME`. The client needs no torch and no numpy.
-Everything else may change without notice, except for what the page says of the trainer's oracle.
+The names of the trainer's oracle below are public, too. Everything else may change without notice.
 
 ## The client
 
@@ -69,7 +69,7 @@ def python_page() -> str:
         else:
             others += _described(path)
     text = INTRODUCTION + clients
-    text += "## Models\n\nFields are those of the JSON that travels.\n\n"
+    text += "## Models\n\nTheir fields are those of the JSON.\n\n"
     text += table(("model", "meaning"), models)
     text += "## Errors\n\nThe service's own errors are raised as the classes listed under"
     text += (

@@ -12,8 +12,8 @@ hide:
 
 # The race's settings
 
-These are all the numbers that a race goes by. [Races](../explanation/races.md) explains the stages
-in which they are used. Operators can't change them: with other numbers a race makes other decisions
+These are all the numbers that a race uses. [Races](../explanation/races.md) explains the stages in
+which they are used. Operators can't change them: with other numbers a race makes other decisions
 from the same samples, so a sweep that is under way could not be resumed.
 
 """

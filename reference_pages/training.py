@@ -18,8 +18,8 @@ hide:
 # Training settings
 
 `lhp-train … --preset NAME` chooses a column; `--set NAME=VALUE` changes one setting of it, and may
-be given several times. A cell is empty where the preset has the value of `paper`.
-[The four training steps](../explanation/training.md) explains what each step does.
+be given several times. A cell is empty if the preset has the value of `paper`. [The four training
+steps](../explanation/training.md) explains what each step does.
 
 """
 

@@ -58,7 +58,7 @@ class Outcome:
 
 
 def run_self_check(*, queries: int, seed: int, max_seconds: float) -> Outcome:
-    """Judges "round up to 8" in place of a service, and a known effect."""
+    """Judges "round up to 8" instead of a service, and a known effect."""
     cpus = max(1, len(os.sched_getaffinity(0)) - 1)
     trials = []
     for number, dims in enumerate(draw_queries(queries, seed)):
@@ -78,7 +78,7 @@ def run_self_check(*, queries: int, seed: int, max_seconds: float) -> Outcome:
         trials=trials,
         failures=[],
         goals=[judge_control(trials), known],
-        notes=["self-check: no service; in place of answers, dims rounded up to multiples of 8"],
+        notes=["self-check: no service; the answers are dims rounded up to multiples of 8"],
     )
 
 
@@ -156,9 +156,9 @@ def tell(trial: Trial) -> None:
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked."""
     parser = argparse.ArgumentParser(description="Independent referee of the service's answers.")
-    parser.add_argument("--url", help="ask this service; left out: start a fresh one")
+    parser.add_argument("--url", help="ask this service (default: start a fresh one)")
     parser.add_argument("--queries", type=int, help="random queries (20; 2 in a self-check)")
-    parser.add_argument("--seed", type=int, help="of queries and rounds; left out: a new one")
+    parser.add_argument("--seed", type=int, help="seed of queries and rounds (default: a new one)")
     parser.add_argument("--max-seconds", type=float, default=6.0, help="measuring per query")
     parser.add_argument("--out", type=Path, help="folder for the report and the raw figures")
     parser.add_argument("--busy", action="store_true", help="keep the first processor busy")
@@ -248,6 +248,6 @@ def _exit_on_signal(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    # As an exception, so that the service is ended on the way out.
+    # As an exception, so that the service is ended before this process.
     signal.signal(signal.SIGTERM, _exit_on_signal)
     sys.exit(main())

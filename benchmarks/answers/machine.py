@@ -1,4 +1,4 @@
-"""This machine: the conditions that are measured under, and what a report tells of it."""
+"""This machine: the conditions of measuring, and its description in a report."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 class RefereeError(Exception):
-    """No verdict is possible: the service can't be asked, or the machine can't be measured."""
+    """No verdict is possible: the service can't be asked, or the machine can't measure."""
 
 
 @contextlib.contextmanager
 def measuring_conditions(*, threads: int, cpus: int) -> Iterator[None]:
-    """Pins this thread to the last `cpus` processors it may use; no garbage collection."""
+    """Pins this thread to the last `cpus` processors that it may use, without garbage
+    collection."""
     before = os.sched_getaffinity(0)
     if cpus > len(before):
         raise RefereeError(f"the platform has {cpus} processors, this process only {len(before)}")
     collecting = gc.isenabled()
-    # Before the first product: torch's own threads inherit the affinity of this one.
+    # Before the first product: torch's own threads inherit the affinity of this thread.
     os.sched_setaffinity(0, sorted(before)[-cpus:])
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -46,11 +47,11 @@ def measuring_conditions(*, threads: int, cpus: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def busy_processor() -> Iterator[None]:
-    """Keeps the first usable processor busy, which is not among those measured on."""
+    """Keeps the first usable processor busy. It isn't one of those that measure."""
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         raise RefereeError("--busy needs a second processor")
-    # Ends by itself when this process is killed.
+    # The child ends by itself when this process is killed.
     loop = (
         "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\n"
         "while os.getppid() == int(sys.argv[2]): sum(range(100_000))"
@@ -78,7 +79,7 @@ def redact(text: str) -> str:
 
 
 def describe_machine() -> dict[str, str]:
-    """What the figures depend on: processor, memory, kernel, versions; no names of hosts."""
+    """The conditions of the figures: processor, memory, kernel, versions. No names of hosts."""
     model = platform.machine()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

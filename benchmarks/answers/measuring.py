@@ -20,20 +20,20 @@ Dims = tuple[int, int]
 BATCH = 16
 FIRST_DIM, LAST_DIM = 100, 1300
 RULES = (4, 8, 16, 32)
-"""Rounding rules that the answers must keep up with: both dims up to a multiple of this."""
+"""Rounding rules that are compared with the answers: both dims up to a multiple of this."""
 EXTRA_RULES = (64,)
-"""Measured and reported, but no part of a goal."""
+"""Rules that are measured and reported, but not part of a goal."""
 
 ROUNDS_PER_BLOCK = 5
 MIN_BLOCKS = 30
-"""Before the interval may end a measurement early."""
+"""Fewest seconds before a narrow interval may end a measurement."""
 FEWEST_BLOCKS = 6
-"""That have a finite interval: see `median_interval`."""
+"""Fewest blocks that have a finite interval: see `median_interval`."""
 MIN_SECONDS = 1.0
 HALF_WIDTH = 0.002
-"""Of the watched interval, in log ratio: ends a measurement early."""
+"""A measurement ends early when half the watched interval is this narrow, in log ratio."""
 USABLE_HALF_WIDTH = 0.005
-"""Wider than this can't tell 1 % from nothing: goes on for up to LONGEST times as long."""
+"""A wider interval can't tell 1 % from 0: the measurement goes on, up to LONGEST times as long."""
 LONGEST = 3
 UNTIMED_CALLS, TIMED_CALLS = 2, 3
 LINE_FLOATS = 16
@@ -43,7 +43,7 @@ PAGE_LINES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """Latency of one candidate over the latency of the queried point, with a 95 % interval."""
+    """Latency of a candidate divided by that of the queried point, with a 95 % interval."""
 
     dims: Dims
     estimate: float
@@ -52,7 +52,7 @@ class Ratio:
 
     @property
     def speed(self) -> float:
-        """Latency of the queried point over the candidate's: above 1 is faster."""
+        """Latency of the queried point divided by the candidate's: above 1 is faster."""
         return 1 / self.estimate
 
 
@@ -65,7 +65,7 @@ class Measurement:
     latency_s: float
     """Median latency of a call at the queried point."""
     blocks: Mapping[str, list[float]]
-    """By name, each block's median of the rounds' log ratios: what the intervals rest on."""
+    """By name, the median log ratio of each block. The intervals follow from these."""
     num_rounds: int
     seconds: float
 
@@ -93,7 +93,7 @@ def median_interval(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[
     """The 95 % interval on the median by order statistics (the sign test, inverted).
 
     Assumes independent values, but no distribution. Fewer than six values give the infinite
-    interval: their extremes already miss the median more often than one time in twenty.
+    interval: even their extremes miss the median more often than one time in twenty.
     """
     n = len(values)
     # Largest k with P(Binomial(n, 1/2) < k) <= 2.5 %, in whole numbers: exact for any n.
@@ -109,7 +109,7 @@ def median_interval(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[
 
 
 def ratio_of_blocks(dims: Dims, blocks: Sequence[float]) -> Ratio:
-    """The ratio that the blocks' log ratios speak for, and its interval."""
+    """The ratio that follows from the blocks' log ratios, and its interval."""
     low, high = median_interval(blocks)
     return Ratio(
         dims=dims,
@@ -131,12 +131,12 @@ def measure(
 ) -> Measurement:
     """Ratios of all candidates to `dims`, from rounds that visit each once in random order.
 
-    Every block of rounds has newly placed operands, so that placement averages out; a block
-    is one value to the statistics, as its rounds share their placement. Ends when the
-    intervals of the candidates `watch` are narrow, or after `max_seconds`, or after LONGEST
-    times that where they still are too wide to be of use. Candidates of equal dims share
-    one measurement, and those equal to `dims` are 1 by definition; only `control` is always
-    a copy of its own.
+    Every block of rounds has newly placed operands, so that placement averages out. For the
+    statistics, a block is one value, because its rounds share their placement. Ends when the
+    intervals of the candidates `watch` are narrow, or after `max_seconds`, or after LONGEST times
+    that if the intervals are still too wide to be useful. Candidates of equal dims share one
+    measurement, and those equal to `dims` are 1 by definition. Only `control` is always a separate
+    copy.
     """
     rng = random.Random(seed)
     # Points to visit: `dims` first, then each distinct candidate.
@@ -160,7 +160,8 @@ def measure(
         started = time.perf_counter()
         next_check_s = min(MIN_SECONDS, max_seconds)
         while True:
-            # The old operands live until the new ones stand, so they can't share a place.
+            # The old operands exist until the new ones are made, so they can't be at the same
+            # place.
             placed = {}
             for index in rng.sample(range(len(points)), len(points)):
                 out_features, in_features = points[index]

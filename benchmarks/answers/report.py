@@ -12,7 +12,7 @@ from benchmarks.answers.verdicts import Goal, Trial, mean_speeds
 
 
 def table_of_trials(trials: Sequence[Trial]) -> list[str]:
-    """A Markdown table: one line a query, speeds relative to the queried point."""
+    """A Markdown table: one line per query, speeds relative to the queried point."""
     rules = [f"up{rule}" for rule in (*RULES, *EXTRA_RULES)]
     heads = ["query", "µs", "answer", "answered in", "claimed speed", "measured speed"]
     heads += [f"×{rule[2:]}" for rule in rules] + ["control", "rounds"]
@@ -80,7 +80,7 @@ def summary(trials: Sequence[Trial], failures: Sequence[Failure]) -> list[str]:
 
 
 def goal_table(goals: Sequence[Goal]) -> list[str]:
-    """A Markdown table: one line a goal."""
+    """A Markdown table: one line per goal."""
     marks = {True: "yes", False: "**no**", None: "—"}
     return [
         "| goal | wanted | measured | met |",

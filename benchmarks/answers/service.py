@@ -1,4 +1,4 @@
-"""The service, by HTTP only: a fresh one, and what it answers."""
+"""The service, only over HTTP: starts a fresh one, and asks it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START_LIMIT_S = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What the service said to one query."""
+    """The service's answer to one query."""
 
     dims: Dims
     wall_s: float
@@ -39,12 +39,12 @@ class Reply:
     claimed_interval: tuple[float, float]
     platform: str
     body: Mapping[str, Any]
-    """The whole answer, but for the host's name."""
+    """The whole answer without the host's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A query that got no usable answer."""
+    """A query without a usable answer."""
 
     dims: Dims
     wall_s: float
@@ -55,8 +55,8 @@ class Failure:
 def fresh_service(command: Path) -> Iterator[tuple[str, float]]:
     """The URL of a service with an empty database, and the seconds it took to be ready.
 
-    `command` is the console script `lhp`. The service is ended on leaving, however that
-    comes about.
+    `command` is the console script `lhp`. The service is ended when the context ends, also after an
+    error.
     """
     if not command.exists():
         raise RefereeError("no `lhp` beside this Python: install the package first")
@@ -116,7 +116,7 @@ def _wait_until_ready(url: str, service: subprocess.Popen[bytes], log: Path) -> 
 
 
 def _end(service: subprocess.Popen[bytes]) -> None:
-    """Ends the service, and whatever is left of its process group."""
+    """Ends the service, and all that is left of its process group."""
     service.terminate()
     try:
         service.wait(timeout=20)
@@ -128,7 +128,7 @@ def _end(service: subprocess.Popen[bytes]) -> None:
 
 
 def ask(client: httpx.Client, dims: Dims) -> Reply | Failure:
-    """The service's answer to one query, and how long the query took, waiting included."""
+    """The service's answer to one query, and the time of the query, including waiting."""
     sent_at = dt.datetime.now(dt.UTC)
     started = time.perf_counter()
     while True:
@@ -149,7 +149,7 @@ def ask(client: httpx.Client, dims: Dims) -> Reply | Failure:
 def read_answer(
     body: dict[str, Any], *, dims: Dims, wall_s: float, sent_at: dt.datetime
 ) -> Reply | Failure:
-    """The answer in `body`, or the failure that it is where it breaks the contract."""
+    """The answer in `body`; a failure if it breaks the contract."""
     out_features, in_features = (int(dim) for dim in body["lhp"])
     workload = str(body["workload"])
     wrong = ""
@@ -180,9 +180,9 @@ def read_answer(
 
 
 def wait_until_idle(client: httpx.Client, *, limit_s: float) -> str:
-    """Id of the newest sweep, once none is queued or running (empty: there was never one).
+    """Id of the newest sweep when none is queued or running; empty if there was never one.
 
-    Raises RefereeError where one still is after `limit_s`.
+    Raises RefereeError if one still is after `limit_s`.
     """
     deadline = time.monotonic() + limit_s
     while True:
@@ -194,7 +194,7 @@ def wait_until_idle(client: httpx.Client, *, limit_s: float) -> str:
             newest = client.get("/sweeps").raise_for_status().json()["items"][:1]
             return str(newest[0]["id"]) if newest else ""
         if time.monotonic() > deadline:
-            raise RefereeError(f"the service is measuring {busy} sweeps: let it come to rest")
+            raise RefereeError(f"the service is measuring {busy} sweeps: wait until it is idle")
         time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
-"""The goals, and whether what was measured meets them."""
+"""The goals, and whether the measurements meet them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FRESH_QUERY: Dims = (1197, 317)
 COLD_GOAL_S = 15.0
 SLOWER_GOAL = 1.01
 CONTROL_GOAL = 0.01
-"""Largest error of the referee itself at which it can still judge a difference of 1 %."""
+"""Largest error of the referee with which it can still judge a difference of 1 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """A goal, what was measured, and whether it is met (None: not checked in this run)."""
+    """A goal, the measurement, and whether it meets the goal (None: not checked in this run)."""
 
     name: str
     wanted: str
@@ -40,7 +40,7 @@ class Goal:
 
 
 def mean_speeds(trials: Sequence[Trial]) -> dict[str, float]:
-    """By candidate, the mean over queries of the queried point's latency over its own."""
+    """For each candidate, its mean speed over the queries, relative to the queried point."""
     names = trials[0].measurement.ratios
     return {
         name: float(np.mean([t.measurement.ratios[name].speed for t in trials])) for name in names
@@ -71,7 +71,7 @@ def judge(
 ) -> list[Goal]:
     """The goals with what was measured. `fresh` is the first query of a fresh service.
 
-    The slowest answer is looked for among all trials, the means among the random queries.
+    The slowest answer is that of all trials. The means are those of the random queries.
     """
     goals = []
     if fresh is None:
@@ -129,7 +129,7 @@ def judge(
 
 
 def judge_control(trials: Sequence[Trial]) -> Goal:
-    """Whether the referee's own error is small enough to judge by."""
+    """Whether the referee's own error is small enough to judge with."""
     controls = [t.measurement.ratios["control"].estimate for t in trials]
     return Goal(
         name="control: a second copy of the queried point over the first",

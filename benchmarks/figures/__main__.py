@@ -1,11 +1,11 @@
-"""Draws a figure of the paper from this machine's own measurements.
+"""Draws a figure of the paper from measurements of this machine.
 
     python -m benchmarks.figures fig1      # sparse libraries against dense ones
     python -m benchmarks.figures fig2      # a square product, sizes 256 to 2,048
     python -m benchmarks.figures fig3      # DeepSpeech2, widths 600 to 800
 
-Measures on the device that the service would measure on, and leaves a picture, the data and a
-report in `--out`.
+Measures on the device on which the service would measure, and writes a picture, the data and a
+report into `--out`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """Figs. 2 and 3 of Yin et al.: latency over a width, with its LHPs.
 
-Fig. 2 is a square weight times a batch of 16, Fig. 3 a whole DeepSpeech2. Both are grid sweeps
-by the service's own planner and measuring process, in this process, drawn as `lhp plot` draws
-them, with the rate of useful operations below. Measures on the device that the service would
-measure on.
+Fig. 2 is a square weight times a batch of 16, Fig. 3 a whole DeepSpeech2. Both are grid sweeps with
+the service's own planner and measuring process. They are drawn as by `lhp plot`, with the rate of
+useful operations below. Measures on the device on which the service would measure.
 
-Knows nothing of how points are planned or how LHPs are found.
+Doesn't know how points are planned or how LHPs are found.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ from profiler_service.wire import CurveDetail
 from profiler_service.workload import ParamValue
 
 MEASURED_ON_CPU: Mapping[str, ParamValue] = {"frames": 33}
-"""DeepSpeech2's sequences where there is no GPU. A call of the kind's own 300 frames takes
-seconds, and 201 widths some twenty rounds."""
+"""Length of DeepSpeech2's sequences without a GPU. A call with the kind's default of 300 frames
+takes seconds, and 201 widths need about twenty rounds."""
 ABOUT_FRAMES = (
-    "Sequences have 33 frames, of which the convolutions leave two time steps, so that a call takes"
-    " tens of milliseconds: one of 300 frames takes 135 steps and some seconds. Each step is the"
-    " same products again, after those for the inputs of all steps at once."
+    "Sequences have 33 frames. The convolutions turn them into two time steps, so a call takes"
+    " tens of milliseconds. With 300 frames, it has 135 steps and takes seconds. Each step is the"
+    " same products again. The inputs of all steps are multiplied at once, before the first."
 )
 MULTIPLES = (4, 8, 16, 32)
 MOST_GAINS = 10
@@ -62,7 +61,7 @@ class Figure:
     kind: str
     grid: Grid
     paper: str
-    """What the paper's own figure shows, a sentence."""
+    """What the paper's own figure shows, in one sentence."""
 
 
 FIGURES = {
@@ -109,9 +108,9 @@ def sweep(
     platform: Platform,
     protocol: TimingProtocol,
 ) -> LatencyCurve:
-    """The curve that the service would keep of the sweep; says on stderr how far it is.
+    """The curve that the service would store of the sweep. Shows progress on stderr.
 
-    Raises MeasurementFailedError where its budget ended before every point was measured once.
+    Raises MeasurementFailedError if its budget ended before every point was measured once.
     """
     planner = GridPlanner(spec)
     while (batch := planner.next_batch()) is not None:
@@ -129,7 +128,7 @@ def sweep(
 
 
 def as_detail(curve: LatencyCurve) -> CurveDetail:
-    """The curve as `GET /curves/{id}` would give it."""
+    """The curve as `GET /curves/{id}` would send it."""
     header = CurveHeader(
         id="",
         sweep_id="",
@@ -151,10 +150,10 @@ def as_detail(curve: LatencyCurve) -> CurveDetail:
 
 
 def find_gains(curve: LatencyCurve) -> list[Gain]:
-    """For every answer that is another point: the point that surely gains most by it.
+    """For every answer, the other point that surely gains most by it.
 
-    Largest first. Ranked by the lower ends of the intervals: the largest of many ratios
-    would be that of the point with the luckiest noise.
+    Largest first. Ranked by the lower ends of the intervals, because the largest of many ratios is
+    likely to be too large.
     """
     answers, dims = curve.answers, curve.grid.all_dims()[:, 0]
     moved = np.flatnonzero((answers.target >= 0) & (answers.target != np.arange(len(dims))))
@@ -176,16 +175,17 @@ def find_gains(curve: LatencyCurve) -> list[Gain]:
 
 
 def say(curve: LatencyCurve) -> list[str]:
-    """Markdown lines: the redundancy, how sure it is, what the answers save."""
+    """Markdown lines: the redundancy, its uncertainty, and what the answers save."""
     n, num_dominated = curve.num_measured, int(np.sum(curve.status == PointStatus.DOMINATED))
     lhps = curve.grid.all_dims()[curve.status == PointStatus.LHP, 0]
     lines = [
         f"- **Redundancy** (1 − #LHPs / #points): {format_redundancy(as_detail(curve))}. Of {n:,}"
-        f" points {curve.num_lhps} are surely LHPs, {num_dominated:,} surely none, and"
-        f" {curve.num_undecided:,} undecided ({curve.num_undecided / n:.1%}): the range counts"
-        " these as LHPs, and as none. The medians alone, noise and all, make it"
-        f" {redundancy(curve.latency_s):.1%}; of a curve without any step, as noisy, they would"
-        f" make it {expect_from_noise(curve):.1%}.",
+        f" points, {curve.num_lhps} are surely LHPs, {num_dominated:,} surely not, and"
+        f" {curve.num_undecided:,} undecided ({curve.num_undecided / n:.1%}). The lower end counts"
+        " the undecided ones as LHPs, the upper end doesn't. The medians alone, with their noise,"
+        " show"
+        f" {redundancy(curve.latency_s):.1%}. A curve without any step, with the same noise, would"
+        f" show {expect_from_noise(curve):.1%}.",
         f"- {_say_how_sure(curve)}",
     ]
     if len(lhps):
@@ -204,7 +204,7 @@ def say(curve: LatencyCurve) -> list[str]:
 def _say_how_sure(curve: LatencyCurve) -> str:
     evidence = curve.evidence
     is_spent = (evidence.seconds or 0.0) >= (evidence.asked_budget_s or np.inf)
-    why = "ended by its budget, not by what it wanted to know" if is_spent else "ended by itself"
+    why = "ended by its budget" if is_spent else "ended by its own stopping rule"
     text = f"{evidence.rounds} rounds, {evidence.seconds:.0f} s of measuring: {why}."
     half = (curve.high_s - curve.low_s) / 2 / curve.latency_s
     half = half[np.isfinite(half)]
@@ -221,14 +221,14 @@ def _say_how_sure(curve: LatencyCurve) -> str:
 
 
 def table(curve: LatencyCurve) -> list[str]:
-    """Markdown lines: the answers that save most; none where no answer is another point."""
+    """Markdown lines: the answers that save most; none if no answer is another point."""
     gains, axis = find_gains(curve)[:MOST_GAINS], curve.workload.axes[0]
     if not gains:
         return []
     unit, unit_s = latency_unit(float(np.nanmax(curve.latency_s)))
     lines = [
         "Answers that save most (one point for each answer; latencies are medians of all rounds,"
-        " ratios are paired within the rounds that had no part in choosing):",
+        " ratios are paired within rounds that did not choose):",
         "",
         f"| {axis} | latency | answer | its latency | times as fast (95 % interval) |",
         "|---:|---:|---:|---:|---|",
@@ -251,10 +251,10 @@ def _show(value: float) -> str:
 
 
 def expect_from_noise(curve: LatencyCurve) -> float:
-    """The redundancy that medians as noisy as these show where latency only grows.
+    """The redundancy that medians with this noise show if latency only grows.
 
-    Source: ours. Latency is taken to be a smooth function of the operations (a cubic in
-    logarithms), each median to scatter as its interval says. NaN without intervals.
+    Source: ours. Latency is assumed to be a smooth function of the operations (a cubic in
+    logarithms), and each median to have noise as its interval says. NaN without intervals.
     """
     known = np.isfinite(curve.high_s)
     if not known.any():
@@ -269,7 +269,7 @@ def expect_from_noise(curve: LatencyCurve) -> float:
 
 
 def find_rates(curve: LatencyCurve) -> F64:
-    """GFLOP/s of every point, NaN where it wasn't measured; zeros of a weight don't count."""
+    """GFLOP/s of every point, NaN if it wasn't measured. Zeros of a weight don't count."""
     kind, params = get_workload_kind(curve.workload.kind), dict(curve.workload.params)
     flops = np.array([kind.flops(dims, params) for dims in curve.grid], dtype=np.float64)
     rates: F64 = flops / curve.latency_s / 1e9
@@ -277,9 +277,9 @@ def find_rates(curve: LatencyCurve) -> F64:
 
 
 def draw(curve: LatencyCurve, path: Path) -> None:
-    """The product's own picture of the curve; below it, the rate of useful operations.
+    """The picture of `lhp plot`; below it, the rate of useful operations.
 
-    Over a wide range of widths the growth of the latency hides its steps; the rate shows them.
+    Over a wide range of widths, the growth of the latency hides its steps. The rate shows them.
     """
     figure = draw_png(as_detail(curve), platform=platform_info(curve.platform))
     figure.set_size_inches(10, 10)
@@ -295,7 +295,7 @@ def draw(curve: LatencyCurve, path: Path) -> None:
 
 
 def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
-    """The report, also kept in `out` with the data and the picture; `lines` head it."""
+    """The report, which begins with `lines`. Also writes it into `out`, with data and picture."""
     figure, platform, axis = FIGURES[name], curve.platform, curve.workload.axes[0]
     (out / f"{name}.csv").write_bytes(b"".join(csv_chunks(curve)))
     draw(curve, out / f"{name}.png")

@@ -1,8 +1,8 @@
 """Fig. 1 of Yin et al.: sparse libraries against dense ones.
 
 A square weight times a batch of 16, over the size. Every size and kernel has one visit in each
-round, so that whatever disturbs the machine disturbs all of them alike. Measures on the device
-that the service would measure on.
+round, so a disturbance affects all of them alike. Measures on the device on which the service would
+measure.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ FEWEST_ROUNDS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """Latencies of every kernel over the sizes, and what they say."""
+    """Latencies of every kernel over the sizes, and their comparisons."""
 
     log: dict[str, F64]
-    """Kernel → log latencies [rounds, sizes]; NaN where a round has none."""
+    """Kernel → log latencies [rounds, sizes]; NaN if a round has none."""
 
     def best_dense(self, size: int) -> str:
         """The dense kernel with the smaller median in every third round."""
         return min(DENSE, key=lambda name: float(np.nanmedian(self.log[name][::3, size])))
 
     def compare(self, rival: str, reference: str, size: int) -> Comparison:
-        """One kernel against another at a size, from the rounds that chose nothing."""
+        """The comparison of two kernels at a size, from the rounds that chose nothing."""
         judging = np.arange(len(self.log[rival])) % 3 != 0
         pairs = (self.log[rival] - self.log[reference])[judging, size]
         return compare(pairs[~np.isnan(pairs)])
@@ -84,7 +84,7 @@ def measure(measurer: Measurer, *, seconds: float, batch: int) -> Curves:
         if not rounds:
             calls = np.clip(np.ceil(SAMPLE_S / np.nanmin(latency_s, axis=0)), 1, 8).astype(int)
         rounds.append(np.log(latency_s))
-    stacked = np.stack(rounds[1:])  # the first one was timed otherwise
+    stacked = np.stack(rounds[1:])  # the first round was timed differently
     return Curves(log={name: stacked[:, i] for i, name in enumerate(KERNELS)})
 
 
@@ -101,7 +101,7 @@ def write_csv(curves: Curves, path: Path) -> None:
 
 
 def draw(curves: Curves, path: Path, *, title: str) -> None:
-    """Latency, and latency over that of the best dense kernel, against the size."""
+    """Plots latency, and its ratio to that of the best dense kernel, over the size."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -140,7 +140,7 @@ def draw(curves: Curves, path: Path, *, title: str) -> None:
 
 
 def table(curves: Curves) -> list[str]:
-    """Markdown lines: what every size says."""
+    """Markdown lines: the results of every size."""
     lines = [
         "| size | dense | packed | csr at 90 % | over the best dense | csr at 95 % |"
         " over the best dense |",
@@ -161,7 +161,7 @@ def table(curves: Curves) -> list[str]:
 
 
 def say(curves: Curves) -> list[str]:
-    """Markdown lines: the verdicts, counted; and the paper's own comparison beside them."""
+    """Markdown lines: numbers of verdicts, and the paper's own comparison."""
     lines = []
     for name in SPARSE:
         verdicts = [
@@ -181,8 +181,8 @@ def say(curves: Curves) -> list[str]:
         *lines,
         "- The paper's own comparison, of its libraries' default kernels: on its GPUs dense wins"
         " even at 95 % zeros, on its CPUs sparse wins at high sparsity.",
-        "- `compiled` has no part: its kernel is MKL's with a rearranged weight, behind some 30 µs"
-        " of Python a call.",
+        "- `compiled` is left out: its kernel is MKL's with a rearranged weight, plus about 30 µs"
+        " of Python per call.",
     ]
 
 

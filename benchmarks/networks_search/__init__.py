@@ -1,17 +1,17 @@
-"""How good and how fast a race is where calls are long: windows of whole networks.
+"""How good and how fast a race is if calls are long: windows of whole networks.
 
     python -m benchmarks.networks_search --out docs/results         # about 2 minutes
     python -m benchmarks.networks_search --kind hlstm_lm            # about 5 minutes
     python -m benchmarks.networks_search --queries 1                # a quick look
 
-Each random query's window is raced by the service's own planner and measuring process, in
-this process, without HTTP or storage. Then an independent referee measures, with
-its own way of timing: what calling each point once takes, from a random sample of points called for
-the first time; and how much slower the answer is than the best point that it knows. To call
-every point often would take hours, so it knows the answer, the queried point, the race's last
-contestants, and the sample. Windows with known truth: `benchmarks.synthetic_search`.
+The service's own planner and measuring process race each random query's window, in this process,
+without HTTP or storage. Then an independent referee measures with its own timer. It estimates the
+time of calling each point once, from a random sample of points that are called for the first time.
+And it measures how much slower the answer is than the best point that it knows. To call every point
+often would take hours, so it knows the answer, the queried point, the race's last contestants, and
+the sample. Windows with known truth: `benchmarks.synthetic_search`.
 
-Knows nothing of how a race decides. Measures on a CPU. Run it on an otherwise idle machine.
+Doesn't know how a race decides. Measures on a CPU. Run it on an otherwise idle machine.
 
 Exit code: 0 if every goal is met, 1 if one is missed, 2 if no verdict was possible.
 """

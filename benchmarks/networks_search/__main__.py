@@ -22,7 +22,7 @@ KINDS: Mapping[str, tuple[tuple[int, int], tuple[int, int]]] = {
     "lstm": ((100, 500), (100, 500)),
     "hlstm_lm": ((200, 800), (100, 300)),
 }
-"""By kind, the first and the last dim that a query may have on each axis."""
+"""For each kind, the smallest and the largest dim of a query on each axis."""
 
 
 def draw_queries(kind: str, count: int, seed: int) -> list[Dims]:
@@ -75,7 +75,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--kind", choices=tuple(KINDS), default="lstm", help="the network")
     parser.add_argument("--queries", type=int, default=4, help="random queries")
-    parser.add_argument("--seed", type=int, help="of queries and rounds; left out: a new one")
+    parser.add_argument("--seed", type=int, help="seed of queries and rounds (default: a new one)")
     parser.add_argument(
         "--max-seconds", type=float, default=20.0, help="the last measurement of each query"
     )
@@ -92,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code, after printing the report."""
     options = parse_arguments(arguments)
     # Gathered first, before this run itself raises the load average.
-    title = f"Racing where calls are dear: {options.kind}"
+    title = f"Races with long calls: {options.kind}"
     header = heading(title, "benchmarks.networks_search", "torch", "numpy")
     started = time.perf_counter()
     with exits_without_verdict():

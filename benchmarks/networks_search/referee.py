@@ -29,19 +29,19 @@ from benchmarks.race_verdict import ALL_RULES, F64, RaceVerdict, Regret, find_re
 
 Call = Callable[[], object]
 Build = Callable[[Dims], Call]
-"""Makes the call of a point; its operands lie elsewhere in memory each time."""
+"""Makes the call of a point, with operands at another place each time."""
 STEPS, BATCH = 70, 16
 EMBEDDING, VOCABULARY = 400, 10_000
 SIDE = 48
 SAMPLED = 60
-"""Points called once each, for the first time; they are rivals, too."""
+"""Number of points that are called once, for the first time. They are rivals, too."""
 SCREEN_ROUNDS, SEMIFINAL_ROUNDS = 2, 3
 SEMIFINALISTS, FINALISTS = 20, 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class EachOnce:
-    """What calling each point of a window once takes, extrapolated from a sample."""
+    """The time of calling each point of a window once, extrapolated from a sample."""
 
     seconds: float
     error_s: float
@@ -50,19 +50,20 @@ class EachOnce:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict(RaceVerdict):
-    """One query: how the race went, and what the referee found."""
+    """One query: the race, and the referee's measurements."""
 
     race: Race
     each_once: EachOnce
 
     @property
     def share(self) -> float:
-        """The race's measuring time over that of calling each point once."""
+        """The race's measuring time divided by that of calling each point once."""
         return self.race.measuring_s / self.each_once.seconds
 
     @property
     def regret(self) -> Regret:
-        """Of the answer among the points of the window: a rounding rule may leave it."""
+        """The answer's regret among the points of the window (a rounding rule may leave the
+        window)."""
         inside = set(window(self.dims, SIDE))
         ratios = self.measurement.ratios
         blocks = {n: b for n, b in self.measurement.blocks.items() if ratios[n].dims in inside}
@@ -83,7 +84,7 @@ def create_network(kind: str, dims: Dims) -> nn.Module:
 
 
 class Pool:
-    """Where the weights of thousands of networks are views into, at random cache lines."""
+    """Memory for the weights of thousands of networks, which are views at random cache lines."""
 
     def __init__(self, largest: nn.Module, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -93,7 +94,7 @@ class Pool:
         self._memory.uniform_(-0.1, 0.1, generator=generator)
 
     def place(self, network: nn.Module) -> nn.Module:
-        """`network` in inference, all its parameters newly placed; they don't overlap."""
+        """`network` in inference. All its parameters have new places, without overlap."""
         start, tensors = 0, {}
         for name, each in network.named_parameters():
             start += self._rng.randrange(PAGE_LINES) * LINE_FLOATS
@@ -104,7 +105,7 @@ class Pool:
 
 
 def builder(kind: str, largest: Dims, seed: int) -> Build:
-    """What makes the calls of a kind's points, none of them larger than `largest`."""
+    """The function that makes the calls of a kind's points, none of them larger than `largest`."""
     pool = Pool(create_network(kind, largest), seed)
 
     def build(dims: Dims) -> Call:
@@ -148,7 +149,7 @@ def find_rivals(field: Sequence[Dims], build: Build, rng: random.Random) -> list
 
 
 def name_candidates(dims: Dims, answer: Dims, rivals: Sequence[Dims]) -> dict[str, Dims]:
-    """What takes part in the final measurement, by name: see `Verdict`."""
+    """The candidates of the final measurement, by name: see `Verdict`."""
     candidates = {"answer": answer, "control": dims}
     candidates |= {f"rival{number}": rival for number, rival in enumerate(rivals, start=1)}
     return candidates | {f"up{rule}": round_up(dims, rule) for rule in ALL_RULES}
@@ -164,9 +165,9 @@ def measure(
 ) -> Measurement:
     """Ratios of all candidates to `dims`, from rounds that visit each once in random order.
 
-    Operands change place at every visit, so each round is a block of its own. Candidates of
-    equal dims share one measurement, and those equal to `dims` are 1 by definition; only
-    `control` is always a copy of its own. The first round doesn't count.
+    Operands change their place at every visit, so each round is a block. Candidates of equal dims
+    share one measurement, and those equal to `dims` are 1 by definition. Only `control` is always a
+    separate copy. The first round doesn't count.
     """
     distinct = list(dict.fromkeys([dims, *candidates.values()]))
     points = [*distinct, *([candidates["control"]] if "control" in candidates else [])]
@@ -207,7 +208,7 @@ def judge_query(
     largest = round_up(points[-1], max(ALL_RULES))
     with measuring_conditions(threads=threads, cpus=cpus):
         build = builder(kind, largest, seed)
-        # Warms the process up, which shall not count as calling each point.
+        # Warms up the process. This must not count as calling each point.
         for _ in range(3):
             time_round([dims], build, rng)
         sampled = rng.sample(points[1:], SAMPLED)

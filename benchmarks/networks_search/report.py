@@ -52,7 +52,7 @@ def judge(verdicts: Sequence[Verdict], *, seed: int) -> list[Goal]:
 
 
 def summary(verdicts: Sequence[Verdict]) -> list[str]:
-    """Markdown list: what the goals don't say."""
+    """Markdown list: further figures."""
     speeds = mean_speeds(verdicts)
     rules = ", ".join(f"×{rule} {speeds[f'up{rule}']:.4f}" for rule in ALL_RULES)
     splits = [verdict.regret.split - 1 for verdict in verdicts]
@@ -72,7 +72,7 @@ def summary(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """A Markdown table: one line a query."""
+    """A Markdown table: one line per query."""
     heads = [
         "query",
         "ms",
@@ -147,7 +147,7 @@ def build_report(
 
 
 def stage_lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """Markdown list: where each race's visits went."""
+    """Markdown list: the visits of each race by stage."""
     lines = []
     for verdict in verdicts:
         parts = [

@@ -23,7 +23,8 @@ from benchmarks.search.verdicts import count_alike, judge
 
 
 def run(*, queries: int, seed: int, side: int, repeat: int, busy: bool) -> list[Verdict]:
-    """Races and judges every query, one after the other; the referee always has it quiet."""
+    """Races and judges every query, one after the other. The referee always measures without
+    load."""
     verdicts = []
     rng = random.Random(seed)
     with open_contender("linear", side) as contender:
@@ -65,7 +66,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=search.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--queries", type=int, default=20, help="random queries")
-    parser.add_argument("--seed", type=int, help="of queries and rounds; left out: a new one")
+    parser.add_argument("--seed", type=int, help="seed of queries and rounds (default: a new one)")
     parser.add_argument("--side", type=int, default=64, help="points of the window on each axis")
     parser.add_argument("--repeat", type=int, default=3, help="races of each query")
     parser.add_argument("--out", type=Path, help="folder for the report and the raw figures")
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code, after printing the report."""
     options = parse_arguments(arguments)
     # Gathered first, before this run itself raises the load average.
-    header = heading("Racing for an answer", "benchmarks.search", "torch", "numpy")
+    header = heading("Races with short calls", "benchmarks.search", "torch", "numpy")
     started = time.perf_counter()
     with exits_without_verdict():
         verdicts = run(

@@ -22,12 +22,12 @@ SEMIFINAL_ROUNDS = 25
 SEMIFINALISTS, OTHERS = 48, 16
 FINALISTS = 10
 FINAL_S = 4.0
-"""The final measurement goes on for up to three times as long where that is too noisy."""
+"""The final measurement takes up to three times as long if it is too noisy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict(RaceVerdict):
-    """One query: what was raced, and what the referee found.
+    """One query: its races, and the referee's measurements.
 
     The `answer` in `measurement` is that of the first race, `again1` and so on are those of its
     repetitions.
@@ -37,21 +37,21 @@ class Verdict(RaceVerdict):
     each_once_s: float
     """Sum of one call at every point of the window."""
     autorange_s: float
-    """What `blocked_autorange` at its defaults needs for the window, extrapolated."""
+    """The time that `blocked_autorange` with its defaults needs for the window, extrapolated."""
 
     @property
     def share_of_each_once(self) -> float:
-        """Measuring time of the first race over that of calling each point once."""
+        """Measuring time of the first race divided by that of calling each point once."""
         return self.races[0].measuring_s / self.each_once_s
 
     @property
     def times_autorange(self) -> float:
-        """How many times as long PyTorch's timer would take as the first race measured."""
+        """The time that PyTorch's timer would need, divided by the first race's measuring time."""
         return self.autorange_s / self.races[0].measuring_s
 
 
 class Pool:
-    """Where the operands of thousands of points are views into, at random cache lines."""
+    """Memory for the operands of thousands of points, which are views at random cache lines."""
 
     def __init__(self, largest: Dims, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -115,7 +115,7 @@ def find_rivals(
 def autorange_seconds(
     points: Sequence[Dims], pool: Pool, rng: random.Random, *, threads: int
 ) -> float:
-    """What `blocked_autorange` at its defaults needs for all points, from a sample of them."""
+    """The time of `blocked_autorange` with its defaults for all points, from a sample of them."""
     sample = rng.sample(points, min(AUTORANGE_POINTS, len(points)))
     spent_s = 0.0
     for dims in sample:
@@ -129,7 +129,7 @@ def autorange_seconds(
 
 
 def name_candidates(dims: Dims, answers: Sequence[Dims], rivals: Sequence[Dims]) -> dict[str, Dims]:
-    """What takes part in the final measurement, by name: see `Verdict`."""
+    """The candidates of the final measurement, by name: see `Verdict`."""
     candidates = {"answer": answers[0], "control": dims}
     candidates |= {f"rival{n}": rival for n, rival in enumerate(rivals, start=1)}
     candidates |= {f"again{n}": answer for n, answer in enumerate(answers[1:], start=1)}
@@ -145,7 +145,7 @@ def judge_query(
     rng = random.Random(seed)
     pool = Pool(points[-1], seed)
     with measuring_conditions(threads=threads, cpus=cpus):
-        # Warms the process up, which shall not count as calling each point.
+        # Warms up the process. This must not count as calling each point.
         for _ in range(3):
             time_round(points[:1], pool, rng, 0)
         each_once_s = float(time_round(points, pool, rng, 0).sum())

@@ -14,11 +14,11 @@ from benchmarks.search.referee import Verdict
 from benchmarks.search.verdicts import count_alike, quartiles
 
 HALF_WIDTH = 0.0025
-"""Of the interval on answer over best: narrower than this is narrow enough."""
+"""Half the width of the interval on the regret that is narrow enough."""
 
 
 def summary(verdicts: Sequence[Verdict]) -> list[str]:
-    """Markdown list: what the goals don't say."""
+    """Markdown list: further figures."""
     races = [race for verdict in verdicts for race in verdict.races]
     firsts = [verdict.races[0] for verdict in verdicts]
     regrets = [verdict.regret for verdict in verdicts]
@@ -51,7 +51,7 @@ def summary(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def table(verdicts: Sequence[Verdict]) -> list[str]:
-    """A Markdown table: one line a query."""
+    """A Markdown table: one line per query."""
     heads = ["query", "µs", "answer", "wall s", "measuring s", "calls", "of each once"]
     heads += ["autorange over it", "regret", "best", "over queried", "claimed"]
     heads += [*(f"×{rule}" for rule in ALL_RULES), "control", "alike", "rounds"]

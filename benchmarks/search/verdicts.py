@@ -13,7 +13,7 @@ from benchmarks.search.referee import Verdict
 
 MEDIAN_REGRET_GOAL, P95_REGRET_GOAL = 0.003, 0.01
 AUTORANGE_GOAL = 500
-"""Times that racing must be faster than PyTorch's timer on every point."""
+"""How many times as fast as PyTorch's timer a race must be."""
 ALIKE_GOAL, ALIKE_WITHIN = 0.95, 0.005
 CONTROL_GOAL = 0.005
 
@@ -21,7 +21,7 @@ CONTROL_GOAL = 0.005
 def count_alike(verdict: Verdict) -> tuple[int, int]:
     """How many pairs of races of one query agree, and how many pairs there are.
 
-    They agree in dims, or in latency to within ALIKE_WITHIN by the referee.
+    They agree if their dims are equal, or their latencies within ALIKE_WITHIN by the referee.
     """
     names = ["answer", *(f"again{n}" for n in range(1, len(verdict.races)))]
     blocks = [np.array(verdict.measurement.blocks[name]) for name in names]
@@ -94,7 +94,7 @@ def judge_repeatability(verdicts: Sequence[Verdict]) -> Goal:
 
 
 def judge_control(verdicts: Sequence[Verdict]) -> Goal:
-    """Whether the referee's own error is small enough to judge by."""
+    """Whether the referee's own error is small enough to judge with."""
     controls = [v.measurement.ratios["control"].estimate for v in verdicts]
     return Goal(
         name="control: a second copy of the queried point over the first",

@@ -43,7 +43,7 @@ def check_duration(store: Store, spec: SweepSpec, host: Host, *, max_sweep_s: fl
     sweep_s = calls * call_s
     if sweep_s > max_sweep_s:
         raise WindowTooLargeError(
-            f"{grid.size:,} points of {workload.kind}, at {call_s:.3g} s a call according to"
+            f"{grid.size:,} points of {workload.kind}, at {call_s:.3g} s per call according to"
             f" curves of {host.name!r}, take {sweep_s / 3600:,.1f} h at least;"
             f" at most {max_sweep_s / 3600:,.1f} h are allowed for one sweep",
             hint="ask for fewer points: a smaller window, or larger steps",

@@ -151,7 +151,7 @@ def build_plotly(
     )
     # The curve's axes are always the first ones, before the panels of a race.
     if len(curve.axes) == 1:
-        latency = {"title": f"latency, {columns.unit} a call", "range": latency_limits(columns)}
+        latency = {"title": f"latency, {columns.unit} per call", "range": latency_limits(columns)}
         figure.update_layout(xaxis={"title": curve.axis_names[0]}, yaxis=latency)
         figure.update_layout(
             shapes=[

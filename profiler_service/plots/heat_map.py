@@ -79,7 +79,7 @@ def draw_heat_map(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
             vmax=high,
         )
         axes.figure.colorbar(
-            picture, ax=axes, label=f"latency, {columns.unit} a call", extend="both", pad=0.02
+            picture, ax=axes, label=f"latency, {columns.unit} per call", extend="both", pad=0.02
         )
     for status, marker, face, edge, label in (
         ("undecided", "D", "none", UNDECIDED, "undecided"),
@@ -131,7 +131,7 @@ def heat_map_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any]
                 "zmin": low,
                 "zmax": high,
                 "colorscale": "Viridis",
-                "colorbar": {"title": {"text": f"latency, {columns.unit} a call"}},
+                "colorbar": {"title": {"text": f"latency, {columns.unit} per call"}},
                 "hovertemplate": f"{first} %{{y}}, {second} %{{x}}<br>"
                 f"%{{z:.2f}} {columns.unit}<extra></extra>",
             }

@@ -243,7 +243,7 @@ def draw_contest(axes: Axes, curve: CurveDetail, race: RaceInfo) -> None:
         axes.set_xticks(range(len(racers)), names, rotation=90, fontsize=7)
     else:
         axes.set_xticks([])
-    axes.set_ylabel(f"latency, {unit} a call")
+    axes.set_ylabel(f"latency, {unit} per call")
     axes.set_ylim(*_contest_limits(curve, racers))
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title("the points raced: medians, 95 % intervals", fontsize=9, loc="left")
@@ -381,7 +381,7 @@ def lay_out_race(figure: Any, curve: CurveDetail, race: RaceInfo) -> None:
     names = [racer.name for racer in racers]
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=names, row=3, col=1)
     figure.update_yaxes(
-        title=f"latency, {_contest_unit(racers)[0]} a call",
+        title=f"latency, {_contest_unit(racers)[0]} per call",
         range=_contest_limits(curve, racers),
         row=3,
         col=1,

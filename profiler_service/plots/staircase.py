@@ -113,7 +113,7 @@ def draw_staircase(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
         mark_asked(axes, x=asked[:, 0], y=columns.latency[:1])
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.set_xlabel(curve.axis_names[0])
-    axes.set_ylabel(f"latency, {columns.unit} a call")
+    axes.set_ylabel(f"latency, {columns.unit} per call")
     left, right = axis_limits(curve.axes[0])
     room = (right - left) / 100
     axes.set_xlim(left - room, right + room)

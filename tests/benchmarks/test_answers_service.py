@@ -155,7 +155,7 @@ def test_no_verdict_while_the_service_measures(
     monkeypatch.setattr("benchmarks.answers.__main__.IDLE_LIMIT_S", 0.0)
     url = stub(sweeps=[{"id": "s1", "state": "running"}])
     assert main(["--url", url, "--queries=1", "--max-seconds=0.2"]) == 2
-    assert "let it come to rest" in capsys.readouterr().err
+    assert "wait until it is idle" in capsys.readouterr().err
 
 
 def test_no_verdict_without_a_service(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,15 +69,15 @@ def test_redundancy_is_said_with_what_is_undecided() -> None:
     # 3 LHPs of 7 points: 1 - 3/7 = 57.1 %; with the undecided one as a fourth, 42.9 %. By the
     # medians alone 10, 12 and 14 are LHPs, too.
     assert "42.9 to 57.1 %" in text
-    assert "3 are surely LHPs, 3 surely none, and 1 undecided (14.3%)" in text
-    assert "The medians alone, noise and all, make it 57.1%" in text
+    assert "3 are surely LHPs, 3 surely not, and 1 undecided (14.3%)" in text
+    assert "The medians alone, with their noise, show 57.1%" in text
     assert "within ± 1.00%" in text
     # Of 10, 12 and 14, 12 is a multiple of 4, none is one of 8.
     assert "33% of 4, 0% of 8" in text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "why"), [(10.0, "ended by its budget"), (9.9, "ended by itself")]
+    ("seconds", "why"), [(10.0, "ended by its budget"), (9.9, "ended by its own stopping rule")]
 )
 def test_why_measuring_ended_is_said(seconds: float, why: str) -> None:
     text = "\n".join(hysteresis.say(curve(seconds=seconds)))
@@ -123,7 +123,7 @@ def test_a_sweep_finds_known_steps_and_leaves_picture_data_and_report(
     assert (tmp_path / "fig2.md").read_text() == text
     assert text.startswith("# Heading\n")
     # 1 - 5/33
-    assert "84.8 %" in text and "ended by itself" in text
+    assert "84.8 %" in text and "ended by its own stopping rule" in text
     assert "100% of 4, 100% of 8" in text
     assert (tmp_path / "fig2.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "fig2.csv").open() as file:

@@ -1,7 +1,7 @@
-"""What `transformer_mlp` is: axes, parameters, memory and operations.
+"""The workload kind `transformer_mlp`: axes, parameters, memory and operations.
 
-Imported by the service, which needs no torch: this module mustn't either. Knows nothing of how
-the MLP is carried out.
+The service imports this module, and has no torch. So this module must not import torch. Doesn't
+know how the MLP is computed.
 """
 
 from __future__ import annotations
