@@ -85,7 +85,7 @@ async def test_a_sweep_that_would_take_days_is_refused_with_the_estimate(
         # 1,000 points, 18 rounds, 10 s a call: 50 h.
         response = await sweep(client, 100, 1099)
         check_problem(response, 422, "fewer points")
-        assert "10 s a call" in response.json()["detail"]
+        assert "10 s per call" in response.json()["detail"]
         assert "50.0 h at least; at most 24.0 h" in response.json()["detail"]
         assert len(store.list_sweeps().items) == before
         # 400 points take 20 h.

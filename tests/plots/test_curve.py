@@ -192,8 +192,8 @@ def test_latency_is_in_milliseconds_from_ten_of_them_on() -> None:
     slow = [10e-3, 11e-3, 12e-3, 13e-3, 14e-3]
     points = CURVE.points.model_copy(update={"latency_s": slow, "low_s": slow, "high_s": slow})
     axes = draw_png(CURVE.model_copy(update={"points": points})).axes[0]
-    assert axes.get_ylabel() == "latency, ms a call"
-    assert draw_png(CURVE).axes[0].get_ylabel() == "latency, µs a call"
+    assert axes.get_ylabel() == "latency, ms per call"
+    assert draw_png(CURVE).axes[0].get_ylabel() == "latency, µs per call"
 
 
 @pytest.mark.parametrize("unbounded", [float("inf"), None])
