@@ -47,8 +47,8 @@ def try_out(
     sizes = [n for n in (config.max_train_tokens, kind.num_tokens.get("train")) if n is not None]
     if not sizes:
         raise InvalidRequestError(
-            f"how long a text of the kind {kind.name!r} is isn't known",
-            hint="say it: --set max_train_tokens=…",
+            f"the length of a text of the kind {kind.name!r} isn't known",
+            hint="give the number of tokens: --set max_train_tokens=…",
         )
     num_tokens = min(sizes)
     rounds = 1 if config.max_rounds is None else config.max_rounds

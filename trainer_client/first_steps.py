@@ -111,8 +111,8 @@ def _load_grown(run: TrainingRun, origin: Path, row: Row) -> None:
     if count_weights(masks) != row["recurrent_parameters"]:
         raise ModelFileError(
             f"{path} has {count_weights(masks):,} weights that aren't zero,"
-            f" {row['recurrent_parameters']:,} lived: which others isn't known",
-            hint="is it of another run? else train all steps",
+            f" but {row['recurrent_parameters']:,} lived: which of the zeros lived isn't known",
+            hint="is it of another run? if not, train all steps",
         )
     model.masks = masks
     for split in ("valid", "test"):

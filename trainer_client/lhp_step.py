@@ -56,8 +56,8 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
     try:
         if oracle is None:
             raise NoServiceError(
-                "no latency service was named, and step (c) asks one for the LHP",
-                hint="name it (--service URL), or say when_away=skip",
+                "step (c) needs a latency service, and none was named",
+                hint="name one (--service URL), or leave out the step (--set when_away=skip)",
             )
         answer = oracle.query(
             run.hlstm.dims,

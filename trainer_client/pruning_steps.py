@@ -76,7 +76,7 @@ def find_threshold(run: TrainingRun) -> Threshold:
     ended = {row["step"]: float(row["valid_perplexity"]) for row in run.rows}
     if "baseline" not in ended:
         raise InvalidRequestError(
-            "nothing says what perplexity pruning has to keep",
+            "there is no perplexity that pruning has to keep",
             hint="set max_perplexity, or train the baseline first",
         )
     baseline = ended["baseline"]

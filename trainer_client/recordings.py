@@ -174,7 +174,7 @@ class RecordedLatencyOracle:
         if len(platforms) > 1:
             raise RecordingError(
                 f"{self._path} has answers from several platforms: {', '.join(platforms)}",
-                hint="say which: RecordedLatencyOracle(path, platform=…)",
+                hint="choose one: RecordedLatencyOracle(path, platform=…)",
             )
         newest = max(found, key=lambda each: each.received_at)
         return newest.check(question, platform=self._platform, host=None, source="recording")

@@ -75,8 +75,8 @@ def _ask_crossovers(
     try:
         if oracle is None:
             raise NoServiceError(
-                "no latency service was named, and the route is to be measured",
-                hint="name it (--service URL), or say route=dense or route=sparse",
+                "route=measured needs a latency service, and none was named",
+                hint="name one (--service URL), or choose route=dense or route=sparse",
             )
         answers = [
             oracle.get_crossover(dims, batch=run.config.latency_batch)

@@ -261,10 +261,10 @@ class TrainingRun:
         if descent.rollbacks >= self.config.max_rollbacks:
             raise DivergedError(
                 f"{error} in step {self.step}, at a learning rate of {descent.learning_rate:g},"
-                f" after {descent.rollbacks} times going back and halving it",
+                f" after going back and halving it {descent.rollbacks} times",
                 hint=f"{self.directory} has the last checkpoint and the models of the steps that"
-                " ended; begin anew with a lower clip_norm or learning_rate or, where that is what"
-                " diverged, --start-from it with a lower retrain_learning_rate",
+                " ended. Begin anew with a lower clip_norm or learning_rate. If a retraining"
+                " diverged, use --start-from with a lower retrain_learning_rate",
             ) from error
         descent.rollbacks += 1
         descent.learning_rate /= 2

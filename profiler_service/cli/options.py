@@ -20,7 +20,7 @@ HostOption = Annotated[
 ]
 BudgetOption = Annotated[
     float | None,
-    typer.Option(min=0.001, max=86_400, help="Most seconds to measure for."),
+    typer.Option(min=0.001, max=86_400, help="Longest measuring time, in seconds."),
 ]
 ParamOption = Annotated[
     list[str] | None,

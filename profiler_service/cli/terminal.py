@@ -87,7 +87,7 @@ def as_command(path: str) -> str | None:
 
 
 def print_error(error: LhpError) -> None:
-    """Prints the error, its hint and where to look further, on stderr."""
+    """Prints the error, its hint, and the command that shows more, on stderr."""
     say(f"error: {error}")
     if error.hint:
         say(f"hint: {error.hint}")

@@ -52,7 +52,7 @@ def parse_range(text: str) -> GridAxisRange:
         raise InvalidDimsError(f"range {text!r} has step 0", hint="give a STEP of at least 1")
     if last < first:
         raise InvalidDimsError(
-            f"range {text!r} is empty", hint="LAST is inclusive and not below FIRST"
+            f"range {text!r} is empty", hint="LAST is included, and must not be below FIRST"
         )
     return GridAxisRange(first=first, last=last - (last - first) % step, step=step)
 

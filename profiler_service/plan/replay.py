@@ -35,9 +35,9 @@ def replay(planner: Replayable, batches: Iterable[Samples]) -> None:
         batch = planner.next_batch()
         if batch is None or not fits(samples, batch):
             raise ReplayError(
-                f"the samples kept don't fit the plan: batch {number} was measured by another"
+                f"the stored samples don't fit the plan: batch {number} was measured by another"
                 " version of the software",
-                hint="start the sweep again; its curve, where it has one, stays",
+                hint="start the sweep again; its curve, if it has one, stays",
                 see="/curves",
             )
         planner.record(samples)

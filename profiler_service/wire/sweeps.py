@@ -44,7 +44,7 @@ class SweepRequest(RequestModel):
         " `quick` and `thorough`.",
     )
     host: str | None = Field(
-        default=None, description="Which host measures; the service's own where left out."
+        default=None, description="Which host measures. Default: the service's own."
     )
     budget: float | None = Field(
         default=None,

@@ -228,8 +228,8 @@ def test_doctor_examines_this_machine(lhp: Lhp, json_wanted: bool) -> None:
         quiet = diagnosis["quiet_enough"]
     else:
         assert "spread" in done.out
-        quiet = "\nquiet enough: differences from " in done.out
-        assert quiet or "\ntoo noisy: differences from " in done.out
+        quiet = "\nquiet enough: differences of " in done.out
+        assert quiet or "\ntoo noisy: differences of " in done.out
     assert done.code == (0 if quiet else 1)
     assert done.err == "measuring one product for 0.5 s\n"
 

@@ -177,7 +177,7 @@ def test_a_model_whose_masks_cant_be_told_is_refused(trained: Path, tmp_path: Pa
     # A weight that lives, and happens to be zero.
     weight.view(-1)[int(weight.flatten().nonzero()[0])] = 0.0
     save_file(tensors, path, metadata=metadata)
-    with pytest.raises(ModelFileError, match="which others isn't known"):
+    with pytest.raises(ModelFileError, match="which of the zeros lived isn't known"):
         begin_from(sparse_run(tmp_path / "second"), first)
     shutil.copy(first / "models" / "units.safetensors", path)
     with pytest.raises(ModelFileError, match="other dims"):

@@ -59,8 +59,9 @@ def sweep(
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure every point of a grid: `lhp sweep matmul 256:512`. Ctrl-C stops it and keeps the
-    points measured so far.
+    """Measure every point of a grid: `lhp sweep matmul 256:512`.
+
+    Ctrl-C stops the sweep and keeps the points measured so far.
     """
     from pydantic import ValidationError
 
@@ -147,7 +148,9 @@ def curves(
     limit: Annotated[
         int, typer.Option(min=1, help="Largest number of curves, or undecided points, to list.")
     ] = 20,
-    cursor: Annotated[str | None, typer.Option(help="Where the previous page ended.")] = None,
+    cursor: Annotated[
+        str | None, typer.Option(help="Cursor that the previous page printed.")
+    ] = None,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -82,7 +82,7 @@ def _greet(url: str, settings: Settings) -> None:
 def worker(
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Measure on this machine the sweeps that the database holds for it, until stopped."""
+    """Measure the sweeps that the database has for this machine, until it is stopped."""
     from profiler_service.processes.serve import configure_logging, prepare_database
     from profiler_service.processes.supervisor import end_when_stdin_closes, run_worker_alone
 
@@ -106,7 +106,7 @@ def worker(
 
 
 def upgrade() -> None:
-    """Bring the database's schema up to date (makes a new database where there is none)."""
+    """Bring the database's schema up to date; create the database if there is none."""
     from profiler_service.processes.serve import upgrade_database
 
     upgrade_database(load_settings())
@@ -143,7 +143,7 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
 
 
 def workloads(url: UrlOption = None, json: JsonOption = False) -> None:
-    """List the workload kinds with their axes and parameters. Says which are left out, and why."""
+    """List the workload kinds with axes and parameters, and those that can't be used here."""
     with open_client(url) as client:
         listed = client.list_workloads()
     if json:
@@ -164,8 +164,9 @@ def doctor(
     seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds to measure for.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """Check whether this machine is quiet enough to measure on. Says what to change if it isn't,
-    and exits with 1.
+    """Check whether this machine is quiet enough to measure on.
+
+    Says what to change if it isn't, and exits with 1.
     """
     from profiler_service.cli.progress import show_progress
     from profiler_service.measurement.doctor import examine
@@ -190,7 +191,7 @@ def doctor(
         print_table(table)
         verdict = "quiet enough" if diagnosis.quiet_enough else "too noisy"
         typer.echo(
-            f"{verdict}: differences from {diagnosis.smallest_effect:.2%} up are above the noise"
+            f"{verdict}: differences of {diagnosis.smallest_effect:.2%} or more are above the noise"
         )
     if not diagnosis.quiet_enough:
         raise typer.Exit(FAILED)

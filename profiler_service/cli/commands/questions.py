@@ -47,23 +47,23 @@ def query(
         str, typer.Option(help="fastest, nearest or largest of the dims that cost no more time.")
     ] = "fastest",
     effort: Annotated[
-        str, typer.Option(help="quick measures a sample of the window, thorough every point.")
+        str, typer.Option(help="quick measures a part of the window, thorough every point.")
     ] = "quick",
     max_growth: Annotated[
-        float | None, typer.Option(help="How far to look, as a share of each dimension.")
+        float | None, typer.Option(help="How far above DIMS to look, as a share of each dimension.")
     ] = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait where it must be measured first.")
+        float, typer.Option(min=0, help="Seconds to wait for a measurement, if one is needed.")
     ] = 120,
     budget: BudgetOption = None,
     host: HostOption = None,
     platform: Annotated[
-        str | None, typer.Option(help="Key of a platform: see `lhp hosts`.")
+        str | None, typer.Option(help="Key of a platform; `lhp hosts` shows it.")
     ] = None,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Which larger dimensions cost no more time than DIMS? Measures them first if need be."""
+    """Which larger dimensions cost no more time than DIMS? Measures them first if needed."""
     from profiler_service.cli.asking import ask
     from profiler_service.cli.text import describe_answer, format_dims
     from profiler_service.workload import parse_dims
@@ -108,11 +108,11 @@ def crossover(
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait where it must be measured first.")
+        float, typer.Option(min=0, help="Seconds to wait for a measurement, if one is needed.")
     ] = 120,
     host: HostOption = None,
     platform: Annotated[
-        str | None, typer.Option(help="Key of a platform: see `lhp hosts`.")
+        str | None, typer.Option(help="Key of a platform; `lhp hosts` shows it.")
     ] = None,
     url: UrlOption = None,
     json: JsonOption = False,
@@ -151,16 +151,16 @@ def advise(
         ),
     ] = None,
     batch: Annotated[
-        int, typer.Option(min=1, help="Batch of each layer that no example shows.")
+        int, typer.Option(min=1, help="Batch of each layer, if no example shows it.")
     ] = 16,
     steps: Annotated[
-        int, typer.Option(min=1, help="Steps of each LSTM and GRU that no example shows.")
+        int, typer.Option(min=1, help="Steps of each LSTM and GRU, if no example shows them.")
     ] = 70,
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16 (default: the layer's own).")
     ] = None,
     max_growth: Annotated[
-        float | None, typer.Option(help="How far to look, as a share of each dimension.")
+        float | None, typer.Option(help="How far above DIMS to look, as a share of each dimension.")
     ] = None,
     wait: Annotated[
         float,
