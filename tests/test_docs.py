@@ -224,7 +224,9 @@ def test_the_architecture_page_names_only_what_exists() -> None:
     named = re.findall(r"`([\w/]+\.py)`: `(\w+)(?:\.(\w+))?`", text)
     assert len(named) > 20
     for path, name, member in named:
-        module = importlib.import_module(f"profiler_service.{path[:-3].replace('/', '.')}")
+        module = importlib.import_module(
+            f"profiler_service.{path[:-3].removesuffix('/__init__').replace('/', '.')}"
+        )
         found = getattr(module, name)
         assert not member or hasattr(found, member), f"{path}: {name}.{member}"
     for room in re.findall(r"`((?:profiler_service|trainer_client|tests)/[\w/.]+)`", text):
