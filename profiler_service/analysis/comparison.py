@@ -11,7 +11,6 @@ Derivation: docs/explanation/hysteresis.md, "Comparing two points".
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -132,12 +131,13 @@ def smooth_drift(
     n = len(residual)
     if n == 0:
         return np.zeros_like(at)
-    edges = np.arange(0, n, block)
-    if len(edges) > 1 and n - edges[-1] < block // 2:
-        edges = edges[:-1]  # a short last block would be noisier than the rest
-    bounds = [*edges.tolist(), n]
-    centers = np.array([time[a:b].mean() for a, b in itertools.pairwise(bounds)])
-    levels = np.array([np.median(residual[a:b]) for a, b in itertools.pairwise(bounds)])
+    # The last block is longer than the others if what is left would make a short, noisy one.
+    num_full = max((n - block // 2) // block, 0)
+    full = num_full * block
+    centers = np.append(time[:full].reshape(-1, block).mean(axis=1), time[full:].mean())
+    levels = np.append(
+        np.median(residual[:full].reshape(-1, block), axis=1), np.median(residual[full:])
+    )
     drift: F64 = np.interp(at, centers, levels)
     return drift
 
