@@ -34,11 +34,7 @@ from profiler_service.kinds import HLSTM, LSTM
 from profiler_service.measurement.devices import Device, open_device
 from profiler_service.measurement.networks import build_hlstm, build_lstm
 from profiler_service.measurement.operations import Call, Operands
-from profiler_service.measurement.processors import (
-    available_cpus,
-    choose_measured_cpus,
-    find_cpu_quota,
-)
+from profiler_service.measurement.processors import find_measured_cpus
 from profiler_service.networks import hlstm
 from profiler_service.workload import ParamValue
 
@@ -188,7 +184,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the report here")
     args = parser.parse_args()
 
-    cpus = choose_measured_cpus(available_cpus(), 0, quota=find_cpu_quota())
+    cpus = find_measured_cpus(0)
     os.sched_setaffinity(0, cpus)
     device = open_device(args.device, cpus=cpus)
     header = heading(

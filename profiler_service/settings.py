@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0,
         ge=0,
-        description="Threads of a measured call; 0: all processors except the first.",
+        description="Threads of a measured call; 0: one on each fast core, except the core of the"
+        " first processor.",
     )
     cache: Literal["warm", "flushed"] = Field(
         default="warm",
@@ -86,6 +87,13 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
     presence_s: float = Field(
         default=15, gt=0, description="A host without a sign of life for so long is away, seconds."
+    )
+    yield_s: float = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="Longest that a sweep waits while others use the GPU, seconds. After that it"
+        " measures, and its answers are marked `disturbed`.",
     )
     url: str = Field(
         default="http://127.0.0.1:8000", description="Address of the service that the commands ask."

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Final, Self
+
+DISTURBED_SHARE: Final = 0.1
+"""A curve is disturbed if others used more than this share of the measured device's time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,17 @@ class Evidence:
     """Whether the budget ended before the question was decided."""
     guided: bool | None = None
     """In a race: whether a stored curve proposed where to look."""
+
+    others_share: float | None = None
+    """Share of the measured device's time that others used meanwhile, stolen time included."""
+    disturbed: bool | None = None
+    """Whether that is more than DISTURBED_SHARE."""
+
+    @property
+    def spoiled_share(self) -> float:
+        """Share of all samples taken that were discarded, or kept though they were disturbed."""
+        discarded, kept = self.discarded or 0, self.samples or 0
+        return (discarded + (self.unstable or 0)) / max(1, discarded + kept)
 
     def to_json(self) -> dict[str, float]:
         """The fields that aren't None, as JSON-ready values."""

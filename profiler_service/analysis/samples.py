@@ -9,9 +9,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+_ABSENT: Final = "not recorded"
 
 
 def _digest(fields: Mapping[str, object]) -> str:
@@ -56,6 +59,22 @@ class Platform:
         fields["libraries"] = [list(pair) for pair in self.libraries]
         fields["flags"] = [list(pair) for pair in self.flags]
         return fields
+
+    def describe_change(self, later: Platform) -> tuple[str, ...]:
+        """What is different on `later`, one text for each field: `threads: 1 → 3`."""
+        before, after = self._flat_fields(), later._flat_fields()
+        names = [*before, *(name for name in after if name not in before)]
+        return tuple(
+            f"{name}: {before.get(name, _ABSENT)} → {after.get(name, _ABSENT)}"
+            for name in names
+            if before.get(name) != after.get(name)
+        )
+
+    def _flat_fields(self) -> dict[str, object]:
+        """All fields by name, libraries and flags among them."""
+        fields = asdict(self)
+        del fields["libraries"], fields["flags"]
+        return {**fields, **dict(self.libraries), **dict(self.flags)}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> Platform:
@@ -109,6 +128,8 @@ class Samples:
     """Number of disturbed samples that were discarded and taken again."""
     failures: Mapping[int, str] = field(default_factory=dict)
     """Point number → why it couldn't be measured."""
+    others_share: float | None = None
+    """Share of the measured device's time that others used meanwhile; None if it isn't known."""
     seconds: float = 0.0
     """Wall time of the whole batch, including warm-ups and discards."""
 

@@ -90,6 +90,7 @@ def main(connection_fd: int, block_fd: int) -> None:
                 protocol=device.protocol,
                 dtypes=dtypes,
                 backends=backends,
+                gpu_uuid=device.gpu_uuid,
             )
         )
         gc.freeze()  # so that the garbage collector doesn't search torch's objects at every order

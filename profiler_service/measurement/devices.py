@@ -21,16 +21,21 @@ from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
 from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.gpu_probe import open_gpu_probe
+from profiler_service.measurement.kernel_variables import kernel_variables
+from profiler_service.measurement.loaded_libraries import (
+    find_allocators,
+    find_cublas_version,
+    find_loaded_files,
+    find_openblas_version,
+)
 from profiler_service.measurement.operations import Call
 from profiler_service.measurement.platform_probe import (
     cpu_model,
-    find_cublas_version,
-    kernel_variables,
+    host_memory_flags,
     parse_libraries,
     read_cpuinfo,
     read_nvidia_driver,
 )
-from profiler_service.measurement.processors import describe_cores
 from profiler_service.measurement.timer import (
     CpuStopwatch,
     EventStopwatch,
@@ -39,6 +44,8 @@ from profiler_service.measurement.timer import (
     take_lasting_sample,
     take_sample,
 )
+from profiler_service.measurement.topology import describe_cores
+from profiler_service.measurement.torch_settings import changed_switches, float32_precision
 from profiler_service.networks.products import has_backend
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
@@ -62,6 +69,8 @@ class Device(Protocol):
     name: str
     """The name that torch uses."""
     protocol: TimingProtocol
+    gpu_uuid: str | None
+    """Which GPU it is, as NVML names it, without `GPU-`; None for a CPU."""
 
     def platform(self) -> Platform:
         """Everything that must be equal for latencies to be comparable."""
@@ -142,6 +151,7 @@ class CpuDevice:
 
     name = "cpu"
     protocol = TimingProtocol(timer="perf_counter", version=PROTOCOL_VERSION)
+    gpu_uuid: str | None = None
 
     def __init__(self, *, cpus: Collection[int], denormals_flushed: bool) -> None:
         self._cpus = cpus
@@ -154,13 +164,21 @@ class CpuDevice:
         """This machine's processors and memory, the kernel, torch and its libraries."""
         cpuinfo = read_cpuinfo()
         isas = set((cpuinfo.get("flags") or cpuinfo.get("Features") or "").split())
+        files = find_loaded_files()
+        libraries = parse_libraries(torch.__config__.show())
+        if libraries.get("blas") == "open":  # torch's text doesn't tell its version
+            libraries["openblas"] = find_openblas_version(files) or "unknown"
+        variables = kernel_variables(os.environ)
         flags = {
             "flush_denormal": str(self._denormals_flushed).lower(),
-            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "float32_matmul_precision": float32_precision(),
             "isa": " ".join(isa for isa in _KERNEL_ISAS if isa in isas),
             "torch_isa": torch.backends.cpu.get_cpu_capability(),
             **describe_cores(self._cpus),
-            **kernel_variables(os.environ),
+            **host_memory_flags(cpuinfo),
+            **changed_switches(),
+            **variables,
+            **find_allocators(files, variables),
         }
         pages = os.sysconf("SC_PHYS_PAGES")
         return Platform(
@@ -169,7 +187,7 @@ class CpuDevice:
             memory_bytes=pages * os.sysconf("SC_PAGE_SIZE") // _GIB * _GIB,
             driver=f"{platform.system()} {platform.release()}",
             framework=f"torch {torch.__version__}",
-            libraries=tuple(sorted(parse_libraries(torch.__config__.show()).items())),
+            libraries=tuple(sorted(libraries.items())),
             threads=torch.get_num_threads(),
             cpus=len(self._cpus),
             flags=tuple(sorted(flags.items())),
@@ -208,7 +226,8 @@ class CudaDevice:
     def __init__(self, *, cache: str) -> None:
         self.protocol = TimingProtocol(timer="cuda_graph", cache=cache, version=PROTOCOL_VERSION)
         properties = torch.cuda.get_device_properties(0)
-        probe = open_gpu_probe(str(properties.uuid))
+        self.gpu_uuid: str | None = str(properties.uuid)
+        probe = open_gpu_probe(self.gpu_uuid)
         self._stopwatch = EventStopwatch(
             start=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
             end=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
@@ -228,12 +247,13 @@ class CudaDevice:
         libraries = {
             "cuda": str(torch.version.cuda),
             "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
-            "cublas": find_cublas_version() or f"of CUDA {torch.version.cuda}",
+            "cublas": find_cublas_version(find_loaded_files()) or f"of CUDA {torch.version.cuda}",
         }
         flags = {
             "cudnn_tf32": str(torch.backends.cudnn.allow_tf32).lower(),
-            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "float32_matmul_precision": float32_precision(),
             "compute_capability": f"{properties.major}.{properties.minor}",
+            **changed_switches(),
             **kernel_variables(os.environ),
         }
         return Platform(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -17,8 +17,11 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from profiler_service.analysis.evidence import DISTURBED_SHARE
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, LeftOut, kinds_left_out, workload_kinds
+from profiler_service.measurement.cgroups import Throttling, read_throttling
+from profiler_service.measurement.device_use import read_cpu_times, wait_for_others
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import available_cpus
 from profiler_service.plan.base import Batch
@@ -82,17 +85,21 @@ def examine(
     # read before this program adds load of its own
     load = examine_load(os.getloadavg()[0], num_cpus=len(available_cpus()))
     with Measurer(device=device, threads=threads, cache=cache) as measurer:
-        before = read_cpu_times(measurer.measured_cpus)
-        time_s, latency_s, num_discarded = _measure_anchor(measurer, seconds)
-        after = read_cpu_times(measurer.measured_cpus)
+        gpu_others_share = _find_gpu_others_share(measurer)
+        before, throttling_before = read_cpu_times(measurer.measured_cpus), read_throttling()
+        measured = _measure_anchor(measurer, seconds)
+        after, throttling_after = read_cpu_times(measurer.measured_cpus), read_throttling()
         measured_cpus = measurer.measured_cpus
         on_cpu = measurer.platform.device == "cpu"
+    latency_s = measured.latency_s
     return Diagnosis(
         findings=(
             examine_spread(latency_s),
-            examine_drift(time_s, latency_s),
-            examine_disturbances(num_discarded, len(latency_s)),
+            examine_drift(measured.time_s, latency_s),
+            examine_disturbances(measured.num_discarded, len(latency_s)),
+            examine_others(measured.others_share if on_cpu else gpu_others_share),
             examine_steal(before, after),
+            examine_throttling(throttling_before, throttling_after),
             load,
             *([examine_governor(), examine_turbo()] if on_cpu else []),
             examine_pinning(measured_cpus, available_cpus()),
@@ -103,20 +110,57 @@ def examine(
     )
 
 
-def _measure_anchor(measurer: Measurer, seconds: float) -> tuple[F64, F64, int]:
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """The anchor's samples."""
+
+    time_s: F64
+    """When each was taken, from the first one on."""
+    latency_s: F64
+    num_discarded: int
+    others_share: float | None
+    """Share of the measured processors' time that others used meanwhile; None if not known."""
+
+
+def _find_gpu_others_share(measurer: Measurer) -> float | None:
+    """The share of the GPU's time that others use; None on a CPU, or if the GPU doesn't tell."""
+
+    def pause(seconds: float) -> bool:
+        time.sleep(seconds)
+        return True
+
+    return wait_for_others(
+        measurer.read_gpu_use,
+        longest_s=0,
+        own_use_ended_s=time.monotonic(),
+        pause=pause,
+        clock_s=time.monotonic,
+    )
+
+
+def _measure_anchor(measurer: Measurer, seconds: float) -> _Measured:
     visits = np.zeros(_VISITS, dtype=np.int32)
     batch = Batch(point=visits, round=visits)
     started_s = time.perf_counter()
     times: list[F64] = []
     latencies: list[F64] = []
     num_discarded = 0
+    others_s = watched_s = 0.0
     while not latencies or time.perf_counter() < started_s + seconds:
         batch_started_s = time.perf_counter() - started_s
         samples = measurer.measure(LINEAR.describe(), _ANCHOR, batch)
         times.append(batch_started_s + samples.time_s.astype(np.float64))
         latencies.append(samples.latency_s)
         num_discarded += samples.num_discarded
-    return np.concatenate(times), np.concatenate(latencies), num_discarded
+        if samples.others_share is not None:
+            others_s += samples.others_share * samples.seconds
+            watched_s += samples.seconds
+    return _Measured(
+        time_s=np.concatenate(times),
+        latency_s=np.concatenate(latencies),
+        num_discarded=num_discarded,
+        others_share=others_s / watched_s if watched_s else None,
+    )
 
 
 def smallest_resolvable_effect(latency_s: F64, *, rounds: int = ROUNDS) -> float:
@@ -169,6 +213,46 @@ def examine_disturbances(num_discarded: int, num_samples: int) -> Finding:
         advice=""
         if share <= 0.05
         else "other programs run on the measured processors, or the device throttles",
+    )
+
+
+def examine_others(share: float | None) -> Finding:
+    """The share of the measured device's time that others use; answers say when it is too large."""
+    if share is None:
+        return Finding(name="others", value="not visible", verdict="fair")
+    return Finding(
+        name="others",
+        value=f"{share:.1%} of the measured device's time used by others",
+        verdict=_grade(share, fair=0.02, poor=DISTURBED_SHARE),
+        advice=""
+        if share <= 0.02
+        else "stop them while this machine measures: answers measured beside others who use more"
+        f" than {DISTURBED_SHARE:.0%} are marked `disturbed`",
+    )
+
+
+def examine_throttling(
+    before: Mapping[Path, Throttling], after: Mapping[Path, Throttling]
+) -> Finding:
+    """How often the CPU quota of a control group stopped this host meanwhile.
+
+    `before` and `after` are readings of `read_throttling`. If several groups did, the worst one.
+    """
+    counted = {group: after[group].since(then) for group, then in before.items() if group in after}
+    limited = {group: found for group, found in counted.items() if found.periods}
+    if not limited:
+        return Finding(name="throttling", value="no CPU quota in force", verdict="good")
+    group, worst = max(limited.items(), key=lambda item: item[1].throttled / item[1].periods)
+    share = worst.throttled / worst.periods
+    return Finding(
+        name="throttling",
+        value=f"stopped in {worst.throttled} of {worst.periods} periods, for {worst.seconds:.2f} s"
+        f" in all, by the CPU quota of {group}",
+        verdict=_grade(share, fair=0, poor=0.05),
+        advice=""
+        if not share
+        else "raise that quota (`cpu.max`; CPUQuota in systemd; --cpus in Docker), or set"
+        " LHP_THREADS lower",
     )
 
 
@@ -266,14 +350,6 @@ def examine_workloads(kinds: Collection[str], left_out: Sequence[LeftOut]) -> Fi
         verdict="fair",
         advice="; ".join(f"{each.name}: {each.reason}" for each in left_out),
     )
-
-
-def read_cpu_times(cpus: Sequence[int], path: Path = Path("/proc/stat")) -> tuple[int, ...]:
-    """The sums over `cpus` of the columns of /proc/stat, in clock ticks."""
-    names = {f"cpu{cpu}" for cpu in cpus}
-    rows = [line.split() for line in path.read_text().splitlines()]
-    times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in names]
-    return tuple(map(sum, zip(*times, strict=True)))
 
 
 def _grade(value: float, *, fair: float, poor: float) -> Verdict:

@@ -46,6 +46,8 @@ class Ready:
     dtypes: tuple[str, ...]
     backends: Mapping[str, tuple[str, ...]]
     """Backend of products → the dtypes that it multiplies."""
+    gpu_uuid: str | None = None
+    """Which GPU it measures on, as NVML names it, without `GPU-`; None on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,11 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import workload_kinds
 from profiler_service.kinds.products import backends_of
 from profiler_service.measurement.child_process import ChildDiedError, ChildProcess
+from profiler_service.measurement.device_use import (
+    CpuTimes,
+    find_others_share,
+    read_cpu_use,
+)
 from profiler_service.measurement.exchange import (
     CAPACITY,
     NOWHERE,
@@ -36,11 +41,8 @@ from profiler_service.measurement.exchange import (
     Refused,
     Setup,
 )
-from profiler_service.measurement.processors import (
-    available_cpus,
-    choose_measured_cpus,
-    find_cpu_quota,
-)
+from profiler_service.measurement.gpu_probe import open_gpu_probe
+from profiler_service.measurement.processors import find_measured_cpus
 from profiler_service.plan.base import Batch
 from profiler_service.workload import Workload, WorkloadKind
 
@@ -88,12 +90,12 @@ class Measurer:
     ) -> None:
         """Starts the child and waits until it is ready, for seconds, because it imports torch.
 
-        `threads` 0 stands for all processors but one. `cache` is that of `TimingProtocol`; flushed
-        needs a GPU. A visit that takes longer than `point_timeout_s` seconds makes its point a
-        failure. `kinds` are the workload kinds that can be measured; the installed ones by
-        default.
+        `threads` is that of `processors.choose_measured_cpus`, and `cache` that of
+        `TimingProtocol`; flushed needs a GPU. A visit that takes longer than `point_timeout_s`
+        seconds makes its point a failure. `kinds` are the workload kinds that can be measured; the
+        installed ones by default.
         """
-        self.measured_cpus = choose_measured_cpus(available_cpus(), threads, quota=find_cpu_quota())
+        self.measured_cpus = find_measured_cpus(threads)
         self._setup = Setup(device=device, cpus=self.measured_cpus, cache=cache)
         self._point_timeout_s = point_timeout_s
         self._kinds = workload_kinds() if kinds is None else kinds
@@ -104,6 +106,7 @@ class Measurer:
         self._setup = replace(self._setup, device=ready.platform.device)
         self.platform, self.protocol = ready.platform, ready.protocol
         self.dtypes, self.backends = ready.dtypes, ready.backends
+        self._gpu = None if ready.gpu_uuid is None else open_gpu_probe(ready.gpu_uuid)
 
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
         """The samples of `batch`: one for each visit, in order, except of failed points.
@@ -130,6 +133,8 @@ class Measurer:
         num_discarded, num_deaths, num_deadly_points = 0, 0, 0
         failures: dict[int, str] = {}
         pending = np.arange(len(batch.point))
+        first_child = self._get_child()
+        use_before = self._read_cpu_use()
         while len(pending):
             visits = pending[:CAPACITY]
             child = self._get_child()
@@ -179,8 +184,19 @@ class Measurer:
             unstable=unstable[kept],
             num_discarded=num_discarded,
             failures=failures,
+            # A new child has other counters.
+            others_share=find_others_share(use_before, self._read_cpu_use())
+            if self._child is first_child
+            else None,
             seconds=time.perf_counter() - batch_started_s,
         )
+
+    def read_gpu_use(self) -> float | None:
+        """The share of about the last second in which the GPU worked for anybody, from 0 to 1.
+
+        None on a CPU, and if the GPU doesn't show it.
+        """
+        return None if self._gpu is None else self._gpu.read_use()
 
     def interrupt(self) -> None:
         """Makes the `measure` under way, if any, raise within about a second.
@@ -219,6 +235,11 @@ class Measurer:
                 hint=f"choose backend from: {', '.join(having)}; or another dtype",
             )
         return kind
+
+    def _read_cpu_use(self) -> CpuTimes | None:
+        if self.platform.device != "cpu" or self._child is None:
+            return None
+        return read_cpu_use(self.measured_cpus, self._child.pid)
 
     def _get_child(self) -> ChildProcess:
         if self._child is None:

@@ -1,23 +1,16 @@
-"""Reads the parts of a Platform from the machine: processor, libraries, variables, driver.
+"""Reads the parts of a Platform from the machine: processor, libraries, memory, driver.
 
 Imports no torch: what torch knows of the machine is passed in.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
-# Variables with which users change kernels or their arithmetic.
-_KERNEL_VARIABLES: Final = re.compile(
-    r"(MKL|ONEDNN|DNNL|OPENBLAS|OMP|KMP|GOMP|CUBLAS|CUDNN|NVIDIA_TF32)_\w+|TORCH_ALLOW_TF32_\w+"
-)
-# Set by this project; the number of threads is already a field of the platform.
-_OWN_VARIABLES: Final = frozenset({"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"})
+from profiler_service.measurement.system_files import ROOT, read_text
 
 
 def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
@@ -49,28 +42,37 @@ def parse_libraries(configuration: str) -> dict[str, str]:
     return {name: match.group(1) for name, match in found.items() if match}
 
 
-def kernel_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that change which kernels run and how, without thread counts.
+def host_memory_flags(cpuinfo: Mapping[str, str], root: Path = ROOT) -> dict[str, str]:
+    """What the processor's firmware and the kernel's memory change, as flags of a platform.
 
-    Of LD_PRELOAD (mostly allocators), only the names of the files, not their directories.
+    `microcode`: its revision; updates have made some instructions several times slower.
+    `transparent_hugepages`: `always`, `madvise` or `never`. `hugepage_sizes`: those besides the
+    usual one that the kernel was told to use, if any. Each only where it is shown.
     """
-    variables = {
-        name: value
-        for name, value in environment.items()
-        if _KERNEL_VARIABLES.fullmatch(name) and name not in _OWN_VARIABLES
+    flags = {}
+    if "microcode" in cpuinfo:
+        flags["microcode"] = cpuinfo["microcode"]
+    pages = root / "sys/kernel/mm/transparent_hugepage"
+    setting = _chosen(read_text(pages / "enabled"))
+    if re.search(r"^THP_enabled:\s*0", read_text(root / "proc/self/status"), re.MULTILINE):
+        setting = "never"  # of this process and its children
+    if setting:
+        flags["transparent_hugepages"] = setting
+    sizes = {
+        path.parent.name.removeprefix("hugepages-"): _chosen(read_text(path))
+        for path in sorted(pages.glob("hugepages-*/enabled"))
     }
-    preloaded = re.split(r"[\s:]+", environment.get("LD_PRELOAD", "").strip(" :"))
-    if preloaded != [""]:
-        variables["LD_PRELOAD"] = " ".join(Path(path).name for path in preloaded)
-    return variables
+    usual = {"2048kB": "inherit"}
+    others = [f"{size} {it}" for size, it in sizes.items() if it != usual.get(size, "never")]
+    if others:
+        flags["hugepage_sizes"] = ", ".join(others)
+    return flags
 
 
-def find_cublas_version() -> str | None:
-    """The version of the installed cuBLAS package, or None if torch brings its own."""
-    for distribution in importlib.metadata.distributions():
-        if str(distribution.metadata["Name"]).startswith("nvidia-cublas"):
-            return distribution.version
-    return None
+def _chosen(text: str) -> str:
+    """The choice in brackets: `madvise` in `always [madvise] never`."""
+    match = re.search(r"\[(\w+)\]", text)
+    return match[1] if match else ""
 
 
 def read_nvidia_driver(path: Path = Path("/proc/driver/nvidia/version")) -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
 from profiler_service.errors import MeasurementFailedError
-
-CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
-CPU_ROOT: Final = Path("/sys/devices/system/cpu")
-
+from profiler_service.measurement.cgroups import find_cpu_quota
+from profiler_service.measurement.system_files import ROOT
+from profiler_service.measurement.topology import Core, read_cores
 
 _BEFORE_PINNING: Final = "LHP_CPUS_BEFORE_PINNING"
 
@@ -33,83 +32,71 @@ def available_cpus() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
 
 
-def find_cpu_quota(root: Path = CGROUP_ROOT) -> float | None:
-    """Number of processors whose time the container may use, or None without a limit.
+def find_measured_cpus(threads: int, root: Path = ROOT) -> tuple[int, ...]:
+    """The processors to measure on with `threads` threads on this machine, ascending.
 
-    A container that may use two processors' time still sees all processors of a large machine. With
-    a thread on each of them, it would be throttled in every sample.
+    See `choose_measured_cpus`, which raises MeasurementFailedError.
     """
-    v2, v1 = root / "cpu.max", root / "cpu"
-    if v2.is_file():
-        quota, period = v2.read_text().split()
-    elif (v1 / "cpu.cfs_quota_us").is_file():
-        quota = (v1 / "cpu.cfs_quota_us").read_text().strip()
-        period = (v1 / "cpu.cfs_period_us").read_text().strip()
-    else:
-        return None
-    return None if quota in ("max", "-1") else int(quota) / int(period)
+    cores = read_cores(available_cpus(), root)
+    return choose_measured_cpus(cores, threads, quota=find_cpu_quota(root))
 
 
 def choose_measured_cpus(
-    available: Collection[int], threads: int, *, quota: float | None = None
+    cores: Sequence[Core], threads: int, *, quota: float | None = None
 ) -> tuple[int, ...]:
-    """The processors to measure on, ascending: `threads` of them, counted from the last.
+    """The processors to measure on, ascending: `threads` of them.
 
-    0 threads stands for all but the first processor, within the quota. The first one is left free,
-    because interrupts and the rest of the system usually run there.
+    0 threads stands for one on each fast core but the first processor's, within the quota. That
+    core is left free, since interrupts and the rest of the system tend to run there.
+
+    A given number of threads is placed on the last fast cores, then on the first one, then on
+    slow cores. Two share a core only where there are no more cores.
 
     Raises MeasurementFailedError if more threads are asked for than there are processors.
     """
-    cpus = sorted(available)
-    usable = len(cpus) if quota is None else min(len(cpus), max(1, math.floor(quota)))
+    num_cpus = sum(len(core.cpus) for core in cores)
+    usable = num_cpus if quota is None else min(num_cpus, max(1, math.floor(quota)))
     if threads > usable:
         there = "1 processor is" if usable == 1 else f"{usable} processors are"
         raise MeasurementFailedError(
             f"{threads} threads were asked for, but only {there} available here",
-            hint=f"set LHP_THREADS to {usable} or less, or to 0 for all processors but one",
+            hint=f"set LHP_THREADS to {usable} or less, or to 0 for a suitable number",
         )
-    count = threads or max(1, usable - 1)
-    return tuple(cpus[-count:])
+    first = min(core.cpus[0] for core in cores)
+    ranked = sorted(cores, key=lambda c: (not c.is_fast, first in c.cpus, -c.cpus[0]))
+    num_suitable = sum(core.is_fast and first not in core.cpus for core in cores)
+    count = threads or max(1, min(num_suitable, usable - 1))
+    order = [
+        core.cpus[-1 - turn]
+        for turn in range(max(len(core.cpus) for core in cores))
+        for core in ranked
+        if turn < len(core.cpus)
+    ]
+    return tuple(sorted(order[:count]))
 
 
-def describe_cores(cpus: Collection[int], root: Path = CPU_ROOT) -> dict[str, str]:
-    """Flags of a platform that say how the processors `cpus` share cores.
+def choose_other_cpus(cores: Sequence[Core], measured_cpus: Collection[int]) -> tuple[int, ...]:
+    """The processors for everything that doesn't measure, ascending.
 
-    `threads_per_core`: hardware threads of the cores that they are on, each number once (`1 2` if
-    some are on small cores). `smt_siblings`: how many of them share a core with another of them.
-    Empty if the system doesn't show it.
+    Those of cores on which nothing is measured. Where there are none, those that don't measure;
+    where all of them do, all.
     """
-    cores = []
-    for cpu in cpus:
-        path = root / f"cpu{cpu}" / "topology" / "thread_siblings_list"
-        if not path.is_file():
-            return {}
-        cores.append(_parse_cpu_list(path.read_text()))
-    sizes = sorted({len(core) for core in cores})
-    return {
-        "threads_per_core": " ".join(map(str, sizes)),
-        "smt_siblings": str(sum(len(core.intersection(cpus)) > 1 for core in cores)),
-    }
+    every = sorted(cpu for core in cores for cpu in core.cpus)
+    unused = [core for core in cores if not set(core.cpus) & set(measured_cpus)]
+    free = sorted(cpu for core in unused for cpu in core.cpus)
+    return tuple(free or [cpu for cpu in every if cpu not in measured_cpus] or every)
 
 
-def _parse_cpu_list(text: str) -> frozenset[int]:
-    """The numbers in a Linux list such as `0-3,8`."""
-    ranges = (part.partition("-") for part in text.strip().split(","))
-    return frozenset(
-        cpu for first, _, last in ranges for cpu in range(int(first), int(last or first) + 1)
-    )
-
-
-def pin_away(measured_cpus: Collection[int]) -> tuple[int, ...]:
-    """The processors that don't measure: this process runs on them from now on.
+def pin_away(measured_cpus: Collection[int], root: Path = ROOT) -> tuple[int, ...]:
+    """The processors this process runs on from now on: those that don't measure.
 
     Moves every thread of the process. Threads and processes that are started later inherit this. An
     environment variable tells them the processors from before. If no processor would be left,
     nothing changes.
     """
     available = available_cpus()
-    rest = tuple(cpu for cpu in available if cpu not in measured_cpus)
-    if not rest:
+    rest = choose_other_cpus(read_cores(available, root), measured_cpus)
+    if rest == available:
         return available
     os.environ[_BEFORE_PINNING] = ",".join(map(str, available))
     for thread in Path("/proc/self/task").iterdir():

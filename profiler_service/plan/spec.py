@@ -144,3 +144,7 @@ class Progress:
     num_samples: int
     seconds: float
     """Measuring time spent so far."""
+    others_s: float = 0.0
+    """Time of the measured device that others used meanwhile, in seconds of the whole device."""
+    watched_s: float = 0.0
+    """Measuring time for which that is known."""

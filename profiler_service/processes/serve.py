@@ -19,12 +19,7 @@ from types import FrameType
 import uvicorn
 
 from profiler_service.errors import LhpError
-from profiler_service.measurement.processors import (
-    available_cpus,
-    choose_measured_cpus,
-    find_cpu_quota,
-    pin_away,
-)
+from profiler_service.measurement.processors import find_measured_cpus, pin_away
 from profiler_service.processes.exit_codes import INTERRUPTED
 from profiler_service.processes.supervisor import WorkerKeeper
 from profiler_service.settings import Settings
@@ -130,8 +125,7 @@ def _make_way(settings: Settings) -> None:
     """Moves this process off the processors that the worker will measure on."""
     if settings.device == "cuda":
         return
-    cpus = choose_measured_cpus(available_cpus(), settings.threads, quota=find_cpu_quota())
-    pin_away(cpus)
+    pin_away(find_measured_cpus(settings.threads))
 
 
 def _serve(

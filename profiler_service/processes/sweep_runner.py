@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
@@ -21,12 +20,14 @@ from profiler_service.errors import (
     StoreUnavailableError,
 )
 from profiler_service.grid import Grid
+from profiler_service.measurement.device_use import LOOK_EVERY_S, wait_for_others
 from profiler_service.plan.base import Batch, Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.modes import modes_interrupting
 from profiler_service.plan.replay import replay
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED
+from profiler_service.processes.running_sweep import RunningSweep
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
 
@@ -68,6 +69,9 @@ class BatchMeasurer(Protocol):
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
         """The samples of `batch`."""
 
+    def read_gpu_use(self) -> float | None:
+        """The share of about the last second in which the GPU worked for anybody; or None."""
+
     def interrupt(self) -> None:
         """Makes a running `measure` in another thread raise soon."""
 
@@ -80,27 +84,6 @@ class StopRequest(SystemExit):
 
     The code is 0 if the worker was told to stop, PLATFORM_CHANGED if the platform has changed.
     """
-
-
-@dataclass(kw_only=True)
-class _RunningSweep:
-    """A sweep that this process measures, and its planner, which has seen every kept batch."""
-
-    id: str
-    planner: Planner
-    num_batches: int = 0
-    num_samples: int = 0
-    first_failure: str = ""
-
-    def next_batch(self) -> Batch | None:
-        return self.planner.next_batch()
-
-    def record(self, samples: Samples) -> None:
-        self.planner.record(samples)
-        self.num_batches += 1
-        self.num_samples += len(samples)
-        if samples.failures and not self.first_failure:
-            self.first_failure = next(iter(samples.failures.values()))
 
 
 class SweepRunner:
@@ -117,6 +100,7 @@ class SweepRunner:
         measurer: BatchMeasurer,
         create_planner: Callable[[SweepSpec], Planner] = create_planner,
         first_pause_s: float = 1.0,
+        yield_s: float = 0.0,
     ) -> None:
         self._store = store
         self._measurer = measurer
@@ -124,9 +108,11 @@ class SweepRunner:
         self._measured_as = f"{measurer.platform.key} {measurer.protocol.key}"
         self.platform_changed = threading.Event()
         """Set once the measurer's platform has changed. Nothing is measured after that."""
-        self._running: dict[str, _RunningSweep] = {}
+        self._running: dict[str, RunningSweep] = {}
         self._stopping = threading.Event()
         self._first_pause_s = first_pause_s
+        self._yield_s = yield_s
+        self._measuring_ended_s = time.monotonic()
         self._num_pauses = 0  # since the device last worked
         self._busy = threading.Lock()
 
@@ -234,6 +220,7 @@ class SweepRunner:
         if batch is None:
             self._finish(running, SweepState.DONE)
             return True
+        self._wait_for_others(running)
         try:
             samples = self._measurer.measure(sweep.spec.workload, sweep.spec.grid, batch)
         except PlatformMismatchError as error:
@@ -241,17 +228,55 @@ class SweepRunner:
             self._stopping.set()
             self.platform_changed.set()
             raise StopRequest(PLATFORM_CHANGED) from error
+        finally:
+            self._measuring_ended_s = time.monotonic()
         if self._num_pauses:
             self._num_pauses = 0
             logger.info("sweep %s goes on: the device is back", sweep_id)
         index = running.num_batches
         running.record(samples)
-        if self._store.commit_batch(sweep_id, index, samples, running.planner.progress()):
+        running.watch(samples)
+        if self._store.commit_batch(sweep_id, index, samples, running.progress()):
             self._running[sweep_id] = running
         return False
 
-    def _resume(self, sweep: Sweep) -> _RunningSweep:
-        running = _RunningSweep(id=sweep.id, planner=self._create_planner(sweep.spec))
+    def _wait_for_others(self, running: RunningSweep) -> None:
+        """Returns when nobody else uses the GPU, or the sweep has waited long enough for that.
+
+        A sweep looks before its first batch and every LOOK_EVERY_S, and waits `yield_s` in all.
+        """
+        started_s = time.monotonic()
+        if started_s < running.next_look_s:
+            return
+
+        said = False
+
+        def pause(seconds: float) -> bool:
+            nonlocal said
+            if not said:
+                self._store.pause_sweep(
+                    running.id, f"waiting for at most {self._yield_s:g} s: others use the GPU"
+                )
+                said = True
+            if self._stopping.wait(seconds):
+                raise StopRequest(0)
+            return not self._store.get_sweep(running.id).cancel_requested
+
+        running.gpu_others_share = wait_for_others(
+            self._measurer.read_gpu_use,
+            longest_s=self._yield_s - running.waited_s,
+            own_use_ended_s=self._measuring_ended_s,
+            pause=pause,
+            clock_s=time.monotonic,
+        )
+        running.waited_s += time.monotonic() - started_s
+        running.next_look_s = time.monotonic() + LOOK_EVERY_S
+
+    def _resume(self, sweep: Sweep) -> RunningSweep:
+        running = RunningSweep(id=sweep.id, planner=self._create_planner(sweep.spec))
+        if sweep.progress is not None:
+            running.others_s = sweep.progress.others_s
+            running.watched_s = sweep.progress.watched_s
         replay(running, self._store.load_batches(sweep.id))
         if running.num_batches:
             logger.info("sweep %s goes on after %d batches", sweep.id, running.num_batches)
@@ -259,13 +284,15 @@ class SweepRunner:
             logger.info("sweep %s starts", sweep.id)
         return running
 
-    def _finish(self, running: _RunningSweep, state: SweepState) -> None:
+    def _finish(self, running: RunningSweep, state: SweepState) -> None:
         if running.num_samples:
             try:
-                curve = running.planner.build_curve(
-                    self._measurer.platform,
-                    self._measurer.protocol,
-                    self._store.last_measured_at(running.id),
+                curve = running.label(
+                    running.planner.build_curve(
+                        self._measurer.platform,
+                        self._measurer.protocol,
+                        self._store.last_measured_at(running.id),
+                    )
                 )
             except MeasurementFailedError:
                 if state is not SweepState.CANCELLED:

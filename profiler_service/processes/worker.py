@@ -73,7 +73,12 @@ def run(
         )
         client = jobs.JobClient(settings)
         stack.callback(client.close)
-        runner = SweepRunner(store=store, measurer=measurer, create_planner=create_planner)
+        runner = SweepRunner(
+            store=store,
+            measurer=measurer,
+            create_planner=create_planner,
+            yield_s=settings.yield_s,
+        )
         running = stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
         stack.callback(runner.stop)
         logger.info("measuring for host %s on %s", settings.host, measurer.platform.device_model)

@@ -6,6 +6,7 @@ Every function runs in the transaction of the `connection` that it is given.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from profiler_service.storage import rows
 from profiler_service.storage.records import Host
 from profiler_service.storage.statements import insert_or_ignore, raise_generation
 from profiler_service.storage.tables import hosts, platforms
+
+logger = logging.getLogger(__name__)
 
 
 def register_host(
@@ -46,6 +49,13 @@ def register_host(
         {"name": name, **facts, "registered_at": now, "last_seen_at": now},
     )
     host = get_host(connection, name, lock=True)
+    if host.platform_key != platform.key:
+        earlier = get_platform(connection, host.platform_key)
+        logger.warning(
+            "the platform of host %s has changed, so its earlier curves are stale: %s",
+            name,
+            "; ".join(earlier.describe_change(platform)),
+        )
     connection.execute(
         sa.update(hosts).where(hosts.c.name == name).values(**facts, last_seen_at=now)
     )

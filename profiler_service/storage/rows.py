@@ -130,6 +130,8 @@ def progress_to_json(progress: Progress) -> dict[str, float | int | str]:
         "stage": progress.stage,
         "num_samples": int(progress.num_samples),
         "seconds": float(progress.seconds),
+        "others_s": float(progress.others_s),
+        "watched_s": float(progress.watched_s),
     }
 
 
@@ -152,12 +154,13 @@ def samples_to_values(samples: Samples) -> Values:
 
 def samples_from_row(row: Row) -> Samples:
     """The samples in a row of `batches`."""
+    arrays: dict[str, Any] = blobs.unpack(row.arrays)
     return Samples(
         calls=row.calls,
         num_discarded=row.num_discarded,
         seconds=row.seconds,
         failures=_failures_from_json(row.failures),
-        **blobs.unpack(row.arrays),
+        **arrays,
     )
 
 

@@ -67,6 +67,14 @@ class EvidenceInfo(ResponseModel):
     cut_short: bool | SkipJsonSchema[None] = _OptionalField(
         description="Whether the budget ended before any rival could be judged."
     )
+    others_share: float | SkipJsonSchema[None] = _OptionalField(
+        description="Share of the measured device's time that others used meanwhile, time that a"
+        " hypervisor took included."
+    )
+    disturbed: bool | SkipJsonSchema[None] = _OptionalField(
+        description="Whether others used so much that latencies may be too long: more than a"
+        " tenth of the device's time."
+    )
     guided: bool | SkipJsonSchema[None] = _OptionalField(
         description="In a race: whether a stored curve proposed where to look."
     )

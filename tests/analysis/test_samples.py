@@ -24,6 +24,28 @@ def test_platform_keys() -> None:
         assert dataclasses.replace(PLATFORM, **change).key != PLATFORM.key
 
 
+def test_what_changed_between_two_platforms_is_told_field_by_field() -> None:
+    before = dataclasses.replace(
+        PLATFORM,
+        threads=1,
+        libraries=(("mkl", "2024.2"),),
+        flags=(("MKL_CBWR", "AVX2"), ("isa", "avx2")),
+    )
+    after = dataclasses.replace(
+        before,
+        threads=3,
+        libraries=(("mkl", "2025.0"),),
+        flags=(("isa", "avx2"), ("microcode", "0x1")),
+    )
+    assert before.describe_change(before) == ()
+    assert before.describe_change(after) == (
+        "threads: 1 → 3",
+        "mkl: 2024.2 → 2025.0",
+        "MKL_CBWR: AVX2 → not recorded",
+        "microcode: not recorded → 0x1",
+    )
+
+
 def test_protocol_key() -> None:
     assert TimingProtocol(timer="cuda_event", cache="flushed").key == "cuda_event-flushed-v1"
 

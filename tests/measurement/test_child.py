@@ -29,6 +29,7 @@ class FakeDevice:
 
     name = "cpu"
     protocol = TimingProtocol(timer="fake")
+    gpu_uuid: str | None = None
 
     def __init__(self, *, usable: bool = True) -> None:
         self._usable = usable

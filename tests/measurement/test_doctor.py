@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from profiler_service.kinds import LeftOut
+from profiler_service.measurement.cgroups import Throttling
 from profiler_service.measurement.doctor import (
     Diagnosis,
     Finding,
@@ -15,12 +16,13 @@ from profiler_service.measurement.doctor import (
     examine_drift,
     examine_governor,
     examine_load,
+    examine_others,
     examine_pinning,
     examine_spread,
     examine_steal,
+    examine_throttling,
     examine_turbo,
     examine_workloads,
-    read_cpu_times,
     smallest_resolvable_effect,
 )
 
@@ -28,7 +30,7 @@ from profiler_service.measurement.doctor import (
 def test_this_host_is_examined() -> None:
     diagnosis = examine(device="cpu", seconds=0.5)
     assert [finding.name for finding in diagnosis.findings] == [
-        *("spread", "drift", "disturbances", "steal"),
+        *("spread", "drift", "disturbances", "others", "steal", "throttling"),
         *("load", "governor", "turbo", "threads", "workloads"),
     ]
     assert diagnosis.num_samples >= 250
@@ -94,23 +96,67 @@ def test_disturbances() -> None:
     assert examine_disturbances(100, 100).verdict == "poor"
 
 
-def test_steal_is_the_share_of_the_measured_processors_only(tmp_path: Path) -> None:
-    path = tmp_path / "stat"
-    path.write_text(
-        "cpu  9 9 9 9 9 9 9 9 0 0\n"
-        "cpu0 1000 0 0 0 0 0 0 1000 0 0\n"
-        "cpu1 10 1 2 3 4 5 6 7 10 0\n"
-        "cpu11 20 1 2 3 4 5 6 8 20 0\n"
-        "intr 123\n"
-    )
-    before = read_cpu_times((1, 11), path)
-    assert before == (30, 2, 4, 6, 8, 10, 12, 15, 30, 0)
+def test_steal_is_the_share_of_the_measured_processors() -> None:
+    before = (30, 2, 4, 6, 8, 10, 12, 15, 30, 0)
     # 90 ticks of user time and 10 stolen ones; guest time (90) is part of user time.
     finding = examine_steal(before, (120, 2, 4, 6, 8, 10, 12, 25, 120, 0))
     assert finding.value == "10.0% of the time taken by the hypervisor"
     assert finding.verdict == "poor"
     assert examine_steal(before, (130, 2, 4, 6, 8, 10, 12, 15, 130, 0)).verdict == "good"
     assert examine_steal(before, before).verdict == "good"  # not a tick has passed
+
+
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(0.0, "good"), (0.02, "good"), (0.05, "fair"), (0.34, "poor")]
+)
+def test_use_by_others_is_told(share: float, verdict: str) -> None:
+    finding = examine_others(share)
+    assert finding.value == f"{share:.1%} of the measured device's time used by others"
+    assert finding.verdict == verdict
+    assert bool(finding.advice) == (verdict != "good")
+
+
+def test_use_that_the_device_does_not_show_is_no_good_sign() -> None:
+    assert examine_others(None).verdict == "fair"
+
+
+def throttling(*, periods: int, throttled: int, seconds: float) -> Throttling:
+    return Throttling(periods=periods, throttled=throttled, seconds=seconds)
+
+
+def test_throttling_by_the_group_that_did_most_is_told() -> None:
+    own, parent = Path("/cg/batch.slice/lhp.service"), Path("/cg/batch.slice")
+    before = {
+        own: throttling(periods=100, throttled=0, seconds=0.0),
+        parent: throttling(periods=200, throttled=7, seconds=0.5),
+    }
+    after = {
+        own: throttling(periods=150, throttled=0, seconds=0.0),
+        parent: throttling(periods=250, throttled=17, seconds=1.25),
+    }
+    finding = examine_throttling(before, after)  # 10 of 50 periods: one in five
+    assert finding.value == (
+        "stopped in 10 of 50 periods, for 0.75 s in all, by the CPU quota of /cg/batch.slice"
+    )
+    assert finding.verdict == "poor"
+    assert "LHP_THREADS" in finding.advice
+
+
+def test_a_quota_that_is_not_used_up_throttles_nobody() -> None:
+    group = Path("/cg/lhp.service")
+    before = {group: throttling(periods=0, throttled=3, seconds=1.0)}
+    after = {group: throttling(periods=50, throttled=3, seconds=1.0)}
+    finding = examine_throttling(before, after)
+    assert (finding.verdict, finding.advice) == ("good", "")
+    assert finding.value.startswith("stopped in 0 of 50 periods")
+
+
+def test_without_a_quota_there_is_no_throttling() -> None:
+    group = Path("/cg")
+    unlimited = {group: throttling(periods=0, throttled=0, seconds=0.0)}
+    for counted in ({}, unlimited):
+        finding = examine_throttling(counted, counted)
+        assert (finding.value, finding.verdict) == ("no CPU quota in force", "good")
 
 
 def test_load_counts_per_processor() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -42,6 +42,11 @@ class FakeNvml(ModuleType):
         self._check("reasons")
         return self._reasons
 
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        assert handle == "handle"
+        self._check("use")
+        return SimpleNamespace(gpu=37, memory=99)  # percent of time, of computing and of memory
+
     def nvmlDeviceGetClockInfo(self, handle: str, kind: int) -> int:  # noqa: N802
         assert (handle, kind) == ("handle", self.NVML_CLOCK_SM)
         self._check("clock")
@@ -75,10 +80,20 @@ def test_gpu_probe_shows_what_the_driver_does(
     assert (probe.is_throttled(), probe.read_clock_hz()) == (throttled, clock_hz)
 
 
+@pytest.mark.parametrize(
+    ("unsupported", "use"), [("", 0.37), ("clock", 0.37), ("use", None), ("nvmlInit", None)]
+)
+def test_gpu_probe_tells_how_much_is_used(
+    unsupported: str, use: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(unsupported=unsupported))
+    assert open_gpu_probe("1-2").read_use() == use
+
+
 def test_gpu_probe_without_nvml_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it raises ImportError
     probe = open_gpu_probe("1-2")
-    assert (probe.is_throttled(), probe.read_clock_hz()) == (False, None)
+    assert (probe.is_throttled(), probe.read_clock_hz(), probe.read_use()) == (False, None, None)
 
 
 @pytest.mark.gpu

@@ -18,7 +18,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
-from profiler_service.measurement.processors import describe_cores
+from profiler_service.measurement.topology import describe_cores
 from profiler_service.plan.base import Batch
 from tests.measurement.batches import LINE, batch_of, child_pid
 from tests.measurement.builders import KINDS, NOTHING, TROUBLE, workload

@@ -3,15 +3,14 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-import pytest
-
 from profiler_service.measurement.platform_probe import (
     cpu_model,
-    kernel_variables,
+    host_memory_flags,
     parse_libraries,
     read_cpuinfo,
     read_nvidia_driver,
 )
+from tests.measurement.machines import write_files
 
 CPUINFO = """\
 processor\t: 0
@@ -61,41 +60,43 @@ def test_libraries_are_read_from_torch_s_build_configuration() -> None:
     assert parse_libraries("PyTorch built with: BLAS_INFO=open") == {"blas": "open"}
 
 
-def test_only_variables_that_change_kernels_belong_to_the_platform() -> None:
-    environment = {
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_CBWR": "COMPATIBLE",
-        "NVIDIA_TF32_OVERRIDE": "0",
-        "OMP_WAIT_POLICY": "ACTIVE",
-        "MKL_NUM_THREADS": "1",  # ours
-        "OMP_NUM_THREADS": "1",  # ours
-        "HOME": "/root",
-        "MY_MKL_CBWR": "1",
-    }
-    assert kernel_variables(environment) == {
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "MKL_CBWR": "COMPATIBLE",
-        "NVIDIA_TF32_OVERRIDE": "0",
-        "OMP_WAIT_POLICY": "ACTIVE",
+def test_microcode_and_huge_pages_are_flags(tmp_path: Path) -> None:
+    files = {"sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never"}
+    root = write_files(tmp_path, files)
+    assert host_memory_flags({"microcode": "0xd0003d1"}, root) == {
+        "microcode": "0xd0003d1",
+        "transparent_hugepages": "madvise",
     }
 
 
-@pytest.mark.parametrize(
-    ("preload", "flag"),
-    [
-        ("/usr/lib/libjemalloc.so.2", "libjemalloc.so.2"),
-        ("/opt/b/libiomp5.so:/opt/a/libtcmalloc.so.4", "libiomp5.so libtcmalloc.so.4"),
-        (" libone.so  /lib/libtwo.so ", "libone.so libtwo.so"),  # blanks separate as well
-        ("/a/libtwo.so:", "libtwo.so"),
-    ],
-)
-def test_preloaded_libraries_belong_to_the_platform_by_name(preload: str, flag: str) -> None:
-    assert kernel_variables({"LD_PRELOAD": preload}) == {"LD_PRELOAD": flag}
+def test_a_process_without_huge_pages_has_none(tmp_path: Path) -> None:
+    # As after prctl(PR_SET_THP_DISABLE) in a parent.
+    files = {
+        "sys/kernel/mm/transparent_hugepage/enabled": "[always] madvise never",
+        "proc/self/status": "Name:\tpython\nTHP_enabled:\t0\nThreads:\t3",
+    }
+    root = write_files(tmp_path, files)
+    assert host_memory_flags({}, root) == {"transparent_hugepages": "never"}
+    write_files(root, {"proc/self/status": "THP_enabled:\t1"})
+    assert host_memory_flags({}, root) == {"transparent_hugepages": "always"}
 
 
-@pytest.mark.parametrize("preload", ["", " ", ":"])
-def test_nothing_preloaded_is_no_flag(preload: str) -> None:
-    assert kernel_variables({"LD_PRELOAD": preload}) == {}
+def test_only_unusual_sizes_of_huge_pages_are_a_flag(tmp_path: Path) -> None:
+    pages = "sys/kernel/mm/transparent_hugepage"
+    choices = "always inherit madvise never"
+    files = {
+        f"{pages}/enabled": "always madvise [never]",
+        f"{pages}/hugepages-64kB/enabled": choices.replace("never", "[never]"),
+        f"{pages}/hugepages-2048kB/enabled": choices.replace("inherit", "[inherit]"),
+    }
+    root = write_files(tmp_path, files)
+    assert host_memory_flags({}, root) == {"transparent_hugepages": "never"}
+    write_files(root, {f"{pages}/hugepages-64kB/enabled": choices.replace("always", "[always]")})
+    assert host_memory_flags({}, root)["hugepage_sizes"] == "64kB always"
+
+
+def test_what_the_machine_does_not_show_is_no_flag(tmp_path: Path) -> None:
+    assert host_memory_flags({}, tmp_path) == {}
 
 
 def test_nvidia_driver_version(tmp_path: Path) -> None:

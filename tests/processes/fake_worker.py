@@ -159,6 +159,9 @@ class FakeMeasurer:
             seconds=self._batch_s,
         )
 
+    def read_gpu_use(self) -> float | None:
+        return None
+
     def interrupt(self) -> None:
         self._interrupted.set()
 

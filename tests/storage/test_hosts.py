@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
+import pytest
+
 from profiler_service.storage.store import Host, Store
 from tests.storage.examples import PROTOCOL, create_platform
 
@@ -37,6 +39,23 @@ def test_host_on_a_changed_platform_keeps_its_name_and_first_registration(
     assert again.last_seen_at > host.last_seen_at
     assert store.list_hosts() == [again]
     assert store.list_platforms() == [create_platform(), changed]
+
+
+def test_a_host_s_changed_platform_is_told_in_the_log(
+    store: Store, host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So a release that records more of a machine never sets its curves aside silently."""
+    same = create_platform()
+    store.register_host("east", same, protocol=PROTOCOL, dtypes=["float32"])
+    assert not caplog.records
+    changed = replace(same, threads=2, flags=(*same.flags, ("microcode", "0x1")))
+    store.register_host("east", changed, protocol=PROTOCOL, dtypes=["float32"])
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == (
+        "the platform of host east has changed, so its earlier curves are stale:"
+        " threads: 1 → 2; microcode: not recorded → 0x1"
+    )
 
 
 def test_hosts_are_listed_by_name(store: Store) -> None:

@@ -1,0 +1,105 @@
+"""How much of the measured device others use, and how long to wait for them.
+
+What counts is use, never presence: a training job that waits for an answer keeps its memory on
+the GPU, and uses nothing. On a CPU the kernel's counters tell afterwards what others used. A GPU
+only tells what all used together within about the last second, so it is looked at while nothing
+is measured. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from profiler_service.analysis.evidence import DISTURBED_SHARE
+from profiler_service.measurement.system_files import ROOT, read_text
+
+READING_S: Final = 1.0
+"""A GPU's reading covers at most the last second; own work that is older isn't in it."""
+POLL_S: Final = 0.2
+"""Time between two readings of a GPU that others use."""
+LOOK_EVERY_S: Final = 30.0
+"""A sweep that lasts longer looks again after this time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuTimes:
+    """Counters of some processors and of the measuring process, in clock ticks of the kernel."""
+
+    total: int
+    """All time of the processors, idle time included."""
+    used: int
+    """Time that they worked for anybody, and time that the hypervisor gave to others."""
+    own: int
+    """Time that the measuring process and its descendants worked."""
+
+
+def read_cpu_times(cpus: Collection[int], root: Path = ROOT) -> tuple[int, ...]:
+    """The sums over `cpus` of the columns of /proc/stat, in clock ticks."""
+    names = {f"cpu{cpu}" for cpu in cpus}
+    rows = [line.split() for line in read_text(root / "proc/stat").splitlines()]
+    times = [[int(field) for field in row[1:]] for row in rows if row and row[0] in names]
+    return tuple(map(sum, zip(*times, strict=True)))
+
+
+def read_cpu_use(cpus: Collection[int], pid: int, root: Path = ROOT) -> CpuTimes | None:
+    """The counters of `cpus` and of the measuring process `pid`; None if either isn't shown."""
+    # user nice system idle iowait irq softirq steal; guest time, which follows, is part of user.
+    times = read_cpu_times(cpus, root)[:8]
+    own = _read_process_ticks(pid, root)
+    if len(times) < 8 or own is None:
+        return None
+    idle = times[3] + times[4]
+    return CpuTimes(total=sum(times), used=sum(times) - idle, own=own)
+
+
+def find_others_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
+    """The share of the processors' time that others used between two readings, from 0 to 1.
+
+    None if a reading is missing, or no tick passed.
+    """
+    if before is None or after is None or after.total <= before.total:
+        return None
+    others = (after.used - before.used) - (after.own - before.own)
+    return min(1.0, max(0.0, others / (after.total - before.total)))
+
+
+def wait_for_others(
+    read_use: Callable[[], float | None],
+    *,
+    longest_s: float,
+    own_use_ended_s: float,
+    pause: Callable[[float], bool],
+    clock_s: Callable[[], float],
+) -> float | None:
+    """The share of the GPU's time that others use, after waiting until it is small, if it gets so.
+
+    `read_use` gives what all used within about the last second. So a small reading says that
+    others use little. A large one may still show own work, which ended at `own_use_ended_s`:
+    waiting goes on until that is out of the reading, and for at most `longest_s`. `pause` waits
+    for some seconds, and returns whether to go on waiting. None if the device doesn't tell.
+    """
+    until_s = max(clock_s() + longest_s, own_use_ended_s + READING_S)
+    while True:
+        share = read_use()
+        left_s = until_s - clock_s()
+        if share is None or share <= DISTURBED_SHARE or left_s <= 0:
+            return share
+        if not pause(min(POLL_S, left_s)):
+            return share
+
+
+def _read_process_ticks(pid: int, root: Path) -> int | None:
+    """Time that the process and its descendants worked; None if the process is gone."""
+    # The name, in brackets, may contain blanks. After it come state, ppid … ; utime, stime,
+    # cutime and cstime (of children that have ended) are the fields 14 to 17.
+    text = read_text(root / f"proc/{pid}/stat").rpartition(")")[2]
+    if not text:
+        return None
+    ticks = sum(int(field) for field in text.split()[11:15])
+    for children in (root / f"proc/{pid}/task").glob("*/children"):
+        for child in read_text(children).split():
+            ticks += _read_process_ticks(int(child), root) or 0
+    return ticks

@@ -1,0 +1,64 @@
+"""A sweep that this process measures: what the runner knows of it between two batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.evidence import DISTURBED_SHARE
+from profiler_service.analysis.samples import Samples
+from profiler_service.plan.base import Batch, Planner
+from profiler_service.plan.spec import Progress
+
+
+@dataclass(kw_only=True)
+class RunningSweep:
+    """A sweep that this process measures, and its planner, which has seen every kept batch."""
+
+    id: str
+    planner: Planner
+    num_batches: int = 0
+    num_samples: int = 0
+    first_failure: str = ""
+    others_s: float = 0.0
+    """Time of the measured device that others used meanwhile."""
+    watched_s: float = 0.0
+    """Measuring time for which that is known."""
+    waited_s: float = 0.0
+    """How long it has waited for others who use the GPU."""
+    gpu_others_share: float | None = None
+    """Share of the GPU's time that others used when it was looked at last."""
+    next_look_s: float = 0.0
+    """When to look again, by the monotonic clock."""
+
+    def next_batch(self) -> Batch | None:
+        """The planner's next batch."""
+        return self.planner.next_batch()
+
+    def record(self, samples: Samples) -> None:
+        """Takes the samples of the batch given last, measured or kept earlier."""
+        self.planner.record(samples)
+        self.num_batches += 1
+        self.num_samples += len(samples)
+        if samples.failures and not self.first_failure:
+            self.first_failure = next(iter(samples.failures.values()))
+
+    def watch(self, samples: Samples) -> None:
+        """Counts what others used while these samples were taken, as far as it is known."""
+        share = samples.others_share
+        share = self.gpu_others_share if share is None else share
+        if share is not None:
+            self.others_s += share * samples.seconds
+            self.watched_s += samples.seconds
+
+    def progress(self) -> Progress:
+        """The planner's progress, with what others used so far."""
+        return replace(self.planner.progress(), others_s=self.others_s, watched_s=self.watched_s)
+
+    def label(self, curve: LatencyCurve) -> LatencyCurve:
+        """The curve, with what others used while it was measured."""
+        if not self.watched_s:
+            return curve
+        share = round(self.others_s / self.watched_s, 4)
+        evidence = replace(curve.evidence, others_share=share, disturbed=share > DISTURBED_SHARE)
+        return replace(curve, evidence=evidence)
