@@ -135,6 +135,8 @@ class Answer:
     otherwise `slower` or `ambiguous`."""
     prefer: Prefer
     latency_s: float
+    latency_interval_s: tuple[float, float]
+    """95 % interval on `latency_s`; NaN for fewer than 6 samples."""
     lhp_latency_s: float
     speedup: float
     """Latency of `dims` divided by latency of `lhp`; 1 if they are the same."""
@@ -265,6 +267,7 @@ def _build_answer(
         verdict=verdict,
         prefer=prefer,
         latency_s=latency_s,
+        latency_interval_s=(float(curve.low_s[asked]), float(curve.high_s[asked])),
         lhp_latency_s=float(curve.latency_s[best]),
         speedup=1.0 if chosen is None else 1 / chosen.ratio,
         speedup_interval=(1.0, 1.0) if chosen is None else (1 / chosen.high, 1 / chosen.low),

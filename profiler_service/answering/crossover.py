@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
+from profiler_service.answering.caveats import find_caveats, is_noisy
 from profiler_service.answering.curves import Conditions
 from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.kinds import LINEAR
@@ -78,7 +79,12 @@ class CrossoverQuestion:
             answer = await known.crossovers.get(header.id)
             if answer is None:
                 return None
-            return answer.model_copy(update={"stale": snapshot.is_stale(header)})
+            return answer.model_copy(
+                update={
+                    "stale": snapshot.is_stale(header),
+                    "stale_because": snapshot.describe_changes(header),
+                }
+            )
         return None
 
 
@@ -144,6 +150,9 @@ def read_crossover(store: Store, curve_id: str) -> CrossoverAnswer | None:
         curve=header.id,
         measured_at=header.measured_at,
         num_samples=int(curve.num_samples.sum()),
+        disturbed=bool(header.evidence.disturbed),
+        noisy=is_noisy(header.evidence),
+        caveats=find_caveats(header.evidence, host=header.host),
         stale=False,
     )
 

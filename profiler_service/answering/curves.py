@@ -98,6 +98,19 @@ class Snapshot:
         """Whether the curve's host has another platform now, or another protocol."""
         return is_stale(header, self.hosts.get(header.host))
 
+    def describe_changes(self, header: CurveHeader) -> list[str]:
+        """What is different on the curve's host now; empty if the curve isn't stale."""
+        host = self.hosts.get(header.host)
+        if host is None:
+            return ["the host is no longer registered"]
+        changes: list[str] = []
+        if header.platform_key != host.platform_key:
+            then, now = (self.platforms[key] for key in (header.platform_key, host.platform_key))
+            changes.extend(then.describe_change(now))
+        if header.protocol_key != host.protocol_key:
+            changes.append(f"timing: {header.protocol_key} → {host.protocol_key}")
+        return changes
+
 
 class KnownCurves:
     """The stored curves, with an index in memory.

@@ -5,13 +5,15 @@ Knows neither HTTP nor how a sweep is carried out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.lhp import Answer, Prefer, find_answer
-from profiler_service.answering.curves import Conditions
+from profiler_service.answering.caveats import find_caveats, find_width, is_noisy
+from profiler_service.answering.curves import Conditions, Snapshot
 from profiler_service.answering.known import Known
 from profiler_service.answering.resources import evidence_info
 from profiler_service.grid import Grid
@@ -149,7 +151,7 @@ class LhpQuestion:
             answer = self._read_curve(curve, header)
             if answer is None:
                 continue
-            found = _label(answer, header, stale=snapshot.is_stale(header))
+            found = _label(answer, header, snapshot)
             if answer.verdict != "ambiguous":
                 return found
             undecided = undecided or found
@@ -174,14 +176,17 @@ class LhpQuestion:
         return answer
 
 
-def _label(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswer:
+def _label(answer: Answer, header: CurveHeader, snapshot: Snapshot) -> LhpAnswer:
     """The answer as sent to the client: what was measured, where and when."""
+    low_s, high_s = (None if math.isnan(s) else s for s in answer.latency_interval_s)
+    width = find_width(answer.latency_s, (low_s, high_s))
     return LhpAnswer(
         dims=list(answer.dims),
         lhp=list(answer.lhp),
         is_lhp=answer.is_lhp,
         grow_by=list(answer.grow_by),
         latency_s=answer.latency_s,
+        latency_interval_s=(low_s, high_s),
         lhp_latency_s=answer.lhp_latency_s,
         speedup=answer.speedup,
         speedup_interval=answer.speedup_interval,
@@ -193,7 +198,11 @@ def _label(answer: Answer, header: CurveHeader, *, stale: bool) -> LhpAnswer:
         curve=header.id,
         measured_at=header.measured_at,
         num_samples=answer.num_samples,
-        stale=stale,
+        disturbed=bool(header.evidence.disturbed),
+        noisy=is_noisy(header.evidence, width),
+        caveats=find_caveats(header.evidence, host=header.host, width=width),
+        stale=snapshot.is_stale(header),
+        stale_because=snapshot.describe_changes(header),
         evidence=evidence_info(header.evidence),
         cut_short=bool(header.evidence.cut_short),
     )

@@ -161,13 +161,18 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
             f"another kernel is {percent:.0f} % faster at {asked} (95 % interval {low:.0f} to"
             f" {high:.0f} %): --backend {faster.backend}"
         )
+    lines += answer.caveats
     if answer.stale:
-        lines.append(
-            "stale: the host's platform, or its way of timing, has changed since; this describes"
-            " platform"
-            f" {answer.platform}"
-        )
+        lines.append(_describe_staleness(answer))
     return "\n".join(lines)
+
+
+def _describe_staleness(answer: LhpAnswer | CrossoverAnswer) -> str:
+    because = f" ({'; '.join(answer.stale_because)})" if answer.stale_because else ""
+    return (
+        f"stale: the host's platform, or its way of timing, has changed since{because}; this"
+        f" describes platform {answer.platform}"
+    )
 
 
 def _describe_race(evidence: EvidenceInfo) -> str:
@@ -199,11 +204,9 @@ def describe_crossover(answer: CrossoverAnswer, now: dt.datetime) -> str:
     lines.append(
         f"on {answer.host} · measured {format_age(answer.measured_at, now)} · curve {answer.curve}"
     )
+    lines += answer.caveats
     if answer.stale:
-        lines.append(
-            "stale: the host's platform, or its way of timing, has changed since; this describes"
-            f" platform {answer.platform}"
-        )
+        lines.append(_describe_staleness(answer))
     return "\n".join(lines)
 
 

@@ -123,6 +123,10 @@ class LhpAnswer(ResponseModel):
     grow_by: Dims = Field(description="`lhp` minus `dims`, per axis.", examples=[[3, 3]])
     latency_s: float = Field(description="Median latency at `dims`, seconds per call.")
     lhp_latency_s: float = Field(description="Median latency at `lhp`, seconds per call.")
+    latency_interval_s: tuple[float | None, float | None] = Field(
+        default=(None, None),
+        description="95 % interval on `latency_s`; null for fewer than 6 samples of `dims`.",
+    )
     speedup: float = Field(
         description="`latency_s` divided by `lhp_latency_s`, paired; 1 if dims are equal."
     )
@@ -156,9 +160,29 @@ class LhpAnswer(ResponseModel):
         description="Whether the `budget` ended before any larger dims could be judged: `lhp` is"
         " `dims` because nothing is known, not because nothing is faster.",
     )
+    disturbed: bool = Field(
+        default=False,
+        description="Whether others used the measured device meanwhile, for more than a tenth of"
+        " its time: latencies may be too long.",
+    )
+    noisy: bool = Field(
+        default=False,
+        description="Whether more than 30 % of the samples were disturbed, or the 95 % interval on"
+        " `latency_s` is wider than 20 % of it.",
+    )
+    caveats: list[str] = Field(
+        default_factory=list,
+        description="For people: why to doubt the latencies, and what would help. One text each"
+        " for `disturbed` and `noisy`.",
+    )
     stale: bool = Field(
         description="Whether the host's platform or timing protocol has changed since. The"
         " curve then describes the platform named here, not what the host would measure now."
+    )
+    stale_because: list[str] = Field(
+        default_factory=list,
+        description="If it is stale: each field of the platform, or of the timing, that is"
+        " different now, with the value then and now.",
     )
 
 
@@ -251,4 +275,12 @@ class CrossoverAnswer(ResponseModel):
     curve: str = Field(description="Id of the curve that the answer was read from.")
     measured_at: dt.datetime = Field(description="When the last sample was taken.")
     num_samples: int = Field(description="Number of samples of all kernels.")
+    disturbed: bool = Field(default=False, description="As in the answer of `GET /lhp`.")
+    noisy: bool = Field(
+        default=False, description="Whether more than 30 % of the samples were disturbed."
+    )
+    caveats: list[str] = Field(default_factory=list, description="As in the answer of `GET /lhp`.")
     stale: bool = Field(description="As in the answer of `GET /lhp`.")
+    stale_because: list[str] = Field(
+        default_factory=list, description="As in the answer of `GET /lhp`."
+    )

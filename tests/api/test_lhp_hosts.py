@@ -36,9 +36,11 @@ class TestPlatforms:
         # Asked for by name, the old platform answers, and says that it is old.
         old = (await ask(both_client, platform=PLATFORM.key)).json()
         assert (old["curve"], old["stale"], old["platform"]) == (old_id, True, PLATFORM.key)
+        assert old["stale_because"] == ["driver: none → newer"]
         worker.finish(await worker.take(), stairs(16), platform=OTHER_PLATFORM)
         new = (await ask(both_client)).json()
         assert (new["lhp"], new["stale"], new["platform"]) == ([16, 16], False, OTHER_PLATFORM.key)
+        assert new["stale_because"] == []
 
     async def test_a_host_that_takes_time_otherwise_measures_anew(
         self, both_client: httpx.AsyncClient, worker: Worker

@@ -144,6 +144,19 @@ def test_a_stale_answer_says_so() -> None:
     assert "stale" in describe_answer(ANSWER.model_copy(update={"stale": True}), NOW)
 
 
+def test_a_stale_answer_says_what_has_changed() -> None:
+    changes = ["threads: 1 → 3", "microcode: not recorded → 0x1"]
+    stale = ANSWER.model_copy(update={"stale": True, "stale_because": changes})
+    text = describe_answer(stale, NOW)
+    assert "changed since (threads: 1 → 3; microcode: not recorded → 0x1); this" in text
+
+
+def test_an_answer_s_caveats_are_printed() -> None:
+    caveats = ["disturbed: others used 34%.", "noisy: 72% of 2,466 samples were disturbed."]
+    lines = describe_answer(ANSWER.model_copy(update={"caveats": caveats}), NOW).splitlines()
+    assert lines[-2:] == caveats
+
+
 def test_redundancy_is_a_range_while_points_are_undecided() -> None:
     # 2 LHPs of 5 points: 60 %; with the undecided one as third LHP: 40 %.
     assert format_redundancy(CURVE) == "40.0 to 60.0 %"
