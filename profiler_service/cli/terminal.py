@@ -74,7 +74,7 @@ def open_client(url: str | None) -> Iterator[ServiceClient]:
             if error.see:
                 error.see = as_command(error.see) or client.address.join(error.see)
             if isinstance(error, (ServiceUnreachableError, ContractError)):
-                error.hint += "; --url or LHP_URL says which service is asked"
+                error.hint += "; --url or LHP_URL names the service"
             raise
 
 

@@ -60,12 +60,12 @@ FAULTS: Mapping[type[Exception], tuple[type[LhpError], str, str]] = {
     httpx.ConnectError: (
         ServiceUnreachableError,
         "no service at {url} ({error})",
-        "start one with `lhp serve`, or say where it is",
+        "start one with `lhp serve`, or give the address of yours",
     ),
     httpx.ConnectTimeout: (
         ServiceUnreachableError,
         "no service at {url} (no connection in time)",
-        "start one with `lhp serve`, or say where it is",
+        "start one with `lhp serve`, or give the address of yours",
     ),
     httpx.ProxyError: (
         ServiceUnreachableError,
@@ -75,7 +75,7 @@ FAULTS: Mapping[type[Exception], tuple[type[LhpError], str, str]] = {
     httpx.TimeoutException: (
         ServiceUnreachableError,
         "the service at {url} didn't answer in time",
-        "look at its log, or say where another one is",
+        "look at its log, or give the address of another one",
     ),
     httpx.RequestError: (
         ServiceUnreachableError,
