@@ -46,7 +46,7 @@ class SyntheticDevice:
     neighbour_from_s: float = float("inf")
     """From then on a noisy neighbour makes everything 30 % slower, and three times noisier."""
     cold_penalty: float = 1.0
-    """How much longer the very first call of each point takes, where it isn't warmed up."""
+    """How much longer the very first call of each point takes, if it isn't warmed up."""
     failing: frozenset[int] = frozenset()
     seed: int = 0
     clock_s: float = 0.0

@@ -33,7 +33,7 @@ DOCS = ROOT / "docs"
 
 
 def section(page: str, heading: str) -> str:
-    """The text of the section under that level-2 heading. Fails where there is none."""
+    """The text of the section under that level-2 heading. Fails if there is none."""
     found = re.search(
         rf"^## {re.escape(heading)}(?: \{{ #\w+ \}})?$(.*?)(?=^## |\Z)", page, re.M | re.S
     )
@@ -42,7 +42,7 @@ def section(page: str, heading: str) -> str:
 
 
 def row_of(text: str, name: str) -> str:
-    """The table row whose first cell names `name` in code. Fails where there is none."""
+    """The table row whose first cell names `name` in code. Fails if there is none."""
     rows = [line for line in text.splitlines() if line.startswith(f"| `{name}`")]
     assert rows, f"no row for {name}"
     return rows[0]

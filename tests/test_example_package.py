@@ -29,7 +29,7 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "transformer_mlp"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip has installed the example; it leaves nothing in the source's own directory."""
+    """The directory into which pip installed the example, and nothing into the source directory."""
     directory = tmp_path_factory.mktemp("example")
     shutil.copytree(EXAMPLE, directory / "source")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]

@@ -152,7 +152,7 @@ def test_a_sweep_enqueued_while_no_worker_runs_is_picked_up_later(
 
 
 def test_a_sweep_that_was_never_enqueued_is_found(fleet: Fleet) -> None:
-    # As where the process that created it died before it could enqueue it.
+    # As if the process that created it had died before it could enqueue it.
     sweep = fleet.create_sweep(2)
     fleet.start()
     assert fleet.wait_for(sweep).state is SweepState.DONE

@@ -45,7 +45,7 @@ COMES_WITH = {"starlette": "fastapi", "httptools": "uvicorn", "uvloop": "uvicorn
 def run_without(
     modules: Collection[str], tmp_path: Path, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs Python with `arguments` as on a machine where `modules` aren't installed."""
+    """Runs Python with `arguments` as on a machine without `modules`."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "class Without:\n"
@@ -249,7 +249,7 @@ OTHERS = {"./examples/transformer_mlp"}
 
 
 def requirements_in(text: str) -> Iterator[str]:
-    """What every `pip install` in the text installs; nothing where it is only spoken of."""
+    """What every `pip install` in the text installs; nothing if it is only mentioned."""
     for found in INSTALL.finditer(text):
         rest = text[found.end() :].partition("\n")[0]
         while option := re.match(r"\s+(-\S+)", rest):
@@ -261,7 +261,7 @@ def requirements_in(text: str) -> Iterator[str]:
 
 
 def complaint_about(requirement: str) -> str:
-    """What is wrong with telling people to install that; empty where nothing is."""
+    """What is wrong with telling people to install that; empty if nothing is."""
     found = REQUIREMENT.match(requirement)
     if found is None:
         return f"{requirement!r} is no requirement"

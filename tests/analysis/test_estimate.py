@@ -61,7 +61,7 @@ def test_rivals_lie_above_on_every_axis() -> None:
     answers = estimate_grid(batches, (2, 3), anchor=0).answers
     assert answers.rival is not None
     assert answers.rival.tolist() == [3, 5, 5, 5, 5, -1]
-    # An answer moves only where the rival is the faster one.
+    # An answer moves only if the rival is faster.
     assert answers.target.tolist() == [3, 1, 5, 3, 5, 5]
 
 

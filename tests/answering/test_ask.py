@@ -106,7 +106,7 @@ def ask(services: Services, asked: Question) -> asyncio.Task[LhpAnswer]:
 async def test_questions_that_one_sweep_answers_share_it_to_its_end(
     services: Services, sqlite_worker: Worker, waits: Waits
 ) -> None:
-    """Also where they prefer another point of it, and where it ends just as they come."""
+    """Also if they prefer another point of it, and if it ends just as they come."""
     nearest = ask(services, question("nearest"))
     sweep = await sqlite_worker.take()
     await waits.begun.acquire()

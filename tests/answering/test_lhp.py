@@ -50,7 +50,7 @@ def test_a_question_knows_its_window() -> None:
     asked = question("1197,317")
     assert asked.window == Grid.window((1197, 317), (149, 39))
     assert asked.growth == (149, 39)
-    # Clipped where the largest dimension accepted is reached: 65536 - 65500 = 36.
+    # Clipped at the largest dimension accepted: 65536 - 65500 = 36.
     assert question("65500,317").growth == (36, 39)
 
 
@@ -194,7 +194,7 @@ async def test_indexes_are_bounded(sqlite_store: Store, monkeypatch: pytest.Monk
 
 
 def keep_undecided_curve(store: Store) -> str:
-    """The id of a new curve of 1 to 48 on both axes that can tell of no point where to go."""
+    """The id of a new curve of 1 to 48 on both axes that has a verdict about no point."""
     spec = SweepSpec(workload=LINEAR.describe(), mode="grid", grid=square(1, 48))
     sweep, _ = store.create_sweep(spec, host=HOST)
     curve = build_curve(spec.grid, stairs(8))

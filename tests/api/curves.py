@@ -34,7 +34,7 @@ Latency = Callable[[Sequence[int]], float]
 
 
 def stairs(multiple: int) -> Latency:
-    """1 ms where every dim is a multiple of `multiple`, else 2 ms; and 1 µs a unit of dim."""
+    """1 ms if every dim is a multiple of `multiple`, else 2 ms; and 1 µs per unit of dim."""
 
     def latency_s(dims: Sequence[int]) -> float:
         step = 1e-3 if all(dim % multiple == 0 for dim in dims) else 2e-3

@@ -92,7 +92,7 @@ async def test_behind_a_proxy_that_strips_a_prefix(
         for path in loaded:
             assert path.startswith("/tools/lhp/"), path
             assert (await client.get(f"http://proxy{path}")).status_code == 200
-        # A client resolves where its sweep is.
+        # A client resolves the address of its sweep.
         accepted = await client.get("lhp", params={"dims": "5,6", "wait": 0})
         sweep = await sqlite_worker.take()
         where = accepted.url.join(accepted.headers["location"])

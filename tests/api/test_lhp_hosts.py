@@ -53,7 +53,7 @@ class TestPlatforms:
             while (await ask(both_client, wait=0)).status_code == 200:
                 await asyncio.sleep(0.02)
 
-        # Not even where the platform, which is the same, is asked for by name.
+        # Not even if the platform, which is the same, is asked for by name.
         assert (await ask(both_client, platform=PLATFORM.key, wait=0)).status_code == 202
         worker.finish(await worker.take(), stairs(16), protocol=OTHER_PROTOCOL)
         new = (await ask(both_client)).json()

@@ -87,8 +87,8 @@ def test_why_measuring_ended_is_said(seconds: float, why: str) -> None:
 
 @pytest.mark.parametrize(("noise", "least", "most"), [(1e-6, 0.0, 0.0), (0.3, 0.7, 1.0)])
 def test_what_noise_alone_would_show(noise: float, least: float, most: float) -> None:
-    # 100 sizes whose latency grows by about 1 % each: where nothing scatters, none is dominated;
-    # where they scatter by 30 %, nearly all are.
+    # 100 sizes whose latency grows by about 1 % each: without noise, none is dominated; with noise
+    # of 30 %, nearly all are.
     latency_s = 1e-9 * np.arange(200.0, 300.0) ** 2
     found = hysteresis.expect_from_noise(
         dataclasses.replace(

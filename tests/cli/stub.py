@@ -338,7 +338,7 @@ class StubService:
         )
 
     def start(self) -> None:
-        """Listens, on the same port as before where it did."""
+        """Listens, on the same port as before if it did before."""
         app = FastAPI()
         app.add_api_route("/{path:path}", self._answer, methods=["GET", "POST"])
         listener = socket.create_server(("127.0.0.1", self.port))

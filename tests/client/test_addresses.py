@@ -1,4 +1,4 @@
-"""Where a service is, and how it is reached: paths, proxies, certificates, tokens."""
+"""The address of a service, and the way to it: paths, proxies, certificates, tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a sweep: by its events, by looking where they don't come, and never for too long."""
+"""Following a sweep: by its events, by polling if they don't come, and never for too long."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_events_of_another_name_are_ignored(make: Make, stub: Stub) -> None:
     assert make().follow_sweep(RUNNING) == DONE
 
 
-# Where they don't come
+# If they don't come
 
 
 def test_without_a_stream_the_sweep_is_looked_at(

@@ -144,7 +144,7 @@ def test_lstm_lm_by_hand() -> None:
 
 def test_packed_and_sparse_hlstms_by_hand() -> None:
     # The weights of the layer above are matrices of 28 × 5, 28 × 3 and 12 × 7 numbers, and 340
-    # numbers are no weights: twice the former where they are rearranged.
+    # numbers are no weights: twice the former if they are rearranged.
     packed = params_of(HLSTM, batch=2, steps=4, input_size=5, backend="packed")
     assert HLSTM.operand_bytes((7, 3), packed) == 4 * (2 * 308 + 340)
     assert HLSTM.flops((7, 3), packed) == 2 * 8 * 308

@@ -1,4 +1,4 @@
-"""Workload kinds of installed packages: found, and named where they are of no use."""
+"""Workload kinds of installed packages: found, and named if they can't be used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = replace(MATMUL, name="other")
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A directory of installed packages, where kinds are looked for anew."""
+    """A directory of installed packages, in which kinds are looked for anew."""
     monkeypatch.syspath_prepend(tmp_path)
     with loaded_anew():
         yield tmp_path

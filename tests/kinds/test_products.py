@@ -55,7 +55,7 @@ def test_operands_and_flops_of_every_backend_by_hand() -> None:
         return MATMUL.operand_bytes((10,), params), MATMUL.flops((10,), params)
 
     # Input and result: 2 · 2 · 10 floats of 4 bytes = 160. Weight: 100 floats = 400 bytes,
-    # twice where it is rearranged. 2 · 100 multiply-adds.
+    # twice if it is rearranged. 2 · 100 multiply-adds.
     assert bytes_and_flops(backend="dense") == (560, 400)
     assert bytes_and_flops(backend="packed") == (960, 400)
     assert bytes_and_flops(backend="compiled") == (960, 400)

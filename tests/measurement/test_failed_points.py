@@ -194,7 +194,7 @@ def test_a_call_that_cant_be_captured_is_a_failure_and_the_others_are_measured(
         np.testing.assert_array_equal(samples.point + 1, [2, 3])
         assert "captur" in samples.failures[WAITS_FOR_THE_GPU - 1]
         assert child_pid(measurer) != pid  # torch's allocator may not have survived
-        # Where that ends the measuring, the error says why, and not only that the child ended.
+        # If that ends the measuring, the error says why, and not only that the child ended.
         monkeypatch.setattr("profiler_service.measurement.measurer.MAX_DEADLY_POINTS", 1)
         with pytest.raises(MeasurementChildDiedError, match="captur"):
             measurer.measure(workload(TROUBLE), LINE, batch_of([WAITS_FOR_THE_GPU, 2]))

@@ -98,7 +98,7 @@ def test_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     lacking = MATMUL.describe({"backend": "csr", "dtype": "bfloat16"})
     with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
         measurer.measure(lacking, LINE, batch_of([1]))
-    # Which others have one differs: oneDNN packs bfloat16 only where the processor computes in it.
+    # Which others have one differs: oneDNN packs bfloat16 only if the processor computes in it.
     others = [name for name, dtypes in measurer.backends.items() if "bfloat16" in dtypes]
     assert "dense" in others and "csr" not in others
     assert f"choose backend from: {', '.join(others)};" in caught.value.hint

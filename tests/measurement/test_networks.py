@@ -125,7 +125,7 @@ def test_a_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     lacking = HLSTM.describe({"backend": "csr", "dtype": "bfloat16"})
     with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
         measurer.measure(lacking, grid, batch)
-    # oneDNN packs bfloat16 only where the processor computes in it.
+    # oneDNN packs bfloat16 only if the processor computes in it.
     others = [name for name in ("dense", "packed") if "bfloat16" in measurer.backends[name]]
     assert f"choose backend from: {', '.join(others)};" in caught.value.hint
 

@@ -127,8 +127,8 @@ def test_dear_kernels_as_fast_as_each_other_claim_nothing() -> None:
         device.run(planner)
         curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
         claims += curve.answers.target.tolist() != [0, 1]
-    # Of 100/32 = 3.1 only those where the one chosen is the one ahead: half. 8 or more of so few
-    # have a chance below 0.1 %.
+    # Of 100/32 = 3.1 only those in which the chosen one is ahead: half. 8 or more of so few have a
+    # chance below 0.1 %.
     assert claims < 8
 
 

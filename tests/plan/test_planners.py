@@ -66,7 +66,7 @@ def test_a_race_stopped_early_claims_nothing() -> None:
 
 @pytest.mark.parametrize("cold_penalty", [1.0, 1.5])
 def test_measured_points_are_those_with_a_latency(cold_penalty: float) -> None:
-    """Also where a shape's first call, on which a race's probe spends some visits, is slow."""
+    """Also if a shape's first call, on which a race's probe spends some visits, is slow."""
     modes: tuple[Mode, ...] = ("race", "survey", "grid")
     for mode in modes:
         spec = spec_above((130, 140), mode)

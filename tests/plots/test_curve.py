@@ -56,7 +56,7 @@ def drawn(figure: Figure, gid: str) -> list[Collection]:
 
 
 def positions(figure: Figure, gid: str) -> list[list[float]]:
-    """Where the marks are, without the last digits that change of units costs."""
+    """The positions of the marks, without the last digits, which a change of units may change."""
     offsets = [np.asarray(c.get_offsets()) for c in drawn(figure, gid)]
     return [point for each in offsets for point in each.round(9).tolist()]
 
@@ -166,7 +166,7 @@ def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
     [legend] = draw_png(curve).legends
     labels = {text.get_text() for text in legend.get_texts()}
     assert "looked at" in labels and not labels & {"undecided", "hysteresis bins"}
-    # Where it failed, there is nothing to mark.
+    # If it failed, there is nothing to mark.
     assert positions(draw_png(without_points(curve)), "asked") == []
 
 

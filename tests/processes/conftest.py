@@ -1,4 +1,4 @@
-"""Where the fake measurer writes down what it begins, and the command line as a process."""
+"""The file in which the fake measurer notes what it begins, and the command line as a process."""
 
 from __future__ import annotations
 

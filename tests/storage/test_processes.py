@@ -19,7 +19,7 @@ T = TypeVar("T")
 NUM_BATCHES = 20
 
 barrier: multiprocessing.synchronize.Barrier
-"""Set in each child: where both wait before each thing that they do at once."""
+"""Set in each child: both wait at it before each thing that they do at once."""
 
 
 def set_barrier(given: multiprocessing.synchronize.Barrier) -> None:

@@ -1,4 +1,4 @@
-"""Sweeps and where they stand, on every database that the store runs on."""
+"""Sweeps and their states, on every database that the store runs on."""
 
 from __future__ import annotations
 

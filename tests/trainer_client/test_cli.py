@@ -164,7 +164,7 @@ def test_a_run_is_not_overwritten(data: Path, tmp_path: Path, capfd: Captured) -
     assert "already has a run" in capfd.readouterr().err
     assert run(arguments(data, tmp_path / "out", "--resume")) == 1
     assert "growth_epochs=0 there, 1 now" in capfd.readouterr().err
-    # Another run begins with its first steps, with its settings where nothing else is said.
+    # Another run begins with its first steps, and has its settings by default.
     own = ["own-text", "--data", str(data), "--start-from", str(tmp_path / "out"), "--out"]
     assert run([*own, str(tmp_path / "next"), "--set", "route=sparse"]) == 0
     assert [step for step in capfd.readouterr().out.split() if step in ("baseline", "units")] == [

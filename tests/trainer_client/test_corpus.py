@@ -1,4 +1,4 @@
-"""Texts small enough to count by hand, and the real ones where LHP_DATA says where they are."""
+"""Texts small enough to count by hand, and the real ones if LHP_DATA names their directory."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_word_that_training_lacks_is_an_error(small: Path) -> None:
     (small / "small" / "valid.txt").write_text("bird\n")
     with pytest.raises(UnexpectedTextError, match=r"valid\.txt has the word 'bird'"):
         load_corpus(SMALL, small)
-    # <unk> in training doesn't excuse it where the text is known.
+    # <unk> in training doesn't excuse it if the text is known.
     (small / "small" / "train.txt").write_text(TRAIN.replace("the", "<unk>"))
     with pytest.raises(UnexpectedTextError, match="'bird'"):
         load_corpus(SMALL, small)

@@ -62,7 +62,7 @@ def test_the_first_steps_are_taken_and_the_others_trained(trained: Path, tmp_pat
     run = sparse_run(tmp_path / "second")
     begin_from(run, trained)
     assert run.step == "weights"
-    # It stands where the other stood: the layer, its masks and its perplexity.
+    # It is in the other run's state: the layer, its masks and its perplexity.
     rows = [json.loads(line) for line in lines_of(trained, "steps.jsonl")]
     assert run.hlstm.count_recurrent_parameters() == rows[1]["recurrent_parameters"]
     assert 0 < run.hlstm.count_recurrent_parameters() < 4 * 12 * (8 + 2 * 8)

@@ -83,7 +83,7 @@ def test_the_most_promising_row_and_column_wake() -> None:
         [[9.0, 9, 0.1, -0.5], [9, 9, 0.2, 0.1], [0.3, -0.2, 9, 9], [-0.1, 0.1, 9, 9]]
     )
     # Rows over columns 0 and 1: 0.5, 0.2. Columns over rows 0 and 1: 0.3, 0.6. So row 2 and
-    # column 3 wake, where the living ones cross them; their own crossing stays asleep.
+    # column 3 wake at the crossings with live ones; their own crossing stays dormant.
     grown = grow_rows_and_columns(
         weight, mask, gradient, num_rows=1, num_columns=1, learning_rate=2.0
     )
@@ -180,7 +180,7 @@ def test_grown_units_wake_towards_what_lived() -> None:
     assert int(grown.masks.gate_ksg.transpose(1, 2)[new_kg].sum()) == 4 * 3
     assert int(grown.masks.gate_ksg[:, new_s].sum()) == 4 * 4
     assert int(grown.masks.recurrent_kgs[:, :, new_s].sum()) == 4 * 4
-    # Values: one step from the opened weights where something woke, the old ones elsewhere.
+    # Values: one step from the opened weights for those that woke, the old ones elsewhere.
     for after, start, gradient, old, woken, mask in zip(
         grown.weights,
         opened,

@@ -41,7 +41,7 @@ def test_retraining_at_an_lhp_never_replaces_a_better_model(tmp_path: Path) -> N
     grow_to_lhp(run, Oracle(0, 0))
     assert run.accepted is not None and run.accepted.perplexity == 1.01
     assert run.hlstm.weights.gate_ksg.equal(start)
-    # Where units woke, the model that has them is the step's, whatever it costs.
+    # If units woke, the model that has them is the step's, whatever its perplexity.
     run = make_run(tiny_config(), tmp_path / "grown")
     run.step = "lhp"
     assert run.hlstm is run.model

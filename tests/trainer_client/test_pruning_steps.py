@@ -122,7 +122,7 @@ def test_weight_pruning_without_bounds_ends(tmp_path: Path) -> None:
     run.hlstm.masks = seed_masks(run.hlstm.weights, density=0.05, generator=generator)
     run.accept(10.0)
     prune_weights(run)
-    # Any model keeps this threshold, so it ends where one weight less is no network any more.
+    # Any model keeps this threshold, so it ends when one weight less leaves no network.
     run.revert()
     left = run.hlstm.count_recurrent_parameters()
     assert 0 < left < 12

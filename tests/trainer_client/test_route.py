@@ -38,7 +38,7 @@ EXPECTED = 1 - 0.5 * 0.3
 @pytest.mark.parametrize(
     ("crossovers", "chosen"),
     [
-        ((0.85, 0.7), "sparse"),  # 85 % is enough where it takes 85 %
+        ((0.85, 0.7), "sparse"),  # 85 % is enough if 85 % is needed
         ((0.85, 0.86), "dense"),  # each of the products has to win
         ((0.86, 0.7), "dense"),
         ((0.5, None), "dense"),  # None: never
@@ -72,7 +72,7 @@ def test_a_measured_route_is_gone_to_its_end_and_not_measured_again(tmp_path: Pa
     synthesise(resumed, None)  # with nobody to ask
     assert [row["step"] for row in rows_of(tmp_path)] == ["baseline", "growth", "weights"]
     assert find_route("measured", resumed.rows) == "sparse"
-    # What another run once chose says nothing where the route is given.
+    # The choice of another run doesn't matter if the route is given.
     assert find_route("dense", resumed.rows) == "dense"
     assert find_route("measured", []) == "measured"
 

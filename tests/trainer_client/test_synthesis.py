@@ -183,7 +183,7 @@ def test_a_run_without_its_service_goes_on_as_its_hints_say(
     assert "when_away='fail' there, 'skip' now" in caplog.text
     synthesise(resumed, None)
     assert [row["step"] for row in resumed.rows][-2:] == ["lhp", "weights"]
-    # And where a route was to be measured.
+    # And if a route was to be measured.
     run = make_run(HALF, tmp_path / "route")
     with pytest.raises(NoServiceError, match="route") as raised:
         synthesise(run, None)

@@ -119,7 +119,7 @@ def test_a_survey_ends_at_half_of_what_the_caller_gave() -> None:
     [
         (0.025, 1.0, 14),
         (0.05, 1.0, 21),  # four times the variance, 1.5 times at most
-        (0.0125, 1.0, 14),  # a quarter of the variance, but no fewer where calls are cheap
+        (0.0125, 1.0, 14),  # a quarter of the variance, but no fewer if calls are short
         (0.0125, 0.5, 7),
         (0.0125, 0.1, 4),  # 14 / 4 = 3.5
     ],

@@ -226,8 +226,8 @@ def test_on_a_disturbed_host_a_gain_must_be_worthwhile(disturbed_noise: float, m
 
 @pytest.mark.parametrize("call_s", [2e-6, 1e-5, 1e-4])
 def test_a_look_outlasts_a_hosts_states(call_s: float) -> None:
-    """All points but the queried one are a fifth faster, which few pairs would show at once: yet
-    they are looked at for 15 ms, even where calling each of the 1,089 points once takes 2 ms."""
+    """All points but the queried one are a fifth faster, which few pairs would show at once. Yet
+    they are looked at for 15 ms, even if calling each of the 1,089 points once takes 2 ms."""
     truth = np.full(33 * 33, call_s)
     truth[0] *= 1.25
     grid = Grid.window((100, 100), (32, 32))

@@ -1,4 +1,4 @@
-"""The structure of latency: a fit through noise, and what it says where nothing was seen."""
+"""The structure of latency: a fit through noise, and its values at unvisited positions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_positions_never_seen_follow_their_class() -> None:
 
 
 def test_positions_never_seen_follow_their_block() -> None:
-    """A step of 10 % after 112, as where the next tile begins; 118 wasn't seen."""
+    """A step of 10 % after 112, as at the beginning of a tile; 118 wasn't seen."""
     dims = np.arange(105, 125)
     truth = np.where(dims > 112, 0.1, 0.0)
     seen = np.tile(np.flatnonzero(dims != 118), 20)

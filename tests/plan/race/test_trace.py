@@ -1,8 +1,8 @@
 """What races decide, recorded: the same samples must give the same batches and verdicts.
 
-A digest that changes says that this version decides otherwise than the one before. Sweeps that
-are under way then can't be resumed, and how older races went can't be told (`ReplayError`). Where
-that is meant, record the new digest in the same commit and say so in the change log.
+If a digest changes, this version decides differently than the one before. Sweeps that are under way
+then can't be resumed, and the stages of older races can't be shown (`ReplayError`). If that is
+intended, record the new digest in the same commit and say so in the change log.
 """
 
 from __future__ import annotations
