@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.plan.modes import Mode
 
 NOISY_SHARE: Final = 0.3
 """An answer is noisy if more than this share of its sweep's samples was disturbed: each was taken
@@ -27,17 +28,25 @@ def is_noisy(evidence: Evidence, width: float | None = None) -> bool:
     return evidence.spoiled_share > NOISY_SHARE or (width is not None and width > NOISY_WIDTH)
 
 
-def find_caveats(evidence: Evidence, *, host: str, width: float | None = None) -> list[str]:
+def find_caveats(
+    evidence: Evidence, *, host: str, mode: Mode, width: float | None = None
+) -> list[str]:
     """One text for each reason to doubt the latencies; none if there is no reason.
 
-    `width` is that of `find_width`.
+    `mode` is that of the sweep, and `width` is that of `find_width`.
     """
+    # The same question would be answered from the same curve again.
+    anew = (
+        "Asking with effort=thorough measures anew, and longer."
+        if mode == "race"
+        else "A new sweep over the same dims (POST /sweeps) measures anew."
+    )
     caveats = []
     if evidence.disturbed and evidence.others_share is not None:
         caveats.append(
             f"disturbed: others used {evidence.others_share:.0%} of the measured device's time"
-            f" meanwhile, so latencies may be too long. Stop other programs on {host}, or measure"
-            " again at a quieter time."
+            f" meanwhile, so latencies may be too long. Stop other programs on {host}, or wait."
+            f" {anew}"
         )
     if is_noisy(evidence, width):
         taken = (evidence.discarded or 0) + (evidence.samples or 0)
@@ -47,8 +56,9 @@ def find_caveats(evidence: Evidence, *, host: str, width: float | None = None) -
         )
         if width is not None:
             found += f", and the 95 % interval on the latency is {width:.0%} wide"
+        larger = "" if evidence.asked_budget_s is None else " or a larger budget"
         caveats.append(
-            f"noisy: {found}. `lhp doctor` on {host} says what to change; a quieter machine or a"
-            " larger budget helps."
+            f"noisy: {found}. A quieter machine{larger} helps: `lhp doctor` on {host} says what to"
+            f" change. {anew}"
         )
     return caveats

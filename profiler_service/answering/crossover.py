@@ -152,7 +152,7 @@ def read_crossover(store: Store, curve_id: str) -> CrossoverAnswer | None:
         num_samples=int(curve.num_samples.sum()),
         disturbed=bool(header.evidence.disturbed),
         noisy=is_noisy(header.evidence),
-        caveats=find_caveats(header.evidence, host=header.host),
+        caveats=find_caveats(header.evidence, host=header.host, mode=header.mode),
         stale=False,
     )
 

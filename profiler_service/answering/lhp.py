@@ -200,7 +200,7 @@ def _label(answer: Answer, header: CurveHeader, snapshot: Snapshot) -> LhpAnswer
         num_samples=answer.num_samples,
         disturbed=bool(header.evidence.disturbed),
         noisy=is_noisy(header.evidence, width),
-        caveats=find_caveats(header.evidence, host=header.host, width=width),
+        caveats=find_caveats(header.evidence, host=header.host, mode=header.mode, width=width),
         stale=snapshot.is_stale(header),
         stale_because=snapshot.describe_changes(header),
         evidence=evidence_info(header.evidence),

@@ -118,7 +118,8 @@ def advice_row(advice: Advice) -> list[str]:
         return [*row, "–", advice.problem, "", ""]
     if answer.lhp == answer.dims:
         why = "keep: an LHP" if answer.is_lhp else "keep: nothing larger is confidently faster"
-        return [*row, format_dims(answer.lhp), why, format_seconds(answer.latency_s), ""]
+        latency = format_seconds(answer.latency_s) + _doubts(answer)
+        return [*row, format_dims(answer.lhp), why, latency, ""]
     percent, low, high = (100 * (ratio - 1) for ratio in (answer.speedup, *answer.speedup_interval))
     own, fed = first.sizes(tuple(answer.lhp)).items()
     mark = "" if answer.lhp[1] == answer.dims[1] else "*"
@@ -126,9 +127,19 @@ def advice_row(advice: Advice) -> list[str]:
         *row,
         format_dims(answer.lhp),
         f"{percent:.1f} % ({low:.1f} to {high:.1f} %)",
-        f"{format_seconds(answer.latency_s)} → {format_seconds(answer.lhp_latency_s)}",
+        f"{format_seconds(answer.latency_s)} → {format_seconds(answer.lhp_latency_s)}"
+        + _doubts(answer),
         f"{own[0]}={own[1]}, {fed[0]}={fed[1]}{mark}",
     ]
+
+
+def _doubts(answer: LhpAnswer) -> str:
+    """What is behind a doubtful latency: `, noisy`."""
+    return "".join(
+        f", {name}"
+        for name, applies in (("disturbed", answer.disturbed), ("noisy", answer.noisy))
+        if applies
+    )
 
 
 def advice_to_json(given: Sequence[Advice], layers: Sequence[Layer]) -> list[dict[str, object]]:

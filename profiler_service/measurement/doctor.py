@@ -24,6 +24,7 @@ from profiler_service.measurement.cgroups import Throttling, read_throttling
 from profiler_service.measurement.device_use import read_cpu_times, wait_for_others
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import available_cpus
+from profiler_service.measurement.topology import Core, read_cores
 from profiler_service.plan.base import Batch
 
 Verdict = Literal["good", "fair", "poor"]
@@ -102,7 +103,7 @@ def examine(
             examine_throttling(throttling_before, throttling_after),
             load,
             *([examine_governor(), examine_turbo()] if on_cpu else []),
-            examine_pinning(measured_cpus, available_cpus()),
+            examine_pinning(measured_cpus, read_cores(available_cpus())),
             examine_workloads(workload_kinds(), kinds_left_out()),
         ),
         smallest_effect=smallest_resolvable_effect(latency_s),
@@ -324,19 +325,20 @@ def examine_turbo(root: Path = Path("/sys/devices/system/cpu")) -> Finding:
     )
 
 
-def examine_pinning(measured: Sequence[int], available: Sequence[int]) -> Finding:
-    """Which processors measure, and whether one is left for everything else."""
+def examine_pinning(measured: Sequence[int], cores: Sequence[Core]) -> Finding:
+    """Which processors measure, whether they share cores, and what is left for everything else."""
+    available = sorted(cpu for core in cores for cpu in core.cpus)
     threads = "1 thread" if len(measured) == 1 else f"{len(measured)} threads"
     processors = "processor" if len(measured) == 1 else "processors"
     value = f"{threads} on {processors} {_ranges(measured)} of {_ranges(available)}"
-    if len(measured) < len(available):
-        return Finding(name="threads", value=value, verdict="good")
-    return Finding(
-        name="threads",
-        value=value,
-        verdict="fair",
-        advice="leave a processor to the rest of the system: LHP_THREADS=0 on two or more",
-    )
+    advice = ""
+    if len(measured) == len(available):
+        advice = "leave a processor to the rest of the system: LHP_THREADS=0 on two or more"
+    elif any(len(set(core.cpus) & set(measured)) > 1 for core in cores):
+        advice = "two threads share a core, and compete for it: set LHP_THREADS lower"
+    elif not all(core.is_fast for core in cores if set(core.cpus) & set(measured)):
+        advice = "a thread is on a slow core, and the others wait for it: set LHP_THREADS lower"
+    return Finding(name="threads", value=value, verdict="fair" if advice else "good", advice=advice)
 
 
 def examine_workloads(kinds: Collection[str], left_out: Sequence[LeftOut]) -> Finding:

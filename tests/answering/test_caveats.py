@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.answering.caveats import find_caveats, find_width, is_noisy
+from profiler_service.plan.modes import Mode
 
 
 def evidence(*, samples: int = 700, discarded: int = 0, unstable: int = 0) -> Evidence:
@@ -15,8 +18,10 @@ def evidence(*, samples: int = 700, discarded: int = 0, unstable: int = 0) -> Ev
 def test_a_quiet_answer_has_no_caveat() -> None:
     quiet = evidence(discarded=30, unstable=1)
     assert not is_noisy(quiet, 0.02)
-    assert find_caveats(quiet, host="here", width=0.02) == []
-    assert find_caveats(Evidence(), host="here") == []  # of a curve kept by an earlier version
+    assert find_caveats(quiet, host="here", mode="race", width=0.02) == []
+    assert (
+        find_caveats(Evidence(), host="here", mode="race") == []
+    )  # of a curve kept by an earlier version
 
 
 @pytest.mark.parametrize(
@@ -48,19 +53,34 @@ def test_the_width_of_an_interval_is_relative() -> None:
 
 def test_a_noisy_answer_says_how_noisy_it_is_and_what_helps() -> None:
     noisy = evidence(samples=708, discarded=1758, unstable=12)
-    (caveat,) = find_caveats(noisy, host="anvil", width=1.01)
+    (caveat,) = find_caveats(noisy, host="anvil", mode="race", width=1.01)
     # 1,770 of 2,466 samples: 71.8 %.
     assert "72% of 2,466 samples were disturbed (1,758 discarded, 12 kept)" in caveat
     assert "interval on the latency is 101% wide" in caveat
-    assert "`lhp doctor` on anvil" in caveat and "larger budget" in caveat
+    assert "`lhp doctor` on anvil" in caveat and "effort=thorough" in caveat
+
+
+def test_a_larger_budget_is_advised_where_one_was_given() -> None:
+    noisy = evidence(discarded=700)
+    (caveat,) = find_caveats(noisy, host="anvil", mode="race")
+    assert "budget" not in caveat
+    (caveat,) = find_caveats(replace(noisy, asked_budget_s=0.1), host="anvil", mode="race")
+    assert "a larger budget helps" in caveat
+
+
+@pytest.mark.parametrize("mode", ["survey", "grid", "kernels"])
+def test_what_no_question_would_measure_again_needs_a_new_sweep(mode: Mode) -> None:
+    (caveat,) = find_caveats(evidence(discarded=700), host="anvil", mode=mode)
+    assert "POST /sweeps" in caveat and "effort" not in caveat
 
 
 def test_a_disturbed_answer_says_how_much_others_used() -> None:
     disturbed = Evidence(samples=700, others_share=0.344, disturbed=True)
-    (caveat,) = find_caveats(disturbed, host="anvil")
+    (caveat,) = find_caveats(disturbed, host="anvil", mode="race")
     assert caveat.startswith("disturbed: others used 34% of the measured device's time")
     assert "anvil" in caveat
 
 
 def test_a_little_use_by_others_is_no_caveat() -> None:
-    assert find_caveats(Evidence(others_share=0.04, disturbed=False), host="here") == []
+    little = Evidence(others_share=0.04, disturbed=False)
+    assert find_caveats(little, host="here", mode="race") == []

@@ -98,6 +98,17 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
     assert "* in_features and input_size must fit the layer before" in done.err
 
 
+def test_latencies_that_are_in_doubt_are_marked(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    disturbed = ANSWER.model_copy(update={"disturbed": True, "noisy": True})
+    service.reply("GET /lhp", disturbed, KEPT.model_copy(update={"noisy": True}))
+    done = lhp("advise", f"{models}:make")
+    _, linear, gru = done.out.splitlines()
+    assert "120 µs → 116 µs, disturbed, noisy" in linear
+    assert "35.0 µs, noisy" in gru
+
+
 def test_json_has_every_layer_and_nothing_else(lhp: Lhp, service: StubService, models: str) -> None:
     service.reply("GET /lhp", ANSWER, KEPT)
     done = lhp("advise", f"{models}:make", "--json")

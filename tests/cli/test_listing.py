@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from profiler_service.wire import CurvePage, HostInfo, ParameterInfo, WorkloadInfo
+from profiler_service.wire import CurvePage, EvidenceInfo, HostInfo, ParameterInfo, WorkloadInfo
 from tests.cli.conftest import Lhp
 from tests.cli.stub import CURVE, HEADER, HOST, MATMUL, RACE, RACED, Reply, StubService
 
@@ -29,6 +29,15 @@ def test_curves_are_a_table_whose_lines_arent_folded(lhp: Lhp) -> None:
     assert line.split()[:6] == ["c7", MATMUL, "256:261", "grid", "anvil", "5/6"]
     # Two LHPs, and one of five points undecided.
     assert line.split()[6:9] == ["2", "20.0", "%"]
+
+
+def test_a_curve_measured_beside_others_is_marked(lhp: Lhp, service: StubService) -> None:
+    evidence = EvidenceInfo(others_share=0.5, disturbed=True)
+    disturbed = HEADER.model_copy(update={"evidence": evidence})
+    service.reply("GET /curves", CurvePage(items=[HEADER, disturbed], next_cursor=None))
+    _, quiet, marked = lhp("curves").out.splitlines()
+    assert "disturbed" not in quiet
+    assert marked.endswith("ago, disturbed")
 
 
 def test_one_curve_names_its_ambiguous_pairs(lhp: Lhp, service: StubService) -> None:

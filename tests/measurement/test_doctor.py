@@ -25,6 +25,7 @@ from profiler_service.measurement.doctor import (
     examine_workloads,
     smallest_resolvable_effect,
 )
+from profiler_service.measurement.topology import Core
 
 
 def test_this_host_is_examined() -> None:
@@ -195,11 +196,32 @@ def test_turbo(tmp_path: Path, file: str, on: str, off: str) -> None:
     assert examine_turbo(tmp_path) == Finding(name="turbo", value="off", verdict="good")
 
 
+def cores(*groups: tuple[int, ...], slow: tuple[int, ...] = ()) -> list[Core]:
+    """Cores of these processors; those with a processor of `slow` are slow."""
+    return [Core(cpus=cpus, is_fast=not set(cpus) & set(slow)) for cpus in groups]
+
+
 def test_pinning() -> None:
-    finding = examine_pinning((1, 2, 3, 5), (0, 1, 2, 3, 4, 5))
+    finding = examine_pinning((1, 2, 3, 5), cores((0,), (1,), (2,), (3,), (4,), (5,)))
     assert finding.value == "4 threads on processors 1-3,5 of 0-5"
     assert finding.verdict == "good"
-    assert examine_pinning((0,), (0,)).verdict == "fair"
+    assert examine_pinning((0,), cores((0,))).verdict == "fair"
+
+
+@pytest.mark.parametrize(
+    ("measured", "advice"),
+    [
+        ((1,), ""),
+        ((1, 3), ""),
+        ((1, 2, 3), "share a core"),
+        ((1, 3, 4), "slow core"),
+        ((0, 1, 2, 3, 4), "leave a processor"),
+    ],
+)
+def test_threads_that_hinder_each_other_are_told(measured: tuple[int, ...], advice: str) -> None:
+    finding = examine_pinning(measured, cores((0, 1), (2, 3), (4,), slow=(4,)))
+    assert finding.verdict == ("fair" if advice else "good")
+    assert advice in finding.advice
 
 
 def test_kinds_that_are_left_out_are_named() -> None:

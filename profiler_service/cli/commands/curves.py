@@ -199,7 +199,9 @@ def curves(
             str(header.num_lhps),
             format_undecided(header),
             format_redundancy(header),
-            format_age(header.measured_at, now) + (", stale" if header.stale else ""),
+            format_age(header.measured_at, now)
+            + (", stale" if header.stale else "")
+            + (", disturbed" if header.evidence.disturbed else ""),
         )
     print_table(table)
     if page.next_cursor:
