@@ -14,10 +14,10 @@ hide:
 
 # What makes a platform
 
-Two latencies can be compared only if everything on this page is the same for both. It is
-digested into the platform's key. A host on which something changes is on another platform from
-then on: its earlier curves stay, are marked stale, and answer only when their platform is asked
-for. [Decision 8](../decisions/0008-what-belongs-to-a-platform.md) says why these things belong
+Two latencies can be compared only if everything on this page is the same for both. The platform's
+key is a digest of all of it. If something changes on a host, the host has another platform from
+then on. Its earlier curves stay, are marked stale, and answer only if a question asks for their
+platform. [Decision 8](../decisions/0008-what-belongs-to-a-platform.md) says why these things belong
 to it.
 
 """
@@ -28,7 +28,7 @@ measured processors share cores, torch's precision of float32 products, whether 
 are flushed, the processor's microcode, and the kernel's setting of transparent huge pages. Of a
 GPU: its compute capability, and whether cuDNN uses TF32.
 
-These are flags only where they aren't as usual: torch's switches (deterministic algorithms,
+These are flags only if they aren't at their default: torch's switches (deterministic algorithms,
 oneDNN, cuDNN, reduced precision), the kind of cores on a hybrid processor, other sizes of huge
 pages, and an allocator that isn't the C library's.
 

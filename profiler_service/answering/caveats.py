@@ -1,4 +1,4 @@
-"""What may be wrong with an answer's latencies, in words that say what would help. Pure."""
+"""Reasons to doubt an answer's latencies, with what would help, as texts. Pure."""
 
 from __future__ import annotations
 

@@ -17,14 +17,14 @@ from profiler_service.measurement.system_files import ROOT, read_text
 
 @dataclass(frozen=True, kw_only=True)
 class Throttling:
-    """What a control group has counted since it was made, or between two readings."""
+    """The counters of a control group since it was made, or between two readings."""
 
     periods: int
     """Periods, mostly of 100 ms, in which something ran in the group."""
     throttled: int
     """Periods in which the quota was used up, so that the group had to wait."""
     seconds: float
-    """Time that its processors waited together."""
+    """Total time that its processors waited."""
 
     def since(self, earlier: Throttling) -> Throttling:
         """What was counted after the reading `earlier`."""
@@ -36,11 +36,11 @@ class Throttling:
 
 
 def find_cpu_groups(root: Path = ROOT) -> tuple[Path, ...]:
-    """Directories of the control groups that this process's processor time counts for.
+    """Directories of the control groups that count this process's processor time.
 
-    Its own group first, then the parents, up to the outermost that is visible here. Where the
-    process's own group isn't visible (a container that sees a part of the tree), the visible
-    ones. Source: cgroups(7), proc_pid_mountinfo(5).
+    Its own group comes first, then the parents, up to the outermost that is visible here. If the
+    process's own group isn't visible (a container sees only a part of the tree), the visible ones.
+    Source: cgroups(7), proc_pid_mountinfo(5).
     """
     own: dict[str, str] = {}
     for line in read_text(root / "proc/self/cgroup").splitlines():
@@ -66,9 +66,9 @@ def find_cpu_groups(root: Path = ROOT) -> tuple[Path, ...]:
 def find_cpu_quota(root: Path = ROOT) -> float | None:
     """Number of processors whose time this process may use, or None without a limit.
 
-    It is the smallest quota of the process's control groups. A process limited to two
-    processors' time on a large machine still sees all of its processors; with a thread on each
-    it would be stopped in every sample.
+    It is the smallest quota of the process's control groups. A process that may use two processors'
+    time still sees all processors of a large machine. With a thread on each of them, it would be
+    stopped in every sample.
     """
     quotas = (_read_quota(group) for group in find_cpu_groups(root))
     return min((quota for quota in quotas if quota is not None), default=None)
@@ -100,7 +100,7 @@ def _read_quota(group: Path) -> float | None:
 
 
 def _relative(path: str, shown: str) -> str:
-    """`path` as seen from the part of the tree that a mount shows; empty where it isn't in it."""
+    """`path` relative to the part of the tree that a mount shows; empty if it is outside."""
     inner = PurePosixPath(path)
     if ".." in inner.parts or not inner.is_relative_to(shown):
         return ""

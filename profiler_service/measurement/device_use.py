@@ -1,9 +1,9 @@
-"""How much of the measured device others use, and how long to wait for them.
+"""Finds how much of the measured device others use, and waits for them.
 
-What counts is use, never presence: a training job that waits for an answer keeps its memory on
-the GPU, and uses nothing. On a CPU the kernel's counters tell afterwards what others used. A GPU
-only tells what all used together within about the last second, so it is looked at while nothing
-is measured. Imports no torch.
+Only use counts: a training job that waits for an answer keeps its memory on the GPU, but doesn't
+use it. On a CPU, the kernel's counters show afterwards what others used. A GPU only shows what all
+processes used together within about the last second, so it is looked at while nothing is measured.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from profiler_service.analysis.evidence import DISTURBED_SHARE
 from profiler_service.measurement.system_files import ROOT, read_text
 
 READING_S: Final = 1.0
-"""A GPU's reading covers at most the last second; own work that is older isn't in it."""
+"""A GPU's reading covers at most the last second, so it doesn't include older own work."""
 POLL_S: Final = 0.2
 """Time between two readings of a GPU that others use."""
 LOOK_EVERY_S: Final = 30.0
@@ -31,7 +31,7 @@ class CpuTimes:
     total: int
     """All time of the processors, idle time included."""
     used: int
-    """Time that they worked for anybody, and time that the hypervisor gave to others."""
+    """Time that they worked for any process, and time that the hypervisor took."""
     own: int
     """Time that the measuring process and its descendants worked."""
 
@@ -74,12 +74,13 @@ def wait_for_others(
     pause: Callable[[float], bool],
     clock_s: Callable[[], float],
 ) -> float | None:
-    """The share of the GPU's time that others use, after waiting until it is small, if it gets so.
+    """The share of the GPU's time that others use, after waiting for it to become small.
 
-    `read_use` gives what all used within about the last second. So a small reading says that
-    others use little. A large one may still show own work, which ended at `own_use_ended_s`:
-    waiting goes on until that is out of the reading, and for at most `longest_s`. `pause` waits
-    for some seconds, and returns whether to go on waiting. None if the device doesn't tell.
+    `read_use` returns the use by all processes within about the last second. If it is small, others
+    use little. If it is large, it may still include own work, which ended at `own_use_ended_s`. So
+    it waits until the reading doesn't include that any more, and for at most `longest_s`. `pause`
+    waits for some seconds, and returns whether to go on waiting. None if the device doesn't show
+    its use.
     """
     until_s = max(clock_s() + longest_s, own_use_ended_s + READING_S)
     while True:

@@ -16,7 +16,7 @@ class GpuProbe:
     read_clock_hz: Callable[[], float | None]
     """The clock of its multiprocessors now; None if the driver doesn't show it."""
     read_use: Callable[[], float | None]
-    """Share of about the last second in which it worked for anybody; None if that isn't shown."""
+    """Share of about the last second in which it worked for any process; None if not shown."""
 
 
 def open_gpu_probe(uuid: str) -> GpuProbe:

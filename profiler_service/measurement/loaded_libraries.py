@@ -1,7 +1,7 @@
-"""Versions of the libraries that are loaded in this process, asked of the libraries themselves.
+"""Versions of the libraries that are loaded in this process, as the libraries report them.
 
-What a package manager says is installed may not be what was loaded: LD_LIBRARY_PATH, a system
-library or a second copy can come before it. Linux. Imports no torch.
+The loaded library may not be the installed package: LD_LIBRARY_PATH, a system library or a second
+copy can come before it. Linux. Imports no torch.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def find_loaded_files(root: Path = ROOT) -> tuple[Path, ...]:
 def find_allocators(files: Iterable[Path], flags: Mapping[str, str]) -> dict[str, str]:
     """The allocators among the loaded `files`, as a flag of a platform.
 
-    Those that LD_PRELOAD names are left out: they are a flag already. What is left comes from
-    /etc/ld.so.preload, or is linked with the interpreter. Empty for the C library's own.
+    Those that LD_PRELOAD names are left out, because they are a flag already. The others come from
+    /etc/ld.so.preload, or are linked with the interpreter. Empty for the C library's own.
     """
     preloaded = flags.get("LD_PRELOAD", "").split()
     names = sorted({file.name for file in files if _ALLOCATOR.fullmatch(file.name)})
@@ -38,9 +38,9 @@ def find_allocators(files: Iterable[Path], flags: Mapping[str, str]) -> dict[str
 
 
 def find_cublas_version(files: Iterable[Path]) -> str | None:
-    """The version of the loaded cuBLAS; None where none is loaded, or it doesn't tell.
+    """The version of the loaded cuBLAS; None if none is loaded, or if it doesn't report a version.
 
-    With its fourth number where an installed package has the same first three.
+    It has its fourth number if an installed package has the same first three.
     """
     for file in files:
         if re.fullmatch(r"libcublas\.so[\d.]*", file.name):
@@ -53,8 +53,8 @@ def find_cublas_version(files: Iterable[Path]) -> str | None:
 def find_openblas_version(files: Iterable[Path]) -> str | None:
     """Version and build of the loaded OpenBLAS that torch uses, and the kernels that it chose.
 
-    None where none is loaded. numpy and scipy bring their own, which computes none of the
-    measured products.
+    None if none is loaded. numpy and scipy bring their own, which computes none of the measured
+    products.
     """
     for file in files:
         if "openblas" in file.name and not {"numpy.libs", "scipy.libs"} & set(file.parts):

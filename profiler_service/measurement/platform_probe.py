@@ -43,11 +43,11 @@ def parse_libraries(configuration: str) -> dict[str, str]:
 
 
 def host_memory_flags(cpuinfo: Mapping[str, str], root: Path = ROOT) -> dict[str, str]:
-    """What the processor's firmware and the kernel's memory change, as flags of a platform.
+    """Flags of a platform for the processor's firmware and the kernel's memory settings.
 
     `microcode`: its revision; updates have made some instructions several times slower.
-    `transparent_hugepages`: `always`, `madvise` or `never`. `hugepage_sizes`: those besides the
-    usual one that the kernel was told to use, if any. Each only where it is shown.
+    `transparent_hugepages`: `always`, `madvise` or `never`. `hugepage_sizes`: sizes other than the
+    usual one that the kernel may use, if any. A flag is left out if the system doesn't show it.
     """
     flags = {}
     if "microcode" in cpuinfo:

@@ -46,11 +46,11 @@ def choose_measured_cpus(
 ) -> tuple[int, ...]:
     """The processors to measure on, ascending: `threads` of them.
 
-    0 threads stands for one on each fast core but the first processor's, within the quota. That
-    core is left free, since interrupts and the rest of the system tend to run there.
+    0 threads stands for one on each fast core except that of the first processor, within the quota.
+    That core is left free, because interrupts and the rest of the system usually run there.
 
     A given number of threads is placed on the last fast cores, then on the first one, then on
-    slow cores. Two share a core only where there are no more cores.
+    slow cores. Two share a core only if there are no more cores.
 
     Raises MeasurementFailedError if more threads are asked for than there are processors.
     """
@@ -78,8 +78,8 @@ def choose_measured_cpus(
 def choose_other_cpus(cores: Sequence[Core], measured_cpus: Collection[int]) -> tuple[int, ...]:
     """The processors for everything that doesn't measure, ascending.
 
-    Those of cores on which nothing is measured. Where there are none, those that don't measure;
-    where all of them do, all.
+    Those of cores on which nothing is measured. If there are none, those that don't measure. If all
+    measure, all of them.
     """
     every = sorted(cpu for core in cores for cpu in core.cpus)
     unused = [core for core in cores if not set(core.cpus) & set(measured_cpus)]

@@ -33,8 +33,8 @@ class Core:
 def read_cores(cpus: Collection[int], root: Path = ROOT) -> tuple[Core, ...]:
     """The cores of the processors `cpus`, by their first processor.
 
-    A processor whose core isn't shown counts as a core of its own. Where only slow cores are
-    among `cpus`, none is faster than they are, so all count as fast.
+    A processor whose core isn't shown counts as a separate core. If `cpus` has only slow cores,
+    none is faster, so all count as fast.
     """
     asked = frozenset(cpus)
     fast = asked & find_fast_cpus(root) or asked
@@ -43,11 +43,11 @@ def read_cores(cpus: Collection[int], root: Path = ROOT) -> tuple[Core, ...]:
 
 
 def describe_cores(cpus: Collection[int], root: Path = ROOT) -> dict[str, str]:
-    """How the processors `cpus` share cores, as flags of a platform.
+    """Flags of a platform that say how the processors `cpus` share cores.
 
-    `threads_per_core`: hardware threads of the cores that they are on, each number once (`1 2`
-    where some are on small cores). `smt_siblings`: how many of them share a core with another
-    of them. Neither where the system doesn't show it. `cores`, on hybrid machines only: `fast`,
+    `threads_per_core`: hardware threads of the cores that they are on, each number once (`1 2` if
+    some are on small cores). `smt_siblings`: how many of them share a core with another of them.
+    Both are left out if the system doesn't show them. `cores`, on hybrid machines only: `fast`,
     `slow` or `fast slow`.
     """
     flags = {}
@@ -63,10 +63,10 @@ def describe_cores(cpus: Collection[int], root: Path = ROOT) -> dict[str, str]:
 
 
 def find_fast_cpus(root: Path = ROOT) -> frozenset[int]:
-    """The processors of the fast cores on a hybrid machine; empty where all are equally fast.
+    """The processors of the fast cores on a hybrid machine; empty if all are equally fast.
 
-    By the kernel's lists of core types (Intel), else by the capacities of the processors (ARM),
-    else by their highest clocks: the first of these that tells them apart.
+    Uses the first of these that shows a difference: the kernel's lists of core types (Intel), the
+    capacities of the processors (ARM), their highest clocks.
     """
     large = read_cpu_list(root / "sys/devices/cpu_core/cpus")
     if large and read_cpu_list(root / "sys/devices/cpu_atom/cpus"):

@@ -1,8 +1,8 @@
-"""torch's own switches that change kernels or arithmetic: those that aren't as torch has them.
+"""torch's own switches that change kernels or arithmetic: reads those that aren't at their default.
 
-A switch at its default is no flag of a platform. So a release of this project that looks at one
-more switch leaves the keys of all machines alone where nobody has changed it. Plug-ins, a
-`sitecustomize` or a variable may change them.
+A switch at its default is no flag of a platform. So if a release of this project looks at one more
+switch, a machine keeps its key unless somebody has changed that switch. Plug-ins, a `sitecustomize`
+or a variable may change them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Switch:
     """Name of the platform's flag."""
     read: Callable[[], object]
     default: object
-    """What it is in a torch that nobody has configured."""
+    """Its value in a torch that nobody has configured."""
 
 
 _MKLDNN: Final[Any] = torch.backends.mkldnn  # torch's stubs don't know its `matmul`
@@ -38,7 +38,7 @@ def float32_precision() -> str:
 
 
 def _beside_precision(precision: str) -> str:
-    """A library's own precision of float32; `none` where it is the common one, a flag already."""
+    """A library's own precision of float32; `none` if it is the common one, another flag."""
     is_common = float32_precision() in ("high", "medium") or precision == "ieee"
     return "none" if is_common else precision
 

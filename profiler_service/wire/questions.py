@@ -172,8 +172,8 @@ class LhpAnswer(ResponseModel):
     )
     caveats: list[str] = Field(
         default_factory=list,
-        description="For people: why to doubt the latencies, and what would help. One text each"
-        " for `disturbed` and `noisy`.",
+        description="Reasons to doubt the latencies, and what would help, as texts for people. One"
+        " text each for `disturbed` and `noisy`.",
     )
     stale: bool = Field(
         description="Whether the host's platform or timing protocol has changed since. The"
