@@ -7,7 +7,8 @@
     ├─ NotFoundError              the thing named doesn't exist
     │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …AddressError
     ├─ ConflictError, PlatformMismatchError, SweepCancelledError
-    ├─ HostAwayError, NotReadyError, ShuttingDownError, StoreError (StoreUnavailableError, …)
+    ├─ HostAwayError (HostStartingError), NotReadyError, ShuttingDownError
+    ├─ StoreError                 (StoreUnavailableError, …)
     ├─ MeasurementFailedError     (MeasurementChildDiedError, DeviceLostError, …)
     └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError
 
@@ -141,6 +142,10 @@ class HostAwayError(LhpError):
     is_transient = True
 
 
+class HostStartingError(HostAwayError):
+    """The host's worker is on its way, but wasn't there within the time given."""
+
+
 class NotReadyError(LhpError):
     """The service waits for something before it can answer and measure."""
 
@@ -164,7 +169,7 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreUnusableError(StoreUnavailableError):
-    """The URL can't be that of a database: it is malformed, or names another kind of file."""
+    """The URL is malformed, or names a damaged file or one of another kind: waiting won't help."""
 
     is_transient = False
 

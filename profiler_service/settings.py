@@ -16,15 +16,25 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def default_data_dir() -> Path:
-    """The user's data directory for this project (XDG)."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "lhp"
+    """The user's data directory for this project (XDG).
+
+    Begins with `~` if the home directory isn't known: no HOME, and no passwd entry.
+    """
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(_expand_user(base)) / "lhp"
+
+
+def _expand_user(path: str) -> str:
+    """The path; a `~` at its start becomes the home directory, and stays if that isn't known."""
+    # An empty HOME is as good as none. Python would take it for the root directory.
+    is_known = os.environ.get("HOME") != ""
+    return os.path.expanduser(path) if is_known else path  # noqa: PTH111
 
 
 def _expand_home(url: str) -> str:
     """The URL of a SQLite file; a `~` at the start of its path becomes the home directory."""
     match = re.fullmatch(r"(sqlite(?:\+pysqlite)?:///)(~.*)", url)
-    return url if match is None else match[1] + os.path.expanduser(match[2])  # noqa: PTH111
+    return url if match is None else match[1] + _expand_user(match[2])
 
 
 def _check_device(name: str) -> str:

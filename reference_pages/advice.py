@@ -68,6 +68,11 @@ for another host. If the worker has just started, wait some seconds and ask agai
 `Retry-After`. A host counts as away when nothing was heard of it for `LHP_PRESENCE_S` seconds
 ([operate](../guides/operate.md)).
 """,
+    "HostStartingError": """
+Ask again, after `Retry-After` seconds or with a longer `wait`: a question waits for a worker on its
+way for as long as it may. `detail` says what is known of the worker. If it comes no nearer, look at
+`GET /healthz` and the service's log.
+""",
     "NotReadyError": """
 Wait, and ask `/readyz` again after `Retry-After` seconds. `detail` says what the service waits for:
 its database, or its own worker, which takes some seconds to start. If that takes much longer, the
@@ -83,7 +88,9 @@ memory.
 """,
     "StoreUnusableError": """
 Correct `LHP_DATABASE_URL`: it must be `sqlite:///PATH` or `postgresql://user:password@server/name`,
-and a SQLite path must not name a file of another kind. Then start the service again.
+and a SQLite path must not name a file of another kind. Then start the service again. If `detail`
+says that the file is malformed, it is damaged: put a backup in its place, or save what can be read
+with `sqlite3 FILE .recover`.
 """,
     "SchemaTooOldError": """
 Stop the service and its workers, run `lhp db upgrade` once, and start them again.

@@ -18,7 +18,8 @@ import pytest
 
 import profiler_service
 from profiler_service.api.app import create_app
-from profiler_service.cli.app import NEEDED_EXTRAS, app
+from profiler_service.cli.app import app
+from profiler_service.cli.explaining import NEEDED_EXTRAS
 from profiler_service.distribution import (
     DISTRIBUTION,
     EXTRA_MODULES,
@@ -142,7 +143,8 @@ def test_without_its_extra_a_command_says_what_to_install(tmp_path: Path) -> Non
         error, hint = err.splitlines()
         assert re.fullmatch(rf"error: lhp {command} needs \w+, which isn't installed", error)
         assert hint == f"hint: pip install 'lhp-profiler[{','.join(NEEDED_EXTRAS[command])}]'"
-        assert (code, out) == (1, "")
+        # A worker says in this way that it isn't worth starting again before that.
+        assert (code, out) == (os.EX_CONFIG if command == "worker" else 1, "")
 
 
 def test_without_its_extra_the_trainer_says_what_to_install(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from profiler_service.errors import StoreUnusableError
 from profiler_service.settings import Settings
+from profiler_service.storage.database import parse_url
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,23 @@ def test_the_default_is_under_the_data_directory(
     monkeypatch.delenv("LHP_DATABASE_URL", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert Settings().database_url == f"sqlite:///{tmp_path}/lhp/lhp.sqlite"
+
+
+@pytest.mark.parametrize("home", [None, ""])
+def test_without_a_home_directory_only_who_needs_the_database_fails(
+    monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    for name in ("LHP_DATABASE_URL", "XDG_DATA_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # nobody has an entry: KeyError
+    settings = Settings()
+    with pytest.raises(StoreUnusableError, match="the home directory isn't known") as caught:
+        parse_url(settings.database_url)
+    assert "HOME" in caught.value.hint
+    monkeypatch.setenv("XDG_DATA_HOME", "/srv")
+    assert parse_url(Settings().database_url).database == "/srv/lhp/lhp.sqlite"
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from profiler_service.answering.curves import Conditions, KnownCurves
+from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import is_present
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.errors import (
     ConflictError,
     HostAwayError,
+    HostStartingError,
     UnknownHostError,
     UnknownPlatformError,
 )
@@ -22,18 +25,27 @@ from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store
 
 POLL_S = 0.1
+LONGEST_ABSENCE = 4
+"""For how many times LHP_PRESENCE_S a host that fell silent may be coming back: somebody has
+started its worker again, most likely, and that takes some seconds."""
 
 
 class HostDirectory:
     """Finds hosts by name or platform."""
 
     def __init__(
-        self, store: Store, curves: KnownCurves, settings: Settings, shutdown: Shutdown
+        self,
+        store: Store,
+        curves: KnownCurves,
+        settings: Settings,
+        shutdown: Shutdown,
+        own_worker: FindOwnWorker | None,
     ) -> None:
         self._store = store
         self._curves = curves
         self._settings = settings
         self._shutdown = shutdown
+        self._own_worker = own_worker
         self._opened_at_s = time.monotonic()
 
     async def find_conditions(self, where: Where) -> Conditions | None:
@@ -65,12 +77,12 @@ class HostDirectory:
         return Conditions.of(max(on_it, key=lambda each: (each.name == host, each.last_seen_at)))
 
     async def choose(self, where: Where, *, wait_s: float) -> Host:
-        """The host that measures for such a question. Waits for it if it is about to start.
+        """The host that measures for such a question. Waits for it as `get_present` does.
 
         Raises UnknownHostError, HostAwayError; ConflictError if host and platform don't match.
         """
         if where.platform is not None and where.host is None:
-            return await self._get_present_on(where.platform)
+            return await self._wait_for_present(None, where.platform, wait_s=wait_s)
         host = await self.get_present(where.host, wait_s=wait_s)
         if where.platform not in (None, host.platform_key):
             raise ConflictError(
@@ -82,30 +94,12 @@ class HostDirectory:
     async def get_present(self, name: str | None, *, wait_s: float = 0) -> Host:
         """The host called `name`, or the service's own, whose worker is running.
 
-        Waits up to `wait_s` for this machine's own host if it has never registered, or if this
-        service has just started: service and worker start together, and the worker takes longer.
+        Waits up to `wait_s` while its worker is on its way: a service knows that of its own
+        worker; any other may come back if it was heard of a short time ago.
 
-        Raises UnknownHostError, HostAwayError.
+        Raises UnknownHostError; HostAwayError; HostStartingError if the worker is still on its way.
         """
-        name = self._resolve(name)
-        deadline_s = time.monotonic() + wait_s
-        while True:
-            host = await asyncio.to_thread(self._find, name)
-            if host is not None and self._is_present(host):
-                return host
-            if host is None and name != self._settings.host:
-                raise _unknown_host(name)
-            now_s = time.monotonic()
-            starting = now_s - self._opened_at_s < self._settings.presence_s
-            may_come = name == self._settings.host and (host is None or starting)
-            if not may_come or now_s >= deadline_s or self._shutdown.has_begun:
-                raise HostAwayError(
-                    f"host {name!r} has no running worker"
-                    + ("" if host is None else f" (last heard of {host.last_seen_at:%F %T} UTC)"),
-                    hint="start it there with `lhp worker`, or ask for another host",
-                    see="/hosts",
-                )
-            await self._shutdown.wait(timeout_s=min(POLL_S, deadline_s - now_s))
+        return await self._wait_for_present(self._resolve(name), None, wait_s=wait_s)
 
     def is_own_present(self) -> bool:
         """Whether this machine's own host has registered and its worker runs. Raises StoreError.
@@ -128,13 +122,70 @@ class HostDirectory:
         except UnknownHostError:
             return None
 
-    async def _get_present_on(self, platform_key: str) -> Host:
-        for host in await asyncio.to_thread(self._store.list_hosts):
-            if host.platform_key == platform_key and self._is_present(host):
-                return host
-        raise HostAwayError(
-            f"no host on platform {platform_key} has a running worker",
-            hint="start one with `lhp worker`, or leave out `platform`",
+    async def _wait_for_present(
+        self, name: str | None, platform_key: str | None, *, wait_s: float
+    ) -> Host:
+        """A present host of that name, or on that platform; the other one is None."""
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            found = await asyncio.to_thread(self._find_candidates, name, platform_key)
+            for host in found.values():
+                if host is not None and self._is_present(host):
+                    return host
+            is_coming = not self._shutdown.has_begun and any(
+                self._is_coming(each, host) for each, host in found.items()
+            )
+            now_s = time.monotonic()
+            if not is_coming or now_s >= deadline_s:
+                if name is None:
+                    kind = HostStartingError if is_coming else HostAwayError
+                    raise kind(
+                        f"no host on platform {platform_key} has a running worker",
+                        hint="start one with `lhp worker`, or leave out `platform`",
+                        see="/hosts",
+                    )
+                raise self._away(name, found[name], is_coming=is_coming)
+            await self._shutdown.wait(timeout_s=min(POLL_S, deadline_s - now_s))
+
+    def _find_candidates(
+        self, name: str | None, platform_key: str | None
+    ) -> Mapping[str, Host | None]:
+        """The hosts that may measure, by name. Our own may not have registered yet: then None.
+
+        Raises UnknownHostError. Asks the store: call it from a thread.
+        """
+        if name is None:
+            hosts = self._store.list_hosts()
+            return {host.name: host for host in hosts if host.platform_key == platform_key}
+        host = self._find(name)
+        if host is None and name != self._settings.host:
+            raise _unknown_host(name)
+        return {name: host}
+
+    def _is_coming(self, name: str, host: Host | None) -> bool:
+        """Whether the worker of a host that isn't present may be so soon."""
+        if name == self._settings.host and self._own_worker is not None:
+            return self._own_worker().is_on_its_way
+        absence_s = LONGEST_ABSENCE * self._settings.presence_s
+        if host is None:
+            return True  # our own, and it may register at any moment
+        # Whoever starts this service may start the worker of its machine together with it.
+        is_new = time.monotonic() < self._opened_at_s + absence_s
+        return (name == self._settings.host and is_new) or is_present(host, presence_s=absence_s)
+
+    def _away(self, name: str, host: Host | None, *, is_coming: bool) -> HostAwayError:
+        kind = HostStartingError if is_coming else HostAwayError
+        if name == self._settings.host and self._own_worker is not None:
+            worker = self._own_worker()
+            return kind(
+                f"the worker of host {name!r} {worker.describe(is_present=False)}",
+                hint=worker.hint,
+                see="/healthz",
+            )
+        heard = "" if host is None else f" (last heard of {host.last_seen_at:%F %T} UTC)"
+        return kind(
+            f"host {name!r} has no running worker{heard}",
+            hint="start it there with `lhp worker`, or ask for another host",
             see="/hosts",
         )
 

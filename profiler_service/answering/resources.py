@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform
+from profiler_service.answering.own_worker import OwnWorker
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
@@ -27,6 +28,7 @@ from profiler_service.wire import (
     ProgressInfo,
     SweepInfo,
     SweepRequest,
+    WorkerInfo,
     WorkloadInfo,
 )
 from profiler_service.workload import WorkloadKind
@@ -146,6 +148,23 @@ def host_info(host: Host, *, presence_s: float) -> HostInfo:
         registered_at=host.registered_at,
         last_seen_at=host.last_seen_at,
         present=is_present(host, presence_s=presence_s),
+    )
+
+
+def own_worker_info(worker: OwnWorker, *, host: str) -> WorkerInfo:
+    """The service's own worker, which measures for `host`, as a resource."""
+    wrong = worker.describe()
+    return WorkerInfo(
+        host=host,
+        state=worker.state,
+        since=worker.since,
+        pid=worker.pid,
+        num_ends=worker.num_ends,
+        last_exit=worker.last_exit,
+        reason=worker.reason,
+        next_try_at=worker.next_try_at,
+        detail=f"the worker of host {host!r} {wrong}" if wrong else "",
+        hint=worker.hint if wrong else "",
     )
 
 

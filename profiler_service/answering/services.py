@@ -12,6 +12,7 @@ from profiler_service.answering.admission import Admission
 from profiler_service.answering.ask import Asking
 from profiler_service.answering.hosts import HostDirectory
 from profiler_service.answering.known import Known
+from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
 from profiler_service.answering.queue import SweepQueue
 from profiler_service.answering.race_history import RaceHistory
 from profiler_service.answering.shutdown import Shutdown
@@ -38,8 +39,8 @@ class Services:
     asking: Asking
     races: RaceHistory
     shutdown: Shutdown
-    has_worker: bool
-    """Whether this service has its own worker. If so, it isn't ready without the worker."""
+    own_worker: FindOwnWorker | None
+    """How this service's own worker is; None if it has none. It isn't ready without it."""
 
     def check_ready(self) -> None:
         """Returns if questions can be answered and measured. Asks the store.
@@ -48,15 +49,11 @@ class Services:
         """
         try:
             self.store.ping()
-            own_is_present = not self.has_worker or self.hosts.is_own_present()
+            own_is_present = self.own_worker is None or self.hosts.is_own_present()
         except StoreError as error:
             raise NotReadyError(f"waiting for the database: {error}", hint=error.hint) from error
-        if not own_is_present:
-            raise NotReadyError(
-                f"waiting for the worker of host {self.settings.host!r} to register",
-                hint="it takes some seconds to start; see the service's log if it takes longer",
-                see="/hosts",
-            )
+        if self.own_worker is not None:
+            check_measuring(self.own_worker(), host=self.settings.host, is_present=own_is_present)
 
 
 @contextlib.asynccontextmanager
@@ -66,7 +63,7 @@ async def open_services(
     shutdown: Shutdown,
     store: Store | None = None,
     enqueue: Callable[[Sweep], None] | None = None,
-    has_worker: bool = False,
+    own_worker: FindOwnWorker | None = None,
 ) -> AsyncIterator[Services]:
     """The services, until the context ends. Raises StoreError.
 
@@ -77,7 +74,8 @@ async def open_services(
             closed at the end.
         enqueue: gives a sweep to the host that measures it. May be called more than once for
             the same sweep. If None, the job engine's is used.
-        has_worker: whether a worker of this machine's own host belongs to the service.
+        own_worker: tells how the worker is that belongs to the service, and measures for this
+            machine's own host. None if there is no such worker.
     """
     workload_kinds()  # logs now which kinds are left out, and not at the first question
     async with contextlib.AsyncExitStack() as stack:
@@ -93,7 +91,7 @@ async def open_services(
             enqueue = client.enqueue
         known = Known(store)
         await known.refresh()
-        hosts = HostDirectory(store, known.curves, settings, shutdown)
+        hosts = HostDirectory(store, known.curves, settings, shutdown, own_worker)
         admission = Admission(store, settings)
         queue = SweepQueue(store, enqueue)
         stack.push_async_callback(queue.close)
@@ -111,7 +109,7 @@ async def open_services(
             ),
             races=RaceHistory(store),
             shutdown=shutdown,
-            has_worker=has_worker,
+            own_worker=own_worker,
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
+from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.services import open_services
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.api import curves, health, hosts, problems, questions, sweeps, workloads
@@ -54,7 +55,7 @@ def create_app(
     *,
     store: Store | None = None,
     enqueue: Callable[[Sweep], None] | None = None,
-    has_worker: bool = False,
+    own_worker: FindOwnWorker | None = None,
 ) -> FastAPI:
     """The service as an ASGI application, whose lifespan must run.
 
@@ -63,14 +64,14 @@ def create_app(
 
     Args:
         settings: the operator's settings.
-        store, enqueue, has_worker: as `open_services` takes them.
+        store, enqueue, own_worker: as `open_services` takes them.
     """
     shutdown = Shutdown()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_services(
-            settings, shutdown=shutdown, store=store, enqueue=enqueue, has_worker=has_worker
+            settings, shutdown=shutdown, store=store, enqueue=enqueue, own_worker=own_worker
         ) as services:
             app.state.services = services
             yield

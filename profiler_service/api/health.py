@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from profiler_service.answering.resources import own_worker_info
+from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import NotReadyError
@@ -13,16 +15,32 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz", summary="Does the process live?")
-async def healthz() -> Health:
-    """Always 200. Doesn't check the database: a restart of this process wouldn't repair it."""
-    return Health(status="ok")
+async def healthz(services: ServicesDep) -> Health:
+    """Always 200: a restart of this process would repair neither its database, which isn't checked,
+    nor its own worker, which is started again by itself. `worker` says how that is.
+    """
+    return _describe_health(services)
 
 
 @router.get("/readyz", summary="Can it serve?", responses=problem_responses(NotReadyError))
 def readyz(services: ServicesDep) -> Health:
-    """Checks the database and, if the service has its own worker, whether that has registered.
+    """Checks the database and, if the service has its own worker, whether that measures.
 
-    Until both are ready, it answers 503, and `detail` says what it waits for.
+    Until both are ready, it answers 503, and `detail` says what it waits for. `GET /healthz` tells
+    more of the worker.
     """
     services.check_ready()
-    return Health(status="ok")
+    return _describe_health(services)
+
+
+def _describe_health(services: Services) -> Health:
+    if services.own_worker is None:
+        return Health(status="ok")
+    worker = own_worker_info(services.own_worker(), host=services.settings.host)
+    # A worker that stands by is well: another one measures.
+    is_well = worker.state in ("measuring", "standing by")
+    return Health(
+        status="ok" if is_well else "degraded",
+        detail="" if is_well else worker.detail,
+        worker=worker,
+    )

@@ -26,6 +26,7 @@ from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
 from profiler_service.errors import (
     ConflictError,
     HostAwayError,
+    HostStartingError,
     InvalidDimsError,
     InvalidRequestError,
     InvalidWorkloadError,
@@ -123,6 +124,7 @@ PROBLEMS = problem_responses(
     SweepCancelledError,
     MeasurementFailedError,
     HostAwayError,
+    HostStartingError,
     StoreUnavailableError,
     ShuttingDownError,
 )

@@ -16,6 +16,7 @@ from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     ConflictError,
     HostAwayError,
+    HostStartingError,
     InvalidDimsError,
     InvalidRequestError,
     InvalidWorkloadError,
@@ -62,6 +63,7 @@ router = APIRouter(prefix="/sweeps", tags=["sweeps"])
             WindowTooLargeError,
             UnsupportedOnHostError,
             HostAwayError,
+            HostStartingError,
             StoreUnavailableError,
         ),
     },

@@ -1,48 +1,36 @@
-"""The command line of `lhp`: its commands, the extras that they need, and its exit codes.
+"""The command line of `lhp`: its commands and its exit codes.
 
 Doesn't know what the commands do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from profiler_service.cli.commands import curves, machines, questions
+from profiler_service.cli.explaining import explain
 from profiler_service.cli.options import DimsCommand
 from profiler_service.cli.terminal import print_error
-from profiler_service.distribution import Extra, explain_missing, find_version
+from profiler_service.distribution import find_version
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.processes.exit_codes import FAILED, USAGE
 
-NEEDED_EXTRAS: Mapping[str, tuple[Extra, ...]] = {
-    "serve": ("server",),
-    "worker": ("server", "measure"),
-    "db": ("server",),
-    "advise": ("measure",),
-    "plot": ("plot",),
-    "doctor": ("measure",),
-}
-"""The extra that each command needs. A command that isn't listed needs only the base."""
-
 
 class Commands(typer.core.TyperGroup):
-    """The commands of `lhp`. If a package is missing, the error names the extra to install."""
+    """The commands of `lhp`. What isn't a defect of the program is raised as an LhpError."""
 
     def invoke(self, ctx: Any) -> Any:
         """The command's result. Raises MissingExtraError, and the command's own errors."""
         try:
             return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            command = str(ctx.invoked_subcommand)
-            missing = explain_missing(
-                error, needed_by=f"lhp {command}", extras=NEEDED_EXTRAS.get(command, ())
-            )
-            if missing is None:
+        except Exception as error:
+            explained = explain(error, command=str(ctx.invoked_subcommand))
+            if explained is None or explained is error:
                 raise
-            raise missing from error
+            raise explained from error
 
 
 app = typer.Typer(

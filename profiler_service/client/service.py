@@ -38,12 +38,18 @@ from profiler_service.client.transport import (
     Query,
     Transport,
 )
-from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
+from profiler_service.errors import (
+    HostAwayError,
+    HostStartingError,
+    InvalidRequestError,
+    LhpError,
+)
 from profiler_service.wire import (
     CrossoverAnswer,
     CurveDetail,
     CurveInfo,
     CurvePage,
+    Health,
     HostInfo,
     LhpAnswer,
     PlatformInfo,
@@ -61,7 +67,7 @@ FIRST_HOLD_S = 1.0
 """How long the service may hold a question. A known answer comes at once. After this time, it is
 better to follow the sweep, which shows progress."""
 WORKER_START_S = 20.0
-"""How long the service may hold a question while its own worker isn't ready yet."""
+"""How long the service may hold a question at a time while the worker isn't ready yet."""
 ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
@@ -201,6 +207,11 @@ class Service(Generic[H]):
         return await self._get(CurveDetail, f"/curves/{_segment(curve_id)}")
 
     @operation
+    async def get_health(self) -> Health:
+        """Whether the service lives, and how its own worker is. Asks nothing of the database."""
+        return await self._get(Health, "/healthz")
+
+    @operation
     async def list_hosts(self) -> list[HostInfo]:
         """Every host that has registered."""
         return await self._get(list[HostInfo], "/hosts")
@@ -232,11 +243,7 @@ class Service(Generic[H]):
             try:
                 response = await self._send(call, deadline, but_not=(HostAwayError,))
             except HostAwayError as error:
-                if deadline.is_over:
-                    raise
-                # The service may have just started: it waits until its own host has registered.
-                on_progress(Progress(held_up_by=error))
-                response = await self._send(replace(call, hold_s=WORKER_START_S), deadline)
+                response = await self._wait_for_worker(call, deadline, error, on_progress)
             if response.status_code != httpx.codes.ACCEPTED:
                 return parse(kind, response)
             sweep = await self._follow(response, deadline, on_progress)
@@ -245,6 +252,22 @@ class Service(Generic[H]):
             f"the service at {self.address} has measured {ROUNDS} times and still has no answer",
             hint="look at its log",
         )
+
+    async def _wait_for_worker(
+        self, call: Call, deadline: Deadline, error: HostAwayError, on_progress: OnProgress
+    ) -> httpx.Response:
+        """The response once the worker that the question waits for is there.
+
+        Raises HostAwayError if it isn't on its way, HostStartingError at the deadline.
+        """
+        call = replace(call, hold_s=WORKER_START_S)
+        while not deadline.is_over:
+            on_progress(Progress(held_up_by=error))
+            try:
+                return await self._send(call, deadline, but_not=(HostStartingError,))
+            except HostStartingError as still:
+                error = still
+        raise error
 
     async def _follow(
         self, accepted: httpx.Response, deadline: Deadline, on_progress: OnProgress

@@ -15,7 +15,7 @@ from multiprocessing.connection import Pipe
 from pathlib import Path
 from typing import Final
 
-from profiler_service.errors import MeasurementFailedError
+from profiler_service.errors import MeasurementChildDiedError, MeasurementFailedError
 from profiler_service.measurement.exchange import (
     Block,
     Finished,
@@ -42,10 +42,26 @@ class ChildDiedError(Exception):
 class ChildProcess:
     """A running measuring child. `close` must be called. Not safe to share.
 
-    Creating it raises MeasurementFailedError if the child can't measure.
+    Creating it raises MeasurementFailedError if the child says that it can't measure, and
+    MeasurementChildDiedError if it can't be started, or ends or hangs before it says anything.
     """
 
     def __init__(self, setup: Setup) -> None:
+        try:
+            self._start(setup)
+        except OSError as error:
+            # No memory or no process number is left at this moment, most likely.
+            raise MeasurementChildDiedError(
+                f"measuring could not start: no process could be started: {error}",
+                hint="the machine is short of memory or processes: try again later",
+            ) from error
+        try:
+            self.ready = self._set_up(setup)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, setup: Setup) -> None:
         # The libraries read the number of threads only once, when they are loaded.
         threads = str(len(setup.cpus))
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -73,11 +89,6 @@ class ChildProcess:
                 )
         finally:
             os.close(block_fd)
-        try:
-            self.ready = self._set_up(setup)
-        except BaseException:
-            self.close()
-            raise
 
     def _set_up(self, setup: Setup) -> Ready:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -86,7 +97,7 @@ class ChildProcess:
             self._send(setup)
             message = self.receive(lambda: late if time.monotonic() > deadline else None)
         except ChildDiedError as error:
-            raise MeasurementFailedError(
+            raise MeasurementChildDiedError(
                 f"measuring could not start: {error}",
                 hint="see what it wrote above; does `python -c 'import torch'` work?",
             ) from None

@@ -137,7 +137,10 @@ def _serve(
 ) -> int:
     from profiler_service.api.app import create_app
 
-    app = create_app(settings, has_worker=with_worker)
+    keeper = WorkerKeeper(
+        [sys.executable, "-P", "-m", "profiler_service.cli", "worker", "--until-stdin-closes"]
+    )
+    app = create_app(settings, own_worker=(lambda: keeper.worker) if with_worker else None)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     config = uvicorn.Config(
@@ -150,9 +153,6 @@ def _serve(
         root_path=settings.root_path,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
-    )
-    keeper = WorkerKeeper(
-        [sys.executable, "-P", "-m", "profiler_service.cli", "worker", "--until-stdin-closes"]
     )
 
     def begin_stopping() -> None:

@@ -6,61 +6,92 @@ Knows neither HTTP nor what a worker does.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import logging
-import os
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from profiler_service.answering.own_worker import OwnWorker
 from profiler_service.errors import UnknownHostError, WorkerAlreadyRunningError
 from profiler_service.processes.exit_codes import CANNOT_RUN, TRY_LATER
+from profiler_service.processes.keeper_line import Tell, Told, hear
 from profiler_service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MAX_DELAY_S = 30.0
-"""Longest pause before a worker is started again."""
 WORKER_GRACE_S = 10.0
 """How long the worker may take to finish and keep its batch before it is killed."""
 OTHER_WORKER_POLL_S = 5.0
 """How often to look whether another worker of this host has ended."""
 
 
-class WorkerKeeper:
-    """Keeps one worker process running until told to stop.
+@dataclass(frozen=True, kw_only=True)
+class Pauses:
+    """Pauses before a worker is started again: each is twice the one before, up to a longest."""
 
-    A worker that ends unexpectedly is started again after 1, 2, 4, … seconds, at most
-    `max_restarts` times in a row. If a worker ran for `healthy_s`, the count starts at 0 again. A
-    worker that ends with `CANNOT_RUN` is not started again. A worker that ends with `TRY_LATER`
-    is started again without a limit. Both have logged the reason.
+    first_s: float
+    longest_s: float
+
+    def after(self, num_ends: int) -> float:
+        """The pause after so many ends in a row (1 or more), seconds."""
+        # So many doublings exceed any limit, and more would overflow.
+        return min(self.longest_s, self.first_s * 2.0 ** min(num_ends - 1, 30))
+
+
+RESTART_PAUSES = Pauses(first_s=1, longest_s=30)
+"""After an end that says nothing of the next start: a signal, a crash, a database that is away."""
+UNABLE_PAUSES = Pauses(first_s=60, longest_s=600)
+"""After `CANNOT_RUN`. Even that may pass while the service runs: somebody installs a driver or a
+missing package, or another user's job frees the GPU's memory. A try takes seconds, and there is no
+measurement here that it could disturb."""
+
+
+class WorkerKeeper:
+    """Keeps one worker process running until told to stop: whatever ends it, it is started again.
+
+    A worker that ends, or can't be started, is started again after one of `restart_pauses`. One
+    that ends with `CANNOT_RUN` says that the machine isn't set up for it, and gets one of
+    `unable_pauses`. The pauses begin anew after a worker that ran for `healthy_s`.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         *,
-        first_delay_s: float = 1.0,
-        max_restarts: int = 8,
+        restart_pauses: Pauses = RESTART_PAUSES,
+        unable_pauses: Pauses = UNABLE_PAUSES,
         healthy_s: float = 60.0,
     ) -> None:
         self._command = list(command)
-        self._first_delay_s = first_delay_s
-        self._max_restarts = max_restarts
+        self._restart_pauses = restart_pauses
+        self._unable_pauses = unable_pauses
         self._healthy_s = healthy_s
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._worker = OwnWorker(state="starting", since=_now())
+        self._suspended_since: dt.datetime | None = None
         self._thread = threading.Thread(target=self._keep, name="worker-keeper")
+
+    @property
+    def worker(self) -> OwnWorker:
+        """How the worker is at this moment. Never waits."""
+        worker = self._worker
+        if worker.pid is None or not _is_suspended(worker.pid):
+            self._suspended_since = None
+            return worker
+        self._suspended_since = self._suspended_since or _now()
+        return replace(worker, state="suspended", since=self._suspended_since)
 
     def start(self) -> None:
         """Starts the first worker."""
         self._thread.start()
-
-    def join(self) -> None:
-        """Returns when no further worker will be started."""
-        self._thread.join()
 
     def ask_to_stop(self) -> None:
         """Asks the worker to end, and starts no other one. Returns at once."""
@@ -68,6 +99,8 @@ class WorkerKeeper:
             self._stopping.set()
             if self._process is not None:
                 self._process.terminate()
+                # A suspended process ends only when it may go on.
+                self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends the worker: asks it first, and kills it after `WORKER_GRACE_S`."""
@@ -82,54 +115,84 @@ class WorkerKeeper:
         self._thread.join()
 
     def _keep(self) -> None:
-        restarts = postponed = 0
-        while True:
-            started = time.monotonic()
-            with self._lock:
-                if self._stopping.is_set():
-                    return
-                # The worker gets its own session, so that Ctrl-C reaches only this process. The
-                # pipe closes whenever this process dies, so that no worker stays behind.
-                process = self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, start_new_session=True
-                )
-            with process:
-                code = process.wait()
+        while not self._stopping.is_set():
+            started_s = time.monotonic()
+            code, reason = None, ""
+            try:
+                code, reason = self._run_worker()
+                last_exit = _describe_exit(code)
+            except Exception as error:  # noqa: BLE001  nothing may end this thread
+                # OSError, most likely: no memory or no process number is left at this moment.
+                last_exit = f"it couldn't be started: {error}"
             if self._stopping.is_set():
                 return
-            if code == CANNOT_RUN:
-                logger.error(
-                    "the worker can't run (see above): this machine doesn't measure;"
-                    " stored curves are still served"
-                )
-                return
-            if time.monotonic() - started >= self._healthy_s:
-                restarts = postponed = 0
-            if code == TRY_LATER:
-                if not postponed:
-                    logger.warning(
-                        "the worker can't run now (see above): trying again at intervals"
-                    )
-                self._stopping.wait(self._delay_s(postponed))
-                postponed += 1
-                continue
-            if restarts == self._max_restarts:
-                logger.error("the worker keeps ending: giving up after %d restarts", restarts)
-                return
-            delay_s = self._delay_s(restarts)
-            restarts += 1
-            logger.warning(
-                "the worker ended unexpectedly (%s): starting it again in %g s (restart %d of %d)",
-                _describe_exit(code),
-                delay_s,
-                restarts,
-                self._max_restarts,
+            is_healthy = time.monotonic() - started_s >= self._healthy_s
+            num_ends = 1 if is_healthy else self._worker.num_ends + 1
+            pauses = self._unable_pauses if code == CANNOT_RUN else self._restart_pauses
+            pause_s = pauses.after(num_ends)
+            self._worker = replace(
+                self._worker,
+                state="unable" if code == CANNOT_RUN else "restarting",
+                since=_now(),
+                pid=None,
+                num_ends=num_ends,
+                last_exit=f"{last_exit}: {reason}" if reason else last_exit,
+                reason=reason,
+                next_try_at=_now() + dt.timedelta(seconds=pause_s),
             )
-            self._stopping.wait(delay_s)
+            _log_end(self._worker, code, pause_s)
+            self._stopping.wait(pause_s)
 
-    def _delay_s(self, num_before: int) -> float:
-        # So many doublings exceed any limit, and more would overflow.
-        return min(MAX_DELAY_S, self._first_delay_s * 2.0 ** min(num_before, 30))
+    def _run_worker(self) -> tuple[int, str]:
+        """The exit code of a worker, once it has ended, and why it says it has ended.
+
+        Notes meanwhile what it says of its state.
+        """
+        reason = ""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, self._lock:
+                if self._stopping.is_set():
+                    return 0, reason
+                # The worker gets its own session, so that Ctrl-C reaches only this process.
+                process = self._process = subprocess.Popen(
+                    self._command, stdin=theirs.fileno(), start_new_session=True
+                )
+            self._worker = replace(
+                self._worker,
+                state="starting",
+                since=_now(),
+                pid=process.pid,
+                reason="",
+                next_try_at=None,
+            )
+            with process:
+                for told in hear(ours):
+                    if told.state == "ending":
+                        reason = told.reason
+                    else:
+                        self._worker = replace(
+                            self._worker, state=told.state, since=_now(), reason=told.reason
+                        )
+                return process.wait(), reason
+
+
+def _log_end(worker: OwnWorker, code: int | None, pause_s: float) -> None:
+    if code == CANNOT_RUN:
+        logger.error(
+            "the worker can't run (see above): this machine doesn't measure; stored curves are"
+            " still served; trying again in %g s",
+            pause_s,
+        )
+    elif code == TRY_LATER:
+        logger.warning("the worker can't run now (see above): trying again in %g s", pause_s)
+    else:
+        logger.warning(
+            "the worker ended unexpectedly (%s): starting it again in %g s (end %d in a row)",
+            worker.last_exit,
+            pause_s,
+            worker.num_ends,
+        )
 
 
 def _describe_exit(code: int) -> str:
@@ -141,10 +204,23 @@ def _describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
-def run_worker_alone(settings: Settings, run: Callable[[Settings], None]) -> None:
+def _is_suspended(pid: int) -> bool:
+    """Whether somebody has stopped the process, with SIGSTOP or a debugger."""
+    try:
+        # The name, in brackets, may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    except OSError:
+        return False
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+def run_worker_alone(settings: Settings, run: Callable[[Settings], None], tell: Tell) -> None:
     """Calls `run`, the worker, as soon as no other worker of this host runs; then returns.
 
-    If another one runs, logs that once. Raises what `run` raises.
+    If another one runs, logs and tells that once. Raises what `run` raises.
     """
     told = False
     while True:
@@ -152,7 +228,9 @@ def run_worker_alone(settings: Settings, run: Callable[[Settings], None]) -> Non
             run(settings)
         except WorkerAlreadyRunningError as error:
             if not told:
-                logger.warning("%s: %s", error, _describe_other_worker(settings))
+                other = _describe_other_worker(settings)
+                logger.warning("%s: %s", error, other)
+                tell(Told(state="standing by", reason=f"{error}: {other}"))
             told = True
         else:
             return
@@ -175,15 +253,3 @@ def _describe_other_worker(settings: Settings) -> str:
         "it measures for another database, or is just starting; if it measures for another,"
         " nothing new is measured here until it ends"
     )
-
-
-def end_when_stdin_closes() -> None:
-    """Sends this process SIGTERM when its standard input closes, because its parent has ended."""
-
-    def watch() -> None:
-        # os.read, because sys.stdin's lock can't be released when the interpreter exits.
-        while os.read(0, 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="stdin-watch", daemon=True).start()

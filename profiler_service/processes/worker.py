@@ -23,6 +23,7 @@ from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED
+from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
 from profiler_service.settings import Settings, default_data_dir
 from profiler_service.storage.store import Store
@@ -44,8 +45,11 @@ def run(
     *,
     create_measurer: Callable[[Settings], BatchMeasurer] = create_measurer,
     create_planner: Callable[[SweepSpec], Planner] = create_planner,
+    tell: Tell = tell_nobody,
 ) -> None:
     """Measures this host's sweeps until SIGTERM or SIGINT, then returns; main thread only.
+
+    Tells its keeper once it measures.
 
     On a signal, the current batch is finished or broken off within about two seconds. Earlier
     batches are kept, and the sweep goes on when a worker starts again.
@@ -82,6 +86,7 @@ def run(
         running = stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
         stack.callback(runner.stop)
         logger.info("measuring for host %s on %s", settings.host, measurer.platform.device_model)
+        tell(Told(state="measuring"))
         while True:
             try:
                 store.touch_host(settings.host)
@@ -89,6 +94,7 @@ def run(
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
             if runner.platform_changed.wait(HEARTBEAT_S):
+                tell(Told(state="ending", reason="the platform has changed"))
                 stop(PLATFORM_CHANGED)
 
 

@@ -47,6 +47,11 @@ def parse_url(url: str) -> sa.URL:
             "the SQLite URL names no plain file, which several processes could share",
             hint=URL_FORMS,
         )
+    if str(parsed.database).startswith("~"):
+        raise StoreUnusableError(
+            f"the home directory isn't known, so {parsed.database} can't be found",
+            hint="set LHP_DATABASE_URL to sqlite:////absolute/path, or set HOME or XDG_DATA_HOME",
+        )
     return parsed
 
 
@@ -138,14 +143,30 @@ def database_errors(url: sa.URL) -> Iterator[None]:
             raise
         if isinstance(error, exc.ProgrammingError) and not error.connection_invalidated:
             raise
-        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-            raise StoreUnusableError(
-                f"{describe(url)} can't be used: {error.orig}",
-                hint="give another path in LHP_DATABASE_URL, or move the file away",
-            ) from error
-        raise _unavailable(url, str(error.orig)) from error
-    except exc.TimeoutError as error:
-        raise _unavailable(url, "every connection is in use") from error
+        raise explain_failure(error, url) from error
+    except (exc.TimeoutError, sqlite3.Error) as error:
+        raise explain_failure(error, url) from error
+
+
+def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
+    """The error of SQLAlchemy or of a driver as ours, with what to do about it."""
+    if isinstance(error, exc.TimeoutError):
+        return _unavailable(url, "every connection is in use")
+    reason = getattr(error, "orig", None) or error
+    code = getattr(reason, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _SPOILT_FILE:
+        return StoreUnusableError(
+            f"{describe(url)} can't be used: {reason}", hint=_SPOILT_FILE[code & 0xFF]
+        )
+    return _unavailable(url, str(reason))
+
+
+_SPOILT_FILE = {
+    sqlite3.SQLITE_NOTADB: "give another path in LHP_DATABASE_URL, or move the file away",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: put a backup in its place, or save what can be"
+    " read with `sqlite3 FILE .recover`; or move it away to begin anew",
+}
+"""What to do about a file that no repetition makes readable, by SQLite's code."""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from profiler_service.wire.curves import (
     FailedPoint,
 )
 from profiler_service.wire.hosts import HostInfo, ParameterInfo, PlatformInfo, WorkloadInfo
-from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType
+from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
 from profiler_service.wire.questions import (
     CrossoverAnswer,
     CrossoverQuery,
@@ -66,5 +66,6 @@ __all__ = [
     "SweepInfo",
     "SweepPage",
     "SweepRequest",
+    "WorkerInfo",
     "WorkloadInfo",
 ]

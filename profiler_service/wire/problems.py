@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Literal
 
 from pydantic import Field
@@ -50,8 +51,42 @@ class ProblemType(ResponseModel):
     )
 
 
+class WorkerInfo(ResponseModel):
+    """The service's own worker: the process that measures on the same machine."""
+
+    host: str = Field(description="The name under which it registers.")
+    state: str = Field(
+        description="`starting`: it will register soon. `measuring`: all is well. `standing by`:"
+        " another worker of the host runs, and this one takes over when that ends. `suspended`:"
+        " somebody has stopped the process (SIGSTOP). `restarting`: it has ended, or couldn't be"
+        " started, and is started again. `unable`: it can't run as the machine is set up; it is"
+        " tried again, but less often.",
+        examples=["measuring"],
+    )
+    since: dt.datetime = Field(description="When it came into this state.")
+    pid: int | None = Field(default=None, description="Its process; null where none runs.")
+    num_ends: int = Field(
+        default=0, description="How often it has ended in a row, without running for a minute."
+    )
+    last_exit: str = Field(
+        default="",
+        description="How it ended the last time, and why if it said so: `SIGKILL`.",
+    )
+    reason: str = Field(default="", description="Why it stands by, or can't run.")
+    next_try_at: dt.datetime | None = Field(
+        default=None, description="When it is started again; null while it runs."
+    )
+    detail: str = Field(default="", description="What is wrong; empty where all is well.")
+    hint: str = Field(default="", description="What to do about it.")
+
+
 class Health(ResponseModel):
     """Whether the process lives, or is ready to serve."""
 
-    status: Literal["ok", "unavailable"] = Field(description="`ok` if all is well.")
-    detail: str = Field(default="", description="What the service waits for; empty if all is well.")
+    status: Literal["ok", "degraded"] = Field(
+        description="`ok` if all is well; `degraded` if its own worker doesn't measure."
+    )
+    detail: str = Field(default="", description="What is wrong; empty if all is well.")
+    worker: WorkerInfo | None = Field(
+        default=None, description="The service's own worker; null if it has none."
+    )

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+
 import httpx
 import pytest
 import sqlalchemy as sa
 
+from profiler_service.answering.own_worker import OwnWorker
 from profiler_service.api.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
@@ -62,7 +66,10 @@ async def test_without_its_database_it_lives_and_is_not_ready(
 async def test_with_a_worker_of_its_own_it_is_ready_once_that_has_registered(
     settings: Settings, sqlite_store: Store
 ) -> None:
-    app = create_app(settings, store=sqlite_store, enqueue=lambda sweep: None, has_worker=True)
+    worker = OwnWorker(state="starting", since=dt.datetime.now(dt.UTC))
+    app = create_app(
+        settings, store=sqlite_store, enqueue=lambda sweep: None, own_worker=lambda: worker
+    )
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client,
@@ -73,6 +80,7 @@ async def test_with_a_worker_of_its_own_it_is_ready_once_that_has_registered(
         assert f"worker of host {HOST!r}" in waiting.json()["detail"]
         assert (await client.get("/healthz")).status_code == 200
         sqlite_store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+        worker = dataclasses.replace(worker, state="measuring")
         assert (await client.get("/readyz")).status_code == 200
         # Ready means that a sweep can be asked for.
         sweep = {"workload": "matmul", "axes": [{"first": 1, "last": 9}]}

@@ -28,6 +28,7 @@ from profiler_service.wire import (
     CurvePoints,
     EvidenceInfo,
     FailedPoint,
+    Health,
     HostInfo,
     LhpAnswer,
     PlatformInfo,
@@ -301,6 +302,7 @@ class StubService:
         self.reply("GET /platforms/f00d", PLATFORM)
         self.reply("GET /platforms", [PLATFORM])
         self.reply("GET /hosts", [HOST])
+        self.reply("GET /healthz", Health(status="ok"))
 
     def reply(self, route: str, *replies: Reply | BaseModel | list[BaseModel]) -> None:
         """Arranges the replies to "METHOD /path" in place of those from before."""

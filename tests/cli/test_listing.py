@@ -13,9 +13,17 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from profiler_service.wire import CurvePage, EvidenceInfo, HostInfo, ParameterInfo, WorkloadInfo
+from profiler_service.wire import (
+    CurvePage,
+    EvidenceInfo,
+    Health,
+    HostInfo,
+    ParameterInfo,
+    WorkerInfo,
+    WorkloadInfo,
+)
 from tests.cli.conftest import Lhp
-from tests.cli.stub import CURVE, HEADER, HOST, MATMUL, RACE, RACED, Reply, StubService
+from tests.cli.stub import CURVE, HEADER, HOST, MATMUL, NOW, RACE, RACED, Reply, StubService
 
 EMPTY = CurvePage(items=[], next_cursor=None)
 
@@ -103,6 +111,67 @@ def test_hosts_are_a_table_with_their_device(lhp: Lhp) -> None:
 def test_hosts_as_json(lhp: Lhp) -> None:
     listed = TypeAdapter(list[HostInfo]).validate_python(json.loads(lhp("hosts", "--json").out))
     assert listed == [HOST]
+
+
+KILLED = WorkerInfo(
+    host="anvil",
+    state="restarting",
+    since=NOW,
+    last_exit="SIGKILL",
+    detail="the worker of host 'anvil' ended 9 times in a row (SIGKILL)",
+    hint="see `dmesg`",
+)
+DEGRADED = Health(status="degraded", detail=KILLED.detail, worker=KILLED)
+
+
+def test_hosts_say_what_is_wrong_with_the_services_own_worker(
+    lhp: Lhp, service: StubService
+) -> None:
+    there = HOST.model_copy(update={"name": "there"})
+    service.reply("GET /hosts", [HOST, there])
+    service.reply("GET /healthz", DEGRADED)
+    done = lhp("hosts")
+    assert done.code == 0
+    assert done.err == "the worker of host 'anvil' ended 9 times in a row (SIGKILL) (see `dmesg`)\n"
+    # Its last heartbeat was a moment ago, and says less than its end.
+    assert [line.split()[:2] for line in done.out.splitlines()[1:]] == [
+        ["anvil", "restarting"],
+        ["there", "present"],
+    ]
+    service.reply("GET /hosts", [])
+    assert "ended 9 times in a row (SIGKILL)" in lhp("hosts").err
+
+
+@pytest.mark.parametrize(
+    ("health", "verdict", "found"),
+    [
+        (DEGRADED, "poor", "ended 9 times in a row (SIGKILL)"),
+        (Health(status="ok", worker=KILLED.model_copy(update={"state": "measuring"})), "good", ""),
+        (Health(status="ok"), "good", "has no worker of its own"),
+        (Reply("not a service"), "fair", ""),
+    ],
+)
+def test_doctor_says_what_is_wrong_with_the_services_own_worker(
+    lhp: Lhp, service: StubService, health: Health | Reply, verdict: str, found: str
+) -> None:
+    service.reply("GET /healthz", health)
+    done = lhp("doctor", "--seconds", "0.5", "--json")
+    diagnosis = json.loads(done.out)
+    [worker] = [each for each in diagnosis["findings"] if each["name"] == "worker"]
+    assert worker["verdict"] == verdict
+    assert found in worker["value"]
+    assert done.code == (0 if diagnosis["quiet_enough"] and verdict != "poor" else 1)
+
+
+def test_doctor_says_so_too_where_this_machine_cant_measure_at_all(
+    lhp: Lhp, service: StubService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.reply("GET /healthz", DEGRADED)
+    monkeypatch.setenv("LHP_THREADS", "100000")
+    done = lhp("doctor")
+    assert done.code == 1
+    assert "worker: the worker of host 'anvil' ended 9 times in a row (SIGKILL)" in done.err
+    assert "LHP_THREADS" in done.err
 
 
 def test_no_hosts_say_how_to_get_one(lhp: Lhp, service: StubService) -> None:

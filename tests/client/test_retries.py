@@ -166,6 +166,39 @@ def test_a_worker_that_is_starting_is_waited_for(make: Make, stub: Stub) -> None
     assert [query["wait"] for query, _ in stub.sent("GET /lhp")] == ["1.0", "15.0"]
 
 
+def test_a_worker_that_takes_long_to_start_is_waited_for_until_the_deadline(
+    make: Make, stub: Stub, time: Time
+) -> None:
+    """The service is asked again for as long as it says that the worker is on its way."""
+    starting = Reply.of_error(errors.HostStartingError("the worker of host 'anvil' is starting"))
+
+    held_s = iter([1, 20, 20, 1])
+
+    def hold(route: str) -> None:
+        time.now_s += next(held_s)
+
+    stub.at_request = hold
+    stub.reply("GET /lhp", starting, starting, starting, ANSWER)
+    assert make().ask_lhp({"dims": "1197,317"}, wait_s=60) == ANSWER
+    # 1 + 20 + 20 of the 60 s are over at the last request.
+    assert [query["wait"] for query, _ in stub.sent("GET /lhp")] == ["1.0", "20.0", "20.0", "19.0"]
+
+
+def test_a_worker_that_doesnt_come_until_the_deadline_is_told(
+    make: Make, stub: Stub, time: Time
+) -> None:
+    starting = Reply.of_error(errors.HostStartingError("the worker of host 'anvil' is starting"))
+
+    def hold(route: str) -> None:
+        time.now_s += 20
+
+    stub.at_request = hold
+    stub.reply("GET /lhp", starting)
+    with pytest.raises(errors.HostStartingError, match="is starting"):
+        make().ask_lhp({"dims": "1197,317"}, wait_s=60)
+    assert len(list(stub.sent("GET /lhp"))) == 3
+
+
 def test_without_time_left_a_host_that_is_away_is_told_at_once(make: Make, stub: Stub) -> None:
     stub.reply("GET /lhp", AWAY)
     with pytest.raises(errors.HostAwayError):

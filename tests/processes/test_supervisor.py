@@ -1,90 +1,245 @@
-"""Keeping a worker: what is done when it ends."""
+"""Keeping a worker: whatever ends it, it is started again, and what is wrong is told."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import os
 import re
+import signal
+import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from profiler_service.processes.supervisor import WorkerKeeper
+from profiler_service.processes import supervisor
+from profiler_service.processes.supervisor import (
+    RESTART_PAUSES,
+    UNABLE_PAUSES,
+    Pauses,
+    WorkerKeeper,
+)
 from tests.processes.fake_worker import wait_until
+
+QUICK = Pauses(first_s=0.01, longest_s=0.02)
+NEVER = Pauses(first_s=600, longest_s=600)
+
+STAYS = "import time; time.sleep(600)"
+MEASURES = f"""
+from profiler_service.processes.keeper_line import Told, attach
+attach()(Told(state="measuring"))
+{STAYS}
+"""
 
 
 def count_starts(path: Path, code: str) -> list[str]:
     """A command that leaves one letter in `path` for each time it is started."""
-    script = f"import sys, os\nopen({str(path)!r}, 'a').write('x')\n{code}"
+    script = f"import sys, os, signal\nopen({str(path)!r}, 'a').write('x')\n{code}"
     return [sys.executable, "-c", script]
 
 
-def test_a_worker_that_keeps_ending_is_given_up_after_its_restarts(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def num_starts(path: Path) -> int:
+    """How often the command of `count_starts` was started."""
+    return len(path.read_text()) if path.exists() else 0
+
+
+Keep = Callable[..., WorkerKeeper]
+
+
+@pytest.fixture
+def keep() -> Iterator[Keep]:
+    """Starts a keeper of a command; it is stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(command: Sequence[str], **options: Pauses | float) -> WorkerKeeper:
+            pauses = {"restart_pauses": QUICK, "unable_pauses": QUICK}
+            keeper = WorkerKeeper(command, **{**pauses, **options})  # type: ignore[arg-type]
+            keeper.start()
+            stack.callback(keeper.stop)
+            return keeper
+
+        yield start
+
+
+@pytest.mark.parametrize(
+    ("end", "last_exit"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "SIGTERM"),
+        ("sys.exit(1)", "exit code 1"),
+        ("sys.exit(0)", "exit code 0"),
+        ("sys.exit(130)", "exit code 130"),
+        (f"sys.exit({os.EX_TEMPFAIL})", "exit code 75"),
+        (f"sys.exit({os.EX_CONFIG})", "exit code 78"),
+    ],
+)
+def test_whatever_ends_a_worker_it_is_started_again_for_ever(
+    keep: Keep, tmp_path: Path, end: str, last_exit: str
 ) -> None:
     starts = tmp_path / "starts"
-    command = count_starts(starts, "sys.exit(1)")
-    keeper = WorkerKeeper(command, first_delay_s=0.01, max_restarts=3)
-    with caplog.at_level(logging.WARNING):
-        keeper.start()
-        keeper.join()
-    # The first start and three more.
-    assert starts.read_text() == "xxxx"
-    assert "restart 3 of 3" in caplog.text
-    # 10 ms, then twice as much each time.
-    assert [re.findall(r"in (\S+) s", r.message) for r in caplog.records] == [
-        ["0.01"],
-        ["0.02"],
-        ["0.04"],
-        [],
+    # Ends twelve times: more often than any number of restarts it was ever given. Then it stays.
+    code = f"if os.stat({str(starts)!r}).st_size > 12: {STAYS}\n{end}"
+    keeper = keep(count_starts(starts, code))
+    wait_until(lambda: keeper.worker.num_ends == 12 and keeper.worker.pid is not None)
+    wait_until(lambda: starts.read_text() == "x" * 13)
+    assert (keeper.worker.state, keeper.worker.last_exit) == ("starting", last_exit)
+    assert f"12 times in a row ({last_exit}" in keeper.worker.describe()
+
+
+def test_it_is_started_again_slower_and_slower_up_to_a_longest_pause() -> None:
+    # Twice the pause before, each time; at last always the longest one, however often it ended.
+    assert [RESTART_PAUSES.after(n) for n in (1, 2, 3, 4, 5, 6, 9, 10**6)] == [
+        *(1, 2, 4, 8, 16, 30, 30, 30)
     ]
-    assert "giving up after 3 restarts" in caplog.records[-1].message
+    assert [UNABLE_PAUSES.after(n) for n in (1, 2, 3, 4, 5, 10**6)] == [60, 120, 240, 480, 600, 600]
 
 
-def test_a_worker_that_had_lived_long_enough_is_given_its_restarts_anew(tmp_path: Path) -> None:
-    starts = tmp_path / "starts"
-    # Ends with 78 (won't be started again) on its fifth start; every life counts as long.
-    command = count_starts(starts, f"sys.exit(78 if os.stat({str(starts)!r}).st_size == 5 else 1)")
-    keeper = WorkerKeeper(command, first_delay_s=0.01, max_restarts=2, healthy_s=0)
-    keeper.start()
-    keeper.join()
-    assert starts.read_text() == "xxxxx"
-
-
-def test_a_worker_that_says_it_cant_run_isnt_started_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_each_end_is_told_with_the_pause_that_follows(
+    keep: Keep, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts = tmp_path / "starts"
-    keeper = WorkerKeeper(count_starts(starts, f"sys.exit({os.EX_CONFIG})"), first_delay_s=0.01)
-    keeper.start()
-    keeper.join()
-    assert starts.read_text() == "x"
+    with caplog.at_level(logging.WARNING):
+        pauses = Pauses(first_s=0.01, longest_s=0.02)
+        keeper = keep(count_starts(starts, "sys.exit(1)"), restart_pauses=pauses)
+        wait_until(lambda: keeper.worker.num_ends >= 3)
+    told = [re.findall(r"\((\S+ \S+ \S+)\).* in (\S+) s", r.message) for r in caplog.records[:3]]
+    assert told == [[("exit code 1", pause)] for pause in ("0.01", "0.02", "0.02")]
+
+
+def test_a_worker_that_ran_for_long_enough_begins_with_short_pauses_again(
+    keep: Keep, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    # Every life counts as long, so that no end is a second one in a row.
+    keeper = keep(count_starts(starts, "sys.exit(1)"), healthy_s=0)
+    wait_until(lambda: num_starts(starts) > 4)
+    assert keeper.worker.num_ends == 1
+
+
+def test_a_worker_that_cant_run_says_why_and_is_tried_again_later_than_one_that_crashed(
+    keep: Keep, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts = tmp_path / "starts"
+    code = f"""
+from profiler_service.processes.keeper_line import Told, attach
+attach()(Told(state="ending", reason="there is no CUDA device"))
+sys.exit({os.EX_CONFIG})
+"""
+    keeper = keep(count_starts(starts, code), unable_pauses=NEVER)
+    wait_until(lambda: keeper.worker.state == "unable")
+    worker = keeper.worker
+    assert worker.reason == "there is no CUDA device"
+    assert worker.next_try_at is not None
+    assert (worker.next_try_at - worker.since).total_seconds() == pytest.approx(600, abs=1)
+    assert not worker.is_on_its_way
+    assert "can't run: there is no CUDA device; it is started again at " in worker.describe()
     assert "this machine doesn't measure" in caplog.text
+    assert starts.read_text() == "x"
 
 
-def test_a_worker_that_may_run_later_is_tried_for_as_long_as_it_takes(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_worker_that_ended_keeps_its_reason_until_the_next_one_speaks(keep: Keep) -> None:
+    code = f"""
+from profiler_service.processes.keeper_line import Told, attach
+attach()(Told(state="ending", reason="the database is away"))
+raise SystemExit({os.EX_TEMPFAIL})
+"""
+    keeper = keep([sys.executable, "-c", code], restart_pauses=NEVER)
+    wait_until(lambda: keeper.worker.state == "restarting")
+    assert keeper.worker.is_on_its_way
+    assert "ended (exit code 75: the database is away); it is started" in keeper.worker.describe()
+
+
+def test_a_worker_is_known_to_measure_once_it_says_so(keep: Keep) -> None:
+    keeper = keep([sys.executable, "-c", MEASURES])
+    assert keeper.worker.state == "starting"
+    wait_until(lambda: keeper.worker.state == "measuring")
+    assert keeper.worker.describe() == ""
+
+
+def test_a_suspended_worker_is_told_and_still_ends_with_its_keeper(keep: Keep) -> None:
+    keeper = keep([sys.executable, "-c", MEASURES])
+    wait_until(lambda: keeper.worker.state == "measuring")
+    pid = keeper.worker.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: keeper.worker.state == "suspended")
+    assert not keeper.worker.is_on_its_way
+    assert f"kill -CONT {pid}" in keeper.worker.hint
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: keeper.worker.state == "measuring")
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: keeper.worker.state == "suspended")
+    keeper.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_no_memory_for_a_new_process_doesnt_end_the_keeping(
+    keep: Keep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     starts = tmp_path / "starts"
-    # Can't run now five times, which is more than the restarts; then never.
-    command = count_starts(starts, f"sys.exit(78 if os.stat({str(starts)!r}).st_size == 6 else 75)")
-    keeper = WorkerKeeper(command, first_delay_s=0.001, max_restarts=2)
-    keeper.start()
-    keeper.join()
-    assert starts.read_text() == "xxxxxx"
-    assert caplog.text.count("trying again at intervals") == 1
-    assert "ended unexpectedly" not in caplog.text
+    tries = itertools.count(1)
+
+    class Scarce(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            if next(tries) <= 3:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            super().__init__(*arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(supervisor.subprocess, "Popen", Scarce)  # type: ignore[attr-defined]
+    keeper = keep(count_starts(starts, STAYS))
+    wait_until(lambda: num_starts(starts) > 0)
+    assert keeper.worker.num_ends == 3
+    assert "couldn't be started: [Errno 11] Resource temporarily" in keeper.worker.last_exit
+    assert caplog.text.count("couldn't be started") == 3
+
+
+def test_a_python_that_has_gone_is_looked_for_again(keep: Keep, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    keeper = keep([str(python), "-c", MEASURES])
+    wait_until(lambda: keeper.worker.num_ends > 2)
+    assert "No such file or directory" in keeper.worker.last_exit
+    python.symlink_to(sys.executable)
+    wait_until(lambda: keeper.worker.state in ("starting", "measuring"))
 
 
 def test_stopping_ends_the_worker_and_the_wait_for_the_next(tmp_path: Path) -> None:
     starts = tmp_path / "starts"
-    running = WorkerKeeper(count_starts(starts, "import time; time.sleep(600)"))
+    running = WorkerKeeper(count_starts(starts, STAYS))
     running.start()
-    wait_until(starts.exists)
+    wait_until(lambda: num_starts(starts) > 0)
     running.stop()
-    waiting = WorkerKeeper(count_starts(tmp_path / "more", "sys.exit(1)"), first_delay_s=600)
+    more = tmp_path / "more"
+    waiting = WorkerKeeper(count_starts(more, "sys.exit(1)"), restart_pauses=NEVER)
     waiting.start()
-    wait_until((tmp_path / "more").exists)
+    wait_until(lambda: num_starts(more) > 0)
     waiting.stop()
-    assert starts.read_text() == "x"
+    assert starts.read_text() == more.read_text() == "x"
+
+
+def test_what_a_worker_starts_doesnt_hold_the_line_to_its_keeper(keep: Keep) -> None:
+    """Otherwise a dead worker would be taken for a living one as long as its children live."""
+    code = f"""
+import subprocess, sys, os
+from profiler_service.processes.keeper_line import Told, attach
+tell = attach()
+subprocess.Popen([sys.executable, "-c", "{STAYS}"])
+tell(Told(state="measuring"))
+{STAYS}
+"""
+    keeper = keep([sys.executable, "-c", code], restart_pauses=NEVER)
+    wait_until(lambda: keeper.worker.state == "measuring")
+    pid = keeper.worker.pid
+    assert pid is not None
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: keeper.worker.state == "restarting")
+    finally:
+        for child in map(int, children):
+            os.kill(child, signal.SIGKILL)
+    assert len(children) == 1

@@ -5,13 +5,16 @@ Each command imports its packages only when it runs.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import functools
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from profiler_service.cli.command_name import command_name
+from profiler_service.cli.explaining import explain
 from profiler_service.cli.options import JsonOption, UrlOption
 from profiler_service.cli.terminal import (
     load_settings,
@@ -23,20 +26,32 @@ from profiler_service.cli.terminal import (
     print_table,
     say,
 )
+from profiler_service.distribution import MissingExtraError
 from profiler_service.errors import (
+    InvalidRequestError,
     LhpError,
     MeasurementChildDiedError,
-    StoreUnavailableError,
+    MeasurementFailedError,
+    SchemaTooNewError,
+    SchemaTooOldError,
     StoreUnusableError,
-    WorkerAlreadyRunningError,
 )
 from profiler_service.processes.exit_codes import CANNOT_RUN, FAILED, TRY_LATER
 
 if TYPE_CHECKING:
+    from profiler_service.measurement.doctor import Finding
+    from profiler_service.processes.keeper_line import Tell
     from profiler_service.settings import Settings
 
-MAY_PASS = (WorkerAlreadyRunningError, StoreUnavailableError, MeasurementChildDiedError)
-"""Errors that may be gone when the worker is started again."""
+VERDICTS = (
+    InvalidRequestError,
+    MissingExtraError,
+    MeasurementFailedError,
+    SchemaTooNewError,
+    SchemaTooOldError,
+    StoreUnusableError,
+)
+"""Errors that say that a worker can't run as this machine is set up. All others may pass."""
 
 
 def serve(
@@ -83,26 +98,36 @@ def worker(
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Measure the sweeps that the database has for this machine, until it is stopped."""
-    from profiler_service.processes.serve import configure_logging, prepare_database
-    from profiler_service.processes.supervisor import end_when_stdin_closes, run_worker_alone
+    from profiler_service.processes.keeper_line import Told, attach, tell_nobody
 
     settings = load_settings()
-    configure_logging()
-    if until_stdin_closes:
-        end_when_stdin_closes()
-    from profiler_service.processes.worker import run as run_worker
-
+    tell = attach() if until_stdin_closes else tell_nobody
     try:
-        if until_stdin_closes:
-            # The process at the other end of stdin has prepared the database.
-            run_worker_alone(settings, run_worker)
-        else:
-            prepare_database(settings)
-            run_worker(settings)
-    except LhpError as error:
+        _run_worker(settings, tell, is_kept=until_stdin_closes)
+    except Exception as raised:
+        error = explain(raised, command="worker")
+        if error is None:
+            raise
         print_error(error)
-        may_pass = isinstance(error, MAY_PASS) and not isinstance(error, StoreUnusableError)
+        tell(Told(state="ending", reason=f"{error} ({error.hint})" if error.hint else str(error)))
+        # A measuring process that died says nothing; one that refused has said why.
+        may_pass = not isinstance(error, VERDICTS) or isinstance(error, MeasurementChildDiedError)
         raise typer.Exit(TRY_LATER if may_pass else CANNOT_RUN) from error
+
+
+def _run_worker(settings: Settings, tell: Tell, *, is_kept: bool) -> None:
+    from profiler_service.processes.serve import configure_logging, prepare_database
+    from profiler_service.processes.supervisor import run_worker_alone
+
+    configure_logging()
+    from profiler_service.processes.worker import run
+
+    if is_kept:
+        # The service that keeps it has prepared the database.
+        run_worker_alone(settings, functools.partial(run, tell=tell), tell)
+    else:
+        prepare_database(settings)
+        run(settings)
 
 
 def upgrade() -> None:
@@ -120,6 +145,11 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
     with open_client(url) as client:
         listed = client.list_hosts()
         platforms = {platform.key: platform for platform in client.list_platforms()}
+        health = client.get_health()
+    # What the service itself knows of its worker says more than the last heartbeat.
+    unwell = health.worker if health.detail else None
+    if unwell is not None:
+        say(f"{unwell.detail} ({unwell.hint})")
     if json:
         print_json(listed)
         return
@@ -130,9 +160,12 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
     table = make_table("HOST", "STATE", "LAST SEEN", "DEVICE", "THREADS", "DTYPES", "PLATFORM")
     for host in listed:
         platform = platforms[host.platform]
+        state = "present" if host.present else "away"
+        if unwell is not None and unwell.host == host.name:
+            state = unwell.state
         table.add_row(
             host.name,
-            "present" if host.present else "away",
+            state,
             format_age(host.last_seen_at, now),
             f"{platform.device}: {platform.device_model}",
             str(platform.threads),
@@ -164,22 +197,28 @@ def doctor(
     seconds: Annotated[float, typer.Option(min=0.5, max=3600, help="Seconds to measure for.")] = 5,
     json: JsonOption = False,
 ) -> None:
-    """Check whether this machine is quiet enough to measure on.
+    """Check whether this machine is quiet enough to measure on, and how the service's worker is.
 
-    Says what to change if it isn't, and exits with 1.
+    Says what to change if something is wrong, and exits with 1.
     """
     from profiler_service.cli.progress import show_progress
     from profiler_service.measurement.doctor import examine
 
     settings = load_settings()
+    worker = _examine_worker()
     with show_progress(make_console()) as report:
         report(f"measuring one product for {seconds:g} s")
-        diagnosis = examine(
-            device=settings.device,
-            threads=settings.threads,
-            cache=settings.cache,
-            seconds=seconds,
-        )
+        try:
+            diagnosis = examine(
+                device=settings.device,
+                threads=settings.threads,
+                cache=settings.cache,
+                seconds=seconds,
+            )
+        except LhpError:
+            say(f"{worker.name}: {worker.value}")
+            raise
+    diagnosis = dataclasses.replace(diagnosis, findings=(*diagnosis.findings, worker))
     if json:
         print_json(diagnosis.to_json())
     else:
@@ -193,5 +232,29 @@ def doctor(
         typer.echo(
             f"{verdict}: differences of {diagnosis.smallest_effect:.2%} or more are above the noise"
         )
-    if not diagnosis.quiet_enough:
+    if not diagnosis.quiet_enough or worker.verdict == "poor":
         raise typer.Exit(FAILED)
+
+
+def _examine_worker() -> Finding:
+    """Whether the service that commands ask has a worker of its own that measures."""
+    from profiler_service.measurement.doctor import Finding
+
+    try:
+        with open_client(None) as client:
+            health = client.get_health()
+    except LhpError as error:
+        # That no service runs yet says nothing about the machine.
+        return Finding(name="worker", value=str(error), verdict="fair", advice=error.hint)
+    own = health.worker
+    if own is None:
+        value = "the service has no worker of its own; `lhp hosts` lists the others"
+        return Finding(name="worker", value=value, verdict="good")
+    if not health.detail:
+        return Finding(name="worker", value=f"{own.host}: {own.state}", verdict="good")
+    return Finding(
+        name="worker",
+        value=health.detail,
+        verdict="fair" if own.state == "starting" else "poor",
+        advice=own.hint,
+    )
