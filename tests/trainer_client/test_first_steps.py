@@ -20,7 +20,8 @@ from trainer_client.checkpoint import CheckpointConfigError, NoCheckpointError
 from trainer_client.config import LATER_SETTINGS, TrainingConfig
 from trainer_client.export import ModelFileError, load_sparse, write_models
 from trainer_client.first_steps import begin_from
-from trainer_client.report import make_report, to_markdown
+from trainer_client.report import make_report
+from trainer_client.report_text import to_markdown
 from trainer_client.run_files import Row
 from trainer_client.synthesis import synthesise
 from trainer_client.train import TrainingRun

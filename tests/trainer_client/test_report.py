@@ -22,10 +22,10 @@ from trainer_client.report import (
     Report,
     UnreadableRunError,
     make_report,
-    measure_steps,
-    to_markdown,
 )
+from trainer_client.report_text import to_markdown
 from trainer_client.run_files import CHECKPOINT
+from trainer_client.step_latencies import measure_steps
 from trainer_client.train import TrainingRun
 
 PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
