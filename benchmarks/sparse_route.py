@@ -52,13 +52,13 @@ from benchmarks.provenance import heading
 from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
 from trainer_client.config import get_preset
 from trainer_client.export import (
-    MODELS,
     SparseLanguageModel,
     load_baseline,
     load_dense,
     load_sparse,
     sparse_tensors,
 )
+from trainer_client.run_files import MODELS
 
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E width of the input, H hidden_size.
 

@@ -22,6 +22,13 @@ be given several times. A cell is empty if the preset has the value of `paper`. 
 steps](../explanation/training.md) explains what each step does.
 
 """
+RESUME = """
+## What may change in a resumed run
+
+A run that is resumed has its own settings. `--set` may change these at any time: {any_time}. Until
+step (a) has ended, it may also change these: {later}. Any other setting that differs from the run's
+is refused.
+"""
 
 
 def describe_fields(cls: type) -> dict[str, str]:
@@ -58,4 +65,10 @@ def training_page() -> str:
             )
         )
     names = [preset.preset for preset in others]
-    return INTRODUCTION + table(("setting", "`paper`", *map(code, names), "meaning"), rows)
+    named = {
+        "any_time": config.ANY_TIME_SETTINGS,
+        "later": config.LATER_SETTINGS - config.ANY_TIME_SETTINGS,
+    }
+    listed = {name: ", ".join(map(code, sorted(settings))) for name, settings in named.items()}
+    whole = table(("setting", "`paper`", *map(code, names), "meaning"), rows)
+    return INTRODUCTION + whole + RESUME.format(**listed)

@@ -30,6 +30,7 @@ from profiler_service.distribution import (
     install_command,
 )
 from profiler_service.settings import Settings
+from reference_pages.commands import lhp_train_commands
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -73,7 +74,10 @@ def modules_of(requirements: list[str]) -> set[str]:
 
 
 def run_each(
-    commands: list[str], tmp_path: Path, run: str = "profiler_service.cli.app"
+    commands: list[str],
+    tmp_path: Path,
+    run: str = "profiler_service.cli.app",
+    without: Collection[str] = HEAVY,
 ) -> dict[str, tuple[int, str, str]]:
     """Exit code and stdout and stderr of each command in the base, by what is typed.
 
@@ -87,7 +91,7 @@ def run_each(
         "            code = run(words.split())\n"
         "    print(json.dumps([words, code, out.getvalue(), err.getvalue()]))\n"
     )
-    done = run_without(HEAVY, tmp_path, "-c", program)
+    done = run_without(without, tmp_path, "-c", program)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == commands
@@ -147,8 +151,19 @@ def test_without_its_extra_a_command_says_what_to_install(tmp_path: Path) -> Non
         assert (code, out) == (os.EX_CONFIG if command == "worker" else 1, "")
 
 
+TRAINER_COMMANDS = (
+    *(f"{corpus} --data . --out run" for corpus in ("ptb", "wikitext-2", "own-text")),
+    *("report .", "score model text", "estimate"),
+)
+
+
+def test_every_command_of_the_trainer_is_tried_below() -> None:
+    named = {words.split()[0] for words in TRAINER_COMMANDS}
+    assert {name.removeprefix("lhp-train ") for name in lhp_train_commands()} == named
+
+
 def test_without_its_extra_the_trainer_says_what_to_install(tmp_path: Path) -> None:
-    needing = ["ptb --data . --out run", "report .", "estimate"]
+    needing = list(TRAINER_COMMANDS)
     told = (
         "error: lhp-train needs torch, which isn't installed\n"
         "hint: pip install 'lhp-profiler[trainer]'\n"
@@ -157,6 +172,17 @@ def test_without_its_extra_the_trainer_says_what_to_install(tmp_path: Path) -> N
     assert found == dict.fromkeys(needing, (1, "", told))
     done = run_without(HEAVY, tmp_path, "-m", "trainer_client.cli", "estimate")
     assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("module", sorted(EXTRA_MODULES["trainer"]))
+def test_a_part_of_the_trainers_extra_is_missed_at_once(module: str, tmp_path: Path) -> None:
+    found = run_each(list(TRAINER_COMMANDS), tmp_path, "trainer_client.cli", without={module})
+    told = (
+        f"error: lhp-train needs {module}, which isn't installed\n"
+        "hint: pip install 'lhp-profiler[trainer]'\n"
+    )
+    assert found == dict.fromkeys(TRAINER_COMMANDS, (1, "", told))
 
 
 def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:

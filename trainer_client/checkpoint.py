@@ -10,7 +10,6 @@ Knows nothing of what a run's state consists of. Reading one runs no code from i
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import io
@@ -22,6 +21,15 @@ from typing import Any
 import torch
 
 from profiler_service.errors import ConflictError, LhpError, NotFoundError
+from trainer_client.files import (
+    FileError,
+    explaining,
+    make_directory,
+    remove_empty,
+    remove_unfinished,
+    write_whole,
+)
+from trainer_client.run_files import MODELS
 
 _MAGIC = b"lhp-checkpoint-"
 VERSION = 1
@@ -44,32 +52,52 @@ class NoCheckpointError(NotFoundError):
     """There is no checkpoint to continue from."""
 
 
-class DiskFullError(LhpError):
-    """The disk is full, so a run can't write a file. Its earlier files are complete."""
-
-
 @contextlib.contextmanager
 def hold_directory(directory: Path) -> Iterator[None]:
     """In this context, no other process can use the directory: two runs would mix their files.
 
-    Creates the directory if there is none. Raises ConflictError.
+    Makes the directory where there is none, and takes it away again where nothing was written
+    into it. Raises ConflictError, FileError.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / LOCK).open("w") as file:
+    made = make_directory(directory)
+    lock = directory / LOCK
+    try:
+        with explaining(lock):
+            file = lock.open("a")
+        with file:
+            _lock(lock, file.fileno(), directory)
+            for each in (directory, directory / MODELS):
+                remove_unfinished(each)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    if [each.name for each in directory.iterdir()] == [LOCK]:
+                        lock.unlink()
+    finally:
+        remove_empty(made)
+
+
+def _lock(lock: Path, descriptor: int, directory: Path) -> None:
+    """Takes the lock, or raises ConflictError; FileError where the file can't be locked."""
+    with explaining(lock):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConflictError(
-                f"another process is training into {directory}",
-                hint="wait until it has ended, or choose another --out",
-            ) from error
-        yield
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have taken the file away since it was opened here.
+            if lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat()):
+                return
+        except BlockingIOError:
+            pass
+    raise ConflictError(
+        f"another process is training into {directory}",
+        hint="wait until it has ended, or choose another --out",
+    )
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Returns once the state is on disk; until then an older checkpoint stays.
 
-    `state` consists of tensors, numbers, text, lists and dicts. Raises DiskFullError.
+    `state` is of tensors, numbers, text, lists and dicts. Raises FileError.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -79,34 +107,17 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_whole(path, head, content)
 
 
-def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Returns once a file with these parts is completely on disk. Raises DiskFullError."""
-    temporary = path.with_name(f"{path.name}.writing")
-    try:
-        with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        temporary.unlink(missing_ok=True)
-        raise DiskFullError(
-            f"there is no room on the disk for {path}",
-            hint="make room, then go on with --resume: what was written before is whole",
-        ) from error
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The state in the file, its tensors on the CPU.
 
-    Raises NoCheckpointError, CheckpointVersionError, CheckpointError.
+    Raises NoCheckpointError, CheckpointVersionError, CheckpointError, FileError.
     """
     try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
+        with explaining(path, doing="read"):
+            content = path.read_bytes()
+    except FileError as error:
+        if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+            raise
         raise NoCheckpointError(
             f"there is no checkpoint {path}",
             hint="name the directory of a run; without --resume one begins there",

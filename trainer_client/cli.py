@@ -7,21 +7,21 @@ Ctrl-C. Under `torchrun`, only the first process shows progress and writes files
 from __future__ import annotations
 
 import contextlib
-import logging
+import importlib.util
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from profiler_service.distribution import explain_missing
+from profiler_service.distribution import EXTRA_MODULES, explain_missing
 from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
+from trainer_client.files import explain
 
 if TYPE_CHECKING:
     from trainer_client.config import TrainingConfig
-    from trainer_client.descent import Observation
     from trainer_client.train import TrainingRun
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -42,11 +42,17 @@ ServiceOption = Annotated[
     str | None,
     typer.Option(help="The latency service, for step (c).", metavar="URL", envvar="LHP_URL"),
 ]
+HostOption = Annotated[
+    str | None,
+    typer.Option(help="The host that measures; the service's own where left out.", metavar="NAME"),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Changes a setting; may be repeated."),
 ]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Continue the run in --out, with its own settings.")
+]
 StartOption = Annotated[
     Path | None,
     typer.Option(
@@ -85,13 +91,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _print_error(error)
         return USAGE if isinstance(error, InvalidRequestError) else FAILED
     except OSError as error:
-        typer.echo(f"error: {error}", err=True)
+        _print_error(explain(error))
         return FAILED
     except SystemExit as exit_:
         if exit_.code == INTERRUPTED:
             typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
         return exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else FAILED
     return 0
+
+
+def _check_extra() -> None:
+    """Returns if every package of the extra is installed.
+
+    Without it, some would be missed only when they are needed, after hours.
+    """
+    for module in sorted(EXTRA_MODULES["trainer"], reverse=True):
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
 
 def _print_error(error: LhpError) -> None:
@@ -108,12 +124,23 @@ def _train_command(corpus: str) -> Callable[..., None]:
         out: OutOption,
         preset: PresetOption = None,
         service: ServiceOption = None,
+        host: HostOption = None,
         changes: SetOption = None,
         resume: ResumeOption = False,
         start_from: StartOption = None,
         tensorboard: TensorBoardOption = False,
     ) -> None:
-        _train(corpus, data, out, preset, service, changes or [], resume, start_from, tensorboard)
+        _check_extra()
+        if resume and start_from is not None:
+            raise InvalidRequestError(
+                "--start-from begins a new run, --resume continues one",
+                hint="give only one of them",
+            )
+        if resume:
+            config = _resumed_config(corpus, out, preset, changes or [])
+        else:
+            config = _choose_config(corpus, start_from, preset, changes or [])
+        _train(config, data, out, service, host, resume, start_from, tensorboard)
 
     command.__doc__ = f"Train on {corpus}: a baseline, then the steps (a) to (d)."
     return command
@@ -124,17 +151,49 @@ for _name in ("ptb", "wikitext-2", "own-text"):
 
 
 @app.command()
-def report(directory: Path, service: ServiceOption = None) -> None:
+def report(directory: Path, service: ServiceOption = None, host: HostOption = None) -> None:
     """Print and write the table of a run: Markdown, JSON and a plot.
 
     With a service, latencies are measured. Without one, those of an earlier report are shown.
     """
+    _check_extra()
     from trainer_client.latency_client import HttpLatencyOracle
-    from trainer_client.report import make_report, to_markdown
+    from trainer_client.report import make_report
+    from trainer_client.report_text import to_markdown
 
     with contextlib.ExitStack() as stack:
-        client = None if service is None else stack.enter_context(HttpLatencyOracle(service))
+        client = None
+        if service is not None:
+            client = stack.enter_context(HttpLatencyOracle(service, host=host))
         typer.echo(to_markdown(make_report(directory, client)), nl=False)
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="A model that a run has exported.")],
+    text: Annotated[Path, typer.Argument(help="A text, as UTF-8; - for standard input.")],
+    pieces: Annotated[
+        int | None,
+        typer.Option(
+            help="Read the text in so many pieces side by side: 10 for a long text, as in a run's"
+            " report; else 1.",
+            min=1,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Read only the first so many tokens.", min=2)
+    ] = None,
+) -> None:
+    """Print the perplexity of an exported model on a text."""
+    _check_extra()
+    from trainer_client.scoring import load_scorer, read_text
+
+    found = load_scorer(model).score(read_text(text), pieces=pieces, max_tokens=max_tokens)
+    typer.echo(
+        f"perplexity {found.perplexity:.2f}: {found.num_predicted:,} tokens predicted, in"
+        f" {found.pieces} {'piece' if found.pieces == 1 else 'pieces'}; words unknown to the model:"
+        f" {found.num_unknown:,}"
+    )
 
 
 @app.command()
@@ -144,6 +203,7 @@ def estimate(
     changes: SetOption = None,
 ) -> None:
     """Print the cost of a preset on this machine: sizes, memory, speed, hours."""
+    _check_extra()
     from trainer_client.corpus import get_corpus_kind
     from trainer_client.dry_run import try_out
     from trainer_client.ranks import choose_device
@@ -159,31 +219,26 @@ def estimate(
 
 
 def _train(
-    corpus_name: str,
+    config: TrainingConfig,
     data: Path,
     out: Path,
-    preset: str | None,
     service: str | None,
-    changes: Sequence[str],
+    host: str | None,
     resume: bool,
     start_from: Path | None,
     tensorboard: bool,
 ) -> None:
     from trainer_client.checkpoint import hold_directory
     from trainer_client.corpus import get_corpus_kind, load_corpus
-    from trainer_client.export import MODELS, write_models
+    from trainer_client.export import write_models
     from trainer_client.first_steps import begin_from
     from trainer_client.latency_client import HttpLatencyOracle
+    from trainer_client.progress import observers
     from trainer_client.ranks import Ranks, choose_device
-    from trainer_client.run_files import CHECKPOINT
+    from trainer_client.run_files import CHECKPOINT, MODELS
     from trainer_client.synthesis import synthesise
     from trainer_client.train import TrainingRun
 
-    if resume and start_from is not None:
-        raise InvalidRequestError(
-            "--start-from begins a new run, --resume continues one", hint="give only one of them"
-        )
-    config = _choose_config(corpus_name, out if resume else start_from, preset, changes)
     if not resume and (out / CHECKPOINT).exists():
         raise ConflictError(
             f"{out} already has a run", hint="continue it (--resume), or choose another --out"
@@ -195,7 +250,7 @@ def _train(
         stack.callback(ranks.close)
         if ranks.rank == 0:
             stack.enter_context(hold_directory(out))
-        observe = stack.enter_context(_observers(out, tensorboard and ranks.rank == 0, ranks.rank))
+        observe = stack.enter_context(observers(out, tensorboard and ranks.rank == 0, ranks.rank))
         training = TrainingRun(config, corpus, out, ranks=ranks, device=device, observe=observe)
         if resume:
             training.restore()
@@ -203,7 +258,11 @@ def _train(
             begin_from(training, start_from)
         oracle = None
         if service is not None:
-            oracle = stack.enter_context(HttpLatencyOracle(service, cache=out / "answers"))
+            oracle = stack.enter_context(
+                HttpLatencyOracle(
+                    service, host=host, cache=out / "answers", max_away_s=config.max_away_s
+                )
+            )
         synthesise(
             training,
             oracle,
@@ -214,6 +273,30 @@ def _train(
         )
     if ranks.rank == 0:
         _print_rows(training)
+
+
+def _resumed_config(
+    corpus: str, out: Path, preset: str | None, changes: Sequence[str]
+) -> TrainingConfig:
+    """The configuration of the run in `out`, with the changes that it allows where it stands.
+
+    Raises CheckpointConfigError for another one.
+    """
+    from trainer_client.checkpoint import CheckpointConfigError, read_checkpoint
+    from trainer_client.config import TrainingConfig, may_change_in, tell_may_change
+    from trainer_client.run_files import CHECKPOINT, setting_differences
+
+    saved = read_checkpoint(out / CHECKPOINT)
+    asked = {"corpus": corpus, **({} if preset is None else {"preset": preset})}
+    own = TrainingConfig.from_json(saved["config"])
+    config = own.with_changes(asked | _read_changes(changes))
+    told = setting_differences(own.to_json(), config.to_json(), but=may_change_in(saved["step"]))
+    if told:
+        raise CheckpointConfigError(
+            f"the run in {out} has another configuration: {'; '.join(told)}",
+            hint=f"{tell_may_change(saved['step'])}; for anything else begin another run",
+        )
+    return config
 
 
 def _choose_config(
@@ -229,6 +312,11 @@ def _choose_config(
         chosen = saved.with_changes({"corpus": corpus})
     else:
         chosen = get_preset(preset or "small").with_changes({"corpus": corpus})
+    return chosen.with_changes(_read_changes(changes))
+
+
+def _read_changes(changes: Sequence[str]) -> dict[str, str]:
+    """The values given with --set, by name. Raises InvalidRequestError."""
     given = {}
     for change in changes:
         name, equals, value = change.partition("=")
@@ -237,75 +325,7 @@ def _choose_config(
                 f"{change!r} isn't NAME=VALUE", hint="for example --set seed=1"
             )
         given[name] = value
-    return chosen.with_changes(given)
-
-
-@contextlib.contextmanager
-def _observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Observation], None]]:
-    """Shows and logs the run's progress, only on the first rank."""
-    if rank > 0:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.logging import RichHandler
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    handler = RichHandler(console=console, show_path=False)
-    with contextlib.ExitStack() as stack:
-        for name in ("trainer_client", "profiler_service.client"):
-            logger = logging.getLogger(name)
-            logger.addHandler(handler)
-            stack.callback(logger.removeHandler, handler)
-            stack.callback(logger.setLevel, logger.level)
-            logger.setLevel(logging.INFO)
-        observers = []
-        if tensorboard:
-            observers.append(_tensorboard(out, stack))
-        progress = stack.enter_context(
-            Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[told]}"),
-                console=console,
-            )
-        )
-        task = progress.add_task("beginning", total=1.0, told="")
-
-        def observe(seen: Observation) -> None:
-            valid = ""
-            if seen.valid_perplexity is not None:
-                valid = f" · validation {seen.valid_perplexity:.1f}"
-            progress.update(
-                task,
-                description=f"{seen.step} round {seen.round} epoch {seen.epoch}/{seen.max_epochs}",
-                completed=seen.fraction,
-                told=f"loss {seen.loss:.3f} · perplexity {seen.perplexity:.1f}{valid}"
-                f" · {seen.tokens_per_s:,.0f} tokens/s · {seen.seconds_left / 60:.0f} min left",
-            )
-            for each in observers:
-                each(seen)
-
-        yield observe
-
-
-def _tensorboard(out: Path, stack: contextlib.ExitStack) -> Callable[[Observation], None]:
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(out / "tensorboard")
-    stack.callback(writer.close)
-
-    def observe(seen: Observation) -> None:
-        for name, value in (
-            ("loss", seen.loss),
-            ("learning_rate", seen.learning_rate),
-            ("tokens_per_s", seen.tokens_per_s),
-            ("valid_perplexity", seen.valid_perplexity),
-        ):
-            if value is not None:
-                writer.add_scalar(f"{seen.step}/{name}", value, seen.num_batches)
-
-    return observe
+    return given
 
 
 def _print_rows(training: TrainingRun) -> None:

@@ -133,6 +133,9 @@ class TrainingConfig:
     when_away: WhenAway = "fail"
     """What to do if there is neither the service nor a cached answer. `fail` ends with an error,
     `skip` leaves out step (c). With `route=measured`, `skip` takes the dense route."""
+    max_away_s: float = 600.0
+    """How long to wait in step (c), or when the route is chosen, for a service that is away, in
+    seconds. After that, `when_away` decides."""
     max_growth: float = 0.125
     """How far above the pruned dims the service looks, as a share of each dimension."""
 
@@ -230,6 +233,7 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
         "lhp_epochs": _at_least(1),
         "max_rounds": _at_least(0),
         "when_away": _one_of(WhenAway),
+        "max_away_s": (lambda value: 0 <= value <= 3600, "a number of seconds from 0 to 3600"),
         "max_growth": (lambda value: 0 <= value <= 1, "a share from 0 to 1"),
         "latency_batch": _at_least(1),
         "latency_steps": _at_least(1),
@@ -335,6 +339,7 @@ LATER_SETTINGS = frozenset(
         "lhp_epochs",
         "max_rounds",
         "when_away",
+        "max_away_s",
         "max_growth",
         "latency_batch",
         "latency_steps",
@@ -343,8 +348,21 @@ LATER_SETTINGS = frozenset(
 """Settings that neither the baseline nor step (a) depends on."""
 FIRST_STEPS = frozenset({"", "baseline", "growth", "route"})
 """Names of the steps that come before every step that depends on those settings."""
-ANY_TIME_SETTINGS = frozenset({"when_away"})
-"""Settings that no model depends on."""
+ANY_TIME_SETTINGS = frozenset({"when_away", "max_away_s", "checkpoint_batches"})
+"""Settings that say how a run is carried out, and not what it trains."""
+
+
+def may_change_in(step: str) -> frozenset[str]:
+    """The settings that may differ when a run goes on that has come to this step."""
+    return ANY_TIME_SETTINGS | (LATER_SETTINGS if step in FIRST_STEPS else frozenset())
+
+
+def tell_may_change(step: str) -> str:
+    """Those settings, in words for a hint."""
+    return (
+        "leave out what differs: the run has its own settings. Only these may change now: "
+        + ", ".join(sorted(may_change_in(step)))
+    )
 
 
 def get_preset(name: str) -> TrainingConfig:

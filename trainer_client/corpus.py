@@ -92,6 +92,44 @@ class Corpus:
     test: torch.Tensor
 
 
+def split_words(text: str, end_of_line: str = EOS) -> list[str]:
+    """The words of a text, which are separated by white space, and the end of each line."""
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return text.replace("\n", f" {end_of_line} ").split()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """The words that a model knows, and how a text is split into them."""
+
+    words: tuple[str, ...]
+    """Word i is token i of the model."""
+    end_of_line: str = EOS
+    """The word that ends every line."""
+    unknown: str = UNKNOWN
+    """The word that is read in place of one that the model doesn't know, where it knows this."""
+
+    def encode(self, text: str, max_tokens: int | None = None) -> tuple[torch.Tensor, int]:
+        """The text's first tokens, int64 [T], and how many of those words are unknown.
+
+        Raises UnexpectedTextError where there is an unknown word and no word for it.
+        """
+        number = {word: i for i, word in enumerate(self.words)}
+        unknown = number.get(self.unknown)
+        words = split_words(text, self.end_of_line)[:max_tokens]
+        ids = [number.get(word, unknown) for word in words]
+        if None in ids:
+            raise UnexpectedTextError(
+                f"the model doesn't know the word {words[ids.index(None)]!r}, and has no"
+                f" {self.unknown} for such words",
+                hint="leave it out, or replace it; a model knows only the words that it was"
+                " trained on",
+            )
+        num_unknown = sum(word not in number for word in words)
+        return torch.tensor([each for each in ids if each is not None]).long(), num_unknown
+
+
 def get_corpus_kind(name: str) -> CorpusKind:
     """The corpus called `name`. Raises InvalidRequestError."""
     if name not in CORPUS_KINDS:
@@ -142,9 +180,7 @@ def _read_words(kind: CorpusKind, folder: Path, split: Split) -> list[str]:
         raise UnexpectedTextError(
             f"{path} isn't UTF-8 text (byte {error.start:,})", hint=get_it
         ) from error
-    if text and not text.endswith("\n"):
-        text += "\n"
-    words = text.replace("\n", f" {EOS} ").split()
+    words = split_words(text)
     expected = kind.num_tokens.get(split)
     if not words:
         raise UnexpectedTextError(f"{path} is empty", hint=get_it)

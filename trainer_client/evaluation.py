@@ -6,6 +6,7 @@ Neither changes anything of the model but its mode.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -20,15 +21,27 @@ from trainer_client.masks import full_masks
 # Shapes: N rows of a batchified text, B texts side by side.
 
 
-@torch.no_grad()
+S = TypeVar("S")
+
+
 def measure_perplexity(model: LanguageModel, text_nb: Tensor, *, steps: int) -> float:
     """The model's perplexity on the text, `steps` rows at a time, from a zero state."""
-    state = model.zero_state(text_nb.shape[1])
     model.eval()
+    return perplexity_by(model, model.zero_state(text_nb.shape[1]), text_nb, steps=steps)
+
+
+@torch.no_grad()
+def perplexity_by(
+    score: Callable[[Tensor, S], tuple[Tensor, S]], state: S, text_nb: Tensor, *, steps: int
+) -> float:
+    """The perplexity on the text of whatever scores it, `steps` rows at a time, from that state.
+
+    `score` returns the scores scores_nv of the next words, and the state after the words.
+    """
     loss_sum, count = 0.0, 0
     for row in range(0, len(text_nb) - 1, steps):
         words = text_nb[row : row + steps + 1]
-        scores_nv, state = model(words[:-1], state)
+        scores_nv, state = score(words[:-1], state)
         targets = words[1:].flatten()
         loss_sum += float(F.cross_entropy(scores_nv.float(), targets, reduction="sum"))
         count += len(targets)

@@ -4,16 +4,19 @@
     scores_tbv, state = model(words_tb)
 
 A dense model is the network that the service measures as `hlstm_lm`, with the live dims and
-without masks. A sparse model computes the same through products of compressed sparse rows. Knows
-nothing of training.
+without masks. A sparse model computes the same through products of compressed sparse rows. Each
+file holds the model's vocabulary, too: `scoring` reads texts with it. Knows nothing of training.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -32,7 +35,8 @@ from profiler_service.networks import (
 )
 from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
-from trainer_client.checkpoint import write_whole
+from trainer_client.corpus import Vocabulary
+from trainer_client.files import make_directory, write_whole
 from trainer_client.language_model import MaskedHLSTM, StackedLSTM
 from trainer_client.masks import shrink
 from trainer_client.train import TrainingRun
@@ -40,8 +44,6 @@ from trainer_client.train import TrainingRun
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E = I embedding_width, S state_width,
 # G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.
 
-MODELS = "models"
-"""The folder for models in a run's directory."""
 DENSE = "lhp-hlstm-lm-1"
 SPARSE = "lhp-hlstm-lm-csr-1"
 BASELINE = "lhp-lstm-lm-1"
@@ -93,9 +95,11 @@ def _leaves_a_column_out(state_index_s: Tensor, embedding_width: int) -> bool:
     return not bool(inside.all()) and int(inside.sum()) < embedding_width
 
 
-def write_dense(model: HLSTMLanguageModel, path: str | os.PathLike[str]) -> None:
-    """Returns once the network is on disk as safetensors. Raises DiskFullError."""
-    _write(path, model.state_dict(), DENSE, model.embedding_width)
+def write_dense(
+    model: HLSTMLanguageModel, path: str | os.PathLike[str], vocabulary: Vocabulary | None = None
+) -> None:
+    """Returns once the network is on disk as safetensors. Raises FileError."""
+    _write(path, model.state_dict(), DENSE, model.embedding_width, vocabulary)
 
 
 def load_dense(path: str | os.PathLike[str]) -> HLSTMLanguageModel:
@@ -209,9 +213,11 @@ def sparse_tensors(network: HLSTMLanguageModel) -> dict[str, Tensor]:
     return tensors
 
 
-def write_sparse(network: HLSTMLanguageModel, path: str | os.PathLike[str]) -> None:
-    """Returns once the network's nonzeros are on disk as safetensors. Raises DiskFullError."""
-    _write(path, sparse_tensors(network), SPARSE, network.embedding_width)
+def write_sparse(
+    network: HLSTMLanguageModel, path: str | os.PathLike[str], vocabulary: Vocabulary | None = None
+) -> None:
+    """Returns once the network's nonzeros are on disk as safetensors. Raises FileError."""
+    _write(path, sparse_tensors(network), SPARSE, network.embedding_width, vocabulary)
 
 
 def load_sparse(path: str | os.PathLike[str]) -> SparseLanguageModel:
@@ -225,20 +231,22 @@ def write_models(run: TrainingRun, dims: tuple[int, int], directory: Path) -> No
     """Returns once the model of the run's current step is on disk, under the step's name.
 
     Writes a dense network of these dims (gate_width, state_width), and in step (d), `weights`, also
-    a sparse one of the live dims. Of the baseline, writes the parameters. Raises DiskFullError.
+    a sparse one of the live dims. Of the baseline, writes the parameters. All have the run's
+    vocabulary. Raises FileError.
     """
     if run.ranks.rank != 0:
         return
-    directory.mkdir(exist_ok=True)
     path = directory / f"{run.step}.safetensors"
+    vocabulary = Vocabulary(words=run.words)
     if isinstance(run.model, StackedLSTM):
-        network = run.model.network
-        _write(path, network.state_dict(), BASELINE, run.config.embedding_width)
+        tensors = run.model.network.state_dict()
+        _write(path, tensors, BASELINE, run.config.embedding_width, vocabulary)
         return
     assert isinstance(run.model, MaskedHLSTM)
-    write_dense(shrink_model(run.model, gate_width=dims[0], state_width=dims[1]), path)
+    network = shrink_model(run.model, gate_width=dims[0], state_width=dims[1])
+    write_dense(network, path, vocabulary)
     if run.step == "weights":
-        write_sparse(shrink_model(run.model), path.with_suffix(".csr.safetensors"))
+        write_sparse(shrink_model(run.model), path.with_suffix(".csr.safetensors"), vocabulary)
 
 
 def _check_sparse(
@@ -287,30 +295,77 @@ def _block_diagonal(gate_ksg: Tensor) -> Tensor:
     return gate_ksjg.view(num_gates * state_width, num_gates * gate_width)
 
 
+def load_model(path: str | os.PathLike[str]) -> LoadedModel:
+    """The model in the file, whichever kind it is, on the CPU. Raises ModelFileError."""
+    with _opened(path) as (_, metadata):
+        kind = str(metadata.get("format", "no model"))
+    if kind not in _LOADERS:
+        raise ModelFileError(
+            f"{path} holds {kind!r}", hint="name a file of a run's folder `models`"
+        )
+    return _LOADERS[kind](path)
+
+
+LoadedModel = HLSTMLanguageModel | LSTMLanguageModel | SparseLanguageModel
+_LOADERS: Mapping[str, Callable[[str | os.PathLike[str]], LoadedModel]] = {
+    DENSE: load_dense,
+    SPARSE: load_sparse,
+    BASELINE: load_baseline,
+}
+
+
+def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
+    """The vocabulary of the model in the file. Raises ModelFileError where there is none."""
+    with _opened(path) as (_, metadata):
+        if "text" in metadata:
+            return Vocabulary(**{**metadata["text"], "words": tuple(metadata["text"]["words"])})
+    raise ModelFileError(
+        f"{path} has no vocabulary, so it can't be told which words its tokens are: an earlier"
+        " version of this software exported it",
+        hint="it can be loaded and computes as before; to score texts, train and export anew",
+    )
+
+
 def _write(
-    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], kind: str, embedding_width: int
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    kind: str,
+    embedding_width: int,
+    vocabulary: Vocabulary | None,
 ) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_directory(Path(path).parent)
     contiguous = {name: each.contiguous().cpu() for name, each in tensors.items()}
+    told: dict[str, Any] = {"format": kind, "embedding_width": embedding_width}
+    if vocabulary is not None:
+        told["text"] = dataclasses.asdict(vocabulary)
     # Only one entry: the order of several would differ from file to file.
-    metadata = {"lhp": json.dumps({"format": kind, "embedding_width": embedding_width})}
-    write_whole(Path(path), save(contiguous, metadata))
+    write_whole(Path(path), save(contiguous, {"lhp": json.dumps(told)}))
 
 
 def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], int]:
     """The tensors in a file of that kind, and the embedding's width."""
+    with _opened(path) as (file, metadata):
+        if metadata.get("format") != kind:
+            raise ModelFileError(
+                f"{path} holds {metadata.get('format', 'no model')!r}, not {kind!r}",
+                hint="load_baseline reads baseline.safetensors, load_sparse"
+                " ….csr.safetensors, load_dense all others, load_model any",
+            )
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, int(metadata["embedding_width"])
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The file, and what it says of its model. Errors in this context become ModelFileErrors."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("lhp", "{}"))
-            if metadata.get("format") != kind:
-                raise ModelFileError(
-                    f"{path} holds {metadata.get('format', 'no model')!r}, not {kind!r}",
-                    hint="load_baseline reads baseline.safetensors, load_sparse"
-                    " ….csr.safetensors, load_dense all others",
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, int(metadata["embedding_width"])
-    except (OSError, SafetensorError, KeyError, ValueError, AttributeError) as error:
+            yield file, json.loads((file.metadata() or {}).get("lhp", "{}"))
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} can't be read: {error}", hint="name a model of a run: DIR/models/weights…"
+        ) from error
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelFileError(
             f"{path} can't be read as a model: {error}", hint="export it anew"
         ) from error

@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from profiler_service.errors import ConflictError
-from trainer_client.checkpoint import (
-    CheckpointConfigError,
-    read_checkpoint,
-    write_whole,
-)
+from trainer_client.checkpoint import CheckpointConfigError, read_checkpoint
 from trainer_client.config import LATER_SETTINGS
-from trainer_client.export import MODELS, ModelFileError, load_dense
+from trainer_client.export import ModelFileError, load_dense
+from trainer_client.files import explaining, make_directory, write_whole
 from trainer_client.masks import count_weights, full_masks
 from trainer_client.route import STEPS
-from trainer_client.run_files import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, to_lines
+from trainer_client.run_files import CHECKPOINT, EPOCHS_LOG, MODELS, STEPS_LOG, Row, to_lines
 from trainer_client.train import TrainingRun
 
 logger = logging.getLogger(__name__)
@@ -65,10 +62,12 @@ def begin_from(run: TrainingRun, origin: Path) -> None:
         },
     }
     if run.ranks.rank == 0:
+        make_directory(run.directory / MODELS)
         for step in FIRST_STEPS:
             name = f"{MODELS}/{step}.safetensors"
-            (run.directory / MODELS).mkdir(exist_ok=True)
-            write_whole(run.directory / name, (origin / name).read_bytes())
+            with explaining(origin / name, doing="read"):
+                content = (origin / name).read_bytes()
+            write_whole(run.directory / name, content)
     copied = [
         {name: value for name, value in row.items() if name != "route"} | {"taken_from": taken_from}
         for row in rows

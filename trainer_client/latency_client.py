@@ -12,21 +12,23 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self, TypeVar
 
 from profiler_service.client import (
     AccessRefusedError,
     ContractError,
     NotMeasuredYetError,
+    Progress,
     ServiceClient,
     ServiceFailedError,
 )
 from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
-from profiler_service.kinds import LINEAR
+from profiler_service.kinds import LINEAR, get_workload_kind
 from profiler_service.wire import (
     CrossoverAnswer,
     CurveDetail,
@@ -44,6 +46,8 @@ from trainer_client.answers import (
     check_answer,
     check_platform,
 )
+from trainer_client.files import FileError
+from trainer_client.oracle import CrossoverOracle, LatencyOracle, ServiceAwayError
 from trainer_client.recordings import (
     AnswerDirectory,
     NoRecordedAnswerError,
@@ -70,43 +74,16 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-class ServiceAwayError(HostAwayError):
-    """The service, its database or the measuring host is away or too busy.
-
-    Its `__cause__` says which.
-    """
-
-
-class LatencyOracle(Protocol):
-    """Answers which larger dims cost no more."""
-
-    def query(
-        self,
-        dims: Sequence[int],
-        *,
-        workload: str = "linear",
-        params: Mapping[str, int | str] | None = None,
-        prefer: Prefer = "fastest",
-        effort: Effort = "quick",
-        max_growth: float = 0.125,
-    ) -> LatencyAnswer:
-        """The answer for `dims`, in the order of the workload's axes.
-
-        `params` are fixed parameters of the workload (`batch`, `dtype`, …); the others have their
-        defaults. `max_growth` limits how far above `dims` the answer may lie. It is a share of each
-        dimension; the limit is never below 32 and never above 1,024. Every error is an LhpError,
-        and its `hint` says what to do.
-        """
-
-
-class CrossoverOracle(Protocol):
-    """Answers from which sparsity on sparse products are faster, as `HttpLatencyOracle` does."""
-
-    def get_crossover(
-        self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"
-    ) -> CrossoverAnswer:
-        """The crossover of a layer (out_features, in_features) for inputs of `batch` rows."""
+AWAY_PAUSE_S = 15.0
+"""How long to wait before a service that is away is asked again."""
+CHECK_BUDGET_S = 1.0
+"""How long a check lets the service measure."""
+CHECK_WAIT_S = 60.0
+"""How long a check waits for that. A service that is busy for longer is there all the same."""
+WORKER_START_S = 30.0
+"""How long a check waits for a host that isn't there, which may be starting."""
 
 
 class HttpLatencyOracle:
@@ -115,7 +92,8 @@ class HttpLatencyOracle:
     After an error that may be temporary, a request is sent again, with growing pauses and at most
     `max_attempts` times. If the service stays away and a `cache` directory is given, an earlier
     answer is read from it; its `source` is then "cache". RecordedLatencyOracle can replay such a
-    directory.
+    directory. Without such an answer, the service is asked again for `max_away_s`; the log says
+    what is waited for.
     """
 
     def __init__(
@@ -127,6 +105,7 @@ class HttpLatencyOracle:
         platform: str | None = None,
         host: str | None = None,
         max_wait_s: float = 3600.0,
+        max_away_s: float = 0.0,
         max_attempts: int = 6,
         timeout_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
@@ -135,9 +114,10 @@ class HttpLatencyOracle:
         """Doesn't send anything yet.
 
         `platform` is the key of the only platform whose answers are accepted. `host` names the
-        host that measures. `max_wait_s` limits the time of one query, including measuring.
-        `timeout_s` limits the time to wait for one response. `clock` and `sleep` are for tests.
-        Raises InvalidRequestError, NetworkSettingsError.
+        host that measures. `max_wait_s` limits the time of one query, including measuring;
+        `max_away_s` is how long to wait for a service that is away, in addition. `timeout_s`
+        limits the time to wait for one response. `clock` and `sleep` are for tests. Raises
+        InvalidRequestError, NetworkSettingsError.
         """
         if not max_wait_s > 0:
             raise InvalidRequestError(
@@ -157,6 +137,8 @@ class HttpLatencyOracle:
         self._platform = platform
         self._host = host
         self._max_wait_s = max_wait_s
+        self._max_away_s = max_away_s
+        self._clock, self._sleep = clock, sleep
         self._cache = None if cache is None else AnswerDirectory(cache)
 
     @property
@@ -191,7 +173,8 @@ class HttpLatencyOracle:
     ) -> LatencyAnswer:
         """The service's answer, measured first if needed; if the service is away, the cached one.
 
-        Raises InvalidRequestError and its subclasses for an invalid question; ServiceAwayError if
+        Without a cached one, the service is waited for, `max_away_s` at most. Raises
+        InvalidRequestError and its subclasses for an invalid question; ServiceAwayError if
         the service stays away and no answer is cached; NotMeasuredYetError if `max_wait_s` is over;
         MeasurementFailedError, ConflictError, ServiceFailedError if it can't measure;
         AccessRefusedError; NotFoundError for an unknown workload, host or platform; ContractError,
@@ -205,20 +188,26 @@ class HttpLatencyOracle:
             effort=effort,
             max_growth=max_growth,
         )
+
+        def ask() -> LhpAnswer:
+            return self._client.ask_lhp(
+                question.parameters, wait_s=self._max_wait_s, on_progress=_Teller()
+            )
+
         try:
             with _told_when_away():
-                given = self._client.ask_lhp(question.parameters, wait_s=self._max_wait_s)
+                given = ask()
         except ServiceAwayError as error:
             cached = self._find_cached(question)
-            if cached is None:
-                raise
-            logger.warning(
-                "%s; using its earlier answer of %s (curve %s)",
-                error,
-                cached.received_at.isoformat(timespec="seconds"),
-                cached.curve,
-            )
-            return cached
+            if cached is not None:
+                logger.warning(
+                    "%s; using its earlier answer of %s (curve %s)",
+                    error,
+                    cached.received_at.isoformat(timespec="seconds"),
+                    cached.curve,
+                )
+                return cached
+            given = self._wait_for(ask, error, self._max_away_s)
         received_at = dt.datetime.now(dt.UTC)
         answer = check_answer(
             given,
@@ -248,6 +237,43 @@ class HttpLatencyOracle:
         check_platform(curve.platform, pinned=self._platform, source="service")
         return curve
 
+    def check(
+        self, dims: Sequence[int], *, workload: str, params: Mapping[str, int | str] | None = None
+    ) -> None:
+        """Returns if the service measures this workload at `dims` now, for a moment.
+
+        Takes the same way as a question, so that whatever is missing is missing here, too: the
+        service, the host, its worker, the workload, memory. A service that is busy is there, and
+        so is one that is away but has answers about this workload in the cache. Raises as `query`
+        does.
+        """
+        described = get_workload_kind(workload).describe(params)
+        axes = [GridAxisRange(first=dim, last=dim) for dim in described.check_dims(dims)]
+        request = SweepRequest(
+            workload=workload, params=dict(params or {}), axes=axes, budget=CHECK_BUDGET_S
+        )
+
+        def measure() -> CurveDetail:
+            return self._client.measure(request, wait_s=CHECK_WAIT_S)
+
+        try:
+            try:
+                with _told_when_away():
+                    curve = measure()
+            except ServiceAwayError as error:
+                # The service is there, and its worker may be starting.
+                is_starting = isinstance(error.__cause__, HostAwayError)
+                curve = self._wait_for(measure, error, WORKER_START_S if is_starting else 0)
+        except NotMeasuredYetError as error:
+            logger.warning("%s: it is busy", error)
+        except ServiceAwayError as error:
+            cached = [] if self._cache is None else self._cache.list_about(described.key)
+            if not any(map(self._may_stand_in, cached)):
+                raise
+            logger.warning("%s; only its earlier answers, from the cache, can stand in", error)
+        else:
+            check_platform(curve.platform, pinned=self._platform, source="service")
+
     def get_platform(self, key: str) -> PlatformInfo:
         """The platform with that key. Raises NotFoundError, and as `query` does."""
         with _told_when_away():
@@ -267,8 +293,15 @@ class HttpLatencyOracle:
             "batch": batch,
             "dtype": dtype,
         }
-        with _told_when_away():
-            answer = self._client.ask_crossover(asked, wait_s=self._max_wait_s)
+
+        def ask() -> CrossoverAnswer:
+            return self._client.ask_crossover(asked, wait_s=self._max_wait_s, on_progress=_Teller())
+
+        try:
+            with _told_when_away():
+                answer = ask()
+        except ServiceAwayError as error:
+            answer = self._wait_for(ask, error, self._max_away_s)
         check_platform(answer.platform, pinned=self._platform, source="service")
         told = (tuple(answer.dims), answer.batch, answer.dtype, answer.host)
         if told != (checked, batch, dtype, self._host or answer.host):
@@ -292,8 +325,26 @@ class HttpLatencyOracle:
         )
         try:
             self._cache.keep(question, recorded)
-        except OSError as error:
-            logger.warning("the answer isn't cached in %s: %s", self._cache.path, error)
+        except FileError as error:
+            logger.warning("the answer isn't cached: %s", error)
+
+    def _wait_for(self, ask: Callable[[], T], error: ServiceAwayError, seconds: float) -> T:
+        """The result of `ask`, which raised the error, once the service is back.
+
+        Raises ServiceAwayError when that time is over.
+        """
+        until_s = self._clock() + seconds
+        while (left_s := until_s - self._clock()) > 0:
+            logger.warning(
+                "%s; waiting for it, %d s at most: %s", error, math.ceil(left_s), error.hint
+            )
+            self._sleep(min(AWAY_PAUSE_S, left_s))
+            try:
+                with _told_when_away():
+                    return ask()
+            except ServiceAwayError as again:
+                error = again
+        raise error
 
     def _find_cached(self, question: LatencyQuestion) -> LatencyAnswer | None:
         """The newest cached answer that may replace the service's, or None.
@@ -315,6 +366,25 @@ class HttpLatencyOracle:
         # Latencies of one platform are comparable, no matter which service or host measured them.
         answer = recorded.answer
         return answer.platform == self._platform and self._host in (None, answer.host)
+
+
+class _Teller:
+    """Logs what a question waits for, once."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def __call__(self, progress: Progress) -> None:
+        sweep = progress.sweep
+        if progress.held_up_by is not None:
+            told = f"waiting: {progress.held_up_by}"
+        elif sweep is not None and not sweep.is_final:
+            told = f"waiting for sweep {sweep.id} on host {sweep.host}, which is {sweep.state}"
+        else:
+            return
+        if told != self._told:
+            self._told = told
+            logger.info("%s", told)
 
 
 @contextlib.contextmanager

@@ -10,17 +10,14 @@ from typing import Any
 
 import torch
 
-from profiler_service.errors import HostAwayError, LhpError
+from trainer_client.answers import LatencyAnswer
 from trainer_client.growth import grow_units, open_dormant
-from trainer_client.latency_client import LatencyOracle, NoRecordedAnswerError
 from trainer_client.masks import live_hidden_units, live_states
+from trainer_client.oracle import LatencyOracle
+from trainer_client.service_use import NoServiceError, ask_or_skip, latency_params
 from trainer_client.train import TrainingRun
 
 logger = logging.getLogger(__name__)
-
-
-class NoServiceError(LhpError):
-    """There is no service to ask for the LHP (step (c)) or for crossovers."""
 
 
 def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
@@ -52,23 +49,23 @@ def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
 
 def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
     """The service's answer about the model's dims; None if it is away and that is allowed."""
-    config = run.config
-    try:
+
+    def ask() -> LatencyAnswer:
         if oracle is None:
             raise NoServiceError(
                 "step (c) needs a latency service, and none was named",
-                hint="name one (--service URL), or leave out the step (--set when_away=skip)",
+                hint="name one (--service URL)",
             )
-        answer = oracle.query(
+        logger.info("step (c) asks for the LHP of %s", " / ".join(map(str, run.hlstm.dims)))
+        return oracle.query(
             run.hlstm.dims,
             workload="hlstm_lm",
             params=latency_params(run),
-            max_growth=config.max_growth,
+            max_growth=run.config.max_growth,
         )
-    except (HostAwayError, NoRecordedAnswerError, NoServiceError) as error:
-        if config.when_away == "fail":
-            raise
-        logger.warning("step (c) is skipped: %s", error)
+
+    answer = ask_or_skip(run.config, ask, what="step (c)")
+    if answer is None:
         return None
     return {
         "dims": list(answer.dims),
@@ -86,16 +83,6 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
         "measured_at": answer.measured_at.isoformat(),
         "stale": answer.stale,
         "source": answer.source,
-    }
-
-
-def latency_params(run: TrainingRun) -> dict[str, int | str]:
-    """The fixed parameters of the workload `hlstm_lm` that this run is measured as."""
-    return {
-        "batch": run.config.latency_batch,
-        "steps": run.config.latency_steps,
-        "input_size": run.config.embedding_width,
-        "vocabulary": run.vocabulary,
     }
 
 

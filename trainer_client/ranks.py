@@ -19,8 +19,9 @@ from profiler_service.errors import InvalidRequestError, LhpError
 
 T = TypeVar("T")
 
-LONGEST_WAIT = dt.timedelta(hours=2)
-"""How long to wait for another process. The first one may wait an hour for a measurement."""
+LONGEST_WAIT = dt.timedelta(hours=3)
+"""How long to wait for another process. The first one may wait an hour for the service, and
+another hour for a measurement."""
 
 
 def choose_device() -> torch.device:

@@ -8,10 +8,8 @@ and the time. An answer from a file is checked like an answer from the service. 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -20,6 +18,7 @@ from urllib.parse import quote
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.kinds import get_workload_kind
 from profiler_service.wire import LhpAnswer
 from trainer_client.answers import (
     Effort,
@@ -29,6 +28,7 @@ from trainer_client.answers import (
     Source,
     check_answer,
 )
+from trainer_client.files import make_directory, write_whole
 
 
 class RecordingError(LhpError):
@@ -94,24 +94,21 @@ class AnswerDirectory:
         self.path = Path(path)
 
     def keep(self, question: LatencyQuestion, recorded: RecordedAnswer) -> None:
-        """Writes the answer to disk. Raises OSError."""
+        """Writes the answer to disk. Raises FileError."""
         platform = quote(recorded.answer.platform, safe="").replace(".", "%2E")
         target = self.path / platform / _file_name(question)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, delete=False) as file:
-            try:
-                file.write(recorded.model_dump_json(indent=1) + "\n")
-                file.close()
-                Path(file.name).replace(target)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    Path(file.name).unlink()
-                raise
+        make_directory(target.parent)
+        write_whole(target, (recorded.model_dump_json(indent=1) + "\n").encode())
 
     def find(self, question: LatencyQuestion) -> list[RecordedAnswer]:
         """The answers to the question, one for each platform. Raises RecordingError."""
         found = map(RecordedAnswer.read, sorted(self.path.glob(f"*/{_file_name(question)}")))
         return [each for each in found if each.question == question.text]
+
+    def list_about(self, workload: str) -> list[RecordedAnswer]:
+        """The answers about the workload with that key. Raises RecordingError."""
+        found = map(RecordedAnswer.read, sorted(self.path.glob("*/*.json")))
+        return [each for each in found if each.answer.workload == workload]
 
 
 def _file_name(question: LatencyQuestion) -> str:
@@ -135,6 +132,21 @@ class RecordedLatencyOracle:
                 hint="record some with HttpLatencyOracle(url, cache=DIRECTORY)",
             )
         self._recorded = [RecordedAnswer.read(file) for file in files]
+
+    def check(
+        self, dims: Sequence[int], *, workload: str, params: Mapping[str, int | str] | None = None
+    ) -> None:
+        """Returns if there are recorded answers about this workload. Raises NoRecordedAnswerError.
+
+        Whether the question that will be asked is among them, nobody knows yet.
+        """
+        described = get_workload_kind(workload).describe(params)
+        described.check_dims(dims)
+        if not any(each.answer.workload == described.key for each in self._recorded):
+            raise NoRecordedAnswerError(
+                f"{self._path} has no answer about {described.key}",
+                hint="record some with HttpLatencyOracle(url, cache=DIRECTORY)",
+            )
 
     def query(
         self,

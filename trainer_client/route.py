@@ -6,16 +6,22 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from profiler_service.errors import HostAwayError
 from profiler_service.networks.hlstm import NUM_GATES
+from profiler_service.wire import CrossoverAnswer
 from trainer_client.config import Route
-from trainer_client.latency_client import CrossoverOracle
-from trainer_client.lhp_step import NoServiceError
+from trainer_client.oracle import CrossoverOracle, LatencyOracle
 from trainer_client.run_files import Row
+from trainer_client.service_use import (
+    NoServiceError,
+    ask_or_skip,
+    check_crossovers,
+    check_lhp,
+)
 from trainer_client.train import TrainingRun
 
 logger = logging.getLogger(__name__)
 
+DONE = "done"
 CHOICE = "route"
 """Decides which route to take. Not a step of the paper, and not a row of the report."""
 STEPS: Mapping[Route, tuple[str, ...]] = {
@@ -34,6 +40,26 @@ def find_route(route: Route, rows: Sequence[Row]) -> Route:
     """
     choices = [row["route"]["chosen"] for row in rows if "route" in row]
     return choices[-1] if route == "measured" and choices else route
+
+
+def check_ahead(
+    run: TrainingRun, oracle: LatencyOracle | None, crossovers: CrossoverOracle | None
+) -> None:
+    """Returns if what the run's coming steps ask can be asked now, or may be left out.
+
+    Raises NoServiceError, and what the oracles raise.
+    """
+    steps = STEPS[find_route(run.config.route, run.rows)]
+    ahead = steps[steps.index(run.step) :] if run.step in steps else steps
+    if run.step == DONE:
+        return
+    if CHOICE in ahead:
+        check_crossovers(run, crossovers)
+    is_answered = run.step == "lhp" and "answer" in run.notes
+    # Whether (c) is on a route that isn't chosen yet, nobody knows.
+    may_ask = "lhp" in ahead or (CHOICE in ahead and oracle is not None)
+    if may_ask and not is_answered:
+        check_lhp(run, oracle)
 
 
 def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
@@ -72,19 +98,19 @@ def _ask_crossovers(
 ) -> list[dict[str, Any]] | None:
     """The crossovers of sparse products; None if the service is away and that is allowed."""
     gate_width, state_width = run.hlstm.dims
-    try:
+
+    def ask() -> list[CrossoverAnswer]:
         if oracle is None:
             raise NoServiceError(
                 "route=measured needs a latency service, and none was named",
                 hint="name one (--service URL), or choose route=dense or route=sparse",
             )
-        answers = [
+        return [
             oracle.get_crossover(dims, batch=run.config.latency_batch)
             for dims in ((NUM_GATES * gate_width, state_width), (state_width, gate_width))
         ]
-    except (HostAwayError, NoServiceError) as error:
-        if run.config.when_away == "fail":
-            raise
-        logger.warning("the route isn't measured: %s", error)
+
+    answers = ask_or_skip(run.config, ask, what="the measuring of the route")
+    if answers is None:
         return None
     return [answer.model_dump(mode="json", exclude={"sparse", "kernels"}) for answer in answers]

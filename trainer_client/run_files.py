@@ -12,6 +12,8 @@ from typing import Any
 CHECKPOINT = "checkpoint.lhp"
 STEPS_LOG = "steps.jsonl"
 EPOCHS_LOG = "epochs.jsonl"
+MODELS = "models"
+"""The directory of the exported models."""
 Row = dict[str, Any]
 """A line of a log: JSON-ready."""
 
@@ -21,6 +23,17 @@ def to_lines(rows: Sequence[Row]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
+def setting_differences(
+    there: Mapping[str, Any], mine: Mapping[str, Any], *, but: Collection[str] = ()
+) -> list[str]:
+    """How two configurations differ, in words. Settings named in `but` may differ."""
+    return [
+        f"{name}={there.get(name)!r} there, {mine.get(name)!r} now"
+        for name in sorted({**mine, **there})
+        if name not in but and there.get(name, "nothing") != mine.get(name, "nothing")
+    ]
+
+
 def differences(
     saved: Mapping[str, Any], own: Mapping[str, Any], *, but: Collection[str] = ()
 ) -> list[str]:
@@ -28,12 +41,7 @@ def differences(
 
     Settings named in `but` may differ.
     """
-    there, mine = saved["config"], own["config"]
-    told = [
-        f"{name}={there.get(name)!r} there, {mine.get(name)!r} now"
-        for name in sorted(mine | there)
-        if name not in but and there.get(name, "nothing") != mine.get(name, "nothing")
-    ]
+    told = setting_differences(saved["config"], own["config"], but=but)
     for name, theirs, ours in zip(
         ("tokens to train on", "words"), saved["text"], own["text"], strict=True
     ):

@@ -16,20 +16,17 @@ from collections.abc import Callable
 
 import torch
 
-from profiler_service.kinds import HLSTM_LM
 from trainer_client.growth import grow_layer_weights
 from trainer_client.language_model import MaskedHLSTM
-from trainer_client.latency_client import CrossoverOracle, LatencyOracle
-from trainer_client.lhp_step import grow_to_lhp, latency_params
+from trainer_client.lhp_step import grow_to_lhp
 from trainer_client.masks import apply_masks, seed_masks
+from trainer_client.oracle import CrossoverOracle, LatencyOracle
 from trainer_client.pruning_steps import find_threshold, prune_rows_and_columns, prune_weights
-from trainer_client.route import CHOICE, STEPS, choose_route, find_route
+from trainer_client.route import CHOICE, DONE, STEPS, check_ahead, choose_route, find_route
 from trainer_client.run_files import Row
 from trainer_client.train import TrainingRun
 
 logger = logging.getLogger(__name__)
-
-DONE = "done"
 
 
 def synthesise(
@@ -42,13 +39,12 @@ def synthesise(
     """Returns when the run has gone through all its steps.
 
     A run that has not begun starts with the baseline; a restored one continues. `oracle` answers
-    for the kind `hlstm_lm`. `crossovers` is needed if the route is `measured`. `at_step_end` is
-    called with the step's row of the report, when the run has the step's accepted model. If the run
-    is killed at that moment, it is called again. Raises the errors of the steps.
+    for the kind `hlstm_lm`. `crossovers` is needed if the route is `measured`. Both are tried
+    before anything is trained. `at_step_end` is called with the step's row of the report, when the
+    run has the step's accepted model. If the run is killed at that moment, it is called again.
+    Raises the errors of the steps and of `check_ahead`.
     """
-    if oracle is not None:
-        # Checked now, not after hours of training: dims that can't be measured have no LHP.
-        HLSTM_LM.describe(latency_params(run))
+    run.ranks.ask_first(lambda: check_ahead(run, oracle, crossovers))
     if not run.step:
         run.step = STEPS[run.config.route][0]
         run.save()

@@ -20,13 +20,8 @@ import torch
 
 from profiler_service.errors import LhpError
 from profiler_service.networks import HLSTMWeights
-from trainer_client.checkpoint import (
-    CheckpointConfigError,
-    read_checkpoint,
-    write_checkpoint,
-    write_whole,
-)
-from trainer_client.config import ANY_TIME_SETTINGS, FIRST_STEPS, LATER_SETTINGS, TrainingConfig
+from trainer_client.checkpoint import CheckpointConfigError, read_checkpoint, write_checkpoint
+from trainer_client.config import TrainingConfig, may_change_in, tell_may_change
 from trainer_client.corpus import Corpus
 from trainer_client.descent import (
     Descent,
@@ -39,6 +34,7 @@ from trainer_client.descent import (
     unpack_descent,
 )
 from trainer_client.evaluation import measure_mean_gradient, measure_perplexity
+from trainer_client.files import make_directory, write_whole
 from trainer_client.growth import InvalidGradientError
 from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM
 from trainer_client.masks import Masks
@@ -84,9 +80,8 @@ class TrainingRun:
         self._num_batches = 0
         self._descent: Descent | None = None
         self._observe = observe
-        self.vocabulary = len(corpus.vocabulary)
+        self.words = corpus.vocabulary
         self._text = RunText(corpus, config, ranks, self.device)
-        directory.mkdir(parents=True, exist_ok=True)
         # All ranks draw the same weights, but different dropout.
         torch.manual_seed(config.seed)
         self.model: LanguageModel = StackedLSTM(self.vocabulary, config).to(self.device)
@@ -94,6 +89,11 @@ class TrainingRun:
         for model in (self.model, self._hlstm):
             model.set_word_counts(self._text.count_v)
         torch.manual_seed(config.seed + ranks.rank)
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of words."""
+        return len(self.words)
 
     # Models
 
@@ -147,7 +147,7 @@ class TrainingRun:
         its last checkpoint and halves the rate, at most `max_rollbacks` times. `at_epoch` is called
         before each epoch, counted from 0, and may call `grow`. If the run was killed or went back,
         it may be called again for the same epoch, with the same model. Raises DivergedError,
-        DiskFullError.
+        FileError.
         """
         while True:
             assert self._descent is not None
@@ -305,7 +305,7 @@ class TrainingRun:
         self.save()
 
     def save(self) -> None:
-        """Returns once the run can be resumed from here. Raises DiskFullError."""
+        """Returns once the run can be resumed from here. Raises FileError."""
         own = {
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
@@ -313,8 +313,7 @@ class TrainingRun:
         }
         ranks = self.ranks.gather(own)
         if self.ranks.rank == 0:
-            write_whole(self.directory / STEPS_LOG, to_lines(self.rows))
-            write_whole(self.directory / EPOCHS_LOG, to_lines(self._epoch_rows))
+            make_directory(self.directory)
             write_checkpoint(
                 self.directory / CHECKPOINT,
                 {
@@ -330,6 +329,8 @@ class TrainingRun:
                     "descent": None if self._descent is None else pack_descent(self._descent),
                 },
             )
+            write_whole(self.directory / STEPS_LOG, to_lines(self.rows))
+            write_whole(self.directory / EPOCHS_LOG, to_lines(self._epoch_rows))
         self.ranks.wait()
 
     def _own(self) -> dict[str, Any]:
@@ -360,14 +361,13 @@ class TrainingRun:
         """
         path = self.directory / CHECKPOINT
         saved = read_checkpoint(path)
-        may_differ = LATER_SETTINGS if saved["step"] in FIRST_STEPS else ANY_TIME_SETTINGS
-        told = self.compare(saved, but=may_differ)
+        told = self.compare(saved, but=may_change_in(saved["step"]))
         if len(saved["ranks"]) != self.ranks.size:
             told.append(f"{len(saved['ranks']):,} processes there, {self.ranks.size:,} now")
         if told:
             raise CheckpointConfigError(
                 f"{path} is of a run with another configuration: {'; '.join(told)}",
-                hint="go on with the same settings, or choose another directory",
+                hint=f"{tell_may_change(saved['step'])}; for anything else begin another run",
             )
         for change in self.compare(saved):
             logger.info("from here on: %s", change)

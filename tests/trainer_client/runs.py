@@ -30,6 +30,12 @@ class Oracle:
     def __init__(self, *grow_by: int) -> None:
         self.grow_by = grow_by
         self.asked: list[tuple[tuple[int, ...], str, Mapping[str, int | str] | None]] = []
+        self.checked: list[tuple[tuple[int, ...], str]] = []
+
+    def check(
+        self, dims: Sequence[int], *, workload: str, params: Mapping[str, int | str] | None = None
+    ) -> None:
+        self.checked.append((tuple(dims), workload))
 
     def query(
         self,
@@ -66,8 +72,15 @@ class Oracle:
         )
 
 
-class AwayOracle(Oracle):
+class LeavingOracle(Oracle):
+    """Is there when a run begins, and away when it is asked."""
+
     def query(self, dims: Sequence[int], **_: object) -> LatencyAnswer:
+        raise ServiceAwayError("no answer", hint="start it")
+
+
+class AwayOracle(LeavingOracle):
+    def check(self, dims: Sequence[int], **_: object) -> None:
         raise ServiceAwayError("no answer", hint="start it")
 
 
@@ -77,6 +90,12 @@ class Crossovers:
     def __init__(self, *surely_from: float | None) -> None:
         self.left = list(surely_from)
         self.asked: list[tuple[tuple[int, ...], int]] = []
+        self.checked: list[tuple[tuple[int, ...], str]] = []
+
+    def check(
+        self, dims: Sequence[int], *, workload: str, params: Mapping[str, int | str] | None = None
+    ) -> None:
+        self.checked.append((tuple(dims), workload))
 
     def get_crossover(
         self, dims: Sequence[int], *, batch: int = 16, dtype: str = "float32"
@@ -87,7 +106,9 @@ class Crossovers:
         return CROSSOVER.model_copy(update=changes)
 
 
-class AwayCrossovers(Crossovers):
+class LeavingCrossovers(Crossovers):
+    """Are there when a run begins, and away when they are asked."""
+
     def get_crossover(self, dims: Sequence[int], **_: object) -> CrossoverAnswer:
         raise ServiceAwayError("no answer", hint="start it")
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,12 @@ from profiler_service.errors import ConflictError
 from trainer_client.checkpoint import (
     CheckpointError,
     CheckpointVersionError,
-    DiskFullError,
     NoCheckpointError,
     hold_directory,
     read_checkpoint,
     write_checkpoint,
-    write_whole,
 )
+from trainer_client.files import FileError
 
 STATE = {"step": "growth", "weights": torch.arange(6.0), "notes": {"ratio": 0.2, "rounds": [1]}}
 
@@ -57,6 +55,42 @@ def test_one_process_at_a_time_holds_a_directory(tmp_path: Path) -> None:
         pass
 
 
+def test_a_directory_into_which_nothing_was_written_is_gone(tmp_path: Path) -> None:
+    with hold_directory(tmp_path / "runs" / "first"):
+        assert (tmp_path / "runs" / "first").is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+    def refuse() -> None:
+        with hold_directory(tmp_path / "runs" / "first"):
+            raise ConflictError("refused")
+
+    with pytest.raises(ConflictError, match="refused"):
+        refuse()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_was_there_stays_as_it_was(tmp_path: Path) -> None:
+    with hold_directory(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with hold_directory(tmp_path):
+        (tmp_path / "model").write_bytes(b"a model")
+    with hold_directory(tmp_path):
+        pass
+    assert (tmp_path / "model").read_bytes() == b"a model"
+
+
+def test_what_a_killed_run_was_writing_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    left = [tmp_path / ".a.0f0f.writing", tmp_path / "models" / ".b.0f0f.writing"]
+    others = [tmp_path / "my.writing", tmp_path / "models" / ".hidden"]
+    for each in (*left, *others):
+        each.write_bytes(b"half of")
+    with hold_directory(tmp_path):
+        assert [each.exists() for each in left] == [False, False]
+    assert all(each.exists() for each in others)
+
+
 def test_a_cut_checkpoint_is_refused_wherever_it_is_cut(path: Path) -> None:
     whole = path.read_bytes()
     for length in (0, 5, 20, 60, len(whole) // 2, len(whole) - 1):
@@ -87,24 +121,15 @@ def test_another_version_says_so(path: Path) -> None:
 
 
 def test_no_checkpoint_says_so(tmp_path: Path) -> None:
-    with pytest.raises(NoCheckpointError) as raised:
-        read_checkpoint(tmp_path / "checkpoint.lhp")
-    assert "--resume" in raised.value.hint
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "checkpoint.lhp", tmp_path / "file" / "checkpoint.lhp"):
+        with pytest.raises(NoCheckpointError) as raised:
+            read_checkpoint(path)
+        assert "--resume" in raised.value.hint
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path) -> None:
-    # Every write to /dev/full fails as on a disk that is full.
-    (tmp_path / "model.writing").symlink_to("/dev/full")
-    (tmp_path / "model").write_bytes(b"before")
-    with pytest.raises(DiskFullError, match="no room") as raised:
-        write_whole(tmp_path / "model", b"after")
-    assert "--resume" in raised.value.hint
-    assert (tmp_path / "model").read_bytes() == b"before"
-    assert not (tmp_path / "model.writing").exists()
-
-
-def test_other_faults_of_a_disk_stay_what_they_are(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file") as raised:
-        write_whole(tmp_path / "nonesuch" / "model", b"content")
-    assert raised.value.errno == errno.ENOENT
+def test_a_checkpoint_that_cant_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileError) as raised:
+        read_checkpoint(tmp_path)
+    assert str(raised.value) == f"{tmp_path} can't be read: Is a directory"
+    assert raised.value.hint

@@ -9,7 +9,8 @@ import pytest
 from tests.trainer_client.runs import AwayOracle, Oracle, make_run
 from tests.trainer_client.texts import tiny_config
 from trainer_client.latency_client import ServiceAwayError
-from trainer_client.lhp_step import NoServiceError, grow_to_lhp
+from trainer_client.lhp_step import grow_to_lhp
+from trainer_client.service_use import NoServiceError
 
 
 def test_growth_beyond_the_seeds_width_widens_the_model(tmp_path: Path) -> None:
@@ -59,8 +60,10 @@ def test_without_the_service_the_run_fails_or_skips_as_told(
     run.step = "lhp"
     assert run.hlstm is run.model
     run.accept(10.0)
-    with pytest.raises((NoServiceError, ServiceAwayError)):
+    with pytest.raises((NoServiceError, ServiceAwayError)) as raised:
         grow_to_lhp(run, oracle)
+    hint = getattr(raised.value, "hint", "")
+    assert "--resume goes on from here" in hint and "--set when_away=skip" in hint
     run = make_run(tiny_config(when_away="skip"), tmp_path / "skip")
     run.step = "lhp"
     assert run.hlstm is run.model

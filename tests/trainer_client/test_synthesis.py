@@ -9,11 +9,19 @@ import pytest
 import torch
 
 from profiler_service.errors import InvalidWorkloadError
-from tests.trainer_client.runs import HALF, KilledError, Oracle, make_run, rows_of
+from tests.trainer_client.runs import (
+    HALF,
+    KilledError,
+    LeavingCrossovers,
+    LeavingOracle,
+    Oracle,
+    make_run,
+    rows_of,
+)
 from tests.trainer_client.texts import tiny_config
 from trainer_client.checkpoint import CheckpointConfigError
 from trainer_client.descent import Observation
-from trainer_client.lhp_step import NoServiceError
+from trainer_client.latency_client import ServiceAwayError
 from trainer_client.synthesis import grow_from_seed, synthesise
 
 
@@ -164,19 +172,19 @@ def test_a_roll_back_in_an_epoch_that_grew_grows_the_same(tmp_path: Path) -> Non
 
 def test_what_cant_be_measured_isnt_trained(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
-    run.vocabulary = 70_000  # the service takes 65,536
+    run.words = ("word",) * 70_000  # the service takes 65,536
     with pytest.raises(InvalidWorkloadError, match="vocabulary"):
         synthesise(run, Oracle(2, 1))
     assert run.rows == []
 
 
-def test_a_run_without_its_service_goes_on_as_its_hints_say(
+def test_a_run_whose_service_left_goes_on_as_its_hints_say(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = make_run(tiny_config(when_away="fail", growth_epochs=0), tmp_path)
-    with pytest.raises(NoServiceError) as raised:
-        synthesise(run, None)
-    assert "when_away=skip" in raised.value.hint
+    with pytest.raises(ServiceAwayError) as raised:
+        synthesise(run, LeavingOracle())
+    assert "--resume --set when_away=skip" in raised.value.hint
     caplog.set_level("INFO", logger="trainer_client")
     resumed = make_run(tiny_config(when_away="skip", growth_epochs=0), tmp_path)
     resumed.restore()
@@ -185,9 +193,8 @@ def test_a_run_without_its_service_goes_on_as_its_hints_say(
     assert [row["step"] for row in resumed.rows][-2:] == ["lhp", "weights"]
     # And if a route was to be measured.
     run = make_run(HALF, tmp_path / "route")
-    with pytest.raises(NoServiceError, match="route") as raised:
-        synthesise(run, None)
-    assert "route=sparse" in raised.value.hint
+    with pytest.raises(ServiceAwayError):
+        synthesise(run, None, crossovers=LeavingCrossovers())
     resumed = make_run(HALF.with_changes({"route": "sparse"}), tmp_path / "route")
     resumed.restore()
     synthesise(resumed, None)
