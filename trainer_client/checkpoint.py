@@ -122,18 +122,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"there is no checkpoint {path}",
             hint="name the directory of a run; without --resume one begins there",
         ) from error
-    begin_anew = "remove it to begin anew, or bring back the whole file"
+    start_again = "remove it to start a new run, or restore the whole file"
     head, _, rest = content.partition(b"\n")
     if not head.startswith(_MAGIC):
-        raise CheckpointError(f"{path} isn't a checkpoint", hint=begin_anew)
+        raise CheckpointError(f"{path} isn't a checkpoint", hint=start_again)
     version = head.removeprefix(_MAGIC).decode(errors="replace")
     if version != str(VERSION):
         raise CheckpointVersionError(
             f"{path} is a checkpoint of version {version[:20]}; this software reads {VERSION}",
-            hint="go on with the version that wrote it, or begin anew",
+            hint="go on with the version that wrote it, or start a new run",
         )
     digest, _, body = rest.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise CheckpointError(f"{path} is cut or damaged", hint=begin_anew)
+        raise CheckpointError(f"{path} is cut or damaged", hint=start_again)
     state: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     return state

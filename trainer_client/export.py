@@ -109,7 +109,7 @@ def load_dense(path: str | os.PathLike[str]) -> HLSTMLanguageModel:
         return _build(embedding_width, tensors)
     except (KeyError, RuntimeError) as error:
         raise ModelFileError(
-            f"{path} lacks a part of its model: {error}", hint="export it anew"
+            f"{path} lacks a part of its model: {error}", hint="export it again"
         ) from error
 
 
@@ -123,7 +123,7 @@ def load_baseline(path: str | os.PathLike[str]) -> LSTMLanguageModel:
         network.load_state_dict(tensors, assign=True)
     except (KeyError, RuntimeError) as error:
         raise ModelFileError(
-            f"{path} lacks a part of its model: {error}", hint="export it anew"
+            f"{path} lacks a part of its model: {error}", hint="export it again"
         ) from error
     return network.requires_grad_(False).eval()
 
@@ -270,7 +270,7 @@ def _check_sparse(
             )
     if not is_fine:
         raise ModelFileError(
-            f"{path} lacks a part of its model, or its parts don't fit", hint="export it anew"
+            f"{path} lacks a part of its model, or its parts don't fit", hint="export it again"
         )
 
 
@@ -322,7 +322,7 @@ def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     raise ModelFileError(
         f"{path} has no vocabulary, so it can't be told which words its tokens are: an earlier"
         " version of this software exported it",
-        hint="it can be loaded and computes as before; to score texts, train and export anew",
+        hint="it can be loaded and computes as before; to score texts, train and export again",
     )
 
 
@@ -367,5 +367,5 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]
         ) from error
     except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ModelFileError(
-            f"{path} can't be read as a model: {error}", hint="export it anew"
+            f"{path} can't be read as a model: {error}", hint="export it again"
         ) from error

@@ -63,7 +63,7 @@ class MeanGradient:
         if not all(bool(each.isfinite().all()) for each in result):
             raise InvalidGradientError(
                 "the average gradient isn't finite",
-                hint="begin anew with a lower learning_rate or clip_norm",
+                hint="start a new run with a lower learning_rate or clip_norm",
             )
         return result
 

@@ -263,7 +263,7 @@ class TrainingRun:
                 f"{error} in step {self.step}, at a learning rate of {descent.learning_rate:g},"
                 f" after going back and halving it {descent.rollbacks} times",
                 hint=f"{self.directory} has the last checkpoint and the models of the steps that"
-                " ended. Begin anew with a lower clip_norm or learning_rate. If a retraining"
+                " ended. Start a new run with a lower clip_norm or learning_rate. If a retraining"
                 " diverged, use --start-from with a lower retrain_learning_rate",
             ) from error
         descent.rollbacks += 1

@@ -179,7 +179,7 @@ def _why_unanswered(sweep: Sweep, wanted: str) -> LhpError:
     see = f"/sweeps/{sweep.id}"
     if sweep.state is SweepState.CANCELLED:
         return SweepCancelledError(
-            f"sweep {sweep.id} was cancelled", hint="ask again to measure anew", see=see
+            f"sweep {sweep.id} was cancelled", hint="ask again to start a new measurement", see=see
         )
     if sweep.state is SweepState.FAILED:
         return MeasurementFailedError(

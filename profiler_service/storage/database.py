@@ -164,7 +164,7 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
 _SPOILT_FILE = {
     sqlite3.SQLITE_NOTADB: "give another path in LHP_DATABASE_URL, or move the file away",
     sqlite3.SQLITE_CORRUPT: "the file is damaged: put a backup in its place, or save what can be"
-    " read with `sqlite3 FILE .recover`; or move it away to begin anew",
+    " read with `sqlite3 FILE .recover`; or move it away to start with an empty one",
 }
 """What to do about a file that no repetition makes readable, by SQLite's code."""
 
