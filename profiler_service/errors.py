@@ -143,7 +143,7 @@ class HostAwayError(LhpError):
 
 
 class HostStartingError(HostAwayError):
-    """The host's worker is on its way, but wasn't there within the time given."""
+    """The host's worker is starting, but wasn't present within the time given."""
 
 
 class NotReadyError(LhpError):

@@ -69,9 +69,9 @@ for another host. If the worker has just started, wait some seconds and ask agai
 ([operate](../guides/operate.md)).
 """,
     "HostStartingError": """
-Ask again, after `Retry-After` seconds or with a longer `wait`: a question waits for a worker on its
-way for as long as it may. `detail` says what is known of the worker. If it comes no nearer, look at
-`GET /healthz` and the service's log.
+Ask again, after `Retry-After` seconds or with a longer `wait`: a question waits for a worker that
+is starting, up to `wait`. `detail` says what is known about the worker. If it doesn't become
+present, look at `GET /healthz` and the service's log.
 """,
     "NotReadyError": """
 Wait, and ask `/readyz` again after `Retry-After` seconds. `detail` says what the service waits for:

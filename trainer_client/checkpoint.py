@@ -56,8 +56,8 @@ class NoCheckpointError(NotFoundError):
 def hold_directory(directory: Path) -> Iterator[None]:
     """In this context, no other process can use the directory: two runs would mix their files.
 
-    Makes the directory where there is none, and takes it away again where nothing was written
-    into it. Raises ConflictError, FileError.
+    Creates the directory if there is none, and removes it again if nothing was written into it.
+    Raises ConflictError, FileError.
     """
     made = make_directory(directory)
     lock = directory / LOCK
@@ -79,11 +79,11 @@ def hold_directory(directory: Path) -> Iterator[None]:
 
 
 def _lock(lock: Path, descriptor: int, directory: Path) -> None:
-    """Takes the lock, or raises ConflictError; FileError where the file can't be locked."""
+    """Takes the lock, or raises ConflictError; FileError if the file can't be locked."""
     with explaining(lock):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever held it before may have taken the file away since it was opened here.
+            # The previous holder may have removed the file since it was opened here.
             if lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat()):
                 return
         except BlockingIOError:

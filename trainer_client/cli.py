@@ -44,7 +44,7 @@ ServiceOption = Annotated[
 ]
 HostOption = Annotated[
     str | None,
-    typer.Option(help="The host that measures; the service's own where left out.", metavar="NAME"),
+    typer.Option(help="The host that measures (default: the service's own).", metavar="NAME"),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _check_extra() -> None:
     """Returns if every package of the extra is installed.
 
-    Without it, some would be missed only when they are needed, after hours.
+    Otherwise, a missing package would be noticed only when it is needed, after hours.
     """
     for module in sorted(EXTRA_MODULES["trainer"], reverse=True):
         if importlib.util.find_spec(module) is None:
@@ -278,7 +278,7 @@ def _train(
 def _resumed_config(
     corpus: str, out: Path, preset: str | None, changes: Sequence[str]
 ) -> TrainingConfig:
-    """The configuration of the run in `out`, with the changes that it allows where it stands.
+    """The configuration of the run in `out`, with the changes that its present step allows.
 
     Raises CheckpointConfigError for another one.
     """

@@ -349,7 +349,7 @@ LATER_SETTINGS = frozenset(
 FIRST_STEPS = frozenset({"", "baseline", "growth", "route"})
 """Names of the steps that come before every step that depends on those settings."""
 ANY_TIME_SETTINGS = frozenset({"when_away", "max_away_s", "checkpoint_batches"})
-"""Settings that say how a run is carried out, and not what it trains."""
+"""Settings of how a run is carried out, which don't change what it trains."""
 
 
 def may_change_in(step: str) -> frozenset[str]:

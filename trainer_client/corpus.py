@@ -108,12 +108,12 @@ class Vocabulary:
     end_of_line: str = EOS
     """The word that ends every line."""
     unknown: str = UNKNOWN
-    """The word that is read in place of one that the model doesn't know, where it knows this."""
+    """The word that replaces an unknown one, if the model has such a word."""
 
     def encode(self, text: str, max_tokens: int | None = None) -> tuple[torch.Tensor, int]:
         """The text's first tokens, int64 [T], and how many of those words are unknown.
 
-        Raises UnexpectedTextError where there is an unknown word and no word for it.
+        Raises UnexpectedTextError if there is an unknown word and no word for it.
         """
         number = {word: i for i, word in enumerate(self.words)}
         unknown = number.get(self.unknown)

@@ -34,7 +34,7 @@ def measure_perplexity(model: LanguageModel, text_nb: Tensor, *, steps: int) -> 
 def perplexity_by(
     score: Callable[[Tensor, S], tuple[Tensor, S]], state: S, text_nb: Tensor, *, steps: int
 ) -> float:
-    """The perplexity on the text of whatever scores it, `steps` rows at a time, from that state.
+    """The perplexity on the text of any model, `steps` rows at a time, from that state.
 
     `score` returns the scores scores_nv of the next words, and the state after the words.
     """

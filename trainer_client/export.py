@@ -296,7 +296,7 @@ def _block_diagonal(gate_ksg: Tensor) -> Tensor:
 
 
 def load_model(path: str | os.PathLike[str]) -> LoadedModel:
-    """The model in the file, whichever kind it is, on the CPU. Raises ModelFileError."""
+    """The model in the file, of any kind, on the CPU. Raises ModelFileError."""
     with _opened(path) as (_, metadata):
         kind = str(metadata.get("format", "no model"))
     if kind not in _LOADERS:
@@ -315,7 +315,7 @@ _LOADERS: Mapping[str, Callable[[str | os.PathLike[str]], LoadedModel]] = {
 
 
 def load_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
-    """The vocabulary of the model in the file. Raises ModelFileError where there is none."""
+    """The vocabulary of the model in the file. Raises ModelFileError if there is none."""
     with _opened(path) as (_, metadata):
         if "text" in metadata:
             return Vocabulary(**{**metadata["text"], "words": tuple(metadata["text"]["words"])})
@@ -357,7 +357,7 @@ def _read(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Tensor], i
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The file, and what it says of its model. Errors in this context become ModelFileErrors."""
+    """The file, and its description of the model. Errors in this context become ModelFileErrors."""
     try:
         with safe_open(path, framework="pt") as file:
             yield file, json.loads((file.metadata() or {}).get("lhp", "{}"))

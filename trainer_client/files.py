@@ -1,7 +1,7 @@
-"""Files that are there as a whole or not at all, and errors that name the file and what to do.
+"""Writes files completely or not at all; errors name the file and say what to do.
 
 Everything that the trainer writes goes through `write_whole`: checkpoints, logs, models, reports
-and cached answers. Knows nothing of what is in a file; needs no torch.
+and cached answers. Doesn't know the contents of a file; needs no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 from profiler_service.errors import LhpError
 
 WRITING = ".writing"
-"""Ends the name of a file that is being written. A killed process leaves it behind."""
+"""The end of the name of a file that is being written. A killed process may leave such a file."""
 
 Doing = Literal["read", "written"]
 
@@ -27,7 +27,7 @@ class FileError(LhpError):
 
 
 class DiskFullError(FileError):
-    """There is no room on the disk for what a run writes. Its earlier files are complete."""
+    """The disk is full, so a run can't write a file. Its earlier files are complete."""
 
 
 _HINTS: Mapping[int, str] = {
@@ -73,7 +73,7 @@ def explaining(path: Path, *, doing: Doing = "written") -> Iterator[None]:
 
 
 def make_directory(path: Path) -> list[Path]:
-    """The directories that had to be made so that `path` is one, outermost first.
+    """The directories that were created for `path`, outermost first.
 
     Raises FileError.
     """
@@ -84,7 +84,7 @@ def make_directory(path: Path) -> list[Path]:
             for each in reversed(missing):
                 each.mkdir(exist_ok=True)
                 made.append(each)
-            path.mkdir(exist_ok=True)  # raises where a file has that name
+            path.mkdir(exist_ok=True)  # raises if a file has that name
         except OSError:
             remove_empty(made)
             raise
@@ -92,7 +92,7 @@ def make_directory(path: Path) -> list[Path]:
 
 
 def remove_empty(directories: Sequence[Path]) -> None:
-    """Removes those of the directories, the last one first, that are empty."""
+    """Removes the empty ones of the directories, the last one first."""
     for each in reversed(directories):
         with contextlib.suppress(OSError):
             each.rmdir()
@@ -119,7 +119,7 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Removes what killed processes left of files that they were writing into the directory."""
+    """Removes unfinished files that killed processes left in the directory."""
     for each in directory.glob(f".*{WRITING}"):
         with contextlib.suppress(OSError):
             each.unlink()

@@ -26,8 +26,8 @@ from profiler_service.storage.store import Host, Store
 
 POLL_S = 0.1
 LONGEST_ABSENCE = 4
-"""For how many times LHP_PRESENCE_S a host that fell silent may be coming back: somebody has
-started its worker again, most likely, and that takes some seconds."""
+"""A silent host may come back for this many times LHP_PRESENCE_S: its worker may be restarting,
+which takes some seconds."""
 
 
 class HostDirectory:
@@ -94,10 +94,10 @@ class HostDirectory:
     async def get_present(self, name: str | None, *, wait_s: float = 0) -> Host:
         """The host called `name`, or the service's own, whose worker is running.
 
-        Waits up to `wait_s` while its worker is on its way: a service knows that of its own
-        worker; any other may come back if it was heard of a short time ago.
+        Waits up to `wait_s` while its worker is starting. A service knows that about its own
+        worker. Any other may come back if it was heard of a short time ago.
 
-        Raises UnknownHostError; HostAwayError; HostStartingError if the worker is still on its way.
+        Raises UnknownHostError; HostAwayError; HostStartingError if the worker is still starting.
         """
         return await self._wait_for_present(self._resolve(name), None, wait_s=wait_s)
 
@@ -163,13 +163,13 @@ class HostDirectory:
         return {name: host}
 
     def _is_coming(self, name: str, host: Host | None) -> bool:
-        """Whether the worker of a host that isn't present may be so soon."""
+        """Whether the worker of an absent host may be present soon."""
         if name == self._settings.host and self._own_worker is not None:
             return self._own_worker().is_on_its_way
         absence_s = LONGEST_ABSENCE * self._settings.presence_s
         if host is None:
             return True  # our own, and it may register at any moment
-        # Whoever starts this service may start the worker of its machine together with it.
+        # The worker of this machine may be started together with this service.
         is_new = time.monotonic() < self._opened_at_s + absence_s
         return (name == self._settings.host and is_new) or is_present(host, presence_s=absence_s)
 

@@ -1,6 +1,6 @@
-"""What a service knows of its own worker: the process that measures on the same machine for it.
+"""What a service knows about its own worker: the process that measures on the same machine for it.
 
-Whoever keeps the process running fills it in. Knows no process and no HTTP.
+The supervisor of the process fills it in. Knows no process and no HTTP.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WorkerState = Literal["starting", "measuring", "standing by", "suspended", "rest
 
 @dataclass(frozen=True, kw_only=True)
 class OwnWorker:
-    """The service's own worker, and how it has fared.
+    """The service's own worker, and its state.
 
     - `starting`: the process runs, and will register its host.
     - `measuring`: it has registered, and takes sweeps.
@@ -34,15 +34,15 @@ class OwnWorker:
     num_ends: int = 0
     """How often it has ended in a row, without having run for a while in between."""
     last_exit: str = ""
-    """How it ended the last time: `SIGKILL`, `exit code 75: …`. Empty if it never ended."""
+    """How it last ended: `SIGKILL`, `exit code 75: …`. Empty if it never ended."""
     reason: str = ""
-    """What it says of its state: why it stands by, or can't run. May be empty."""
+    """Its own reason for its state: why it stands by, or can't run. May be empty."""
     next_try_at: dt.datetime | None = None
     """When it is started again, UTC; None while it runs."""
 
     @property
     def is_on_its_way(self) -> bool:
-        """Whether waiting for it makes sense: nobody has to do anything first."""
+        """Whether waiting for it makes sense, because nobody has to do anything first."""
         return self.state not in ("suspended", "unable")
 
     def describe(self, *, is_present: bool = True) -> str:

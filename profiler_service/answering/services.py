@@ -40,7 +40,7 @@ class Services:
     races: RaceHistory
     shutdown: Shutdown
     own_worker: FindOwnWorker | None
-    """How this service's own worker is; None if it has none. It isn't ready without it."""
+    """The state of this service's own worker; None if it has none. It isn't ready without it."""
 
     def check_ready(self) -> None:
         """Returns if questions can be answered and measured. Asks the store.

@@ -37,7 +37,7 @@ def _describe_health(services: Services) -> Health:
     if services.own_worker is None:
         return Health(status="ok")
     worker = own_worker_info(services.own_worker(), host=services.settings.host)
-    # A worker that stands by is well: another one measures.
+    # A worker that stands by is in order: another one measures.
     is_well = worker.state in ("measuring", "standing by")
     return Health(
         status="ok" if is_well else "degraded",

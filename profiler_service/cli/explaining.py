@@ -1,4 +1,4 @@
-"""Turns what a command may raise, and what isn't one of our errors, into one with a hint.
+"""Turns errors of other libraries that a command may raise into our errors, with hints.
 
 A missing package, a file or directory that can't be used, a damaged database: none of them is a
 defect of this program, so none of them shall end in a traceback. Knows no command but by its name.
@@ -44,7 +44,7 @@ HINTS: Mapping[int, str] = {
 
 
 class MachineError(LhpError):
-    """The operating system refused what the command needs: a file, a directory, a process."""
+    """The operating system refused a file, a directory or a process that the command needs."""
 
     is_transient = True
 
@@ -75,7 +75,7 @@ def _explain_refusal(error: OSError) -> MachineError:
 
 
 def _is_of_database(error: Exception) -> bool:
-    # Whatever has raised an error of SQLAlchemy has imported it; most commands don't need it.
+    # If SQLAlchemy raised the error, it is imported already. Most commands don't need it.
     exc: Any = sys.modules.get("sqlalchemy.exc")
     return isinstance(error, sqlite3.Error) or (
         exc is not None and isinstance(error, exc.SQLAlchemyError)

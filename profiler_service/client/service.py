@@ -208,7 +208,7 @@ class Service(Generic[H]):
 
     @operation
     async def get_health(self) -> Health:
-        """Whether the service lives, and how its own worker is. Asks nothing of the database."""
+        """Whether the service lives, and the state of its own worker. Doesn't ask the database."""
         return await self._get(Health, "/healthz")
 
     @operation
@@ -256,7 +256,7 @@ class Service(Generic[H]):
     async def _wait_for_worker(
         self, call: Call, deadline: Deadline, error: HostAwayError, on_progress: OnProgress
     ) -> httpx.Response:
-        """The response once the worker that the question waits for is there.
+        """The response when the worker that the question waits for is present.
 
         Raises HostAwayError if it isn't on its way, HostStartingError at the deadline.
         """

@@ -1,7 +1,7 @@
-"""The line between a worker and the service that keeps it: a socket, the worker's standard input.
+"""The line between a worker and its supervisor: a socket, which is the worker's standard input.
 
-Over it the worker tells how it is: one JSON object a line. It closes whenever either process ends,
-so that no worker stays behind, and no service believes in a worker that is gone.
+The worker sends its state over the line, as one JSON object per line of text. The line closes when
+either process ends. So no worker stays behind, and no service assumes a worker that has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_REASON_CHARACTERS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """What a worker says of itself."""
+    """The state that a worker reports."""
 
     state: Literal["measuring", "standing by", "ending"]
     reason: str = ""
@@ -33,18 +33,18 @@ class Told:
 
 
 class Tell(Protocol):
-    """Passes on what a worker says of itself."""
+    """Sends the state that a worker reports."""
 
     def __call__(self, told: Told) -> None:
-        """Never raises: a worker measures on, whether anybody listens or not."""
+        """Never raises: a worker continues to measure, even if nobody listens."""
 
 
 def tell_nobody(told: Told) -> None:
-    """For a worker that no service keeps."""
+    """For a worker without a supervisor."""
 
 
 def hear(line: socket.socket) -> Iterator[Told]:
-    """All that a worker says, until its end of the line closes."""
+    """Everything that a worker reports, until its end of the line closes."""
     with contextlib.suppress(ConnectionError), line.makefile("rb") as lines:
         while said := lines.readline(MAX_LINE_BYTES):
             try:

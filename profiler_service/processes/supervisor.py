@@ -45,7 +45,8 @@ class Pauses:
 
 
 RESTART_PAUSES = Pauses(first_s=1, longest_s=30)
-"""After an end that says nothing of the next start: a signal, a crash, a database that is away."""
+"""Pauses after an end for which the next start may succeed: a signal, a crash, a database that is
+away."""
 UNABLE_PAUSES = Pauses(first_s=60, longest_s=600)
 """After `CANNOT_RUN`. Even that may pass while the service runs: somebody installs a driver or a
 missing package, or another user's job frees the GPU's memory. A try takes seconds, and there is no
@@ -53,11 +54,11 @@ measurement here that it could disturb."""
 
 
 class WorkerKeeper:
-    """Keeps one worker process running until told to stop: whatever ends it, it is started again.
+    """Keeps one worker process running until told to stop: always starts it again when it ends.
 
     A worker that ends, or can't be started, is started again after one of `restart_pauses`. One
     that ends with `CANNOT_RUN` says that the machine isn't set up for it, and gets one of
-    `unable_pauses`. The pauses begin anew after a worker that ran for `healthy_s`.
+    `unable_pauses`. After a worker that ran for `healthy_s`, the first pause is used again.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class WorkerKeeper:
 
     @property
     def worker(self) -> OwnWorker:
-        """How the worker is at this moment. Never waits."""
+        """The worker's state now. Never waits."""
         worker = self._worker
         if worker.pid is None or not _is_suspended(worker.pid):
             self._suspended_since = None
@@ -146,7 +147,7 @@ class WorkerKeeper:
     def _run_worker(self) -> tuple[int, str]:
         """The exit code of a worker, once it has ended, and why it says it has ended.
 
-        Notes meanwhile what it says of its state.
+        Meanwhile, records the states that it reports.
         """
         reason = ""
         ours, theirs = socket.socketpair()

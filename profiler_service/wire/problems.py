@@ -64,7 +64,7 @@ class WorkerInfo(ResponseModel):
         examples=["measuring"],
     )
     since: dt.datetime = Field(description="When it came into this state.")
-    pid: int | None = Field(default=None, description="Its process; null where none runs.")
+    pid: int | None = Field(default=None, description="Its process; null if none runs.")
     num_ends: int = Field(
         default=0, description="How often it has ended in a row, without running for a minute."
     )
@@ -76,7 +76,7 @@ class WorkerInfo(ResponseModel):
     next_try_at: dt.datetime | None = Field(
         default=None, description="When it is started again; null while it runs."
     )
-    detail: str = Field(default="", description="What is wrong; empty where all is well.")
+    detail: str = Field(default="", description="What is wrong; empty if all is well.")
     hint: str = Field(default="", description="What to do about it.")
 
 

@@ -110,7 +110,7 @@ def worker(
             raise
         print_error(error)
         tell(Told(state="ending", reason=f"{error} ({error.hint})" if error.hint else str(error)))
-        # A measuring process that died says nothing; one that refused has said why.
+        # A measuring process that died gives no reason; one that refused has given it.
         may_pass = not isinstance(error, VERDICTS) or isinstance(error, MeasurementChildDiedError)
         raise typer.Exit(TRY_LATER if may_pass else CANNOT_RUN) from error
 
@@ -146,7 +146,7 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
         listed = client.list_hosts()
         platforms = {platform.key: platform for platform in client.list_platforms()}
         health = client.get_health()
-    # What the service itself knows of its worker says more than the last heartbeat.
+    # The service itself knows more about its worker than the last heartbeat says.
     unwell = health.worker if health.detail else None
     if unwell is not None:
         say(f"{unwell.detail} ({unwell.hint})")
@@ -237,14 +237,14 @@ def doctor(
 
 
 def _examine_worker() -> Finding:
-    """Whether the service that commands ask has a worker of its own that measures."""
+    """Whether the service that the commands ask has its own worker, and whether that measures."""
     from profiler_service.measurement.doctor import Finding
 
     try:
         with open_client(None) as client:
             health = client.get_health()
     except LhpError as error:
-        # That no service runs yet says nothing about the machine.
+        # If no service runs yet, that says nothing about the machine.
         return Finding(name="worker", value=str(error), verdict="fair", advice=error.hint)
     own = health.worker
     if own is None:
