@@ -152,6 +152,12 @@ class NotReadyError(LhpError):
     is_transient = True
 
 
+class TooManyRequestsError(LhpError):
+    """The service serves as many requests of this kind as it can, and takes no more for now."""
+
+    is_transient = True
+
+
 class ShuttingDownError(LhpError):
     """The service is being stopped, and answers nothing new."""
 
@@ -172,6 +178,16 @@ class StoreUnusableError(StoreUnavailableError):
     """The URL is malformed, or names a damaged file or one of another kind: waiting won't help."""
 
     is_transient = False
+
+
+class StoreLostError(StoreUnavailableError):
+    """The database's file was deleted, moved or replaced while the service used it."""
+
+    is_transient = False
+
+
+class StoreNotWritableError(StoreUnavailableError):
+    """The database can be read, but nothing can be kept: it is read-only, or its disk is full."""
 
 
 class SchemaTooOldError(StoreError):

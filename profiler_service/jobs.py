@@ -17,10 +17,16 @@ from collections.abc import Callable, Collection, Iterator
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 
-from profiler_service.errors import StoreUnavailableError
+from profiler_service.errors import StoreLostError, StoreUnavailableError
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
-from profiler_service.storage.database import describe, find_sqlite_path, parse_url
+from profiler_service.storage.database import (
+    create_database_engine,
+    describe,
+    find_sqlite_path,
+    parse_url,
+)
+from profiler_service.storage.sqlite_files import SqliteFiles
 from profiler_service.storage.store import Store, Sweep
 
 logger = logging.getLogger(__name__)
@@ -88,7 +94,9 @@ class JobClient:
         _log_through_logging()
         self._host = settings.host
         self._url = engine_url(settings.database_url)
-        self._client = _create_client(self._url)
+        self._engine, self._files = _create_engine(settings)
+        sa.event.listen(self._engine, "handle_error", _refuse_locked)
+        self._client = _create_client(self._engine)
         self._abandoned: set[str] = set()
 
     def enqueue(self, sweep: Sweep) -> None:
@@ -96,6 +104,7 @@ class JobClient:
 
         Raises StoreUnavailableError.
         """
+        self.check_files()
         with _engine_errors(self._url):
             self._client.enqueue(
                 {
@@ -106,6 +115,29 @@ class JobClient:
                 },
                 sweep.id,
             )
+
+    def check_files(self) -> None:
+        """Returns if the engine's SQLite file is the one that was opened, or if it has none.
+
+        If it is another one, this object uses that one from the next call on. Nothing is lost with
+        such a file that the store doesn't know, too. Raises StoreLostError; StoreUnavailableError
+        if there is none.
+        """
+        if self._files is not None:
+            try:
+                self._files.check()
+            except StoreLostError:
+                self._engine.dispose()
+                raise
+
+    def has_lost_files(self) -> bool:
+        """Whether `check_files` raised StoreLostError just now, which the log then says."""
+        try:
+            self.check_files()
+        except StoreLostError as error:
+            logger.error("%s", error)
+            return True
+        return False
 
     def reconcile(self, store: Store, running: Collection[str]) -> None:
         """Makes the engine's jobs agree with the store's sweeps of this host.
@@ -166,6 +198,7 @@ class JobClient:
     def close(self) -> None:
         """Releases every connection."""
         self._client.destroy()
+        self._engine.dispose()
 
 
 class _LeaveJob(BaseException):
@@ -188,13 +221,14 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
     """
     _log_through_logging()
     url = engine_url(settings.database_url)
+    engine, files = _create_engine(settings)
     config: DBOSConfig = {
         "name": APPLICATION,
         "application_version": APPLICATION_VERSION,
         "executor_id": settings.host,
         "system_database_url": _text(url),
+        "system_database_engine": engine,
         "dbos_system_schema": SCHEMA,
-        "sys_db_pool_size": 5,
         "serializer": DBOSPortableJSONSerializer(),
         "run_migrations": False,
         "enable_otlp": False,
@@ -205,7 +239,7 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
     try:
         with _engine_errors(url):
             # Before the launch, because the engine looks for new queues only once a second.
-            client = _create_client(url)
+            client = _create_client(engine)
             try:
                 client.register_queue(
                     queue_name(settings.host),
@@ -219,6 +253,8 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
             @DBOS.step(name=STEP)
             def step(sweep_id: str) -> bool:
                 try:
+                    if files is not None:
+                        files.check()
                     return run_batch(sweep_id)
                 except StoreUnavailableError as error:
                     logger.warning("sweep %s is put off: %s", sweep_id, error)
@@ -242,12 +278,34 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
         # From here on, the engine's threads may report closed connections. That is no error.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         DBOS.destroy(destroy_registry=True)
+        engine.dispose()
 
 
-def _create_client(url: sa.URL) -> DBOSClient:
+def _create_engine(settings: Settings) -> tuple[sa.Engine, SqliteFiles | None]:
+    """Connections for the job engine that wait for a limited time, and their SQLite files."""
+    url = engine_url(settings.database_url)
+    path = find_sqlite_path(url)
+    files = None if path is None else SqliteFiles(path)
+    engine = create_database_engine(
+        url, timeout_s=settings.database_timeout_s, files=files, driver_begins=True
+    )
+    return engine, files
+
+
+def _refuse_locked(context: sa.ExceptionContext) -> None:
+    """Raises StoreUnavailableError if SQLite's file is locked. The engine would try for ever."""
+    error = context.original_exception
+    if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        raise StoreUnavailableError(
+            f"the job engine's tables can't be used: {error}",
+            hint="another program has locked their file: end it",
+        ) from error
+
+
+def _create_client(engine: sa.Engine) -> DBOSClient:
     """The engine's client. It connects when it is used, and raises an error instead of waiting."""
     return DBOSClient(
-        system_database_url=_text(url),
+        system_database_engine=engine,
         dbos_system_schema=SCHEMA,
         serializer=DBOSPortableJSONSerializer(),
         application_name=APPLICATION,

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
         description="Longest estimated time of a sweep without a budget, seconds.",
     )
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
+    database_timeout_s: float = Field(
+        default=4,
+        gt=0,
+        description="Longest wait for the database, seconds. A request takes this and one second"
+        " longer than its `wait` at most.",
+    )
     presence_s: float = Field(
         default=15, gt=0, description="A host without a sign of life for so long is away, seconds."
     )
@@ -108,3 +114,8 @@ class Settings(BaseSettings):
     url: str = Field(
         default="http://127.0.0.1:8000", description="Address of the service that the commands ask."
     )
+
+    @property
+    def longest_answer_s(self) -> float:
+        """How long a request may take that waits for nothing but the database."""
+        return self.database_timeout_s + 1

@@ -78,6 +78,9 @@ Wait, and ask `/readyz` again after `Retry-After` seconds. `detail` says what th
 its database, or its own worker, which takes some seconds to start. If that takes much longer, the
 service's log says why.
 """,
+    "TooManyRequestsError": """
+Ask again after `Retry-After` seconds, and ask for less at the same time: `detail` names the limit.
+""",
     "StoreError": """
 The database can't be used as it is. `detail` says why. Ask the operator of the service.
 """,
@@ -91,6 +94,16 @@ Correct `LHP_DATABASE_URL`: it must be `sqlite:///PATH` or `postgresql://user:pa
 and a SQLite path must not name a file of another kind. Then start the service again. If `detail`
 says that the file is malformed, it is damaged: put a backup in its place, or save what can be read
 with `sqlite3 FILE .recover`.
+""",
+    "StoreLostError": """
+Put the file back where it was; the service goes on by itself. If it is gone, restore it from a
+backup, and restart the service and its workers. Questions answered before go on being answered from
+memory; everything else is refused, so that nothing is written into a file that no longer exists
+([operate](../guides/operate.md)).
+""",
+    "StoreNotWritableError": """
+Make room on the disk that holds the database, and see that the file and its directory can be
+written; for PostgreSQL, that the server isn't a read-only replica. Stored answers are still given.
 """,
     "SchemaTooOldError": """
 Stop the service and its workers, run `lhp db upgrade` once, and start them again.

@@ -39,7 +39,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "storage": (
         {"analysis", "errors", "grid", "plan", "workload", "migrations"},
-        {"numpy", "sqlalchemy", "alembic", "pyarrow"},
+        {"numpy", "sqlalchemy", "alembic", "psycopg", "pyarrow"},
     ),
     "jobs": ({"errors", "plan", "settings", "storage"}, {"dbos", "sqlalchemy"}),
     "processes": (

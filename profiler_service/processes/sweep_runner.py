@@ -43,6 +43,10 @@ CANCEL_POLL_S = 1.0
 """How often to check during a pause whether the sweep was cancelled."""
 
 
+STORE_CHECK_S = 1.0
+"""How often to make sure, before a batch, that its samples could be kept."""
+
+
 class BatchMeasurer(Protocol):
     """The part of `measurement.measurer.Measurer` that the runner uses."""
 
@@ -115,6 +119,7 @@ class SweepRunner:
         self._measuring_ended_s = time.monotonic()
         self._num_pauses = 0  # since the device last worked
         self._busy = threading.Lock()
+        self._check_store_at_s = 0.0
 
     def run_batch(self, sweep_id: str) -> bool:
         """Whether the sweep has ended. If it hasn't, measures and keeps its next batch.
@@ -133,11 +138,21 @@ class SweepRunner:
         with self._busy:
             if self._stopping.is_set():
                 raise StopRequest(0)
+            self._check_store()
             race_id = self._find_waiting_race(sweep_id)
             if race_id is not None:
                 self._run_batch_or_fail(race_id)
                 return False
             return self._run_batch_or_fail(sweep_id)
+
+    def _check_store(self) -> None:
+        """Returns if samples can be kept: otherwise measuring them would be in vain.
+
+        Looks once in STORE_CHECK_S at most. Raises StoreUnavailableError.
+        """
+        if time.monotonic() >= self._check_store_at_s:
+            self._store.check_usable()
+            self._check_store_at_s = time.monotonic() + STORE_CHECK_S
 
     def stop(self) -> None:
         """Returns when no batch is being measured any more, after about two seconds at most.

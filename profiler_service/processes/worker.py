@@ -22,7 +22,7 @@ from profiler_service.measurement.processors import pin_away
 from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.processes.exit_codes import PLATFORM_CHANGED
+from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
 from profiler_service.settings import Settings, default_data_dir
@@ -62,9 +62,9 @@ def run(
     """
     with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
         stack.enter_context(hold_lock(settings.host))
-        jobs.upgrade(settings)
         store = Store.open(settings.database_url)
         stack.callback(store.close)
+        jobs.upgrade(settings)
         measurer = create_measurer(settings)
         stack.callback(measurer.close)
         pin_away(measurer.measured_cpus)
@@ -90,6 +90,9 @@ def run(
         while True:
             try:
                 store.touch_host(settings.host)
+                if client.has_lost_files():
+                    # Nothing was in them that the next worker doesn't make anew from the store.
+                    stop(TRY_LATER)
                 client.reconcile(store, running)
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)

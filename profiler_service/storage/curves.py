@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.errors import UnknownCurveError
-from profiler_service.plan.modes import Mode
+from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.hosts import register_platform
@@ -48,6 +48,9 @@ def finish_sweep(
         "host": sweep.host,
         "mode": sweep.spec.mode,
         "generation": 0,
+        "raced_from": rows.raced_from_text(curve.grid.first)
+        if MODES[sweep.spec.mode].is_race
+        else None,
     }
     connection.execute(sa.insert(curves).values(values))
     connection.execute(sa.insert(curve_arrays).values(curve_id=curve_id, **arrays))
@@ -88,8 +91,9 @@ def find_curves(
     protocol_key: str,
     *,
     after_generation: int,
+    limit: int | None,
 ) -> list[CurveHeader]:
-    """Headers of every such curve stored after that generation, the last stored first."""
+    """Headers of such curves stored after that generation, the last stored first."""
     found = connection.execute(
         sa.select(curves)
         .where(curves.c.workload_key == workload_key)
@@ -97,6 +101,43 @@ def find_curves(
         .where(curves.c.protocol_key == protocol_key)
         .where(curves.c.generation > after_generation)
         .order_by(curves.c.generation.desc())
+        .limit(limit)
+    )
+    return [rows.header_from_row(row) for row in found]
+
+
+def find_answering(
+    connection: Connection,
+    workload_key: str,
+    platform_key: str,
+    protocol_key: str,
+    raced_from: Sequence[int] | None,
+    *,
+    limit: int,
+) -> list[CurveHeader]:
+    """Headers of the races from that point, or with None of all other curves, newest first."""
+    raced_from_text = None if raced_from is None else rows.raced_from_text(raced_from)
+    found = connection.execute(
+        sa.select(curves)
+        .where(curves.c.workload_key == workload_key)
+        .where(curves.c.platform_key == platform_key)
+        .where(curves.c.protocol_key == protocol_key)
+        .where(curves.c.raced_from == raced_from_text)
+        .order_by(curves.c.generation.desc())
+        .limit(limit)
+    )
+    return [rows.header_from_row(row) for row in found]
+
+
+def find_new_curves(
+    connection: Connection, after_generation: int, *, limit: int
+) -> list[CurveHeader]:
+    """Headers of curves kept after that generation, the first one kept first."""
+    found = connection.execute(
+        sa.select(curves)
+        .where(curves.c.generation > after_generation)
+        .order_by(curves.c.generation)
+        .limit(limit)
     )
     return [rows.header_from_row(row) for row in found]
 

@@ -19,12 +19,21 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from profiler_service.errors import StoreUnavailableError, StoreUnusableError
+from profiler_service.errors import (
+    StoreNotWritableError,
+    StoreUnavailableError,
+    StoreUnusableError,
+)
+from profiler_service.storage.postgres import bound_connections, connect_arguments
+from profiler_service.storage.sqlite_files import SqliteFiles
 
 URL_FORMS = "write it as sqlite:////absolute/path or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-CONNECT_TIMEOUT_S = 5
-BUSY_TIMEOUT_S = 15
-"""How long a SQLite connection waits for another's write to end."""
+BUSY_TIMEOUT_S = 15.0
+"""How long a SQLite connection waits for another's write to end, where nothing else is said."""
+POOL_TIMEOUT_S = 1.0
+"""How long to wait for one of the connections, where all of them are in use."""
+NOT_WRITABLE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR_WRITE)
+NOT_WRITABLE_POSTGRES = ("53100", "25006")  # disk_full, read_only_sql_transaction
 
 
 def parse_url(url: str) -> sa.URL:
@@ -69,33 +78,59 @@ def describe(url: sa.URL) -> str:
     return f"the PostgreSQL database {url.database!r}{where}"
 
 
-def create_database_engine(url: sa.URL) -> Engine:
+def create_database_engine(
+    url: sa.URL,
+    *,
+    timeout_s: float | None = None,
+    files: SqliteFiles | None = None,
+    driver_begins: bool = False,
+) -> Engine:
     """An engine that connects on first use.
 
-    Every connection begins its transactions itself. With `write_access`, a transaction takes the
-    write lock at once, so it never has to change from reading to writing.
+    Every connection begins its transactions itself: with a write lock at once where
+    `write_access` is asked for, so that no transaction has to turn from reading to writing.
+
+    Args:
+        url: as `parse_url` gives it.
+        timeout_s: longest time to connect, and to wait for an answer or for another's lock. None
+            is for upgrades, which may take long.
+        files: every transaction begins by checking that they are still those of the database.
+        driver_begins: SQLite's driver begins transactions, with the first statement that writes.
     """
     is_sqlite = url.get_backend_name() == "sqlite"
-    connect_args: dict[str, object] = {"timeout": BUSY_TIMEOUT_S}
-    if not is_sqlite:
-        connect_args = (
-            {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
-        )
     engine = sa.create_engine(
         url,
-        connect_args=connect_args,
+        connect_args={"timeout": BUSY_TIMEOUT_S if timeout_s is None else timeout_s}
+        if is_sqlite
+        else connect_arguments(url, timeout_s),
         # PostgreSQL refuses NaN in JSON and SQLite doesn't: refuse it on both.
         json_serializer=functools.partial(json.dumps, allow_nan=False),
         pool_pre_ping=not is_sqlite,
         pool_size=5,
-        max_overflow=35,  # the 40 threads that serve requests
-        pool_timeout=CONNECT_TIMEOUT_S,
+        max_overflow=35,  # more than the threads that serve requests
+        pool_timeout=POOL_TIMEOUT_S,
         hide_parameters=True,
     )
-    if is_sqlite:
+    if not is_sqlite:
+        if timeout_s is not None:
+            bound_connections(engine, timeout_s)
+        return engine
+    if driver_begins:
+        event.listen(engine, "connect", _set_up_sqlite_driver)
+    else:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    if files is not None:
+        _watch_files(engine, files)
     return engine
+
+
+def _watch_files(engine: Engine, files: SqliteFiles) -> None:
+    # Before connecting, because that would make a new file where there is none any more.
+    event.listen(engine, "do_connect", lambda *_: files.check())
+    event.listen(engine, "connect", lambda *_: files.keep())
+    event.listen(engine, "begin", lambda _: files.check())
+    event.listen(engine, "engine_disposed", lambda _: files.forget())
 
 
 def write_access(engine: Engine) -> Engine:
@@ -109,6 +144,13 @@ def _set_up_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> 
     cursor = connection.cursor()
     _switch_to_wal(cursor)
     cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _set_up_sqlite_driver(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = "IMMEDIATE"
+    cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
@@ -158,6 +200,11 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
         return StoreUnusableError(
             f"{describe(url)} can't be used: {reason}", hint=_SPOILT_FILE[code & 0xFF]
         )
+    if _is_not_writable(reason):
+        return StoreNotWritableError(
+            f"nothing can be kept in {describe(url)}: {reason}",
+            hint="make room on its disk, and see that it may be written",
+        )
     return _unavailable(url, str(reason))
 
 
@@ -177,6 +224,15 @@ def connection_errors(url: sa.URL) -> Iterator[None]:
             yield
         except exc.ProgrammingError as error:
             raise _unavailable(url, str(error.orig)) from error
+
+
+def _is_not_writable(reason: object) -> bool:
+    code = getattr(reason, "sqlite_errorcode", None)
+    return (
+        code in NOT_WRITABLE_SQLITE
+        or (code is not None and code & 0xFF in NOT_WRITABLE_SQLITE)
+        or getattr(reason, "sqlstate", None) in NOT_WRITABLE_POSTGRES
+    )
 
 
 def _unavailable(url: sa.URL, reason: str) -> StoreUnavailableError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from profiler_service.analysis.evidence import Evidence
@@ -74,6 +74,8 @@ class CurveHeader:
     num_failures: int
     measured_at: dt.datetime
     evidence: Evidence
+    generation: int = field(default=0, compare=False)
+    """The store's generation with it: grows in the order in which curves were kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

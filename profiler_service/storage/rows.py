@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -220,7 +221,13 @@ def header_from_row(row: Row) -> CurveHeader:
         num_failures=row.num_failures,
         measured_at=row.measured_at,
         evidence=Evidence.from_json(row.evidence),
+        generation=row.generation,
     )
+
+
+def raced_from_text(dims: Sequence[int]) -> str:
+    """The column `raced_from`: the first point of a race, `1197,317`."""
+    return ",".join(map(str, dims))
 
 
 def curve_from_row(row: Row) -> LatencyCurve:

@@ -36,6 +36,14 @@ def read_generation(connection: Connection) -> int:
     return int(connection.execute(sa.select(generation.c.value)).scalar_one())
 
 
+def is_read_only(connection: Connection) -> bool:
+    """Whether the server refuses to write, as replicas do. SQLite has no server: False."""
+    if connection.dialect.name == "sqlite":
+        return False
+    setting = sa.func.current_setting("transaction_read_only")
+    return connection.scalar(sa.select(setting)) == "on"
+
+
 def raise_generation(connection: Connection) -> int:
     """The next generation. Nobody else can raise it until this transaction ends."""
     raised = sa.update(generation).values(value=generation.c.value + 1)

@@ -9,7 +9,8 @@ given.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self
 
@@ -18,19 +19,28 @@ from sqlalchemy.engine import Connection, Engine
 
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.errors import StoreNotWritableError
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.storage import batches, curves, hosts, rows, schema, sweeps
 from profiler_service.storage.database import (
     create_database_engine,
     database_errors,
+    describe,
+    find_sqlite_path,
     parse_url,
     write_access,
 )
 from profiler_service.storage.records import CurveHeader, Host, Page, Sweep
-from profiler_service.storage.statements import check_page, read_generation
+from profiler_service.storage.sqlite_files import SqliteFiles
+from profiler_service.storage.statements import check_page, is_read_only, read_generation
 
 __all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep"]
+
+TRANSACTION_TIMEOUT_S = 4.0
+"""Longest time to connect, and to wait for an answer or for another's lock."""
+FAILED_WRITE_S = 30.0
+"""For so long, what couldn't be kept says that nothing can, unless something was kept since."""
 
 
 class Store:
@@ -40,26 +50,38 @@ class Store:
     database can't be reached.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        files: SqliteFiles | None = None,
+        *,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+    ) -> None:
         self._engine = engine
+        self._timeout_s = timeout_s
         self._writing_engine = write_access(engine)
+        self._files = files
+        self._failed_write: tuple[float, StoreNotWritableError] | None = None
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """The store at `url`, its schema checked.
+    def open(cls, url: str, *, timeout_s: float = TRANSACTION_TIMEOUT_S) -> Self:
+        """The store at `url`, its schema checked. No wait takes longer than `timeout_s`.
 
         Raises:
             StoreUnavailableError: the database can't be reached, or `url` is malformed.
             SchemaTooOldError: `lhp db upgrade` must be run first (also on an empty database).
             SchemaTooNewError: a newer version wrote the schema.
         """
-        engine = create_database_engine(parse_url(url))
+        parsed = parse_url(url)
+        path = find_sqlite_path(parsed)
+        files = None if path is None else SqliteFiles(path)
+        engine = create_database_engine(parsed, timeout_s=timeout_s, files=files)
         try:
             schema.check(engine)
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine)
+        return cls(engine, files, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Releases every connection."""
@@ -69,6 +91,25 @@ class Store:
         """Returns when the database answers. Raises StoreUnavailableError."""
         with self._read() as connection:
             connection.execute(sa.select(1))
+
+    def check_usable(self) -> None:
+        """Returns if the database answers and something could be kept now. Changes nothing.
+
+        Raises StoreUnavailableError: StoreLostError, or StoreNotWritableError.
+        """
+        with self._read() as connection:
+            read_generation(connection)
+            if is_read_only(connection):
+                raise StoreNotWritableError(
+                    f"{describe(self._engine.url)} is read-only",
+                    hint="see that it is no replica, and that its user may write",
+                )
+        if self._files is not None:
+            self._files.check_writable(timeout_s=self._timeout_s)
+        if self._failed_write is not None:
+            failed_at_s, failed = self._failed_write
+            if time.monotonic() - failed_at_s < FAILED_WRITE_S:
+                raise failed
 
     # Hosts and platforms
 
@@ -155,6 +196,16 @@ class Store:
                 cursor=cursor,
                 limit=limit,
             )
+
+    def find_ended(self, sweep_ids: Collection[str]) -> list[str]:
+        """Those of the sweeps that have ended."""
+        with self._read() as connection:
+            return sweeps.find_ended(connection, sweep_ids)
+
+    def find_sweeps(self, sweep_ids: Collection[str]) -> list[Sweep]:
+        """The sweeps with these ids; unknown ids are left out."""
+        with self._read() as connection:
+            return sweeps.find_sweeps(connection, sweep_ids)
 
     def start_sweep(self, sweep_id: str, *, measured_as: str | None = None) -> Sweep:
         """The sweep, changed from queued to running; in any other state it stays as it is.
@@ -251,8 +302,9 @@ class Store:
         protocol_key: str,
         *,
         after_generation: int = -1,
+        limit: int | None = None,
     ) -> list[CurveHeader]:
-        """Headers of every such curve stored after that generation, the last stored first."""
+        """Headers of such curves stored after that generation, the last stored first."""
         with self._read() as connection:
             return curves.find_curves(
                 connection,
@@ -260,7 +312,28 @@ class Store:
                 platform_key,
                 protocol_key,
                 after_generation=after_generation,
+                limit=limit,
             )
+
+    def find_answering(
+        self,
+        workload_key: str,
+        platform_key: str,
+        protocol_key: str,
+        raced_from: Sequence[int] | None,
+        *,
+        limit: int,
+    ) -> list[CurveHeader]:
+        """Headers of the races from that point, or with None of all other curves, newest first."""
+        with self._read() as connection:
+            return curves.find_answering(
+                connection, workload_key, platform_key, protocol_key, raced_from, limit=limit
+            )
+
+    def find_new_curves(self, *, after_generation: int, limit: int) -> list[CurveHeader]:
+        """Headers of curves kept after that generation, the first one kept first."""
+        with self._read() as connection:
+            return curves.find_new_curves(connection, after_generation, limit=limit)
 
     def find_curves_of_kinds(
         self, kinds: Sequence[str], *, mode: Mode, after_generation: int, limit: int
@@ -315,5 +388,12 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with database_errors(self._engine.url), self._writing_engine.begin() as connection:
-            yield connection
+        try:
+            with database_errors(self._engine.url), self._writing_engine.begin() as connection:
+                yield connection
+        except StoreNotWritableError as error:
+            self._failed_write = (time.monotonic(), error)
+            raise
+        if self._files is not None:
+            self._files.check()  # it may have been lost since the transaction began
+        self._failed_write = None

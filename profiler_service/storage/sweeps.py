@@ -6,6 +6,7 @@ Every function runs in the transaction of the `connection` that it is given.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,6 +49,24 @@ def get_sweep(connection: Connection, sweep_id: str) -> Sweep:
     if row is None:
         raise _unknown_sweep(sweep_id)
     return rows.sweep_from_row(row)
+
+
+def find_ended(connection: Connection, sweep_ids: Collection[str]) -> list[str]:
+    """Those of the sweeps that have ended."""
+    ended = [state for state in SweepState if state.is_final]
+    return list(
+        connection.scalars(
+            sa.select(sweeps.c.id)
+            .where(sweeps.c.id.in_(sweep_ids))
+            .where(sweeps.c.state.in_(ended))
+        )
+    )
+
+
+def find_sweeps(connection: Connection, sweep_ids: Collection[str]) -> list[Sweep]:
+    """The sweeps with these ids; unknown ids are left out."""
+    found = connection.execute(_SWEEPS.where(sweeps.c.id.in_(sweep_ids)))
+    return [rows.sweep_from_row(row) for row in found]
 
 
 def lock_sweep(connection: Connection, sweep_id: str) -> SweepState:

@@ -151,7 +151,13 @@ curves = sa.Table(
     sa.Column("measured_at", UtcDateTime, nullable=False),
     sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("raced_from", Text),
     sa.Index(None, "workload_key", "platform_key", "protocol_key", "generation"),
+    sa.Index(
+        "ix_curves_answering",
+        *("workload_key", "platform_key", "protocol_key", "raced_from", "generation"),
+    ),
+    sa.Index(None, "generation"),
     sa.Index(None, "kind", "id"),
     sa.Index(None, "platform_key", "id"),
     sa.Index(None, "host", "id"),

@@ -23,7 +23,7 @@ from profiler_service.storage.store import Store
 from profiler_service.storage.tables import metadata
 from tests.storage.examples import PROTOCOL, create_platform
 
-HEAD = "0004"
+HEAD = "0006"
 
 
 @contextmanager

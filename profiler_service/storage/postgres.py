@@ -1,0 +1,100 @@
+"""Connections to PostgreSQL that wait for a limited time, whatever becomes of the server.
+
+A server that is stopped, or a network that swallows what is sent, keeps its connections open: only
+the client can notice, by the time that passes. Knows no table.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+T = TypeVar("T")
+
+IDLE_TRANSACTION_S = 60
+"""The server ends a session that has left a transaction open for so long."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is closed as soon as an answer takes longer than `timeout_s`.
+
+    Afterwards nobody knows what the server did, so the connection can't be used again.
+    """
+
+    timeout_s: float | None = None
+    """Longest wait for one answer; None: without a limit."""
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        """What `gen` returns. Raises psycopg.OperationalError where that takes too long."""
+        if self.timeout_s is None:
+            return super().wait(gen, *args, **kwargs)
+        limited = _limit(gen, time.monotonic() + self.timeout_s)
+        try:
+            return super().wait(limited, *args, **kwargs)
+        except _TimeOverError:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer for {self.timeout_s:g} s") from None
+
+    def notifies(self, **kwargs: Any) -> Generator[psycopg.Notify]:
+        """Notifications. Whoever listens waits as long as nothing is to be told."""
+        self.timeout_s = None
+        return super().notifies(**kwargs)
+
+
+class _TimeOverError(Exception):
+    """The answer didn't come in time."""
+
+
+def _limit(gen: Generator[Any, Any, T], deadline_s: float) -> Generator[Any, Any, T]:
+    """`gen`, which may not go on after the deadline. The driver resumes it every 0.1 s."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            wanted = gen.send(ready)
+            if time.monotonic() > deadline_s:
+                raise _TimeOverError
+    except StopIteration as ended:
+        value: T = ended.value
+        return value
+
+
+def connect_arguments(url: sa.URL, timeout_s: float | None) -> dict[str, object]:
+    """Arguments of the driver that make both ends give up after `timeout_s`.
+
+    What the URL itself says is left as it is. `options` belong to the operator where they are
+    given: some poolers refuse any.
+    """
+    arguments: dict[str, object] = {"keepalives_idle": 10, "keepalives_interval": 5}
+    if timeout_s is not None:
+        timeout_ms = math.ceil(timeout_s * 1000)
+        arguments |= {
+            "tcp_user_timeout": timeout_ms,
+            "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}"
+            f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_S * 1000}",
+        }
+    arguments["connect_timeout"] = math.ceil(CONNECT_TIMEOUT_S if timeout_s is None else timeout_s)
+    return {name: value for name, value in arguments.items() if name not in url.query}
+
+
+CONNECT_TIMEOUT_S = 5.0
+"""Longest time to connect, where nothing else is bounded."""
+
+
+def bound_connections(engine: Engine, timeout_s: float) -> None:
+    """Makes every connection of the engine wait for `timeout_s` at most, for each answer."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(
+        _dialect: object, _record: object, arguments: Any, named: dict[str, Any]
+    ) -> BoundedConnection:
+        connection = BoundedConnection.connect(*arguments, **named)
+        connection.timeout_s = timeout_s
+        return connection
