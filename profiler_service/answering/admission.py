@@ -6,6 +6,7 @@ Every sweep is checked only here. Knows neither questions nor how a sweep is car
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from profiler_service.analysis.samples import Platform
@@ -35,7 +36,15 @@ class Admitted:
 class Admission:
     """Admits the sweeps that the host can measure within the operator's bounds."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        refuse_unless_usable: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`refuse_unless_usable` raises StoreError where samples couldn't be kept."""
+        self._refuse_unless_usable = refuse_unless_usable
         self._store = store
         self._settings = settings
 
@@ -44,6 +53,7 @@ class Admission:
 
         Raises WindowTooLargeError, UnsupportedOnHostError, StoreError. Allocates nothing.
         """
+        self._refuse_unless_usable()
         self._check_size(spec, for_question=for_question)
         platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
         check_affordable(

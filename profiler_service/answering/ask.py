@@ -23,6 +23,7 @@ from profiler_service.answering.shutdown import Shutdown
 from profiler_service.errors import (
     LhpError,
     MeasurementFailedError,
+    StoreUnavailableError,
     SweepCancelledError,
     WindowTooLargeError,
 )
@@ -60,7 +61,10 @@ class Asking:
         admission: Admission,
         queue: SweepQueue,
         shutdown: Shutdown,
+        beyond_wait_s: float,
     ) -> None:
+        """`beyond_wait_s` is how much longer than `wait_s` a question may take."""
+        self._beyond_wait_s = beyond_wait_s
         self._known = known
         self._hosts = hosts
         self._admission = admission
@@ -73,6 +77,9 @@ class Asking:
     ) -> AnswerT | Sweep:
         """The answer; or the sweep that will give it, if that takes longer than `wait_s`.
 
+        What is in memory is answered without the database, whatever that does. Everything else
+        takes `beyond_wait_s` more than `wait_s` at most.
+
         Also the sweep if the service is about to end.
 
         Raises UnknownHostError, UnknownPlatformError, HostAwayError; WindowTooLargeError,
@@ -80,6 +87,20 @@ class Asking:
         SweepCancelledError; MeasurementFailedError if the sweep ended without an answer;
         StoreError.
         """
+        try:
+            async with asyncio.timeout(wait_s + self._beyond_wait_s) as limit:
+                return await self._find_or_measure(question, where, wait_s=wait_s)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise StoreUnavailableError(
+                f"the database didn't answer within {self._beyond_wait_s:g} s",
+                hint="ask again later; known questions are answered from memory meanwhile",
+            ) from None
+
+    async def _find_or_measure(
+        self, question: Question[AnswerT], where: Where, *, wait_s: float
+    ) -> AnswerT | Sweep:
         deadline_s = time.monotonic() + wait_s
         conditions = await self._hosts.find_conditions(where)
         if conditions is not None:
@@ -99,6 +120,7 @@ class Asking:
             measurement = _Measurement(
                 ended=asyncio.create_task(self._measure_unless_known(key, question, host))
             )
+            measurement.ended.add_done_callback(lambda each: each.cancelled() or each.exception())
             self._measurements[key] = measurement
         measurement.num_waiting += 1
         try:

@@ -6,16 +6,17 @@ Knows neither questions nor how curves are measured.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from cachetools import LRUCache
+from typing import NamedTuple
 
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform
 from profiler_service.answering.cache import LoadingCache
 from profiler_service.answering.resources import is_stale
+from profiler_service.errors import NotFoundError
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.storage.store import CurveHeader, Host, Store
@@ -26,11 +27,40 @@ MAX_CACHED_POINTS = 2_000_000
 CURVE_WEIGHT_POINTS = 100
 """Memory of a curve without its points, about 5 KiB, counted in points. It matters for comparisons
 of kernels: they have two points each, and there may be very many."""
-MAX_INDEXES = 1024
-"""Number of workloads (each under its conditions) whose curve headers are kept in memory."""
+MAX_HEADERS = 20_000
+"""Number of curve headers kept in memory: about 3 KiB each."""
+MAX_HEADERS_PER_KEY = 1000
+"""So many of the newest curves over whole grids, or from one first point, may answer a question."""
+MAX_LOADED_AHEAD = 64
+"""So many new curves are loaded at once when the store has changed, before they may answer."""
+PAGE_SIZE = 500
+"""New headers are read in pages of this size."""
 
-IndexKey = tuple[str, str, str]
-"""Keys of a workload, a platform and a protocol."""
+logger = logging.getLogger(__name__)
+
+
+class HeadersKey(NamedTuple):
+    """What the headers that are kept together have in common."""
+
+    workload_key: str
+    platform_key: str
+    protocol_key: str
+    raced_from: Dims | None
+    """The only point that these curves answer for; None: they answer for many points."""
+
+    @classmethod
+    def of(cls, header: CurveHeader) -> HeadersKey:
+        """The key under which a header is kept."""
+        return cls(
+            workload_key=header.workload.key,
+            platform_key=header.platform_key,
+            protocol_key=header.protocol_key,
+            raced_from=header.grid.first if MODES[header.mode].is_race else None,
+        )
+
+
+Headers = tuple[CurveHeader, ...]
+"""Newest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,43 +77,16 @@ class Conditions:
         return cls(platform_key=host.platform_key, protocol_key=host.protocol_key)
 
 
-class CurveIndex:
-    """An index of one workload's curves under the same conditions, by what they may answer."""
+def covering(headers: Iterable[CurveHeader], window: Grid, mode: Mode) -> Iterator[CurveHeader]:
+    """Headers of curves that may answer, the one kept last first.
 
-    def __init__(self, headers: Sequence[CurveHeader] = ()) -> None:
-        """`headers` come newest first."""
-        self.generation = -1
-        """The index has every curve stored up to this generation of the store."""
-        self.loading: asyncio.Task[None] | None = None
-        """The search for newer curves, while it runs."""
-        self._known: set[str] = set()
-        # Some curves answer only for their first point. They are found by it, since there may be
-        # very many.
-        self._by_first: defaultdict[Dims, list[tuple[int, CurveHeader]]] = defaultdict(list)
-        self._others: list[tuple[int, CurveHeader]] = []
-        self.add(headers)
-
-    def add(self, headers: Sequence[CurveHeader]) -> None:
-        """Takes headers, newest first, of newer curves; ignores those that it has."""
-        for header in reversed(headers):
-            if header.id in self._known:
-                continue
-            numbered = (len(self._known), header)
-            self._known.add(header.id)
-            if MODES[header.mode].is_race:
-                self._by_first[header.grid.first].append(numbered)
-            else:
-                self._others.append(numbered)
-
-    def covering(self, window: Grid, mode: Mode) -> Iterator[CurveHeader]:
-        """Headers of curves that may answer, newest first.
-
-        They cover the window, and their mode answers all that a sweep of `mode` answers.
-        """
-        found = [*self._others, *self._by_first.get(window.first, ())]
-        for _, header in sorted(found, key=lambda pair: pair[0], reverse=True):
-            if mode in MODES[header.mode].answers and header.grid.contains(window):
-                yield header
+    They cover the window, and their mode answers all that a sweep of `mode` answers.
+    """
+    for header in sorted(headers, key=lambda each: each.generation, reverse=True):
+        its = MODES[header.mode]
+        is_from_here = not its.is_race or header.grid.first == window.first
+        if is_from_here and mode in its.answers and header.grid.contains(window):
+            yield header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,18 +115,31 @@ class Snapshot:
         return changes
 
 
-class KnownCurves:
-    """The stored curves, with an index in memory.
+async def _load_nothing(_header: CurveHeader) -> None:
+    pass
 
-    A stored curve never changes. A loaded curve therefore stays until there is no more space, and
-    an index only adds newer curves. Hosts and platforms come from the snapshot, which is valid for
-    one generation of the store: call `refresh` often. Belongs to one event loop, and calls the
-    store only from threads.
+
+class KnownCurves:
+    """The stored curves that questions have asked for, in memory.
+
+    A stored curve never changes. What was loaded therefore stays until there is no more space, and
+    `refresh` only adds newer curves. Hosts and platforms come from the snapshot, which is valid for
+    one generation of the store: call `refresh` often. What is in memory is found without the
+    store. Belongs to one event loop, and calls the store only from threads.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, *, load_more: Callable[[CurveHeader], Awaitable[object]] = _load_nothing
+    ) -> None:
+        """`load_more` loads what is needed of a new curve besides itself."""
         self._store = store
-        self._indexes: LRUCache[IndexKey, CurveIndex] = LRUCache(MAX_INDEXES)
+        self._load_more = load_more
+        self._headers: LoadingCache[HeadersKey, Headers] = LoadingCache(
+            self._read_headers, max_size=MAX_HEADERS, size_of=lambda headers: len(headers) + 1
+        )
+        self._newest_protocols: LoadingCache[tuple[str, str], str | None] = LoadingCache(
+            lambda key: store.find_newest_protocol(*key), max_size=MAX_HEADERS
+        )
         self._curves = LoadingCache(
             store.load_curve,
             max_size=MAX_CACHED_POINTS,
@@ -131,25 +147,72 @@ class KnownCurves:
         )
         self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})
 
-    async def refresh(self) -> None:
+    def __contains__(self, key: HeadersKey) -> bool:
+        """Whether such curves were asked for, so that their headers are in memory."""
+        return key in self._headers
+
+    def _read_headers(self, key: HeadersKey) -> Headers:
+        return tuple(self._store.find_answering(*key, limit=MAX_HEADERS_PER_KEY))
+
+    async def refresh(self) -> Sequence[CurveHeader]:
         """Returns when `snapshot` is at least as new as the store was at the time of the call.
 
-        Raises StoreUnavailableError; the snapshot then stays as it was.
+        Gives the headers of curves kept since the snapshot before, in the order of keeping. Those
+        that questions have asked for are loaded first: a new curve answers only once it is in
+        memory. Raises StoreUnavailableError; everything then stays as it was.
         """
-        latest = await asyncio.to_thread(self._read_snapshot)
+        before = self.snapshot
+        latest, kept_since = await asyncio.to_thread(self._read_since, before)
+        if latest.generation == before.generation:
+            return ()
+        wanted = [each for each in kept_since if self._is_wanted(each)]
+        for header in wanted[-MAX_LOADED_AHEAD:]:
+            with contextlib.suppress(NotFoundError):
+                await self.load_curve(header.id)
+                await self._load_more(header)
         # Another refresh may have ended meanwhile.
-        if latest is not None and latest.generation > self.snapshot.generation:
-            self.snapshot = latest
+        if self.snapshot is not before and latest.generation <= self.snapshot.generation:
+            return ()
+        if latest.generation < before.generation:
+            logger.warning("the database holds an earlier state: forgetting what was known")
+            self._headers.clear()
+            self._newest_protocols.clear()
+        for header in kept_since:
+            self._add(header)
+        self.snapshot = latest
+        return kept_since
 
-    def _read_snapshot(self) -> Snapshot | None:
+    def _read_since(self, before: Snapshot) -> tuple[Snapshot, list[CurveHeader]]:
         # The generation is read first. Everything read after it can only be newer.
         generation = self._store.generation()
-        if generation == self.snapshot.generation:
-            return None
-        return Snapshot(
+        if generation == before.generation:
+            return before, []
+        latest = Snapshot(
             generation=generation,
             hosts={host.name: host for host in self._store.list_hosts()},
             platforms={platform.key: platform for platform in self._store.list_platforms()},
+        )
+        kept_since: list[CurveHeader] = []
+        # At first, nothing is in memory that newer curves could be added to.
+        reached = generation if before.generation < 0 else before.generation
+        while reached < generation:
+            page = self._store.find_new_curves(after_generation=reached, limit=PAGE_SIZE)
+            kept_since += page
+            reached = page[-1].generation if len(page) == PAGE_SIZE else generation
+        return latest, kept_since
+
+    def _is_wanted(self, header: CurveHeader) -> bool:
+        # Comparisons of kernels are small, and questions about their product need them.
+        return header.mode == "kernels" or HeadersKey.of(header) in self
+
+    def _add(self, header: CurveHeader) -> None:
+        def add(headers: Headers) -> Headers:
+            others = [each for each in headers if each.id != header.id]
+            return (header, *others)[:MAX_HEADERS_PER_KEY]
+
+        self._headers.change(HeadersKey.of(header), add)
+        self._newest_protocols.change(
+            (header.workload.key, header.platform_key), lambda _: header.protocol_key
         )
 
     async def load_curve(self, curve_id: str) -> LatencyCurve:
@@ -164,34 +227,15 @@ class KnownCurves:
         Newest first, at the time of the snapshot. Raises StoreError if curves that aren't in memory
         can't be read.
         """
-        generation = self.snapshot.generation
-        protocol_key = conditions.protocol_key or await asyncio.to_thread(
-            self._store.find_newest_protocol, workload.key, conditions.platform_key
+        protocol_key = conditions.protocol_key or await self._newest_protocols.get(
+            (workload.key, conditions.platform_key)
         )
         if protocol_key is None:
             return iter(())
-        key = (workload.key, conditions.platform_key, protocol_key)
-        index = await self._index(key, generation)
-        return index.covering(window, mode)
-
-    async def _index(self, key: IndexKey, generation: int) -> CurveIndex:
-        """The index of those curves, with every curve stored up to the generation."""
-        index = self._indexes.get(key)
-        if index is None:
-            index = self._indexes[key] = CurveIndex()
-        while index.generation < generation:
-            if index.loading is None:
-                index.loading = asyncio.create_task(self._load_newer(key, index, generation))
-            await asyncio.shield(index.loading)
-        return index
-
-    async def _load_newer(self, key: IndexKey, index: CurveIndex, generation: int) -> None:
-        """Reads what was kept since the index was loaded last."""
-        try:
-            headers = await asyncio.to_thread(
-                lambda: self._store.find_curves(*key, after_generation=index.generation)
+        raced = any(each.is_race and mode in each.answers for each in MODES.values())
+        headers: list[CurveHeader] = []
+        for raced_from in (None, window.first) if raced else (None,):
+            headers += await self._headers.get(
+                HeadersKey(workload.key, conditions.platform_key, protocol_key, raced_from)
             )
-            index.add(headers)
-            index.generation = generation
-        finally:
-            index.loading = None
+        return covering(headers, window, mode)

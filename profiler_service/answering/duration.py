@@ -21,6 +21,7 @@ from profiler_service.workload import Workload
 
 MAX_CALL_S: Final = 60.0
 """A point whose call takes longer is a failure, and isn't measured again."""
+MAX_HEADERS: Final = 64
 MAX_CURVES: Final = 4
 MAX_CURVE_POINTS: Final = 65_536
 """Number and size of the newest curves that are read: the check must be fast."""
@@ -58,7 +59,9 @@ def find_least_call_s(store: Store, workload: Workload, grid: Grid, host: Host) 
     operation as a measured one with more of them, since small calls use a device worse. Both give
     a low estimate: a sweep isn't refused for a guess.
     """
-    headers = store.find_curves(workload.key, host.platform_key, host.protocol_key)
+    headers = store.find_curves(
+        workload.key, host.platform_key, host.protocol_key, limit=MAX_HEADERS
+    )
     kind, params = get_workload_kind(workload.kind), dict(workload.params)
     asked = _some(np.arange(grid.size))
     asked_flops = np.array([kind.flops(grid.dims(int(n)), params) for n in asked], dtype=float)

@@ -6,14 +6,15 @@ store only from threads.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterable
 
 from cachetools import LRUCache
 
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.answering.curves import Conditions, IndexKey, KnownCurves
+from profiler_service.answering.cache import LoadingCache
+from profiler_service.answering.curves import Conditions, KnownCurves
 from profiler_service.kinds.kernels import KERNEL_KINDS, Kernel
-from profiler_service.storage.store import Store
+from profiler_service.storage.store import CurveHeader, Store
 from profiler_service.wire import FasterBackend
 from profiler_service.workload import Workload
 
@@ -21,19 +22,38 @@ MAX_COMPARISONS = 16_384
 """Number of comparisons kept in memory: about 300 bytes each."""
 
 
+Newest = LRUCache[tuple[str, str, str], str]
+"""Keys of a workload, a platform and a protocol → id of the newest comparison."""
+
+
 class KernelComparisons:
     """The newest comparison of each workload's kernels.
 
-    All new ones are read from the store at once, so that a question about a workload whose
-    kernels were never compared needs no read of its own.
+    All of them are read from the store at once, so that a question about a workload whose kernels
+    were never compared needs no read of its own.
     """
 
     def __init__(self, store: Store, curves: KnownCurves) -> None:
         self._store = store
         self._curves = curves
-        self._newest: LRUCache[IndexKey, str] = LRUCache(MAX_COMPARISONS)
-        self._generation = -1
-        self._updating = asyncio.Lock()
+        self._newest: LoadingCache[None, Newest] = LoadingCache(self._read, max_size=1)
+
+    def _read(self, _key: None) -> Newest:
+        kinds = [kind.name for kind in KERNEL_KINDS]
+        headers = self._store.find_curves_of_kinds(
+            kinds, mode="kernels", after_generation=-1, limit=MAX_COMPARISONS
+        )
+        return _add(LRUCache(MAX_COMPARISONS), reversed(headers))
+
+    def add(self, headers: Iterable[CurveHeader]) -> None:
+        """Takes the comparisons among new curves, in the order in which they were kept.
+
+        Curve ids don't tell that order: they depend on each host's own clock.
+        """
+        names = {kind.name for kind in KERNEL_KINDS}
+        compared = [h for h in headers if h.mode == "kernels" and h.workload.kind in names]
+        if compared:
+            self._newest.change(None, lambda newest: _add(newest, compared))
 
     async def find_faster_backend(
         self, kernels: Workload, backend: str, conditions: Conditions
@@ -41,31 +61,17 @@ class KernelComparisons:
         """The fastest of the kernels; None if that is `backend`, or isn't known."""
         if conditions.protocol_key is None:
             return None
-        await self._update(self._curves.snapshot.generation)
-        key = (kernels.key, conditions.platform_key, conditions.protocol_key)
-        curve_id = self._newest.get(key)
+        newest = await self._newest.get(None)
+        curve_id = newest.get((kernels.key, conditions.platform_key, conditions.protocol_key))
         if curve_id is None:
             return None
         return _faster_backend(await self._curves.load_curve(curve_id), backend, curve_id)
 
-    async def _update(self, generation: int) -> None:
-        """Reads the comparisons that were kept up to the generation and aren't known yet."""
-        async with self._updating:
-            if self._generation >= generation:
-                return
-            kept_since = await asyncio.to_thread(
-                lambda: self._store.find_curves_of_kinds(
-                    [kind.name for kind in KERNEL_KINDS],
-                    mode="kernels",
-                    after_generation=self._generation,
-                    limit=MAX_COMPARISONS,
-                )
-            )
-            # In the order in which they were stored: curve ids depend on each host's own clock.
-            for header in reversed(kept_since):
-                key = (header.workload.key, header.platform_key, header.protocol_key)
-                self._newest[key] = header.id
-            self._generation = generation
+
+def _add(newest: Newest, headers: Iterable[CurveHeader]) -> Newest:
+    for header in headers:
+        newest[header.workload.key, header.platform_key, header.protocol_key] = header.id
+    return newest
 
 
 def _faster_backend(curve: LatencyCurve, backend: str, curve_id: str) -> FasterBackend | None:

@@ -6,9 +6,10 @@ import functools
 
 from profiler_service.answering.cache import LoadingCache
 from profiler_service.answering.crossover import read_crossover
-from profiler_service.answering.curves import KnownCurves
+from profiler_service.answering.curves import HeadersKey, KnownCurves
 from profiler_service.answering.kernel_comparisons import KernelComparisons
-from profiler_service.storage.store import Store
+from profiler_service.kinds.kernels import ALL_KERNELS
+from profiler_service.storage.store import CurveHeader, Store
 
 MAX_CROSSOVERS = 1024
 
@@ -17,15 +18,20 @@ class Known:
     """Stored curves, the newest comparisons of kernels, and crossovers once they are computed."""
 
     def __init__(self, store: Store) -> None:
-        self.curves = KnownCurves(store)
+        self.curves = KnownCurves(store, load_more=self._load_crossover)
         self.comparisons = KernelComparisons(store, self.curves)
         self.crossovers = LoadingCache(
             functools.partial(read_crossover, store), max_size=MAX_CROSSOVERS
         )
+
+    async def _load_crossover(self, header: CurveHeader) -> None:
+        """Computes the crossover of a new curve, if somebody asked for that of such a one."""
+        if header.grid == ALL_KERNELS and HeadersKey.of(header) in self.curves:
+            await self.crossovers.get(header.id)
 
     async def refresh(self) -> None:
         """Returns when everything is at least as new as the store was at the time of the call.
 
         Raises StoreUnavailableError; everything then stays as it was.
         """
-        await self.curves.refresh()
+        self.comparisons.add(await self.curves.refresh())

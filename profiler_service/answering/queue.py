@@ -7,17 +7,26 @@ store only from threads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from dataclasses import replace
+from typing import Any
 
 from profiler_service.answering.admission import Admitted
+from profiler_service.answering.polling import SharedPoll
 from profiler_service.answering.race_guide import find_guide
+from profiler_service.errors import TooManyRequestsError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.storage.store import Store, Sweep
 
 POLL_S = 0.05
+"""How often to ask which sweeps have ended: one question for all who wait."""
+PROGRESS_POLL_S = 0.25
+"""How often to read the sweeps that somebody follows."""
+MAX_FOLLOWERS = 256
+"""So many streams of events may be open."""
 
 
 class SweepQueue:
@@ -27,14 +36,14 @@ class SweepQueue:
         """`enqueue` gives a sweep to its host. It may be called again for the same sweep."""
         self._store = store
         self._enqueue = enqueue
-        self._waiting: dict[str, list[asyncio.Future[Sweep]]] = {}
-        self._poller: asyncio.Task[None] | None = None
+        self._ended = SharedPoll(self._read_ended, interval_s=POLL_S)
+        self._progress = SharedPoll(self._read_progress, interval_s=PROGRESS_POLL_S)
+        self._num_followers = 0
 
     async def close(self) -> None:
         """Ends the polling. Call it when no request waits any more."""
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.gather(self._poller, return_exceptions=True)
+        await self._ended.close()
+        await self._progress.close()
 
     async def submit(self, admitted: Admitted) -> tuple[Sweep, bool]:
         """The sweep, queued on its host, and whether it is new. Equal open sweeps are one sweep.
@@ -60,33 +69,30 @@ class SweepQueue:
         return await asyncio.to_thread(self._store.get_sweep, sweep_id)
 
     async def wait_final(self, sweep_id: str) -> Sweep:
-        """The sweep once it has ended. All waiting callers share one poller. Raises StoreError."""
-        ended: asyncio.Future[Sweep] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(sweep_id, []).append(ended)
-        if self._poller is None or self._poller.done():
-            self._poller = asyncio.create_task(self._poll())
-        try:
-            return await ended
-        finally:
-            self._waiting[sweep_id].remove(ended)
-            if not self._waiting[sweep_id]:
-                del self._waiting[sweep_id]
+        """The sweep once it has ended. While the database is away, that isn't known: it waits."""
+        return await self._ended.get(sweep_id)
 
-    async def _poll(self) -> None:
-        while self._waiting:
-            ids = list(self._waiting)
-            try:
-                sweeps = await asyncio.to_thread(
-                    lambda ids: [self._store.get_sweep(i) for i in ids], ids
-                )
-            except Exception as error:  # noqa: BLE001  passed on to all waiting callers
-                for sweep_id in ids:
-                    for ended in self._waiting.get(sweep_id, ()):
-                        if not ended.done():
-                            ended.set_exception(error)
-            else:
-                for sweep in sweeps:
-                    for ended in self._waiting.get(sweep.id, ()):
-                        if sweep.state.is_final and not ended.done():
-                            ended.set_result(sweep)
-            await asyncio.sleep(POLL_S)
+    def _read_ended(self, sweep_ids: Collection[str]) -> dict[str, Sweep]:
+        ended = self._store.find_ended(sweep_ids)
+        return self._read_progress(ended) if ended else {}
+
+    def _read_progress(self, sweep_ids: Collection[str]) -> dict[str, Sweep]:
+        return {sweep.id: sweep for sweep in self._store.find_sweeps(sweep_ids)}
+
+    @contextlib.contextmanager
+    def follow(self, sweep_id: str) -> Iterator[Callable[[], Coroutine[Any, Any, Sweep]]]:
+        """Gives a function whose every call returns the sweep as it is a moment later.
+
+        Raises TooManyRequestsError if MAX_FOLLOWERS follow sweeps already.
+        """
+        if self._num_followers >= MAX_FOLLOWERS:
+            raise TooManyRequestsError(
+                f"{MAX_FOLLOWERS} streams of events are open, and there may be no more",
+                hint="close one, or look at the sweep itself at intervals",
+                see=f"/sweeps/{sweep_id}",
+            )
+        self._num_followers += 1
+        try:
+            yield lambda: self._progress.get(sweep_id)
+        finally:
+            self._num_followers -= 1

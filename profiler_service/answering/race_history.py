@@ -6,13 +6,14 @@ So only the samples need to be stored. Knows no HTTP.
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from cachetools import LRUCache
 
 from profiler_service.analysis.samples import Samples
-from profiler_service.errors import InvalidRequestError
+from profiler_service.errors import InvalidRequestError, NotReadyError, TooManyRequestsError
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.race.planner import RacePlanner
@@ -22,48 +23,90 @@ from profiler_service.storage.store import Store, Sweep
 from profiler_service.wire import RaceInfo, RaceStageInfo
 
 MAX_KEPT = 256
+MAX_REPLAYING = 16
+"""So many races may wait to be replayed."""
+PATIENCE_S = 4.0
+"""Who asks for a race waits no longer; the replay goes on."""
 MAX_REPLAYED_POINTS = 65_536
 """Most points of a race that is replayed: more would take seconds, and this process answers
 queries."""
 
 
 class RaceHistory:
-    """Histories of races, kept in memory. Called from threads; one replay at a time."""
+    """How races went; kept once a race has ended.
+
+    Races are replayed one at a time, in a thread of their own: nothing else waits for it. Belongs
+    to one event loop.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._kept: LRUCache[str, RaceInfo] = LRUCache(MAX_KEPT)
-        self._replaying = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="race-history")
+        self._replaying: dict[str, Future[RaceInfo]] = {}
 
-    def get(self, sweep_id: str) -> RaceInfo:
+    def close(self) -> None:
+        """Begins no further replay."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def get(self, sweep_id: str) -> RaceInfo:
         """Each stage so far.
 
-        Raises NotFoundError; InvalidRequestError if it is no race, or one over more than
-        MAX_REPLAYED_POINTS; ReplayError if another version ran the race.
+        Raises NotFoundError; InvalidRequestError if the sweep is no race, or a race over more than
+        MAX_REPLAYED_POINTS; ReplayError if another version raced; NotReadyError if it takes longer
+        than PATIENCE_S, TooManyRequestsError if MAX_REPLAYING others come first.
         """
-        sweep = self._store.get_sweep(sweep_id)
-        mode = MODES[sweep.spec.mode]
-        see = "/curves" if sweep.curve_id is None else f"/curves/{sweep.curve_id}"
-        if not mode.is_race:
-            raise InvalidRequestError(
-                f"sweep {sweep_id} is no race: it {mode.description}",
-                hint="its curve has the points",
-                see=see,
-            )
-        if sweep.spec.grid.size > MAX_REPLAYED_POINTS:
-            raise InvalidRequestError(
-                f"sweep {sweep_id} is over {sweep.spec.grid.size:,} points; races over more than"
-                f" {MAX_REPLAYED_POINTS:,} aren't replayed",
-                hint="its curve has what it found",
-                see=see,
-            )
-        with self._replaying:
-            race = self._kept.get(sweep_id)
-            if race is None:
-                race = _replay(sweep, self._store.load_batches(sweep_id))
-                if sweep.state.is_final:
-                    self._kept[sweep_id] = race
+        sweep = await asyncio.to_thread(self._store.get_sweep, sweep_id)
+        _check(sweep)
+        race = self._kept.get(sweep_id)
+        if race is not None:
             return race
+        replaying = asyncio.wrap_future(self._find_or_begin(sweep))
+        replaying.add_done_callback(lambda each: self._keep(sweep, each))
+        await asyncio.wait({replaying}, timeout=PATIENCE_S)
+        if not replaying.done():
+            raise NotReadyError(
+                f"the race of sweep {sweep_id} is still being worked out",
+                hint="ask again: it is kept as soon as it is there",
+            )
+        return replaying.result()
+
+    def _find_or_begin(self, sweep: Sweep) -> Future[RaceInfo]:
+        """The replay of that sweep, which all who ask meanwhile share."""
+        self._replaying = {id_: each for id_, each in self._replaying.items() if not each.done()}
+        if sweep.id not in self._replaying:
+            if len(self._replaying) >= MAX_REPLAYING:
+                raise TooManyRequestsError(
+                    f"{MAX_REPLAYING} races are being worked out already",
+                    hint="ask again when some of them are done",
+                )
+            self._replaying[sweep.id] = self._thread.submit(
+                lambda: _replay(sweep, self._store.load_batches(sweep.id))
+            )
+        return self._replaying[sweep.id]
+
+    def _keep(self, sweep: Sweep, replayed: asyncio.Future[RaceInfo]) -> None:
+        if not replayed.cancelled() and replayed.exception() is None and sweep.state.is_final:
+            self._kept[sweep.id] = replayed.result()
+
+
+def _check(sweep: Sweep) -> None:
+    """Returns if the sweep is a race that can be replayed. Raises InvalidRequestError."""
+    mode = MODES[sweep.spec.mode]
+    see = "/curves" if sweep.curve_id is None else f"/curves/{sweep.curve_id}"
+    if not mode.is_race:
+        raise InvalidRequestError(
+            f"sweep {sweep.id} is no race: it {mode.description}",
+            hint="its curve has the points",
+            see=see,
+        )
+    if sweep.spec.grid.size > MAX_REPLAYED_POINTS:
+        raise InvalidRequestError(
+            f"sweep {sweep.id} is over {sweep.spec.grid.size:,} points; races over more than"
+            f" {MAX_REPLAYED_POINTS:,} aren't replayed",
+            hint="its curve has what it found",
+            see=see,
+        )
 
 
 def _replay(sweep: Sweep, batches: Iterable[Samples]) -> RaceInfo:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from profiler_service.answering.admission import Admission
 from profiler_service.answering.ask import Asking
+from profiler_service.answering.database_watch import DatabaseWatch
 from profiler_service.answering.hosts import HostDirectory
 from profiler_service.answering.known import Known
 from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
@@ -38,18 +39,21 @@ class Services:
     queue: SweepQueue
     asking: Asking
     races: RaceHistory
+    database: DatabaseWatch
     shutdown: Shutdown
     own_worker: FindOwnWorker | None
     """The state of this service's own worker; None if it has none. It isn't ready without it."""
 
-    def check_ready(self) -> None:
-        """Returns if questions can be answered and measured. Asks the store.
+    async def check_ready(self) -> None:
+        """Returns if questions can be answered, measured and kept. Asks the store.
 
         Raises NotReadyError, which says what the service waits for.
         """
         try:
-            self.store.ping()
-            own_is_present = self.own_worker is None or self.hosts.is_own_present()
+            await self.database.check()
+            own_is_present = self.own_worker is None or await asyncio.to_thread(
+                self.hosts.is_own_present
+            )
         except StoreError as error:
             raise NotReadyError(f"waiting for the database: {error}", hint=error.hint) from error
         if self.own_worker is not None:
@@ -73,15 +77,18 @@ async def open_services(
         store: the store to use. If None, the one at `settings.database_url` is opened, and
             closed at the end.
         enqueue: gives a sweep to the host that measures it. May be called more than once for
-            the same sweep. If None, the job engine's is used.
+            the same sweep. If None, the job engine's is used, and its files are watched, too.
         own_worker: tells how the worker is that belongs to the service, and measures for this
             machine's own host. None if there is no such worker.
     """
     workload_kinds()  # logs now which kinds are left out, and not at the first question
     async with contextlib.AsyncExitStack() as stack:
         if store is None:
-            store = await asyncio.to_thread(Store.open, settings.database_url)
+            store = await asyncio.to_thread(
+                Store.open, settings.database_url, timeout_s=settings.database_timeout_s
+            )
             stack.push_async_callback(asyncio.to_thread, store.close)
+        checks: list[Callable[[], None]] = [store.check_usable]
         if enqueue is None:
             # Slow to import, and not needed by callers that give their own `enqueue`.
             from profiler_service.jobs import JobClient
@@ -89,12 +96,17 @@ async def open_services(
             client = await asyncio.to_thread(JobClient, settings)
             stack.push_async_callback(asyncio.to_thread, client.close)
             enqueue = client.enqueue
+            checks.append(client.check_files)
         known = Known(store)
         await known.refresh()
         hosts = HostDirectory(store, known.curves, settings, shutdown, own_worker)
-        admission = Admission(store, settings)
+        database = DatabaseWatch(lambda: _run_all(checks))
+        await stack.enter_async_context(database.running())
+        admission = Admission(store, settings, refuse_unless_usable=database.refuse_unless_usable)
         queue = SweepQueue(store, enqueue)
         stack.push_async_callback(queue.close)
+        races = RaceHistory(store)
+        stack.callback(races.close)
         refreshing = asyncio.create_task(_refresh_forever(known))
         stack.push_async_callback(_end, refreshing)
         yield Services(
@@ -105,12 +117,23 @@ async def open_services(
             admission=admission,
             queue=queue,
             asking=Asking(
-                known=known, hosts=hosts, admission=admission, queue=queue, shutdown=shutdown
+                known=known,
+                hosts=hosts,
+                admission=admission,
+                queue=queue,
+                shutdown=shutdown,
+                beyond_wait_s=settings.longest_answer_s,
             ),
-            races=RaceHistory(store),
+            races=races,
+            database=database,
             shutdown=shutdown,
             own_worker=own_worker,
         )
+
+
+def _run_all(checks: list[Callable[[], None]]) -> None:
+    for check in checks:
+        check()
 
 
 async def _refresh_forever(known: Known) -> None:

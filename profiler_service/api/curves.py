@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
 from profiler_service.answering.resources import curve_info, is_stale
-from profiler_service.api.dependencies import ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import InvalidRequestError, StoreUnavailableError, UnknownCurveError
 from profiler_service.wire import CurveDetail, CurvePage
@@ -23,7 +23,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
 }
 
-router = APIRouter(prefix="/curves", tags=["curves"])
+router = APIRouter(route_class=BoundedRoute, prefix="/curves", tags=["curves"])
 
 
 @router.get(
@@ -85,7 +85,7 @@ def choose_format(accept: str) -> Format:
         **problem_responses(UnknownCurveError, InvalidRequestError, StoreUnavailableError),
     },
 )
-def get_curve(
+async def get_curve(
     curve_id: Annotated[str, Path(description="Id of a curve.")],
     services: ServicesDep,
     format: Annotated[  # noqa: A002  the name in the address
@@ -95,14 +95,15 @@ def get_curve(
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Streams the curve. Rows are the measured points; the last axis varies fastest."""
-    header = services.store.get_curve_header(curve_id)
-    curve = services.store.load_curve(curve_id)
+    store = services.store
+    header = await asyncio.to_thread(store.get_curve_header, curve_id)
+    curve = await asyncio.to_thread(store.load_curve, curve_id)
     chosen = format or choose_format(accept)
     if chosen == "arrow":
         chunks = arrow_chunks(curve)
     elif chosen == "csv":
         chunks = csv_chunks(curve)
     else:
-        stale = is_stale(header, services.store.get_host(header.host))
+        stale = is_stale(header, await asyncio.to_thread(store.get_host, header.host))
         chunks = json_chunks(curve, curve_info(header, stale=stale))
     return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"})

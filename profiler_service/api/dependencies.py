@@ -5,10 +5,13 @@ Knows no route itself.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -16,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 
 from profiler_service.answering.services import Services
-from profiler_service.errors import InvalidRequestError
+from profiler_service.errors import InvalidRequestError, StoreUnavailableError
 
 QueryT = TypeVar("QueryT", bound=BaseModel)
 
@@ -28,6 +31,36 @@ async def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+
+
+class BoundedRoute(APIRoute):
+    """A route whose response begins within `Settings.longest_answer_s`, or is a 503.
+
+    Its function must be a coroutine, and call the store in threads: then nothing keeps it from
+    being broken off. FastAPI documents overriding `get_route_handler` for such cases.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with a limit on its time."""
+        assert inspect.iscoroutinefunction(self.endpoint) or inspect.isasyncgenfunction(
+            self.endpoint
+        ), f"{self.name} can't be broken off"
+        answer = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            limit_s = request.app.state.services.settings.longest_answer_s
+            try:
+                async with asyncio.timeout(limit_s) as limit:
+                    return await answer(request)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise StoreUnavailableError(
+                    f"the database didn't answer within {limit_s:g} s",
+                    hint="ask again later; see /readyz",
+                ) from None
+
+        return handler
 
 
 async def refuse_unknown_parameters(request: Request) -> None:

@@ -6,12 +6,12 @@ from fastapi import APIRouter
 
 from profiler_service.answering.resources import own_worker_info
 from profiler_service.answering.services import Services
-from profiler_service.api.dependencies import ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import NotReadyError
 from profiler_service.wire import Health
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=BoundedRoute, tags=["health"])
 
 
 @router.get("/healthz", summary="Does the process live?")
@@ -23,24 +23,29 @@ async def healthz(services: ServicesDep) -> Health:
 
 
 @router.get("/readyz", summary="Can it serve?", responses=problem_responses(NotReadyError))
-def readyz(services: ServicesDep) -> Health:
+async def readyz(services: ServicesDep) -> Health:
     """Checks the database and, if the service has its own worker, whether that measures.
 
     Until both are ready, it answers 503, and `detail` says what it waits for. `GET /healthz` tells
     more of the worker.
     """
-    services.check_ready()
+    await services.check_ready()
     return _describe_health(services)
 
 
 def _describe_health(services: Services) -> Health:
+    problem = services.database.problem
     if services.own_worker is None:
-        return Health(status="ok")
+        return Health(
+            status="ok" if problem is None else "degraded",
+            detail="" if problem is None else str(problem),
+        )
     worker = own_worker_info(services.own_worker(), host=services.settings.host)
     # A worker that stands by is in order: another one measures.
     is_well = worker.state in ("measuring", "standing by")
+    details = ([] if problem is None else [str(problem)]) + ([] if is_well else [worker.detail])
     return Health(
-        status="ok" if is_well else "degraded",
-        detail="" if is_well else worker.detail,
+        status="degraded" if details else "ok",
+        detail="; ".join(details),
         worker=worker,
     )

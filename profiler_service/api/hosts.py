@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 
 from profiler_service.answering.resources import host_info, platform_info
-from profiler_service.api.dependencies import ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     InvalidRequestError,
@@ -17,16 +18,17 @@ from profiler_service.errors import (
 )
 from profiler_service.wire import HostInfo, PlatformInfo
 
-router = APIRouter(tags=["hosts"])
+router = APIRouter(route_class=BoundedRoute, tags=["hosts"])
 
 
 @router.get(
     "/hosts", summary="Every host, by name", responses=problem_responses(StoreUnavailableError)
 )
-def list_hosts(services: ServicesDep) -> list[HostInfo]:
+async def list_hosts(services: ServicesDep) -> list[HostInfo]:
     """Every host that has ever registered. A host registers when its worker starts."""
     presence_s = services.settings.presence_s
-    return [host_info(host, presence_s=presence_s) for host in services.store.list_hosts()]
+    hosts = await asyncio.to_thread(services.store.list_hosts)
+    return [host_info(host, presence_s=presence_s) for host in hosts]
 
 
 @router.get(
@@ -34,22 +36,23 @@ def list_hosts(services: ServicesDep) -> list[HostInfo]:
     summary="One host",
     responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
 )
-def get_host(
+async def get_host(
     name: Annotated[str, Path(description="Name of a host.")], services: ServicesDep
 ) -> HostInfo:
     """The host, its platform, and whether its worker runs."""
-    return host_info(services.store.get_host(name), presence_s=services.settings.presence_s)
+    host = await asyncio.to_thread(services.store.get_host, name)
+    return host_info(host, presence_s=services.settings.presence_s)
 
 
 @router.get(
     "/platforms", summary="Every platform", responses=problem_responses(StoreUnavailableError)
 )
-def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
+async def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
     """Every platform that was ever registered, oldest first.
 
     A platform is everything besides the workload that latencies depend on.
     """
-    return [platform_info(platform) for platform in services.store.list_platforms()]
+    return [platform_info(each) for each in await asyncio.to_thread(services.store.list_platforms)]
 
 
 @router.get(
@@ -57,8 +60,8 @@ def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
     summary="One platform",
     responses=problem_responses(UnknownPlatformError, InvalidRequestError, StoreUnavailableError),
 )
-def get_platform(
+async def get_platform(
     key: Annotated[str, Path(description="Key of a platform.")], services: ServicesDep
 ) -> PlatformInfo:
     """The platform with that key."""
-    return platform_info(services.store.get_platform(key))
+    return platform_info(await asyncio.to_thread(services.store.get_platform, key))

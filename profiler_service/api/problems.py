@@ -22,6 +22,8 @@ from profiler_service.wire import PROBLEM_PATH, Problem, ProblemType
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2.0
+RETRY_STATUSES = (429, 503)
+"""The same request may succeed a little later."""
 
 STATUS: Mapping[type[errors.LhpError], int] = {
     errors.InvalidRequestError: 422,
@@ -31,6 +33,7 @@ STATUS: Mapping[type[errors.LhpError], int] = {
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.PlatformMismatchError: 409,
+    errors.TooManyRequestsError: 429,
     errors.HostAwayError: 503,
     errors.NotReadyError: 503,
     errors.ShuttingDownError: 503,
@@ -57,6 +60,8 @@ _DESCRIPTIONS: Mapping[int, str] = {
     414: "The query string is longer than 8 KiB.",
     422: "The request is malformed, out of range, too large to measure, or not possible on that"
     " host. `hint` says what to write instead.",
+    429: "The service serves as many requests of this kind as it can. Try again after"
+    " `Retry-After` seconds.",
     500: "The measurement failed, or the service has a defect; `detail` says which.",
     503: "The host that must measure is away, or the database can't be reached. Try again after"
     " `Retry-After` seconds.",
@@ -98,7 +103,7 @@ def problem_responses(*kinds: type[errors.LhpError]) -> dict[int | str, dict[str
             "model": Problem,
             "description": f"{_DESCRIPTIONS[status]} Types: {names}.",
         }
-        if status == 503:
+        if status in RETRY_STATUSES:
             responses[status]["headers"] = {
                 "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
             }
@@ -120,7 +125,7 @@ def problem_response(
         see=error.see,
     )
     headers = dict(headers or {})
-    if status == 503:
+    if status in RETRY_STATUSES:
         headers.setdefault("Retry-After", str(math.ceil(RETRY_AFTER_S)))
     return Response(problem.model_dump_json(), status, headers, media_type=MEDIA_TYPE)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from profiler_service.answering.resources import read_sweep_request, sweep_info
-from profiler_service.api.dependencies import ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, ServicesDep
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
@@ -20,9 +21,11 @@ from profiler_service.errors import (
     InvalidDimsError,
     InvalidRequestError,
     InvalidWorkloadError,
+    NotReadyError,
     ReplayError,
     RequestTooLargeError,
     StoreUnavailableError,
+    TooManyRequestsError,
     UnknownHostError,
     UnknownSweepError,
     UnknownWorkloadError,
@@ -34,11 +37,12 @@ from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Sweep
 from profiler_service.wire import RaceInfo, SweepInfo, SweepPage, SweepRequest
 
-EVENT_POLL_S = 0.25
+EVENT_WAIT_S = 60.0
+"""How long to wait for the state of a sweep, before waiting for it again."""
 
 SweepId = Annotated[str, Path(description="Id of a sweep.")]
 
-router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
 
 
 @router.post(
@@ -84,7 +88,7 @@ async def post_sweep(request: SweepRequest, response: Response, services: Servic
     summary="Sweeps, newest first",
     responses=problem_responses(InvalidRequestError, StoreUnavailableError),
 )
-def list_sweeps(
+async def list_sweeps(
     services: ServicesDep,
     host: Annotated[str | None, Query(description="Only sweeps of this host.")] = None,
     state: Annotated[SweepState | None, Query(description="Only sweeps in this state.")] = None,
@@ -95,7 +99,14 @@ def list_sweeps(
     ] = 50,
 ) -> SweepPage:
     """One page of sweeps, including those that questions have started."""
-    page = services.store.list_sweeps(host=host, state=state, mode=mode, cursor=cursor, limit=limit)
+    page = await asyncio.to_thread(
+        services.store.list_sweeps,
+        host=host,
+        state=state,
+        mode=mode,
+        cursor=cursor,
+        limit=limit,
+    )
     return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
 
 
@@ -104,9 +115,9 @@ def list_sweeps(
     summary="One sweep",
     responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
-def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
+async def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     """The sweep, with its state and progress."""
-    return sweep_info(services.store.get_sweep(sweep_id))
+    return sweep_info(await services.queue.get(sweep_id))
 
 
 @router.post(
@@ -120,26 +131,42 @@ def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
         StoreUnavailableError,
     ),
 )
-def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
+async def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     """Marks the sweep to be cancelled. Points measured until then are kept."""
-    return sweep_info(services.store.request_cancel(sweep_id))
+    return sweep_info(await asyncio.to_thread(services.store.request_cancel, sweep_id))
 
 
 @router.get(
     "/{sweep_id}/race",
     summary="How a race went",
     responses=problem_responses(
-        UnknownSweepError, ConflictError, ReplayError, InvalidRequestError, StoreUnavailableError
+        UnknownSweepError,
+        ConflictError,
+        ReplayError,
+        InvalidRequestError,
+        StoreUnavailableError,
+        NotReadyError,
+        TooManyRequestsError,
     ),
 )
-def get_race(sweep_id: SweepId, services: ServicesDep) -> RaceInfo:
+async def get_race(sweep_id: SweepId, services: ServicesDep) -> RaceInfo:
     """Each stage so far: who took part, who was kept, and why the others were dropped."""
-    return services.races.get(sweep_id)
+    return await services.races.get(sweep_id)
 
 
-def _existing_sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:
-    """The sweep, loaded before the stream begins, so that an unknown one gives a 404."""
-    return services.store.get_sweep(sweep_id)
+@dataclass(frozen=True, kw_only=True)
+class FollowedSweep:
+    """A sweep as it was when a stream began, and how it goes on."""
+
+    sweep: Sweep
+    look_again: Callable[[], Coroutine[Any, Any, Sweep]]
+
+
+async def _follow(sweep_id: SweepId, services: ServicesDep) -> AsyncIterator[FollowedSweep]:
+    """The sweep, before the stream begins: an unknown one gives a 404, too many streams a 429."""
+    sweep = await services.queue.get(sweep_id)
+    with services.queue.follow(sweep_id) as look_again:
+        yield FollowedSweep(sweep=sweep, look_again=look_again)
 
 
 @router.get(
@@ -148,22 +175,31 @@ def _existing_sweep(sweep_id: SweepId, services: ServicesDep) -> Sweep:
     summary="A sweep's progress, live",
     response_description="Server-sent events: `progress` after each change, and one `end` at the"
     " end. The data of each is a SweepInfo.",
-    responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
+    responses=problem_responses(
+        UnknownSweepError, InvalidRequestError, StoreUnavailableError, TooManyRequestsError
+    ),
 )
 async def stream_sweep(
-    sweep: Annotated[Sweep, Depends(_existing_sweep)], services: ServicesDep
+    followed: Annotated[FollowedSweep, Depends(_follow)], services: ServicesDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Streams until the sweep has ended. While nothing changes, comments keep the stream open.
 
-    If a stream ends without `end`, the service was stopped.
+    If a stream ends without `end`, the service was stopped. While the database is away, the stream
+    stays open, and goes on when it is back.
     """
+    sweep = followed.sweep
     told: Sweep | None = None
     while not sweep.state.is_final:
         if sweep != told:
             yield ServerSentEvent(event="progress", data=sweep_info(sweep))
             told = sweep
-        await services.shutdown.wait(timeout_s=EVENT_POLL_S)
-        if services.shutdown.has_begun:
-            return
-        sweep = await asyncio.to_thread(services.store.get_sweep, sweep.id)
+        looking = asyncio.create_task(followed.look_again())
+        try:
+            await services.shutdown.wait(looking, timeout_s=EVENT_WAIT_S)
+            if services.shutdown.has_begun:
+                return
+            if looking.done():
+                sweep = looking.result()
+        finally:
+            looking.cancel()
     yield ServerSentEvent(event="end", data=sweep_info(sweep))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.answering import curves
-from profiler_service.answering.curves import Conditions, CurveIndex
+from profiler_service.answering.curves import Conditions, HeadersKey, covering
 from profiler_service.answering.known import Known
 from profiler_service.answering.lhp import LhpQuestion
 from profiler_service.errors import (
@@ -95,33 +94,35 @@ HEADER = CurveHeader(
 )
 
 
-def covering(index: CurveIndex, asked: LhpQuestion) -> Iterator[CurveHeader]:
-    return index.covering(asked.window, asked.mode)
-
-
-def test_the_index_finds_covering_curves_newest_first() -> None:
+def test_covering_curves_are_found_newest_first() -> None:
     def header(curve_id: str, mode: Mode, grid: Grid) -> CurveHeader:
         return dataclasses.replace(HEADER, id=curve_id, mode=mode, grid=grid)
 
-    index = CurveIndex(
-        [
-            header("race", "race", Grid.window((5, 6), (32, 32))),
-            header("too small", "grid", square(1, 37)),
-            header("other race", "race", Grid.window((5, 5), (40, 40))),
-            header("grid", "grid", square(1, 38)),
-            header("short race", "race", Grid.window((5, 6), (32, 31))),
-            header("survey", "survey", Grid.window((5, 6), (32, 32))),
-            header("old race", "race", Grid.window((5, 6), (64, 64))),
-            header("other survey", "survey", Grid.window((5, 5), (40, 40))),
-        ]
-    )
+    newest_first = [
+        header("race", "race", Grid.window((5, 6), (32, 32))),
+        header("too small", "grid", square(1, 37)),
+        header("other race", "race", Grid.window((5, 5), (40, 40))),
+        header("grid", "grid", square(1, 38)),
+        header("short race", "race", Grid.window((5, 6), (32, 31))),
+        header("survey", "survey", Grid.window((5, 6), (32, 32))),
+        header("old race", "race", Grid.window((5, 6), (64, 64))),
+        header("other survey", "survey", Grid.window((5, 5), (40, 40))),
+    ]
+    headers = [
+        dataclasses.replace(each, generation=len(newest_first) - number)
+        for number, each in enumerate(newest_first)
+    ]
+
+    def find(asked: LhpQuestion) -> list[str]:
+        # In any order: races and others are kept apart.
+        return [h.id for h in covering(sorted(headers, key=str), asked.window, asked.mode)]
+
     # The window is 5 to 37 by 6 to 38.
-    assert [h.id for h in covering(index, question())] == ["race", "grid", "survey", "old race"]
+    assert find(question()) == ["race", "grid", "survey", "old race"]
     # A survey has looked at every point, and a grid closely; a race at a sample only.
-    assert [h.id for h in covering(index, question(effort="thorough"))] == ["grid", "survey"]
+    assert find(question(effort="thorough")) == ["grid", "survey"]
     for effort in ("quick", "thorough"):
-        found = covering(index, question(prefer="nearest", effort=effort))
-        assert [h.id for h in found] == ["grid"]
+        assert find(question(prefer="nearest", effort=effort)) == ["grid"]
 
 
 @pytest.mark.anyio
@@ -129,14 +130,19 @@ async def test_each_header_is_read_once(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[list[str]] = []
-    find_curves = sqlite_store.find_curves
 
-    def counted(*key: str, after_generation: int) -> list[CurveHeader]:
-        headers = find_curves(*key, after_generation=after_generation)
-        reads.append([header.id for header in headers])
-        return headers
+    def count(name: str) -> None:
+        read = getattr(sqlite_store, name)
 
-    monkeypatch.setattr(sqlite_store, "find_curves", counted)
+        def counted(*args: object, **named: object) -> list[CurveHeader]:
+            headers: list[CurveHeader] = read(*args, **named)
+            reads.append([header.id for header in headers])
+            return headers
+
+        monkeypatch.setattr(sqlite_store, name, counted)
+
+    count("find_answering")
+    count("find_new_curves")
     known = Known(sqlite_store)
 
     async def find() -> str:
@@ -149,7 +155,8 @@ async def test_each_header_is_read_once(
     await known.refresh()
     # Those who ask at the same time share one reading.
     assert set(await asyncio.gather(find(), find())) == {two}
-    assert reads == [[two, one]]
+    # Grids, which may answer for any point in them, and races from this point.
+    assert reads == [[two, one], []]
     three = keep_curve(sqlite_store, square(1, 42), stairs(8))
     assert await find() == two  # as of the last refresh
     await known.refresh()
@@ -158,7 +165,7 @@ async def test_each_header_is_read_once(
     sqlite_store.register_host("there", PLATFORM, protocol=PROTOCOL, dtypes=[])
     await known.refresh()
     assert await find() == three
-    assert reads == [[two, one], [three], []]
+    assert reads == [[two, one], [], [three], []]
 
 
 @pytest.mark.anyio
@@ -169,11 +176,11 @@ async def test_a_failed_reading_is_done_again(
     known = Known(sqlite_store)
     await known.refresh()
 
-    def fail(*_key: str, after_generation: int) -> list[CurveHeader]:
+    def fail(*_key: object, limit: int) -> list[CurveHeader]:
         raise StoreUnavailableError("the database is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_store, "find_curves", fail)
+        patch.setattr(sqlite_store, "find_answering", fail)
         with pytest.raises(StoreUnavailableError):
             await question().find(known, HERE)
     answer = await question().find(known, HERE)
@@ -181,8 +188,11 @@ async def test_a_failed_reading_is_done_again(
 
 
 @pytest.mark.anyio
-async def test_indexes_are_bounded(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curves, "MAX_INDEXES", 2)
+async def test_headers_in_memory_are_bounded(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A platform takes two places for its grids and races, and one for each header.
+    monkeypatch.setattr(curves, "MAX_HEADERS", 5)
     kept = keep_curve(sqlite_store, square(1, 40), stairs(8))
     known = Known(sqlite_store)
     await known.refresh()
@@ -190,7 +200,14 @@ async def test_indexes_are_bounded(sqlite_store: Store, monkeypatch: pytest.Monk
         conditions = dataclasses.replace(HERE, platform_key=platform_key)
         answer = await question().find(known, conditions)
         assert (answer and answer.curve) == (kept if platform_key == PLATFORM.key else None)
-    assert [platform_key for _, platform_key, _ in known.curves._indexes] == ["d", PLATFORM.key]
+
+    def in_memory(platform_key: str) -> bool:
+        return HeadersKey(LINEAR.describe().key, platform_key, PROTOCOL.key, None) in known.curves
+
+    assert [key for key in ("a", "b", "c", "d", PLATFORM.key) if in_memory(key)] == [
+        "d",
+        PLATFORM.key,
+    ]
 
 
 def keep_undecided_curve(store: Store) -> str:
