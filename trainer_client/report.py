@@ -1,9 +1,9 @@
 """The paper's Table 1 for one run: what each step changed, and its latency from the service.
 
-All latencies come from the service. It measures each step's dims as `hlstm_lm`, in one sweep with
-the dims of step (a). The grid has two values on each axis, so that both are measured in the same
-rounds. On the sparse route, the last step is measured as `csr`, at the sparsity reached, with zeros
-at random places. The baseline is measured as `lstm_lm`, in its own sweep.
+All latencies come from the service. It measures the steps' dims as `hlstm_lm`, together with those
+of step (a): in one sweep where a small grid has them all, else in a sweep for each step. On the
+sparse route, the last step is measured as `csr`, at the sparsity reached, with zeros at random
+places. The baseline is measured as `lstm_lm`. Both have their own sweep.
 
 Doesn't know how a run was trained.
 """
@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from profiler_service.errors import LhpError, NotFoundError
-from trainer_client.checkpoint import read_checkpoint, write_whole
+from trainer_client.checkpoint import read_checkpoint
+from trainer_client.files import explaining, write_whole
 from trainer_client.report_figure import draw
 from trainer_client.report_text import to_markdown
 from trainer_client.run_files import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, to_lines
@@ -71,14 +72,17 @@ def make_report(directory: Path, service: GridMeasurer | None) -> Report:
         is_finished=saved["step"] == "done",
         rows=rows,
         latencies=latencies,
-        digests={
-            log.name: hashlib.sha256(log.read_bytes()).hexdigest() for log in logs if log.exists()
-        },
+        digests={log.name: _digest_of_file(log) for log in logs if log.exists()},
     )
     write_whole(directory / "report.json", json.dumps(asdict(report), indent=1).encode())
     write_whole(directory / "report.md", to_markdown(report).encode())
-    draw(report, directory / "report.png")
+    write_whole(directory / "report.png", draw(report))
     return report
+
+
+def _digest_of_file(path: Path) -> str:
+    with explaining(path, doing="read"):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest_of(row: Row) -> str:
@@ -88,8 +92,10 @@ def _digest_of(row: Row) -> str:
 def _read_latencies(path: Path, rows: Sequence[Row]) -> dict[str, Latency]:
     """The latencies in the file that belong to exactly these rows. Raises UnreadableRunError."""
     found = {}
+    with explaining(path, doing="read"):
+        content = path.read_bytes()
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(content)
         for row in rows:
             each = dict(told.get(row["step"], {}))
             if each.pop("row", None) == _digest_of(row):

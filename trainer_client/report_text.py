@@ -28,7 +28,8 @@ def to_markdown(report: Report) -> str:
         f"# Grow-and-prune on {config['corpus']}, preset {config['preset']}",
         "",
         "| step | dims | recurrent parameters | density | perplexity (validation) | (test) |"
-        f" latency, {config['latency_steps']} words, batch {config['latency_batch']} | of (a)'s |",
+        f" latency, {config['latency_steps']} words, batch {config['latency_batch']} |"
+        " of (a)'s in the same sweep |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in report.rows:
@@ -41,18 +42,31 @@ def to_markdown(report: Report) -> str:
             density,
             f"{row['valid_perplexity']:.2f}",
             f"{row['test_perplexity']:.2f}",
-            "not measured" if latency is None else _format_latency(latency),
-            "" if latency is None or latency.ratio is None else f"{latency.ratio:.3f}",
+            "not measured" if latency is None else _format_latency(latency, report.latencies),
+            "" if latency is None else _format_ratio(latency),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *_notes(report)]
     return "\n".join(lines) + "\n"
 
 
-def _format_latency(latency: Latency) -> str:
+def _format_latency(latency: Latency, latencies: Mapping[str, Latency]) -> str:
+    """The latency, if it is of the sweep that (a)'s is of, or of one that (a) has no part in."""
+    growth = latencies.get("growth")
+    if latency.ratio is not None and (growth is None or latency.curves != growth.curves):
+        return "–"
     text = f"{latency.latency_s * 1e3:.3f} ms"
     if latency.low_s is not None and latency.high_s is not None:
         text += f" ({latency.low_s * 1e3:.3f} to {latency.high_s * 1e3:.3f})"
+    return text + (", in its own sweep" if latency.ratio is None else "")
+
+
+def _format_ratio(latency: Latency) -> str:
+    if latency.ratio is None:
+        return ""
+    text = f"{latency.ratio:.3f}"
+    if latency.ratio_low is not None and latency.ratio_high is not None:
+        text += f" ({latency.ratio_low:.3f} to {latency.ratio_high:.3f})"
     return text
 
 
@@ -66,12 +80,13 @@ def _notes(report: Report) -> list[str]:
             f"- Latencies: of dense networks of these dims, by the service on host"
             f" {', '.join(hosts)}, {one.measured_at}, platform {one.platform} ({one.device});"
             " medians with 95 % intervals."
-            " Each step's dims were measured in one sweep with those of step (a): compare the"
-            " ratios. The baseline was measured in its own sweep: a difference of a few percent"
-            " between it and the steps may come from changes of the host."
+            " A host may be faster in one sweep than in another. So each ratio is of one sweep,"
+            " in which (a) was measured, too. Where that isn't the sweep of (a)'s milliseconds, the"
+            " step's are left out (–). Don't compare milliseconds of different sweeps. The interval"
+            " of a ratio is from the ends of both medians' intervals."
             + (
-                " On this route, (d) was measured with sparse kernels, in its own sweep,"
-                " at its sparsity and with zeros at random places."
+                " On this route, (d) was measured with sparse kernels, at its sparsity and with"
+                " zeros at random places."
                 if find_route(config["route"], report.rows) == "sparse"
                 else ""
             ),
@@ -146,7 +161,6 @@ def _tell_answer(answer: Mapping[str, Any] | None) -> str:
     return (
         f"asked for {answer['dims']}, the {answer['source']} answered {answer['lhp']}"
         f" ({answer['verdict']}): {answer['speedup']:.4f} times as fast (95 % interval"
-        f" {low:.4f} to {high:.4f}; {answer['latency_s'] * 1e3:.3f} ms against"
-        f" {answer['lhp_latency_s'] * 1e3:.3f} ms), curve {answer['curve']}"
+        f" {low:.4f} to {high:.4f}), curve {answer['curve']}"
         f"{', stale' if answer['stale'] else ''}, platform {answer['platform']}."
     )
