@@ -1,7 +1,7 @@
 """The paper's Table 1 for one run: what each step changed, and its latency from the service.
 
 All latencies come from the service. It measures the steps' dims as `hlstm_lm`, together with those
-of step (a): in one sweep where a small grid has them all, else in a sweep for each step. On the
+of step (a): in one sweep if a small grid has them all, otherwise in one sweep for each step. On the
 sparse route, the last step is measured as `csr`, at the sparsity reached, with zeros at random
 places. The baseline is measured as `lstm_lm`. Both have their own sweep.
 

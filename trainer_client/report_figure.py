@@ -50,8 +50,8 @@ def draw(report: Report) -> bytes:
 def make_figure(report: Report) -> Figure:
     """The figure of the report.
 
-    The second axes, which show latencies as shares of (a)'s, are there where at least one more
-    step was measured in a sweep with (a).
+    The second axes, which show latencies as shares of (a)'s, are drawn if at least one more step
+    was measured in a sweep with (a).
     """
     ratios = {step: each for step, each in report.latencies.items() if each.ratio is not None}
     has_ratios = len(ratios) > 1

@@ -49,7 +49,7 @@ class Latency:
     """Latency divided by that of step (a), from the same sweep; None for a sweep without (a)."""
     ratio_low: float | None = None
     """Lower end of an interval of the ratio, from the ends of both medians' intervals: the true
-    one is narrower. None where the ratio is that of (a) itself, and where either has none."""
+    one is narrower. None if the ratio is that of (a) itself, or if either has no interval."""
     ratio_high: float | None = None
     curves: list[str]
     platform: str

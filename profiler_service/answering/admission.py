@@ -43,7 +43,7 @@ class Admission:
         *,
         refuse_unless_usable: Callable[[], None] = lambda: None,
     ) -> None:
-        """`refuse_unless_usable` raises StoreError where samples couldn't be kept."""
+        """`refuse_unless_usable` raises StoreError if samples couldn't be stored."""
         self._refuse_unless_usable = refuse_unless_usable
         self._store = store
         self._settings = settings

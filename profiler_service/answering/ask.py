@@ -77,8 +77,8 @@ class Asking:
     ) -> AnswerT | Sweep:
         """The answer; or the sweep that will give it, if that takes longer than `wait_s`.
 
-        What is in memory is answered without the database, whatever that does. Everything else
-        takes `beyond_wait_s` more than `wait_s` at most.
+        A question whose answer is in memory never waits for the database. Every other one takes at
+        most `beyond_wait_s` more than `wait_s`.
 
         Also the sweep if the service is about to end.
 

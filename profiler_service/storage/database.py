@@ -29,9 +29,9 @@ from profiler_service.storage.sqlite_files import SqliteFiles
 
 URL_FORMS = "write it as sqlite:////absolute/path or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 BUSY_TIMEOUT_S = 15.0
-"""How long a SQLite connection waits for another's write to end, where nothing else is said."""
+"""Default time that a SQLite connection waits for another's write to end."""
 POOL_TIMEOUT_S = 1.0
-"""How long to wait for one of the connections, where all of them are in use."""
+"""How long to wait for a connection if all of them are in use."""
 NOT_WRITABLE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR_WRITE)
 NOT_WRITABLE_POSTGRES = ("53100", "25006")  # disk_full, read_only_sql_transaction
 
@@ -87,8 +87,8 @@ def create_database_engine(
 ) -> Engine:
     """An engine that connects on first use.
 
-    Every connection begins its transactions itself: with a write lock at once where
-    `write_access` is asked for, so that no transaction has to turn from reading to writing.
+    Every connection begins its transactions itself. With `write_access`, a transaction takes the
+    write lock at once, so it never has to change from reading to writing.
 
     Args:
         url: as `parse_url` gives it.
@@ -126,7 +126,7 @@ def create_database_engine(
 
 
 def _watch_files(engine: Engine, files: SqliteFiles) -> None:
-    # Before connecting, because that would make a new file where there is none any more.
+    # Before connecting, because that would make a new file if the old one is gone.
     event.listen(engine, "do_connect", lambda *_: files.check())
     event.listen(engine, "connect", lambda *_: files.keep())
     event.listen(engine, "begin", lambda _: files.check())

@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL that wait for a limited time, whatever becomes of the server.
+"""Connections to PostgreSQL that never wait longer than a limit.
 
-A server that is stopped, or a network that swallows what is sent, keeps its connections open: only
-the client can notice, by the time that passes. Knows no table.
+If a server is stopped, or a network loses packets, connections stay open. Only the client can
+notice that, by the time. Knows no table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     """Longest wait for one answer; None: without a limit."""
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        """What `gen` returns. Raises psycopg.OperationalError where that takes too long."""
+        """The result of `gen`. Raises psycopg.OperationalError if it takes too long."""
         if self.timeout_s is None:
             return super().wait(gen, *args, **kwargs)
         limited = _limit(gen, time.monotonic() + self.timeout_s)
@@ -43,7 +43,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError(f"no answer for {self.timeout_s:g} s") from None
 
     def notifies(self, **kwargs: Any) -> Generator[psycopg.Notify]:
-        """Notifications. Whoever listens waits as long as nothing is to be told."""
+        """Notifications. A listener waits without a limit."""
         self.timeout_s = None
         return super().notifies(**kwargs)
 
@@ -69,8 +69,8 @@ def _limit(gen: Generator[Any, Any, T], deadline_s: float) -> Generator[Any, Any
 def connect_arguments(url: sa.URL, timeout_s: float | None) -> dict[str, object]:
     """Arguments of the driver that make both ends give up after `timeout_s`.
 
-    What the URL itself says is left as it is. `options` belong to the operator where they are
-    given: some poolers refuse any.
+    Parameters in the URL are left as they are. If the operator gives `options`, none are added:
+    some poolers refuse them.
     """
     arguments: dict[str, object] = {"keepalives_idle": 10, "keepalives_interval": 5}
     if timeout_s is not None:
@@ -85,7 +85,7 @@ def connect_arguments(url: sa.URL, timeout_s: float | None) -> dict[str, object]
 
 
 CONNECT_TIMEOUT_S = 5.0
-"""Longest time to connect, where nothing else is bounded."""
+"""Longest time to connect, if there is no other limit."""
 
 
 def bound_connections(engine: Engine, timeout_s: float) -> None:

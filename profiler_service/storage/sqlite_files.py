@@ -107,7 +107,7 @@ class SqliteFiles:
             raise self._not_writable(str(error)) from error
         try:
             with tempfile.TemporaryFile(dir=self._path.parent) as spare:
-                # Where the database itself would grow, since the size of files may be limited.
+                # At the offset of the database's end, because the size of files may be limited.
                 size_bytes = self._path.stat().st_size
                 written = os.pwrite(spare.fileno(), bytes(SPARE_BYTES), size_bytes)
         except OSError as error:
