@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, LiteralString
 
 import psycopg
 import pyarrow as pa
@@ -101,6 +103,8 @@ def _none(claim: str, count: int, of: str) -> Check:
 
 
 def _all(
-    connection: psycopg.Connection[tuple[object, ...]], query: str, given: object = None
-) -> list[tuple[object, ...]]:
-    return connection.execute(query, given).fetchall()  # type: ignore[arg-type]
+    connection: psycopg.Connection[tuple[Any, ...]],
+    query: LiteralString,
+    given: Sequence[object] | None = None,
+) -> list[tuple[Any, ...]]:
+    return connection.execute(query, given).fetchall()
