@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from profiler_service.answering.curves import Conditions, KnownCurves
 from profiler_service.answering.own_worker import FindOwnWorker
+from profiler_service.answering.polling import SharedPoll
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import is_present
 from profiler_service.answering.shutdown import Shutdown
@@ -25,9 +26,15 @@ from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store
 
 POLL_S = 0.1
+"""How often to look for a worker that is on its way: once for all who wait for one."""
 LONGEST_ABSENCE = 4
 """A silent host may come back for this many times LHP_PRESENCE_S: its worker may be restarting,
 which takes some seconds."""
+
+
+Asked = tuple[str | None, str | None]
+"""The name of a host, or the key of a platform; the other one is None."""
+Candidates = Mapping[str, Host | None]
 
 
 class HostDirectory:
@@ -47,6 +54,7 @@ class HostDirectory:
         self._shutdown = shutdown
         self._own_worker = own_worker
         self._opened_at_s = time.monotonic()
+        self._candidates = SharedPoll(self._read_candidates, interval_s=POLL_S)
 
     async def find_conditions(self, where: Where) -> Conditions | None:
         """The conditions asked for; None if the host asked for hasn't registered yet.
@@ -101,6 +109,10 @@ class HostDirectory:
         """
         return await self._wait_for_present(self._resolve(name), None, wait_s=wait_s)
 
+    async def close(self) -> None:
+        """Ends the polling. Call it when nobody waits any more."""
+        await self._candidates.close()
+
     def is_own_present(self) -> bool:
         """Whether this machine's own host has registered and its worker runs. Raises StoreError.
 
@@ -127,8 +139,8 @@ class HostDirectory:
     ) -> Host:
         """A present host of that name, or on that platform; the other one is None."""
         deadline_s = time.monotonic() + wait_s
+        found = await asyncio.to_thread(self._find_candidates, name, platform_key)
         while True:
-            found = await asyncio.to_thread(self._find_candidates, name, platform_key)
             for host in found.values():
                 if host is not None and self._is_present(host):
                     return host
@@ -145,22 +157,29 @@ class HostDirectory:
                         see="/hosts",
                     )
                 raise self._away(name, found[name], is_coming=is_coming)
-            await self._shutdown.wait(timeout_s=min(POLL_S, deadline_s - now_s))
+            looking = asyncio.create_task(self._candidates.get((name, platform_key)))
+            try:
+                await self._shutdown.wait(looking, timeout_s=deadline_s - now_s)
+                if looking.done():
+                    found = looking.result()
+            finally:
+                looking.cancel()
 
-    def _find_candidates(
-        self, name: str | None, platform_key: str | None
-    ) -> Mapping[str, Host | None]:
+    def _find_candidates(self, name: str | None, platform_key: str | None) -> Candidates:
         """The hosts that may measure, by name. Our own may not have registered yet: then None.
 
         Raises UnknownHostError. Asks the store: call it from a thread.
         """
         if name is None:
-            hosts = self._store.list_hosts()
-            return {host.name: host for host in hosts if host.platform_key == platform_key}
+            return _candidates_among(self._store.list_hosts(), None, platform_key)
         host = self._find(name)
         if host is None and name != self._settings.host:
             raise _unknown_host(name)
         return {name: host}
+
+    def _read_candidates(self, asked: Collection[Asked]) -> Mapping[Asked, Candidates]:
+        hosts = self._store.list_hosts()
+        return {each: _candidates_among(hosts, *each) for each in asked}
 
     def _is_coming(self, name: str, host: Host | None) -> bool:
         """Whether the worker of an absent host may be present soon."""
@@ -188,6 +207,15 @@ class HostDirectory:
             hint="start it there with `lhp worker`, or ask for another host",
             see="/hosts",
         )
+
+
+def _candidates_among(
+    hosts: Sequence[Host], name: str | None, platform_key: str | None
+) -> Candidates:
+    """The hosts that may measure, by name; None for the one of that name that isn't there."""
+    if name is None:
+        return {host.name: host for host in hosts if host.platform_key == platform_key}
+    return {name: next((host for host in hosts if host.name == name), None)}
 
 
 def _unknown_host(name: str) -> UnknownHostError:

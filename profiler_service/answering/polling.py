@@ -6,27 +6,28 @@ Doesn't know what is waited for. Belongs to one event loop, and reads in a threa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from profiler_service.errors import StoreError
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class SharedPoll(Generic[V]):
+class SharedPoll(Generic[K, V]):
     """Values by key, as soon as a reading finds them. Many wait for the price of one."""
 
     def __init__(
-        self, read: Callable[[Collection[str]], Mapping[str, V]], *, interval_s: float
+        self, read: Callable[[Collection[K]], Mapping[K, V]], *, interval_s: float
     ) -> None:
         """`read` gets the keys that are waited for, and gives the values of some of them."""
         self._read = read
         self._interval_s = interval_s
-        self._waiting: dict[str, set[asyncio.Future[V]]] = {}
+        self._waiting: dict[K, set[asyncio.Future[V]]] = {}
         self._polling: asyncio.Task[None] | None = None
 
-    async def get(self, key: str) -> V:
+    async def get(self, key: K) -> V:
         """The value, from the next reading that finds one.
 
         While the store can't be reached, that isn't known: this goes on waiting. Raises what

@@ -100,6 +100,7 @@ async def open_services(
         known = Known(store)
         await known.refresh()
         hosts = HostDirectory(store, known.curves, settings, shutdown, own_worker)
+        stack.push_async_callback(hosts.close)
         database = DatabaseWatch(lambda: _run_all(checks))
         await stack.enter_async_context(database.running())
         admission = Admission(store, settings, refuse_unless_usable=database.refuse_unless_usable)

@@ -17,11 +17,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy.engine import Connection
 
 from profiler_service.errors import SchemaTooNewError, SchemaTooOldError, StoreUnavailableError
+from profiler_service.kinds import MATMUL
+from profiler_service.plan.spec import SweepState
 from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url, write_access
 from profiler_service.storage.store import Store
 from profiler_service.storage.tables import metadata
-from tests.storage.examples import PROTOCOL, create_platform
+from tests.storage.examples import PROTOCOL, create_curve, create_platform, create_spec
 
 HEAD = "0006"
 
@@ -162,3 +164,23 @@ def test_sqlite_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError, match="file") as caught:
         schema.upgrade(f"sqlite:///{tmp_path / 'file' / 'lhp.sqlite'}")
     assert "LHP_DATABASE_URL" in caught.value.hint
+
+
+def test_races_from_before_are_found_by_their_first_point(database_url: str) -> None:
+    store = Store.open(database_url)
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
+    kept = {}
+    for mode in ("race", "grid"):
+        sweep, _ = store.create_sweep(create_spec(mode=mode, start=8), host="east")
+        kept[mode] = store.finish_sweep(sweep.id, create_curve(), state=SweepState.DONE)
+    store.close()
+    downgrade(database_url, "0004")
+    schema.upgrade(database_url)
+    store = Store.open(database_url)
+    key = MATMUL.describe().key, create_platform().key, PROTOCOL.key
+    # The example curve starts at 8.
+    assert [h.id for h in store.find_answering(*key, (8,), limit=9)] == [kept["race"]]
+    assert [h.id for h in store.find_answering(*key, None, limit=9)] == [kept["grid"]]
+    assert store.find_answering(*key, (9,), limit=9) == []
+    assert [h.mode for h in store.find_new_curves(after_generation=-1, limit=9)] == ["race", "grid"]
+    store.close()
