@@ -35,18 +35,11 @@ def find_caveats(
 
     `mode` is that of the sweep, and `width` is that of `find_width`.
     """
-    # The same question would be answered from the same curve again.
-    advice = (
-        "Asking with effort=thorough starts a new, longer measurement."
-        if mode == "race"
-        else "A new sweep over the same dims (POST /sweeps) measures again."
-    )
     caveats = []
     if evidence.disturbed and evidence.others_share is not None:
         caveats.append(
             f"disturbed: others used {evidence.others_share:.0%} of the measured device's time"
             f" meanwhile, so latencies may be too long. Stop other programs on {host}, or wait."
-            f" {advice}"
         )
     if is_noisy(evidence, width):
         taken = (evidence.discarded or 0) + (evidence.samples or 0)
@@ -59,6 +52,13 @@ def find_caveats(
         larger = "" if evidence.asked_budget_s is None else " or a larger budget"
         caveats.append(
             f"noisy: {found}. A quieter machine{larger} helps: `lhp doctor` on {host} says what to"
-            f" change. {advice}"
+            " change."
+        )
+    if caveats:
+        # The same question would be answered from the same curve again.
+        caveats[-1] += (
+            " Asking with effort=thorough starts a new, longer measurement."
+            if mode == "race"
+            else " A new sweep over the same dims (POST /sweeps) measures again."
         )
     return caveats

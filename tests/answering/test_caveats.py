@@ -81,6 +81,13 @@ def test_a_disturbed_answer_says_how_much_others_used() -> None:
     assert "anvil" in caveat
 
 
+def test_how_to_measure_again_is_told_once() -> None:
+    both = replace(evidence(discarded=700), others_share=0.5, disturbed=True)
+    disturbed, noisy = find_caveats(both, host="anvil", mode="race")
+    assert "effort=thorough" not in disturbed
+    assert noisy.endswith("Asking with effort=thorough starts a new, longer measurement.")
+
+
 def test_a_little_use_by_others_is_no_caveat() -> None:
     little = Evidence(others_share=0.04, disturbed=False)
     assert find_caveats(little, host="here", mode="race") == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,24 @@ def test_a_larger_product_takes_longer(measurer: Measurer) -> None:
     small = np.median(samples.latency_s[samples.point == 0])
     large = np.median(samples.latency_s[samples.point == 1])
     assert 1e-7 < small * 3 < large < 1
+
+
+def test_what_others_use_of_the_measured_processors_is_told(measurer: Measurer) -> None:
+    # Another process wants all of one measured processor, and gets about half of it.
+    cpu = measurer.measured_cpus[-1]
+    code = f"import os; os.sched_setaffinity(0, [{cpu}]); print(flush=True)\nwhile True: pass"
+    visits = np.zeros(1000, dtype=np.int32)
+    grid = Grid(axes=(GridAxis(first=1197, count=1), GridAxis(first=317, count=1)))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            samples = measurer.measure(LINEAR.describe(), grid, Batch(point=visits, round=visits))
+        finally:
+            other.kill()
+    assert samples.others_share is not None
+    assert samples.others_share > 0.2 / len(measurer.measured_cpus)
+    assert measurer.read_gpu_use() is None  # a CPU is never waited for
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
