@@ -18,6 +18,7 @@ import typer
 
 from profiler_service.distribution import EXTRA_MODULES, explain_missing
 from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
+from profiler_service.printable import printable
 from trainer_client.files import explain
 
 if TYPE_CHECKING:
@@ -111,11 +112,11 @@ def _check_extra() -> None:
 
 
 def _print_error(error: LhpError) -> None:
-    typer.echo(f"error: {error}", err=True)
+    typer.echo(f"error: {printable(str(error))}", err=True)
     if error.hint:
-        typer.echo(f"hint: {error.hint}", err=True)
+        typer.echo(f"hint: {printable(error.hint)}", err=True)
     if error.see:
-        typer.echo(f"see: {error.see} of the service", err=True)
+        typer.echo(f"see: {printable(error.see)} of the service", err=True)
 
 
 def _train_command(corpus: str) -> Callable[..., None]:

@@ -35,9 +35,9 @@ def observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Obs
             others.append(_tensorboard(out, stack))
         progress = stack.enter_context(
             Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[told]}"),
+                TextColumn("{task.fields[told]}", markup=False),
                 console=console,
             )
         )

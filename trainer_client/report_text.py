@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from profiler_service.printable import printable
 from trainer_client.route import find_route
 from trainer_client.run_files import EPOCHS_LOG, STEPS_LOG, Row
 from trainer_client.step_latencies import Latency
@@ -47,7 +48,7 @@ def to_markdown(report: Report) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *_notes(report)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"
 
 
 def _format_latency(latency: Latency, latencies: Mapping[str, Latency]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from profiler_service.cli.asking import ask
+from profiler_service.cli.terminal import print_line
 from profiler_service.cli.text import format_dims, format_seconds
 from profiler_service.client import ServiceClient, ServiceFailedError
 from profiler_service.errors import (
@@ -80,10 +81,8 @@ def advise(
     for number, (question, group) in enumerate(equal.items(), start=1):
         answer, problem = None, question.problem
         if not problem:
-            console.print(
-                f"{number} of {len(equal)}: {question.kind} {format_dims(question.dims)}",
-                markup=False,
-                highlight=False,
+            print_line(
+                console, f"{number} of {len(equal)}: {question.kind} {format_dims(question.dims)}"
             )
             query = {
                 "dims": format_dims(question.dims),

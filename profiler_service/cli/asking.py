@@ -13,6 +13,7 @@ from rich.console import Console
 
 from profiler_service.cli.command_name import as_typed_here
 from profiler_service.cli.progress import report_progress, show_progress
+from profiler_service.cli.terminal import print_line
 from profiler_service.client import NotMeasuredYetError, OnProgress, Progress, ServiceClient
 from profiler_service.errors import ConflictError, LhpError
 from profiler_service.wire import CrossoverAnswer, LhpAnswer, SweepInfo, SweepRequest
@@ -125,4 +126,4 @@ def _watching(console: Console) -> Iterator[OnProgress]:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(as_typed_here(line), markup=False, highlight=False, soft_wrap=True)
+    print_line(console, as_typed_here(line))

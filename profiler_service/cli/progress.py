@@ -15,9 +15,11 @@ from typing import Protocol
 from rich import progress as bars
 from rich.console import Console
 
+from profiler_service.cli.terminal import print_line
 from profiler_service.cli.text import format_seconds
 from profiler_service.client import Progress, ServiceUnreachableError
 from profiler_service.errors import HostAwayError, LhpError
+from profiler_service.printable import printable
 from profiler_service.wire import SweepInfo
 
 LINE_EVERY_S = 10.0
@@ -43,7 +45,7 @@ def show_progress(console: Console) -> Iterator[Report]:
             next_line = time.monotonic() + LINE_EVERY_S
             done = "" if fraction is None else f"{fraction:.0%} done, "
             line = f"{done}{stage}" + (f", {rate}" if rate else "")
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_line(console, line)
 
         yield report_line
         return
@@ -62,7 +64,7 @@ def show_progress(console: Console) -> Iterator[Report]:
         def report_bar(stage: str, *, fraction: float | None = None, rate: str = "") -> None:
             bar.update(
                 task,
-                description=stage,
+                description=printable(stage),
                 total=None if fraction is None else 1,
                 completed=fraction or 0,
                 rate=rate,

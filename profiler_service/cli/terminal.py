@@ -1,20 +1,24 @@
 """What all commands of `lhp` use: settings, the client of the service, and printing.
 
-Knows no command.
+Whatever is printed, is printed literally: brackets are no markup, and a character that a terminal
+would obey becomes an escape. Knows no command.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from profiler_service.cli.command_name import as_typed_here
 from profiler_service.errors import InvalidRequestError, LhpError
+from profiler_service.printable import printable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -96,15 +100,31 @@ def print_error(error: LhpError) -> None:
 
 
 def say(line: str) -> None:
-    """Prints one line for people on stderr; brackets are no markup."""
-    typer.echo(as_typed_here(line), err=True)
+    """Prints one line for people on stderr."""
+    typer.echo(printable(as_typed_here(line)), err=True)
+
+
+def show(*lines: str) -> None:
+    """Prints lines for people on stdout."""
+    for line in lines:
+        typer.echo(printable(line))
+
+
+def print_line(console: Console, line: str) -> None:
+    """Prints one line on `console`."""
+    console.print(Text(printable(line)), soft_wrap=True)
 
 
 def print_json(value: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> None:
     """Prints the value for scripts, on stdout."""
     from pydantic_core import to_json
 
-    typer.echo(to_json(value, indent=2))
+    text = to_json(value, indent=2).decode()
+    typer.echo(_HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+_HIDDEN_IN_JSON = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""What JSON leaves as it is, and a terminal may obey."""
 
 
 def make_console() -> Console:
@@ -112,9 +132,18 @@ def make_console() -> Console:
     return Console(stderr=True)
 
 
+class LiteralTable(Table):
+    """A table whose cells are printed as they are."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Adds a row. Texts are made printable."""
+        literal = (Text(printable(cell)) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*literal, **options)
+
+
 def make_table(*headings: str) -> Table:
     """An empty table under these headings."""
-    table = Table(box=None, pad_edge=False)
+    table = LiteralTable(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     return table

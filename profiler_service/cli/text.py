@@ -13,6 +13,7 @@ from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plots.text import format_redundancy, format_undecided
+from profiler_service.printable import printable
 from profiler_service.wire import (
     AxisRange,
     CrossoverAnswer,
@@ -164,7 +165,7 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
     lines += answer.caveats
     if answer.stale:
         lines.append(_describe_staleness(answer))
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _describe_staleness(answer: LhpAnswer | CrossoverAnswer) -> str:
@@ -207,7 +208,7 @@ def describe_crossover(answer: CrossoverAnswer, now: dt.datetime) -> str:
     lines += answer.caveats
     if answer.stale:
         lines.append(_describe_staleness(answer))
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _percent(share: float) -> str:
@@ -237,4 +238,5 @@ def describe_curve(curve: CurveInfo) -> str:
         found = f"in a {curve.mode} for {format_dims([axis.first for axis in curve.axes])}"
     else:
         found = "each of them a kernel of one product"
-    return f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}\n{measured}, {found}"
+    heading = f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}"
+    return "\n".join(map(printable, (heading, f"{measured}, {found}")))

@@ -26,6 +26,7 @@ from profiler_service.errors import (
     RequestTooLargeError,
     find_error_class,
 )
+from profiler_service.printable import printable
 from profiler_service.wire import Problem
 
 T = TypeVar("T")
@@ -33,6 +34,7 @@ T = TypeVar("T")
 OF_ANY_SERVER: Mapping[int, type[LhpError]] = {
     401: AccessRefusedError,
     403: AccessRefusedError,
+    408: ServiceUnavailableError,
     429: ServiceUnavailableError,
     502: ServiceUnavailableError,
     503: ServiceUnavailableError,
@@ -49,6 +51,7 @@ OF_THE_SERVICE: Mapping[int, type[LhpError]] = {
     413: RequestTooLargeError,
     414: RequestTooLargeError,
     422: InvalidRequestError,
+    431: RequestTooLargeError,
 }
 """The error class of a status if this version doesn't know the problem's type.
 
@@ -69,7 +72,11 @@ def error_of(response: httpx.Response) -> LhpError:
         )
     known = find_error_class(problem.name) if problem.name else None
     kind = known or OF_THE_SERVICE.get(status, ServiceFailedError)
-    return kind(problem.detail or problem.title, hint=problem.hint, see=problem.see)
+    return kind(
+        printable(problem.detail or problem.title),
+        hint=printable(problem.hint),
+        see=printable(problem.see),
+    )
 
 
 def parse(kind: type[T], response: httpx.Response) -> T:

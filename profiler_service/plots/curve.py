@@ -9,6 +9,7 @@ picture needs only one of them.
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,9 @@ from profiler_service.plots.race import (
 )
 from profiler_service.plots.staircase import BINS, bin_edges, draw_staircase, staircase_traces
 from profiler_service.plots.text import plot_title
+from profiler_service.printable import printable
 from profiler_service.wire import CurveDetail, PlatformInfo, RaceInfo
+from profiler_service.wire.base import map_texts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,6 +76,7 @@ def draw_png(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    curve, platform, race = map_texts((curve, platform, race), _for_matplotlib)
     _check_axes(curve)
     columns = build_columns(curve)
     if race is not None and race.stages:
@@ -124,6 +128,7 @@ def build_plotly(
     import plotly.graph_objects as go  # type: ignore[import-untyped]
     from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 
+    curve, platform, race = map_texts((curve, platform, race), _for_plotly)
     _check_axes(curve)
     columns = build_columns(curve)
     title, subtitle = plot_title(curve, platform)
@@ -176,6 +181,16 @@ def build_plotly(
     if race is not None and race.stages:
         lay_out_race(figure, curve, race)
     return figure
+
+
+def _for_matplotlib(text: str) -> str:
+    """The text without formulas, which matplotlib reads between dollar signs."""
+    return printable(text).replace("$", r"\$")
+
+
+def _for_plotly(text: str) -> str:
+    """The text without tags, some of which plotly obeys: links, for example."""
+    return html.escape(printable(text), quote=False)
 
 
 def _check_axes(curve: CurveDetail) -> None:

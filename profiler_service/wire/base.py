@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 Dims = list[int]
+T = TypeVar("T")
 
 MAX_BUDGET_S = 86_400.0
 """Longest budget that a request may ask for."""
@@ -26,6 +29,23 @@ class ResponseModel(BaseModel):
     """
 
     model_config = ConfigDict(extra="ignore")
+
+
+def map_texts(value: T, change: Callable[[str], str]) -> T:
+    """A copy of the model, list, tuple or dict in which every text is changed."""
+    changed: object = value
+    if isinstance(value, list) and value and isinstance(value[0], (int, float)):
+        return value  # most of a curve
+    if isinstance(value, str):
+        changed = change(value)
+    elif isinstance(value, BaseModel):
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+        changed = value.model_copy(update=map_texts(fields, change))
+    elif isinstance(value, dict):
+        changed = {key: map_texts(each, change) for key, each in value.items()}
+    elif isinstance(value, (list, tuple)):
+        changed = type(value)(map_texts(each, change) for each in value)
+    return cast(T, changed)
 
 
 _OptionalField = partial(Field, default=None, exclude_if=lambda value: value is None)

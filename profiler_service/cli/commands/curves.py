@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from profiler_service.cli.command_name import command_name
 from profiler_service.cli.options import (
@@ -31,9 +30,11 @@ from profiler_service.cli.terminal import (
     print_json,
     print_table,
     say,
+    show,
 )
 from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.modes import MODES
+from profiler_service.printable import file_name
 from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def sweep(
             if json:
                 print_json(started)
             else:
-                typer.echo(f"sweep {started.id} is {started.state} on {started.host}")
+                show(f"sweep {started.id} is {started.state} on {started.host}")
                 say(
                     "hint: the same command without --detach follows it,"
                     f" `lhp cancel {started.id}` stops it"
@@ -117,8 +118,9 @@ def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
         kept = "its measured points are kept" if sweep.curve else "it had measured nothing"
         say(f"sweep {sweep.id} was cancelled: {kept}")
     if sweep.curve:
-        typer.echo(describe_curve(client.get_curve_header(sweep.curve, host=sweep.host)))
-        typer.echo(f"plot it: {command_name()} plot {sweep.curve}")
+        header = client.get_curve_header(sweep.curve, host=sweep.host)
+        show(*describe_curve(header).splitlines())
+        show(f"plot it: {command_name()} plot {sweep.curve}")
 
 
 def cancel(
@@ -132,9 +134,9 @@ def cancel(
     if json:
         print_json(sweep)
     elif sweep.state == "cancelled":
-        typer.echo(f"sweep {sweep.id} is cancelled")
+        show(f"sweep {sweep.id} is cancelled")
     elif sweep.cancel_requested:
-        typer.echo(f"sweep {sweep.id} ends after its current batch; its measured points are kept")
+        show(f"sweep {sweep.id} ends after its current batch; its measured points are kept")
 
 
 def curves(
@@ -190,8 +192,7 @@ def curves(
     for header in page.items:
         table.add_row(
             header.id,
-            # The texts are printed as they are: brackets are no markup.
-            Text(header.workload),
+            header.workload,
             " ".join(map(format_range, header.axes)),
             header.mode,
             header.host,
@@ -212,7 +213,7 @@ def _print_curve(curve: CurveDetail, *, limit: int) -> None:
     """Prints the curve's summary, and up to `limit` undecided points with their rivals."""
     from profiler_service.cli.text import describe_curve, format_dims, format_ratio
 
-    typer.echo(describe_curve(curve))
+    show(*describe_curve(curve).splitlines())
     if not MODES[curve.mode].decides_every_point or not curve.num_undecided:
         return
     points = curve.points
@@ -270,6 +271,6 @@ def plot(
                 race = client.get_race(curve.sweep)
             except (ConflictError, InvalidRequestError) as error:
                 say(f"the picture doesn't show how the race went: {error}")
-    output = output or Path(f"{curve.workload.partition('[')[0]}-{curve.id}.png")
+    output = output or Path(file_name(f"{curve.workload.partition('[')[0]}-{curve.id}") + ".png")
     save_plot(curve, output, platform=platform, race=race)
-    typer.echo(str(output))
+    show(str(output))

@@ -9,7 +9,6 @@ import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from profiler_service.cli.options import (
     BackendOption,
@@ -29,6 +28,7 @@ from profiler_service.cli.terminal import (
     print_json,
     print_table,
     say,
+    show,
 )
 from profiler_service.errors import InvalidRequestError
 
@@ -98,7 +98,7 @@ def query(
     if json:
         print_json(answer)
     else:
-        typer.echo(describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode))
+        show(*describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode).splitlines())
 
 
 def crossover(
@@ -132,7 +132,7 @@ def crossover(
     if json:
         print_json(answer)
     else:
-        typer.echo(describe_crossover(answer, dt.datetime.now(dt.UTC)))
+        show(*describe_crossover(answer, dt.datetime.now(dt.UTC)).splitlines())
 
 
 def advise(
@@ -190,7 +190,7 @@ def advise(
     table = make_table(*HEADINGS)
     rows = [advice_row(each) for each in given]
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     print_table(table)
     if any(row[-1].endswith("*") for row in rows):
         say(
