@@ -5,14 +5,15 @@ Sends nothing.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import unquote
 
 import httpx
 
 from profiler_service.client.errors import ContractError
 from profiler_service.errors import InvalidRequestError
+from profiler_service.loopback import is_loopback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +49,7 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether it is on this machine, where no proxy can reach it."""
-        try:
-            return ipaddress.ip_address(self.url.host).is_loopback
-        except ValueError:
-            return self.url.host == "localhost"
+        return is_loopback(self.url.host)
 
     def join(self, path: str) -> str:
         """The full address of a path of the service, for people."""
@@ -75,5 +73,10 @@ class Address:
                 hint="is this an LHP service? a proxy in front of it must not change the address",
             )
         path = where.raw_path.decode("ascii").partition("?")[0]
+        if ".." in unquote(path).replace("\\", "/").split("/"):
+            # A proxy would go up from the path below which it offers the service.
+            raise ContractError(
+                f"{self} says that the sweep is at {location!r}", hint="is this an LHP service?"
+            )
         prefix = self.url.raw_path.decode("ascii").rstrip("/")
         return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path

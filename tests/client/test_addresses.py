@@ -51,9 +51,16 @@ def test_a_client_that_cant_work_isnt_made(make: Make, options: dict[str, float]
         ("http://[::1]:8000", True),
         ("http://localhost:8000", True),
         ("http://LOCALHOST", True),
+        ("http://localhost.:8000", True),
+        ("http://lhp.localhost", True),
+        ("http://127.255.255.254", True),
+        ("http://[::ffff:127.0.0.1]", True),
         ("http://128.0.0.1", False),
         ("http://[::2]", False),
         ("http://localhost.example", False),
+        ("http://notlocalhost", False),
+        ("http://127.0.0.1.example", False),
+        ("http://[::ffff:10.0.0.1]", False),
         ("http://anvil", False),
     ],
 )
@@ -87,7 +94,12 @@ def test_a_location_is_understood_however_it_is_written(base: str, location: str
 
 @pytest.mark.parametrize(
     "location",
-    ["https://proxy/sweeps/s1", "http://proxy:81/sweeps/s1", "http://evil/sweeps/s1", "", "//evil"],
+    [
+        *("https://proxy/sweeps/s1", "http://proxy:81/sweeps/s1", "http://evil/sweeps/s1", ""),
+        *("//evil", "http://127.0.0.1:8000/sweeps/s1", "http://proxy@evil/sweeps/s1"),
+        # A proxy would leave the service's path.
+        *("%2e%2e/admin", "/lhp/%2E%2e/admin", "/lhp/..%2fadmin", "/lhp/x%5c..%5cadmin"),
+    ],
 )
 def test_a_location_elsewhere_is_refused(location: str) -> None:
     with pytest.raises(ContractError):
@@ -184,13 +196,14 @@ def test_settings_that_cant_be_used_are_named(
     assert hint in raised.value.hint
 
 
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LocalHost", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTP_PROXY", "http_proxy", "all_proxy"])
 def test_this_machine_is_asked_without_a_proxy(
-    make: Make, stub: Stub, monkeypatch: pytest.MonkeyPatch, name: str
+    make: Make, stub: Stub, monkeypatch: pytest.MonkeyPatch, name: str, variable: str
 ) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1")
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    assert make(f"http://{name}:{stub.port}").list_hosts() == [HOST]
+    for proxy in ("socks5://proxy:1", "http://127.0.0.1:1"):
+        monkeypatch.setenv(variable, proxy)
+        assert make(f"http://{name}:{stub.port}").list_hosts() == [HOST]
 
 
 def test_other_machines_are_asked_through_the_proxy(
