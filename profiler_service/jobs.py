@@ -13,9 +13,11 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator
+from typing import NoReturn
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
+from dbos._serialization import DefaultSerializer
 
 from profiler_service.errors import StoreLostError, StoreUnavailableError
 from profiler_service.plan.spec import SweepState
@@ -48,6 +50,16 @@ _WAITING = ("ENQUEUED", "DELAYED")
 _PENDING = "PENDING"
 """The states of a job that a process has taken. That process may have ended since."""
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
+
+
+def _refuse_pickle(self: DefaultSerializer, serialized_data: str) -> NoReturn:
+    raise TypeError("a row of the job engine's tables holds a pickle, which is never loaded")
+
+
+# Whatever serializer is configured, the engine reads a row as the row itself says. A pickle runs
+# code when it is loaded, so whoever can write to the tables could run code in every process. In the
+# engine, only this method loads one.
+DefaultSerializer.deserialize = _refuse_pickle  # type: ignore[method-assign, assignment]
 
 
 def queue_name(host: str) -> str:
@@ -145,8 +157,9 @@ class JobClient:
         Only the host's worker calls it, every few seconds. `running` holds the sweeps that the
         worker runs now, as `run_jobs` gives them. An open sweep without a job gets one: its
         process died before it made the job. A job that nobody runs is run again: the database
-        was away for a moment. Its sweep fails if too many workers have ended during it. Jobs of
-        sweeps that have ended are deleted. Raises StoreError.
+        was away for a moment. A job that ended before its sweep is made anew. A sweep fails if
+        too many workers have ended during it. Jobs of sweeps that have ended are deleted. Raises
+        StoreError.
         """
         # Sweeps are read before jobs. A sweep that ends in between still seems open, which is
         # harmless.
@@ -170,8 +183,10 @@ class JobClient:
                     sweep.id, f"its worker ended more than {MAX_RESTARTS} times while measuring it"
                 )
             elif status != _PENDING:
+                # Not run again as it is: what the engine keeps of it may be what ended it.
                 with _engine_errors(self._url):
-                    self._client.rewind_workflow(sweep.id, queue_name=queue_name(self._host))
+                    self._client.delete_workflows([sweep.id])
+                self.enqueue(sweep)
             elif sweep.id not in self._abandoned:
                 abandoned.add(sweep.id)  # it may just be starting: look again next time
             else:
