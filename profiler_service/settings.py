@@ -5,6 +5,7 @@ Doesn't know how they are used.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import platform
 import re
@@ -50,6 +51,29 @@ def _with_one_slash(path: str) -> str:
     return f"/{inner}" if inner else ""
 
 
+def _check_hosts(text: str) -> str:
+    """Names of hosts, separated by commas without spaces."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            if not re.fullmatch(r"(\*\.)?[A-Za-z0-9._-]+", name):
+                raise ValueError(
+                    f"{name!r} is no host: give names or addresses without port and path"
+                ) from None
+    return ",".join(names)
+
+
+def _check_variables(text: str) -> str:
+    """Names and patterns of environment variables, separated by commas without spaces."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_*?][A-Za-z0-9_*?]*", name):
+            raise ValueError(f"{name!r} is no variable: give names or patterns such as MINE_*")
+    return ",".join(names)
+
+
 class Settings(BaseSettings):
     """Everything that operators can set, with defaults."""
 
@@ -81,7 +105,21 @@ class Settings(BaseSettings):
         default="",
         description="Path that a proxy puts before this service's own and strips, such as /lhp.",
     )
+    allowed_hosts: Annotated[str, AfterValidator(_check_hosts)] = Field(
+        default="",
+        description="Names of this service behind a proxy, separated by commas; `*.example.com` for"
+        " all below. Requests for other names than these and loopback are refused.",
+    )
+    max_connections: int = Field(
+        default=512, ge=1, description="Most connections at a time, and most requests under way."
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
+    keep_variables: Annotated[str, AfterValidator(_check_variables)] = Field(
+        default="",
+        description="Environment variables that a measuring process gets besides those that"
+        " measuring needs: names or patterns such as `MINE_*`, separated by commas. For kinds of"
+        " your own.",
+    )
     max_points: int = Field(default=65_536, ge=1, description="Most points in one sweep's grid.")
     max_window_points: int = Field(
         default=2_000_000, ge=1, description="Most points in a window measured for one query."

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from profiler_service.errors import MeasurementChildDiedError, MeasurementFailedError
+from profiler_service.measurement.child_environment import child_environment
 from profiler_service.measurement.exchange import (
     Block,
     Finished,
@@ -62,12 +63,8 @@ class ChildProcess:
             raise
 
     def _start(self, setup: Setup) -> None:
-        # The libraries read the number of threads only once, when they are loaded.
-        threads = str(len(setup.cpus))
-        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment = {
-            **os.environ,
-            **dict.fromkeys(names, threads),
+            **child_environment(os.environ, threads=len(setup.cpus), keep=setup.keep_variables),
             "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
         }
         block_fd = Block.create_fd()
@@ -79,6 +76,7 @@ class ChildProcess:
                 # be in the child's caches and page tables. -P: the working directory is in
                 # the import path only if the parent has it there. With a process group of
                 # its own, the child doesn't get the terminal's Ctrl-C: the parent decides.
+                # It inherits no other descriptor: no connection to the database.
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-c", _CODE.format(theirs.fileno(), block_fd)],
                     env=environment,

@@ -35,6 +35,8 @@ class Setup:
     """Processors to run on, one thread each."""
     cache: str = "warm"
     """As in `TimingProtocol`: `warm` or `flushed`."""
+    keep_variables: tuple[str, ...] = ()
+    """Names or patterns of environment variables that the child gets besides the usual ones."""
 
 
 @dataclass(frozen=True, kw_only=True)

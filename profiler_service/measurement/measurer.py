@@ -6,7 +6,7 @@ Never imports torch. Knows neither storage nor planners.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
@@ -85,18 +85,25 @@ class Measurer:
         device: str = "auto",
         threads: int = 0,
         cache: str = "warm",
+        keep_variables: Collection[str] = (),
         point_timeout_s: float = 60.0,
         kinds: Mapping[str, WorkloadKind] | None = None,
     ) -> None:
         """Starts the child and waits until it is ready, for seconds, because it imports torch.
 
         `threads` is that of `processors.choose_measured_cpus`, and `cache` that of
-        `TimingProtocol`; flushed needs a GPU. A visit that takes longer than `point_timeout_s`
-        seconds makes its point a failure. `kinds` are the workload kinds that can be measured; the
-        installed ones by default.
+        `TimingProtocol`; flushed needs a GPU. `keep_variables` is the `keep` of
+        `child_environment`. A visit that takes longer than `point_timeout_s` seconds makes its
+        point a failure. `kinds` are the workload kinds that can be measured; the installed ones by
+        default.
         """
         self.measured_cpus = find_measured_cpus(threads)
-        self._setup = Setup(device=device, cpus=self.measured_cpus, cache=cache)
+        self._setup = Setup(
+            device=device,
+            cpus=self.measured_cpus,
+            cache=cache,
+            keep_variables=tuple(keep_variables),
+        )
         self._point_timeout_s = point_timeout_s
         self._kinds = workload_kinds() if kinds is None else kinds
         self._interrupted_at: float | None = None

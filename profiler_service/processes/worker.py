@@ -37,7 +37,12 @@ STOP_LIMIT_S = 5.0
 
 def create_measurer(settings: Settings) -> Measurer:
     """A measurer as `settings` describe it. Raises MeasurementFailedError."""
-    return Measurer(device=settings.device, threads=settings.threads, cache=settings.cache)
+    return Measurer(
+        device=settings.device,
+        threads=settings.threads,
+        cache=settings.cache,
+        keep_variables=[name for name in settings.keep_variables.split(",") if name],
+    )
 
 
 def run(
