@@ -3,11 +3,14 @@
     LhpError
     ├─ InvalidRequestError        what was asked is malformed, out of range or too large
     │  ├─ InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError
-    │  └─ MethodNotAllowedError, RequestTooLargeError, QueryTooLongError
+    │  ├─ MalformedHttpError, MethodNotAllowedError
+    │  └─ RequestTooLargeError    (QueryTooLongError, HeadersTooLargeError)
     ├─ NotFoundError              the thing named doesn't exist
     │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …AddressError
+    ├─ ForeignHostError, ForeignOriginError
     ├─ ConflictError, PlatformMismatchError, SweepCancelledError
     ├─ HostAwayError (HostStartingError), NotReadyError, ShuttingDownError
+    ├─ OverloadedError, RequestTimeoutError
     ├─ StoreError                 (StoreUnavailableError, …)
     ├─ MeasurementFailedError     (MeasurementChildDiedError, DeviceLostError, …)
     └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError
@@ -80,6 +83,10 @@ class UnsupportedOnHostError(InvalidRequestError):
     """The host's device lacks what the workload needs (a dtype, a backend)."""
 
 
+class MalformedHttpError(InvalidRequestError):
+    """The request breaks the rules of HTTP, so that nothing in it can be read for certain."""
+
+
 class MethodNotAllowedError(InvalidRequestError):
     """The address exists, but not for this HTTP method."""
 
@@ -90,6 +97,18 @@ class RequestTooLargeError(InvalidRequestError):
 
 class QueryTooLongError(RequestTooLargeError):
     """The query string of the request is longer than the service reads."""
+
+
+class HeadersTooLargeError(RequestTooLargeError):
+    """The headers of the request are longer, or more, than the service reads."""
+
+
+class ForeignHostError(LhpError):
+    """The request is for another name than this service has: its `Host` isn't among them."""
+
+
+class ForeignOriginError(LhpError):
+    """A web page of another site has sent the request, which would start or end work."""
 
 
 class NotFoundError(LhpError):
@@ -160,6 +179,18 @@ class TooManyRequestsError(LhpError):
 
 class ShuttingDownError(LhpError):
     """The service is being stopped, and answers nothing new."""
+
+    is_transient = True
+
+
+class OverloadedError(LhpError):
+    """The service has as many connections, or requests under way, as it takes."""
+
+    is_transient = True
+
+
+class RequestTimeoutError(LhpError):
+    """The request has begun, and its rest hasn't arrived in time."""
 
     is_transient = True
 

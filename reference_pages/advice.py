@@ -112,6 +112,9 @@ Stop the service and its workers, run `lhp db upgrade` once, and start them agai
 A newer version of this software has upgraded the database. Install that version, or a newer one,
 here too.
 """,
+    "MalformedHttpError": """
+Use an HTTP library, and check what stands between it and the service. `detail` says what is wrong.
+""",
     "MethodNotAllowedError": """
 Use the method that the header `Allow` names. The [HTTP reference](../reference/http.md) lists the
 methods of each address.
@@ -122,6 +125,30 @@ Send a smaller body. `detail` names the limit.
     "QueryTooLongError": """
 Send a shorter query string. `detail` names the limit. The [HTTP reference](../reference/http.md)
 lists the parameters of each address.
+""",
+    "HeadersTooLargeError": """
+Send fewer or shorter headers. `detail` names the limit. A browser that sends many cookies of other
+services on `localhost` sends fewer to `127.0.0.1`.
+""",
+    "ForeignHostError": """
+Ask for `localhost` or `127.0.0.1`. If the service has another name, because a proxy stands before
+it, its operator lists that name in `LHP_ALLOWED_HOSTS`
+([behind a proxy](../guides/operate.md#behind-a-proxy)). Without this check, a web page could reach
+the service by making its own name mean your machine.
+""",
+    "ForeignOriginError": """
+Ask from a program, or from the service's own `/docs`. Web pages of other sites, and of other ports
+of the same machine, may not start measurements, end them, or have races replayed. If such a page is
+yours, list its host in `LHP_ALLOWED_HOSTS`
+([who can reach it](../guides/operate.md#who-can-reach-it)).
+""",
+    "OverloadedError": """
+Wait, and ask again after `Retry-After` seconds. Close connections that you don't use. An operator
+can raise `LHP_MAX_CONNECTIONS` ([settings](../reference/settings.md)).
+""",
+    "RequestTimeoutError": """
+Send the request again, at once and as a whole. If a proxy stands before the service, let it read
+the whole request before it forwards it.
 """,
     "UnknownAddressError": """
 Check the path: the [HTTP reference](../reference/http.md) lists every address. If a proxy stands

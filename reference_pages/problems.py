@@ -60,7 +60,8 @@ def problem_page(error: type[LhpError]) -> str:
     text += table(("", ""), rows)
     if error in NOT_ON_THE_WIRE:
         text += (
-            "No HTTP request meets this problem: it belongs to the command line or a worker.\n\n"
+            "No HTTP request meets this problem: it belongs to the command line, a worker or a"
+            " service that starts, or only sums up others.\n\n"
         )
     return text + f"## What to do\n\n{ADVICE[error.__name__].strip()}\n"
 

@@ -27,15 +27,21 @@ RETRY_STATUSES = (429, 503)
 
 STATUS: Mapping[type[errors.LhpError], int] = {
     errors.InvalidRequestError: 422,
+    errors.MalformedHttpError: 400,
+    errors.ForeignOriginError: 403,
     errors.MethodNotAllowedError: 405,
+    errors.RequestTimeoutError: 408,
     errors.RequestTooLargeError: 413,
     errors.QueryTooLongError: 414,
+    errors.ForeignHostError: 421,
+    errors.HeadersTooLargeError: 431,
     errors.NotFoundError: 404,
     errors.ConflictError: 409,
     errors.PlatformMismatchError: 409,
     errors.TooManyRequestsError: 429,
     errors.HostAwayError: 503,
     errors.NotReadyError: 503,
+    errors.OverloadedError: 503,
     errors.ShuttingDownError: 503,
     errors.StoreError: 503,
     errors.LhpError: 500,
@@ -45,26 +51,64 @@ STATUS: Mapping[type[errors.LhpError], int] = {
 NOT_ON_THE_WIRE = frozenset(
     {
         errors.LhpError,
+        errors.NotFoundError,
+        errors.PlatformMismatchError,
+        errors.StoreError,
+        errors.SchemaTooOldError,
+        errors.SchemaTooNewError,
+        errors.MeasurementChildDiedError,
+        errors.DeviceLostError,
+        errors.MeasurementInterruptedError,
         errors.ModelError,
         errors.WorkerAlreadyRunningError,
-        errors.MeasurementInterruptedError,
     }
 )
-"""Classes that no request can cause: they belong to the worker or to the command line."""
+"""Classes that no response carries: only the base of others, or met by the worker, the command line
+or a service that is starting."""
+
+OF_ANY_ADDRESS = (errors.UnknownAddressError, errors.MethodNotAllowedError)
+"""Errors of addresses and methods that no route has."""
+
+OF_THE_STORE = (
+    errors.StoreUnavailableError,
+    errors.StoreUnusableError,
+    errors.StoreLostError,
+    errors.StoreNotWritableError,
+)
+"""Errors of every route that needs the database. It is enough to name the first."""
+
+OF_ANY_ROUTE = (
+    errors.MalformedHttpError,
+    errors.RequestTimeoutError,
+    errors.QueryTooLongError,
+    errors.ForeignHostError,
+    errors.InvalidRequestError,
+    errors.HeadersTooLargeError,
+    errors.ServiceDefectError,
+    errors.OverloadedError,
+    errors.ShuttingDownError,
+)
+"""Errors that every route may answer with, besides its own."""
 
 _DESCRIPTIONS: Mapping[int, str] = {
+    400: "The request breaks the rules of HTTP.",
+    403: "A web page of another site has sent the request, which would start or end work.",
     404: "The named workload, host, platform, sweep or curve doesn't exist.",
     405: "The address exists, but doesn't have this method.",
+    408: "The rest of the request didn't arrive in time.",
     409: "The named resource is in a state that doesn't allow this, such as a cancelled sweep.",
     413: "The request body is larger than 1 MiB.",
     414: "The query string is longer than 8 KiB.",
+    421: "The service isn't called what `Host` says.",
     422: "The request is malformed, out of range, too large to measure, or not possible on that"
     " host. `hint` says what to write instead.",
     429: "The service serves as many requests of this kind as it can. Try again after"
     " `Retry-After` seconds.",
+    431: "The headers are longer or more than the service reads.",
     500: "The measurement failed, or the service has a defect; `detail` says which.",
-    503: "The host that must measure is away, or the database can't be reached. Try again after"
-    " `Retry-After` seconds.",
+    503: "The service can't do it for the moment: the host that must measure is away, the database"
+    " can't be reached, or the service is busy or being stopped. Try again after `Retry-After`"
+    " seconds.",
 }
 
 
@@ -92,9 +136,13 @@ def problem_types() -> Iterator[ProblemType]:
 
 
 def problem_responses(*kinds: type[errors.LhpError]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI descriptions of a route's possible problems, by status."""
+    """The OpenAPI descriptions of a route's possible problems, by status.
+
+    `kinds` are its own; those that every route has are added.
+    """
+    of_the_store = OF_THE_STORE if errors.StoreUnavailableError in kinds else ()
     by_status: defaultdict[int, list[type[errors.LhpError]]] = defaultdict(list)
-    for kind in kinds:
+    for kind in dict.fromkeys((*kinds, *of_the_store, *OF_ANY_ROUTE)):
         by_status[status_of(kind)].append(kind)
     responses: dict[int | str, dict[str, Any]] = {}
     for status, together in sorted(by_status.items()):
@@ -137,18 +185,24 @@ async def _on_lhp_error(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # Each location begins with its place (query, path, body), which the message can leave out.
-    found = [
-        f"the body is no JSON: {item['ctx']['error']}, at character {item['loc'][1] + 1}"
-        if item["type"] == "json_invalid"
-        else f"{'.'.join(map(str, item['loc'][1:])) or item['loc'][0]}: {item['msg']}"
-        for item in error.errors()
-    ]
     return problem_response(
         errors.InvalidRequestError(
-            "; ".join(found), hint="every parameter is described at /docs", see="/docs"
+            "; ".join(map(_describe_invalid, error.errors())),
+            hint="every parameter is described at /docs",
+            see="/docs",
         )
     )
+
+
+def _describe_invalid(item: Mapping[str, Any]) -> str:
+    """What pydantic found, in a few words."""
+    if item["type"] == "json_invalid":
+        return f"the body is no JSON: {item['ctx']['error']}, at character {item['loc'][1] + 1}"
+    # A location begins with its place (query, path, body), which the message can leave out.
+    where = ".".join(map(str, item["loc"][1:])) or item["loc"][0]
+    if item["type"] == "extra_forbidden":
+        return f"there is no field {where[:80]!r}"
+    return f"{where}: {item['msg']}"
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -160,10 +214,14 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
             errors.UnknownAddressError(detail, hint="every address is listed at /docs", see="/docs")
         )
     if error.status_code == 405:
-        allowed = _find_methods(request) or headers.get("Allow", "").split(", ")
+        # The error itself names only the methods of one route.
+        methods = _find_methods(request)
+        allow = {"Allow": ", ".join([*methods, "OPTIONS"])}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=allow)
         return problem_response(
-            errors.MethodNotAllowedError(detail, hint=f"use {' or '.join(allowed)}", see="/docs"),
-            headers={**headers, "Allow": ", ".join(allowed)},
+            errors.MethodNotAllowedError(detail, hint=f"use {' or '.join(methods)}", see="/docs"),
+            headers={**headers, **allow},
         )
     if error.status_code == 413:
         return problem_response(
@@ -179,17 +237,21 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 def _find_methods(request: Request) -> list[str]:
-    """The methods that the address has. The 405 itself names only the methods of one route."""
-    routes = [each for each in request.app.router.routes if not isinstance(each, Mount)]
-    return [
-        method
-        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-        if any(
-            each.matches({**request.scope, "method": "GET" if method == "HEAD" else method})[0]
-            is Match.FULL
-            for each in routes
+    """The methods that the address has."""
+
+    # A mount calls its own path the root; this is the root of all.
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
+
+    def has(method: str) -> bool:
+        # GET and HEAD are answered alike. Files, which are mounted, have only these.
+        asked = {"root_path": root, "method": "GET" if method == "HEAD" else method}
+        return any(
+            each.matches({**request.scope, **asked})[0] is Match.FULL
+            for each in request.app.router.routes
+            if not isinstance(each, Mount) or method in ("GET", "HEAD")
         )
-    ]
+
+    return list(filter(has, ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")))
 
 
 async def _on_defect(request: Request, error: Exception) -> Response:

@@ -136,6 +136,7 @@ def _serve(
     greet: Callable[[str], None],
 ) -> int:
     from profiler_service.api.app import create_app
+    from profiler_service.processes.connections import BoundedConnection
 
     keeper = WorkerKeeper(
         [sys.executable, "-P", "-m", "profiler_service.cli", "worker", "--until-stdin-closes"]
@@ -146,11 +147,13 @@ def _serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedConnection,
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         root_path=settings.root_path,
+        limit_concurrency=settings.max_connections,
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
     )
