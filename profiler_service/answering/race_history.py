@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from cachetools import LRUCache
 
 from profiler_service.analysis.samples import Samples
-from profiler_service.errors import InvalidRequestError, NotReadyError, TooManyRequestsError
+from profiler_service.errors import ConflictError, NotReadyError, TooManyRequestsError
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.race.planner import RacePlanner
@@ -52,7 +52,7 @@ class RaceHistory:
     async def get(self, sweep_id: str) -> RaceInfo:
         """Each stage so far.
 
-        Raises NotFoundError; InvalidRequestError if the sweep is no race, or a race over more than
+        Raises NotFoundError; ConflictError if the sweep is no race, or a race over more than
         MAX_REPLAYED_POINTS; ReplayError if another version raced; NotReadyError if it takes longer
         than PATIENCE_S, TooManyRequestsError if MAX_REPLAYING others come first.
         """
@@ -91,17 +91,17 @@ class RaceHistory:
 
 
 def _check(sweep: Sweep) -> None:
-    """Returns if the sweep is a race that can be replayed. Raises InvalidRequestError."""
+    """Returns if the sweep is a race that can be replayed. Raises ConflictError."""
     mode = MODES[sweep.spec.mode]
     see = "/curves" if sweep.curve_id is None else f"/curves/{sweep.curve_id}"
     if not mode.is_race:
-        raise InvalidRequestError(
+        raise ConflictError(
             f"sweep {sweep.id} is no race: it {mode.description}",
             hint="its curve has the points",
             see=see,
         )
     if sweep.spec.grid.size > MAX_REPLAYED_POINTS:
-        raise InvalidRequestError(
+        raise ConflictError(
             f"sweep {sweep.id} is over {sweep.spec.grid.size:,} points; races over more than"
             f" {MAX_REPLAYED_POINTS:,} aren't replayed",
             hint="its curve has what it found",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -18,11 +19,11 @@ from profiler_service.api import curves, health, hosts, problems, questions, swe
 from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
 from profiler_service.api.limits import RequestLimits
+from profiler_service.api.origins import RefuseForeign
 from profiler_service.api.problems import install_problem_handlers, problem_responses
 from profiler_service.api.questions import ReadyResponses
 from profiler_service.api.shutdown import EndRequestsQuietly
 from profiler_service.distribution import find_version
-from profiler_service.errors import InvalidRequestError, QueryTooLongError
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 
@@ -91,8 +92,13 @@ def create_app(
     app.add_middleware(AnswerHead)
     app.add_middleware(RedirectRelatively)
     app.add_middleware(RequestLimits)
+    app.add_middleware(
+        RefuseForeign,
+        listen=settings.listen,
+        allowed_hosts=[name for name in settings.allowed_hosts.split(",") if name],
+    )
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
-    refused = problem_responses(InvalidRequestError, QueryTooLongError)
+    refused = problem_responses()
     # Not for questions: they have parameters that only their workload kind knows.
     app.include_router(questions.router, responses=refused)
     for each in (sweeps, curves, hosts, workloads, problems, health):
@@ -100,4 +106,24 @@ def create_app(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused
         )
     install_problem_handlers(app)
+    _describe_longest_wait(app, settings.max_wait_s)
     return app
+
+
+def _describe_longest_wait(app: FastAPI, max_wait_s: float) -> None:
+    """Makes the OpenAPI description say how long a question may wait here."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        described = describe()
+        for path in ("/lhp", "/crossover"):
+            question = described["paths"][path]["get"]
+            question["parameters"] = [
+                {**each, "schema": {**each["schema"], "maximum": max_wait_s}}
+                if each["name"] == "wait"
+                else each
+                for each in question["parameters"]
+            ]
+        return described
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way

@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
 from profiler_service.answering.resources import curve_info, is_stale
-from profiler_service.api.dependencies import BoundedRoute, ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import InvalidRequestError, StoreUnavailableError, UnknownCurveError
 from profiler_service.wire import CurveDetail, CurvePage
@@ -40,7 +40,7 @@ async def list_curves(
     platform: Annotated[
         str | None, Query(description="Only curves of the platform with this key.")
     ] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+    cursor: Cursor = None,
     limit: Annotated[
         int, Query(ge=1, le=500, description="Largest number of curves on a page.")
     ] = 50,
@@ -53,7 +53,7 @@ async def list_curves(
         kind=workload,
         platform_key=platform,
         host=host,
-        cursor=cursor,
+        cursor=cursor or None,
         limit=limit,
     )
     return CurvePage(

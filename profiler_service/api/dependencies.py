@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -63,6 +63,16 @@ class BoundedRoute(APIRoute):
         return handler
 
 
+Cursor = Annotated[
+    str | None,
+    Query(
+        description="`next_cursor` of the previous page; empty for the first one.",
+        json_schema_extra={"pattern": "^([0-9a-f]{32})?$"},
+    ),
+]
+"""Where a page of a list begins."""
+
+
 async def refuse_unknown_parameters(request: Request) -> None:
     """Checks that the route has every query parameter given, and that each is given once.
 
@@ -71,11 +81,14 @@ async def refuse_unknown_parameters(request: Request) -> None:
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     _refuse_twice(request.query_params)
-    known = _query_names(route.dependant)
-    unknown = sorted(set(request.query_params) - set(known))
+    _refuse_unknown(request.query_params, _query_names(route.dependant), of=route.path)
+
+
+def _refuse_unknown(given: QueryParams, known: Collection[str], *, of: str) -> None:
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise InvalidRequestError(
-            f"no parameter of {route.path}: {', '.join(each[:80] for each in unknown)}",
+            f"no parameter of {of}: {', '.join(each[:80] for each in unknown)}",
             hint=f"its parameters are: {', '.join(known)}" if known else "it has no parameters",
             see="/docs",
         )
@@ -96,13 +109,17 @@ def _refuse_twice(given: QueryParams) -> None:
         )
 
 
-def parse_query(given: QueryParams, model: type[QueryT]) -> QueryT:
-    """The query of class `model`, made from these parameters.
+def parse_query(request: Request, model: type[QueryT]) -> QueryT:
+    """The query of class `model`, made from the parameters of the request.
 
     FastAPI can do this, too, but needs twice as much time as all other work for a query.
-    Raises RequestValidationError; InvalidRequestError for a parameter given twice.
+    Raises RequestValidationError; InvalidRequestError for a parameter given twice, or one that the
+    model doesn't have (unless the model takes further ones).
     """
+    given = request.query_params
     _refuse_twice(given)
+    if model.model_config.get("extra") == "forbid":
+        _refuse_unknown(given, model.model_fields, of=request.url.path)
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:

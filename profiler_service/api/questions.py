@@ -22,9 +22,11 @@ from profiler_service.answering.resources import sweep_info
 from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import ServicesDep, parse_query, query_parameters
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
+from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
 from profiler_service.errors import (
     ConflictError,
+    ForeignOriginError,
     HostAwayError,
     HostStartingError,
     InvalidDimsError,
@@ -82,8 +84,9 @@ def _address(request: Request) -> bytes:
 class WarmRoute(APIRoute):
     """A route that sends the ready-made response to an address, if there is one.
 
-    FastAPI documents overriding `get_route_handler` as the way to see a request before it is
-    parsed.
+    It refuses pages of other sites, whether the answer is known or must be measured: otherwise, a
+    page would learn what is known here. FastAPI documents overriding `get_route_handler` as the
+    way to see a request before it is parsed.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -91,6 +94,7 @@ class WarmRoute(APIRoute):
         parse_and_answer = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
+            await refuse_foreign(request)
             state = request.app.state
             generation = state.services.known.curves.snapshot.generation
             body = state.ready.find(_address(request), generation)
@@ -112,6 +116,7 @@ ACCEPTED: dict[str, Any] = {
 }
 """The description of a 202 in OpenAPI."""
 PROBLEMS = problem_responses(
+    ForeignOriginError,
     InvalidRequestError,
     InvalidDimsError,
     InvalidWorkloadError,
@@ -157,7 +162,7 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
     `stale`. A new curve is used at most 0.3 s after it was stored, and at once if this service
     waited for it.
     """
-    query = parse_query(request.query_params, LhpQuery)
+    query = parse_query(request, LhpQuery)
     question = LhpQuestion.parse(
         dims=query.dims,
         workload=query.workload,
@@ -186,7 +191,7 @@ async def get_crossover(request: Request, services: ServicesDep) -> Response:
     measurement. The call waits for it up to `wait` seconds, then returns 202. An answer is about
     one layer on one platform, with zeros at random places.
     """
-    query = parse_query(request.query_params, CrossoverQuery)
+    query = parse_query(request, CrossoverQuery)
     question = CrossoverQuestion.parse(dims=query.dims, batch=query.batch, dtype=query.dtype)
     return await _respond(request, services, question, query)
 

@@ -11,11 +11,13 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from profiler_service.answering.resources import read_sweep_request, sweep_info
-from profiler_service.api.dependencies import BoundedRoute, ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
+from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     ConflictError,
+    ForeignOriginError,
     HostAwayError,
     HostStartingError,
     InvalidDimsError,
@@ -58,6 +60,7 @@ router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
         },
         201: {"headers": LOCATION_HEADER},
         **problem_responses(
+            ForeignOriginError,
             UnknownWorkloadError,
             UnknownHostError,
             RequestTooLargeError,
@@ -93,7 +96,7 @@ async def list_sweeps(
     host: Annotated[str | None, Query(description="Only sweeps of this host.")] = None,
     state: Annotated[SweepState | None, Query(description="Only sweeps in this state.")] = None,
     mode: Annotated[Mode | None, Query(description="Only sweeps of this mode.")] = None,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the previous page.")] = None,
+    cursor: Cursor = None,
     limit: Annotated[
         int, Query(ge=1, le=500, description="Largest number of sweeps on a page.")
     ] = 50,
@@ -104,7 +107,7 @@ async def list_sweeps(
         host=host,
         state=state,
         mode=mode,
-        cursor=cursor,
+        cursor=cursor or None,
         limit=limit,
     )
     return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
@@ -124,6 +127,7 @@ async def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     "/{sweep_id}/cancel",
     summary="Cancel a sweep",
     responses=problem_responses(
+        ForeignOriginError,
         UnknownSweepError,
         InvalidRequestError,
         RequestTooLargeError,
@@ -139,7 +143,9 @@ async def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
 @router.get(
     "/{sweep_id}/race",
     summary="How a race went",
+    dependencies=[Depends(refuse_foreign)],
     responses=problem_responses(
+        ForeignOriginError,
         UnknownSweepError,
         ConflictError,
         ReplayError,
@@ -150,7 +156,10 @@ async def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     ),
 )
 async def get_race(sweep_id: SweepId, services: ServicesDep) -> RaceInfo:
-    """Each stage so far: who took part, who was kept, and why the others were dropped."""
+    """Each stage so far: who took part, who was kept, and why the others were dropped.
+
+    409 if the sweep is no race, or one over too many points to be replayed.
+    """
     return await services.races.get(sweep_id)
 
 
@@ -172,11 +181,16 @@ async def _follow(sweep_id: SweepId, services: ServicesDep) -> AsyncIterator[Fol
 @router.get(
     "/{sweep_id}/events",
     response_class=EventSourceResponse,
+    dependencies=[Depends(refuse_foreign)],
     summary="A sweep's progress, live",
     response_description="Server-sent events: `progress` after each change, and one `end` at the"
     " end. The data of each is a SweepInfo.",
     responses=problem_responses(
-        UnknownSweepError, InvalidRequestError, StoreUnavailableError, TooManyRequestsError
+        ForeignOriginError,
+        UnknownSweepError,
+        InvalidRequestError,
+        StoreUnavailableError,
+        TooManyRequestsError,
     ),
 )
 async def stream_sweep(

@@ -11,6 +11,8 @@ from pydantic.json_schema import SkipJsonSchema
 from profiler_service.wire.base import MAX_BUDGET_S, Dims, EvidenceInfo, RequestModel, ResponseModel
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
+DIMS_PATTERN = r"^\s*[0-9]+\s*(,\s*[0-9]+\s*)*$"
+
 
 class LhpQuery(BaseModel):
     """The query parameters of `GET /lhp`.
@@ -25,6 +27,7 @@ class LhpQuery(BaseModel):
         description="Whole numbers from 1 up, one for each axis, separated by commas, in the order"
         " of the workload's axes; for `linear`: out_features,in_features.",
         examples=["1197,317"],
+        json_schema_extra={"pattern": DIMS_PATTERN},
     )
     workload: str = Field(default="linear", description="Name of a workload kind: `/workloads`.")
     prefer: Literal["fastest", "nearest", "largest"] = Field(
@@ -85,6 +88,7 @@ class LhpQuery(BaseModel):
         default=None,
         description="Fixed parameter: which kernel runs; `/workloads` lists the choices."
         " Default: `dense`.",
+        json_schema_extra={"minLength": 1},
     )
 
     @property
@@ -190,7 +194,9 @@ class CrossoverQuery(RequestModel):
     """The query parameters of `GET /crossover`."""
 
     dims: str = Field(
-        description="out_features,in_features of a `linear` layer.", examples=["1500,1500"]
+        description="out_features,in_features of a `linear` layer.",
+        examples=["1500,1500"],
+        json_schema_extra={"pattern": DIMS_PATTERN},
     )
     batch: str = Field(
         default="16",

@@ -115,7 +115,7 @@ def test_events_come_live(address: str, sqlite_worker: Worker) -> None:
 def test_a_client_that_goes_away_leaves_the_sweep(address: str, sqlite_worker: Worker) -> None:
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"GET /lhp?dims=5,6 HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /lhp?dims=5,6 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         sweep = sqlite_worker.handed_in.get(timeout=20)
     sqlite_worker.finish(sweep, stairs(8))
     assert httpx.get(f"{address}/lhp?dims=5,6", timeout=30).json()["lhp"] == [8, 8]
@@ -177,7 +177,10 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
         *("budget", "host", "platform", "batch", "dtype", "backend"),
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])
-    assert set(operation["responses"]) == {"200", "202", "404", "409", "414", "422", "500", "503"}
+    assert set(operation["responses"]) == {
+        *("200", "202", "400", "403", "404", "408", "409", "414", "421", "422", "431"),
+        *("500", "503"),
+    }
     assert set(operation["responses"]["202"]["headers"]) == {"Location", "Retry-After"}
 
 

@@ -57,13 +57,13 @@ async def test_unknown_addresses_and_methods_are_problems(client: httpx.AsyncCli
     check_problem(await client.get("/nowhere"), 404, "/docs")
     response = await client.delete("/lhp")
     check_problem(response, 405, "use GET or HEAD")
-    assert response.headers["allow"] == "GET, HEAD"
+    assert response.headers["allow"] == "GET, HEAD, OPTIONS"
     # Several routes may share an address.
     response = await client.delete("/sweeps")
     check_problem(response, 405, "use GET or HEAD or POST")
-    assert response.headers["allow"] == "GET, HEAD, POST"
+    assert response.headers["allow"] == "GET, HEAD, POST, OPTIONS"
     response = await client.head("/sweeps/x/cancel")
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST, OPTIONS")
 
 
 async def test_a_body_that_is_no_json_is_told_from_a_field_that_is_wrong(

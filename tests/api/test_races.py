@@ -109,10 +109,10 @@ async def test_another_sweep_is_no_race(
 ) -> None:
     sweep, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
     refused = await client.get(f"/sweeps/{sweep.id}/race")
-    check_problem(refused, 422, "/curves")
+    check_problem(refused, 409, "/curves")
     assert f"it {MODES[spec.mode].description}" in refused.json()["detail"]
     curve_id = sqlite_worker.finish(sweep, lambda dims: 1e-3)
-    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 422, f"/curves/{curve_id}")
+    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 409, f"/curves/{curve_id}")
     check_problem(await client.get("/sweeps/nothing/race"), 404)
 
 
@@ -123,4 +123,4 @@ async def test_a_race_too_large_to_replay_beside_queries_is_refused(
     grid = Grid.window((2048, 2048), (256, 256))
     spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid)
     sweep, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
-    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 422, "/curves")
+    check_problem(await client.get(f"/sweeps/{sweep.id}/race"), 409, "/curves")
