@@ -13,7 +13,7 @@
     ├─ OverloadedError, RequestTimeoutError
     ├─ StoreError                 (StoreUnavailableError, …)
     ├─ MeasurementFailedError     (MeasurementChildDiedError, DeviceLostError, …)
-    └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError
+    └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError (HostTakenError)
 
 An error keeps its class on the wire: `HostAwayError` travels as the problem `/problems/host-away`,
 and the client raises `HostAwayError` again. Knows no HTTP status and no exit code; `api.problems`
@@ -254,4 +254,8 @@ class ModelError(LhpError):
 
 
 class WorkerAlreadyRunningError(LhpError):
-    """Another worker of this host is running. Two would measure each other's noise."""
+    """Another worker measures here. Two would measure each other's noise."""
+
+
+class HostTakenError(WorkerAlreadyRunningError):
+    """Another worker, on another machine perhaps, measures under this host's name."""

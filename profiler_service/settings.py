@@ -15,6 +15,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from profiler_service.host_name import check_host_name
+
 
 def default_data_dir() -> Path:
     """The user's data directory for this project (XDG).
@@ -30,6 +32,14 @@ def _expand_user(path: str) -> str:
     # An empty HOME is as good as none. Python would take it for the root directory.
     is_known = os.environ.get("HOME") != ""
     return os.path.expanduser(path) if is_known else path  # noqa: PTH111
+
+
+def _find_host_name() -> str:
+    """The machine's name; `localhost` if it has none that a host can have."""
+    try:
+        return check_host_name(platform.node())
+    except ValueError:
+        return "localhost"
 
 
 def _expand_home(url: str) -> str:
@@ -83,9 +93,10 @@ class Settings(BaseSettings):
         default_factory=lambda: f"sqlite:///{default_data_dir() / 'lhp.sqlite'}",
         description="SQLAlchemy URL of the database: sqlite:///PATH or postgresql://…",
     )
-    host: str = Field(
-        default_factory=platform.node,
-        description="Name of this machine, under which it registers and questions ask for it.",
+    host: Annotated[str, AfterValidator(check_host_name)] = Field(
+        default_factory=_find_host_name,
+        description="Name of this machine, under which it registers and questions ask for it:"
+        " printable characters, 255 at most.",
     )
     device: Annotated[str, AfterValidator(_check_device)] = Field(
         default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if there is any)."
@@ -95,6 +106,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Threads of a measured call; 0: one on each fast core, except the core of the"
         " first processor.",
+    )
+    partition: str = Field(
+        default="",
+        description="Part of a divided machine (cpusets, MIG) that this worker measures on; on each"
+        " part, as on an undivided machine, one worker measures at a time.",
     )
     cache: Literal["warm", "flushed"] = Field(
         default="warm",

@@ -193,7 +193,14 @@ function that returns a torch module, and that `--example` returns an input that
 ([advise a model](../guides/advise.md)).
 """,
     "WorkerAlreadyRunningError": """
-A host needs only one worker: two would measure each other's noise. Stop the other one first. `lhp
-serve` starts a worker of its own unless it is given `--no-worker`.
+One worker measures on a device: two would measure each other's noise. The message names the process
+and its host's name. Stop it first. `lhp serve` starts a worker of its own unless it is given
+`--no-worker`, and that one waits until the other ends.
+""",
+    "HostTakenError": """
+Another process measures under the same name, most likely on another machine: a clone, or a machine
+that has the name by chance. The message names the process and the machine. Give one of the two
+machines another name with `LHP_HOST`. If the other process has died, its place is free 15 seconds
+after it was last heard of.
 """,
 }

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ from profiler_service.storage.store import Store
 # ignore it.)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# So that a worker that measures on this machine, or other tests, don't keep ours from running.
+os.environ["LHP_PARTITION"] = f"tests {uuid.uuid4().hex}"
 
 _database_numbers = itertools.count(1)
 

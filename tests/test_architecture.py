@@ -22,11 +22,12 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "printable": (set(), set()),
     "distribution": ({"errors"}, set()),
     "grid": ({"errors"}, PURE),
+    "host_name": (set(), set()),
     "workload": ({"errors", "grid"}, set()),
     "kinds": ({"errors", "grid", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
-    "settings": (set(), {"pydantic", "pydantic_settings"}),
+    "settings": ({"host_name"}, {"pydantic", "pydantic_settings"}),
     "wire": ({"workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
         {"analysis", "errors", "plan", "printable", "wire"},
@@ -46,7 +47,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "torch", "pynvml"},
     ),
     "storage": (
-        {"analysis", "errors", "grid", "plan", "workload", "migrations"},
+        {"analysis", "errors", "grid", "host_name", "plan", "workload", "migrations"},
         {"numpy", "sqlalchemy", "alembic", "psycopg", "pyarrow"},
     ),
     "jobs": ({"errors", "plan", "settings", "storage"}, {"dbos", "sqlalchemy"}),

@@ -18,6 +18,8 @@ import pytest
 
 from profiler_service import jobs
 from profiler_service.errors import StoreUnavailableError
+from profiler_service.measurement.device_lock import find_holder
+from profiler_service.measurement.identity import CPU
 from profiler_service.plan.spec import SweepState
 from profiler_service.processes.worker import STOP_LIMIT_S
 from profiler_service.settings import Settings
@@ -200,8 +202,8 @@ def test_a_signal_ends_the_worker_soon_and_the_sweep_goes_on_later(
 
 def test_a_signal_during_start_ends_the_worker_without_a_traceback(fleet: Fleet) -> None:
     process = fleet.start()
-    lock = fleet.log.parent / "lhp"
-    wait_until(lambda: lock.exists() and any(lock.iterdir()))  # the first thing it does
+    # The first thing it does.
+    wait_until(lambda: find_holder(CPU, partition=os.environ["LHP_PARTITION"]) is not None)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
     assert "Traceback" not in fleet.output()

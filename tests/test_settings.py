@@ -61,6 +61,37 @@ def test_the_root_path_begins_with_a_slash_and_ends_without_one(given: str, mean
     assert Settings(root_path=given).root_path == meant
 
 
+@pytest.mark.parametrize(
+    "name", ["anvil", "rack[/gpu]", "a host/with odd characters", "dgx[a100]", "größe", "x" * 255]
+)
+def test_a_host_may_be_called_anything_that_can_be_printed(name: str) -> None:
+    assert Settings(host=name).host == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", " ", "\t", "two\nlines", "bell\a", "\x1b[31m", "nul\0", " a", "a ", "\udce9", "x" * 256],
+)
+def test_a_name_that_no_host_can_have_is_refused_at_once(name: str) -> None:
+    with pytest.raises(ValidationError, match="the name of a host"):
+        Settings(host=name)
+
+
+def test_an_empty_host_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LHP_HOST", "")
+    with pytest.raises(ValidationError, match="the name of a host can't be empty"):
+        Settings()
+
+
+@pytest.mark.parametrize("node", ["", " ", "bad\nname"])
+def test_a_machine_without_a_usable_name_is_localhost(
+    node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LHP_HOST", raising=False)
+    monkeypatch.setattr("platform.node", lambda: node)
+    assert Settings().host == "localhost"
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
 def test_devices(device: str) -> None:
     assert Settings(device=device).device == device

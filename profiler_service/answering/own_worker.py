@@ -21,7 +21,8 @@ class OwnWorker:
 
     - `starting`: the process runs, and will register its host.
     - `measuring`: it has registered, and takes sweeps.
-    - `standing by`: another worker of the same host runs; this one takes over when that ends.
+    - `standing by`: another worker measures on the device, or under the host's name; this one takes
+      over when that ends.
     - `suspended`: somebody has stopped the process (SIGSTOP); it does nothing.
     - `restarting`: it has ended, or couldn't be started; it is started again at `next_try_at`.
     - `unable`: it can't run as the machine is set up, and says why; tried again, but less often.
@@ -53,7 +54,7 @@ class OwnWorker:
         if self.state == "measuring":
             return "" if is_present else f"runs (process {self.pid}), but is silent"
         if self.state == "standing by":
-            return f"waits for another worker of this host to end: {self.reason}"
+            return f"waits for another worker to end: {self.reason}"
         if self.state == "suspended":
             return f"was suspended (process {self.pid}) and does nothing since {_clock(self.since)}"
         if self.state == "unable":

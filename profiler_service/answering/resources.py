@@ -5,7 +5,6 @@ Knows no HTTP and doesn't use the store.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import asdict
 
 from profiler_service.analysis.evidence import Evidence
@@ -133,8 +132,12 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
 
 
 def is_present(host: Host, *, presence_s: float) -> bool:
-    """Whether the host's worker was heard of within the last `presence_s` seconds."""
-    return dt.datetime.now(dt.UTC) - host.last_seen_at <= dt.timedelta(seconds=presence_s)
+    """Whether the host's worker was heard of within the last `presence_s` seconds.
+
+    By the database's clock, when the host was read. A time long after that is no sign of life:
+    older versions stored the time of the host's own clock.
+    """
+    return abs(host.silent_s) <= presence_s
 
 
 def host_info(host: Host, *, presence_s: float) -> HostInfo:
@@ -147,6 +150,7 @@ def host_info(host: Host, *, presence_s: float) -> HostInfo:
         backends={name: list(dtypes) for name, dtypes in host.backends.items()},
         registered_at=host.registered_at,
         last_seen_at=host.last_seen_at,
+        silent_s=host.silent_s,
         present=is_present(host, presence_s=presence_s),
     )
 

@@ -61,6 +61,7 @@ NOT_ON_THE_WIRE = frozenset(
         errors.MeasurementInterruptedError,
         errors.ModelError,
         errors.WorkerAlreadyRunningError,
+        errors.HostTakenError,
     }
 )
 """Classes that no response carries: only the base of others, or met by the worker, the command line

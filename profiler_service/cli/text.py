@@ -109,7 +109,11 @@ def format_ratio(ratio: float | None, low: float | None, high: float | None) -> 
 
 def format_age(moment: dt.datetime, now: dt.datetime) -> str:
     """The time from `moment` to `now`: `3 min ago`, or `just now` within two seconds."""
-    age_s = (now - moment).total_seconds()
+    return format_ago((now - moment).total_seconds())
+
+
+def format_ago(age_s: float) -> str:
+    """As `format_age`, for a time in seconds."""
     return "just now" if age_s < 2 else f"{format_seconds(age_s)} ago"
 
 

@@ -18,7 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from profiler_service.answering.own_worker import OwnWorker
-from profiler_service.errors import UnknownHostError, WorkerAlreadyRunningError
+from profiler_service.errors import (
+    HostTakenError,
+    UnknownHostError,
+    WorkerAlreadyRunningError,
+)
 from profiler_service.processes.exit_codes import CANNOT_RUN, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, hear
 from profiler_service.settings import Settings
@@ -219,20 +223,21 @@ def _now() -> dt.datetime:
 
 
 def run_worker_alone(settings: Settings, run: Callable[[Settings], None], tell: Tell) -> None:
-    """Calls `run`, the worker, as soon as no other worker of this host runs; then returns.
+    """Calls `run`, the worker, as soon as no other worker measures here; then returns.
 
     If another one runs, logs and tells that once. Raises what `run` raises.
     """
-    told = False
+    told = ""
     while True:
         try:
             run(settings)
         except WorkerAlreadyRunningError as error:
-            if not told:
-                other = _describe_other_worker(settings)
-                logger.warning("%s: %s", error, other)
-                tell(Told(state="standing by", reason=f"{error}: {other}"))
-            told = True
+            if str(error) != told:
+                taken = isinstance(error, HostTakenError)
+                advice = error.hint if taken else _describe_other_worker(settings)
+                logger.warning("%s: %s", error, advice)
+                tell(Told(state="standing by", reason=f"{error}: {advice}"))
+            told = str(error)
         else:
             return
         time.sleep(OTHER_WORKER_POLL_S)
@@ -251,6 +256,6 @@ def _describe_other_worker(settings: Settings) -> str:
     if present:
         return "this service uses it"
     return (
-        "it measures for another database, or is just starting; if it measures for another,"
-        " nothing new is measured here until it ends"
+        f"unless it is just starting, nothing new is measured for host {settings.host!r} here"
+        " until it ends"
     )

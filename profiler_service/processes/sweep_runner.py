@@ -14,6 +14,7 @@ from typing import Protocol
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
+    HostTakenError,
     LhpError,
     MeasurementFailedError,
     PlatformMismatchError,
@@ -26,7 +27,7 @@ from profiler_service.plan.create import create_planner
 from profiler_service.plan.modes import modes_interrupting
 from profiler_service.plan.replay import replay
 from profiler_service.plan.spec import SweepSpec, SweepState
-from profiler_service.processes.exit_codes import PLATFORM_CHANGED
+from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.running_sweep import RunningSweep
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
@@ -133,17 +134,20 @@ class SweepRunner:
 
         Raises StoreUnavailableError if a batch couldn't be kept; it will be measured again. Raises
         StopRequest after `stop`, and if the platform has changed. The sweep then stays as it is,
-        and a worker that has registered the new platform decides what becomes of it.
+        and a worker that has registered the new platform decides what becomes of it. Raises
+        StopRequest, too, if another worker has taken the host's name: the sweep is that worker's.
         """
         with self._busy:
             if self._stopping.is_set():
                 raise StopRequest(0)
             self._check_store()
             race_id = self._find_waiting_race(sweep_id)
-            if race_id is not None:
-                self._run_batch_or_fail(race_id)
-                return False
-            return self._run_batch_or_fail(sweep_id)
+            try:
+                has_ended = self._run_batch_or_fail(race_id or sweep_id)
+            except HostTakenError as error:
+                self._stopping.set()
+                raise StopRequest(TRY_LATER) from error
+            return has_ended and race_id is None
 
     def _check_store(self) -> None:
         """Returns if samples can be kept: otherwise measuring them would be in vain.
@@ -186,7 +190,7 @@ class SweepRunner:
         except Exception as error:
             if self._stopping.is_set():
                 raise StopRequest(0) from error
-            if isinstance(error, StoreUnavailableError):
+            if isinstance(error, (StoreUnavailableError, HostTakenError)):
                 raise
             if isinstance(error, DeviceLostError):
                 self._pause(sweep_id, error)

@@ -7,16 +7,22 @@ the host's lock, the heartbeat and the signals.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
+import platform
 import signal
 import threading
-import urllib.parse
+import uuid
 from collections.abc import Callable, Iterator
 
 from profiler_service import jobs
-from profiler_service.errors import StoreUnavailableError, WorkerAlreadyRunningError
+from profiler_service.errors import HostTakenError, StoreUnavailableError
+from profiler_service.measurement.device_lock import hold_device
+from profiler_service.measurement.identity import (
+    correct_device_id,
+    find_device_id,
+    find_machine_id,
+)
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
 from profiler_service.plan.base import Planner
@@ -25,8 +31,8 @@ from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
-from profiler_service.settings import Settings, default_data_dir
-from profiler_service.storage.store import Store
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Store, WorkerIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -60,18 +66,25 @@ def run(
     batches are kept, and the sweep goes on when a worker starts again.
 
     Raises:
-        WorkerAlreadyRunningError: another worker measures on this host.
+        WorkerAlreadyRunningError: another worker measures on this device.
+        HostTakenError: another worker measures elsewhere under this host's name.
         StoreError: the database can't be used at the start. (Later, the worker waits for it.)
         MeasurementFailedError: the machine doesn't have the device asked for.
-        SystemExit: with the code PLATFORM_CHANGED, if the platform has changed meanwhile.
+        SystemExit: with the code PLATFORM_CHANGED, if the platform has changed meanwhile; with
+            TRY_LATER, if another worker has taken this host's name meanwhile.
     """
     with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
-        stack.enter_context(hold_lock(settings.host))
-        store = Store.open(settings.database_url)
+        device_id = find_device_id(settings.device)
+        lock = stack.enter_context(_hold_device(device_id, settings))
+        store = Store.open(settings.database_url, worker=_identify_worker(lock))
         stack.callback(store.close)
+        stack.enter_context(_hold_lease(store, settings.host))
         jobs.upgrade(settings)
         measurer = create_measurer(settings)
         stack.callback(measurer.close)
+        measured_id = correct_device_id(device_id, kind=measurer.platform.device)
+        if measured_id != device_id:
+            stack.enter_context(_hold_device(measured_id, settings))
         pin_away(measurer.measured_cpus)
         store.register_host(
             settings.host,
@@ -101,33 +114,58 @@ def run(
                 client.reconcile(store, running)
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
+            except HostTakenError as error:
+                logger.error("%s: this worker ends (%s)", error, error.hint)
+                tell(Told(state="ending", reason=f"{error} ({error.hint})"))
+                stop(TRY_LATER)
             if runner.platform_changed.wait(HEARTBEAT_S):
                 tell(Told(state="ending", reason="the platform has changed"))
                 stop(PLATFORM_CHANGED)
 
 
-@contextlib.contextmanager
-def hold_lock(host: str) -> Iterator[None]:
-    """In this context, this process is the only worker of `host` on this machine.
+def _hold_device(device_id: str, settings: Settings) -> contextlib.AbstractContextManager[str]:
+    return hold_device(device_id, host=settings.host, partition=settings.partition)
 
-    However the process ends, the kernel frees the lock. Raises WorkerAlreadyRunningError.
+
+def _identify_worker(device_lock: str) -> WorkerIdentity:
+    return WorkerIdentity(
+        id=uuid.uuid4().hex,
+        description=f"process {os.getpid()} on {platform.node()}",
+        device_lock=device_lock,
+        machine=find_machine_id(),
+    )
+
+
+@contextlib.contextmanager
+def _hold_lease(store: Store, host: str) -> Iterator[None]:
+    """In this context, the store's worker is the only one of `host` on any machine.
+
+    A thread renews the lease: a worker may take longer to start than the lease lasts. If the lease
+    is lost nevertheless, the store refuses whatever this worker does, its next heartbeat included.
+
+    Raises HostTakenError.
     """
-    directory = default_data_dir()
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"worker-{urllib.parse.quote(host, safe='')}.lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise WorkerAlreadyRunningError(
-                f"a worker of host {host!r} is running already (process {file.read().strip()})",
-                hint="stop it first: two workers would disturb each other's measurements",
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    store.take_lease(host)
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(HEARTBEAT_S):
+            try:
+                store.renew_lease(host)
+            except StoreUnavailableError:
+                pass  # the heartbeat says so
+            except HostTakenError:
+                return
+
+    renewing = threading.Thread(target=renew, name="lease", daemon=True)
+    renewing.start()
+    try:
         yield
+    finally:
+        ended.set()
+        renewing.join()
+        with contextlib.suppress(StoreUnavailableError):
+            store.release_lease(host)
 
 
 @contextlib.contextmanager

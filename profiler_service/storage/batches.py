@@ -14,20 +14,32 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.errors import ConflictError
 from profiler_service.plan.spec import Progress
 from profiler_service.storage import rows
-from profiler_service.storage.statements import insert_or_ignore
+from profiler_service.storage.records import WorkerIdentity
+from profiler_service.storage.statements import insert_or_ignore, read_now
 from profiler_service.storage.sweeps import get_sweep, lock_sweep
 from profiler_service.storage.tables import batches, sweeps
 
 
 def commit_batch(
-    connection: Connection, sweep_id: str, index: int, values: rows.Values, progress: Progress
+    connection: Connection,
+    sweep_id: str,
+    index: int,
+    values: rows.Values,
+    progress: Progress,
+    *,
+    worker: WorkerIdentity | None,
 ) -> bool:
     """Stores the `values` of batch number `index`, and the progress; False if it is stored already.
 
-    Raises UnknownSweepError; ConflictError for a new batch of a sweep that has ended.
+    Raises UnknownSweepError; ConflictError for a new batch of a sweep that has ended;
+    HostTakenError.
     """
-    state = lock_sweep(connection, sweep_id)
-    new = insert_or_ignore(connection, batches, {"sweep_id": sweep_id, "number": index, **values})
+    state = lock_sweep(connection, sweep_id, worker=worker)
+    new = insert_or_ignore(
+        connection,
+        batches,
+        {"sweep_id": sweep_id, "number": index, "measured_at": read_now(connection), **values},
+    )
     if not new:
         return False
     if state.is_final:  # the exception rolls the batch back

@@ -16,8 +16,8 @@ from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.hosts import register_platform
-from profiler_service.storage.records import CurveHeader, Page
-from profiler_service.storage.statements import fetch_page, raise_generation
+from profiler_service.storage.records import CurveHeader, Page, WorkerIdentity
+from profiler_service.storage.statements import fetch_page, raise_generation, read_now
 from profiler_service.storage.sweeps import end_sweep, get_sweep, lock_sweep
 from profiler_service.storage.tables import curve_arrays, curves, platforms
 
@@ -29,19 +29,21 @@ def finish_sweep(
     arrays: rows.Values | None,
     *,
     state: SweepState,
+    worker: WorkerIdentity | None,
 ) -> str | None:
     """The id of the sweep's curve (if any), stored with its `arrays`; the sweep ends as `state`.
 
-    If the sweep has already ended, the id that was stored then. Raises UnknownSweepError.
+    If the sweep has already ended, the id that was stored then. Raises UnknownSweepError,
+    HostTakenError.
     """
-    if lock_sweep(connection, sweep_id).is_final:
+    if lock_sweep(connection, sweep_id, worker=worker).is_final:
         return get_sweep(connection, sweep_id).curve_id
     end_sweep(connection, sweep_id, state)
     if curve is None or arrays is None:
         return None
     sweep = get_sweep(connection, sweep_id)
     register_platform(connection, curve.platform)
-    values = rows.curve_to_values(curve)
+    values = rows.curve_to_values(curve, now=read_now(connection))
     curve_id = str(values["id"])
     values |= {
         "sweep_id": sweep_id,

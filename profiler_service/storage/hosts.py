@@ -5,19 +5,26 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.errors import UnknownHostError, UnknownPlatformError
+from profiler_service.errors import InvalidRequestError, UnknownHostError, UnknownPlatformError
+from profiler_service.host_name import check_host_name
 from profiler_service.storage import rows
-from profiler_service.storage.records import Host
-from profiler_service.storage.statements import insert_or_ignore, raise_generation
+from profiler_service.storage.leases import check_lease
+from profiler_service.storage.records import Host, WorkerIdentity
+from profiler_service.storage.statements import (
+    database_now,
+    insert_or_ignore,
+    raise_generation,
+    read_now,
+)
 from profiler_service.storage.tables import hosts, platforms
 
 logger = logging.getLogger(__name__)
@@ -31,9 +38,18 @@ def register_host(
     protocol: TimingProtocol,
     dtypes: Sequence[str],
     backends: Mapping[str, Sequence[str]] | None,
+    worker: WorkerIdentity | None,
 ) -> Host:
-    """The host `name`, now on `platform` and seen just now; registers both if new."""
-    now = dt.datetime.now(dt.UTC)
+    """The host `name`, now on `platform` and seen just now; registers both if new.
+
+    Raises InvalidRequestError for a name that a host can't have; HostTakenError.
+    """
+    try:
+        check_host_name(name)
+    except ValueError as error:
+        raise InvalidRequestError(str(error), hint="choose another one in LHP_HOST") from error
+    check_lease(connection, name, worker)
+    now = read_now(connection)
     facts = {
         "platform_key": platform.key,
         "protocol_key": protocol.key,
@@ -65,10 +81,11 @@ def register_host(
     return latest
 
 
-def touch_host(connection: Connection, name: str) -> None:
-    """Records a heartbeat. Raises UnknownHostError."""
+def touch_host(connection: Connection, name: str, *, worker: WorkerIdentity | None) -> None:
+    """Records a heartbeat. Raises UnknownHostError, HostTakenError."""
+    check_lease(connection, name, worker)
     touched = connection.execute(
-        sa.update(hosts).where(hosts.c.name == name).values(last_seen_at=dt.datetime.now(dt.UTC))
+        sa.update(hosts).where(hosts.c.name == name).values(last_seen_at=read_now(connection))
     )
     if touched.rowcount == 0:
         raise _unknown_host(name)
@@ -79,7 +96,7 @@ def get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:
 
     Raises UnknownHostError.
     """
-    query = sa.select(hosts).where(hosts.c.name == name)
+    query = _select_hosts(connection).where(hosts.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise _unknown_host(name)
@@ -88,7 +105,7 @@ def get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:
 
 def list_hosts(connection: Connection) -> list[Host]:
     """Every host, by name."""
-    found = connection.execute(sa.select(hosts).order_by(hosts.c.name))
+    found = connection.execute(_select_hosts(connection).order_by(hosts.c.name))
     return [rows.host_from_row(row) for row in found]
 
 
@@ -100,7 +117,7 @@ def register_platform(connection: Connection, platform: Platform) -> None:
         {
             "key": platform.key,
             "fields": platform.to_json(),
-            "registered_at": dt.datetime.now(dt.UTC),
+            "registered_at": read_now(connection),
         },
     )
 
@@ -123,6 +140,10 @@ def list_platforms(connection: Connection) -> list[Platform]:
         sa.select(platforms.c.fields).order_by(platforms.c.registered_at, platforms.c.key)
     )
     return [Platform.from_json(fields) for fields in found]
+
+
+def _select_hosts(connection: Connection) -> sa.Select[Any]:
+    return sa.select(hosts, database_now(connection).label("now"))
 
 
 def _unknown_host(name: str) -> UnknownHostError:

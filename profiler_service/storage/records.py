@@ -20,6 +20,20 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """One worker process, told apart from every other one that ever ran."""
+
+    id: str
+    """Random."""
+    description: str
+    """Which process on which machine, in words."""
+    device_lock: str
+    """Name of the lock that it holds; no two processes hold one of the same name at once."""
+    machine: str = ""
+    """Stays the same until the machine's system is installed anew; empty if it shows none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Host:
     """A machine that measures, as it registered itself."""
 
@@ -34,6 +48,8 @@ class Host:
     registered_at: dt.datetime
     last_seen_at: dt.datetime
     """Last heartbeat of its worker."""
+    silent_s: float = field(default=0.0, compare=False)
+    """Seconds since then when this was read, by the database's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)

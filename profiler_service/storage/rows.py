@@ -7,7 +7,6 @@ kinds, so that curves stay readable when the package that brought their kind is 
 from __future__ import annotations
 
 import datetime as dt
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -34,25 +33,27 @@ from profiler_service.workload import Workload
 Row = sa.Row[Any]
 Values = dict[str, Any]
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _CURVE_ARRAYS = ("latency_s", "low_s", "high_s", "num_samples", "status")
 _ANSWER_ARRAYS = ("target", "ratio", "ratio_low", "ratio_high")
 _SAMPLE_ARRAYS = ("point", "round", "time_s", "latency_s", "unstable")
 
 
-def create_id() -> str:
+def create_id(now: dt.datetime) -> str:
     """A new id of 32 hexadecimal digits; later ones sort after earlier ones.
 
     A UUID of version 7 with 12 bits of the time below the millisecond, a step of a quarter
     of a microsecond (Source: RFC 9562, section 5.7 and method 3 of section 6.2).
     """
-    milliseconds, below_ns = divmod(time.time_ns(), 1_000_000)
+    microseconds = (now - _EPOCH) // dt.timedelta(microseconds=1)
+    milliseconds, below_ns = divmod(1000 * microseconds, 1_000_000)
     number = uuid.uuid4().int & ((1 << 62) - 1)
     number |= milliseconds << 80 | 0x7 << 76 | (below_ns << 12) // 1_000_000 << 64 | 0b10 << 62
     return uuid.UUID(int=number).hex
 
 
 def host_from_row(row: Row) -> Host:
-    """The host in a row of `hosts`."""
+    """The host in a row of `hosts` with the database's time, `now`."""
     return Host(
         name=row.name,
         platform_key=row.platform_key,
@@ -64,6 +65,7 @@ def host_from_row(row: Row) -> Host:
         else {name: tuple(dtypes) for name, dtypes in row.backends.items()},
         registered_at=row.registered_at,
         last_seen_at=row.last_seen_at,
+        silent_s=(row.now - row.last_seen_at).total_seconds(),
     )
 
 
@@ -81,10 +83,10 @@ def workload_from_row(row: Row) -> Workload:
     return Workload(kind=row.kind, params=tuple(sorted(row.params.items())), axes=tuple(row.axes))
 
 
-def sweep_to_values(spec: SweepSpec, *, host: str) -> Values:
+def sweep_to_values(spec: SweepSpec, *, host: str, now: dt.datetime) -> Values:
     """The row of `sweeps` for a sweep that was asked for just now."""
     return {
-        "id": create_id(),
+        "id": create_id(now),
         "host": host,
         "spec_key": spec.key,
         **workload_to_values(spec.workload),
@@ -95,7 +97,7 @@ def sweep_to_values(spec: SweepSpec, *, host: str) -> Values:
         "guide": None if spec.guide is None else [list(axis) for axis in spec.guide],
         "state": SweepState.QUEUED,
         "cancel_requested": False,
-        "created_at": dt.datetime.now(dt.UTC),
+        "created_at": now,
         "error": "",
     }
 
@@ -137,7 +139,7 @@ def progress_to_json(progress: Progress) -> dict[str, float | int | str]:
 
 
 def samples_to_values(samples: Samples) -> Values:
-    """The columns of a batch measured just now. Every bit of the samples is stored.
+    """The columns of a batch except its time. Every bit of the samples is stored.
 
     A resumed sweep replays them, and must come to the same decisions as the first time.
     """
@@ -147,7 +149,6 @@ def samples_to_values(samples: Samples) -> Values:
         "calls": int(samples.calls),
         "num_discarded": int(samples.num_discarded),
         "seconds": float(samples.seconds),
-        "measured_at": dt.datetime.now(dt.UTC),
         "failures": _failures_to_json(samples.failures),
         "arrays": blobs.pack({name: getattr(samples, name) for name in _SAMPLE_ARRAYS}),
     }
@@ -165,10 +166,10 @@ def samples_from_row(row: Row) -> Samples:
     )
 
 
-def curve_to_values(curve: LatencyCurve) -> Values:
-    """The columns of `curves` whose values come from the curve itself."""
+def curve_to_values(curve: LatencyCurve, *, now: dt.datetime) -> Values:
+    """The columns of `curves` whose values come from the curve itself, and its new id."""
     return {
-        "id": create_id(),
+        "id": create_id(now),
         "workload_key": curve.workload.key,
         **workload_to_values(curve.workload),
         "platform_key": curve.platform.key,

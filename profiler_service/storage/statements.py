@@ -5,6 +5,7 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from sqlalchemy.engine import Connection
 from profiler_service.errors import InvalidRequestError
 from profiler_service.storage import rows
 from profiler_service.storage.records import Page
-from profiler_service.storage.tables import generation
+from profiler_service.storage.tables import UtcDateTime, generation
 
 MAX_PAGE_SIZE = 1000
 
@@ -29,6 +30,21 @@ def insert_or_ignore(connection: Connection, table: sa.Table, values: Mapping[st
     # RETURNING, because an INSERT's row count isn't reported by every driver.
     statement = insert(table).values(values).on_conflict_do_nothing().returning(sa.literal(1))
     return connection.scalar(statement) is not None
+
+
+def database_now(connection: Connection) -> sa.ColumnElement[dt.datetime]:
+    """The database's time, for a statement. Times of several machines are its times alone.
+
+    SQLite's clock is that of this machine; its own function shows milliseconds only.
+    """
+    if connection.dialect.name == "sqlite":
+        return sa.literal(dt.datetime.now(dt.UTC), UtcDateTime)
+    return sa.func.clock_timestamp(type_=UtcDateTime)
+
+
+def read_now(connection: Connection) -> dt.datetime:
+    """The database's time, UTC."""
+    return connection.execute(sa.select(database_now(connection))).scalar_one()
 
 
 def read_generation(connection: Connection) -> int:

@@ -22,7 +22,7 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import StoreNotWritableError
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
-from profiler_service.storage import batches, curves, hosts, rows, schema, sweeps
+from profiler_service.storage import batches, curves, hosts, leases, rows, schema, sweeps
 from profiler_service.storage.database import (
     create_database_engine,
     database_errors,
@@ -31,11 +31,11 @@ from profiler_service.storage.database import (
     parse_url,
     write_access,
 )
-from profiler_service.storage.records import CurveHeader, Host, Page, Sweep
+from profiler_service.storage.records import CurveHeader, Host, Page, Sweep, WorkerIdentity
 from profiler_service.storage.sqlite_files import SqliteFiles
 from profiler_service.storage.statements import check_page, is_read_only, read_generation
 
-__all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep"]
+__all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
 
 TRANSACTION_TIMEOUT_S = 4.0
 """Longest time to connect, and to wait for an answer or for another's lock."""
@@ -48,6 +48,11 @@ class Store:
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the
     database can't be reached.
+
+    A worker opens it with its identity. What is a worker's to change, the host itself and the
+    progress of its sweeps, only the worker that holds the host's lease can change. A store without
+    an identity can change it as long as nobody holds the lease. Otherwise these methods raise
+    HostTakenError. All times stored are those of the database's clock.
     """
 
     def __init__(
@@ -56,16 +61,26 @@ class Store:
         files: SqliteFiles | None = None,
         *,
         timeout_s: float = TRANSACTION_TIMEOUT_S,
+        worker: WorkerIdentity | None = None,
     ) -> None:
         self._engine = engine
         self._timeout_s = timeout_s
+        self._worker = worker
         self._writing_engine = write_access(engine)
         self._files = files
         self._failed_write: tuple[float, StoreNotWritableError] | None = None
 
     @classmethod
-    def open(cls, url: str, *, timeout_s: float = TRANSACTION_TIMEOUT_S) -> Self:
+    def open(
+        cls,
+        url: str,
+        *,
+        timeout_s: float = TRANSACTION_TIMEOUT_S,
+        worker: WorkerIdentity | None = None,
+    ) -> Self:
         """The store at `url`, its schema checked. No wait takes longer than `timeout_s`.
+
+        `worker` is the worker that opens it, if any.
 
         Raises:
             StoreUnavailableError: the database can't be reached, or `url` is malformed.
@@ -81,7 +96,7 @@ class Store:
         except BaseException:
             engine.dispose()
             raise
-        return cls(engine, files, timeout_s=timeout_s)
+        return cls(engine, files, timeout_s=timeout_s, worker=worker)
 
     def close(self) -> None:
         """Releases every connection."""
@@ -113,6 +128,24 @@ class Store:
 
     # Hosts and platforms
 
+    def take_lease(self, host: str) -> None:
+        """Returns when this store's worker holds the host's lease, for `leases.LEASE_S`.
+
+        Raises HostTakenError if another worker holds it.
+        """
+        with self._write() as connection:
+            leases.take_lease(connection, host, self._get_worker())
+
+    def renew_lease(self, host: str) -> None:
+        """Makes the lease last anew. Raises HostTakenError if this worker lost it."""
+        with self._write() as connection:
+            leases.renew_lease(connection, host, self._get_worker())
+
+    def release_lease(self, host: str) -> None:
+        """Gives the lease back, if this store's worker holds it."""
+        with self._write() as connection:
+            leases.release_lease(connection, host, self._get_worker())
+
     def register_host(
         self,
         name: str,
@@ -125,17 +158,24 @@ class Store:
         """The host `name`, now on `platform` and seen just now; registers both if new.
 
         `protocol` is how it takes time from now on, `backends` the dtypes that each backend of
-        products multiplies; None stands for `dense` alone.
+        products multiplies; None stands for `dense` alone. Raises InvalidRequestError for a name
+        that a host can't have.
         """
         with self._write() as connection:
             return hosts.register_host(
-                connection, name, platform, protocol=protocol, dtypes=dtypes, backends=backends
+                connection,
+                name,
+                platform,
+                protocol=protocol,
+                dtypes=dtypes,
+                backends=backends,
+                worker=self._worker,
             )
 
     def touch_host(self, name: str) -> None:
         """Records a heartbeat. Raises UnknownHostError."""
         with self._write() as connection:
-            hosts.touch_host(connection, name)
+            hosts.touch_host(connection, name, worker=self._worker)
 
     def get_host(self, name: str) -> Host:
         """The host called `name`. Raises UnknownHostError."""
@@ -210,11 +250,14 @@ class Store:
     def start_sweep(self, sweep_id: str, *, measured_as: str | None = None) -> Sweep:
         """The sweep, changed from queued to running; in any other state it stays as it is.
 
-        `measured_as` names what its samples are taken on and how, from now on. Raises
+        `measured_as` names what its samples are taken on and how, from now on. A sweep that another
+        machine has begun under this host's name begins anew: its batches are deleted. Raises
         UnknownSweepError; PlatformMismatchError if its stored batches were measured differently.
         """
         with self._write() as connection:
-            return sweeps.start_sweep(connection, sweep_id, measured_as=measured_as)
+            return sweeps.start_sweep(
+                connection, sweep_id, measured_as=measured_as, worker=self._worker
+            )
 
     def request_cancel(self, sweep_id: str) -> Sweep:
         """The sweep, marked to be cancelled; a queued one is cancelled at once.
@@ -230,7 +273,7 @@ class Store:
         Raises UnknownSweepError.
         """
         with self._write() as connection:
-            sweeps.fail_sweep(connection, sweep_id, error)
+            sweeps.fail_sweep(connection, sweep_id, error, worker=self._worker)
 
     def pause_sweep(self, sweep_id: str, reason: str) -> None:
         """Stores why the running sweep is paused. Its next batch removes the reason.
@@ -238,7 +281,7 @@ class Store:
         A sweep that isn't running stays as it is. Raises UnknownSweepError.
         """
         with self._write() as connection:
-            sweeps.pause_sweep(connection, sweep_id, reason)
+            sweeps.pause_sweep(connection, sweep_id, reason, worker=self._worker)
 
     def commit_batch(self, sweep_id: str, index: int, samples: Samples, progress: Progress) -> bool:
         """Stores batch number `index` and the progress, in one transaction.
@@ -248,7 +291,9 @@ class Store:
         """
         values = rows.samples_to_values(samples)
         with self._write() as connection:
-            return batches.commit_batch(connection, sweep_id, index, values, progress)
+            return batches.commit_batch(
+                connection, sweep_id, index, values, progress, worker=self._worker
+            )
 
     def load_batches(self, sweep_id: str) -> list[Samples]:
         """Every stored batch of the sweep, ordered by index (0, 1, 2, …).
@@ -282,7 +327,9 @@ class Store:
             raise ValueError(f"{state} ends no sweep")
         arrays = None if curve is None else rows.curve_arrays_to_values(curve)
         with self._write() as connection:
-            return curves.finish_sweep(connection, sweep_id, curve, arrays, state=state)
+            return curves.finish_sweep(
+                connection, sweep_id, curve, arrays, state=state, worker=self._worker
+            )
 
     def get_curve_header(self, curve_id: str) -> CurveHeader:
         """The curve's header. Raises UnknownCurveError."""
@@ -378,6 +425,11 @@ class Store:
         """
         with self._read() as connection:
             return read_generation(connection)
+
+    def _get_worker(self) -> WorkerIdentity:
+        if self._worker is None:
+            raise ValueError("this store was opened without a worker's identity")
+        return self._worker
 
     # Transactions
 

@@ -5,7 +5,6 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Collection
 from typing import Any
 
@@ -16,8 +15,9 @@ from profiler_service.errors import ConflictError, PlatformMismatchError, Unknow
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.hosts import get_host
-from profiler_service.storage.records import Page, Sweep
-from profiler_service.storage.statements import fetch_page, insert_or_ignore
+from profiler_service.storage.leases import check_lease
+from profiler_service.storage.records import Page, Sweep, WorkerIdentity
+from profiler_service.storage.statements import fetch_page, insert_or_ignore, read_now
 from profiler_service.storage.tables import batches, curves, sweeps, unfinished
 
 _SWEEPS = sa.select(sweeps, curves.c.id.label("curve_id")).outerjoin_from(
@@ -36,7 +36,8 @@ def create_sweep(connection: Connection, spec: SweepSpec, *, host: str) -> tuple
     get_host(connection, host)
     while True:
         # The unique index on unfinished sweeps decides which of two requests is first.
-        new = insert_or_ignore(connection, sweeps, rows.sweep_to_values(spec, host=host))
+        values = rows.sweep_to_values(spec, host=host, now=read_now(connection))
+        new = insert_or_ignore(connection, sweeps, values)
         row = connection.execute(equal).one_or_none()
         if row is not None:
             return rows.sweep_from_row(row), new
@@ -69,17 +70,16 @@ def find_sweeps(connection: Connection, sweep_ids: Collection[str]) -> list[Swee
     return [rows.sweep_from_row(row) for row in found]
 
 
-def lock_sweep(connection: Connection, sweep_id: str) -> SweepState:
+def lock_sweep(
+    connection: Connection, sweep_id: str, *, worker: WorkerIdentity | None
+) -> SweepState:
     """The sweep's state. Nobody else can change it until this transaction ends.
 
-    Raises UnknownSweepError.
+    Raises UnknownSweepError; HostTakenError unless `worker` measures for its host.
     """
-    state = connection.scalar(
-        sa.select(sweeps.c.state).where(sweeps.c.id == sweep_id).with_for_update()
-    )
-    if state is None:
-        raise _unknown_sweep(sweep_id)
-    return SweepState(state)
+    locked = _lock(connection, sweep_id)
+    check_lease(connection, locked.host, worker)
+    return SweepState(locked.state)
 
 
 def list_sweeps(
@@ -112,21 +112,32 @@ def list_sweeps(
     )
 
 
-def start_sweep(connection: Connection, sweep_id: str, *, measured_as: str | None) -> Sweep:
+def start_sweep(
+    connection: Connection,
+    sweep_id: str,
+    *,
+    measured_as: str | None,
+    worker: WorkerIdentity | None,
+) -> Sweep:
     """The sweep, changed from queued to running; in any other state it stays as it is.
 
-    Raises UnknownSweepError; PlatformMismatchError if its stored batches were measured differently.
+    A sweep that another machine has begun begins anew. Raises UnknownSweepError;
+    PlatformMismatchError if its stored batches were measured differently;
+    HostTakenError.
     """
-    connection.execute(
-        sa.update(sweeps)
-        .where(sweeps.c.id == sweep_id)
-        .where(sweeps.c.state == SweepState.QUEUED)
-        .values(state=SweepState.RUNNING, started_at=dt.datetime.now(dt.UTC))
-    )
-    sweep = get_sweep(connection, sweep_id)
-    if measured_as is not None and not sweep.state.is_final:
-        _set_measured_as(connection, sweep_id, measured_as)
-    return sweep
+    state = lock_sweep(connection, sweep_id, worker=worker)
+    if state == SweepState.QUEUED:
+        connection.execute(
+            sa.update(sweeps)
+            .where(sweeps.c.id == sweep_id)
+            .values(state=SweepState.RUNNING, started_at=read_now(connection))
+        )
+    if not state.is_final:
+        if worker is not None and worker.machine:
+            _set_machine(connection, sweep_id, worker.machine)
+        if measured_as is not None:
+            _set_measured_as(connection, sweep_id, measured_as)
+    return get_sweep(connection, sweep_id)
 
 
 def request_cancel(connection: Connection, sweep_id: str) -> Sweep:
@@ -134,7 +145,7 @@ def request_cancel(connection: Connection, sweep_id: str) -> Sweep:
 
     Raises UnknownSweepError; ConflictError if it has already ended.
     """
-    state = lock_sweep(connection, sweep_id)
+    state = SweepState(_lock(connection, sweep_id).state)
     if state.is_final:
         raise ConflictError(
             f"sweep {sweep_id} has already ended: {state}",
@@ -144,21 +155,31 @@ def request_cancel(connection: Connection, sweep_id: str) -> Sweep:
     if state == SweepState.QUEUED:
         values |= {
             "state": SweepState.CANCELLED,
-            "finished_at": dt.datetime.now(dt.UTC),
+            "finished_at": read_now(connection),
         }
     connection.execute(sa.update(sweeps).where(sweeps.c.id == sweep_id).values(values))
     return get_sweep(connection, sweep_id)
 
 
-def fail_sweep(connection: Connection, sweep_id: str, error: str) -> None:
-    """Ends the sweep as failed; one that has ended stays as it is. Raises UnknownSweepError."""
-    if not lock_sweep(connection, sweep_id).is_final:
+def fail_sweep(
+    connection: Connection, sweep_id: str, error: str, *, worker: WorkerIdentity | None
+) -> None:
+    """Ends the sweep as failed; one that has ended stays as it is.
+
+    Raises UnknownSweepError, HostTakenError.
+    """
+    if not lock_sweep(connection, sweep_id, worker=worker).is_final:
         end_sweep(connection, sweep_id, SweepState.FAILED, error=error)
 
 
-def pause_sweep(connection: Connection, sweep_id: str, reason: str) -> None:
-    """Stores why the running sweep is paused. Raises UnknownSweepError."""
-    if lock_sweep(connection, sweep_id) == SweepState.RUNNING:
+def pause_sweep(
+    connection: Connection, sweep_id: str, reason: str, *, worker: WorkerIdentity | None
+) -> None:
+    """Stores why the running sweep is paused.
+
+    Raises UnknownSweepError, HostTakenError.
+    """
+    if lock_sweep(connection, sweep_id, worker=worker) == SweepState.RUNNING:
         connection.execute(sa.update(sweeps).where(sweeps.c.id == sweep_id).values(error=reason))
 
 
@@ -167,8 +188,35 @@ def end_sweep(connection: Connection, sweep_id: str, state: SweepState, *, error
     connection.execute(
         sa.update(sweeps)
         .where(sweeps.c.id == sweep_id)
-        .values(state=state, finished_at=dt.datetime.now(dt.UTC), error=error)
+        .values(state=state, finished_at=read_now(connection), error=error)
     )
+
+
+def _lock(connection: Connection, sweep_id: str) -> sa.Row[str, str]:
+    """The sweep's host and state. Nobody else can change it until this transaction ends."""
+    row = connection.execute(
+        sa.select(sweeps.c.host, sweeps.c.state).where(sweeps.c.id == sweep_id).with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise _unknown_sweep(sweep_id)
+    return row
+
+
+def _set_machine(connection: Connection, sweep_id: str, machine: str) -> None:
+    """Stores which machine measures, and deletes what another one has measured of the sweep.
+
+    Samples of two machines can't be mixed, even if their platforms are equal: one may be slower.
+    """
+    this_sweep = sweeps.c.id == sweep_id
+    moved = connection.execute(
+        sa.update(sweeps)
+        .where(this_sweep)
+        .where(sweeps.c.machine != machine)
+        .values(measured_as=None, progress=None)
+    )
+    if moved.rowcount:
+        connection.execute(sa.delete(batches).where(batches.c.sweep_id == sweep_id))
+    connection.execute(sa.update(sweeps).where(this_sweep).values(machine=machine))
 
 
 def _set_measured_as(connection: Connection, sweep_id: str, measured_as: str) -> None:

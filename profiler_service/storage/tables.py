@@ -77,6 +77,17 @@ hosts = sa.Table(
     sa.Column("last_seen_at", UtcDateTime, nullable=False),
 )
 
+leases = sa.Table(
+    "leases",
+    metadata,
+    # No foreign key: a worker takes the lease before it knows the platform to register.
+    sa.Column("host", Text, primary_key=True),
+    sa.Column("worker", Text, nullable=False),
+    sa.Column("description", Text, nullable=False),
+    sa.Column("device_lock", Text, nullable=False),
+    sa.Column("renewed_at", UtcDateTime, nullable=False),
+)
+
 sweeps = sa.Table(
     "sweeps",
     metadata,
@@ -91,6 +102,7 @@ sweeps = sa.Table(
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("budget_s", sa.Double),
     sa.Column("guide", sa.JSON(none_as_null=True)),
+    sa.Column("machine", Text),
     sa.Column("state", Text, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),

@@ -41,6 +41,10 @@ class HostInfo(ResponseModel):
     )
     registered_at: dt.datetime = Field(description="When it registered for the first time.")
     last_seen_at: dt.datetime = Field(description="Last heartbeat of its worker.")
+    silent_s: float | None = Field(
+        default=None,
+        description="Seconds since then, by the database's clock; null from older services.",
+    )
     present: bool = Field(description="Whether its worker has been heard of lately.")
 
 

@@ -86,7 +86,7 @@ async def test_a_comparison_numbered_by_a_slow_clock_is_found_all_the_same(
     asking = asyncio.create_task(ask(client, batch=32))
     comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "create_id", lambda: f"{7:032x}")
+        patch.setattr(rows, "create_id", lambda _now: f"{7:032x}")
         assert measure(sqlite_worker.store, comparison) == f"{7:032x}"
     sqlite_worker.finish(race, stairs(8))
     assert (await asking).json()["faster_backend"]["backend"] == "packed"

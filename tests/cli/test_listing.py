@@ -108,6 +108,15 @@ def test_hosts_are_a_table_with_their_device(lhp: Lhp) -> None:
         assert text in done.out
 
 
+def test_a_host_was_seen_when_the_service_says_whatever_the_clock_here_says(
+    lhp: Lhp, service: StubService
+) -> None:
+    # By the clock here, its last heartbeat is years ago; by the database's, three minutes.
+    service.reply("GET /hosts", [HOST.model_copy(update={"silent_s": 180.0})])
+    done = lhp("hosts")
+    assert "3 min ago" in done.out
+
+
 def test_hosts_as_json(lhp: Lhp) -> None:
     listed = TypeAdapter(list[HostInfo]).validate_python(json.loads(lhp("hosts", "--json").out))
     assert listed == [HOST]

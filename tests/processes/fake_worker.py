@@ -3,7 +3,8 @@
 `python -m tests.processes.fake_worker` runs the real worker on them, as the tests of jobs need
 it: the planner visits one point a batch, in order; the measurer writes down each batch it begins.
 Settings come from the environment (`LHP_*`), as for the real one, and:
-FAKE_LOG (file), FAKE_BATCH_S (seconds a batch takes), FAKE_MODEL (device model).
+FAKE_LOG (file), FAKE_BATCH_S (seconds a batch takes), FAKE_MODEL (device model), FAKE_MACHINE
+(identity of the machine), FAKE_WAITS (set: waits for other workers to end, as beside a service).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from profiler_service.kinds import MATMUL
 from profiler_service.plan.base import Batch, Planner
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec
-from profiler_service.processes import worker
+from profiler_service.processes import supervisor, worker
+from profiler_service.processes.keeper_line import tell_nobody
 from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
@@ -203,8 +205,18 @@ def main() -> None:
         batch_s=float(os.environ["FAKE_BATCH_S"]),
         model=os.environ.get("FAKE_MODEL", "fake"),
     )
+    if "FAKE_MACHINE" in os.environ:
+        worker.find_machine_id = lambda: os.environ["FAKE_MACHINE"]  # type: ignore[attr-defined]
+    supervisor.OTHER_WORKER_POLL_S = 0.05
+
+    def run(settings: Settings) -> None:
+        worker.run(settings, create_measurer=lambda _: measurer, create_planner=FakePlanner)
+
     try:
-        worker.run(Settings(), create_measurer=lambda _: measurer, create_planner=FakePlanner)
+        if "FAKE_WAITS" in os.environ:
+            supervisor.run_worker_alone(Settings(), run, tell_nobody)
+        else:
+            run(Settings())
     except LhpError as error:
         raise SystemExit(f"error: {error}") from error
 

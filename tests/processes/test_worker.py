@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from profiler_service import jobs
-from profiler_service.errors import MeasurementFailedError, WorkerAlreadyRunningError
+from profiler_service.errors import MeasurementFailedError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED
-from profiler_service.processes.worker import create_measurer, hold_lock
+from profiler_service.processes.worker import create_measurer
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
@@ -164,26 +164,6 @@ def test_a_worker_whose_platform_changes_ends_to_be_started_again(
         assert len(store.load_batches(sweep.id)) == 1
         [after] = store.list_hosts()
         assert after.platform_key != before.platform_key
-
-
-@pytest.fixture
-def _data_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-
-
-@pytest.mark.usefixtures("_data_dir")
-def test_the_lock_admits_one_worker_a_host() -> None:
-    with hold_lock("a/b c"):
-        with (
-            pytest.raises(WorkerAlreadyRunningError, match=rf"process {os.getpid()}\b") as refusal,
-            hold_lock("a/b c"),
-        ):
-            pass
-        assert refusal.value.hint
-        with hold_lock("another"):
-            pass
-    with hold_lock("a/b c"):  # free again
-        pass
 
 
 def test_the_measurer_flushes_the_cache_as_the_settings_say() -> None:

@@ -185,7 +185,7 @@ def test_curves_kept_after_a_generation_are_found_whatever_their_clock_said(
     one = store.generation()
     late, _ = store.create_sweep(create_spec(start=2), host="east")
     # Made by a process whose clock is slow: the id sorts before all others.
-    monkeypatch.setattr(rows, "create_id", lambda: "0" * 31 + "1")
+    monkeypatch.setattr(rows, "create_id", lambda _now: "0" * 31 + "1")
     second = store.finish_sweep(late.id, create_curve(), state=SweepState.DONE)
     monkeypatch.undo()
     two = store.generation()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from profiler_service.errors import InvalidRequestError
 from profiler_service.storage.store import Host, Store
 from tests.storage.examples import PROTOCOL, create_platform
 
@@ -56,6 +57,20 @@ def test_a_host_s_changed_platform_is_told_in_the_log(
         "the platform of host east has changed, so its earlier curves are stale:"
         " threads: 1 → 2; microcode: not recorded → 0x1"
     )
+
+
+@pytest.mark.parametrize("name", ["", " ", "two\nlines", " a", "x" * 256])
+def test_a_name_that_no_host_can_have_registers_nothing(store: Store, name: str) -> None:
+    with pytest.raises(InvalidRequestError, match="the name of a host") as refusal:
+        store.register_host(name, create_platform(), protocol=PROTOCOL, dtypes=[])
+    assert "LHP_HOST" in refusal.value.hint
+    assert store.list_hosts() == [] == store.list_platforms()
+
+
+@pytest.mark.parametrize("name", ["rack[/gpu]", "a host/with odd characters", "größe"])
+def test_a_host_may_be_called_anything_that_can_be_printed(store: Store, name: str) -> None:
+    store.register_host(name, create_platform(), protocol=PROTOCOL, dtypes=[])
+    assert store.get_host(name).name == name
 
 
 def test_hosts_are_listed_by_name(store: Store) -> None:

@@ -27,6 +27,11 @@ def set_barrier(given: multiprocessing.synchronize.Barrier) -> None:
     barrier = given
 
 
+def barrier_wait() -> int:
+    """Returns once both processes have called it: 0 in one of them, 1 in the other."""
+    return barrier.wait()
+
+
 def run_twice(function: Callable[[str], T], url: str) -> list[T]:
     """What `function(url)` returned in each of two processes, run at the same moment."""
     context = multiprocessing.get_context("spawn")

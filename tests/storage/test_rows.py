@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -17,16 +17,17 @@ from tests.storage.examples import create_curve
 
 
 def test_ids_are_distinct_version_7_uuids_in_order_of_time() -> None:
-    before_ms = time.time_ns() // 1_000_000
-    ids = [create_id() for _ in range(1000)]
-    after_ms = time.time_ns() // 1_000_000
+    start = dt.datetime(2026, 3, 1, 12, 30, 0, 999_500, tzinfo=dt.UTC)
+    # A millisecond is 1,000 microseconds, so the 501st id is in the next second.
+    ids = [create_id(start + dt.timedelta(microseconds=i)) for i in range(1000)]
     assert len(set(ids)) == 1000
     assert sorted(ids) == ids
-    for number in map(uuid.UUID, ids):
+    for i, number in enumerate(map(uuid.UUID, ids)):
         assert number.version == 7
         assert number.variant == uuid.RFC_4122
-        # the first 48 of the 128 bits are milliseconds since 1970
-        assert before_ms <= number.int >> 80 <= after_ms
+        # The first 48 of the 128 bits are milliseconds since 1970. date -d says 1772368200 for
+        # the minute; the first 500 ids are of its 999th millisecond.
+        assert number.int >> 80 == 1_772_368_200_000 + (999 if i < 500 else 1000)
 
 
 def test_packed_arrays_come_back_with_their_types_and_bits() -> None:

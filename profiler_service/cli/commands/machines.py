@@ -140,7 +140,7 @@ def upgrade() -> None:
 
 def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
     """List the machines that measure."""
-    from profiler_service.cli.text import format_age
+    from profiler_service.cli.text import format_age, format_ago
 
     with open_client(url) as client:
         listed = client.list_hosts()
@@ -166,7 +166,10 @@ def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
         table.add_row(
             host.name,
             state,
-            format_age(host.last_seen_at, now),
+            # This machine's clock may differ from that of the service.
+            format_age(host.last_seen_at, now)
+            if host.silent_s is None
+            else format_ago(host.silent_s),
             f"{platform.device}: {platform.device_model}",
             str(platform.threads),
             " ".join(host.dtypes),
