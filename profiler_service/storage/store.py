@@ -9,41 +9,21 @@ given.
 from __future__ import annotations
 
 import datetime as dt
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Self
-
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from collections.abc import Collection, Mapping, Sequence
 
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
-from profiler_service.errors import StoreNotWritableError
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
-from profiler_service.storage import batches, curves, hosts, leases, rows, schema, sweeps
-from profiler_service.storage.database import (
-    create_database_engine,
-    database_errors,
-    describe,
-    find_sqlite_path,
-    parse_url,
-    write_access,
-)
+from profiler_service.storage import batches, curves, hosts, leases, rows, sweeps
+from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.records import CurveHeader, Host, Page, Sweep, WorkerIdentity
-from profiler_service.storage.sqlite_files import SqliteFiles
-from profiler_service.storage.statements import check_page, is_read_only, read_generation
+from profiler_service.storage.statements import check_page, read_generation
 
 __all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
 
-TRANSACTION_TIMEOUT_S = 4.0
-"""Longest time to connect, and to wait for an answer or for another's lock."""
-FAILED_WRITE_S = 30.0
-"""For so long, what couldn't be kept says that nothing can, unless something was kept since."""
 
-
-class Store:
+class Store(OpenDatabase):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the
@@ -54,77 +34,6 @@ class Store:
     an identity can change it as long as nobody holds the lease. Otherwise these methods raise
     HostTakenError. All times stored are those of the database's clock.
     """
-
-    def __init__(
-        self,
-        engine: Engine,
-        files: SqliteFiles | None = None,
-        *,
-        timeout_s: float = TRANSACTION_TIMEOUT_S,
-        worker: WorkerIdentity | None = None,
-    ) -> None:
-        self._engine = engine
-        self._timeout_s = timeout_s
-        self._worker = worker
-        self._writing_engine = write_access(engine)
-        self._files = files
-        self._failed_write: tuple[float, StoreNotWritableError] | None = None
-
-    @classmethod
-    def open(
-        cls,
-        url: str,
-        *,
-        timeout_s: float = TRANSACTION_TIMEOUT_S,
-        worker: WorkerIdentity | None = None,
-    ) -> Self:
-        """The store at `url`, its schema checked. No wait takes longer than `timeout_s`.
-
-        `worker` is the worker that opens it, if any.
-
-        Raises:
-            StoreUnavailableError: the database can't be reached, or `url` is malformed.
-            SchemaTooOldError: `lhp db upgrade` must be run first (also on an empty database).
-            SchemaTooNewError: a newer version wrote the schema.
-        """
-        parsed = parse_url(url)
-        path = find_sqlite_path(parsed)
-        files = None if path is None else SqliteFiles(path)
-        engine = create_database_engine(parsed, timeout_s=timeout_s, files=files)
-        try:
-            schema.check(engine)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine, files, timeout_s=timeout_s, worker=worker)
-
-    def close(self) -> None:
-        """Releases every connection."""
-        self._engine.dispose()
-
-    def ping(self) -> None:
-        """Returns when the database answers. Raises StoreUnavailableError."""
-        with self._read() as connection:
-            connection.execute(sa.select(1))
-
-    def check_usable(self) -> None:
-        """Returns if the database answers and something could be kept now. Changes nothing.
-
-        Raises StoreUnavailableError: StoreLostError, or StoreNotWritableError.
-        """
-        with self._read() as connection:
-            read_generation(connection)
-            if is_read_only(connection):
-                raise StoreNotWritableError(
-                    f"{describe(self._engine.url)} is read-only",
-                    hint="see that it is no replica, and that its user may write",
-                )
-        if self._files is not None:
-            self._files.check_writable(timeout_s=self._timeout_s)
-        if self._failed_write is not None:
-            failed_at_s, failed = self._failed_write
-            if time.monotonic() - failed_at_s < FAILED_WRITE_S:
-                raise failed
 
     # Hosts and platforms
 
@@ -425,27 +334,3 @@ class Store:
         """
         with self._read() as connection:
             return read_generation(connection)
-
-    def _get_worker(self) -> WorkerIdentity:
-        if self._worker is None:
-            raise ValueError("this store was opened without a worker's identity")
-        return self._worker
-
-    # Transactions
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with database_errors(self._engine.url), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        try:
-            with database_errors(self._engine.url), self._writing_engine.begin() as connection:
-                yield connection
-        except StoreNotWritableError as error:
-            self._failed_write = (time.monotonic(), error)
-            raise
-        if self._files is not None:
-            self._files.check()  # it may have been lost since the transaction began
-        self._failed_write = None
