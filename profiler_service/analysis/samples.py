@@ -104,6 +104,30 @@ class TimingProtocol:
         return f"{self.timer}-{self.cache}-v{self.version}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class OthersUse:
+    """How much of the measured device others used, over the time for which that is known."""
+
+    others_s: float = 0.0
+    """Time of the device that others used. Its counters are coarse, so this may be a little below
+    0 for a short time. Only sums over longer times are meaningful."""
+    watched_s: float = 0.0
+    """All time of the device, while it was watched."""
+
+    def __add__(self, more: OthersUse) -> OthersUse:
+        """Both together."""
+        return OthersUse(
+            others_s=self.others_s + more.others_s, watched_s=self.watched_s + more.watched_s
+        )
+
+    @property
+    def share(self) -> float | None:
+        """The share of the time that others used, from 0 to 1; None if it was never watched."""
+        if not self.watched_s:
+            return None
+        return min(1.0, max(0.0, self.others_s / self.watched_s))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
     """Raw samples of one measured batch, in the order in which they were taken.
@@ -128,8 +152,8 @@ class Samples:
     """Number of disturbed samples that were discarded and taken again."""
     failures: Mapping[int, str] = field(default_factory=dict)
     """Point number → why it couldn't be measured."""
-    others_share: float | None = None
-    """Share of the measured device's time that others used meanwhile; None if it isn't known."""
+    use: OthersUse = field(default_factory=OthersUse)
+    """What others used of the measured device meanwhile, where the samples' device tells."""
     seconds: float = 0.0
     """Wall time of the whole batch, including warm-ups and discards."""
 

@@ -8,14 +8,20 @@ Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from profiler_service.analysis.evidence import DISTURBED_SHARE
+from profiler_service.analysis.samples import OthersUse
 from profiler_service.measurement.system_files import ROOT, read_text
 
+TICKS_HZ: Final = os.sysconf("SC_CLK_TCK")
+"""Ticks a second of the kernel's counters: 100, nearly always."""
 READING_S: Final = 1.0
 """A GPU's reading covers at most the last second, so it doesn't include older own work."""
 POLL_S: Final = 0.2
@@ -26,13 +32,13 @@ LOOK_EVERY_S: Final = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class CpuTimes:
-    """Counters of some processors and of the measuring process, in clock ticks of the kernel."""
+    """Counters of some processors and of the measuring process."""
 
-    total: int
+    total_s: float
     """All time of the processors, idle time included."""
-    used: int
+    used_s: float
     """Time that they worked for any process, and time that the hypervisor took."""
-    own: int
+    own_s: float
     """Time that the measuring process and its descendants worked."""
 
 
@@ -44,26 +50,44 @@ def read_cpu_times(cpus: Collection[int], root: Path = ROOT) -> tuple[int, ...]:
     return tuple(map(sum, zip(*times, strict=True)))
 
 
-def read_cpu_use(cpus: Collection[int], pid: int, root: Path = ROOT) -> CpuTimes | None:
+def process_cpu_s(pid: int) -> float | None:
+    """Time that the process has worked, to the nanosecond; None if it is gone.
+
+    Source: clock_getcpuclockid(3); the number of the clock is the kernel's MAKE_PROCESS_CPUCLOCK.
+    """
+    with contextlib.suppress(OSError):
+        return time.clock_gettime((~pid << 3) | 2)
+    return None
+
+
+def read_cpu_use(
+    cpus: Collection[int],
+    pid: int,
+    root: Path = ROOT,
+    *,
+    process_cpu_s: Callable[[int], float | None] = process_cpu_s,
+) -> CpuTimes | None:
     """The counters of `cpus` and of the measuring process `pid`; None if either isn't shown."""
     # user nice system idle iowait irq softirq steal; guest time, which follows, is part of user.
     times = read_cpu_times(cpus, root)[:8]
-    own = _read_process_ticks(pid, root)
-    if len(times) < 8 or own is None:
+    own_s = process_cpu_s(pid)
+    if len(times) < 8 or own_s is None:
         return None
-    idle = times[3] + times[4]
-    return CpuTimes(total=sum(times), used=sum(times) - idle, own=own)
+    return CpuTimes(
+        total_s=sum(times) / TICKS_HZ,
+        used_s=(sum(times) - times[3] - times[4]) / TICKS_HZ,
+        own_s=own_s + _read_descendants_ticks(pid, root) / TICKS_HZ,
+    )
 
 
-def find_others_share(before: CpuTimes | None, after: CpuTimes | None) -> float | None:
-    """The share of the processors' time that others used between two readings, from 0 to 1.
-
-    None if a reading is missing, or no tick passed.
-    """
-    if before is None or after is None or after.total <= before.total:
-        return None
-    others = (after.used - before.used) - (after.own - before.own)
-    return min(1.0, max(0.0, others / (after.total - before.total)))
+def find_others_use(before: CpuTimes | None, after: CpuTimes | None) -> OthersUse:
+    """What others used of the processors between two readings; nothing is known if one is None."""
+    if before is None or after is None:
+        return OthersUse()
+    return OthersUse(
+        others_s=(after.used_s - before.used_s) - (after.own_s - before.own_s),
+        watched_s=after.total_s - before.total_s,
+    )
 
 
 def wait_for_others(
@@ -92,15 +116,17 @@ def wait_for_others(
             return share
 
 
-def _read_process_ticks(pid: int, root: Path) -> int | None:
-    """Time that the process and its descendants worked; None if the process is gone."""
-    # The name, in brackets, may contain blanks. After it come state, ppid … ; utime, stime,
-    # cutime and cstime (of children that have ended) are the fields 14 to 17.
-    text = read_text(root / f"proc/{pid}/stat").rpartition(")")[2]
-    if not text:
-        return None
-    ticks = sum(int(field) for field in text.split()[11:15])
+def _read_descendants_ticks(pid: int, root: Path) -> int:
+    """Time that the descendants of the process worked, those included that have ended."""
+    ticks = sum(_read_stat_ticks(pid, root)[2:])
     for children in (root / f"proc/{pid}/task").glob("*/children"):
-        for child in read_text(children).split():
-            ticks += _read_process_ticks(int(child), root) or 0
+        for child in map(int, read_text(children).split()):
+            ticks += sum(_read_stat_ticks(child, root)[:2]) + _read_descendants_ticks(child, root)
     return ticks
+
+
+def _read_stat_ticks(pid: int, root: Path) -> list[int]:
+    """utime, stime, cutime and cstime (of children that have ended); none if it is gone."""
+    # The name, in brackets, may contain blanks. The state follows it, which is field 3.
+    text = read_text(root / f"proc/{pid}/stat").rpartition(")")[2]
+    return [int(field) for field in text.split()[11:15]]

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.evidence import DISTURBED_SHARE
+from profiler_service.analysis.samples import OthersUse
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, LeftOut, kinds_left_out, workload_kinds
 from profiler_service.measurement.cgroups import Throttling, read_throttling
@@ -98,7 +99,7 @@ def examine(
             examine_spread(latency_s),
             examine_drift(measured.time_s, latency_s),
             examine_disturbances(measured.num_discarded, len(latency_s)),
-            examine_others(measured.others_share if on_cpu else gpu_others_share),
+            examine_others(measured.use.share if on_cpu else gpu_others_share),
             examine_steal(before, after),
             examine_throttling(throttling_before, throttling_after),
             load,
@@ -119,8 +120,8 @@ class _Measured:
     """When each was taken, from the first one on."""
     latency_s: F64
     num_discarded: int
-    others_share: float | None
-    """Share of the measured processors' time that others used meanwhile; None if not known."""
+    use: OthersUse
+    """What others used of the measured processors meanwhile."""
 
 
 def _find_gpu_others_share(measurer: Measurer) -> float | None:
@@ -146,21 +147,19 @@ def _measure_anchor(measurer: Measurer, seconds: float) -> _Measured:
     times: list[F64] = []
     latencies: list[F64] = []
     num_discarded = 0
-    others_s = watched_s = 0.0
+    use = OthersUse()
     while not latencies or time.perf_counter() < started_s + seconds:
         batch_started_s = time.perf_counter() - started_s
         samples = measurer.measure(LINEAR.describe(), _ANCHOR, batch)
         times.append(batch_started_s + samples.time_s.astype(np.float64))
         latencies.append(samples.latency_s)
         num_discarded += samples.num_discarded
-        if samples.others_share is not None:
-            others_s += samples.others_share * samples.seconds
-            watched_s += samples.seconds
+        use += samples.use
     return _Measured(
         time_s=np.concatenate(times),
         latency_s=np.concatenate(latencies),
         num_discarded=num_discarded,
-        others_share=others_s / watched_s if watched_s else None,
+        use=use,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.analysis.samples import OthersUse, Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     MeasurementChildDiedError,
@@ -29,7 +29,7 @@ from profiler_service.kinds.products import backends_of
 from profiler_service.measurement.child_process import ChildDiedError, ChildProcess
 from profiler_service.measurement.device_use import (
     CpuTimes,
-    find_others_share,
+    find_others_use,
     read_cpu_use,
 )
 from profiler_service.measurement.exchange import (
@@ -192,9 +192,9 @@ class Measurer:
             num_discarded=num_discarded,
             failures=failures,
             # A new child has other counters.
-            others_share=find_others_share(use_before, self._read_cpu_use())
+            use=find_others_use(use_before, self._read_cpu_use())
             if self._child is first_child
-            else None,
+            else OthersUse(),
             seconds=time.perf_counter() - batch_started_s,
         )
 

@@ -145,6 +145,6 @@ class Progress:
     seconds: float
     """Measuring time spent so far."""
     others_s: float = 0.0
-    """Time of the measured device that others used meanwhile, in seconds of the whole device."""
+    """Time of the measured device that others used meanwhile."""
     watched_s: float = 0.0
-    """Measuring time for which that is known."""
+    """All time of the device, while that was watched."""

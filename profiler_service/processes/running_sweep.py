@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.evidence import DISTURBED_SHARE
-from profiler_service.analysis.samples import Samples
+from profiler_service.analysis.samples import OthersUse, Samples
 from profiler_service.plan.base import Batch, Planner
 from profiler_service.plan.spec import Progress
 
@@ -20,10 +20,8 @@ class RunningSweep:
     num_batches: int = 0
     num_samples: int = 0
     first_failure: str = ""
-    others_s: float = 0.0
-    """Time of the measured device that others used meanwhile."""
-    watched_s: float = 0.0
-    """Measuring time for which that is known."""
+    use: OthersUse = field(default_factory=OthersUse)
+    """What others used of the measured device so far."""
     waited_s: float = 0.0
     """How long it has waited for others who use the GPU."""
     gpu_others_share: float | None = None
@@ -45,20 +43,23 @@ class RunningSweep:
 
     def watch(self, samples: Samples) -> None:
         """Counts what others used while these samples were taken, as far as it is known."""
-        share = samples.others_share
-        share = self.gpu_others_share if share is None else share
+        share = self.gpu_others_share
         if share is not None:
-            self.others_s += share * samples.seconds
-            self.watched_s += samples.seconds
+            seconds = samples.seconds
+            self.use += OthersUse(others_s=share * seconds, watched_s=seconds)
+        self.use += samples.use
 
     def progress(self) -> Progress:
         """The planner's progress, with what others used so far."""
-        return replace(self.planner.progress(), others_s=self.others_s, watched_s=self.watched_s)
+        return replace(
+            self.planner.progress(), others_s=self.use.others_s, watched_s=self.use.watched_s
+        )
 
     def label(self, curve: LatencyCurve) -> LatencyCurve:
         """The curve, with what others used while it was measured."""
-        if not self.watched_s:
+        share = self.use.share
+        if share is None:
             return curve
-        share = round(self.others_s / self.watched_s, 4)
+        share = round(share, 4)
         evidence = replace(curve.evidence, others_share=share, disturbed=share > DISTURBED_SHARE)
         return replace(curve, evidence=evidence)

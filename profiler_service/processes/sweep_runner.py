@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.analysis.samples import OthersUse, Platform, Samples, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     HostTakenError,
@@ -294,8 +294,9 @@ class SweepRunner:
     def _resume(self, sweep: Sweep) -> RunningSweep:
         running = RunningSweep(id=sweep.id, planner=self._create_planner(sweep.spec))
         if sweep.progress is not None:
-            running.others_s = sweep.progress.others_s
-            running.watched_s = sweep.progress.watched_s
+            running.use = OthersUse(
+                others_s=sweep.progress.others_s, watched_s=sweep.progress.watched_s
+            )
         replay(running, self._store.load_batches(sweep.id))
         if running.num_batches:
             logger.info("sweep %s goes on after %d batches", sweep.id, running.num_batches)

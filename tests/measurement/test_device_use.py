@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from profiler_service.analysis.samples import OthersUse
 from profiler_service.measurement.device_use import (
+    TICKS_HZ,
     CpuTimes,
-    find_others_share,
+    find_others_use,
+    process_cpu_s,
     read_cpu_times,
     read_cpu_use,
     wait_for_others,
@@ -32,10 +38,15 @@ def test_only_the_measured_processors_are_counted(tmp_path: Path) -> None:
     assert read_cpu_times((1, 11), root) == (30, 2, 4, 6, 8, 10, 12, 15, 30, 0)
 
 
+def read_use(root: Path, cpus: Sequence[int] = (1,), own_s: float | None = 2.5) -> CpuTimes | None:
+    """What is read of `cpus` and of process 7, which itself has worked for `own_s`."""
+    return read_cpu_use(cpus, 7, root, process_cpu_s=lambda pid: own_s if pid == 7 else None)
+
+
 def test_idle_time_is_no_use_and_stolen_time_is(tmp_path: Path) -> None:
     root = write_files(tmp_path, {"proc/stat": STAT, "proc/7/stat": process([3, 1, 0, 0])})
     # 10 + 1 + 2 + 3 + 4 + 5 + 6 + 7 ticks in all, of which 3 idle and 4 waiting for disks.
-    assert read_cpu_use((1,), 7, root) == CpuTimes(total=38, used=31, own=4)
+    assert read_use(root) == CpuTimes(total_s=38 / TICKS_HZ, used_s=31 / TICKS_HZ, own_s=2.5)
 
 
 def test_own_use_includes_descendants_and_those_that_have_ended(tmp_path: Path) -> None:
@@ -47,44 +58,61 @@ def test_own_use_includes_descendants_and_those_that_have_ended(tmp_path: Path) 
             "proc/7/stat": process([3, 1, 10, 5], name="python) R 9 (x"),
             "proc/7/task/7/children": "8 ",
             "proc/7/task/9/children": "",
-            "proc/8/stat": process([100, 0, 0, 0]),
+            "proc/8/stat": process([100, 0, 20, 0]),
             "proc/8/task/8/children": "12",
             "proc/12/stat": process([1000, 0, 0, 0]),
         },
     )
-    use = read_cpu_use((1,), 7, root)
-    assert use is not None and use.own == 3 + 1 + 10 + 5 + 100 + 1000
+    use = read_use(root)
+    assert use is not None
+    assert use.own_s == pytest.approx(2.5 + (10 + 5 + 100 + 20 + 1000) / TICKS_HZ)
 
 
 def test_use_is_unknown_of_a_process_that_is_gone_and_of_processors_not_shown(
     tmp_path: Path,
 ) -> None:
     root = write_files(tmp_path, {"proc/stat": STAT})
-    assert read_cpu_use((1,), 7, root) is None
-    write_files(root, {"proc/7/stat": process([0, 0, 0, 0])})
-    assert read_cpu_use((5,), 7, root) is None
+    assert read_use(root, own_s=None) is None
+    assert read_use(root, cpus=(5,)) is None
 
 
-def times(total: int, used: int, own: int) -> CpuTimes:
-    return CpuTimes(total=total, used=used, own=own)
+def test_the_time_that_a_process_has_worked_is_read_from_its_clock() -> None:
+    before = process_cpu_s(os.getpid())
+    assert before is not None and before <= time.process_time() + 1e-6
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert process_cpu_s(ended.pid) is None
+
+
+def times(total_s: float, used_s: float, own_s: float) -> CpuTimes:
+    return CpuTimes(total_s=total_s, used_s=used_s, own_s=own_s)
 
 
 @pytest.mark.parametrize(
     ("before", "after", "share"),
     [
-        (times(0, 0, 0), times(100, 80, 80), 0.0),  # all use is our own
-        (times(0, 0, 0), times(100, 80, 50), 0.3),
-        (times(500, 300, 100), times(600, 400, 120), 0.8),  # the time between the readings
-        (times(0, 0, 0), times(100, 79, 80), 0.0),  # the counters differ by a tick
+        (times(0, 0, 0), times(1, 0.75, 0.75), 0.0),  # all use is our own
+        (times(0, 0, 0), times(1, 0.75, 0.5), 0.25),
+        (times(5, 3, 1), times(6, 4, 1.25), 0.75),  # the time between the readings
+        (times(0, 0, 0), times(1, 0.74, 0.75), 0.0),  # the counters differ by a tick
         (times(0, 0, 0), times(0, 0, 0), None),  # no tick has passed
-        (None, times(100, 80, 80), None),
+        (None, times(1, 0.75, 0.75), None),
         (times(0, 0, 0), None, None),
     ],
 )
 def test_the_share_of_others_is_what_is_not_our_own(
     before: CpuTimes | None, after: CpuTimes | None, share: float | None
 ) -> None:
-    assert find_others_share(before, after) == share
+    assert find_others_use(before, after).share == share
+
+
+def test_coarse_counters_of_short_batches_cancel_out() -> None:
+    # We use half of each 20 ms. The kernel counts a tick of 10 ms or none or two.
+    use = OthersUse()
+    for used_s in (0.02, 0.0, 0.01, 0.0, 0.02):
+        use += find_others_use(times(0, 0, 0), times(0.02, used_s, 0.01))
+    assert use.watched_s == pytest.approx(0.1)
+    assert use.share == pytest.approx(0.0)
 
 
 class FakeGpu:

@@ -69,8 +69,8 @@ def test_what_others_use_of_the_measured_processors_is_told(measurer: Measurer) 
             samples = measurer.measure(LINEAR.describe(), grid, Batch(point=visits, round=visits))
         finally:
             other.kill()
-    assert samples.others_share is not None
-    assert samples.others_share > 0.2 / len(measurer.measured_cpus)
+    assert samples.use.share is not None
+    assert samples.use.share > 0.2 / len(measurer.measured_cpus)
     assert measurer.read_gpu_use() is None  # a CPU is never waited for
 
 

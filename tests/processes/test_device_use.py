@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from profiler_service.analysis.evidence import Evidence
-from profiler_service.analysis.samples import Samples
+from profiler_service.analysis.samples import OthersUse, Samples
 from profiler_service.grid import Grid
 from profiler_service.plan.base import Batch
 from profiler_service.plan.spec import SweepState
@@ -41,7 +41,10 @@ class SharedMeasurer(FakeMeasurer):
 
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
         samples = super().measure(workload, grid, batch)
-        return replace(samples, others_share=next(self._others_shares, None))
+        share = next(self._others_shares, None)
+        if share is None:
+            return samples
+        return replace(samples, use=OthersUse(others_s=share * BATCH_S, watched_s=BATCH_S))
 
 
 def runner_on(store: Store, measurer: FakeMeasurer, *, yield_s: float = 0.0) -> SweepRunner:
