@@ -19,6 +19,7 @@ import typer
 from profiler_service.distribution import EXTRA_MODULES, explain_missing
 from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
 from profiler_service.printable import printable
+from profiler_service.standard_streams import make_safe
 from trainer_client.files import explain
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ app = typer.Typer(
     name="lhp-train",
     help="Trains a compact, fast LSTM language model by grow-and-prune.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -69,12 +69,16 @@ TensorBoardOption = Annotated[
 
 def main() -> NoReturn:
     """Runs the command line and exits; never with a traceback for a known error."""
+    make_safe()
     try:
         code = run()
     except KeyboardInterrupt:
         # A second Ctrl-C while Python ends would print a traceback. Nothing is left to clean up.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of the pipe (`| head`) has ended, which is no error.
+        code = FAILED
     sys.exit(code)
 
 
