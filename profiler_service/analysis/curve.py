@@ -33,6 +33,8 @@ class PointStatus(enum.IntEnum):
     """Some larger point of the grid is confidently faster."""
     UNDECIDED = 3
     """Measured, but neither of these is certain."""
+    EDGE = 4
+    """Measured, but no larger point of the grid was."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +97,7 @@ class LatencyCurve:
 
     @property
     def num_lhps(self) -> int:
-        """Number of confirmed LHPs."""
+        """Number of confirmed LHPs. Edges don't count."""
         return int(np.count_nonzero(self.status == PointStatus.LHP))
 
     @property

@@ -21,7 +21,7 @@ from profiler_service.analysis.comparison import (
     smooth_drift,
 )
 from profiler_service.analysis.curve import I8, I32, AnswerTable, PointStatus
-from profiler_service.analysis.lhp import find_confirmed_lhps, suffix_argmin
+from profiler_service.analysis.lhp import find_confirmed_lhps, find_edges, suffix_argmin
 from profiler_service.analysis.samples import Samples
 
 CHOOSE_EVERY = 3
@@ -122,12 +122,12 @@ def estimate_grid(
     target = suffix_argmin(chosen.reshape(shape))
     rival = _best_larger(chosen.reshape(shape), target)
     answers = _judge(matrix[~chooses], target.ravel(), rival.ravel(), confidence)
-    lhps = find_confirmed_lhps(
-        overall.low.reshape(shape), overall.high.reshape(shape), overall.count.reshape(shape) > 0
-    )
+    measured = overall.count.reshape(shape) > 0
+    lhps = find_confirmed_lhps(overall.low.reshape(shape), overall.high.reshape(shape), measured)
     status = np.full(num_points, PointStatus.UNMEASURED, dtype=np.int8)
     status[overall.count > 0] = PointStatus.UNDECIDED
     status[lhps.ravel()] = PointStatus.LHP
+    status[find_edges(measured).ravel()] = PointStatus.EDGE
     moved = (answers.target >= 0) & (answers.target != np.arange(num_points))
     status[moved] = PointStatus.DOMINATED
     return GridEstimate(

@@ -77,6 +77,17 @@ def find_lhps(latency: F64) -> npt.NDArray[np.bool_]:
     return is_lhp
 
 
+def find_edges(measured: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which measured points have no larger point that was measured, in the shape of `measured`.
+
+    Such a point is no LHP: nothing says that a larger one would be slower.
+    """
+    edges: npt.NDArray[np.bool_] = measured & np.isinf(
+        smallest_above(np.where(measured, 0.0, np.nan))
+    )
+    return edges
+
+
 def find_confirmed_lhps(
     low: F64, high: F64, measured: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.bool_]:
@@ -84,7 +95,7 @@ def find_confirmed_lhps(
 
     All arrays have one array axis for each grid axis. A measured point without an interval
     (NaN) could have any latency, so nothing below it is confirmed. A point that was not measured
-    is not a rival.
+    is not a rival: an edge is below all of its rivals, as it has none.
     """
     unsure = np.where(measured & np.isnan(low), -np.inf, low)
     confirmed: npt.NDArray[np.bool_] = high < smallest_above(unsure)  # NaN compares false
@@ -219,7 +230,7 @@ def _window_rivals(
     measured = curve.num_samples.reshape(grid.shape)[window] > 0
     lhps = find_confirmed_lhps(low, high, measured)
     beats = lhps & (high < curve.low_s[asked])
-    return bool(lhps.flat[0]), [
+    return bool(lhps.flat[0] and not find_edges(measured).flat[0]), [
         _Rival(
             index=index,
             ratio=float(curve.latency_s[index] / curve.latency_s[asked]),

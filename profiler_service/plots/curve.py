@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.plots.heat_map import draw_heat_map, heat_map_traces
+from profiler_service.plots.kernels import choose_ticks, kernel_names
 from profiler_service.plots.marks import build_columns, latency_limits, mark_raced, raced_traces
 from profiler_service.plots.race import (
     draw_confirmation,
@@ -158,6 +159,9 @@ def build_plotly(
     if len(curve.axes) == 1:
         latency = {"title": f"latency, {columns.unit} per call", "range": latency_limits(columns)}
         figure.update_layout(xaxis={"title": curve.axis_names[0]}, yaxis=latency)
+        if names := kernel_names(curve):
+            ticks = choose_ticks(names)
+            figure.update_layout(xaxis={"tickvals": list(ticks), "ticktext": list(ticks.values())})
         figure.update_layout(
             shapes=[
                 {

@@ -8,10 +8,10 @@ import numpy as np
 
 from profiler_service.plan.modes import MODES
 from profiler_service.plots.marks import (
+    EDGE_LABEL,
     F64,
     FAILED,
     LHP,
-    UNDECIDED,
     Columns,
     asked_dims,
     asked_trace,
@@ -20,7 +20,7 @@ from profiler_service.plots.marks import (
     failed_trace,
     mark_asked,
     marks_trace,
-    rival_texts,
+    point_texts,
 )
 from profiler_service.wire import CurveDetail
 
@@ -28,12 +28,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNMEASURED = "#e6e6e6"
+FAINT = "#a3a3a399"
+"""Of undecided points: seen on every colour of the map, and hiding none."""
+SIDE_POINTS = 360
+"""About the height of a heat map in points (1/72 inch)."""
+MARK_SIZES = {"undecided": (0.16, 2.5), "edge": (0.6, 8.0), "lhp": (0.5, 6.0)}
+"""Diameter of the marks of each status: as a share of a cell, and at most, in points."""
 COLOR_PERCENTILES = (1, 95)
 """The colours of a heat map cover the range between these, so that outliers don't hide the rest."""
 
 
-def _mark_size(marks: int) -> float:
-    return 34 if marks <= 100 else 12 if marks <= 1000 else 3
+def _mark_diameter(curve: CurveDetail, status: str) -> float:
+    """Diameter of a mark in points: a share of a cell, so that the field stays readable."""
+    cells = max((axis.last - axis.first) // axis.step + 1 for axis in curve.axes)
+    share, most = MARK_SIZES[status]
+    return min(most, max(0.6, share * SIDE_POINTS / cells))
 
 
 def _is_marked(curve: CurveDetail, status: str) -> bool:
@@ -82,7 +91,8 @@ def draw_heat_map(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
             picture, ax=axes, label=f"latency, {columns.unit} per call", extend="both", pad=0.02
         )
     for status, marker, face, edge, label in (
-        ("undecided", "D", "none", UNDECIDED, "undecided"),
+        ("undecided", "o", FAINT, "none", "undecided"),
+        ("edge", ">", "none", "white", EDGE_LABEL),
         ("lhp", "o", LHP, "white", "LHP"),
     ):
         chosen = columns.where(status)
@@ -90,11 +100,11 @@ def draw_heat_map(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
             axes.scatter(
                 columns.dims[chosen, 1],
                 columns.dims[chosen, 0],
-                s=_mark_size(int(chosen.sum())),
+                s=_mark_diameter(curve, status) ** 2,
                 facecolors=face,
                 edgecolors=edge,
                 marker=marker,
-                linewidths=0.7,
+                linewidths=0 if edge == "none" else 0.7,
                 label=label,
                 gid=status,
             )
@@ -136,16 +146,17 @@ def heat_map_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any]
                 f"%{{z:.2f}} {columns.unit}<extra></extra>",
             }
         )
-    for status, color, symbol, label in (
-        ("undecided", UNDECIDED, "diamond-open", "undecided"),
-        ("lhp", LHP, "circle", "LHP"),
+    for status, color, symbol, size, label in (
+        ("undecided", FAINT, "circle", 3, "undecided"),
+        ("edge", "white", "triangle-right-open", 9, EDGE_LABEL),
+        ("lhp", LHP, "circle", 7, "LHP"),
     ):
         dims = columns.dims[columns.where(status)]
         if len(dims) and _is_marked(curve, status):
-            marker = {"color": color, "symbol": symbol, "size": 7}
+            marker = {"color": color, "symbol": symbol, "size": size}
             trace = marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker)
             trace |= {
-                "text": rival_texts(curve, status),
+                "text": point_texts(curve, columns, status),
                 "hovertemplate": "%{y},%{x}<br>%{text}",
             }
             traces.append(trace)

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 F64 = npt.NDArray[np.float64]
-POINT, LHP, UNDECIDED, FAILED = "#6b7a90", "#c8102e", "#e08a00", "#111111"
+POINT, LHP, UNDECIDED, FAILED = "#828a98", "#0067a8", "#9a6000", "#111111"
 RACED = "#d1478c"
+EDGE_LABEL = "edge: nothing larger measured"
+INTERVAL_SHARE = 0.25
+"""How far an interval is drawn from its point at most, as a share of the latencies' range. A longer
+one is cut: it would leave no space for the points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +63,38 @@ def build_columns(curve: CurveDetail) -> Columns:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """The points' intervals as they are drawn; NaN for a point without one."""
+
+    low: F64
+    high: F64
+    is_cut_low: npt.NDArray[np.bool_]
+    """bool [points]: True if the interval goes on below `low`. Likewise for `is_cut_high`."""
+    is_cut_high: npt.NDArray[np.bool_]
+
+
+def cut_intervals(columns: Columns) -> Intervals:
+    """The intervals, each end at most INTERVAL_SHARE of the latencies' range from its point."""
+    latency = columns.latency
+    reach = INTERVAL_SHARE * (np.ptp(latency) or latency.max()) if latency.size else 0.0
+    low = np.where(np.isfinite(columns.low), columns.low, np.nan)
+    high = np.where(np.isfinite(columns.high), columns.high, np.nan)
+    return Intervals(
+        low=np.maximum(low, latency - reach),
+        high=np.minimum(high, latency + reach),
+        is_cut_low=low < latency - reach,  # NaN compares false
+        is_cut_high=high > latency + reach,
+    )
+
+
 def latency_limits(columns: Columns) -> tuple[float, float]:
-    """Both ends of the latency axis: around the points, however wide their intervals are."""
+    """Both ends of the latency axis: around the points and their intervals as they are drawn."""
     if not columns.latency.size:
         return 0.0, 1.0
-    fastest, slowest = float(columns.latency.min()), float(columns.latency.max())
+    drawn = cut_intervals(columns)
+    fastest = float(np.fmin(columns.latency, drawn.low).min())
+    slowest = float(np.fmax(columns.latency, drawn.high).max())
     room = 0.08 * ((slowest - fastest) or slowest)
     return max(0.0, fastest - room), slowest + room
 
@@ -160,23 +191,26 @@ def mark_asked(axes: Axes, *, x: npt.NDArray[np.int64], y: npt.NDArray[Any]) -> 
 # HTML
 
 
-def rival_texts(curve: CurveDetail, status: str) -> list[str]:
-    """Text about the point that dominates, or may dominate, each point; empty if unknown."""
+def point_texts(curve: CurveDetail, columns: Columns, status: str) -> list[str]:
+    """Text about each point of that status: its interval, and the point that may dominate it."""
     points = curve.points
     texts = []
     for number, own in enumerate(points.status):
         if own != status:
             continue
+        lines = []
+        if np.isfinite(columns.low[number]) and np.isfinite(columns.high[number]):
+            low, high = columns.low[number], columns.high[number]
+            lines.append(f"95 % interval {low:.2f} to {high:.2f} {columns.unit}")
         rival = points.rival[number]
         ratio, low, high = (
             column[number] for column in (points.ratio, points.ratio_low, points.ratio_high)
         )
-        text = ""
         if rival is not None:
-            text = f"best larger: {','.join(map(str, rival))}"
+            lines.append(f"best larger: {','.join(map(str, rival))}")
         if ratio is not None and low is not None and high is not None:
-            text += f"<br>its latency / this: {ratio:.4f} [{low:.4f}, {high:.4f}]"
-        texts.append(text)
+            lines.append(f"its latency / this: {ratio:.4f} [{low:.4f}, {high:.4f}]")
+        texts.append("<br>".join(lines))
     return texts
 
 

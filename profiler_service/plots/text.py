@@ -8,6 +8,9 @@ from __future__ import annotations
 from profiler_service.plan.modes import MODES
 from profiler_service.wire import CurveDetail, CurveInfo, PlatformInfo
 
+MOST_UNDECIDED = 0.5
+"""If a larger share of a curve's points is undecided, too little of it was measured."""
+
 
 def format_redundancy(curve: CurveInfo) -> str:
     """The redundancy as a percentage, or as a range if points are undecided.
@@ -30,7 +33,10 @@ def format_undecided(curve: CurveInfo) -> str:
 
 
 def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tuple[str, str]:
-    """Both lines of a picture's heading: the workload; then platform, result and date."""
+    """Both lines of a picture's heading: the workload; then platform, result and date.
+
+    The first line also says if too little was measured to see the curve.
+    """
     if platform is None:
         where = f"platform {curve.platform}"
     else:
@@ -49,4 +55,16 @@ def plot_title(curve: CurveDetail, platform: PlatformInfo | None = None) -> tupl
             f"{curve.num_lhps} of {curve.num_measured} points are LHPs,"
             f" {format_undecided(curve)} undecided, redundancy {format_redundancy(curve)}"
         )
-    return curve.workload, f"{where} · {found} · {curve.measured_at:%Y-%m-%d}"
+    title = curve.workload
+    if shortage := describe_shortage(curve):
+        title += f" – {shortage}"
+    return title, f"{where} · {found} · {curve.measured_at:%Y-%m-%d}"
+
+
+def describe_shortage(curve: CurveInfo) -> str:
+    """What shows that too little was measured; empty if enough was."""
+    if curve.evidence.cut_short and MODES[curve.mode].is_race:
+        return "measured too little: its budget ended before anything could be judged"
+    if curve.undecided is not None and curve.undecided > MOST_UNDECIDED:
+        return f"measured too little: {format_undecided(curve)} undecided"
+    return ""

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from profiler_service.analysis.curve import AnswerTable, LatencyCurve
+from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.analysis.lhp import find_edges
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.spec import (
     Progress,
@@ -237,11 +238,16 @@ def curve_from_row(row: Row) -> LatencyCurve:
         name: column.astype(np.float64) if column.dtype == np.float32 else column
         for name, column in blobs.unpack(row.arrays).items()
     }
+    grid = grid_from_json(row.grid)
+    # Curves that were kept before there were edges call them LHPs.
+    edges = find_edges(columns["num_samples"].reshape(grid.shape) > 0).ravel()
+    columns["status"] = columns["status"].copy()
+    columns["status"][edges & (columns["status"] == PointStatus.LHP)] = PointStatus.EDGE
     return LatencyCurve(
         workload=workload_from_row(row),
         platform=Platform.from_json(row.fields),
         protocol=TimingProtocol(**row.protocol),
-        grid=grid_from_json(row.grid),
+        grid=grid,
         answers=AnswerTable(
             **{name: columns.pop(name) for name in _ANSWER_ARRAYS},
             rival=columns.pop("rival", None),

@@ -30,14 +30,18 @@ class CurveInfo(ResponseModel):
     num_points: int = Field(description="Points of the grid.")
     num_measured: int = Field(description="Points with at least one sample.")
     num_failures: int = Field(description="Points that couldn't be measured.")
-    num_lhps: int = Field(description="Points that are confirmed LHPs.")
+    num_lhps: int = Field(
+        description="Points that are confirmed LHPs. Edges don't count: no larger point of the grid"
+        " was measured. (A list still counts those of curves kept before edges were told apart.)"
+    )
     num_undecided: int = Field(
-        description="Measured points that are neither confirmed LHPs nor confirmed dominated."
+        description="Measured points that are neither confirmed LHPs nor confirmed dominated nor"
+        " edges."
     )
     undecided: float | None = Field(
         description="Share of the grid's points that are neither confirmed LHPs nor confirmed"
-        " dominated, unmeasured ones included. It is large if the sweep was stopped early."
-        " Points that failed don't count. Null for a race or a survey, and if every point"
+        " dominated nor edges, unmeasured ones included. It is large if the sweep was stopped"
+        " early. Points that failed don't count. Null for a race or a survey, and if every point"
         " failed."
     )
     redundancy: float | None = Field(
@@ -68,9 +72,10 @@ class CurvePoints(ResponseModel):
     )
     high_s: list[float | None] = Field(description="Upper end of the same interval.")
     num_samples: list[int] = Field(description="Number of samples.")
-    status: list[Literal["lhp", "dominated", "undecided"]] = Field(
+    status: list[Literal["lhp", "dominated", "undecided", "edge"]] = Field(
         description="`lhp`: every larger point is confidently slower; `dominated`: some larger"
-        " point is confidently faster; `undecided`: neither is certain."
+        " point is confidently faster; `undecided`: neither is certain; `edge`: no larger point"
+        " of the grid was measured."
     )
     rival: list[Dims | None] = Field(
         description="The best larger point found: the one that dominates a `dominated` point,"

@@ -35,12 +35,15 @@ def rounds_of(
 
 
 def test_exact_samples_give_the_exact_curve() -> None:
-    # Suffix minima of 4 2 5 3: point 1 (2) and point 3 (3) are LHPs; 0 → 1 at 2/4, 2 → 3 at 3/5.
+    # Suffix minima of 4 2 5 3: point 1 (2) is an LHP, and nothing is larger than point 3 (3), the
+    # edge; 0 → 1 at 2/4, 2 → 3 at 3/5.
     estimate = estimate_grid(rounds_of([4.0, 2.0, 5.0, 3.0], 12), (4,), anchor=0)
     np.testing.assert_allclose(np.exp(estimate.log_latency), [4, 2, 5, 3], rtol=1e-6)
     assert estimate.answers.target.tolist() == [1, 1, 3, 3]
     np.testing.assert_allclose(estimate.answers.ratio[[0, 2]], [0.5, 0.6], rtol=1e-6)
-    assert [PointStatus(s).name for s in estimate.status] == ["DOMINATED", "LHP"] * 2
+    assert [PointStatus(s).name for s in estimate.status] == [
+        *("DOMINATED", "LHP", "DOMINATED", "EDGE")
+    ]
     # Point 0 is visited three times a round, as point and as anchor.
     assert estimate.num_samples.tolist() == [36, 12, 12, 12]
 
@@ -84,7 +87,7 @@ def test_five_judging_rounds_answer_nothing() -> None:
 def test_equal_points_stay_undecided() -> None:
     estimate = estimate_grid(rounds_of([2.0, 2.0, 2.0], 40, noise=0.02), (3,), anchor=0)
     assert estimate.answers.target.tolist() == [0, 1, 2]
-    assert [PointStatus(s).name for s in estimate.status] == ["UNDECIDED", "UNDECIDED", "LHP"]
+    assert [PointStatus(s).name for s in estimate.status] == ["UNDECIDED", "UNDECIDED", "EDGE"]
 
 
 def test_drift_does_not_pose_as_an_effect() -> None:
@@ -101,6 +104,26 @@ def test_an_unmeasured_rival_is_no_rival_but_an_unsure_one_is() -> None:
     # Point 2 is seen in three rounds only: no interval, so nothing below it is certain.
     unsure = rounds_of([2.0, 3.0, 9.0], 3)
     estimate = estimate_grid(batches, (3,), anchor=0)
-    assert estimate.status[1] == PointStatus.LHP
+    assert [PointStatus(s).name for s in estimate.status] == ["LHP", "EDGE", "UNMEASURED"]
     estimate = estimate_grid([*unsure, *batches[3:]], (3,), anchor=0)
-    assert estimate.status[1] == PointStatus.UNDECIDED
+    assert [PointStatus(s).name for s in estimate.status] == ["UNDECIDED", "UNDECIDED", "EDGE"]
+
+
+def test_a_slow_corner_is_an_edge_and_not_the_only_lhp() -> None:
+    # 2 2
+    # 2 9: all but the corner are alike within the noise, and nothing is larger than the corner.
+    batches = rounds_of([2.0, 2.0, 2.0, 9.0], 40, noise=0.02)
+    estimate = estimate_grid(batches, (2, 2), anchor=0)
+    assert PointStatus(estimate.status[3]) is PointStatus.EDGE
+    # The neighbours of the corner are confidently faster than all that is larger: the corner.
+    assert [PointStatus(s).name for s in estimate.status[:3]] == ["UNDECIDED", "LHP", "LHP"]
+
+
+def test_below_a_corner_that_failed_lie_several_edges() -> None:
+    # 5 4
+    # 3 – : (1,0) and (0,1) have nothing larger that was measured.
+    batches = rounds_of([5.0, 4.0, 3.0, 9.0], 12)
+    estimate = estimate_grid(batches, (2, 2), anchor=0, failed=[3])
+    assert [PointStatus(s).name for s in estimate.status] == [
+        *("DOMINATED", "EDGE", "EDGE", "UNMEASURED")
+    ]

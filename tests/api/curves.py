@@ -9,7 +9,7 @@ import numpy as np
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
-from profiler_service.analysis.lhp import suffix_argmin
+from profiler_service.analysis.lhp import find_edges, suffix_argmin
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
@@ -63,6 +63,7 @@ def build_curve(
     ratio = np.where(failed, np.nan, latency_s[target] / latency_s)
     status = np.where(target == np.arange(grid.size), PointStatus.LHP, PointStatus.DOMINATED)
     status[failed] = PointStatus.UNMEASURED
+    status[find_edges(~failed.reshape(grid.shape)).ravel()] = PointStatus.EDGE
     return LatencyCurve(
         workload=workload or LINEAR.describe(),
         platform=platform,

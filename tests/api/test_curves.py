@@ -21,6 +21,7 @@ from profiler_service.answering.curve_formats import (
 from profiler_service.api.curves import choose_format
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.wire import CurveDetail, CurveInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, keep_curve
 from tests.api.curves import (
@@ -63,17 +64,19 @@ async def test_detail(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
     assert detail.points.high_s == pytest.approx([1.001 * s for s in detail.points.latency_s])
     assert detail.points.num_samples == [NUM_SAMPLES] * 8
     # Nothing above (4,4) is faster. Of what isn't below (4,4), (5,3) is dominated by nothing:
-    # (5,4) and (5,5) are slower by 1 and 2 µs; so are (4,5), (5,4) and (5,5) LHPs.
-    lhps = [[4, 4], [4, 5], [5, 3], [5, 4], [5, 5]]
+    # (5,4) and (5,5) are slower by 1 and 2 µs; so are (4,5) and (5,4) LHPs. Nothing is larger than
+    # (5,5), the edge.
+    lhps = [[4, 4], [4, 5], [5, 3], [5, 4]]
     assert detail.lhps == lhps
-    assert detail.points.status == ["lhp" if d in lhps else "dominated" for d in dims]
-    assert detail.points.rival == [None if d in lhps else [4, 4] for d in dims]
+    statuses = ["lhp" if d in lhps else "dominated" for d in dims]
+    assert detail.points.status == [*statuses[:-1], "edge"]
+    assert detail.points.rival == [None if d in [*lhps, [5, 5]] else [4, 4] for d in dims]
     assert detail.points.ratio[0] == pytest.approx(1.008 / 2.006)
     assert detail.points.ratio_low[0] == pytest.approx(0.99 * 1.008 / 2.006)
     assert detail.points.ratio_high[0] == pytest.approx(1.01 * 1.008 / 2.006)
-    assert detail.num_lhps == 5
+    assert detail.num_lhps == 4
     assert detail.undecided == 0
-    assert detail.redundancy == pytest.approx(1 - 5 / 8)
+    assert detail.redundancy == pytest.approx(1 - 4 / 8)
     assert detail.bins == []
     assert [(f.dims, f.reason) for f in detail.failures] == [([3, 5], "out of memory")]
 
@@ -86,13 +89,12 @@ async def test_a_one_axis_curve_has_bins(client: httpx.AsyncClient, sqlite_worke
         workload=MATMUL.describe(),
     )
     detail = (await client.get(f"/curves/{curve_id}")).json()
-    # 4 and 8 are fast; 9 and 10 are slow, but nothing above beats them.
-    assert detail["lhps"] == [[4], [8], [9], [10]]
+    # 4 and 8 are fast; 9 is slow, but 10 doesn't beat it. 10 is the edge, and in no bin.
+    assert detail["lhps"] == [[4], [8], [9]]
     assert detail["bins"] == [
         {"first": 3, "last": 4},
         {"first": 5, "last": 8},
         {"first": 9, "last": 9},
-        {"first": 10, "last": 10},
     ]
 
 
@@ -235,9 +237,12 @@ async def test_list_pages_and_filters(client: httpx.AsyncClient, sqlite_worker: 
 
     assert await ids(workload="linear") == [first]
     assert await ids(host=HOST) == [second, first]
+    store.register_host("there", PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
     assert await ids(host="there") == []
     assert await ids(platform=PLATFORM.key) == [second, first]
-    assert await ids(platform="0123456789abcdef") == []
+    changed = dataclasses.replace(PLATFORM, driver="newer")
+    store.register_host("there", changed, protocol=PROTOCOL, dtypes=DTYPES)
+    assert await ids(platform=changed.key) == []
     check_problem(await client.get("/curves?cursor=made-up"), 422)
 
 
@@ -302,3 +307,19 @@ def test_an_undecided_point_names_its_rival_in_every_format() -> None:
     table = pa.ipc.open_stream(b"".join(arrow_chunks(curve))).read_all()
     assert table.column("rival_size").to_pylist() == [4, 5, 6, None]
     assert table.column("ratio_high").to_pylist() == [None, 2.1, 1.01, None]
+
+
+async def test_the_edge_of_a_curve_that_was_kept_as_an_lhp_is_an_edge(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # As earlier versions kept it: its largest point, 4, is called an LHP.
+    sqlite_worker.store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+    grid = Grid(axes=(GridAxis(first=3, count=2),))
+    curve = build_curve(grid, stairs(4), workload=MATMUL.describe())
+    curve.status[:] = [PointStatus.DOMINATED, PointStatus.LHP]
+    spec = SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
+    sweep, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
+    curve_id = sqlite_worker.store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+    detail = CurveDetail.model_validate_json((await client.get(f"/curves/{curve_id}")).content)
+    assert detail.points.status == ["dominated", "edge"]
+    assert (detail.num_lhps, detail.lhps, detail.bins) == (0, [], [])

@@ -15,7 +15,12 @@ from matplotlib.figure import Figure
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.plots.curve import build_plotly, draw_png, render_html, save_plot
 from profiler_service.plots.text import plot_title
-from profiler_service.wire import AxisRange, CurveDetail, CurvePoints, FailedPoint
+from profiler_service.wire import (
+    AxisRange,
+    CurveDetail,
+    CurvePoints,
+    FailedPoint,
+)
 from tests.cli.stub import CURVE, LINEAR, PLATFORM
 
 # 3 × 2 points, of which 5 were measured and (12,6) failed. (11,6), 40 µs, has nothing larger
@@ -205,8 +210,8 @@ def test_an_unbounded_interval_is_left_out_and_doesnt_stretch_the_picture(
     points = CURVE.points.model_copy(update={"high_s": high})
     curve = CURVE.model_copy(update={"points": points})
     axes = draw_png(curve).axes[0]
-    # Latencies from 20 to 30: 8 % of that is 0.8.
-    assert axes.get_ylim() == pytest.approx((19.2, 30.8))
+    # Latencies from 20 to 30, with their other intervals from 19 to 31: 8 % of that is 0.96.
+    assert axes.get_ylim() == pytest.approx((18.04, 31.96))
     lhps = next(trace for trace in build_plotly(curve).data if trace.name == "LHP")
     # The other LHP: 26 - 25 µs.
     np.testing.assert_allclose(lhps.error_y.array, [0, 1])
@@ -271,15 +276,17 @@ def test_a_page_tells_which_points_rival_may_dominate_it() -> None:
     [undecided] = [trace for trace in figure.data if trace.name == "undecided"]
     # 257 has 259 for a rival; 260 has none that is known.
     assert list(undecided.text) == [
-        "best larger: 259<br>its latency / this: 0.8330 [0.8000, 0.8600]",
-        "",
+        "95 % interval 29.00 to 31.00 µs<br>best larger: 259"
+        "<br>its latency / this: 0.8330 [0.8000, 0.8600]",
+        "95 % interval 27.00 to 29.00 µs",
     ]
     assert "%{text}" in undecided.hovertemplate
     status = ["undecided", *PLANE.points.status[1:]]
     plane = PLANE.model_copy(update={"points": PLANE.points.model_copy(update={"status": status})})
     [undecided] = [trace for trace in build_plotly(plane).data if trace.name == "undecided"]
     assert list(undecided.text) == [
-        "best larger: 12,5<br>its latency / this: 0.6000 [0.5900, 0.6100]"
+        "95 % interval 49.00 to 51.00 µs<br>best larger: 12,5"
+        "<br>its latency / this: 0.6000 [0.5900, 0.6100]"
     ]
 
 
