@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from profiler_service.errors import InvalidDimsError, InvalidWorkloadError
 from profiler_service.grid import MAX_DIM
+from profiler_service.suggestions import did_you_mean
 
 ParamValue = int | str
 Dims = tuple[int, ...]
@@ -49,7 +50,8 @@ class Parameter:
             if value not in self.choices:
                 raise InvalidWorkloadError(
                     f"{self.name}={value!r} is not one of {', '.join(self.choices)}",
-                    hint=f"choose {self.name} from: {', '.join(self.choices)}",
+                    hint=did_you_mean(value, self.choices)
+                    + f"choose {self.name} from: {', '.join(self.choices)}",
                 )
             return str(value)
         # int() alone would accept "١٦", "1_6" and 16.9.
@@ -120,10 +122,11 @@ class WorkloadKind:
             if value != parameter.default or not parameter.omitted_at_default:
                 params.append((parameter.name, value))
         if given:
-            known = ", ".join(p.name for p in self.parameters)
+            known = [p.name for p in self.parameters]
+            unknown = sorted(given)
             raise InvalidWorkloadError(
-                f"workload {self.name!r} has no parameter {', '.join(map(repr, sorted(given)))}",
-                hint=f"its parameters are: {known}",
+                f"workload {self.name!r} has no parameter {', '.join(map(repr, unknown))}",
+                hint=did_you_mean(unknown[0], known) + f"its parameters are: {', '.join(known)}",
             )
         if self.check is not None:
             self.check(dict(params))
@@ -155,9 +158,11 @@ class Workload:
         if len(dims) != len(self.axes):
             axes = "1 axis" if len(self.axes) == 1 else f"{len(self.axes)} axes"
             given = "1 dim was" if len(dims) == 1 else f"{len(dims)} dims were"
+            hint = f"give {len(self.axes)}: " + ",".join(self.axes)
+            if len(dims) > len(self.axes) and any(100 <= dim <= 999 for dim in dims[1:]):
+                hint += "; write each number without a thousands separator: 1197"
             raise InvalidDimsError(
-                f"{self.kind} has {axes} ({', '.join(self.axes)}), but {given} given",
-                hint=f"give {len(self.axes)}: " + ",".join(self.axes),
+                f"{self.kind} has {axes} ({', '.join(self.axes)}), but {given} given", hint=hint
             )
         for name, dim in zip(self.axes, dims, strict=True):
             if not 1 <= dim <= MAX_DIM:
@@ -179,4 +184,10 @@ def parse_dims(text: str) -> Dims:
             raise InvalidDimsError(
                 f"dimension {part.strip()[:80]} is larger than {MAX_DIM}", hint=hint
             )
+    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text) and re.search(",0", text):
+        raise InvalidDimsError(
+            f"dims {text!r} look like one number with thousands separators",
+            hint=f"write the number as {text.replace(',', '')},"
+            f" or the dims as {','.join(str(int(part)) for part in parts)}",
+        )
     return tuple(int(part) for part in parts)

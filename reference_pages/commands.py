@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import typer
 
+from profiler_service.processes.exit_codes import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MEANINGS,
+    USAGE,
+)
 from reference_pages.markdown import code, paragraphs, table
 
-EXIT_CODES = """\
-## Exit codes
+OF_BOTH = (DONE, FAILED, USAGE, INTERRUPTED)
+"""The exit codes that `lhp-train` has, too."""
 
-| code | meaning |
-|---|---|
-| 0 | Done. |
-| 1 | It could not be done. The message says why, and a `hint:` line says what to do. |
-| 2 | The command line is not valid. |
-| 130 | Interrupted by Ctrl-C. |
-"""
-LHP_EXIT_CODES = """\
-| 75 | `lhp worker` only: it cannot run now, but may later (another worker holds the lock, say). |
-| 78 | `lhp worker` only: it cannot run as this machine is set up. |
-"""
+
+def exit_codes(codes: Iterable[int]) -> str:
+    """The section about these exit codes."""
+    rows = [(str(each), MEANINGS[each]) for each in codes]
+    return "## Exit codes\n\n" + table(("code", "meaning"), rows)
 
 
 def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -103,10 +104,17 @@ def lhp_page() -> str:
     text = (
         "# The command `lhp`\n\n"
         "Each command has `--help`. With `--json`, a command prints JSON for scripts on stdout, and"
-        " nothing else. Messages, progress and errors go to stderr.\n\n"
+        " nothing else. Messages, progress and errors go to stderr; with `--json`, an error is also"
+        ' written to stdout, as `{"error": {"type", "message", "hint", "see",'
+        ' "exit_code"}}`; its `type` is that of the problem.\n\n'
+        "A standard stream that is closed counts as `/dev/null`. If stdout can't be written to (its"
+        " disk is full, for example), the command ends with an error; `lhp serve` goes on. A"
+        " terminal whose encoding isn't UTF-8 gets similar characters: `->` for `→`, `us` for"
+        " `µs`; JSON gets escapes.\n\n"
+        "`lhp --install-completion` teaches your shell to complete commands and options.\n\n"
     )
     text += "".join(_command(name, command) for name, command in lhp_commands().items())
-    return text + EXIT_CODES + LHP_EXIT_CODES
+    return text + exit_codes(MEANINGS)
 
 
 def lhp_train_page() -> str:
@@ -114,7 +122,8 @@ def lhp_train_page() -> str:
     text = (
         "# The command `lhp-train`\n\n"
         "The guide [Train a compact model](../guides/train.md) shows the commands in use;"
-        " [Training settings](training.md) lists what `--set` changes.\n\n"
+        " [Training settings](training.md) lists what `--set` changes."
+        " `lhp-train --install-completion` teaches your shell to complete commands.\n\n"
     )
     text += "".join(_command(name, command) for name, command in lhp_train_commands().items())
-    return text + EXIT_CODES
+    return text + exit_codes(OF_BOTH)

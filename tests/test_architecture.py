@@ -21,16 +21,18 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "loopback": (set(), set()),
     "printable": (set(), set()),
     "distribution": ({"errors"}, set()),
+    "standard_streams": ({"errors"}, set()),
+    "suggestions": (set(), set()),
     "grid": ({"errors"}, PURE),
     "host_name": (set(), set()),
-    "workload": ({"errors", "grid"}, set()),
-    "kinds": ({"errors", "grid", "workload"}, set()),
+    "workload": ({"errors", "grid", "suggestions"}, set()),
+    "kinds": ({"errors", "grid", "suggestions", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "settings": ({"host_name"}, {"pydantic", "pydantic_settings"}),
     "wire": ({"workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
-        {"analysis", "errors", "plan", "printable", "wire"},
+        {"analysis", "errors", "kinds", "plan", "printable", "wire"},
         {"numpy", "matplotlib", "plotly"},
     ),
     "client": (
@@ -38,7 +40,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"httpx", "httpx_sse", "pydantic", "stamina"},
     ),
     "networks": ({"errors"}, {"torch"}),
-    "advice": ({"errors", "grid", "workload"}, {"torch"}),
+    "advice": ({"errors", "grid", "suggestions", "workload"}, {"torch"}),
     "measurement": (
         {
             *("analysis", "distribution", "errors", "grid", "kinds", "networks", "plan"),
@@ -61,21 +63,22 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "answering": (
         {
             *("analysis", "errors", "grid", "jobs", "kinds", "plan", "settings", "storage"),
-            *("wire", "workload"),
+            *("suggestions", "wire", "workload"),
         },
         {"cachetools", "numpy", "pyarrow"},
     ),
     "api": (
         {
             *("answering", "distribution", "errors", "kinds", "loopback", "plan", "settings"),
-            *("storage", "wire"),
+            *("storage", "suggestions", "wire"),
         },
         {"cachetools", "fastapi", "fastapi_offline", "starlette", "pydantic"},
     ),
     "cli": (
         {
             *("advice", "client", "distribution", "errors", "grid", "measurement", "plan"),
-            *("plots", "printable", "processes", "settings", "storage", "wire", "workload"),
+            *("plots", "printable", "processes", "settings", "standard_streams", "storage"),
+            *("suggestions", "wire", "workload"),
         },
         {"typer", "click", "rich", "pydantic", "pydantic_core"},
     ),
@@ -133,7 +136,7 @@ def test_torch_stays_out_of(module: str) -> None:
 def test_the_trainer_imports_only_shared_parts_of_the_service() -> None:
     # `kinds` for the key of a workload: recorded answers are found by it, without any service.
     allowed = {"client", "distribution", "errors", "kinds", "networks", "printable", "wire"}
-    allowed |= {"workload"}
+    allowed |= {"standard_streams", "suggestions", "workload"}
     for path in (ROOT / "trainer_client").rglob("*.py"):
         for name in imports_of(path):
             parts = name.split(".")

@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+import trainer_client.cli
+from profiler_service.cli.app import app
 from profiler_service.errors import LhpError, error_classes
 from profiler_service.kinds import workload_kinds
 from profiler_service.plan.race.settings import list_settings
+from profiler_service.processes import exit_codes
 from profiler_service.settings import Settings
 from profiler_service.wire import CrossoverQuery, LhpQuery
 from reference_pages import PAGES, commands, http, workloads
@@ -89,6 +93,21 @@ def test_every_command_of_lhp_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", commands.lhp_train_commands())
 def test_every_command_of_lhp_train_is_documented(name: str) -> None:
     section(commands.lhp_train_page(), f"`{name}`")
+
+
+def test_every_exit_code_is_documented_where_it_is_looked_up() -> None:
+    codes = {value for value in vars(exit_codes).values() if isinstance(value, int)}
+    assert set(exit_codes.MEANINGS) == codes
+    text = section(commands.lhp_page(), "Exit codes")
+    shown = " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+    for code, meaning in exit_codes.MEANINGS.items():
+        assert f"| {code} | {cell(meaning)} |" in text
+        assert f"{code} {meaning.replace('`', '')}" in shown.replace("`", "")
+    text = section(commands.lhp_train_page(), "Exit codes")
+    for code in (0, trainer_client.cli.FAILED, trainer_client.cli.USAGE):
+        assert f"| {code} | " in text
+    assert f"| {trainer_client.cli.INTERRUPTED} | " in text
+    assert "| 75 |" not in text
 
 
 def test_hidden_options_stay_hidden() -> None:

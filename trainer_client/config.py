@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Literal, Self
 
 from profiler_service.errors import InvalidRequestError
+from profiler_service.suggestions import did_you_mean
 
 Optimiser = Literal["sgd", "nt-asgd", "adamw"]
 Schedule = Literal["plateau", "linear"]
@@ -246,7 +247,8 @@ def _check_type(name: str, value: object) -> typing.Any:
     hints = typing.get_type_hints(TrainingConfig)
     if name not in hints:
         raise InvalidConfigError(
-            f"there is no setting {name!r}", hint=f"there are: {', '.join(hints)}"
+            f"there is no setting {name!r}",
+            hint=did_you_mean(name, hints) + f"there are: {', '.join(hints)}",
         )
     hint = hints[name]
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
@@ -369,6 +371,7 @@ def get_preset(name: str) -> TrainingConfig:
     """The preset called `name`. Raises UnknownPresetError."""
     if name not in PRESETS:
         raise UnknownPresetError(
-            f"there is no preset {name!r}", hint=f"choose one of: {', '.join(PRESETS)}"
+            f"there is no preset {name!r}",
+            hint=did_you_mean(name, PRESETS) + f"choose one of: {', '.join(PRESETS)}",
         )
     return PRESETS[name]

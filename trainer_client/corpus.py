@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 
 from profiler_service.errors import InvalidRequestError, LhpError, NotFoundError
+from profiler_service.suggestions import did_you_mean
 
 EOS = "<eos>"
 """Ends every line, empty ones included."""
@@ -134,7 +135,8 @@ def get_corpus_kind(name: str) -> CorpusKind:
     """The corpus called `name`. Raises InvalidRequestError."""
     if name not in CORPUS_KINDS:
         raise InvalidRequestError(
-            f"there is no corpus {name!r}", hint=f"choose one of: {', '.join(CORPUS_KINDS)}"
+            f"there is no corpus {name!r}",
+            hint=did_you_mean(name, CORPUS_KINDS) + f"choose one of: {', '.join(CORPUS_KINDS)}",
         )
     return CORPUS_KINDS[name]
 

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from profiler_service.errors import InvalidRequestError, ModelError
 from profiler_service.grid import MAX_DIM
+from profiler_service.suggestions import did_you_mean
 from profiler_service.workload import DTYPE_SIZES_BYTES, Dims, ParamValue
 
 # Shapes: T time steps, B batch, I input_size or in_features; … any dimensions.
@@ -34,6 +35,7 @@ _SIZES = {
     "lstm": ("hidden_size", "input_size"),
     "gru": ("hidden_size", "input_size"),
 }
+_DTYPES = f"{', '.join(list(DTYPE_SIZES_BYTES)[:-1])} or {list(DTYPE_SIZES_BYTES)[-1]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +129,14 @@ def find_layers(
     batch and steps of that call, or the largest if there were several calls. Every other layer
     has `batch` and `steps`. Each layer has its own dtype unless `dtype` is given.
 
-    Raises ModelError if there is no such layer, or the model can't run on the example.
+    Raises ModelError if there is no such layer, or the model can't run on the example;
+    InvalidRequestError if `dtype` isn't measured.
     """
+    if dtype is not None and dtype not in DTYPE_SIZES_BYTES:
+        raise InvalidRequestError(
+            f"dtype {dtype!r} isn't measured",
+            hint=did_you_mean(dtype, DTYPE_SIZES_BYTES) + f"give --dtype {_DTYPES}",
+        )
     kinds = [
         (name, module, kind)
         for name, module in model.named_modules()
@@ -170,7 +178,7 @@ def _describe(name: str, module: nn.Module, kind: str, seen: _Seen, dtype: str |
     elif max(dims) > MAX_DIM:
         problem = f"larger than {MAX_DIM}, the largest dimension that is measured"
     elif dtype not in DTYPE_SIZES_BYTES:
-        problem = f"{dtype} isn't measured: give --dtype"
+        problem = f"{dtype} isn't measured: give --dtype {_DTYPES}"
     return Layer(
         name=name, kind=kind, dims=dims, params=tuple(sorted(params.items())), problem=problem
     )

@@ -82,8 +82,9 @@ class Asking:
 
         Also the sweep if the service is about to end.
 
-        Raises UnknownHostError, UnknownPlatformError, HostAwayError; WindowTooLargeError,
-        UnsupportedOnHostError; ConflictError if the host isn't on that platform;
+        Raises UnknownHostError, UnknownPlatformError, HostAwayError; InvalidRequestError for an
+        ambiguous beginning of a platform's key; WindowTooLargeError, UnsupportedOnHostError;
+        ConflictError if the host isn't on that platform;
         SweepCancelledError; MeasurementFailedError if the sweep ended without an answer;
         StoreError.
         """
@@ -102,6 +103,7 @@ class Asking:
         self, question: Question[AnswerT], where: Where, *, wait_s: float
     ) -> AnswerT | Sweep:
         deadline_s = time.monotonic() + wait_s
+        where = await self._hosts.resolve(where)
         conditions = await self._hosts.find_conditions(where)
         if conditions is not None:
             answer = await question.find(self._known, conditions)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from profiler_service.answering.curves import Conditions, KnownCurves
+from profiler_service.answering.curves import Conditions, KnownCurves, Snapshot
 from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.polling import SharedPoll
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import is_present
+from profiler_service.answering.shortened import complete, may_be_shortened
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.errors import (
     ConflictError,
@@ -24,6 +25,7 @@ from profiler_service.errors import (
 )
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store
+from profiler_service.suggestions import did_you_mean
 
 POLL_S = 0.1
 """How often to look for a worker that is on its way: once for all who wait for one."""
@@ -56,6 +58,37 @@ class HostDirectory:
         self._opened_at_s = time.monotonic()
         self._candidates = SharedPoll(self._read_candidates, interval_s=POLL_S)
 
+    async def resolve(self, where: Where) -> Where:
+        """The same with the whole key of the platform, which may be given shortened.
+
+        Raises UnknownHostError, UnknownPlatformError; InvalidRequestError if several keys of
+        platforms begin as the one given.
+        """
+        snapshot = self._curves.snapshot
+        if not self._is_known(where, snapshot):
+            await self._curves.refresh()
+            snapshot = self._curves.snapshot
+        if where.host is not None and where.host not in (*snapshot.hosts, self._settings.host):
+            raise _unknown_host(where.host, snapshot.hosts)
+        platform = where.platform
+        if platform is None or platform in snapshot.platforms:
+            return where
+        if may_be_shortened(platform):
+            platform = complete(platform, snapshot.platforms, what="platforms")
+        if platform not in snapshot.platforms:
+            raise UnknownPlatformError(
+                f"there is no platform {platform!r}",
+                hint="ask for one that a host has registered",
+                see="/platforms",
+            )
+        return Where(host=where.host, platform=platform)
+
+    def _is_known(self, where: Where, snapshot: Snapshot) -> bool:
+        return where.host in (None, *snapshot.hosts) and where.platform in (
+            None,
+            *snapshot.platforms,
+        )
+
     async def find_conditions(self, where: Where) -> Conditions | None:
         """The conditions asked for; None if the host asked for hasn't registered yet.
 
@@ -69,7 +102,7 @@ class HostDirectory:
             await self._curves.refresh()
             snapshot = self._curves.snapshot
         if host not in (*snapshot.hosts, self._settings.host):
-            raise _unknown_host(host)
+            raise _unknown_host(host, snapshot.hosts)
         if platform is None:
             return Conditions.of(snapshot.hosts[host]) if host in snapshot.hosts else None
         if platform not in snapshot.platforms:
@@ -174,7 +207,7 @@ class HostDirectory:
             return _candidates_among(self._store.list_hosts(), None, platform_key)
         host = self._find(name)
         if host is None and name != self._settings.host:
-            raise _unknown_host(name)
+            raise _unknown_host(name, self._curves.snapshot.hosts)
         return {name: host}
 
     def _read_candidates(self, asked: Collection[Asked]) -> Mapping[Asked, Candidates]:
@@ -218,7 +251,9 @@ def _candidates_among(
     return {name: next((host for host in hosts if host.name == name), None)}
 
 
-def _unknown_host(name: str) -> UnknownHostError:
+def _unknown_host(name: str, known: Iterable[str]) -> UnknownHostError:
     return UnknownHostError(
-        f"there is no host {name!r}", hint="ask for one that has registered", see="/hosts"
+        f"there is no host {name!r}",
+        hint=did_you_mean(name, known) + "ask for one that has registered",
+        see="/hosts",
     )

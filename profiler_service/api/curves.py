@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 
 from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
+from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale
-from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, Cursor, CurveId, ServicesDep
 from profiler_service.api.problems import problem_responses
-from profiler_service.errors import InvalidRequestError, StoreUnavailableError, UnknownCurveError
+from profiler_service.errors import (
+    InvalidRequestError,
+    StoreUnavailableError,
+    UnknownCurveError,
+    UnknownHostError,
+    UnknownPlatformError,
+    UnknownWorkloadError,
+)
+from profiler_service.kinds import get_workload_kind
 from profiler_service.wire import CurveDetail, CurvePage
 
 Format = Literal["json", "csv", "arrow"]
@@ -29,7 +39,13 @@ router = APIRouter(route_class=BoundedRoute, prefix="/curves", tags=["curves"])
 @router.get(
     "",
     summary="Curves, newest first",
-    responses=problem_responses(InvalidRequestError, StoreUnavailableError),
+    responses=problem_responses(
+        UnknownWorkloadError,
+        UnknownHostError,
+        UnknownPlatformError,
+        InvalidRequestError,
+        StoreUnavailableError,
+    ),
 )
 async def list_curves(
     services: ServicesDep,
@@ -47,15 +63,21 @@ async def list_curves(
 ) -> CurvePage:
     """One page of curves, without their points."""
     await services.known.refresh()
+    where = await services.hosts.resolve(Where(host=host, platform=platform))
     snapshot = services.known.curves.snapshot
     page = await asyncio.to_thread(
         services.store.list_curves,
         kind=workload,
-        platform_key=platform,
+        platform_key=where.platform,
         host=host,
         cursor=cursor or None,
         limit=limit,
     )
+    if workload is not None and not page.items:
+        # The curves of a kind stay when its package is gone: only without curves it is unknown.
+        of_kind = await asyncio.to_thread(services.store.list_curves, kind=workload, limit=1)
+        if not of_kind.items:
+            get_workload_kind(workload)
     return CurvePage(
         items=[curve_info(header, stale=snapshot.is_stale(header)) for header in page.items],
         next_cursor=page.next_cursor,
@@ -86,7 +108,7 @@ def choose_format(accept: str) -> Format:
     },
 )
 async def get_curve(
-    curve_id: Annotated[str, Path(description="Id of a curve.")],
+    curve_id: CurveId,
     services: ServicesDep,
     format: Annotated[  # noqa: A002  the name in the address
         Format | None,
@@ -98,6 +120,8 @@ async def get_curve(
     store = services.store
     header = await asyncio.to_thread(store.get_curve_header, curve_id)
     curve = await asyncio.to_thread(store.load_curve, curve_id)
+    # The header of a curve that was kept before there were edges counts them as LHPs.
+    header = replace(header, num_lhps=curve.num_lhps)
     chosen = format or choose_format(accept)
     if chosen == "arrow":
         chunks = arrow_chunks(curve)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -19,7 +19,18 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 
 from profiler_service.answering.services import Services
+from profiler_service.answering.shortened import (
+    MIN_LENGTH,
+    MOST_LISTED,
+    complete,
+    cursor_above,
+    may_be_shortened,
+)
 from profiler_service.errors import InvalidRequestError, StoreUnavailableError
+from profiler_service.storage.store import Page
+from profiler_service.suggestions import did_you_mean
+
+SHORTENED = f"or its first {MIN_LENGTH} characters or more, if no other begins so"
 
 QueryT = TypeVar("QueryT", bound=BaseModel)
 
@@ -73,6 +84,34 @@ Cursor = Annotated[
 """Where a page of a list begins."""
 
 
+async def _complete_curve_id(
+    curve_id: Annotated[str, Path(description=f"Id of a curve, {SHORTENED}.")],
+    services: ServicesDep,
+) -> str:
+    return await _complete(curve_id, services.store.list_curves, what="curves")
+
+
+async def _complete_sweep_id(
+    sweep_id: Annotated[str, Path(description=f"Id of a sweep, {SHORTENED}.")],
+    services: ServicesDep,
+) -> str:
+    return await _complete(sweep_id, services.store.list_sweeps, what="sweeps")
+
+
+async def _complete(given: str, list_page: Callable[..., Page[Any]], *, what: str) -> str:
+    if not may_be_shortened(given):
+        return given
+    cursor = cursor_above(given)
+    page = await asyncio.to_thread(list_page, cursor=cursor, limit=MOST_LISTED + 1)
+    return complete(given, [each.id for each in page.items], what=what)
+
+
+CurveId = Annotated[str, Depends(_complete_curve_id)]
+"""The id of a curve in the path. The route gets it whole."""
+SweepId = Annotated[str, Depends(_complete_sweep_id)]
+"""The id of a sweep in the path. The route gets it whole."""
+
+
 async def refuse_unknown_parameters(request: Request) -> None:
     """Checks that the route has every query parameter given, and that each is given once.
 
@@ -89,7 +128,9 @@ def _refuse_unknown(given: QueryParams, known: Collection[str], *, of: str) -> N
     if unknown:
         raise InvalidRequestError(
             f"no parameter of {of}: {', '.join(each[:80] for each in unknown)}",
-            hint=f"its parameters are: {', '.join(known)}" if known else "it has no parameters",
+            hint=did_you_mean(unknown[0], known) + f"its parameters are: {', '.join(known)}"
+            if known
+            else "it has no parameters",
             see="/docs",
         )
 

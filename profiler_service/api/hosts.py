@@ -7,8 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import host_info, platform_info
-from profiler_service.api.dependencies import BoundedRoute, ServicesDep
+from profiler_service.api.dependencies import SHORTENED, BoundedRoute, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     InvalidRequestError,
@@ -40,6 +41,7 @@ async def get_host(
     name: Annotated[str, Path(description="Name of a host.")], services: ServicesDep
 ) -> HostInfo:
     """The host, its platform, and whether its worker runs."""
+    await services.hosts.resolve(Where(host=name))
     host = await asyncio.to_thread(services.store.get_host, name)
     return host_info(host, presence_s=services.settings.presence_s)
 
@@ -61,7 +63,10 @@ async def list_platforms(services: ServicesDep) -> list[PlatformInfo]:
     responses=problem_responses(UnknownPlatformError, InvalidRequestError, StoreUnavailableError),
 )
 async def get_platform(
-    key: Annotated[str, Path(description="Key of a platform.")], services: ServicesDep
+    key: Annotated[str, Path(description=f"Key of a platform, {SHORTENED}.")],
+    services: ServicesDep,
 ) -> PlatformInfo:
     """The platform with that key."""
-    return platform_info(await asyncio.to_thread(services.store.get_platform, key))
+    where = await services.hosts.resolve(Where(platform=key))
+    whole = where.platform or key
+    return platform_info(await asyncio.to_thread(services.store.get_platform, whole))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from profiler_service import errors
+from profiler_service.suggestions import did_you_mean
 from profiler_service.wire import PROBLEM_PATH, Problem, ProblemType
 
 MEDIA_TYPE = "application/problem+json"
@@ -186,10 +188,11 @@ async def _on_lhp_error(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    found = error.errors()
     return problem_response(
         errors.InvalidRequestError(
-            "; ".join(map(_describe_invalid, error.errors())),
-            hint="every parameter is described at /docs",
+            "; ".join(map(_describe_invalid, found)),
+            hint="".join(map(_suggest, found)) + "every parameter is described at /docs",
             see="/docs",
         )
     )
@@ -204,6 +207,12 @@ def _describe_invalid(item: Mapping[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return f"there is no field {where[:80]!r}"
     return f"{where}: {item['msg']}"
+
+
+def _suggest(item: Mapping[str, Any]) -> str:
+    """What may have been meant, where only a few words are allowed."""
+    expected = str(item.get("ctx", {}).get("expected", ""))
+    return did_you_mean(item.get("input"), re.findall("'([^']+)'", expected))
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -283,11 +292,13 @@ async def get_problem(
     name: Annotated[str, Path(description="The last part of a `type`, such as `host-away`.")],
 ) -> ProblemType:
     """What a problem of that type means."""
-    for each in problem_types():
-        if each.type == PROBLEM_PATH + name:
-            return each
+    known = {each.type.removeprefix(PROBLEM_PATH): each for each in problem_types()}
+    if name in known:
+        return known[name]
     raise errors.UnknownAddressError(
-        f"there is no problem called {name!r}", hint="choose one from the list", see="/problems"
+        f"there is no problem called {name!r}",
+        hint=did_you_mean(name, known) + "choose one from the list",
+        see="/problems",
     )
 
 

@@ -43,6 +43,7 @@ from profiler_service.errors import (
     WindowTooLargeError,
 )
 from profiler_service.storage.store import Sweep
+from profiler_service.suggestions import did_you_mean
 from profiler_service.wire import (
     CrossoverAnswer,
     CrossoverQuery,
@@ -163,15 +164,22 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
     waited for it.
     """
     query = parse_query(request, LhpQuery)
-    question = LhpQuestion.parse(
-        dims=query.dims,
-        workload=query.workload,
-        fixed_parameters=query.fixed_parameters,
-        prefer=query.prefer,
-        effort=query.effort,
-        max_growth=query.max_growth,
-        budget_s=query.budget,
-    )
+    try:
+        question = LhpQuestion.parse(
+            dims=query.dims,
+            workload=query.workload,
+            fixed_parameters=query.fixed_parameters,
+            prefer=query.prefer,
+            effort=query.effort,
+            max_growth=query.max_growth,
+            budget_s=query.budget,
+        )
+    except InvalidWorkloadError as error:
+        # A misspelled parameter of the question was taken for one of the workload.
+        if "did you mean" not in error.hint:
+            meant = [did_you_mean(name, LhpQuery.model_fields) for name in query.model_extra or ()]
+            error.hint = next(filter(None, meant), "") + error.hint
+        raise
     return await _respond(request, services, question, query)
 
 

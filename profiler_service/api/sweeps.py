@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import read_sweep_request, sweep_info
-from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep, SweepId
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
 from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import problem_responses
@@ -41,8 +42,6 @@ from profiler_service.wire import RaceInfo, SweepInfo, SweepPage, SweepRequest
 
 EVENT_WAIT_S = 60.0
 """How long to wait for the state of a sweep, before waiting for it again."""
-
-SweepId = Annotated[str, Path(description="Id of a sweep.")]
 
 router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
 
@@ -89,7 +88,7 @@ async def post_sweep(request: SweepRequest, response: Response, services: Servic
 @router.get(
     "",
     summary="Sweeps, newest first",
-    responses=problem_responses(InvalidRequestError, StoreUnavailableError),
+    responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
 )
 async def list_sweeps(
     services: ServicesDep,
@@ -102,6 +101,7 @@ async def list_sweeps(
     ] = 50,
 ) -> SweepPage:
     """One page of sweeps, including those that questions have started."""
+    await services.hosts.resolve(Where(host=host))
     page = await asyncio.to_thread(
         services.store.list_sweeps,
         host=host,

@@ -38,14 +38,30 @@ BackendOption = Annotated[
 class DimsCommand(typer.core.TyperCommand):
     """A command whose arguments are dims. It takes -5 as a negative dim, not as an option."""
 
+    allow_extra_args = True
+    """They are refused here, with a better hint."""
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuses negative dims. Raises InvalidDimsError."""
+        """Refuses negative dims, and dims that are separated by spaces. Raises InvalidDimsError."""
         for before, text in itertools.pairwise(["", *args]):
             if re.match("-[0-9]", text) and not before.startswith("-"):
                 raise InvalidDimsError(
                     f"{text!r} is negative", hint="dims are whole numbers from 1 up: 1197,317"
                 )
-        return super().parse_args(ctx, args)
+        extra = super().parse_args(ctx, args)
+        if not extra:
+            return extra
+        given = [str(ctx.params.get("dims", "")), *extra]
+        if all(re.fullmatch("[0-9,x×]+", text) for text in given):
+            joined = ",".join(re.findall("[0-9]+", " ".join(given)))
+            raise InvalidDimsError(
+                f"{' '.join(given)!r} are {len(given)} arguments",
+                hint=f"separate dims by commas, without spaces: {joined}",
+            )
+        raise InvalidRequestError(
+            f"got an unexpected argument: {extra[0][:80]}",
+            hint=f"`{ctx.command_path} --help` says what it takes",
+        )
 
 
 def read_parameters(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from profiler_service.cli.command_name import as_typed_here
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.printable import printable
+from profiler_service.standard_streams import OutputError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -99,6 +101,22 @@ def print_error(error: LhpError) -> None:
         say(f"see: {error.see}")
 
 
+def print_json_error(error: LhpError, exit_code: int) -> None:
+    """Prints the error for scripts, on stdout. Does nothing if it is that stdout can't be used."""
+    from profiler_service.wire import PROBLEM_PATH
+
+    if isinstance(error, OutputError):
+        return
+    fields = {
+        "type": PROBLEM_PATH + error.problem_name(),
+        "message": printable(str(error)),
+        "hint": printable(error.hint),
+        "see": printable(error.see),
+        "exit_code": exit_code,
+    }
+    print_json({"error": fields})
+
+
 def say(line: str) -> None:
     """Prints one line for people on stderr."""
     typer.echo(printable(as_typed_here(line)), err=True)
@@ -116,10 +134,11 @@ def print_line(console: Console, line: str) -> None:
 
 
 def print_json(value: BaseModel | Sequence[BaseModel] | Mapping[str, object]) -> None:
-    """Prints the value for scripts, on stdout."""
+    """Prints the value for scripts, on stdout. Non-ASCII characters only if it takes them all."""
     from pydantic_core import to_json
 
-    text = to_json(value, indent=2).decode()
+    narrow = not (sys.stdout.encoding or "").lower().startswith("utf")
+    text = to_json(value, indent=2, ensure_ascii=narrow).decode()
     typer.echo(_HIDDEN_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 

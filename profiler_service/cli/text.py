@@ -32,10 +32,10 @@ def parse_range(text: str) -> GridAxisRange:
     """
     match = re.fullmatch(r"([0-9]+)(?::([0-9]+)(?::([0-9]+))?)?", text)
     if match is None:
-        raise InvalidDimsError(
-            f"{text[:80]!r} is no range of dimensions",
-            hint="write FIRST:LAST or FIRST:LAST:STEP with whole numbers from 1 up: 256:512:4",
-        )
+        hint = "write FIRST:LAST or FIRST:LAST:STEP with whole numbers from 1 up: 256:512:4"
+        if re.fullmatch("[0-9:,]+", text) and "," in text:
+            hint = f"separate the ranges of several axes by spaces: {text.replace(',', ' ')}"
+        raise InvalidDimsError(f"{text[:80]!r} is no range of dimensions", hint=hint)
     for number in match.groups(default="1"):
         if len(number) > 9:
             raise InvalidDimsError(
@@ -56,6 +56,20 @@ def parse_range(text: str) -> GridAxisRange:
             f"range {text!r} is empty", hint="LAST is included, and must not be below FIRST"
         )
     return GridAxisRange(first=first, last=last - (last - first) % step, step=step)
+
+
+def describe_separators(dims: str) -> str:
+    """How dims such as `1,197` are read, which may be meant as one number; empty for others.
+
+    A number from 100 up before the comma is a common dimension (`512,768`), and says nothing.
+    """
+    if re.fullmatch(r"[1-9][0-9]?(,[0-9]{3})+", dims) is None:
+        return ""
+    count = dims.count(",") + 1
+    return (
+        f"note: {dims} is read as {count} dimensions, {dims.replace(',', ' and ')};"
+        f" the number {dims.replace(',', '')} is written without commas"
+    )
 
 
 def parse_params(pairs: Sequence[str]) -> dict[str, str]:

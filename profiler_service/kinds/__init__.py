@@ -24,6 +24,7 @@ from profiler_service.kinds.networks import (
     LSTM_LM,
 )
 from profiler_service.kinds.products import LINEAR, MATMUL
+from profiler_service.suggestions import did_you_mean
 from profiler_service.workload import WorkloadKind
 
 __all__ = [
@@ -120,6 +121,7 @@ def get_workload_kind(name: str) -> WorkloadKind:
         broken = [f"{each.name} is left out: {each.reason}" for each in kinds_left_out()]
         raise UnknownWorkloadError(
             f"there is no workload {name!r}",
-            hint="; ".join([f"choose one of: {', '.join(sorted(kinds))}", *broken]),
+            hint=did_you_mean(name, kinds)
+            + "; ".join([f"choose one of: {', '.join(sorted(kinds))}", *broken]),
         )
     return kinds[name]

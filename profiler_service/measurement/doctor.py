@@ -10,9 +10,9 @@ import math
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,57 +23,20 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, LeftOut, kinds_left_out, workload_kinds
 from profiler_service.measurement.cgroups import Throttling, read_throttling
 from profiler_service.measurement.device_use import read_cpu_times, wait_for_others
+from profiler_service.measurement.diagnosis import Diagnosis, Finding, Verdict
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import available_cpus
 from profiler_service.measurement.topology import Core, read_cores
 from profiler_service.plan.base import Batch
 
-Verdict = Literal["good", "fair", "poor"]
 F64 = npt.NDArray[np.float64]
 
 ROUNDS: Final = 400
 """The smallest resolvable effect is stated for this number of rounds."""
-QUIET_EFFECT: Final = 0.005
-"""A host is quiet enough when it can resolve this relative effect."""
+NOT_VISIBLE: Final = "not visible: a virtual machine, most likely"
 _ANCHOR: Final = Grid(axes=(GridAxis(first=1197, count=1), GridAxis(first=317, count=1)))
 _VISITS: Final = 250
 _DRIFT_WINDOW_S: Final = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One check of the host."""
-
-    name: str
-    value: str
-    """What was found, for people."""
-    verdict: Verdict
-    advice: str = ""
-    """What to change; empty if nothing needs to change."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Diagnosis:
-    """How well the host can measure."""
-
-    findings: tuple[Finding, ...]
-    smallest_effect: float
-    """Smallest relative difference of two latencies that 400 rounds resolve (0.01 is 1 %)."""
-    num_samples: int
-
-    @property
-    def quiet_enough(self) -> bool:
-        """Whether differences of half a percent can be told from noise here."""
-        return self.smallest_effect <= QUIET_EFFECT
-
-    def to_json(self) -> dict[str, object]:
-        """The fields and the overall verdict as JSON-ready values."""
-        return {
-            "quiet_enough": self.quiet_enough,
-            "smallest_effect": self.smallest_effect,
-            "num_samples": self.num_samples,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
 
 
 def examine(
@@ -182,7 +145,10 @@ def examine_spread(latency_s: F64) -> Finding:
     spread = float((high - low) / median)
     return Finding(
         name="spread",
-        value=f"{spread:.1%} between quartiles, median {median * 1e6:.1f} µs",
+        value=spread,
+        unit="of the median",
+        details={"median_s": float(median)},
+        found=f"{spread:.1%} between quartiles, median {median * 1e6:.1f} µs",
         verdict=_grade(spread, fair=0.04, poor=0.10),
         advice="" if spread <= 0.04 else "stop other programs, or use a machine of your own",
     )
@@ -195,7 +161,10 @@ def examine_drift(time_s: F64, latency_s: F64) -> Finding:
     drift = float((medians.max() - medians.min()) / np.median(medians))
     return Finding(
         name="drift",
-        value=f"{drift:.1%} over {len(medians)} windows of {_DRIFT_WINDOW_S:g} s",
+        value=drift,
+        unit="of the median",
+        details={"num_windows": len(medians), "window_s": _DRIFT_WINDOW_S},
+        found=f"{drift:.1%} over {len(medians)} windows of {_DRIFT_WINDOW_S:g} s",
         verdict=_grade(drift, fair=0.05, poor=0.20),
         advice=""
         if drift <= 0.05
@@ -208,7 +177,10 @@ def examine_disturbances(num_discarded: int, num_samples: int) -> Finding:
     share = num_discarded / (num_discarded + num_samples)
     return Finding(
         name="disturbances",
-        value=f"{share:.1%} of samples discarded ({num_discarded})",
+        value=share,
+        unit="of the samples",
+        details={"num_discarded": num_discarded},
+        found=f"{share:.1%} of samples discarded ({num_discarded})",
         verdict=_grade(share, fair=0.05, poor=0.30),
         advice=""
         if share <= 0.05
@@ -219,10 +191,12 @@ def examine_disturbances(num_discarded: int, num_samples: int) -> Finding:
 def examine_others(share: float | None) -> Finding:
     """The share of the measured device's time that others use; answers say when it is too large."""
     if share is None:
-        return Finding(name="others", value="not visible", verdict="fair")
+        return Finding(name="others", value=None, found="not visible", verdict="fair")
     return Finding(
         name="others",
-        value=f"{share:.1%} of the measured device's time used by others",
+        value=share,
+        unit="of the time",
+        found=f"{share:.1%} of the measured device's time used by others",
         verdict=_grade(share, fair=0.02, poor=DISTURBED_SHARE),
         advice=""
         if share <= 0.02
@@ -241,12 +215,21 @@ def examine_throttling(
     counted = {group: after[group].since(then) for group, then in before.items() if group in after}
     limited = {group: found for group, found in counted.items() if found.periods}
     if not limited:
-        return Finding(name="throttling", value="no CPU quota in force", verdict="good")
+        return Finding(
+            name="throttling",
+            value=0.0,
+            unit="of the periods",
+            found="no CPU quota in force",
+            verdict="good",
+        )
     group, worst = max(limited.items(), key=lambda item: item[1].throttled / item[1].periods)
     share = worst.throttled / worst.periods
     return Finding(
         name="throttling",
-        value=f"stopped in {worst.throttled} of {worst.periods} periods, for {worst.seconds:.2f} s"
+        value=share,
+        unit="of the periods",
+        details={"stopped_s": worst.seconds, "group": str(group)},
+        found=f"stopped in {worst.throttled} of {worst.periods} periods, for {worst.seconds:.2f} s"
         f" in all, by the CPU quota of {group}",
         verdict=_grade(share, fair=0, poor=0.05),
         advice=""
@@ -268,7 +251,9 @@ def examine_steal(before: Sequence[int], after: Sequence[int]) -> Finding:
     steal = spent[7] / total if total else 0.0
     return Finding(
         name="steal",
-        value=f"{steal:.1%} of the time taken by the hypervisor",
+        value=steal,
+        unit="of the time",
+        found=f"{steal:.1%} of the time taken by the hypervisor",
         verdict=_grade(steal, fair=0.005, poor=0.03),
         advice="" if steal <= 0.005 else "use a machine with processors of its own",
     )
@@ -279,7 +264,10 @@ def examine_load(load: float, *, num_cpus: int) -> Finding:
     share = load / num_cpus
     return Finding(
         name="load",
-        value=f"{load:.2f} before measuring, on {num_cpus} processors",
+        value=load,
+        unit="processes",
+        details={"num_cpus": num_cpus},
+        found=f"{load:.2f} before measuring, on {num_cpus} processors",
         verdict=_grade(share, fair=0.25, poor=0.75),
         advice="" if share <= 0.25 else "wait until other programs have ended, or stop them",
     )
@@ -290,14 +278,14 @@ def examine_governor(root: Path = Path("/sys/devices/system/cpu")) -> Finding:
     files = sorted(root.glob("cpu[0-9]*/cpufreq/scaling_governor"))
     governors = sorted({path.read_text().strip() for path in files})
     if not governors:
-        return Finding(
-            name="governor", value="not visible: a virtual machine, most likely", verdict="fair"
-        )
+        return Finding(name="governor", value=None, found=NOT_VISIBLE, verdict="fair")
+    found = ", ".join(governors)
     if governors == ["performance"]:
-        return Finding(name="governor", value="performance", verdict="good")
+        return Finding(name="governor", value=found, found=found, verdict="good")
     return Finding(
         name="governor",
-        value=", ".join(governors),
+        value=found,
+        found=found,
         verdict="fair",
         advice="sudo cpupower frequency-set -g performance",
     )
@@ -311,14 +299,13 @@ def examine_turbo(root: Path = Path("/sys/devices/system/cpu")) -> Finding:
     elif boost.is_file():
         switch, is_on = boost, boost.read_text().strip() == "1"
     else:
-        return Finding(
-            name="turbo", value="not visible: a virtual machine, most likely", verdict="fair"
-        )
+        return Finding(name="turbo", value=None, found=NOT_VISIBLE, verdict="fair")
     if not is_on:
-        return Finding(name="turbo", value="off", verdict="good")
+        return Finding(name="turbo", value="off", found="off", verdict="good")
     return Finding(
         name="turbo",
-        value="on: the clock depends on heat and on the other processors",
+        value="on",
+        found="on: the clock depends on heat and on the other processors",
         verdict="fair",
         advice=f"echo {1 if switch is no_turbo else 0} | sudo tee {switch}",
     )
@@ -329,7 +316,6 @@ def examine_pinning(measured: Sequence[int], cores: Sequence[Core]) -> Finding:
     available = sorted(cpu for core in cores for cpu in core.cpus)
     threads = "1 thread" if len(measured) == 1 else f"{len(measured)} threads"
     processors = "processor" if len(measured) == 1 else "processors"
-    value = f"{threads} on {processors} {_ranges(measured)} of {_ranges(available)}"
     advice = ""
     if len(measured) == len(available):
         advice = "leave a processor to the rest of the system: LHP_THREADS=0 on two or more"
@@ -337,18 +323,27 @@ def examine_pinning(measured: Sequence[int], cores: Sequence[Core]) -> Finding:
         advice = "two threads share a core, and compete for it: set LHP_THREADS lower"
     elif not all(core.is_fast for core in cores if set(core.cpus) & set(measured)):
         advice = "a thread is on a slow core, and the others wait for it: set LHP_THREADS lower"
-    return Finding(name="threads", value=value, verdict="fair" if advice else "good", advice=advice)
+    return Finding(
+        name="threads",
+        value=len(measured),
+        unit="threads",
+        details={"measured_cpus": list(measured), "available_cpus": available},
+        found=f"{threads} on {processors} {_ranges(measured)} of {_ranges(available)}",
+        verdict="fair" if advice else "good",
+        advice=advice,
+    )
 
 
 def examine_workloads(kinds: Collection[str], left_out: Sequence[LeftOut]) -> Finding:
     """How many workload kinds can be measured here, and which installed ones can't."""
-    value = f"{len(kinds)} kinds"
-    if not left_out:
-        return Finding(name="workloads", value=value, verdict="good")
+    found = f"{len(kinds)} kinds"
     return Finding(
         name="workloads",
-        value=f"{value}, {len(left_out)} left out",
-        verdict="fair",
+        value=len(kinds),
+        unit="kinds",
+        details={"left_out": [each.name for each in left_out]},
+        found=f"{found}, {len(left_out)} left out" if left_out else found,
+        verdict="fair" if left_out else "good",
         advice="; ".join(f"{each.name}: {each.reason}" for each in left_out),
     )
 

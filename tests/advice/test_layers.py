@@ -113,7 +113,10 @@ def test_a_shared_layer_is_listed_once_and_one_that_isnt_run_as_asked() -> None:
     ("layer", "problem"),
     [
         (nn.LSTM(5, 6, proj_size=3), "proj_size"),
-        (nn.Linear(5, 6, dtype=torch.float64), "float64 isn't measured: give --dtype"),
+        (
+            nn.Linear(5, 6, dtype=torch.float64),
+            "float64 isn't measured: give --dtype float32, bfloat16 or float16",
+        ),
         (nn.LazyLinear(6), "give an --example"),
         (nn.Linear(1, 65_537, device="meta"), "larger than 65536"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from profiler_service.processes.exit_codes import PARTLY
 from tests.cli.conftest import Lhp
 from tests.cli.stub import ANSWER, Reply, StubService, make_sweep
 
@@ -120,6 +121,24 @@ def test_json_has_every_layer_and_nothing_else(lhp: Lhp, service: StubService, m
     assert up["params"] == {"batch": 16, "dtype": "float32"}
 
 
+def test_json_with_a_layer_that_has_no_answer_ends_with_the_code_for_that(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:wide", "--json")
+    assert done.code == PARTLY
+    unanswered, answered = json.loads(done.out)["layers"]
+    assert "larger than 65536" in unanswered["problem"] and unanswered["answer"] is None
+    assert answered["answer"] is not None
+
+
+def test_a_dtype_that_isnt_measured_is_told_which_there_are(lhp: Lhp, models: str) -> None:
+    done = lhp("advise", f"{models}:make", "--dtype", "fp16")
+    assert done.code == 2
+    assert "did you mean 'float16'? " in done.err
+    assert "--dtype float32, bfloat16 or float16" in done.err
+
+
 def test_an_example_decides_the_batch(lhp: Lhp, service: StubService, models: str) -> None:
     service.reply("GET /lhp", ANSWER)
     lhp("advise", f"{models}:run", "--example", f"{models}:example", "--dtype", "bfloat16")
@@ -132,14 +151,14 @@ def test_one_layer_without_an_answer_doesnt_hide_the_others(
 ) -> None:
     service.reply("GET /lhp", ANSWER)
     done = lhp("advise", f"{models}:wide")
-    assert done.code == 0
+    assert done.code == PARTLY
     assert "larger than 65536" in done.out.splitlines()[1]
     assert "1200,320" in done.out.splitlines()[2]
 
     for status in (422, 500):  # 500: its sweep failed at once
         service.reply("GET /lhp", Reply.problem(status, "too much memory", "ask for less"), KEPT)
         done = lhp("advise", f"{models}:make")
-        assert done.code == 0
+        assert done.code == PARTLY
         assert "too much memory (ask for less)" in done.out.splitlines()[1]
         assert "keep: an LHP" in done.out.splitlines()[2]
 
@@ -168,7 +187,7 @@ def test_a_layer_that_takes_too_long_leaves_its_sweep_to_go_on(
     service.reply("GET /lhp", Reply.accepted(sweep), ANSWER)
     service.reply("GET /sweeps/s1", sweep)
     done = lhp("advise", f"{models}:make", "--wait", "0.3")
-    assert done.code == 0
+    assert done.code == PARTLY
     assert "sweep s1 is running, 25% done, paused: no CUDA device here" in done.out
     assert "paused: no CUDA device here" in done.err  # while it was waited for
 

@@ -168,7 +168,7 @@ def test_doctor_says_what_is_wrong_with_the_services_own_worker(
     diagnosis = json.loads(done.out)
     [worker] = [each for each in diagnosis["findings"] if each["name"] == "worker"]
     assert worker["verdict"] == verdict
-    assert found in worker["value"]
+    assert found in worker["found"]
     assert done.code == (0 if diagnosis["quiet_enough"] and verdict != "poor" else 1)
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from profiler_service.kinds import LeftOut
 from profiler_service.measurement.cgroups import Throttling
+from profiler_service.measurement.diagnosis import Diagnosis, Finding
 from profiler_service.measurement.doctor import (
-    Diagnosis,
-    Finding,
     examine,
     examine_disturbances,
     examine_drift,
@@ -39,6 +38,30 @@ def test_this_host_is_examined() -> None:
     fields = json.loads(json.dumps(diagnosis.to_json()))
     assert fields["quiet_enough"] is diagnosis.quiet_enough
     assert fields["findings"][0]["name"] == "spread"
+
+
+def test_each_finding_has_a_value_for_programs_beside_its_text() -> None:
+    spread = examine_spread(1e-4 * np.linspace(0.98, 1.02, 101))
+    # The quartiles lie at 0.99 and 1.01 of the median of 100 µs.
+    assert spread.value == pytest.approx(0.02)
+    assert spread.unit == "of the median"
+    assert spread.details == {"median_s": pytest.approx(1e-4)}
+    lost = examine_disturbances(10, 90)
+    assert (lost.value, lost.unit, lost.details) == (0.1, "of the samples", {"num_discarded": 10})
+    load = examine_load(1.5, num_cpus=2)
+    assert (load.value, load.details) == (1.5, {"num_cpus": 2})
+    pinned = examine_pinning((1, 3), cores((0,), (1,), (3,)))
+    assert (pinned.value, pinned.unit) == (2, "threads")
+    assert pinned.details == {"measured_cpus": [1, 3], "available_cpus": [0, 1, 3]}
+    kinds = examine_workloads(["linear"], [LeftOut(name="mine", reason="it failed to import")])
+    assert (kinds.value, kinds.details) == (1, {"left_out": ["mine"]})
+    numbers = [spread, lost, load, pinned, kinds]
+    assert all(isinstance(each.value, float | int) for each in numbers)
+
+
+def test_what_is_not_visible_has_no_value(tmp_path: Path) -> None:
+    assert examine_governor(tmp_path).value is None
+    assert examine_turbo(tmp_path).value is None
 
 
 def test_smallest_effect_of_known_noise() -> None:
@@ -70,7 +93,7 @@ def test_a_host_is_quiet_enough_when_half_a_percent_can_be_resolved() -> None:
 def test_spread(spread: float, verdict: str) -> None:
     # Evenly from 1 − spread to 1 + spread: the quartiles lie `spread` apart.
     finding = examine_spread(1e-4 * np.linspace(1 - spread, 1 + spread, 101))
-    assert finding.value == f"{spread:.1%} between quartiles, median 100.0 µs"
+    assert finding.found == f"{spread:.1%} between quartiles, median 100.0 µs"
     assert finding.verdict == verdict
     assert bool(finding.advice) == (verdict != "good")
 
@@ -81,7 +104,7 @@ def test_drift(drift: float, verdict: str) -> None:
     time_s = np.repeat([0.1, 0.3, 0.6], 5)
     latency_s = np.repeat([1 - drift / 2, 1, 1 + drift / 2], 5)
     finding = examine_drift(time_s, latency_s)
-    assert finding.value == f"{drift:.1%} over 3 windows of 0.25 s"
+    assert finding.found == f"{drift:.1%} over 3 windows of 0.25 s"
     assert finding.verdict == verdict
 
 
@@ -92,7 +115,7 @@ def test_spread_within_a_window_is_no_drift() -> None:
 
 def test_disturbances() -> None:
     assert examine_disturbances(0, 100).verdict == "good"
-    assert examine_disturbances(10, 90).value == "10.0% of samples discarded (10)"
+    assert examine_disturbances(10, 90).found == "10.0% of samples discarded (10)"
     assert examine_disturbances(10, 90).verdict == "fair"
     assert examine_disturbances(100, 100).verdict == "poor"
 
@@ -101,7 +124,7 @@ def test_steal_is_the_share_of_the_measured_processors() -> None:
     before = (30, 2, 4, 6, 8, 10, 12, 15, 30, 0)
     # 90 ticks of user time and 10 stolen ones; guest time (90) is part of user time.
     finding = examine_steal(before, (120, 2, 4, 6, 8, 10, 12, 25, 120, 0))
-    assert finding.value == "10.0% of the time taken by the hypervisor"
+    assert finding.found == "10.0% of the time taken by the hypervisor"
     assert finding.verdict == "poor"
     assert examine_steal(before, (130, 2, 4, 6, 8, 10, 12, 15, 130, 0)).verdict == "good"
     assert examine_steal(before, before).verdict == "good"  # not a tick has passed
@@ -112,7 +135,7 @@ def test_steal_is_the_share_of_the_measured_processors() -> None:
 )
 def test_use_by_others_is_told(share: float, verdict: str) -> None:
     finding = examine_others(share)
-    assert finding.value == f"{share:.1%} of the measured device's time used by others"
+    assert finding.found == f"{share:.1%} of the measured device's time used by others"
     assert finding.verdict == verdict
     assert bool(finding.advice) == (verdict != "good")
 
@@ -136,7 +159,7 @@ def test_throttling_by_the_group_that_did_most_is_told() -> None:
         parent: throttling(periods=250, throttled=17, seconds=1.25),
     }
     finding = examine_throttling(before, after)  # 10 of 50 periods: one in five
-    assert finding.value == (
+    assert finding.found == (
         "stopped in 10 of 50 periods, for 0.75 s in all, by the CPU quota of /cg/batch.slice"
     )
     assert finding.verdict == "poor"
@@ -149,7 +172,7 @@ def test_a_quota_that_is_not_used_up_throttles_nobody() -> None:
     after = {group: throttling(periods=50, throttled=3, seconds=1.0)}
     finding = examine_throttling(before, after)
     assert (finding.verdict, finding.advice) == ("good", "")
-    assert finding.value.startswith("stopped in 0 of 50 periods")
+    assert finding.found.startswith("stopped in 0 of 50 periods")
 
 
 def test_without_a_quota_there_is_no_throttling() -> None:
@@ -157,7 +180,7 @@ def test_without_a_quota_there_is_no_throttling() -> None:
     unlimited = {group: throttling(periods=0, throttled=0, seconds=0.0)}
     for counted in ({}, unlimited):
         finding = examine_throttling(counted, counted)
-        assert (finding.value, finding.verdict) == ("no CPU quota in force", "good")
+        assert (finding.found, finding.verdict) == ("no CPU quota in force", "good")
 
 
 def test_load_counts_per_processor() -> None:
@@ -168,16 +191,16 @@ def test_load_counts_per_processor() -> None:
 
 
 def test_governor(tmp_path: Path) -> None:
-    assert examine_governor(tmp_path).value.startswith("not visible")
+    assert examine_governor(tmp_path).found.startswith("not visible")
     for cpu, governor in (("cpu0", "performance"), ("cpu1", "performance")):
         (tmp_path / cpu / "cpufreq").mkdir(parents=True)
         (tmp_path / cpu / "cpufreq" / "scaling_governor").write_text(governor + "\n")
     assert examine_governor(tmp_path) == Finding(
-        name="governor", value="performance", verdict="good"
+        name="governor", value="performance", found="performance", verdict="good"
     )
     (tmp_path / "cpu1" / "cpufreq" / "scaling_governor").write_text("powersave\n")
     finding = examine_governor(tmp_path)
-    assert (finding.value, finding.verdict) == ("performance, powersave", "fair")
+    assert (finding.found, finding.verdict) == ("performance, powersave", "fair")
     assert "cpupower" in finding.advice
 
 
@@ -185,7 +208,7 @@ def test_governor(tmp_path: Path) -> None:
     ("file", "on", "off"), [("intel_pstate/no_turbo", "0", "1"), ("cpufreq/boost", "1", "0")]
 )
 def test_turbo(tmp_path: Path, file: str, on: str, off: str) -> None:
-    assert examine_turbo(tmp_path).value.startswith("not visible")
+    assert examine_turbo(tmp_path).found.startswith("not visible")
     path = tmp_path / file
     path.parent.mkdir()
     path.write_text(on + "\n")
@@ -193,7 +216,9 @@ def test_turbo(tmp_path: Path, file: str, on: str, off: str) -> None:
     assert finding.verdict == "fair"
     assert finding.advice == f"echo {off} | sudo tee {path}"
     path.write_text(off + "\n")
-    assert examine_turbo(tmp_path) == Finding(name="turbo", value="off", verdict="good")
+    assert examine_turbo(tmp_path) == Finding(
+        name="turbo", value="off", found="off", verdict="good"
+    )
 
 
 def cores(*groups: tuple[int, ...], slow: tuple[int, ...] = ()) -> list[Core]:
@@ -203,7 +228,7 @@ def cores(*groups: tuple[int, ...], slow: tuple[int, ...] = ()) -> list[Core]:
 
 def test_pinning() -> None:
     finding = examine_pinning((1, 2, 3, 5), cores((0,), (1,), (2,), (3,), (4,), (5,)))
-    assert finding.value == "4 threads on processors 1-3,5 of 0-5"
+    assert finding.found == "4 threads on processors 1-3,5 of 0-5"
     assert finding.verdict == "good"
     assert examine_pinning((0,), cores((0,))).verdict == "fair"
 
@@ -225,9 +250,8 @@ def test_threads_that_hinder_each_other_are_told(measured: tuple[int, ...], advi
 
 
 def test_kinds_that_are_left_out_are_named() -> None:
-    assert examine_workloads({"linear": 1, "matmul": 2}, ()) == Finding(
-        name="workloads", value="2 kinds", verdict="good"
-    )
+    whole = examine_workloads({"linear": 1, "matmul": 2}, ())
+    assert (whole.found, whole.verdict, whole.advice) == ("2 kinds", "good", "")
     found = examine_workloads(["linear"], [LeftOut(name="mine", reason="it failed to import")])
-    assert (found.value, found.verdict) == ("1 kinds, 1 left out", "fair")
+    assert (found.found, found.verdict) == ("1 kinds, 1 left out", "fair")
     assert found.advice == "mine: it failed to import"

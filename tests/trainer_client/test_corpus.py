@@ -133,7 +133,9 @@ def test_corpora_are_known_by_name() -> None:
     assert get_corpus_kind("wikitext-2") is WIKITEXT_2
     with pytest.raises(InvalidRequestError) as raised:
         get_corpus_kind("wikitext-3")
-    assert raised.value.hint == "choose one of: ptb, wikitext-2, own-text"
+    assert raised.value.hint == (
+        "did you mean 'wikitext-2'? choose one of: ptb, wikitext-2, own-text"
+    )
 
 
 def test_batchify_lays_pieces_side_by_side() -> None:

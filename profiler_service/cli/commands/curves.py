@@ -44,9 +44,17 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Kind of workload: linear, matmul")],
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="Kind of workload: `lhp workloads` lists them."),
+    ],
     ranges: Annotated[
-        list[str], typer.Argument(metavar="RANGE", help="FIRST:LAST[:STEP] for each axis")
+        list[str],
+        typer.Argument(
+            metavar="RANGE",
+            help="FIRST:LAST, FIRST:LAST:STEP or one size. One range for each axis of the kind,"
+            " in the order of `lhp workloads`, separated by spaces.",
+        ),
     ],
     batch: BatchOption = None,
     dtype: DtypeOption = None,
@@ -62,6 +70,7 @@ def sweep(
 ) -> None:
     """Measure every point of a grid: `lhp sweep matmul 256:512`.
 
+    A kind with several axes takes one range for each: `lhp sweep linear 1190:1210 310:330:2`.
     Ctrl-C stops the sweep and keeps the points measured so far.
     """
     from pydantic import ValidationError
@@ -124,7 +133,9 @@ def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
 
 
 def cancel(
-    sweep_id: Annotated[str, typer.Argument(metavar="SWEEP", help="Id of a sweep.")],
+    sweep_id: Annotated[
+        str, typer.Argument(metavar="SWEEP", help="Id of a sweep, or its beginning.")
+    ],
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -142,11 +153,16 @@ def cancel(
 def curves(
     curve_id: Annotated[
         str | None,
-        typer.Argument(metavar="CURVE", help="Id of a curve, to list its undecided points."),
+        typer.Argument(
+            metavar="CURVE",
+            help="Id of a curve, or its beginning, to list its undecided points.",
+        ),
     ] = None,
     workload: Annotated[str | None, typer.Option(help="Only this kind of workload.")] = None,
     host: Annotated[str | None, typer.Option(help="Only curves measured by this host.")] = None,
-    platform: Annotated[str | None, typer.Option(help="Only this platform (its key).")] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Only this platform: its key, or the beginning of it.")
+    ] = None,
     limit: Annotated[
         int, typer.Option(min=1, help="Largest number of curves, or undecided points, to list.")
     ] = 20,
@@ -182,7 +198,10 @@ def curves(
         print_json(page)
         return
     if not page.items:
-        say("no curves: measure one with `lhp sweep matmul 256:320`")
+        if workload is None and host is None and platform is None:
+            say("no curves: measure one with `lhp sweep matmul 256:320`")
+        else:
+            say("no curve is like that: `lhp curves` lists them all")
         return
     now = dt.datetime.now(dt.UTC)
     table = make_table(
@@ -233,7 +252,10 @@ def _print_curve(curve: CurveDetail, *, limit: int) -> None:
 
 def plot(
     curve_id: Annotated[
-        str | None, typer.Argument(metavar="CURVE", help="Id of a curve (default: the newest).")
+        str | None,
+        typer.Argument(
+            metavar="CURVE", help="Id of a curve, or its beginning (default: the newest)."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

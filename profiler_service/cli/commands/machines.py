@@ -37,9 +37,10 @@ from profiler_service.errors import (
     StoreUnusableError,
 )
 from profiler_service.processes.exit_codes import CANNOT_RUN, FAILED, TRY_LATER
+from profiler_service.standard_streams import OutputError
 
 if TYPE_CHECKING:
-    from profiler_service.measurement.doctor import Finding
+    from profiler_service.measurement.diagnosis import Finding
     from profiler_service.processes.keeper_line import Tell
     from profiler_service.settings import Settings
 
@@ -72,7 +73,11 @@ def serve(
     settings = settings.model_copy(update=overrides)
 
     def greet(url: str) -> None:
-        _greet(url, settings)
+        try:
+            _greet(url, settings)
+        except (OutputError, BrokenPipeError) as error:
+            # A service that runs is worth more than its greeting.
+            say(f"listening on {url}, but {error}")
 
     raise typer.Exit(run_service(settings, with_worker=worker, greet=greet))
 
@@ -219,7 +224,7 @@ def doctor(
                 seconds=seconds,
             )
         except LhpError:
-            say(f"{worker.name}: {worker.value}")
+            say(f"{worker.name}: {worker.found}")
             raise
     diagnosis = dataclasses.replace(diagnosis, findings=(*diagnosis.findings, worker))
     if json:
@@ -228,7 +233,7 @@ def doctor(
         table = make_table("CHECK", "VERDICT", "FOUND")
         for finding in diagnosis.findings:
             style = {"good": "green", "fair": "yellow", "poor": "red"}[finding.verdict]
-            found = finding.value + (f"\n→ {finding.advice}" if finding.advice else "")
+            found = finding.found + (f"\n→ {finding.advice}" if finding.advice else "")
             table.add_row(finding.name, Text(finding.verdict, style=style), Text(found))
         print_table(table)
         verdict = "quiet enough" if diagnosis.quiet_enough else "too noisy"
@@ -241,23 +246,26 @@ def doctor(
 
 def _examine_worker() -> Finding:
     """Whether the service that the commands ask has its own worker, and whether that measures."""
-    from profiler_service.measurement.doctor import Finding
+    from profiler_service.measurement.diagnosis import Finding
 
     try:
         with open_client(None) as client:
             health = client.get_health()
     except LhpError as error:
         # If no service runs yet, that says nothing about the machine.
-        return Finding(name="worker", value=str(error), verdict="fair", advice=error.hint)
+        return Finding(
+            name="worker", value=None, found=str(error), verdict="fair", advice=error.hint
+        )
     own = health.worker
     if own is None:
-        value = "the service has no worker of its own; `lhp hosts` lists the others"
-        return Finding(name="worker", value=value, verdict="good")
-    if not health.detail:
-        return Finding(name="worker", value=f"{own.host}: {own.state}", verdict="good")
+        found = "the service has no worker of its own; `lhp hosts` lists the others"
+        return Finding(name="worker", value="none", found=found, verdict="good")
+    is_well = not health.detail
     return Finding(
         name="worker",
-        value=health.detail,
-        verdict="fair" if own.state == "starting" else "poor",
-        advice=own.hint,
+        value=own.state,
+        found=f"{own.host}: {own.state}" if is_well else health.detail,
+        verdict="good" if is_well else "fair" if own.state == "starting" else "poor",
+        advice="" if is_well else own.hint,
+        details={"host": own.host},
     )

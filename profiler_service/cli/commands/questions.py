@@ -6,6 +6,7 @@ Uses HTTP only through the client. Each command imports its packages only when i
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,14 +32,19 @@ from profiler_service.cli.terminal import (
     show,
 )
 from profiler_service.errors import InvalidRequestError
+from profiler_service.processes.exit_codes import PARTLY
 
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer
+    from profiler_service.cli.advise import Advice
+    from profiler_service.workload import Dims
 
 
 def query(
     dims: Annotated[str, typer.Argument(metavar="DIMS", help="The dimensions you have: 1197,317")],
-    workload: Annotated[str, typer.Option(help="Kind of workload.")] = "linear",
+    workload: Annotated[
+        str, typer.Option(help="Kind of workload: `lhp workloads` lists them.")
+    ] = "linear",
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     backend: BackendOption = None,
@@ -58,7 +64,8 @@ def query(
     budget: BudgetOption = None,
     host: HostOption = None,
     platform: Annotated[
-        str | None, typer.Option(help="Key of a platform; `lhp hosts` shows it.")
+        str | None,
+        typer.Option(help="Key of a platform, or its beginning; `lhp hosts` shows it."),
     ] = None,
     url: UrlOption = None,
     json: JsonOption = False,
@@ -66,10 +73,9 @@ def query(
     """Which larger dimensions cost no more time than DIMS? Measures them first if needed."""
     from profiler_service.cli.asking import ask
     from profiler_service.cli.text import describe_answer, format_dims
-    from profiler_service.workload import parse_dims
 
     request: dict[str, str | int | float] = {
-        "dims": format_dims(parse_dims(dims)),
+        "dims": format_dims(_read_dims(dims)),
         "workload": workload,
         "prefer": prefer,
         "effort": effort,
@@ -112,7 +118,8 @@ def crossover(
     ] = 120,
     host: HostOption = None,
     platform: Annotated[
-        str | None, typer.Option(help="Key of a platform; `lhp hosts` shows it.")
+        str | None,
+        typer.Option(help="Key of a platform, or its beginning; `lhp hosts` shows it."),
     ] = None,
     url: UrlOption = None,
     json: JsonOption = False,
@@ -120,11 +127,10 @@ def crossover(
     """At which share of zeros does a sparse layer of DIMS become faster than every dense kernel?"""
     from profiler_service.cli.asking import ask_crossover
     from profiler_service.cli.text import describe_crossover, format_dims
-    from profiler_service.workload import parse_dims
 
     given = {"batch": batch, "dtype": dtype, "host": host, "platform": platform}
     request: dict[str, str | int | float] = {
-        "dims": format_dims(parse_dims(dims)),
+        "dims": format_dims(_read_dims(dims)),
         **{name: value for name, value in given.items() if value is not None},
     }
     with open_client(url) as client:
@@ -172,9 +178,10 @@ def advise(
 ) -> None:
     """Which larger layers of your own model cost no more time? Your code runs only on this machine.
 
-    Lists every nn.Linear, nn.LSTM and nn.GRU. Only their sizes are sent to the service.
+    Lists every nn.Linear, nn.LSTM and nn.GRU. Only their sizes are sent to the service. Exits with
+    3 if some layers have no answer.
     """
-    from profiler_service.cli.advise import HEADINGS, advice_row, advice_to_json
+    from profiler_service.cli.advise import advice_to_json
     from profiler_service.cli.advise import advise as ask_about
 
     layers = _find_layers(model, example, batch=batch, steps=steps, dtype=dtype)
@@ -186,7 +193,15 @@ def advise(
         given = ask_about(client, layers, conditions, wait_s=wait, console=make_console())
     if json:
         print_json({"layers": advice_to_json(given, layers)})
-        return
+    else:
+        _print_advice(given)
+    if any(each.answer is None for each in given):
+        raise typer.Exit(PARTLY)
+
+
+def _print_advice(given: Sequence[Advice]) -> None:
+    from profiler_service.cli.advise import HEADINGS, advice_row
+
     table = make_table(*HEADINGS)
     rows = [advice_row(each) for each in given]
     for row in rows:
@@ -197,6 +212,17 @@ def advise(
             "* in_features and input_size must fit the layer before: grow both together."
             " If that layer can't grow, `lhp query OUT,IN` answers for the sizes you can have."
         )
+
+
+def _read_dims(text: str) -> Dims:
+    """The dims. Says how it reads them if they look like one number. Raises InvalidDimsError."""
+    from profiler_service.cli.text import describe_separators
+    from profiler_service.workload import parse_dims
+
+    dims = parse_dims(text)
+    if note := describe_separators(text):
+        say(note)
+    return dims
 
 
 def _find_layers(
