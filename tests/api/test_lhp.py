@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import httpx
 import pytest
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
-from profiler_service.plan.spec import SweepSpec
+from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer, SweepInfo
-from tests.api.conftest import HOST, Worker, ask, keep_curve
-from tests.api.curves import PLATFORM, square, stairs
+from tests.api.conftest import DTYPES, HOST, Worker, ask, keep_curve
+from tests.api.curves import PLATFORM, PROTOCOL, build_curve, square, stairs
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +47,31 @@ async def test_answers_from_a_stored_curve(both_client: httpx.AsyncClient, worke
     assert answer.curve == curve_id
     assert answer.num_samples == 40
     assert not answer.stale
+    # The interval on the latency itself is ±0.1 %.
+    assert answer.latency_interval_s == pytest.approx((2.011e-3 * 0.999, 2.011e-3 * 1.001))
+    assert not answer.disturbed and not answer.noisy and answer.caveats == []
     assert worker.handed_in.empty()
+
+
+async def test_a_doubtful_answer_says_so(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
+    store = sqlite_worker.store
+    store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+    spec = SweepSpec(workload=LINEAR.describe(), mode="grid", grid=square(1, 48))
+    sweep, _ = store.create_sweep(spec, host=HOST)
+    evidence = Evidence(
+        samples=708, discarded=1758, unstable=12, others_share=0.344, disturbed=True
+    )
+    curve = dataclasses.replace(build_curve(spec.grid, stairs(8)), evidence=evidence)
+    store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+
+    answer = LhpAnswer.model_validate_json((await ask(client)).content)
+
+    assert answer.disturbed and answer.noisy
+    assert (answer.evidence.others_share, answer.evidence.disturbed) == (0.344, True)
+    disturbed, noisy = answer.caveats
+    assert disturbed.startswith("disturbed: others used 34%")
+    # 1,770 of 2,466 samples; the interval is 0.2 % wide.
+    assert noisy.startswith("noisy: 72% of 2,466 samples were disturbed")
 
 
 async def test_the_kept_response_is_the_same(

@@ -73,6 +73,11 @@ def test_malformed_dims_never_reach_the_service(lhp: Lhp, service: StubService) 
     assert not list(service.sent("GET /crossover"))
 
 
+def test_a_crossover_in_doubt_says_so() -> None:
+    noisy = ANSWER.model_copy(update={"noisy": True, "caveats": ["noisy: 72% of 2,466 samples."]})
+    assert "\nnoisy: 72% of 2,466 samples." in describe_crossover(noisy, NOW)
+
+
 def test_never_and_always_are_said_in_words() -> None:
     never = ANSWER.model_copy(update={"sparsity": None, "sparsity_interval": (None, None)})
     assert "never: not even at 99 % zeros" in describe_crossover(never, NOW)

@@ -50,6 +50,19 @@ class MovingMeasurer(Measurer):
 worker.run(settings.Settings(), create_measurer=lambda _: MovingMeasurer(device="cpu"))
 """
 
+# Somebody else trains on its GPU.
+WORKER_ON_A_BUSY_GPU = """
+from profiler_service import settings
+from profiler_service.processes import worker
+from profiler_service.measurement.measurer import Measurer
+
+class BusyMeasurer(Measurer):
+    def read_gpu_use(self):
+        return 0.93
+
+worker.run(settings.Settings(), create_measurer=lambda _: BusyMeasurer(device="cpu"))
+"""
+
 
 def children(pid: int) -> list[int]:
     """The process's children, of all of its threads."""
@@ -124,6 +137,7 @@ def test_a_real_sweep_survives_a_killed_worker(
         assert ended.state is SweepState.DONE, ended.error
         assert ended.curve_id is not None
         curve = store.load_curve(ended.curve_id)
+        assert curve.evidence.others_share is not None
         assert curve.num_measured == 4 and (curve.latency_s > 0).all()
         # What had been kept is still what it was.
         for before, after in zip(kept, store.load_batches(sweep.id), strict=False):
@@ -164,6 +178,28 @@ def test_a_worker_whose_platform_changes_ends_to_be_started_again(
         assert len(store.load_batches(sweep.id)) == 1
         [after] = store.list_hosts()
         assert after.platform_key != before.platform_key
+
+
+def test_a_worker_waits_for_a_busy_gpu_as_long_as_the_settings_say(
+    start_worker: StartWorker, environment: dict[str, str]
+) -> None:
+    pytest.importorskip("torch")
+    settings = Settings(database_url=environment["LHP_DATABASE_URL"], host="host")
+    schema.upgrade(settings.database_url)
+    jobs.upgrade(settings)
+    with (
+        contextlib.closing(Store.open(settings.database_url)) as store,
+        contextlib.closing(jobs.JobClient(settings)) as client,
+    ):
+        start_worker(WORKER_ON_A_BUSY_GPU, LHP_YIELD_S="3600")
+        wait_until(lambda: len(store.list_hosts()) == 1)
+        grid = Grid(axes=(GridAxis(first=64, count=4, step=8),))
+        spec = SweepSpec(workload=MATMUL.describe(), mode="grid", grid=grid)
+        sweep, _ = store.create_sweep(spec, host="host")
+        client.enqueue(sweep)
+        wait_until(lambda: "others use the GPU" in store.get_sweep(sweep.id).error)
+        assert store.get_sweep(sweep.id).error.startswith("waiting for at most 3600 s")
+        assert not store.load_batches(sweep.id)
 
 
 def test_the_measurer_flushes_the_cache_as_the_settings_say() -> None:
