@@ -19,13 +19,14 @@ import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 from dbos._serialization import DefaultSerializer
 
-from profiler_service.errors import StoreLostError, StoreUnavailableError
+from profiler_service.errors import StoreLostError, StoreUnavailableError, StoreUnusableError
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.database import (
     create_database_engine,
     describe,
     find_sqlite_path,
+    is_spoilt,
     parse_url,
 )
 from profiler_service.storage.sqlite_files import SqliteFiles
@@ -349,6 +350,12 @@ def _engine_errors(url: sa.URL) -> Iterator[None]:
         yield
     except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        if is_spoilt(error):
+            raise StoreUnusableError(
+                f"the job engine's tables in {describe(url)} can't be used: {reason}",
+                hint="stop the service and its workers, and move that file away: no measurement is"
+                " in it, and `lhp db upgrade` makes a new one",
+            ) from error
         raise StoreUnavailableError(
             f"the job engine's tables in {describe(url)} can't be used: {reason}",
             hint="check that the database can be reached and written, then run `lhp db upgrade`",

@@ -149,7 +149,7 @@ def _serve(
         loop="uvloop",
         http=BoundedConnection,
         ws="none",
-        lifespan="on",
+        lifespan="off",  # the server below runs it
         log_config=None,
         access_log=False,
         root_path=settings.root_path,
@@ -162,7 +162,12 @@ def _serve(
         app.state.shutdown.begin()
         keeper.ask_to_stop()
 
-    server = _Server(config, on_started=lambda: greet(url), on_stopping=begin_stopping)
+    server = _Server(
+        config,
+        services=app.router.lifespan_context(app),
+        on_started=lambda: greet(url),
+        on_stopping=begin_stopping,
+    )
     received: list[int] = []
 
     def exit_code() -> int:
@@ -190,18 +195,28 @@ def _serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which reports when it is ready and when it stops. Handles no signals."""
+    """uvicorn's server, which reports when it is ready and when it stops. Handles no signals.
+
+    It runs in the context `services`. uvicorn would write a traceback if that can't be entered, and
+    hide the error, which says what to do: the database is damaged, for example.
+    """
 
     def __init__(
         self,
         config: uvicorn.Config,
         *,
+        services: contextlib.AbstractAsyncContextManager[object],
         on_started: Callable[[], None],
         on_stopping: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._services = services
         self._on_started = on_started
         self._on_stopping = on_stopping
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        async with self._services:
+            await super().serve(sockets=sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)

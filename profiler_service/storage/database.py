@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
@@ -194,12 +195,10 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
     """The error of SQLAlchemy or of a driver as ours, with what to do about it."""
     if isinstance(error, exc.TimeoutError):
         return _unavailable(url, "every connection is in use")
-    reason = getattr(error, "orig", None) or error
-    code = getattr(reason, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in _SPOILT_FILE:
-        return StoreUnusableError(
-            f"{describe(url)} can't be used: {reason}", hint=_SPOILT_FILE[code & 0xFF]
-        )
+    reason: Any = getattr(error, "orig", None) or error
+    if is_spoilt(error):
+        hint = _SPOILT_FILE[reason.sqlite_errorcode & 0xFF]
+        return StoreUnusableError(f"{describe(url)} can't be used: {reason}", hint=hint)
     if _is_not_writable(reason):
         return StoreNotWritableError(
             f"nothing can be kept in {describe(url)}: {reason}",
@@ -214,6 +213,12 @@ _SPOILT_FILE = {
     " read with `sqlite3 FILE .recover`; or move it away to start with an empty one",
 }
 """What to do about a file that no repetition makes readable, by SQLite's code."""
+
+
+def is_spoilt(error: Exception) -> bool:
+    """Whether the error says that a SQLite file is damaged, or is a file of another kind."""
+    code = getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _SPOILT_FILE
 
 
 @contextmanager
