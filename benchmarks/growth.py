@@ -231,7 +231,7 @@ async def many(
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as client:
         tasks = [asyncio.create_task(run(client, argument)) for argument in arguments]
-        await asyncio.sleep(5)
+        await asyncio.sleep(15)  # until all of them wait
         try:
             yield tasks
         finally:

@@ -148,6 +148,9 @@ class Settings(BaseSettings):
         gt=0,
         description="Longest estimated time of a sweep without a budget, seconds.",
     )
+    max_queued: int = Field(
+        default=1000, ge=1, description="Most sweeps that one host may have to measure."
+    )
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
     database_timeout_s: float = Field(
         default=4,

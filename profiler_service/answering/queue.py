@@ -32,8 +32,12 @@ MAX_FOLLOWERS = 256
 class SweepQueue:
     """Queues sweeps, and waits for them."""
 
-    def __init__(self, store: Store, enqueue: Callable[[Sweep], None]) -> None:
-        """`enqueue` gives a sweep to its host. It may be called again for the same sweep."""
+    def __init__(self, store: Store, enqueue: Callable[[Sweep], None], *, max_queued: int) -> None:
+        """`enqueue` gives a sweep to its host. It may be called again for the same sweep.
+
+        A host may have `max_queued` unfinished sweeps.
+        """
+        self._max_queued = max_queued
         self._store = store
         self._enqueue = enqueue
         self._ended = SharedPoll(self._read_ended, interval_s=POLL_S)
@@ -48,7 +52,7 @@ class SweepQueue:
     async def submit(self, admitted: Admitted) -> tuple[Sweep, bool]:
         """The sweep, queued on its host, and whether it is new. Equal open sweeps are one sweep.
 
-        Raises StoreError.
+        Raises TooManyRequestsError, StoreError.
         """
         spec, host = admitted.spec, admitted.host
         spec = replace(spec, seed=random.SystemRandom().getrandbits(31))
@@ -58,7 +62,7 @@ class SweepQueue:
         return await asyncio.to_thread(self._create, spec, host.name)
 
     def _create(self, spec: SweepSpec, host: str) -> tuple[Sweep, bool]:
-        sweep, is_new = self._store.create_sweep(spec, host=host)
+        sweep, is_new = self._store.create_sweep(spec, host=host, max_open=self._max_queued)
         # Also for a sweep that isn't new: a process may have died before it enqueued the sweep.
         if sweep.state == SweepState.QUEUED:
             self._enqueue(sweep)

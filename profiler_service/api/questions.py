@@ -36,6 +36,7 @@ from profiler_service.errors import (
     ShuttingDownError,
     StoreUnavailableError,
     SweepCancelledError,
+    TooManyRequestsError,
     UnknownHostError,
     UnknownPlatformError,
     UnknownWorkloadError,
@@ -133,6 +134,7 @@ PROBLEMS = problem_responses(
     HostStartingError,
     StoreUnavailableError,
     ShuttingDownError,
+    TooManyRequestsError,
 )
 """Errors of a question, or of its measurement."""
 

@@ -71,6 +71,7 @@ router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
             HostAwayError,
             HostStartingError,
             StoreUnavailableError,
+            TooManyRequestsError,
         ),
     },
 )

@@ -108,15 +108,18 @@ class Store(OpenDatabase):
 
     # Sweeps and their samples
 
-    def create_sweep(self, spec: SweepSpec, *, host: str) -> tuple[Sweep, bool]:
+    def create_sweep(
+        self, spec: SweepSpec, *, host: str, max_open: int | None = None
+    ) -> tuple[Sweep, bool]:
         """A queued sweep, and whether it is new.
 
         An unfinished, uncancelled sweep of the same spec (but for its seed) on the same host
         is returned instead of making a second one, also when two processes ask at the same
-        moment. Raises UnknownHostError.
+        moment. Raises UnknownHostError; TooManyRequestsError if a new one would be one more than
+        `max_open` unfinished ones of the host.
         """
         with self._write() as connection:
-            return sweeps.create_sweep(connection, spec, host=host)
+            return sweeps.create_sweep(connection, spec, host=host, max_open=max_open)
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """The sweep with that id. Raises UnknownSweepError."""

@@ -11,7 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from profiler_service.errors import ConflictError, PlatformMismatchError, UnknownSweepError
+from profiler_service.errors import (
+    ConflictError,
+    PlatformMismatchError,
+    TooManyRequestsError,
+    UnknownSweepError,
+)
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.hosts import get_host
@@ -25,10 +30,13 @@ _SWEEPS = sa.select(sweeps, curves.c.id.label("curve_id")).outerjoin_from(
 )
 
 
-def create_sweep(connection: Connection, spec: SweepSpec, *, host: str) -> tuple[Sweep, bool]:
+def create_sweep(
+    connection: Connection, spec: SweepSpec, *, host: str, max_open: int | None = None
+) -> tuple[Sweep, bool]:
     """A queued sweep, or the unfinished one that it equals, and whether it is new.
 
-    Raises UnknownHostError.
+    Raises UnknownHostError; TooManyRequestsError if it would be one more than `max_open` for the
+    host.
     """
     equal = (
         _SWEEPS.where(sweeps.c.host == host).where(sweeps.c.spec_key == spec.key).where(unfinished)
@@ -40,6 +48,8 @@ def create_sweep(connection: Connection, spec: SweepSpec, *, host: str) -> tuple
         new = insert_or_ignore(connection, sweeps, values)
         row = connection.execute(equal).one_or_none()
         if row is not None:
+            if new and max_open is not None:
+                _refuse_more(connection, host, max_open)  # raising takes the new one back
             return rows.sweep_from_row(row), new
         # On PostgreSQL the other one may have ended between the two statements.
 
@@ -234,6 +244,18 @@ def _set_measured_as(connection: Connection, sweep_id: str, measured_as: str) ->
     connection.execute(
         sa.update(sweeps).where(sweeps.c.id == sweep_id).values(measured_as=measured_as)
     )
+
+
+def _refuse_more(connection: Connection, host: str, max_open: int) -> None:
+    num_open = connection.scalar(
+        sa.select(sa.func.count()).where(sweeps.c.host == host).where(unfinished)
+    )
+    if num_open is not None and num_open > max_open:
+        raise TooManyRequestsError(
+            f"host {host!r} has {max_open:,} sweeps to measure already",
+            hint="ask again when some of them have ended, or cancel those that nobody needs",
+            see="/sweeps",
+        )
 
 
 def _unknown_sweep(sweep_id: str) -> UnknownSweepError:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from profiler_service.answering import queue
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec, SweepState
@@ -217,3 +218,38 @@ async def test_events_follow_a_sweep_to_its_end(
     events = parse_events((await following).text)
     assert events[0][0] == "progress"
     assert (events[-1][0], events[-1][1].state) == ("end", "cancelled")
+
+
+async def test_a_host_takes_a_limited_number_of_sweeps(
+    settings: Settings, sqlite_worker: Worker
+) -> None:
+    def asked(last: int) -> dict[str, object]:
+        return {"workload": "matmul", "axes": [{"first": 1, "last": last}]}
+
+    async with serving(settings.model_copy(update={"max_queued": 2}), sqlite_worker) as client:
+        first, _ = [await client.post("/sweeps", json=asked(last)) for last in (2, 3)]
+        for refused in (
+            await client.post("/sweeps", json=asked(4)),
+            await client.get("/lhp", params={"dims": "5,6", "wait": 0}),
+        ):
+            assert (refused.status_code, refused.json()["type"]) == (
+                429,
+                "/problems/too-many-requests",
+            )
+            assert "retry-after" in refused.headers
+        assert len(sqlite_worker.store.list_sweeps().items) == 2
+        # An equal one is no new one, and room can be made.
+        assert (await client.post("/sweeps", json=asked(3))).status_code == 200
+        await client.post(f"/sweeps/{first.json()['id']}/cancel")
+        assert (await client.post("/sweeps", json=asked(4))).status_code == 201
+
+
+async def test_one_stream_too_many_is_refused(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = (await client.post("/sweeps", json=REQUEST)).json()["id"]
+    monkeypatch.setattr(queue, "MAX_FOLLOWERS", 0)
+    refused = await client.get(f"/sweeps/{sweep}/events")
+    assert refused.status_code == 429
+    assert "retry-after" in refused.headers
+    assert (await client.get("/sweeps/nothing/events")).status_code == 404
