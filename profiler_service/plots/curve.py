@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.plots.heat_map import draw_heat_map, heat_map_traces
-from profiler_service.plots.kernels import choose_ticks, kernel_names
+from profiler_service.plots.kernels import MOST_TICKS, choose_ticks, place_kernels
 from profiler_service.plots.marks import build_columns, latency_limits, mark_raced, raced_traces
 from profiler_service.plots.race import (
     draw_confirmation,
@@ -79,6 +79,7 @@ def draw_png(
 
     curve, platform, race = map_texts((curve, platform, race), _for_matplotlib)
     _check_axes(curve)
+    curve, names = place_kernels(curve)
     columns = build_columns(curve)
     if race is not None and race.stages:
         rows_in = (5.4, 0.5 + 0.25 * len(race.stages), 4.1)
@@ -97,6 +98,9 @@ def draw_png(
     axes.set_title(subtitle, fontsize=9, color="#555555")
     if len(curve.axes) == 1:
         draw_staircase(axes, curve, columns)
+        if ticks := choose_ticks(names):
+            axes.set_xticks(list(ticks), list(ticks.values()))
+            axes.tick_params("x", labelrotation=30 if len(ticks) > MOST_TICKS / 2 else 0)
     else:
         draw_heat_map(axes, curve, columns)
     mark_raced(axes, curve, columns, race)
@@ -131,10 +135,14 @@ def build_plotly(
 
     curve, platform, race = map_texts((curve, platform, race), _for_plotly)
     _check_axes(curve)
+    curve, names = place_kernels(curve)
     columns = build_columns(curve)
     title, subtitle = plot_title(curve, platform)
     build = staircase_traces if len(curve.axes) == 1 else heat_map_traces
     traces = build(curve, columns) + raced_traces(curve, columns, race)
+    for trace in traces if names else ():
+        trace["customdata"] = [names[int(number)] for number in trace["x"]]
+        trace["hovertemplate"] = trace["hovertemplate"].replace("%{x}", "%{customdata}")
     if race is not None and race.stages:
         figure = make_subplots(
             rows=3,
@@ -159,8 +167,7 @@ def build_plotly(
     if len(curve.axes) == 1:
         latency = {"title": f"latency, {columns.unit} per call", "range": latency_limits(columns)}
         figure.update_layout(xaxis={"title": curve.axis_names[0]}, yaxis=latency)
-        if names := kernel_names(curve):
-            ticks = choose_ticks(names)
+        if ticks := choose_ticks(names):
             figure.update_layout(xaxis={"tickvals": list(ticks), "ticktext": list(ticks.values())})
         figure.update_layout(
             shapes=[

@@ -92,7 +92,7 @@ def draw_heat_map(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
         )
     for status, marker, face, edge, label in (
         ("undecided", "o", FAINT, "none", "undecided"),
-        ("edge", ">", "none", "white", EDGE_LABEL),
+        ("edge", ">", "white", LHP, EDGE_LABEL),
         ("lhp", "o", LHP, "white", "LHP"),
     ):
         chosen = columns.where(status)
@@ -148,12 +148,14 @@ def heat_map_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any]
         )
     for status, color, symbol, size, label in (
         ("undecided", FAINT, "circle", 3, "undecided"),
-        ("edge", "white", "triangle-right-open", 9, EDGE_LABEL),
+        ("edge", "white", "triangle-right", 9, EDGE_LABEL),
         ("lhp", LHP, "circle", 7, "LHP"),
     ):
         dims = columns.dims[columns.where(status)]
         if len(dims) and _is_marked(curve, status):
-            marker = {"color": color, "symbol": symbol, "size": size}
+            marker: dict[str, object] = {"color": color, "symbol": symbol, "size": size}
+            if status == "edge":
+                marker["line"] = {"color": LHP, "width": 1.5}
             trace = marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker)
             trace |= {
                 "text": point_texts(curve, columns, status),

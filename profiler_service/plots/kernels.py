@@ -1,29 +1,41 @@
-"""The names of the kernels that a curve compares, whose dims are only numbers."""
+"""Places the kernels that a curve compares side by side, and names them: dims only number them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from profiler_service.kinds.kernels import KERNEL_KINDS, Kernel
-from profiler_service.wire import CurveDetail
+from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, Kernel
+from profiler_service.wire import AxisRange, CurveDetail
 
 MOST_TICKS = 12
 """Most names below an axis. More would overlap."""
 
 
-def kernel_names(curve: CurveDetail) -> dict[int, str]:
-    """The name of each measured kernel by its number; empty for a curve over sizes."""
+def place_kernels(curve: CurveDetail) -> tuple[CurveDetail, dict[int, str]]:
+    """The curve with its kernels numbered from 1 without gaps, and the name of each number.
+
+    A curve over sizes comes back as it is, without names. The numbers of the sparse kernels have
+    gaps, because few of them are measured: the dense ones would lie on top of each other.
+    """
     kind = curve.workload.partition("[")[0]
     if kind not in {each.name for each in KERNEL_KINDS}:
-        return {}
-    return {number: str(Kernel.from_dims((number,))) for (number,) in curve.points.dims}
+        return curve, {}
+    kernels = sorted(
+        [*(dims[0] for dims in curve.points.dims), *(each.dims[0] for each in curve.failures)]
+    )
+    places = {kernel: number for number, kernel in enumerate(kernels, start=1)}
+    points = curve.points.model_copy(
+        update={"dims": [[places[kernel]] for (kernel,) in curve.points.dims]}
+    )
+    failures = [each.model_copy(update={"dims": [places[each.dims[0]]]}) for each in curve.failures]
+    axes = [AxisRange(first=1, last=max(1, len(kernels)))]
+    placed = curve.model_copy(update={"points": points, "failures": failures, "axes": axes})
+    return placed, {number: str(Kernel.from_dims((kernel,))) for kernel, number in places.items()}
 
 
 def choose_ticks(names: Mapping[int, str]) -> dict[int, str]:
     """At most MOST_TICKS of the names, evenly spread, with the dense kernels first."""
-    numbers = sorted(names)
-    dense = [number for number in numbers if Kernel.from_dims((number,)).is_dense]
-    sparse = numbers[len(dense) :]
-    space = MOST_TICKS - len(dense)
-    every = max(1, -(-len(sparse) // space))
+    dense = [number for number, name in names.items() if name in DENSE_BACKENDS]
+    sparse = [number for number in names if number not in dense]
+    every = max(1, -(-len(sparse) // (MOST_TICKS - len(dense))))
     return {number: names[number] for number in [*dense, *sparse[::every]]}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from profiler_service.plan.modes import MODES
-from profiler_service.plots.kernels import MOST_TICKS, choose_ticks, kernel_names
 from profiler_service.plots.marks import (
     EDGE_LABEL,
     FAILED,
@@ -111,10 +110,6 @@ def draw_staircase(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
     if len(asked):
         mark_asked(axes, x=asked[:, 0], y=columns.latency[:1])
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-    if names := kernel_names(curve):
-        ticks = choose_ticks(names)
-        axes.set_xticks(list(ticks), list(ticks.values()))
-        axes.tick_params("x", labelrotation=45 if len(ticks) > MOST_TICKS / 2 else 0)
     axes.set_xlabel(curve.axis_names[0])
     axes.set_ylabel(f"latency, {columns.unit} per call")
     left, right = axis_limits(curve.axes[0])
