@@ -51,7 +51,7 @@ _AGAIN = "; then run the command again, a training that has begun with --resume"
 
 def explain(error: OSError, path: Path | None = None, *, doing: Doing | None = None) -> FileError:
     """The error with its path and with what to do. Without `path`, that of the error itself."""
-    named = path or error.filename or "a file, or the output,"
+    named = path or error.filename or "the output"
     reason = os.strerror(error.errno) if error.errno else str(error)
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = _HINTS.get(error.errno or 0, _ELSE)

@@ -24,12 +24,12 @@ def observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Obs
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_path=False)
     with contextlib.ExitStack() as stack:
-        for name in ("trainer_client", "profiler_service.client"):
-            logger = logging.getLogger(name)
-            logger.addHandler(handler)
-            stack.callback(logger.removeHandler, handler)
-            stack.callback(logger.setLevel, logger.level)
-            logger.setLevel(logging.INFO)
+        # The client of the service logs each attempt; the trainer, what it waits for.
+        logger = logging.getLogger("trainer_client")
+        logger.addHandler(handler)
+        stack.callback(logger.removeHandler, handler)
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.INFO)
         others = []
         if tensorboard:
             others.append(_tensorboard(out, stack))

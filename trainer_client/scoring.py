@@ -84,7 +84,10 @@ def read_text(path: Path) -> str:
     """The text in the file; of standard input for `-`. Raises FileError, UnexpectedTextError."""
     is_input = str(path) == "-"
     with explaining(path, doing="read"):
-        content = sys.stdin.buffer.read() if is_input else path.read_bytes()
+        if not is_input:
+            content = path.read_bytes()
+        else:  # which may be closed: there is no text then
+            content = b"" if sys.stdin is None else sys.stdin.buffer.read()
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -75,10 +75,15 @@ def _check(
                 f"{step} needs a latency service, and none was named",
                 hint="name one (--service URL)",
             )
+        logger.info("tries whether the service measures what %s will ask", step)
         check(oracle)
     except AWAY as error:
         if config.when_away == "fail":
-            _also(error, "or train without: --set when_away=skip does so if none answers then")
+            _also(
+                error,
+                f"or train without it: --set when_away=skip leaves {step} out if no service answers"
+                " by then",
+            )
             raise
         logger.warning("%s; training all the same, for %s may be left out", error, step)
 
@@ -95,8 +100,10 @@ def ask_or_skip(config: TrainingConfig, ask: Callable[[], T], *, what: str) -> T
             if config.when_away == "skip":
                 logger.warning("%s is left out: %s", what, error)
                 return None
-            _also(error, "or leave it out: --resume --set when_away=skip")
-        _also(error, "--resume goes on from here, and asks again")
+            _also(error, "then go on from here with --resume")
+            _also(error, f"or leave {what} out: --resume --set when_away=skip")
+        else:
+            _also(error, "the run is kept: --resume goes on from here")
         raise
 
 

@@ -63,7 +63,8 @@ def test_without_the_service_the_run_fails_or_skips_as_told(
     with pytest.raises((NoServiceError, ServiceAwayError)) as raised:
         grow_to_lhp(run, oracle)
     hint = getattr(raised.value, "hint", "")
-    assert "--resume goes on from here" in hint and "--set when_away=skip" in hint
+    assert "then go on from here with --resume" in hint
+    assert "or leave step (c) out: --resume --set when_away=skip" in hint
     run = make_run(tiny_config(when_away="skip"), tmp_path / "skip")
     run.step = "lhp"
     assert run.hlstm is run.model

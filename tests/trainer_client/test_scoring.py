@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,10 @@ def test_the_command_scores_files_and_its_input(data: Path, trained: Path) -> No
             f" {score.pieces} piece"
         )
         assert (done.returncode, done.stderr) == (0, b"")
+    closed = f"exec {shlex.join([*command, model, '-'])} <&-"
+    done = subprocess.run(["sh", "-c", closed], capture_output=True, timeout=120)
+    assert done.returncode == 1
+    assert b"0 tokens can't be scored" in done.stderr and b"Traceback" not in done.stderr
     done = subprocess.run([*command, model, "-"], input=b"\xff", capture_output=True, timeout=120)
     assert done.returncode == 1
     assert b"the input isn't UTF-8 text (byte 0)" in done.stderr
