@@ -18,7 +18,8 @@ import pytest
 from profiler_service.standard_streams import SIMILAR
 from profiler_service.wire import CurvePage
 from tests.cli.stub import ANSWER, HEADER, HOST, StubService
-from tests.processes.test_serve import find_children, wait_until
+from tests.processes.fake_worker import wait_until
+from tests.processes.test_serve import find_children
 
 CLOSED = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -107,6 +108,7 @@ def test_the_service_and_its_worker_run_and_no_socket_is_a_standard_stream(
     port = find_port()
     arguments = ["serve", "--port", str(port)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LHP_")}
+    environment["LHP_PARTITION"] = os.environ["LHP_PARTITION"]
     with subprocess.Popen(
         command_line(*arguments, redirect=redirect, module="profiler_service.cli"),
         cwd=tmp_path,
