@@ -109,13 +109,13 @@ class Asking:
             answer = await question.find(self._known, conditions)
             if answer is not None:
                 return answer
-        host = await self._hosts.choose(where, wait_s=_left_s(deadline_s))
-        return await self._measure(question, host, deadline_s=deadline_s)
+        return await self._measure(question, where, deadline_s=deadline_s)
 
     async def _measure(
-        self, question: Question[AnswerT], host: Host, *, deadline_s: float
+        self, question: Question[AnswerT], where: Where, *, deadline_s: float
     ) -> AnswerT | Sweep:
-        """The answer, measured by `host`; or the sweep, if it hasn't ended by the deadline."""
+        """The answer, measured by a host; or the sweep, if it hasn't ended by the deadline."""
+        host = await self._hosts.choose(where, wait_s=_left_s(deadline_s))
         key = (host.name, question.sweep.key)
         measurement = await self._find_measurement(key)
         if measurement is None:
@@ -141,9 +141,15 @@ class Asking:
         answer = await question.find(self._known, Conditions.of(host))
         if answer is not None:
             return answer
-        if ended is None:  # another question found the answer before the host changed its platform
-            return await self._measure(question, host, deadline_s=deadline_s)
+        # The host may have changed its platform since: a restart, or another machine of its name.
+        if ended is None or await self._has_changed(host):
+            return await self._measure(question, where, deadline_s=deadline_s)
         raise _why_unanswered(ended, question.wanted)
+
+    async def _has_changed(self, host: Host) -> bool:
+        """Whether the host measures on another platform or otherwise than when it was chosen."""
+        conditions = await self._hosts.find_conditions(Where(host=host.name))
+        return conditions != Conditions.of(host)
 
     async def _find_measurement(self, key: tuple[str, str]) -> _Measurement | None:
         """The current measurement; None if there is none that will give an answer."""

@@ -98,6 +98,37 @@ class TestPlatforms:
         check_problem(await ask(client, platform=PLATFORM.key), 503, "lhp worker")
         check_problem(await ask(client, platform=PLATFORM.key, host=HOST), 409)
 
+    @pytest.mark.parametrize("way", ["failed", "begun anew there"])
+    async def test_who_waits_while_the_platform_changes_is_answered_from_the_new_one(
+        self, both_client: httpx.AsyncClient, worker: Worker, way: str
+    ) -> None:
+        asking = asyncio.create_task(ask(both_client))
+        sweep = await worker.take()
+        worker.store.start_sweep(sweep.id)
+        worker.store.register_host(HOST, OTHER_PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+        if way == "failed":
+            worker.store.fail_sweep(sweep.id, "the host's platform has changed")
+            sweep = await worker.take()
+        worker.finish(sweep, stairs(16), platform=OTHER_PLATFORM)
+        answer = await asking
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["lhp"] == [16, 16]
+        assert answer.json()["platform"] == OTHER_PLATFORM.key
+        assert worker.handed_in.empty()
+
+    async def test_who_waits_for_a_platform_that_goes_away_is_told_so(
+        self, client: httpx.AsyncClient, sqlite_worker: Worker
+    ) -> None:
+        store = sqlite_worker.store
+        for named, status in (({}, 503), ({"host": HOST}, 409)):
+            asking = asyncio.create_task(ask(client, platform=PLATFORM.key, wait=2, **named))
+            sweep = await sqlite_worker.take()
+            store.start_sweep(sweep.id)
+            store.register_host(HOST, OTHER_PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+            store.fail_sweep(sweep.id, "the host's platform has changed")
+            check_problem(await asking, status)
+            store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+
     async def test_a_platform_is_measured_by_a_present_host_on_it(
         self, client: httpx.AsyncClient, sqlite_worker: Worker
     ) -> None:
