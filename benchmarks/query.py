@@ -3,10 +3,10 @@
     apt-get install wrk        # the load generator; https://github.com/wg/wrk
     python -m benchmarks.query --out docs/results/query
 
-One uvicorn server (uvloop, httptools, one process) serves the real application and a bare route
-that returns a constant pydantic model. The bare route comes before all others. Its store is SQLite
-with a saved 64 × 64 curve. wrk asks both in turn over 16 connections, A B A B …, so that other load
-affects both alike. Variants:
+One uvicorn server (uvloop, the service's connections, one process) serves the real application and
+a bare route that returns a constant pydantic model. The bare route comes before all others. Its
+store is SQLite with a saved 64 × 64 curve. wrk asks both in turn over 16 connections, A B A B …, so
+that other load affects both alike. Variants:
 
 - `constant`: the same query again and again;
 - `distinct`: 1,000 queries in rotation, dims from 225 to 256;
@@ -97,6 +97,7 @@ def serve(database_url: str, port: int) -> None:
     from fastapi import FastAPI
 
     from profiler_service.api.app import create_app
+    from profiler_service.processes.connections import BoundedConnection
     from profiler_service.settings import Settings
 
     settings = Settings(database_url=database_url, host=HOST)
@@ -110,7 +111,14 @@ def serve(database_url: str, port: int) -> None:
     # The first route is found fastest, so /lhp has no advantage.
     app.router.routes.insert(0, app.router.routes.pop())
     uvicorn.run(
-        app, port=port, loop="uvloop", http="httptools", log_level="warning", access_log=False
+        app,
+        port=port,
+        loop="uvloop",
+        http=BoundedConnection,
+        ws="none",
+        proxy_headers=False,
+        log_level="warning",
+        access_log=False,
     )
 
 

@@ -149,6 +149,7 @@ def _serve(
         loop="uvloop",
         http=BoundedConnection,
         ws="none",
+        proxy_headers=False,  # no response depends on them
         lifespan="off",  # the server below runs it
         log_config=None,
         access_log=False,
