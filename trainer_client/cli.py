@@ -31,6 +31,8 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 app = typer.Typer(
     name="lhp-train",
     help="Trains a compact, fast LSTM language model by grow-and-prune.",
+    epilog="Exit codes: 0 done; 1 it could not be done; 2 the command line is not valid;"
+    " 130 interrupted by Ctrl-C.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

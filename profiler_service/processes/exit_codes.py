@@ -21,7 +21,7 @@ PLATFORM_CHANGED = 1
 MEANINGS: Mapping[int, str] = {
     DONE: "Done.",
     FAILED: "It could not be done. `error:` says why, and `hint:` says what to do. Also if"
-    " standard output can't be written to, and if `lhp doctor` finds the machine too noisy.",
+    " standard output can't be written to, and if `lhp doctor` finds that something is wrong.",
     USAGE: "The command line is not valid, or what it asks for is malformed or out of range.",
     PARTLY: "`lhp advise` only: there are answers, but not for every layer.",
     TRY_LATER: "`lhp worker` only: it can't run now, but may later (another worker holds the"
