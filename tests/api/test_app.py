@@ -178,7 +178,7 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert set(operation["responses"]) == {
-        *("200", "202", "400", "403", "404", "408", "409", "414", "421", "422", "431"),
+        *("200", "202", "400", "403", "404", "408", "409", "414", "421", "422", "429", "431"),
         *("500", "503"),
     }
     assert set(operation["responses"]["202"]["headers"]) == {"Location", "Retry-After"}
