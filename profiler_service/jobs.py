@@ -106,6 +106,7 @@ class JobClient:
         """Raises StoreUnavailableError for a URL that can't be used."""
         _log_through_logging()
         self._host = settings.host
+        self._timeout_s = settings.database_timeout_s
         self._url = engine_url(settings.database_url)
         self._engine, self._files = _create_engine(settings)
         sa.event.listen(self._engine, "handle_error", _refuse_locked)
@@ -142,6 +143,15 @@ class JobClient:
             except StoreLostError:
                 self._engine.dispose()
                 raise
+
+    def check_usable(self) -> None:
+        """Returns if a sweep could be queued now. Changes nothing. Raises StoreUnavailableError.
+
+        With PostgreSQL, the engine's tables are in the store's database, which the store checks.
+        """
+        self.check_files()
+        if self._files is not None:
+            self._files.check_writable(timeout_s=self._timeout_s)
 
     def has_lost_files(self) -> bool:
         """Whether `check_files` raised StoreLostError just now, which the log then says."""

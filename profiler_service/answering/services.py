@@ -96,7 +96,7 @@ async def open_services(
             client = await asyncio.to_thread(JobClient, settings)
             stack.push_async_callback(asyncio.to_thread, client.close)
             enqueue = client.enqueue
-            checks.append(client.check_files)
+            checks.append(client.check_usable)
         known = Known(store)
         await known.refresh()
         hosts = HostDirectory(store, known.curves, settings, shutdown, own_worker)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -131,6 +132,29 @@ async def test_a_lost_file_of_jobs_is_said_until_a_worker_has_made_another(
         assert (await client.post("/sweeps", json=other)).status_code in (200, 201)
     with contextlib.closing(jobs.JobClient(settings)) as jobs_client:
         assert len(jobs_client.list_jobs()) == 1  # the new file has it
+
+
+async def test_a_locked_file_of_jobs_is_said_because_nothing_can_be_queued(
+    sqlite_worker: Worker, sqlite_url: str
+) -> None:
+    settings = Settings(database_url=sqlite_url, host=HOST, database_timeout_s=0.5)
+    jobs.upgrade(settings)
+    app = create_app(settings, store=sqlite_worker.store)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client,
+    ):
+        assert (await client.get("/readyz")).status_code == 200
+        with contextlib.closing(
+            sqlite3.connect(jobs.engine_url(sqlite_url).database or "", isolation_level=None)
+        ) as other_program:
+            other_program.execute("BEGIN EXCLUSIVE")
+            assert "jobs.sqlite locked" in await wait_for(client, "degraded")
+            check_problem(await client.get("/readyz"), 503)
+            check_problem(await client.post("/sweeps", json=SWEEP), 503)
+            assert not sqlite_worker.store.list_sweeps(state=None).items
+        await wait_for(client, "ok")
+        assert (await client.post("/sweeps", json=SWEEP)).status_code == 201
 
 
 async def test_a_store_that_was_opened_elsewhere_is_watched_too(
