@@ -6,6 +6,7 @@ Knows no route itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine
@@ -17,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect
 
 from profiler_service.answering.services import Services
 from profiler_service.answering.shortened import (
@@ -47,8 +49,9 @@ ServicesDep = Annotated[Services, Depends(_services)]
 class BoundedRoute(APIRoute):
     """A route whose response begins within `Settings.longest_answer_s`, or is a 503.
 
-    Its function must be a coroutine, and call the store in threads: then nothing keeps it from
-    being broken off. FastAPI documents overriding `get_route_handler` for such cases.
+    The time counts from when the body is there. Its function must be a coroutine, and call the
+    store in threads: then nothing keeps it from being broken off. FastAPI documents overriding
+    `get_route_handler` for such cases.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -60,6 +63,10 @@ class BoundedRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             limit_s = request.app.state.services.settings.longest_answer_s
+            if self.body_field is not None:
+                # How long a client may take to send it is the connection's affair.
+                with contextlib.suppress(ClientDisconnect):  # found again by `answer`
+                    await request.body()
             try:
                 async with asyncio.timeout(limit_s) as limit:
                     return await answer(request)

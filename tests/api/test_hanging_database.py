@@ -260,3 +260,21 @@ async def test_a_writer_who_hung_is_found_out(hanging: Hanging, change: Change) 
     hanging.proxy.recover()
     await asyncio.to_thread(change, hanging.worker.store)
     assert (await hanging.client.get("/readyz")).status_code == 200
+
+
+async def test_a_body_that_comes_slowly_isnt_blamed_on_the_database(
+    bounded_settings: Settings, sqlite_worker: Worker
+) -> None:
+    """How long a body may take is the connection's limit: `tests/processes`."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"axes": [{"first": 5, "last": 6},'
+        await asyncio.sleep(BOUND_S + 0.5)
+        yield b' {"first": 5, "last": 6}]}'
+
+    async with serving(bounded_settings, sqlite_worker) as client:
+        sqlite_worker.store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+        posted = await client.post(
+            "/sweeps", content=body(), headers={"Content-Type": "application/json"}
+        )
+    assert posted.status_code == 201, posted.text
