@@ -12,7 +12,9 @@ from typing import Literal
 
 from profiler_service.errors import NotReadyError
 
-WorkerState = Literal["starting", "measuring", "standing by", "suspended", "restarting", "unable"]
+WorkerState = Literal[
+    "starting", "measuring", "paused", "standing by", "suspended", "restarting", "unable"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class OwnWorker:
 
     - `starting`: the process runs, and will register its host.
     - `measuring`: it has registered, and takes sweeps.
+    - `paused`: it can't measure now: its device is lost, or its measuring process can't be started;
+      it tries again by itself.
     - `standing by`: another worker measures on the device, or under the host's name; this one takes
       over when that ends.
     - `suspended`: somebody has stopped the process (SIGSTOP); it does nothing.
@@ -37,7 +41,7 @@ class OwnWorker:
     last_exit: str = ""
     """How it last ended: `SIGKILL`, `exit code 75: …`. Empty if it never ended."""
     reason: str = ""
-    """Its own reason for its state: why it stands by, or can't run. May be empty."""
+    """Its own reason for its state: why it pauses, stands by, or can't run. May be empty."""
     next_try_at: dt.datetime | None = None
     """When it is started again, UTC; None while it runs."""
 
@@ -53,6 +57,8 @@ class OwnWorker:
         """
         if self.state == "measuring":
             return "" if is_present else f"runs (process {self.pid}), but is silent"
+        if self.state == "paused":
+            return f"can't measure since {_clock(self.since)}, and tries again: {self.reason}"
         if self.state == "standing by":
             return f"waits for another worker to end: {self.reason}"
         if self.state == "suspended":

@@ -27,9 +27,9 @@ MAX_REASON_CHARACTERS = 2000
 class Told:
     """The state that a worker reports."""
 
-    state: Literal["measuring", "standing by", "ending"]
+    state: Literal["measuring", "paused", "standing by", "ending"]
     reason: str = ""
-    """Why it stands by or ends."""
+    """Why it pauses, stands by or ends."""
 
 
 class Tell(Protocol):

@@ -28,6 +28,7 @@ from profiler_service.plan.modes import modes_interrupting
 from profiler_service.plan.replay import replay
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
+from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.running_sweep import RunningSweep
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
@@ -106,6 +107,7 @@ class SweepRunner:
         create_planner: Callable[[SweepSpec], Planner] = create_planner,
         first_pause_s: float = 1.0,
         yield_s: float = 0.0,
+        tell: Tell = tell_nobody,
     ) -> None:
         self._store = store
         self._measurer = measurer
@@ -117,6 +119,8 @@ class SweepRunner:
         self._stopping = threading.Event()
         self._first_pause_s = first_pause_s
         self._yield_s = yield_s
+        self._tell = tell
+        self._is_paused = False
         self._measuring_ended_s = time.monotonic()
         self._num_pauses = 0  # since the device last worked
         self._busy = threading.Lock()
@@ -147,6 +151,8 @@ class SweepRunner:
             except HostTakenError as error:
                 self._stopping.set()
                 raise StopRequest(TRY_LATER) from error
+            if has_ended:
+                self._say_measuring()  # a sweep that was cancelled in a pause, for example
             return has_ended and race_id is None
 
     def _check_store(self) -> None:
@@ -213,6 +219,8 @@ class SweepRunner:
         pause_s = min(MAX_PAUSE_S, self._first_pause_s * 2.0 ** min(self._num_pauses, 30))
         self._num_pauses += 1
         self._store.pause_sweep(sweep_id, _describe(error))
+        self._is_paused = True
+        self._tell(Told(state="paused", reason=_describe(error)))
         logger.warning(
             "sweep %s is paused: %s; trying again in %g s", sweep_id, _describe(error), pause_s
         )
@@ -222,6 +230,11 @@ class SweepRunner:
                 raise StopRequest(0)
             if self._store.get_sweep(sweep_id).cancel_requested:
                 return
+
+    def _say_measuring(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._tell(Told(state="measuring"))
 
     def _run_batch(self, sweep_id: str) -> bool:
         running = self._running.pop(sweep_id, None)  # put back once all below has succeeded
@@ -252,6 +265,7 @@ class SweepRunner:
         if self._num_pauses:
             self._num_pauses = 0
             logger.info("sweep %s goes on: the device is back", sweep_id)
+        self._say_measuring()
         index = running.num_batches
         running.record(samples)
         running.watch(samples)

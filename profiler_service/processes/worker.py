@@ -100,6 +100,7 @@ def run(
             measurer=measurer,
             create_planner=create_planner,
             yield_s=settings.yield_s,
+            tell=tell,
         )
         running = stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
         stack.callback(runner.stop)

@@ -56,7 +56,8 @@ class WorkerInfo(ResponseModel):
 
     host: str = Field(description="The name under which it registers.")
     state: str = Field(
-        description="`starting`: it will register soon. `measuring`: all is well. `standing by`:"
+        description="`starting`: it will register soon. `measuring`: all is well. `paused`:"
+        " it can't measure now, and tries again by itself. `standing by`:"
         " another worker of the host runs, and this one takes over when that ends. `suspended`:"
         " somebody has stopped the process (SIGSTOP). `restarting`: it has ended, or couldn't be"
         " started, and is started again. `unable`: it can't run as the machine is set up; it is"
@@ -72,7 +73,7 @@ class WorkerInfo(ResponseModel):
         default="",
         description="How it ended the last time, and why if it said so: `SIGKILL`.",
     )
-    reason: str = Field(default="", description="Why it stands by, or can't run.")
+    reason: str = Field(default="", description="Why it pauses, stands by, or can't run.")
     next_try_at: dt.datetime | None = Field(
         default=None, description="When it is started again; null while it runs."
     )

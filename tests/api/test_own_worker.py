@@ -160,6 +160,20 @@ class TestHealth:
         check_problem(unready, 503)
         assert "runs (process 17), but is silent" in unready.json()["detail"]
 
+    async def test_a_worker_that_cant_measure_now_isnt_ready_and_says_why(
+        self, client: httpx.AsyncClient, machine: Machine
+    ) -> None:
+        machine.register()
+        machine.set("paused", pid=17, reason="the measuring process died (SIGKILL)")
+        unready = await client.get("/readyz")
+        check_problem(unready, 503, "/healthz")
+        assert "can't measure since 2026-01-02 03:04:05 UTC" in unready.json()["detail"]
+        assert "the measuring process died (SIGKILL)" in unready.json()["detail"]
+        health = (await client.get("/healthz")).json()
+        assert (health["status"], health["worker"]["state"]) == ("degraded", "paused")
+        machine.set("measuring", reason="")
+        assert (await client.get("/readyz")).status_code == 200
+
     async def test_a_worker_that_stands_by_is_well_while_the_other_one_measures(
         self, client: httpx.AsyncClient, machine: Machine
     ) -> None:

@@ -17,6 +17,7 @@ from profiler_service.plan.base import Batch
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.processes.keeper_line import Told
 from profiler_service.processes.sweep_runner import StopRequest, SweepRunner
 from profiler_service.storage.store import Store
 from profiler_service.workload import Workload
@@ -120,6 +121,41 @@ def test_a_lost_device_pauses_the_sweep_with_the_reason_until_it_is_back(
     assert ended.state is SweepState.DONE and ended.curve_id is not None
     assert store.get_curve_header(ended.curve_id).num_measured == 3
     assert begun(log) == [0, 1, 0, 1, 2, 3, 2]
+
+
+@pytest.mark.parametrize("how", ["is back", "is cancelled"])
+def test_a_worker_says_that_it_is_paused_and_why_until_it_measures_or_nothing_is_left(
+    store: Store, log: Path, how: str
+) -> None:
+    sweep = create_sweep(store, 3)
+    measurer = LosingMeasurer(log)
+    looks = iter([False, False, True, True, True])
+    measurer.is_back = lambda: next(looks)
+    said: list[Told] = []
+
+    def tell(told: Told) -> None:
+        said.append(told)
+
+    runner = SweepRunner(
+        store=store,
+        measurer=measurer,
+        create_planner=FakePlanner,
+        first_pause_s=0.001,
+        tell=tell,
+    )
+    for _ in range(3):  # the second and the third one are in vain
+        assert not runner.run_batch(sweep.id)
+    paused = Told(state="paused", reason="no CUDA device here (check the driver)")
+    assert said == [paused] * 2
+
+    if how == "is cancelled":
+        store.request_cancel(sweep.id)
+    runner.run_batch(sweep.id)
+    assert said == [paused, paused, Told(state="measuring")]
+
+    while not runner.run_batch(sweep.id):
+        pass
+    assert said[3:] == []
 
 
 @pytest.mark.parametrize("way", ["cancel", "stop"])
