@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
+# Processes that run tests at the same time. Many tests wait for processes of their own.
+WORKERS ?= 2
 INSTALL = $(PIP) install --quiet --constraint constraints.txt
 
 .PHONY: run test docs lint format wheel wheel-test clean
@@ -12,7 +14,7 @@ run: $(VENV)/service.installed
 	$(BIN)/lhp serve
 
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 docs: $(VENV)/docs.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service.storage import schema
+from profiler_service.storage.database import find_sqlite_path, parse_url
 from profiler_service.storage.store import Store
 
 # Started in the background by a script, this process would ignore Ctrl-C, and its children, too:
@@ -98,10 +100,22 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with the current schema, made by the migrations; tests use copies."""
+    path = tmp_path_factory.mktemp("schema") / "lhp.sqlite"
+    schema.upgrade(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def database_url(empty_database_url: str) -> str:
+def database_url(empty_database_url: str, migrated_file: Path) -> str:
     """A new database with the current schema, once on SQLite and once on PostgreSQL."""
-    schema.upgrade(empty_database_url)
+    path = find_sqlite_path(parse_url(empty_database_url))
+    if path is None:
+        schema.upgrade(empty_database_url)
+    else:
+        shutil.copyfile(migrated_file, path)
     return empty_database_url
 
 

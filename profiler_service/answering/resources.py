@@ -150,7 +150,7 @@ def host_info(host: Host, *, presence_s: float) -> HostInfo:
         backends={name: list(dtypes) for name, dtypes in host.backends.items()},
         registered_at=host.registered_at,
         last_seen_at=host.last_seen_at,
-        silent_s=host.silent_s,
+        silent_s=round(host.silent_s, 1),
         present=is_present(host, presence_s=presence_s),
     )
 

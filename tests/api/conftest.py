@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import queue
+import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,6 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
-from profiler_service.storage import schema
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
 from tests.api.curves import PLATFORM, PROTOCOL, Latency, build_curve
@@ -36,11 +36,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path, migrated_file: Path) -> str:
     """A new SQLite database with the current schema."""
-    url = f"sqlite:///{tmp_path / 'lhp.sqlite'}"
-    schema.upgrade(url)
-    return url
+    path = shutil.copyfile(migrated_file, tmp_path / "lhp.sqlite")
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture
