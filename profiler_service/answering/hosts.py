@@ -84,9 +84,10 @@ class HostDirectory:
         return Where(host=where.host, platform=platform)
 
     def _is_known(self, where: Where, snapshot: Snapshot) -> bool:
-        return where.host in (None, *snapshot.hosts) and where.platform in (
-            None,
-            *snapshot.platforms,
+        return where.host in (None, *snapshot.hosts) and (
+            where.platform is None
+            # Shortened, too: what is known is found without the database, however it is asked.
+            or any(key.startswith(where.platform) for key in snapshot.platforms)
         )
 
     async def find_conditions(self, where: Where) -> Conditions | None:

@@ -67,6 +67,7 @@ async def get_platform(
     services: ServicesDep,
 ) -> PlatformInfo:
     """The platform with that key."""
+    await services.known.refresh()
     where = await services.hosts.resolve(Where(platform=key))
     whole = where.platform or key
     return platform_info(await asyncio.to_thread(services.store.get_platform, whole))

@@ -42,6 +42,7 @@ KNOWN = [
     "/lhp?dims=5,6&wait=7",
     f"/lhp?dims=5,6&host={HOST}",
     f"/lhp?dims=5,6&platform={PLATFORM.key}",
+    f"/lhp?dims=5,6&platform={PLATFORM.key[:8]}",
     f"/lhp?dims=5,6&platform={PLATFORM.key}&host={HOST}",
     "/lhp?dims=9,9&prefer=nearest",
     "/lhp?dims=5,6&budget=3",
