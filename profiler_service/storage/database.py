@@ -52,10 +52,11 @@ def parse_url(url: str) -> sa.URL:
         )
     if parsed.host:
         raise StoreUnusableError("the SQLite URL lacks a slash", hint=URL_FORMS)
-    if parsed.database in (None, "", ":memory:") or parsed.query:
+    # What follows a question mark wouldn't be part of the path, even if it is no option.
+    if parsed.database in (None, "", ":memory:") or "?" in url:
         raise StoreUnusableError(
             "the SQLite URL names no plain file, which several processes could share",
-            hint=URL_FORMS,
+            hint=f"{URL_FORMS}; the path has no question mark",
         )
     if str(parsed.database).startswith("~"):
         raise StoreUnusableError(

@@ -41,6 +41,7 @@ def closed_port() -> int:
         "sqlite://lhp.sqlite",
         "sqlite://",
         "sqlite:///:memory:",
+        "sqlite:////tmp/curves?/lhp.sqlite",  # would be the file /tmp/curves
         "sqlite:///file:lhp?mode=memory&uri=true",
     ],
 )
