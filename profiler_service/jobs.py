@@ -147,20 +147,30 @@ class JobClient:
     def check_usable(self) -> None:
         """Returns if a sweep could be queued now. Changes nothing. Raises StoreUnavailableError.
 
-        With PostgreSQL, the engine's tables are in the store's database, which the store checks.
+        Whether PostgreSQL can keep anything is the store's check: the tables are in its database.
         """
         self.check_files()
+        with _engine_errors(self._url):
+            self._client.list_workflows(limit=1, load_input=False, load_output=False)
         if self._files is not None:
             self._files.check_writable(timeout_s=self._timeout_s)
 
-    def has_lost_files(self) -> bool:
-        """Whether `check_files` raised StoreLostError just now, which the log then says."""
+    def has_lost_tables(self) -> bool:
+        """Whether the engine's tables are gone, with their file or without. The log then says it.
+
+        `upgrade` makes them anew. Raises StoreUnavailableError if that can't be told.
+        """
         try:
             self.check_files()
         except StoreLostError as error:
             logger.error("%s", error)
             return True
-        return False
+        with _engine_errors(self._url):
+            schema = None if self._files is not None else SCHEMA
+            if sa.inspect(self._engine).has_table("workflow_status", schema=schema):
+                return False
+        logger.error("the job engine's tables in %s were dropped", describe(self._url))
+        return True
 
     def reconcile(self, store: Store, running: Collection[str]) -> None:
         """Makes the engine's jobs agree with the store's sweeps of this host.

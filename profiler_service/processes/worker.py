@@ -109,7 +109,7 @@ def run(
         while True:
             try:
                 store.touch_host(settings.host)
-                if client.has_lost_files():
+                if client.has_lost_tables():
                     # Nothing was in them that the next worker doesn't make anew from the store.
                     stop(TRY_LATER)
                 client.reconcile(store, running)

@@ -35,6 +35,8 @@ POOL_TIMEOUT_S = 1.0
 """How long to wait for a connection if all of them are in use."""
 NOT_WRITABLE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR_WRITE)
 NOT_WRITABLE_POSTGRES = ("53100", "25006")  # disk_full, read_only_sql_transaction
+NOT_SET_UP_POSTGRES = ("42P01", "42703", "3F000", "42501")
+"""undefined_table, undefined_column, invalid_schema_name, insufficient_privilege"""
 
 
 def parse_url(url: str) -> sa.URL:
@@ -185,7 +187,8 @@ def database_errors(url: sa.URL) -> Iterator[None]:
     except exc.DBAPIError as error:
         if isinstance(error, (exc.DataError, exc.IntegrityError, exc.NotSupportedError)):
             raise
-        if isinstance(error, exc.ProgrammingError) and not error.connection_invalidated:
+        is_away = error.connection_invalidated or _is_not_set_up(error.orig)
+        if isinstance(error, exc.ProgrammingError) and not is_away:
             raise
         raise explain_failure(error, url) from error
     except (exc.TimeoutError, sqlite3.Error) as error:
@@ -204,6 +207,11 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
         return StoreNotWritableError(
             f"nothing can be kept in {describe(url)}: {reason}",
             hint="make room on its disk, and see that it may be written",
+        )
+    if _is_not_set_up(reason):
+        return StoreUnavailableError(
+            f"{describe(url)} can't be used: {' '.join(str(reason).split())}",
+            hint="run `lhp db upgrade` with this version, and see that the user may use the tables",
         )
     return _unavailable(url, str(reason))
 
@@ -239,6 +247,11 @@ def _is_not_writable(reason: object) -> bool:
         or (code is not None and code & 0xFF in NOT_WRITABLE_SQLITE)
         or getattr(reason, "sqlstate", None) in NOT_WRITABLE_POSTGRES
     )
+
+
+def _is_not_set_up(reason: object) -> bool:
+    """Whether somebody has changed PostgreSQL's tables or a user's rights since the start."""
+    return getattr(reason, "sqlstate", None) in NOT_SET_UP_POSTGRES
 
 
 def _unavailable(url: sa.URL, reason: str) -> StoreUnavailableError:

@@ -130,3 +130,21 @@ def test_connection_cut_by_the_server_is_replaced(postgres_database_url: str) ->
             with pytest.raises(StoreUnavailableError, match=str(name)):
                 store.ping()
     server.dispose()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER TABLE hosts RENAME TO hosts_before", "ALTER TABLE hosts RENAME COLUMN dtypes TO types"],
+    ids=["no table", "no column"],
+)
+def test_tables_that_were_changed_under_a_store_make_the_database_unavailable(
+    store: Store, database_url: str, change: str
+) -> None:
+    """By another version's upgrade, say: that is no defect of this one."""
+    engine = create_database_engine(parse_url(database_url))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(change)
+    engine.dispose()
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.list_hosts()
+    assert caught.value.hint
