@@ -256,6 +256,9 @@ class ModelError(LhpError):
 class WorkerAlreadyRunningError(LhpError):
     """Another worker measures here. Two would measure each other's noise."""
 
+    host: str = ""
+    """The name under which the other one measures; empty if it isn't known."""
+
 
 class HostTakenError(WorkerAlreadyRunningError):
     """Another worker, on another machine perhaps, measures under this host's name."""

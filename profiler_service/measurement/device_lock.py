@@ -110,7 +110,9 @@ def _refusal(device_id: str, holder: Holder | None) -> WorkerAlreadyRunningError
     else:
         who = f"a worker{holder.host and f' of host {holder.host!r}'} is running already"
         who += f" (process {holder.pid or 'of a container'})"
-    return WorkerAlreadyRunningError(
+    error = WorkerAlreadyRunningError(
         f"on {device}, {who}",
         hint="stop it first: two workers would disturb each other's measurements",
     )
+    error.host = "" if holder is None else holder.host
+    return error

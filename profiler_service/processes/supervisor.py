@@ -234,7 +234,7 @@ def run_worker_alone(settings: Settings, run: Callable[[Settings], None], tell: 
         except WorkerAlreadyRunningError as error:
             if str(error) != told:
                 taken = isinstance(error, HostTakenError)
-                advice = error.hint if taken else _describe_other_worker(settings)
+                advice = error.hint if taken else _describe_other_worker(settings, error.host)
                 logger.warning("%s: %s", error, advice)
                 tell(Told(state="standing by", reason=f"{error}: {advice}"))
             told = str(error)
@@ -243,11 +243,14 @@ def run_worker_alone(settings: Settings, run: Callable[[Settings], None], tell: 
         time.sleep(OTHER_WORKER_POLL_S)
 
 
-def _describe_other_worker(settings: Settings) -> str:
+def _describe_other_worker(settings: Settings, other_host: str) -> str:
     """Says whether the worker that already runs measures for the service on this database."""
     from profiler_service.answering.resources import is_present
     from profiler_service.storage.store import Store
 
+    if other_host not in ("", settings.host):
+        # Our own host may still seem present: its worker has just ended.
+        return f"nothing new is measured for host {settings.host!r} here until it ends"
     with contextlib.closing(Store.open(settings.database_url)) as store:
         try:
             present = is_present(store.get_host(settings.host), presence_s=settings.presence_s)

@@ -15,14 +15,19 @@ from pathlib import Path
 
 import pytest
 
+from profiler_service.errors import WorkerAlreadyRunningError
 from profiler_service.processes import supervisor
+from profiler_service.processes.keeper_line import Told
 from profiler_service.processes.supervisor import (
     RESTART_PAUSES,
     UNABLE_PAUSES,
     Pauses,
     WorkerKeeper,
+    run_worker_alone,
 )
-from tests.processes.fake_worker import wait_until
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
+from tests.processes.fake_worker import PROTOCOL, platform, wait_until
 
 QUICK = Pauses(first_s=0.01, longest_s=0.02)
 NEVER = Pauses(first_s=600, longest_s=600)
@@ -243,3 +248,28 @@ tell(Told(state="measuring"))
         for child in map(int, children):
             os.kill(child, signal.SIGKILL)
     assert len(children) == 1
+
+
+def test_a_worker_of_another_host_isnt_said_to_measure_for_this_service(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This service's own worker has just ended, and another service's was faster to follow."""
+    monkeypatch.setattr(supervisor, "OTHER_WORKER_POLL_S", 0)
+    store.register_host("mine", platform(), protocol=PROTOCOL, dtypes=["float32"])
+    others = ["other", ""]
+    said: list[Told] = []
+
+    def run(_settings: Settings) -> None:
+        if others:
+            error = WorkerAlreadyRunningError(f"on this machine, a worker of {others[0]!r} runs")
+            error.host = others.pop(0)
+            raise error
+
+    def tell(told: Told) -> None:
+        said.append(told)
+
+    run_worker_alone(Settings(database_url=database_url, host="mine"), run, tell)
+
+    assert [told.state for told in said] == ["standing by"] * 2
+    assert "nothing new is measured for host 'mine' here until it ends" in said[0].reason
+    assert "this service uses it" in said[1].reason  # by its heartbeat
