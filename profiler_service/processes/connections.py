@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import httptools
 from uvicorn.config import Config
@@ -179,6 +180,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_head = False
         self._bytes_since_told = 0
         self._receiving_since_s = self.loop.time()
+        if not self.url.startswith(b"/"):
+            # An absolute address names the host, whatever the header says (RFC 9112, 3.2.2).
+            others = [header for header in self.headers if header[0] != b"host"]
+            self.headers[:] = [*others, (b"host", urlsplit(self.url).netloc)]
         is_busy = self._most is not None and len(self.tasks) >= self._most
         self.app = problem_response(_overloaded()) if is_busy else self.config.loaded_app
         super().on_headers_complete()

@@ -80,6 +80,15 @@ def test_headers_after_the_body_are_no_headers_of_the_request(connect: Connect, 
     assert [value for name, value in app.headers[0] if name == b"host"] == [b"x"]
 
 
+def test_an_absolute_address_names_the_host_whatever_the_header_says(
+    connect: Connect, app: App
+) -> None:
+    connection = connect()
+    connection.sendall(b"GET http://evil.example:80/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert read_response(connection)[2] == b"/a 0"
+    assert [value for name, value in app.headers[0] if name == b"host"] == [b"evil.example:80"]
+
+
 # Size
 
 
