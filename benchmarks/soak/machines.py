@@ -135,6 +135,7 @@ class Service:
         self._environment = os.environ | {
             "LHP_DATABASE_URL": database_url,
             "LHP_HOST": "soak",
+            "LHP_PARTITION": f"soak-{os.getpid()}",  # not kept waiting by a worker of this machine
             "LHP_PORT": str(port),
             "XDG_DATA_HOME": str(folder),
         }
