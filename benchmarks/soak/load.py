@@ -91,7 +91,9 @@ class Client:
                         break
 
     def _read(self, http: httpx.Client) -> None:
-        self._send(http, "list", {"200"}, "GET", "/curves", params={"limit": 20})
+        reply = self._send(http, "list", {"200"}, "GET", "/curves", params={"limit": 20})
+        if reply.is_success:
+            self._seen.curves.update(str(each["id"]) for each in reply.json()["items"])
         if curve := self._any(self._seen.curves):
             self._send(http, "curve", {"200"}, "GET", f"/curves/{curve}")
 
