@@ -89,7 +89,7 @@ def _check(
 
 
 def ask_or_skip(config: TrainingConfig, ask: Callable[[], T], *, what: str) -> T | None:
-    """The answer; None where the service is away and `when_away` lets the run do without.
+    """The answer; None if the service is away and `when_away` lets the run do without.
 
     Raises what `ask` does. The hint then says that the run continues from here.
     """

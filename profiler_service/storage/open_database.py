@@ -25,7 +25,7 @@ from profiler_service.storage.database import (
 )
 from profiler_service.storage.records import WorkerIdentity
 from profiler_service.storage.sqlite_files import SqliteFiles
-from profiler_service.storage.statements import is_read_only, read_generation
+from profiler_service.storage.statements import check_tables, is_read_only, read_generation
 
 TRANSACTION_TIMEOUT_S = 4.0
 """Longest time to connect, and to wait for an answer or for another's lock."""
@@ -95,6 +95,7 @@ class OpenDatabase:
         """
         with self._read() as connection:
             read_generation(connection)
+            check_tables(connection)
             if is_read_only(connection):
                 raise StoreNotWritableError(
                     f"{describe(self._engine.url)} is read-only",

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from profiler_service.errors import InvalidRequestError
 from profiler_service.storage import rows
 from profiler_service.storage.records import Page
-from profiler_service.storage.tables import UtcDateTime, generation
+from profiler_service.storage.tables import UtcDateTime, generation, metadata
 
 MAX_PAGE_SIZE = 1000
 
@@ -58,6 +58,12 @@ def is_read_only(connection: Connection) -> bool:
         return False
     setting = sa.func.current_setting("transaction_read_only")
     return connection.scalar(sa.select(setting)) == "on"
+
+
+def check_tables(connection: Connection) -> None:
+    """Returns if every table has the columns that this version uses. Reads no row."""
+    for table in metadata.sorted_tables:
+        connection.execute(sa.select(table).limit(0))
 
 
 def raise_generation(connection: Connection) -> int:

@@ -148,3 +148,24 @@ def test_tables_that_were_changed_under_a_store_make_the_database_unavailable(
     with pytest.raises(StoreUnavailableError) as caught:
         store.list_hosts()
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE batches RENAME TO batches_before",
+        "ALTER TABLE curve_arrays RENAME TO curve_arrays_before",
+        "ALTER TABLE sweeps RENAME COLUMN progress TO state_of_work",
+    ],
+)
+def test_a_store_that_lacks_any_table_or_column_cant_be_used(
+    store: Store, database_url: str, change: str
+) -> None:
+    store.check_usable()
+    engine = create_database_engine(parse_url(database_url))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(change)
+    engine.dispose()
+    with pytest.raises(StoreUnavailableError) as caught:
+        store.check_usable()
+    assert caught.value.hint
