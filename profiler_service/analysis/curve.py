@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid
 from profiler_service.workload import Workload
@@ -94,6 +95,9 @@ class LatencyCurve:
     """Point number → why it couldn't be measured."""
     evidence: Evidence = field(default_factory=Evidence)
     """What the measurement took."""
+    confirmed: tuple[ConfirmedPair, ...] = ()
+    """The pairs that were confirmed. Only a curve fresh from its planner has them: the store keeps
+    them as facts."""
 
     @property
     def num_lhps(self) -> int:

@@ -38,6 +38,14 @@ class Evidence:
     guided: bool | None = None
     """In a race: whether a stored curve proposed where to look."""
 
+    settled: bool | None = None
+    """In a race: whether the answer is known as closely as was wanted."""
+    margin: float | None = None
+    """In a race: nothing that it compared is more than this share faster than the answer (95 %)."""
+    unseen_risk: float | None = None
+    """In a race: the model's probability that a point that was never compared is faster than the
+    answer by more than `margin`."""
+
     others_share: float | None = None
     """Share of the measured device's time that others used meanwhile, stolen time included."""
     disturbed: bool | None = None

@@ -9,7 +9,7 @@ import enum
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
@@ -20,6 +20,7 @@ from profiler_service.workload import Dims, Workload
 DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32
 MAX_GROWTH_POINTS = 1024
+DEFAULT_SETTLE_S = 3.0
 
 
 class SweepState(enum.StrEnum):
@@ -50,6 +51,45 @@ def window_growth(dims: Sequence[int], max_growth: float = DEFAULT_MAX_GROWTH) -
 
 
 @dataclass(frozen=True, kw_only=True)
+class RaceTerms:
+    """What is wanted of a race, and when it may stop. Shares: 0.01 is one percent."""
+
+    margin: float | None = None
+    """The race is settled when nothing larger is more than this share faster than the answer. None:
+    what the host resolves."""
+    settle_s: float = DEFAULT_SETTLE_S
+    """Most seconds of measuring that it may go on for certainty."""
+    slack: float = 0.0
+    """A point may be slower than the queried one by this share and still count as no slower."""
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and not 0 < self.margin < 1:
+            raise InvalidRequestError(
+                f"margin={self.margin:g} is no share between 0 and 1",
+                hint="write one percent as 1% or 0.01",
+            )
+        if not 0 <= self.slack < 1:
+            raise InvalidRequestError(
+                f"slack={self.slack:g} is no share from 0 to below 1",
+                hint="write one percent as 1% or 0.01",
+            )
+        if not self.settle_s > 0:
+            raise InvalidRequestError(
+                f"settle={self.settle_s:g} leaves no time to settle",
+                hint="give the seconds that a race may go on for certainty",
+            )
+
+    def to_json(self) -> dict[str, float]:
+        """The terms that differ from the defaults."""
+        default = RaceTerms()
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if value is not None and value != getattr(default, name)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepSpec:
     """A sweep as it was asked for: a workload, the points of `grid`, and how to measure them."""
 
@@ -62,6 +102,11 @@ class SweepSpec:
     guide: tuple[tuple[float, ...], ...] | None = None
     """For races of networks: the log latency that each position of each axis adds to an operator,
     according to a stored curve. It says where to look first. Verdicts don't depend on it."""
+    terms: RaceTerms = RaceTerms()
+    """For races: what is wanted, and when the race may stop."""
+    tau: float | None = None
+    """For races: by how much the log of a ratio differs from process to process on this host, a
+    standard deviation, as learned from its earlier races; None if nothing is known."""
 
     def __post_init__(self) -> None:
         if self.budget_s is not None and not self.budget_s > 0:
@@ -80,8 +125,11 @@ class SweepSpec:
 
     @property
     def key(self) -> str:
-        """The same for equal requests, even if seed or guide differ. Equal keys share one sweep."""
-        fields = {k: v for k, v in self.to_json().items() if k not in ("seed", "guide")}
+        """The same for equal requests, even if seed, guide or tau differ.
+
+        Equal keys share one sweep.
+        """
+        fields = {k: v for k, v in self.to_json().items() if k not in ("seed", "guide", "tau")}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
     def to_json(self) -> dict[str, object]:
@@ -93,6 +141,8 @@ class SweepSpec:
             "seed": self.seed,
             **({} if self.budget_s is None else {"budget_s": self.budget_s}),
             **({} if self.guide is None else {"guide": [list(axis) for axis in self.guide]}),
+            **({"terms": terms} if (terms := self.terms.to_json()) else {}),
+            **({} if self.tau is None else {"tau": self.tau}),
         }
 
     @classmethod
@@ -102,7 +152,9 @@ class SweepSpec:
         Raises UnknownWorkloadError, InvalidWorkloadError, InvalidRequestError.
         """
         workload, grid, mode = fields["workload"], fields["grid"], fields["mode"]
+        terms = fields.get("terms", {})
         assert isinstance(workload, Mapping) and isinstance(grid, Sequence)
+        assert isinstance(terms, Mapping)
         return cls(
             workload=get_workload_kind(str(workload["kind"])).describe(workload["params"]),
             mode=get_mode(str(mode)).name,
@@ -110,6 +162,8 @@ class SweepSpec:
             seed=int(str(fields["seed"])),
             budget_s=float(str(fields["budget_s"])) if "budget_s" in fields else None,
             guide=guide_from_json(fields.get("guide")),
+            terms=RaceTerms(**terms),
+            tau=float(str(fields["tau"])) if "tau" in fields else None,
         )
 
 

@@ -21,6 +21,7 @@ from profiler_service.analysis.lhp import find_edges
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.spec import (
     Progress,
+    RaceTerms,
     SweepSpec,
     SweepState,
     grid_from_json,
@@ -96,6 +97,8 @@ def sweep_to_values(spec: SweepSpec, *, host: str, now: dt.datetime) -> Values:
         "seed": spec.seed,
         "budget_s": spec.budget_s,
         "guide": None if spec.guide is None else [list(axis) for axis in spec.guide],
+        "terms": spec.terms.to_json() or None,
+        "tau": spec.tau,
         "state": SweepState.QUEUED,
         "cancel_requested": False,
         "created_at": now,
@@ -115,6 +118,8 @@ def sweep_from_row(row: Row) -> Sweep:
             seed=row.seed,
             budget_s=row.budget_s,
             guide=guide_from_json(row.guide),
+            terms=RaceTerms(**(row.terms or {})),
+            tau=row.tau,
         ),
         state=SweepState(row.state),
         created_at=row.created_at,

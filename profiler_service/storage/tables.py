@@ -102,6 +102,8 @@ sweeps = sa.Table(
     sa.Column("seed", sa.BigInteger, nullable=False),
     sa.Column("budget_s", sa.Double),
     sa.Column("guide", sa.JSON(none_as_null=True)),
+    sa.Column("terms", sa.JSON(none_as_null=True)),
+    sa.Column("tau", sa.Double),
     sa.Column("machine", Text),
     sa.Column("state", Text, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),

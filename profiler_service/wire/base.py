@@ -98,3 +98,14 @@ class EvidenceInfo(ResponseModel):
     guided: bool | SkipJsonSchema[None] = _OptionalField(
         description="In a race: whether a stored curve proposed where to look."
     )
+    settled: bool | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: whether the answer is known as closely as was wanted."
+    )
+    margin: float | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: nothing that it compared is more than this share faster than the"
+        " answer (95 %)."
+    )
+    unseen_risk: float | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: the model's probability that a point that was never compared is"
+        " faster than the answer by more than `margin`."
+    )
