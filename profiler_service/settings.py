@@ -107,6 +107,13 @@ class Settings(BaseSettings):
         description="Threads of a measured call; 0: one on each fast core, except the core of the"
         " first processor.",
     )
+    children: int = Field(
+        default=2,
+        ge=1,
+        le=8,
+        description="Measuring processes, one of which measures at a time. Each has its own place"
+        " in memory, which changes latencies a little, so larger dims are confirmed in several.",
+    )
     partition: str = Field(
         default="",
         description="Part of a divided machine (cpusets, MIG) that this worker measures on; on each"

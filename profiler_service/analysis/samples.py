@@ -152,6 +152,8 @@ class Samples:
     """Number of disturbed samples that were discarded and taken again."""
     failures: Mapping[int, str] = field(default_factory=dict)
     """Point number → why it couldn't be measured."""
+    child: int = 0
+    """Number of the measuring process that took them."""
     use: OthersUse = field(default_factory=OthersUse)
     """What others used of the measured device meanwhile, where the samples' device tells."""
     seconds: float = 0.0

@@ -57,11 +57,13 @@ def main(connection_fd: int, block_fd: int) -> None:
     threading.Thread(target=_receive, args=(connection, orders), daemon=True).start()
     setup = orders.get()
     assert isinstance(setup, Setup)
-    os.sched_setaffinity(0, setup.cpus)
     try:
         # Not at the top of the file: importing torch takes seconds, reads the number of threads
-        # from the environment, and may fail.
+        # from the environment, and may fail. It may take place on any processor, so that it doesn't
+        # disturb another child that measures.
         import torch
+
+        os.sched_setaffinity(0, setup.cpus)
 
         from profiler_service.measurement.devices import (
             open_device,
@@ -128,6 +130,9 @@ class OrderRunner:
         except (ImportError, AttributeError, ValueError) as error:
             self._send(Refused(message=f"the builder {order.builder} is missing: {error}"))
             return
+        if self._operands is not None:
+            self._operands.start_visit()
+            self._operands.remap()
         gc.collect()
         gc.disable()
         try:

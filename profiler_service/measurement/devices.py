@@ -49,10 +49,11 @@ from profiler_service.measurement.torch_settings import changed_switches, float3
 from profiler_service.networks.products import has_backend
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 """Version of the timing protocol. Raise it with every change that changes latencies (here, in
 `operations` or in the networks), so that older curves are stale. Version 2: samples with a long
-delay are taken again, and sparse H-LSTMs have another loop."""
+delay are taken again, and sparse H-LSTMs have another loop. Version 3: operands move to new pages for
+each batch, and every visit begins with one untimed call."""
 _GIB: Final = 1 << 30
 _MAX_CUDA_CLOCK_HZ: Final = 3e9
 """No GPU has a faster clock. On a slower one, a delay given in cycles lasts longer."""

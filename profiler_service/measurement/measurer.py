@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,17 +15,16 @@ import numpy.typing as npt
 
 from profiler_service.analysis.samples import OthersUse, Platform, Samples, TimingProtocol
 from profiler_service.errors import (
-    DeviceLostError,
     MeasurementChildDiedError,
     MeasurementFailedError,
     MeasurementInterruptedError,
-    PlatformMismatchError,
     UnsupportedOnHostError,
 )
 from profiler_service.grid import Grid
 from profiler_service.kinds import workload_kinds
 from profiler_service.kinds.products import backends_of
 from profiler_service.measurement.child_process import ChildDiedError, ChildProcess
+from profiler_service.measurement.children import Children
 from profiler_service.measurement.device_use import (
     CpuTimes,
     find_others_use,
@@ -86,6 +84,7 @@ class Measurer:
         threads: int = 0,
         cache: str = "warm",
         keep_variables: Collection[str] = (),
+        children: int = 1,
         point_timeout_s: float = 60.0,
         kinds: Mapping[str, WorkloadKind] | None = None,
     ) -> None:
@@ -93,12 +92,12 @@ class Measurer:
 
         `threads` is that of `processors.choose_measured_cpus`, and `cache` that of
         `TimingProtocol`; flushed needs a GPU. `keep_variables` is the `keep` of
-        `child_environment`. A visit that takes longer than `point_timeout_s` seconds makes its
-        point a failure. `kinds` are the workload kinds that can be measured; the installed ones by
-        default.
+        `child_environment`. So many `children` measure, one at a time: see `Children`. A visit
+        that takes longer than `point_timeout_s` seconds makes its point a failure. `kinds` are the
+        workload kinds that can be measured; the installed ones by default.
         """
         self.measured_cpus = find_measured_cpus(threads)
-        self._setup = Setup(
+        setup = Setup(
             device=device,
             cpus=self.measured_cpus,
             cache=cache,
@@ -107,10 +106,8 @@ class Measurer:
         self._point_timeout_s = point_timeout_s
         self._kinds = workload_kinds() if kinds is None else kinds
         self._interrupted_at: float | None = None
-        self._child: ChildProcess | None = ChildProcess(self._setup)
-        ready = self._child.ready
-        # Only this device from now on: if it were lost, `auto` would choose another one.
-        self._setup = replace(self._setup, device=ready.platform.device)
+        self._children = Children(setup, count=children)
+        ready = self._children.ready
         self.platform, self.protocol = ready.platform, ready.protocol
         self.dtypes, self.backends = ready.dtypes, ready.backends
         self._gpu = None if ready.gpu_uuid is None else open_gpu_probe(ready.gpu_uuid)
@@ -140,12 +137,14 @@ class Measurer:
         num_discarded, num_deaths, num_deadly_points = 0, 0, 0
         failures: dict[int, str] = {}
         pending = np.arange(len(batch.point))
-        first_child = self._get_child()
-        use_before = self._read_cpu_use()
+        first_number, first_child = self._get_child(batch.child)
+        use_before = self._read_cpu_use(first_child)
+        number = first_number
         while len(pending):
             visits = pending[:CAPACITY]
-            child = self._get_child()
+            number, child = self._get_child(number)
             death = self._carry_out(
+                number,
                 child,
                 Order(
                     builder=kind.builder,
@@ -192,9 +191,10 @@ class Measurer:
             num_discarded=num_discarded,
             failures=failures,
             # A new child has other counters.
-            use=find_others_use(use_before, self._read_cpu_use())
-            if self._child is first_child
+            use=find_others_use(use_before, self._read_cpu_use(first_child))
+            if self._children.find_running(first_number) is first_child
             else OthersUse(),
+            child=number,
             seconds=time.perf_counter() - batch_started_s,
         )
 
@@ -211,15 +211,11 @@ class Measurer:
         Safe to call from other threads and from signal handlers. The measurer stays usable.
         """
         self._interrupted_at = time.monotonic()
-        child = self._child
-        if child is not None:
-            child.block.stop = True
+        self._children.stop()
 
     def close(self) -> None:
-        """Ends the child. A later `measure` starts a new one."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
+        """Ends the children. A later `measure` starts a new one."""
+        self._children.close()
 
     def _get_kind(self, workload: Workload) -> WorkloadKind:
         if workload.kind not in self._kinds:
@@ -243,43 +239,24 @@ class Measurer:
             )
         return kind
 
-    def _read_cpu_use(self) -> CpuTimes | None:
-        if self.platform.device != "cpu" or self._child is None:
+    def _read_cpu_use(self, child: ChildProcess) -> CpuTimes | None:
+        if self.platform.device != "cpu":
             return None
-        return read_cpu_use(self.measured_cpus, self._child.pid)
+        return read_cpu_use(self.measured_cpus, child.pid)
 
-    def _get_child(self) -> ChildProcess:
-        if self._child is None:
-            try:
-                child = ChildProcess(self._setup)
-            except MeasurementFailedError as error:
-                raise DeviceLostError(
-                    f"the measuring process can't be started again: {error}", hint=error.hint
-                ) from error
-            ready = child.ready
-            if (ready.platform, ready.protocol, ready.dtypes, ready.backends) != (
-                self.platform,
-                self.protocol,
-                self.dtypes,
-                self.backends,
-            ):
-                # Not kept, because the next call would assume that it is on the measurer's
-                # platform.
-                child.close()
-                raise PlatformMismatchError(
-                    "the platform changed while it was measured",
-                    hint="start the worker again: it registers the new platform",
-                )
-            self._child = child
-        self._child.block.stop = False
+    def _get_child(self, number: int) -> tuple[int, ChildProcess]:
+        number, child = self._children.get(number)
+        child.block.stop = False
         self._check_interrupted()
-        return self._child
+        return number, child
 
     def _check_interrupted(self) -> None:
         if self._interrupted_at is not None:
             raise MeasurementInterruptedError("the measurement was interrupted")
 
-    def _carry_out(self, child: ChildProcess, order: Order, failures: dict[int, str]) -> str | None:
+    def _carry_out(
+        self, number: int, child: ChildProcess, order: Order, failures: dict[int, str]
+    ) -> str | None:
         """None when the order is finished; otherwise the reason why the child has ended.
 
         Failed points are added to `failures`.
@@ -305,11 +282,11 @@ class Measurer:
                 elif isinstance(message, Refused):
                     break
         except ChildDiedError as error:
-            self.close()
+            self._children.drop(number)
             return str(error)
         except BaseException:
             # Most likely Ctrl-C. The child is still making visits, so it can't take another order.
-            self.close()
+            self._children.drop(number)
             raise
         if isinstance(message, Refused):
             raise MeasurementFailedError(message.message, hint=message.hint)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import mmap
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -42,6 +43,9 @@ NUM_PLACES: Final = 128
 """Number of places within an arena at which an operand may begin."""
 _BLOCK_ELEMENTS: Final = 1 << 20
 _GROWTH: Final = 1.25
+MAX_REMAPPED_BYTES: Final = 64 << 20
+"""Larger arenas stay where they are. They fill every set of every cache alike, and mapping them
+would take longer than many visits."""
 MAX_KEPT_BYTES: Final = 256 << 20
 MAX_KEPT: Final = 256
 MAX_USES: Final = 64
@@ -54,6 +58,9 @@ class Arena:
     Otherwise the alignment that an allocator happens to give to a size would look like an
     effect of the dimension (Source: ours). The arena grows for a larger operand and never
     shrinks, so nothing is allocated at a visit, and the use of the caches stays constant.
+
+    `remap` moves it to other physical pages. Which sets of a cache the pages fall into is the
+    same as long as they stay, and differs from process to process.
     """
 
     def __init__(self, dtype: torch.dtype, device: torch.device, rng: random.Random) -> None:
@@ -79,10 +86,24 @@ class Arena:
         self._cursor = -(-(start + count) // self.alignment) * self.alignment
         return self.memory[start : start + count].view(shape)
 
+    def remap(self) -> None:
+        """Moves the arena to newly mapped memory of the same size, unless it is very large."""
+        count = len(self.memory)
+        if 0 < count * self.memory.itemsize <= MAX_REMAPPED_BYTES:
+            self._allocate(count)
+
     def _grow(self, count: int) -> None:
+        self._allocate(int(count * _GROWTH))
+
+    def _allocate(self, count: int) -> None:
         dtype = self.memory.dtype
         self.memory = self.memory[:0].clone()  # frees the old arena before the new one is allocated
-        memory = torch.empty(int(count * _GROWTH), dtype=dtype, device=self._device)
+        if self._device.type == "cpu":
+            # Pages of its own: an allocator would give back those that were freed just now.
+            pages = mmap.mmap(-1, count * dtype.itemsize)
+            memory = torch.frombuffer(pages, dtype=dtype)
+        else:
+            memory = torch.empty(count, dtype=dtype, device=self._device)
         block = torch.randn(min(len(memory), _BLOCK_ELEMENTS), device=self._device)
         # No value near zero: a float16 below 6e-5 is denormal, and denormals are slow.
         block = torch.copysign(block.abs().clamp_min_(1e-3), block).to(dtype)
@@ -141,6 +162,11 @@ class Operands:
         self.weights.start_visit()
         self.inputs.start_visit()
         self.indices.start_visit()
+
+    def remap(self) -> None:
+        """Moves all memory to newly mapped pages. Products that are kept stay where they are."""
+        for arena in (self.weights, self.inputs, self.indices):
+            arena.remap()
 
     def weight(self, *shape: int) -> torch.Tensor:
         """A weight of `shape` filled with random normals, of the workload's dtype and device."""

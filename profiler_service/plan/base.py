@@ -50,6 +50,8 @@ class Batch:
     """Calls to time together in each visit."""
     warmup_calls: int = 1
     """Untimed calls at the start of each visit."""
+    child: int = 0
+    """Which of the host's measuring processes makes the visits: this number modulo theirs."""
 
 
 class Planner(Protocol):

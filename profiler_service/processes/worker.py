@@ -47,6 +47,7 @@ def create_measurer(settings: Settings) -> Measurer:
         device=settings.device,
         threads=settings.threads,
         cache=settings.cache,
+        children=settings.children,
         keep_variables=[name for name in settings.keep_variables.split(",") if name],
     )
 

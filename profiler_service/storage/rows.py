@@ -155,6 +155,7 @@ def samples_to_values(samples: Samples) -> Values:
         "calls": int(samples.calls),
         "num_discarded": int(samples.num_discarded),
         "seconds": float(samples.seconds),
+        "child": int(samples.child),
         "failures": _failures_to_json(samples.failures),
         "arrays": blobs.pack({name: getattr(samples, name) for name in _SAMPLE_ARRAYS}),
     }
@@ -167,6 +168,7 @@ def samples_from_row(row: Row) -> Samples:
         calls=row.calls,
         num_discarded=row.num_discarded,
         seconds=row.seconds,
+        child=row.child,
         failures=_failures_from_json(row.failures),
         **arrays,
     )

@@ -138,6 +138,7 @@ batches = sa.Table(
     sa.Column("calls", sa.Integer, nullable=False),
     sa.Column("num_discarded", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("child", sa.Integer, nullable=False, server_default="0"),
     sa.Column("measured_at", UtcDateTime, nullable=False),
     sa.Column("failures", sa.JSON, nullable=False),
     sa.Column("arrays", sa.LargeBinary, nullable=False),

@@ -25,5 +25,4 @@ def batch_of(dims: Sequence[int], *, calls: int = 1, warmup_calls: int = 0) -> B
 
 
 def child_pid(measurer: Measurer) -> int:
-    assert measurer._child is not None
-    return measurer._child.pid
+    return measurer._children.get(0)[1].pid

@@ -99,7 +99,7 @@ from profiler_service.measurement.measurer import Measurer
 
 measurer = Measurer(device="cpu")
 assert "torch" not in sys.modules
-print(measurer._child.pid, flush=True)
+print(measurer._children.get(0)[1].pid, flush=True)
 threading.Event().wait()
 """
 

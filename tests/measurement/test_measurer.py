@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_child_runs_on_the_measured_processors_with_a_thread_on_each(measurer: M
 
 def test_platform_and_protocol_of_a_cpu(measurer: Measurer) -> None:
     platform = measurer.platform
-    assert measurer.protocol.key == "perf_counter-warm-v2"
+    assert measurer.protocol.key == "perf_counter-warm-v3"
     assert platform.device == "cpu"
     assert platform.framework.startswith("torch 2.")
     assert platform.memory_bytes > 0 and platform.memory_bytes % 2**30 == 0
@@ -186,7 +187,8 @@ def test_child_on_another_platform_never_measures(monkeypatch: pytest.MonkeyPatc
 def test_child_that_measures_in_another_way_never_measures(name: str, value: object) -> None:
     with Measurer(device="cpu", kinds=KINDS) as measurer:
         measurer.close()
-        setattr(measurer, name, value)  # as if this had been found when the measurer was made
+        # As if this had been found when the measurer was made.
+        measurer._children.ready = replace(measurer._children.ready, **{name: value})  # type: ignore[arg-type]
         for _ in range(2):
             with pytest.raises(PlatformMismatchError):
                 measurer.measure(workload(NOTHING), LINE, batch_of([1]))
@@ -259,7 +261,7 @@ def test_products_take_longer_on_cuda_with_a_flushed_cache() -> None:
     median_s = {}
     for cache in ("warm", "flushed"):
         with Measurer(device="cuda", cache=cache) as measurer:
-            assert measurer.protocol.key == f"cuda_graph-{cache}-v2"
+            assert measurer.protocol.key == f"cuda_graph-{cache}-v3"
             samples = measurer.measure(
                 MATMUL.describe(), grid, Batch(point=visits, round=visits, calls=5)
             )

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from profiler_service.measurement import operations
 from profiler_service.measurement.operations import (
     MAX_KEPT,
     MAX_KEPT_BYTES,
@@ -27,6 +28,22 @@ def new_arena(dtype: torch.dtype = torch.float32) -> Arena:
 
 def new_operands(dtype: str = "float32") -> Operands:
     return Operands(dtype, "cpu", random.Random(0))
+
+
+def test_an_arena_moves_to_new_pages_of_the_same_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = new_arena()
+    arena.take((100, 100))
+    before = arena.memory
+    arena.remap()  # the old memory is still in use here, so the new one can't be at its place
+    assert len(arena.memory) == len(before)
+    assert arena.memory.data_ptr() != before.data_ptr()
+    # It is filled as before: no zeros, and nothing near zero.
+    assert arena.memory.abs().min() >= 1e-3
+    # 100 · 100 elements and room to move take more than 40 kB.
+    monkeypatch.setattr(operations, "MAX_REMAPPED_BYTES", 40_000)
+    there = arena.memory.data_ptr()
+    arena.remap()
+    assert arena.memory.data_ptr() == there
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
