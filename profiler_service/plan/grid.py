@@ -18,14 +18,29 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.base import Batch, SteppedPlanner
 
 
+def plan_looks(first: int, last: int) -> tuple[int, ...]:
+    """The numbers of rounds after which a sweep looks for points that may rest: 15 up to 240.
+
+    The steps grow with the rounds, because intervals narrow with the square root of the rounds.
+    """
+    looks = [first]
+    while looks[-1] < last:
+        step = CHOOSE_EVERY * max(1, looks[-1] // 12)
+        looks.append(min(looks[-1] + step, last))
+    return tuple(looks)
+
+
 class GridPlanner(SteppedPlanner):
     """Measures every point of the grid, the undecided ones longest.
 
     Each round visits every active point once, in a new random order, with the anchor (the
-    grid's middle point) before every 16 of them. After some of the rounds, points that a larger
-    one beats at REST_CONFIDENCE stop being measured: they rest. (This is stricter than the
-    curve's own verdicts, since there are many looks.) A resting point can't be an LHP. Every point
-    that it would beat is also beaten by the point that beats it.
+    grid's middle point) before every 16 of them. At each of `plan_looks`, points that a larger one
+    beats at REST_CONFIDENCE stop being measured: they rest. A resting point can't be an LHP. Every
+    point that it would beat is also beaten by the point that beats it.
+
+    The looks together may err with half of the probability that one interval allows, and the
+    curve's own verdicts, at CURVE_CONFIDENCE, with the other half (Bonferroni). So a point is
+    wrongly called dominated with probability 2.5 % at most, however often it was looked at.
 
     Measuring ends when all but LOOSE_SHARE of the active points have an interval on their median
     narrower than ± TARGET, and after MAX_ROUNDS in any case. No point rests only because its own
@@ -38,7 +53,8 @@ class GridPlanner(SteppedPlanner):
     MAX_ROUNDS = 240
     TARGET = 0.005
     LOOSE_SHARE = 0.1
-    REST_CONFIDENCE = 0.998
+    REST_CONFIDENCE = 1 - (1 - CONFIDENCE) / 2 / len(plan_looks(MIN_ROUNDS, MAX_ROUNDS))
+    CURVE_CONFIDENCE = 1 - (1 - CONFIDENCE) / 2
 
     _is_cut_short = False
     """Whether the sweep's budget ended it."""
@@ -56,7 +72,8 @@ class GridPlanner(SteppedPlanner):
         self._expected_rounds = 2 * self.MIN_ROUNDS
         active = np.setdiff1d(np.arange(self._num_points), list(self._failures))
         num_undecided = len(active)
-        next_look = self.MIN_ROUNDS
+        looks = iter(plan_looks(self.MIN_ROUNDS, self.MAX_ROUNDS))
+        next_look = next(looks)
         number = 0
         while number < self.MAX_ROUNDS:
             # Several rounds of a small grid fill a batch, one of a large grid takes several.
@@ -92,8 +109,7 @@ class GridPlanner(SteppedPlanner):
                 # Intervals narrow with the square root of the rounds.
                 share = (np.quantile(half, 1 - self.LOOSE_SHARE) / self.TARGET) ** 2
                 self._expected_rounds = int(np.clip(number * share, number, self.MAX_ROUNDS))
-                step = CHOOSE_EVERY * max(1, next_look // 12)
-                next_look = min(next_look + step, self.MAX_ROUNDS)
+                next_look = next(looks, self.MAX_ROUNDS)
 
     def _end_early(self, anchor: int, number: int) -> Generator[Batch, Samples, None]:
         """Measures the first point (that of a query) in any case, even with a very small budget."""
@@ -112,7 +128,7 @@ class GridPlanner(SteppedPlanner):
         left = max(0.0, self._expected_rounds - rounds) * num_active
         return self._num_samples / (self._num_samples + left)
 
-    def _estimate(self, confidence: float = CONFIDENCE) -> GridEstimate:
+    def _estimate(self, confidence: float) -> GridEstimate:
         return estimate_grid(
             self._batches[self._measured_from :],
             self._spec.grid.shape,
@@ -128,7 +144,7 @@ class GridPlanner(SteppedPlanner):
         measured = self._batches[getattr(self, "_measured_from", len(self._batches)) :]
         if not any(map(len, measured)):
             raise self._first_failure()
-        estimate = self._estimate()
+        estimate = self._estimate(self.CURVE_CONFIDENCE)
         answers = estimate.answers
         if self._rested:
             # These ratios come from the same rounds that made the points rest, which biases them.

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from profiler_service.analysis.comparison import Comparison, column_medians
-from profiler_service.analysis.crossover import CHOOSE_EVERY, KernelRounds, find_crossover
+from profiler_service.analysis.crossover import CHOOSE_EVERY, LOOKS, KernelRounds, find_crossover
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.kinds.kernels import DENSE_BACKENDS, MAX_PERCENT, Kernel, dense_points
@@ -27,8 +27,9 @@ class KernelPlanner(SteppedPlanner):
     With the sparse kernel, a few rounds over the sparsities of SCAN show roughly from which
     sparsity on it is faster than each dense kernel. Then the whole percentages around that sparsity
     are measured, until the last one that isn't faster and the first one that is faster are
-    neighbours. Percentages that stay ambiguous are measured longest. The planner assumes that
-    latency falls with sparsity only when it chooses what to measure. The crossover follows from
+    neighbours. Percentages that stay ambiguous are measured longest. Each comparison is judged at
+    `crossover.LOOKS` only, so that looking often makes no verdict. The planner assumes that latency
+    falls with sparsity only when it chooses what to measure. The crossover follows from
     measurements alone (`crossover.find_crossover`).
     """
 
@@ -50,13 +51,14 @@ class KernelPlanner(SteppedPlanner):
     described at WARMUP_CALLS changes a network's call a little, too: on one machine, ratios
     differed by up to 1.7 % from those with one warm-up call, in both directions."""
     SCAN = (0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95, 99)
-    SCAN_ROUNDS = 6
-    LOOK_ROUNDS = 12
+    SCAN_ROUNDS = LOOKS[0]
+    MORE_ROUNDS = 12
+    """Rounds at a time after the first ones, if only dense kernels are compared."""
     WARMUP_CALLS = 8
     """Untimed calls at each visit. Each kernel prepares the weight in its own way, which leaves
     caches and address translation in different states. On one machine the second call after that
     was up to twice as slow as the tenth; the ninth was within 2 %."""
-    MAX_LOOKS = 24
+    MAX_ROUNDS = LOOKS[-1] + SCAN_ROUNDS
     SEARCH_S = 10.0
     """The search ends after this long, if no percentage is missing around a crossover."""
     MARGIN = 1
@@ -83,12 +85,13 @@ class KernelPlanner(SteppedPlanner):
             return
         self._advance(0.1, f"looking at {len(self.SCAN)} sparsities")
         yield from self._meet(self.SCAN, self.SCAN_ROUNDS)
-        for look in range(self.MAX_LOOKS):
+        while self._round < self.MAX_ROUNDS:
             doubtful, is_open = self._find_doubtful()
             if not doubtful or (self._seconds > self.SEARCH_S and not is_open):
                 return
-            self._advance(0.3 + 0.7 * look / self.MAX_LOOKS, f"{len(doubtful)} sparsities in doubt")
-            yield from self._meet(doubtful, self.LOOK_ROUNDS)
+            done = 0.3 + 0.7 * self._round / self.MAX_ROUNDS
+            self._advance(done, f"{len(doubtful)} sparsities in doubt")
+            yield from self._meet(doubtful, self._rounds().count_to_look(doubtful))
 
     def _compare_dense(self, *, is_dear: bool) -> Generator[Batch, Samples, None]:
         """The rounds that compare only dense kernels."""
@@ -97,7 +100,7 @@ class KernelPlanner(SteppedPlanner):
             self._warmup_calls, self._margin = 0, self.DEAR_MARGIN
             fewest, more = self.DEAR_ROUNDS, CHOOSE_EVERY
         else:
-            fewest, more = self.FEWEST_ROUNDS, self.LOOK_ROUNDS
+            fewest, more = self.FEWEST_ROUNDS, self.MORE_ROUNDS
         yield from self._meet((), fewest)
         # The first visit may have taken seconds for compiling; long calls count from the first.
         started_s = 0.0 if is_dear else self._seconds
@@ -170,6 +173,7 @@ class KernelPlanner(SteppedPlanner):
             for p in compared
             if crossover.low <= p < end
             and compared[p].verdict == "ambiguous"
+            and compared[p].num_pairs < LOOKS[-1]
             and not 1 - self.PRECISION < compared[p].low <= compared[p].high < 1 + self.PRECISION
         }
 

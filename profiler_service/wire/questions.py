@@ -236,8 +236,9 @@ class KernelCrossover(ResponseModel):
         examples=[0.83],
     )
     sparsity_interval: tuple[float | None, float | None] = Field(
-        description="Below the first, the sparse kernel is confidently (95 %) slower. From the"
-        " second on, it is confidently faster. Null: beyond 0.99, the sparsest measured.",
+        description="The crossover is confidently not below the first: the sparse kernel is slower"
+        " just below. From the second on, it is confidently faster. The intervals of all kernels"
+        " hold together with 95 %. Null: beyond 0.99, the sparsest measured.",
         examples=[[0.82, 0.84]],
     )
 
@@ -251,7 +252,8 @@ class SparsePoint(ResponseModel):
         description="Its latency divided by that of the best dense kernel, paired."
     )
     ratio_interval: tuple[float, float | None] = Field(
-        description="95 % interval on `ratio`. An end is null if there were too few pairs for it."
+        description="Interval on `ratio`, 95 % at least. An end is null if there were too few"
+        " pairs for it."
     )
 
 

@@ -47,6 +47,19 @@ def test_a_sparse_kernel_that_always_or_never_wins() -> None:
     assert find_crossover({}) is None
 
 
+def test_nothing_beyond_an_ambiguous_sparsity_moves_a_bound() -> None:
+    # Where the kernels are equal, one of many sparsities looks slower by chance. Nothing says that
+    # 40 isn't such a one, because 20 may already be on the faster side.
+    compared = {
+        0: against(1.1, "slower"),
+        20: against(1.0, "ambiguous"),
+        40: against(1.01, "slower"),
+        60: against(0.99, "ambiguous"),
+        99: against(0.9, "faster"),
+    }
+    assert find_crossover(compared) == Crossover(percent=41, low=1, high=61)
+
+
 def rounds_of(latency_s: dict[int, float], num_rounds: int = 12) -> KernelRounds:
     """Rounds in which these points met; all of them slower and slower from round to round."""
     point = np.tile(np.array(list(latency_s), dtype=np.int32), num_rounds)
@@ -81,6 +94,59 @@ def test_kernels_are_compared_within_rounds() -> None:
     assert {point: each.num_pairs for point, each in others.items()} == {0: 8, sparse: 8}
     assert others[0].ratio == pytest.approx(2)
     assert others[sparse].ratio == pytest.approx(0.5)
+
+
+def noisy_rounds(num_rounds: int, num_kernels: int) -> KernelRounds:
+    """Rounds of the first dense kernel and the last kernel, whose log ratio in round r is r."""
+    number = np.repeat(np.arange(num_rounds, dtype=np.int32), 2)
+    point = np.tile(np.array([0, num_kernels - 1], dtype=np.int32), num_rounds)
+    samples = Samples(
+        point=point,
+        round=number,
+        time_s=np.zeros(len(point), dtype=np.float32),
+        latency_s=1e-3 * np.exp(np.where(point > 0, number, 0.0)),
+        calls=1,
+        unstable=np.zeros(len(point), dtype=np.bool_),
+    )
+    return KernelRounds([samples], num_kernels)
+
+
+@pytest.mark.parametrize(("num_rounds", "judged"), [(12, 12), (23, 12), (24, 24), (400, 288)])
+def test_a_search_judges_after_planned_numbers_of_pairs_only(num_rounds: int, judged: int) -> None:
+    compared = noisy_rounds(num_rounds, NUM_KERNELS).compare(NUM_KERNELS - 1, 0)
+    assert compared is not None
+    assert compared.num_pairs == judged
+    # The median of 0, 1, … n - 1.
+    assert np.log(compared.ratio) == pytest.approx((judged - 1) / 2)
+
+
+def test_the_looks_of_a_search_share_the_error_of_one_interval() -> None:
+    # 6 looks at 3 dense kernels: 0.05 / 18 / 2 = 0.00139 at each end. Of 12 pairs, the smallest
+    # is above the median with probability 2 ** -12 = 0.00024, the second smallest with 13 times
+    # that, 0.0032: only the first may be the end. The logs of the ratios are 0 to 11.
+    compared = noisy_rounds(12, NUM_KERNELS).compare(NUM_KERNELS - 1, 0)
+    assert compared is not None
+    assert np.log([compared.low, compared.high]) == pytest.approx([0, 11])
+    # Two dense kernels alone are judged once: the third smallest, with 79 / 4096 = 0.019 < 0.025.
+    once = noisy_rounds(12, 2).compare(1, 0)
+    assert once is not None
+    assert np.log([once.low, once.high]) == pytest.approx([2, 9])
+
+
+def test_a_search_says_nothing_before_its_first_look() -> None:
+    compared = noisy_rounds(11, NUM_KERNELS).compare(NUM_KERNELS - 1, 0)
+    assert compared is not None
+    assert (compared.verdict, compared.low, compared.high) == ("ambiguous", 0.0, np.inf)
+
+
+def test_the_next_look_is_the_nearest_one_of_any_sparsity() -> None:
+    # 99 has met 15 times: 24 - 15 = 9 to go; 0 not once: 12.
+    rounds = rounds_of({0: 1e-3, Kernel("csr", 99).point: 1e-3}, num_rounds=15)
+    assert rounds.count_to_look([0]) == 12
+    assert rounds.count_to_look([99]) == 9
+    assert rounds.count_to_look([0, 99]) == 9
+    # The last look is after 288.
+    assert noisy_rounds(288, NUM_KERNELS).count_to_look([0]) == 0
 
 
 def test_what_failed_is_forgotten() -> None:

@@ -15,7 +15,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.base import ANCHOR_EVERY
 from profiler_service.plan.create import create_planner
-from profiler_service.plan.grid import GridPlanner
+from profiler_service.plan.grid import GridPlanner, plan_looks
 from profiler_service.plan.spec import SweepSpec, window_growth
 from tests.plan.asking import curve_from, spec_above
 from tests.synthetic import SyntheticDevice, stairs
@@ -132,6 +132,32 @@ def test_points_that_rest_have_intervals_that_hold() -> None:
             num_too_good += bool(answers.ratio_high[point] < truth[rival] / truth[point])
     assert num_points > 300
     assert num_too_good <= 0.025 * num_points
+
+
+def test_all_looks_and_the_curve_share_the_error_of_one_interval() -> None:
+    # 18, 21, 24, 30 … 234, 240: 15 looks of 1/600 make 1/40, and the curve's own error is 1/40.
+    looks = plan_looks(GridPlanner.MIN_ROUNDS, GridPlanner.MAX_ROUNDS)
+    assert (looks[:4], looks[-2:], len(looks)) == ((18, 21, 24, 30), (234, 240), 15)
+    error = len(looks) * (1 - GridPlanner.REST_CONFIDENCE) + (1 - GridPlanner.CURVE_CONFIDENCE)
+    assert error == pytest.approx(0.05)
+
+
+def test_equal_points_are_hardly_ever_declared_faster_however_often_they_are_looked_at() -> None:
+    """All points of a grid are equal: each that has another answer than itself is an error.
+
+    A point may err with 2.5 %. Points of one curve err together, because they share rivals: the
+    shares of single curves spread by less than 6 %. So the mean of 40 curves is at most 2.5 % +
+    3 · 6 % / √40 = 5.3 %, but for one time in a thousand.
+    """
+    shares = []
+    for seed in range(40):
+        spec = spec_above((200,), "grid", seed=seed)
+        planner = create_planner(spec)
+        SyntheticDevice(np.full(spec.grid.size, 1e-4), seed=seed + 500).run(planner)
+        target = curve_from(planner).answers.target
+        shares.append(np.mean(target != np.arange(spec.grid.size)))
+    assert np.std(shares) < 0.06
+    assert np.mean(shares) <= 0.025 + 3 * 0.06 / np.sqrt(40)
 
 
 def test_a_grid_sweep_ends_with_its_budget_and_keeps_what_it_knows() -> None:

@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from profiler_service.analysis.crossover import KernelRounds, find_crossover
+from profiler_service.analysis.crossover import Crossover, KernelRounds, find_crossover
 from profiler_service.analysis.curve import PointStatus
 from profiler_service.analysis.samples import Samples
 from profiler_service.errors import MeasurementFailedError
@@ -84,6 +84,40 @@ def test_a_sparse_kernel_that_never_wins() -> None:
         assert (found.percent, found.low, found.high) == (None, 100, None)
     # Nothing is in doubt: the scan alone, 3 dense kernels and 12 sparsities.
     assert planner.build_curve(PLATFORM, PROTOCOL, NOW).num_measured == 15
+
+
+def find_crossovers(device: SyntheticDevice) -> list[Crossover]:
+    """The crossover with each dense kernel that a search on this device finds."""
+    _, batches = search(device)
+    rounds = KernelRounds(batches, NUM_KERNELS)
+    found = [find_crossover(rounds.compare_sparse(dense)) for dense in range(3)]
+    return [crossover for crossover in found if crossover is not None]
+
+
+def test_equal_kernels_are_hardly_ever_declared_different_however_often_they_are_looked_at() -> (
+    None
+):
+    """Every kernel takes 100 µs at every sparsity: a bound with any dense kernel is an error.
+
+    All intervals of a search hold together in 95 % of searches. With an error of exactly 5 %, 9 or
+    more of 60 searches have one with probability P(Bin(60, 0.05) >= 9) = 0.3 %.
+    """
+    wrong = 0
+    for seed in range(60):
+        device = SyntheticDevice(latency_s=np.full(NUM_KERNELS, 100e-6), seed=seed)
+        found = find_crossovers(device)
+        assert len(found) == 3
+        wrong += any((each.low, each.high) != (0, None) for each in found)
+    assert wrong < 9
+
+
+@pytest.mark.parametrize(("ratio", "bounds"), [(0.97, (0, 0)), (1.03, (100, None))])
+def test_a_difference_of_3_percent_is_found(ratio: float, bounds: tuple[int, int | None]) -> None:
+    # The sparse kernel is 3 % faster (or slower) than all dense kernels, at every sparsity.
+    for seed in range(10):
+        latency_s = np.r_[np.full(3, 100e-6), np.full(MAX_PERCENT + 1, 100e-6 * ratio)]
+        found = find_crossovers(SyntheticDevice(latency_s=latency_s, seed=seed))
+        assert [(each.low, each.high) for each in found] == [bounds] * 3
 
 
 def test_dense_kernels_alone_are_compared_with_their_best() -> None:
