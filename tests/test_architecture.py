@@ -30,7 +30,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "settings": ({"host_name"}, {"pydantic", "pydantic_settings"}),
-    "wire": ({"workload"}, {"pydantic", "pydantic_core"}),
+    "wire": ({"errors", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
         {"analysis", "errors", "kinds", "plan", "printable", "wire"},
         {"numpy", "matplotlib", "plotly"},

@@ -35,3 +35,12 @@ class ConfirmedPair:
     between_arenas: float | None = None
     """Variance of the log ratio between arenas, beyond the noise; may be negative. None if there
     was only one arena."""
+
+    def overrules(self, earlier: ConfirmedPair) -> bool:
+        """Whether an earlier confirmation of the same pair can't be true any more.
+
+        The intervals have nothing in common, and the verdicts differ. (With the same verdict, or
+        with intervals that overlap, both count: see `evidence_of`.)
+        """
+        apart = self.low > earlier.high or self.high < earlier.low
+        return apart and self.verdict != earlier.verdict

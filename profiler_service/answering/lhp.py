@@ -5,9 +5,10 @@ Knows neither HTTP nor how a sweep is carried out.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from profiler_service.analysis.curve import LatencyCurve
@@ -20,9 +21,9 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
 from profiler_service.plan.modes import MODES, Mode
-from profiler_service.plan.spec import SweepSpec, window_growth
+from profiler_service.plan.spec import DEFAULT_SETTLE_S, RaceTerms, SweepSpec, window_growth
 from profiler_service.storage.store import CurveHeader, Host
-from profiler_service.wire import LhpAnswer
+from profiler_service.wire import LhpAnswer, parse_duration, parse_share
 from profiler_service.workload import Dims, Workload, parse_dims
 
 Effort = Literal["quick", "thorough"]
@@ -40,6 +41,10 @@ class LhpQuestion:
     """Every point that may be the answer. The first one is `dims`."""
     budget_s: float | None = None
     """Most seconds to measure for, if the answer isn't known yet."""
+    terms: RaceTerms = field(default_factory=RaceTerms)
+    """How closely the answer must be known, and how long a race may go on for that."""
+    not_before: dt.datetime | None = None
+    """What was measured earlier doesn't count."""
 
     @classmethod
     def parse(
@@ -52,10 +57,13 @@ class LhpQuestion:
         effort: Effort,
         max_growth: float,
         budget_s: float | None = None,
+        margin: str | None = None,
+        settle_s: float | None = None,
+        max_age: str | None = None,
     ) -> LhpQuestion:
-        """The question, read from texts.
+        """The question, read from texts. The age of what may answer counts from now.
 
-        Raises InvalidDimsError, UnknownWorkloadError, InvalidWorkloadError.
+        Raises InvalidDimsError, UnknownWorkloadError, InvalidWorkloadError, InvalidRequestError.
         """
         described = get_workload_kind(workload).describe(fixed_parameters)
         checked = described.check_dims(parse_dims(dims))
@@ -66,6 +74,11 @@ class LhpQuestion:
             effort=effort,
             window=Grid.window(checked, window_growth(checked, max_growth)),
             budget_s=budget_s,
+            terms=RaceTerms(
+                margin=None if margin is None else parse_share(margin, name="margin"),
+                settle_s=DEFAULT_SETTLE_S if settle_s is None else settle_s,
+            ),
+            not_before=None if max_age is None else _find_earliest(max_age),
         )
 
     @property
@@ -83,7 +96,11 @@ class LhpQuestion:
     def sweep(self) -> SweepSpec:
         """The sweep that answers it with the least effort."""
         return SweepSpec(
-            workload=self.workload, mode=self.mode, grid=self.window, budget_s=self.budget_s
+            workload=self.workload,
+            mode=self.mode,
+            grid=self.window,
+            budget_s=self.budget_s,
+            terms=self.terms if MODES[self.mode].is_race else RaceTerms(),
         )
 
     @property
@@ -174,6 +191,11 @@ class LhpQuestion:
         if given_s is not None and (self.budget_s is None or self.budget_s > given_s):
             return None
         return answer
+
+
+def _find_earliest(max_age: str) -> dt.datetime:
+    """The time since when measurements may answer. Raises InvalidRequestError for no duration."""
+    return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=parse_duration(max_age, name="max_age"))
 
 
 def _label(answer: Answer, header: CurveHeader, snapshot: Snapshot) -> LhpAnswer:

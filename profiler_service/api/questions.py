@@ -175,6 +175,9 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
             effort=query.effort,
             max_growth=query.max_growth,
             budget_s=query.budget,
+            margin=query.margin,
+            settle_s=query.settle,
+            max_age=query.max_age,
         )
     except InvalidWorkloadError as error:
         # A misspelled parameter of the question was taken for one of the workload.

@@ -15,6 +15,7 @@ from profiler_service.errors import UnknownCurveError
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
+from profiler_service.storage.facts import keep_facts
 from profiler_service.storage.hosts import register_platform
 from profiler_service.storage.records import CurveHeader, Page, WorkerIdentity
 from profiler_service.storage.statements import fetch_page, raise_generation, read_now
@@ -50,12 +51,13 @@ def finish_sweep(
         "host": sweep.host,
         "mode": sweep.spec.mode,
         "generation": 0,
-        "raced_from": rows.raced_from_text(curve.grid.first)
+        "raced_from": rows.dims_to_text(curve.grid.first)
         if MODES[sweep.spec.mode].is_race
         else None,
     }
     connection.execute(sa.insert(curves).values(values))
     connection.execute(sa.insert(curve_arrays).values(curve_id=curve_id, **arrays))
+    keep_facts(connection, curve, curve_id=curve_id, sweep=sweep)
     # Last: from here to the commit, every other process that writes has to wait.
     connection.execute(
         sa.update(curves)
@@ -118,7 +120,7 @@ def find_answering(
     limit: int,
 ) -> list[CurveHeader]:
     """Headers of the races from that point, or with None of all other curves, newest first."""
-    raced_from_text = None if raced_from is None else rows.raced_from_text(raced_from)
+    raced_from_text = None if raced_from is None else rows.dims_to_text(raced_from)
     found = connection.execute(
         sa.select(curves)
         .where(curves.c.workload_key == workload_key)

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from profiler_service.analysis.comparison import Verdict
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
-from profiler_service.workload import Workload
+from profiler_service.workload import Dims, Workload
 
 T = TypeVar("T")
 
@@ -92,6 +94,43 @@ class CurveHeader:
     evidence: Evidence
     generation: int = field(default=0, compare=False)
     """The store's generation with it: grows in the order in which curves were kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A confirmed pair, and where it is from."""
+
+    id: str
+    """Sortable by the time of keeping (UUID version 7)."""
+    curve_id: str
+    sweep_id: str
+    host: str
+    workload: Workload
+    platform_key: str
+    protocol_key: str
+    pair: ConfirmedPair
+    tau: float | None
+    """`SweepSpec.tau` of the race."""
+    measured_at: dt.datetime
+    repeats: str | None = None
+    """Id of the fact before it about the same pair."""
+    overruled_by: str | None = None
+    """Id of the later fact about the same pair with which it can't be true any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactFilter:
+    """Which facts a list shows. None: all."""
+
+    kind: str | None = None
+    workload_key: str | None = None
+    platform_key: str | None = None
+    host: str | None = None
+    dims: Dims | None = None
+    """The queried point."""
+    verdict: Verdict | None = None
+    since: dt.datetime | None = None
+    """Measured then or later."""
 
 
 @dataclass(frozen=True, kw_only=True)

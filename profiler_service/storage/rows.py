@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.lhp import find_edges
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.spec import (
@@ -29,8 +30,8 @@ from profiler_service.plan.spec import (
     guide_from_json,
 )
 from profiler_service.storage import blobs
-from profiler_service.storage.records import CurveHeader, Host, Sweep
-from profiler_service.workload import Workload
+from profiler_service.storage.records import CurveHeader, Fact, Host, Sweep
+from profiler_service.workload import Dims, Workload
 
 Row = sa.Row[Any]
 Values = dict[str, Any]
@@ -52,6 +53,12 @@ def create_id(now: dt.datetime) -> str:
     number = uuid.uuid4().int & ((1 << 62) - 1)
     number |= milliseconds << 80 | 0x7 << 76 | (below_ns << 12) // 1_000_000 << 64 | 0b10 << 62
     return uuid.UUID(int=number).hex
+
+
+def least_id(moment: dt.datetime) -> str:
+    """No id that was created at that time or later is smaller."""
+    milliseconds = max((moment - _EPOCH) // dt.timedelta(milliseconds=1), 0)
+    return f"{min(milliseconds, (1 << 48) - 1) << 80:032x}"
 
 
 def host_from_row(row: Row) -> Host:
@@ -234,9 +241,52 @@ def header_from_row(row: Row) -> CurveHeader:
     )
 
 
-def raced_from_text(dims: Sequence[int]) -> str:
-    """The column `raced_from`: the first point of a race, `1197,317`."""
+def dims_to_text(dims: Sequence[int]) -> str:
+    """The columns `raced_from`, `dims` and `rival`: a point, `1197,317`."""
     return ",".join(map(str, dims))
+
+
+def _dims_from_text(text: str) -> Dims:
+    return tuple(map(int, text.split(",")))
+
+
+def fact_to_values(pair: ConfirmedPair, *, now: dt.datetime) -> Values:
+    """The columns of `facts` whose values come from the pair itself, and its new id."""
+    return {
+        **asdict(pair),
+        "id": create_id(now),
+        "dims": dims_to_text(pair.dims),
+        "rival": dims_to_text(pair.rival),
+    }
+
+
+def fact_from_row(row: Row) -> Fact:
+    """The fact in a row of `facts`."""
+    return Fact(
+        id=row.id,
+        curve_id=row.curve_id,
+        sweep_id=row.sweep_id,
+        host=row.host,
+        workload=workload_from_row(row),
+        platform_key=row.platform_key,
+        protocol_key=row.protocol_key,
+        pair=ConfirmedPair(
+            dims=_dims_from_text(row.dims),
+            rival=_dims_from_text(row.rival),
+            verdict=row.verdict,
+            ratio=row.ratio,
+            low=row.low,
+            high=row.high,
+            num_pairs=row.num_pairs,
+            num_children=row.num_children,
+            num_arenas=row.num_arenas,
+            between_arenas=row.between_arenas,
+        ),
+        tau=row.tau,
+        measured_at=row.measured_at,
+        repeats=row.repeats,
+        overruled_by=row.overruled_by,
+    )
 
 
 def curve_from_row(row: Row) -> LatencyCurve:

@@ -2,8 +2,8 @@
 
 This is the contract, and the one module of this package that others import, with `schema`. Each
 method is a transaction; the statements stand in a module for each subject: `hosts`, `sweeps`,
-`batches`, `curves`. It measures nothing and computes no statistics: a curve is kept as it is
-given.
+`batches`, `curves`, `facts`. It measures nothing and computes no statistics: a curve is kept as it
+is given.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
-from profiler_service.storage import batches, curves, hosts, leases, rows, sweeps
+from profiler_service.storage import batches, curves, facts, hosts, leases, rows, sweeps
 from profiler_service.storage.open_database import OpenDatabase
-from profiler_service.storage.records import CurveHeader, Host, Page, Sweep, WorkerIdentity
+from profiler_service.storage.records import (
+    CurveHeader,
+    Fact,
+    FactFilter,
+    Host,
+    Page,
+    Sweep,
+    WorkerIdentity,
+)
 from profiler_service.storage.statements import check_page, read_generation
 
-__all__ = ["CurveHeader", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
+__all__ = ["CurveHeader", "Fact", "FactFilter", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
 
 
 class Store(OpenDatabase):
@@ -230,6 +238,8 @@ class Store(OpenDatabase):
     ) -> str | None:
         """The id of the sweep's curve (if any), which is stored; the sweep ends as `state`.
 
+        So are the pairs that it confirmed, as facts.
+
         One transaction, which also raises `generation`. If the sweep has already ended, nothing
         changes, and the id stored then is returned.
 
@@ -328,6 +338,43 @@ class Store(OpenDatabase):
                 cursor=cursor,
                 limit=limit,
             )
+
+    # Facts
+
+    def find_facts(
+        self,
+        workload_key: str,
+        platform_key: str,
+        protocol_key: str,
+        dims: Sequence[int],
+        *,
+        limit: int,
+    ) -> list[Fact]:
+        """The newest such facts whose queried point is `dims`, the oldest of them first."""
+        with self._read() as connection:
+            return facts.find_facts(
+                connection, workload_key, platform_key, protocol_key, dims, limit=limit
+            )
+
+    def find_repeats(
+        self, kind: str, platform_key: str, protocol_key: str, *, limit: int
+    ) -> list[tuple[Fact, Fact]]:
+        """The newest such facts that repeat a pair, each after the fact that it repeats."""
+        with self._read() as connection:
+            return facts.find_repeats(connection, kind, platform_key, protocol_key, limit=limit)
+
+    def find_overruled(self, by: Collection[str]) -> dict[str, list[str]]:
+        """Id of each of the facts `by` that overrules earlier ones → the ids of those."""
+        with self._read() as connection:
+            return facts.find_overruled(connection, by)
+
+    def list_facts(
+        self, wanted: FactFilter, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Fact]:
+        """Facts, newest first. Raises InvalidRequestError for a wrong cursor."""
+        check_page(cursor=cursor, limit=limit)
+        with self._read() as connection:
+            return facts.list_facts(connection, wanted, cursor=cursor, limit=limit)
 
     def generation(self) -> int:
         """A number that grows with every stored curve and every host that registers or changes.

@@ -186,6 +186,54 @@ curve_arrays = sa.Table(
     sa.Column("arrays", sa.LargeBinary, nullable=False),
 )
 
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("curve_id", Text, sa.ForeignKey("curves.id"), nullable=False),
+    sa.Column("sweep_id", Text, sa.ForeignKey("sweeps.id"), nullable=False),
+    sa.Column("host", Text, sa.ForeignKey("hosts.name"), nullable=False),
+    sa.Column("workload_key", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("axes", sa.JSON, nullable=False),
+    sa.Column("platform_key", Text, sa.ForeignKey("platforms.key"), nullable=False),
+    sa.Column("protocol_key", Text, nullable=False),
+    sa.Column("dims", Text, nullable=False),
+    sa.Column("rival", Text, nullable=False),
+    sa.Column("verdict", Text, nullable=False),
+    sa.Column("ratio", sa.Double, nullable=False),
+    sa.Column("low", sa.Double, nullable=False),
+    sa.Column("high", sa.Double, nullable=False),
+    sa.Column("num_pairs", sa.Integer, nullable=False),
+    sa.Column("num_children", sa.Integer, nullable=False),
+    sa.Column("num_arenas", sa.Integer, nullable=False),
+    sa.Column("between_arenas", sa.Double),
+    sa.Column("tau", sa.Double),
+    sa.Column("measured_at", UtcDateTime, nullable=False),
+    sa.Column("repeats", Text, sa.ForeignKey("facts.id")),
+    sa.Column("overruled_by", Text, sa.ForeignKey("facts.id")),
+    sa.Index("ix_facts_pair", "workload_key", "platform_key", "protocol_key", "dims", "id"),
+    sa.Index(None, "curve_id"),
+    sa.Index(None, "kind", "id"),
+    sa.Index(None, "platform_key", "id"),
+    sa.Index(None, "host", "id"),
+)
+
+repeated = sa.text("repeats IS NOT NULL")
+"""Facts about a pair that had been confirmed before."""
+overruled = sa.text("overruled_by IS NOT NULL")
+
+sa.Index(
+    "ix_facts_repeated",
+    *(facts.c.platform_key, facts.c.protocol_key, facts.c.kind, facts.c.id),
+    sqlite_where=repeated,
+    postgresql_where=repeated,
+)
+sa.Index(
+    "ix_facts_overruled", facts.c.overruled_by, sqlite_where=overruled, postgresql_where=overruled
+)
+
 generation = sa.Table(
     "generation",
     metadata,

@@ -14,6 +14,7 @@ from profiler_service.wire.curves import (
 )
 from profiler_service.wire.hosts import HostInfo, ParameterInfo, PlatformInfo, WorkloadInfo
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
+from profiler_service.wire.quantities import parse_duration, parse_share
 from profiler_service.wire.questions import (
     CrossoverAnswer,
     CrossoverQuery,
@@ -68,4 +69,6 @@ __all__ = [
     "SweepRequest",
     "WorkerInfo",
     "WorkloadInfo",
+    "parse_duration",
+    "parse_share",
 ]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import MAX_BUDGET_S, Dims, EvidenceInfo, RequestModel, ResponseModel
+from profiler_service.wire.quantities import DURATION_PATTERN, SHARE_PATTERN
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 DIMS_PATTERN = r"^\s*[0-9]+\s*(,\s*[0-9]+\s*)*$"
@@ -66,6 +67,30 @@ class LhpQuery(BaseModel):
         " as long as the effort takes. If it is too short for any verdict, the answer is"
         " `dims`, with `cut_short`.",
     )
+    margin: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="How closely the answer must be known, if `prefer` is `fastest`: nothing larger"
+        " may be more than this share faster, `1%` or `0.01`. Default: what the host resolves,"
+        " 0.5 % at best. A margin that can't be reached is measured for `settle` seconds, once.",
+        json_schema_extra={"pattern": SHARE_PATTERN},
+        examples=["1%"],
+    )
+    settle: float | SkipJsonSchema[None] = Field(
+        default=None,
+        gt=0,
+        le=MAX_BUDGET_S,
+        allow_inf_nan=False,
+        description="How long to go on measuring for certainty, seconds (default 3), if `prefer`"
+        " is `fastest`.",
+    )
+    max_age: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="How old measurements may be: seconds, or a number with `s`, `min`, `h` or `d`."
+        " Older ones don't count, and the window is measured again. `0`: measure now. After a 202,"
+        " ask again with the time since the first question, or without it.",
+        json_schema_extra={"pattern": DURATION_PATTERN},
+        examples=["7d"],
+    )
     host: str | SkipJsonSchema[None] = Field(
         default=None, description="Which host measures. Default: the service's own."
     )
@@ -121,8 +146,9 @@ class LhpAnswer(ResponseModel):
         examples=[[1200, 320]],
     )
     is_lhp: bool = Field(
-        description="Whether `dims` is itself a latency hysteresis point. After a race or a survey:"
-        " its best rivals are confidently slower. After a grid sweep: every larger point is."
+        description="Whether `dims` is itself a latency hysteresis point. After a grid sweep: every"
+        " larger point is confidently slower. After a survey or a settled race: the best rivals"
+        " are. A race that isn't settled doesn't say so."
     )
     grow_by: Dims = Field(description="`lhp` minus `dims`, per axis.", examples=[[3, 3]])
     latency_s: float = Field(description="Median latency at `dims`, seconds per call.")
@@ -139,8 +165,39 @@ class LhpAnswer(ResponseModel):
     )
     verdict: Literal["faster", "slower", "ambiguous"] = Field(
         description="How the best larger dims compare with `dims`: `faster` (they are the answer),"
-        " `slower` (`dims` is an LHP) or `ambiguous` (the difference is too small to tell; the"
+        " `slower` (`dims` is the answer) or `ambiguous` (the difference is too small to tell; the"
         " answer is `dims`)."
+    )
+    settled: bool = Field(
+        default=False,
+        description="Whether the answer is known as closely as was wanted (`margin`). False after"
+        " the time was up, and if no race of this window has looked for anything faster.",
+    )
+    margin: float | None = Field(
+        default=None,
+        description="Nothing larger in this window that was compared is more than this share faster"
+        " than `lhp` (95 %). Null if that isn't known.",
+        examples=[0.013],
+    )
+    unseen_risk: float | None = Field(
+        default=None,
+        description="The model's probability that larger dims that were never compared are faster"
+        " than `lhp` by more than `margin`. Null if there is no model.",
+    )
+    edge: bool = Field(
+        default=False,
+        description="Whether `lhp` is the last position of the window on an axis: a larger"
+        " `max_growth` may find something better.",
+    )
+    facts: list[str] = Field(
+        default_factory=list,
+        description="Ids of the facts (`/facts`) that `speedup` was combined from; empty if it was"
+        " read from the curve.",
+    )
+    contradicts: list[str] = Field(
+        default_factory=list,
+        description="Ids of facts about larger dims of this window that said otherwise, and that"
+        " later facts about the same dims overrule.",
     )
     prefer: Literal["fastest", "nearest", "largest"] = Field(description="As asked.")
     workload: str = Field(description="Key of the workload.")

@@ -153,10 +153,10 @@ def test_clients_ignore_what_a_newer_service_adds(sqlite_worker: Worker) -> None
         "num_samples": 9,
         "stale": False,
         "evidence": {"calls": 3, "joules": 7},
-        "settled": True,
+        "luck": True,
     }
     parsed = LhpAnswer.model_validate(answer)
     assert parsed.evidence.calls == 3
-    assert not hasattr(parsed, "settled")
+    assert not hasattr(parsed, "luck")
     fields = CurveDetail.model_json_schema()["$defs"]
     assert all("additionalProperties" not in each for each in fields.values())

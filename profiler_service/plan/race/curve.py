@@ -22,6 +22,7 @@ from profiler_service.analysis.comparison import (
 )
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.race.seen import Seen, join
 from profiler_service.plan.spec import SweepSpec
@@ -47,6 +48,7 @@ class RaceOutcome:
     verdicts: Sequence[Verdict]
     """The pairs of all rivals that were tried."""
     evidence: Evidence
+    confirmed: Sequence[ConfirmedPair] = ()
 
 
 def build_race_curve(
@@ -107,6 +109,7 @@ def build_race_curve(
         measured_at=measured_at,
         failures=dict(outcome.failures),
         evidence=replace(outcome.evidence, candidates=int(np.count_nonzero(num_samples)) - 1),
+        confirmed=tuple(outcome.confirmed),
     )
 
 

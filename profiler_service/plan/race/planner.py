@@ -14,6 +14,7 @@ import numpy as np
 
 from profiler_service.analysis.comparison import Comparison, Verdict
 from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.base import Batch, Points
 from profiler_service.plan.modes import MODES
@@ -68,6 +69,7 @@ class RacePlanner(RaceVisits):
         self._surveyed: Points = np.zeros(0, dtype=np.int32)
         self._best: tuple[int, Comparison] | None = None
         self._verdicts: list[Verdict] = []
+        self._confirmed: list[ConfirmedPair] = []
         self._num_confirming_pairs = 0
         self._is_settled = False
         self._is_cut_short = False
@@ -247,6 +249,17 @@ class RacePlanner(RaceVisits):
                 dropped=[] if is_faster else [rival],
             )
             self._verdicts.append(comparison.verdict)
+            self._confirmed.append(
+                ConfirmedPair(
+                    dims=self._spec.grid.first,
+                    rival=self._spec.grid.dims(rival),
+                    verdict=comparison.verdict,
+                    ratio=comparison.ratio,
+                    low=comparison.low,
+                    high=comparison.high,
+                    num_pairs=comparison.num_pairs,
+                )
+            )
             if is_faster or self._best is None or comparison.ratio < self._best[1].ratio:
                 self._best = (rival, comparison)
             if is_faster:
@@ -305,6 +318,7 @@ class RacePlanner(RaceVisits):
             is_settled=self._is_settled,
             best=self._best,
             verdicts=self._verdicts,
+            confirmed=self._confirmed,
             evidence=replace(
                 self._cost(),
                 rounds=self._round,

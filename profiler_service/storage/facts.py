@@ -1,0 +1,128 @@
+"""Facts in the database: confirmed pairs, each with what it repeats and what overrules it.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.storage import rows
+from profiler_service.storage.records import Fact, FactFilter, Page, Sweep
+from profiler_service.storage.statements import fetch_page, read_now
+from profiler_service.storage.tables import facts
+
+
+def keep_facts(connection: Connection, curve: LatencyCurve, *, curve_id: str, sweep: Sweep) -> None:
+    """Keeps the curve's confirmed pairs, and marks earlier facts that they overrule."""
+    for pair in curve.confirmed:
+        values = rows.fact_to_values(pair, now=read_now(connection))
+        same_pair = sa.and_(
+            facts.c.workload_key == curve.workload.key,
+            facts.c.platform_key == curve.platform.key,
+            facts.c.protocol_key == curve.protocol.key,
+            facts.c.dims == values["dims"],
+            facts.c.rival == values["rival"],
+        )
+        found = connection.execute(sa.select(facts).where(same_pair).order_by(facts.c.id))
+        earlier = [rows.fact_from_row(row) for row in found]
+        values |= {
+            "curve_id": curve_id,
+            "sweep_id": sweep.id,
+            "host": sweep.host,
+            "workload_key": curve.workload.key,
+            **rows.workload_to_values(curve.workload),
+            "platform_key": curve.platform.key,
+            "protocol_key": curve.protocol.key,
+            "tau": sweep.spec.tau,
+            "measured_at": curve.measured_at,
+            "repeats": earlier[-1].id if earlier else None,
+        }
+        connection.execute(sa.insert(facts).values(values))
+        overruled = [
+            fact.id for fact in earlier if fact.overruled_by is None and pair.overrules(fact.pair)
+        ]
+        connection.execute(
+            sa.update(facts).where(facts.c.id.in_(overruled)).values(overruled_by=values["id"])
+        )
+
+
+def find_facts(
+    connection: Connection,
+    workload_key: str,
+    platform_key: str,
+    protocol_key: str,
+    dims: Sequence[int],
+    *,
+    limit: int,
+) -> list[Fact]:
+    """The newest such facts whose queried point is `dims`, the oldest of them first."""
+    found = connection.execute(
+        sa.select(facts)
+        .where(facts.c.workload_key == workload_key)
+        .where(facts.c.platform_key == platform_key)
+        .where(facts.c.protocol_key == protocol_key)
+        .where(facts.c.dims == rows.dims_to_text(dims))
+        .order_by(facts.c.id.desc())
+        .limit(limit)
+    )
+    return [rows.fact_from_row(row) for row in found][::-1]
+
+
+def find_repeats(
+    connection: Connection, kind: str, platform_key: str, protocol_key: str, *, limit: int
+) -> list[tuple[Fact, Fact]]:
+    """The newest such facts that repeat a pair, each after the fact that it repeats."""
+    found = connection.execute(
+        sa.select(facts)
+        .where(facts.c.kind == kind)
+        .where(facts.c.platform_key == platform_key)
+        .where(facts.c.protocol_key == protocol_key)
+        .where(facts.c.repeats.is_not(None))
+        .order_by(facts.c.id.desc())
+        .limit(limit)
+    )
+    later = [rows.fact_from_row(row) for row in found]
+    before = {fact.repeats for fact in later}
+    earlier = {
+        row.id: rows.fact_from_row(row)
+        for row in connection.execute(sa.select(facts).where(facts.c.id.in_(before)))
+    }
+    return [(earlier[fact.repeats], fact) for fact in later if fact.repeats in earlier]
+
+
+def find_overruled(connection: Connection, by: Collection[str]) -> dict[str, list[str]]:
+    """Id of each of the facts `by` that overrules earlier ones → the ids of those."""
+    overruled: dict[str, list[str]] = {}
+    for row in connection.execute(
+        sa.select(facts.c.id, facts.c.overruled_by)
+        .where(facts.c.overruled_by.in_(by))
+        .order_by(facts.c.id)
+    ):
+        overruled.setdefault(row.overruled_by, []).append(row.id)
+    return overruled
+
+
+def list_facts(
+    connection: Connection, wanted: FactFilter, *, cursor: str | None, limit: int
+) -> Page[Fact]:
+    """Facts, newest first."""
+    query = sa.select(facts)
+    for column, value in (
+        (facts.c.kind, wanted.kind),
+        (facts.c.workload_key, wanted.workload_key),
+        (facts.c.platform_key, wanted.platform_key),
+        (facts.c.host, wanted.host),
+        (facts.c.dims, None if wanted.dims is None else rows.dims_to_text(wanted.dims)),
+        (facts.c.verdict, wanted.verdict),
+    ):
+        if value is not None:
+            query = query.where(column == value)
+    if (since := wanted.since) is not None:
+        # What is kept later than that has a larger id: the search ends there.
+        query = query.where(facts.c.measured_at >= since, facts.c.id >= rows.least_id(since))
+    return fetch_page(connection, query, facts.c.id, rows.fact_from_row, cursor=cursor, limit=limit)
