@@ -1,5 +1,8 @@
 """Rectangular grids of design points, over which latency is measured.
 
+    GridAxis(first=317, count=4)                        317, 318, 319, 320
+    GridAxis(first=317, count=4, step=64, second=320)   317, 320, 384, 448
+
 Pure. Doesn't know what is measured on the grid. Points are numbered row-major: the last axis
 varies fastest, as in numpy's C order. Only the functions that make an array import numpy: a
 client that only asks the service uses grids, too, and needs no numpy.
@@ -25,11 +28,17 @@ MAX_DIM = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class GridAxis:
-    """`count` evenly spaced dimensions, from `first` upwards in steps of `step`."""
+    """`count` dimensions, from `first` upwards in steps of `step`.
+
+    The steps begin at `first`, or at `second` if there is one: the dimension asked about, and then
+    the multiples above it.
+    """
 
     first: int
     count: int
     step: int = 1
+    second: int | None = None
+    """The dimension after `first`, if that lies between two steps."""
 
     def __post_init__(self) -> None:
         if self.first < 1 or self.count < 1 or self.step < 1:
@@ -42,31 +51,92 @@ class GridAxis:
                 f"dimension {self.last} is larger than {MAX_DIM}",
                 hint=f"keep every dimension at or below {MAX_DIM}",
             )
+        if self.second is not None and not (
+            self.count > 1 and self.first < self.second < self.first + self.step
+        ):
+            raise InvalidDimsError(
+                f"second must lie between first and first + step: {self}",
+                hint="leave it out if the steps begin at first",
+            )
+
+    @classmethod
+    def multiples(cls, first: int, last: int, multiple: int) -> GridAxis:
+        """`first`, and then the multiples of `multiple` above it, up to `last`."""
+        above = first - first % multiple + multiple
+        count = 1 + max(0, last // multiple - first // multiple)
+        is_between = first % multiple > 0 and count > 1
+        step = multiple if count > 1 else 1
+        return cls(first=first, count=count, step=step, second=above if is_between else None)
 
     @property
     def last(self) -> int:
         """The largest dimension of the axis."""
-        return self.first + (self.count - 1) * self.step
+        return self._dim(self.count - 1)
+
+    @property
+    def dims(self) -> Sequence[int]:
+        """Every dimension of the axis, ascending."""
+        even = range(self._origin, self.last + 1, self.step)
+        return even if self.second is None else (self.first, *even[1:])
+
+    @property
+    def _origin(self) -> int:
+        """The first dimension, if it were a step like all others."""
+        return self.first if self.second is None else self.second - self.step
+
+    def _dim(self, position: int) -> int:
+        return self._origin + position * self.step if position else self.first
 
     def find_position(self, dim: int) -> int | None:
         """The position of `dim` on this axis, or None if the axis doesn't have it."""
-        position, remainder = divmod(dim - self.first, self.step)
-        return position if remainder == 0 and 0 <= position < self.count else None
+        if dim == self.first:
+            return 0
+        position, remainder = divmod(dim - self._origin, self.step)
+        return position if remainder == 0 and 0 < position < self.count else None
+
+    def is_on_steps(self, dim: int) -> bool:
+        """Whether the axis has `dim` as one of its steps; False for `first` between two steps."""
+        return self.find_position(dim) is not None and (self.second is None or dim != self.first)
+
+    def contains(self, other: GridAxis) -> bool:
+        """Whether every dimension of `other` is one of this axis."""
+        if self.find_position(other.first) is None or self.find_position(other.last) is None:
+            return False
+        start, count = (other.first, other.count)
+        if other.second is not None:
+            start, count = (other.second, other.count - 1)
+        if self.find_position(start) is None:
+            return False
+        return count <= 2 or (self.is_on_steps(start) and other.step % self.step == 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The product of its axes: every combination of their dimensions is one point."""
+    """The product of its axes: every combination of their dimensions is one point.
+
+    Its *candidates* are the first point, and all points that are on the steps of every axis. Others
+    (an asked dimension that is no multiple, beside a larger one that is) are never measured.
+    """
 
     axes: tuple[GridAxis, ...]
 
     @classmethod
-    def window(cls, dims: Sequence[int], growth: Sequence[int]) -> Grid:
-        """The grid of every point from `dims` to `dims + growth` inclusive, per axis."""
+    def window(
+        cls,
+        dims: Sequence[int],
+        growth: Sequence[int],
+        multiple_of: Sequence[int] | None = None,
+    ) -> Grid:
+        """The grid of every point from `dims` to `dims + growth` inclusive, per axis.
+
+        With `multiple_of` (one number for each axis), of `dims` and the multiples above.
+        """
         return cls(
             axes=tuple(
-                GridAxis(first=dim, count=min(dim + grow, MAX_DIM) - dim + 1)
-                for dim, grow in zip(dims, growth, strict=True)
+                GridAxis.multiples(dim, min(dim + grow, MAX_DIM), multiple)
+                for dim, grow, multiple in zip(
+                    dims, growth, multiple_of or (1,) * len(dims), strict=True
+                )
             )
         )
 
@@ -109,16 +179,14 @@ class Grid:
         dims: list[int] = []
         for axis in reversed(self.axes):
             index, position = divmod(index, axis.count)
-            dims.append(axis.first + position * axis.step)
+            dims.append(axis._dim(position))
         return tuple(reversed(dims))
 
     def all_dims(self) -> npt.NDArray[np.int32]:
         """Dims of every point, int32 [points, axes], row-major."""
         import numpy as np
 
-        ranges = [
-            np.arange(axis.first, axis.last + 1, axis.step, dtype=np.int32) for axis in self.axes
-        ]
+        ranges = [np.array(axis.dims, dtype=np.int32) for axis in self.axes]
         return np.stack([m.ravel() for m in np.meshgrid(*ranges, indexing="ij")], axis=1)
 
     def contains(self, other: Grid) -> bool:
@@ -126,14 +194,33 @@ class Grid:
         if len(self.axes) != len(other.axes):
             return False
         return all(
-            mine.find_position(theirs.first) is not None
-            and mine.find_position(theirs.last) is not None
-            and (theirs.count == 1 or theirs.step % mine.step == 0)
-            for mine, theirs in zip(self.axes, other.axes, strict=True)
+            mine.contains(theirs) for mine, theirs in zip(self.axes, other.axes, strict=True)
         )
+
+    @property
+    def num_candidates(self) -> int:
+        """Number of candidates."""
+        on_steps = math.prod(axis.count - (axis.second is not None) for axis in self.axes)
+        return on_steps + any(axis.second is not None for axis in self.axes)
+
+    def is_candidate(self, dims: Sequence[int]) -> bool:
+        """Whether `dims` are a candidate of the grid."""
+        return len(dims) == len(self.axes) and (
+            tuple(dims) == self.first
+            or all(axis.is_on_steps(dim) for axis, dim in zip(self.axes, dims, strict=True))
+        )
+
+    def find_others(self) -> npt.NDArray[np.int32]:
+        """Numbers of the points that are no candidates, ascending; empty for even axes."""
+        import numpy as np
+
+        is_other = np.zeros(self.shape, dtype=bool)
+        for number, axis in enumerate(self.axes):
+            if axis.second is not None:
+                np.moveaxis(is_other, number, 0)[0] = True
+        is_other.flat[0] = False
+        return np.flatnonzero(is_other).astype(np.int32)
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         """Dims of every point, row-major, lazily."""
-        return itertools.product(
-            *(range(axis.first, axis.last + 1, axis.step) for axis in self.axes)
-        )
+        return itertools.product(*(axis.dims for axis in self.axes))

@@ -55,3 +55,49 @@ def test_contains() -> None:
 def test_impossible_axes_are_refused(first: int, count: int, step: int) -> None:
     with pytest.raises(InvalidDimsError):
         GridAxis(first=first, count=count, step=step)
+
+
+def test_an_axis_may_begin_between_two_steps() -> None:
+    axis = GridAxis.multiples(317, 500, 64)
+    assert axis == GridAxis(first=317, count=4, step=64, second=320)
+    assert list(axis.dims) == [317, 320, 384, 448]
+    assert [axis.find_position(dim) for dim in (317, 320, 384, 448)] == [0, 1, 2, 3]
+    assert [axis.find_position(dim) for dim in (256, 318, 352, 512)] == [None] * 4
+    assert [axis.is_on_steps(dim) for dim in (317, 320, 352)] == [False, True, False]
+    # 320 is a multiple itself. No multiple lies between 321 and 350.
+    assert GridAxis.multiples(320, 500, 64) == GridAxis(first=320, count=3, step=64)
+    assert GridAxis.multiples(321, 350, 64) == GridAxis(first=321, count=1)
+    assert GridAxis.multiples(321, 350, 1) == GridAxis(first=321, count=30)
+
+
+@pytest.mark.parametrize(("count", "second"), [(1, 320), (2, 317), (2, 381)])
+def test_a_second_dimension_must_lie_between(count: int, second: int) -> None:
+    with pytest.raises(InvalidDimsError, match="between"):
+        GridAxis(first=317, count=count, step=64, second=second)
+
+
+def test_axes_contain_what_their_dims_contain() -> None:
+    axes = [
+        GridAxis.multiples(first, last, multiple)
+        for first in range(1, 12)
+        for last in range(first, first + 13, 4)
+        for multiple in (1, 2, 3, 4, 6)
+    ]
+    for mine in axes:
+        for theirs in axes:
+            assert mine.contains(theirs) == (set(theirs.dims) <= set(mine.dims))
+
+
+def test_candidates_are_the_first_point_and_the_steps() -> None:
+    # 5 is no multiple of 4, and 8 is one.
+    grid = Grid.window((5, 8), (6, 7), (4, 4))
+    assert list(grid) == [(5, 8), (5, 12), (8, 8), (8, 12)]
+    assert [grid.dims(index) for index in range(4)] == list(grid)
+    assert [tuple(row) for row in grid.all_dims().tolist()] == list(grid)
+    assert [grid.is_candidate(dims) for dims in grid] == [True, False, True, True]
+    assert grid.find_others().tolist() == [1] and grid.num_candidates == 3
+    # Both are no multiples: of 3 x 3 points, 2 x 2 and the first are candidates.
+    grid = Grid.window((5, 6), (7, 7), (4, 4))
+    assert grid.find_others().tolist() == [1, 2, 3, 6] and grid.num_candidates == 5
+    assert not grid.is_candidate((8, 6)) and not grid.is_candidate((8, 8, 8))
+    assert Grid.window((5, 6), (7, 7)).find_others().tolist() == []

@@ -38,6 +38,8 @@ class LatencyQuestion:
     prefer: Prefer = "fastest"
     effort: Effort = "quick"
     max_growth: float = 0.125
+    multiple_of: tuple[int, ...] | None = None
+    """What larger dims must be multiples of, one number for each axis; None for any."""
 
     @classmethod
     def of(
@@ -49,6 +51,7 @@ class LatencyQuestion:
         prefer: Prefer,
         effort: Effort,
         max_growth: float,
+        multiple_of: int | Sequence[int] | None = None,
     ) -> LatencyQuestion:
         """The question with these values, checked.
 
@@ -61,22 +64,36 @@ class LatencyQuestion:
                 hint="it is a share of each dimension: 0.125 looks up to 12.5 % above it",
             )
         described = get_workload_kind(workload).describe(params)
+        if isinstance(multiple_of, int):
+            multiple_of = [multiple_of] * len(described.axes)
+        multiples = None if multiple_of is None else tuple(map(int, multiple_of))
+        if multiples is not None and (len(multiples) != len(dims) or min(multiples) < 1):
+            raise InvalidRequestError(
+                f"multiple_of={multiple_of} isn't one whole number from 1 up for each dimension",
+                hint="give one number for all axes, or one for each; 1 allows every dimension",
+            )
         return cls(
             workload=described,
             dims=described.check_dims(dims),
             prefer=prefer,
             effort=effort,
             max_growth=float(max_growth),
+            multiple_of=multiples,
         )
 
     @property
     def text(self) -> str:
         """The question as text, for people and as a key. Equal questions have equal texts."""
-        dims = ",".join(map(str, self.dims))
+        dims, text = ",".join(map(str, self.dims)), self._multiples_text
         return (
             f"{self.workload.key} {dims} prefer={self.prefer} effort={self.effort}"
-            f" max_growth={self.max_growth!r}"
+            f" max_growth={self.max_growth!r}" + (f" multiple_of={text}" if text else "")
         )
+
+    @property
+    def _multiples_text(self) -> str:
+        """`1,64`; empty if any dims will do."""
+        return "" if self.multiple_of is None else ",".join(map(str, self.multiple_of))
 
     @property
     def parameters(self) -> dict[str, str | int | float]:
@@ -87,6 +104,7 @@ class LatencyQuestion:
             "prefer": self.prefer,
             "effort": self.effort,
             "max_growth": self.max_growth,
+            **({"multiple_of": text} if (text := self._multiples_text) else {}),
             **dict(self.workload.params),
         }
 
@@ -198,6 +216,9 @@ def _find_breaches(given: LhpAnswer, question: LatencyQuestion, host: str | None
     furthest = [dim + max(MIN_GROWTH, int(dim * question.max_growth)) for dim in dims]
     if any(b > most for b, most in zip(lhp, furthest, strict=True)):
         found.append(f"its lhp {list(lhp)} is beyond the growth allowed, {furthest}")
+    multiples = question.multiple_of or (1,) * len(dims)
+    if lhp != dims and any(b % each for b, each in zip(lhp, multiples, strict=True)):
+        found.append(f"its lhp {list(lhp)} isn't a multiple of {list(multiples)}")
     if given.grow_by != [b - a for a, b in zip(dims, lhp, strict=True)]:
         found.append(f"grow_by {given.grow_by} is not lhp minus dims")
     if given.workload != question.workload.key:

@@ -170,6 +170,7 @@ class HttpLatencyOracle:
         prefer: Prefer = "fastest",
         effort: Effort = "quick",
         max_growth: float = 0.125,
+        multiple_of: int | Sequence[int] | None = None,
     ) -> LatencyAnswer:
         """The service's answer, measured first if needed; if the service is away, the cached one.
 
@@ -187,6 +188,7 @@ class HttpLatencyOracle:
             prefer=prefer,
             effort=effort,
             max_growth=max_growth,
+            multiple_of=multiple_of,
         )
 
         def ask() -> LhpAnswer:

@@ -157,6 +157,7 @@ class RecordedLatencyOracle:
         prefer: Prefer = "fastest",
         effort: Effort = "quick",
         max_growth: float = 0.125,
+        multiple_of: int | Sequence[int] | None = None,
     ) -> LatencyAnswer:
         """The recorded answer, with `source` "recording".
 
@@ -170,6 +171,7 @@ class RecordedLatencyOracle:
             prefer=prefer,
             effort=effort,
             max_growth=max_growth,
+            multiple_of=multiple_of,
         )
         found = [each for each in self._recorded if each.question == question.text]
         if self._platform is not None:

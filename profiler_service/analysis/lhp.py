@@ -173,14 +173,21 @@ class _Rival:
 
 
 def find_answer(
-    curve: LatencyCurve, dims: Sequence[int], *, prefer: Prefer, growth: Sequence[int]
+    curve: LatencyCurve,
+    dims: Sequence[int],
+    *,
+    prefer: Prefer,
+    growth: Sequence[int],
+    multiple_of: Sequence[int] | None = None,
 ) -> Answer | None:
     """The answer that `curve` has for `dims`, or None if it has none.
 
-    `growth` is how far the answer may lie above `dims`, per axis (inclusive).
+    `growth` is how far the answer may lie above `dims`, per axis (inclusive). With `multiple_of`,
+    it is a multiple of these numbers, one for each axis, unless it is `dims`.
 
     `fastest` is read from the curve's table of answers. If the point in the table lies beyond
-    `growth`, the curve doesn't know the fastest point within `growth`, and there is no answer. For
+    `growth`, the curve doesn't know the fastest point within `growth`, and there is no answer (nor
+    if the point is no multiple). For
     `nearest` and `largest`, the candidates are the confirmed LHPs of the window (points beyond
     `growth` are no rivals) whose whole interval lies below that of the queried point. This is
     stricter than the paired comparison of the table, since both intervals count.
@@ -197,14 +204,18 @@ def find_answer(
         high=float(table.ratio_high[asked]),
     )
     limit = [dim + grow for dim, grow in zip(dims, growth, strict=True)]
-    within = all(d <= m for d, m in zip(curve.grid.dims(target), limit, strict=True))
+    multiples = multiple_of or (1,) * len(dims)
+    within = target == asked or all(
+        d <= most and d % multiple == 0
+        for d, most, multiple in zip(curve.grid.dims(target), limit, multiples, strict=True)
+    )
     is_lhp = bool(curve.status[asked] == PointStatus.LHP)
     if prefer == "fastest":
         if not within:
             return None
         chosen = tabled if target != asked else None
     else:
-        is_lhp, rivals = _window_rivals(curve, asked, limit)
+        is_lhp, rivals = _window_rivals(curve, asked, limit, multiples)
         if within and target != asked:
             rivals.append(tabled)
         chosen = _choose(curve, asked, rivals, prefer)
@@ -212,15 +223,16 @@ def find_answer(
 
 
 def _window_rivals(
-    curve: LatencyCurve, asked: int, limit: Sequence[int]
+    curve: LatencyCurve, asked: int, limit: Sequence[int], multiples: Sequence[int]
 ) -> tuple[bool, list[_Rival]]:
     """Whether the point is an LHP of its window, and the window's LHPs that beat it.
 
-    To beat it, an LHP's interval must lie wholly below the point's.
+    To beat it, an LHP's interval must lie wholly below the point's. Points that aren't `multiples`
+    don't count.
     """
     grid = curve.grid
     window = tuple(
-        slice(int(first), (bound - axis.first) // axis.step + 1)
+        slice(int(first), int(np.searchsorted(axis.dims, bound, side="right")))
         for first, axis, bound in zip(
             np.unravel_index(asked, grid.shape), grid.axes, limit, strict=True
         )
@@ -228,6 +240,12 @@ def _window_rivals(
     number = np.arange(grid.size).reshape(grid.shape)[window]
     low, high = (values.reshape(grid.shape)[window] for values in (curve.low_s, curve.high_s))
     measured = curve.num_samples.reshape(grid.shape)[window] > 0
+    for place, (axis, part, multiple) in enumerate(zip(grid.axes, window, multiples, strict=True)):
+        shape = [-1 if each == place else 1 for each in range(len(window))]
+        is_multiple = np.array(axis.dims)[part] % multiple == 0
+        measured = measured & (is_multiple.reshape(shape) | (number == asked))
+    low = np.where(measured, low, np.nan)
+    high = np.where(measured, high, np.nan)
     lhps = find_confirmed_lhps(low, high, measured)
     beats = lhps & (high < curve.low_s[asked])
     return bool(lhps.flat[0] and not find_edges(measured).flat[0]), [

@@ -21,7 +21,8 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
 from profiler_service.plan.modes import MODES, Mode
-from profiler_service.plan.spec import DEFAULT_SETTLE_S, RaceTerms, SweepSpec, window_growth
+from profiler_service.plan.spec import DEFAULT_SETTLE_S, RaceTerms, SweepSpec
+from profiler_service.plan.window import build_window, read_multiples
 from profiler_service.storage.store import CurveHeader, Host
 from profiler_service.wire import LhpAnswer, parse_duration, parse_share
 from profiler_service.workload import Dims, Workload, parse_dims
@@ -38,7 +39,9 @@ class LhpQuestion:
     prefer: Prefer
     effort: Effort
     window: Grid
-    """Every point that may be the answer. The first one is `dims`."""
+    """Its candidates may be the answer. The first one is `dims`."""
+    multiple_of: Dims | None = None
+    """What an answer above `dims` must be a multiple of, on each axis; None if it needn't."""
     budget_s: float | None = None
     """Most seconds to measure for, if the answer isn't known yet."""
     terms: RaceTerms = field(default_factory=RaceTerms)
@@ -60,6 +63,7 @@ class LhpQuestion:
         margin: str | None = None,
         settle_s: float | None = None,
         max_age: str | None = None,
+        multiple_of: str | None = None,
     ) -> LhpQuestion:
         """The question, read from texts. The age of what may answer counts from now.
 
@@ -67,12 +71,14 @@ class LhpQuestion:
         """
         described = get_workload_kind(workload).describe(fixed_parameters)
         checked = described.check_dims(parse_dims(dims))
+        multiples = read_multiples(multiple_of, described)
         return cls(
             workload=described,
             dims=checked,
             prefer=prefer,
             effort=effort,
-            window=Grid.window(checked, window_growth(checked, max_growth)),
+            window=build_window(described, checked, max_growth=max_growth, multiple_of=multiples),
+            multiple_of=multiples,
             budget_s=budget_s,
             terms=RaceTerms(
                 margin=None if margin is None else parse_share(margin, name="margin"),
@@ -181,9 +187,15 @@ class LhpQuestion:
         if MODES[header.mode].is_race and header.grid != self.window:
             # The fastest point of a larger window is this window's fastest only if it lies inside.
             target = int(curve.answers.target[0])
-            if target < 0 or self.window.find_index(curve.grid.dims(target)) is None:
+            if target < 0 or not self.window.is_candidate(curve.grid.dims(target)):
                 return None
-        answer = find_answer(curve, self.dims, prefer=self.prefer, growth=self.growth)
+        answer = find_answer(
+            curve,
+            self.dims,
+            prefer=self.prefer,
+            growth=self.growth,
+            multiple_of=self.multiple_of,
+        )
         if answer is None or answer.verdict == "faster":
             return answer
         # A race with less time than this question allows may have missed a faster point.

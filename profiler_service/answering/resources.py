@@ -35,7 +35,10 @@ from profiler_service.workload import WorkloadKind
 
 def axis_ranges(grid: Grid) -> list[AxisRange]:
     """The grid's axes as a resource."""
-    return [AxisRange(first=axis.first, last=axis.last, step=axis.step) for axis in grid.axes]
+    return [
+        AxisRange(first=axis.first, last=axis.last, step=axis.step, second=axis.second)
+        for axis in grid.axes
+    ]
 
 
 def sweep_info(sweep: Sweep) -> SweepInfo:
@@ -83,9 +86,9 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
             f"the range from {axis.first} to {axis.last} is empty",
             hint="last is included in the range, and must not be below first",
         )
-    return GridAxis(
-        first=axis.first, count=(axis.last - axis.first) // axis.step + 1, step=axis.step
-    )
+    steps_from = axis.first if axis.second is None else axis.second
+    count = (axis.last - steps_from) // axis.step + 1 + (axis.second is not None)
+    return GridAxis(first=axis.first, count=count, step=axis.step, second=axis.second)
 
 
 def evidence_info(evidence: Evidence) -> EvidenceInfo:
@@ -105,7 +108,7 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
     """The curve without its points."""
     is_decided = MODES[header.mode].decides_every_point
     num_decided = header.num_measured - header.num_undecided
-    num_decidable = header.grid.size - header.num_failures
+    num_decidable = header.grid.num_candidates - header.num_failures
     return CurveInfo(
         id=header.id,
         sweep=header.sweep_id,

@@ -97,8 +97,9 @@ def format_dims(dims: Sequence[int]) -> str:
 
 
 def format_range(axis: AxisRange) -> str:
-    """A range as people type it: `256:512` or `256:512:4`."""
-    return f"{axis.first}:{axis.last}" + (f":{axis.step}" if axis.step != 1 else "")
+    """A range as people type it: `256:512` or `256:512:4`; `317,320:512:64` with a `second`."""
+    first = axis.first if axis.second is None else f"{axis.first},{axis.second}"
+    return f"{first}:{axis.last}" + (f":{axis.step}" if axis.step != 1 else "")
 
 
 def format_seconds(seconds: float) -> str:

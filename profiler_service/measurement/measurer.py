@@ -306,5 +306,5 @@ class Measurer:
 
 def _dims_of(grid: Grid, point: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     positions = np.unravel_index(point, grid.shape)
-    columns = [axis.first + axis.step * p for axis, p in zip(grid.axes, positions, strict=True)]
+    columns = [np.array(axis.dims)[p] for axis, p in zip(grid.axes, positions, strict=True)]
     return np.stack(columns, axis=1).astype(np.int32)

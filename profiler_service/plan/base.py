@@ -85,6 +85,8 @@ class SteppedPlanner(abc.ABC):
     def __init__(self, spec: SweepSpec) -> None:
         self._spec = spec
         self._num_points = spec.grid.size
+        self._others = spec.grid.find_others()
+        """Points of the grid that are no candidates: they are never measured."""
         self._rng = np.random.default_rng(spec.seed)
         self._batches: list[Samples] = []
         self._failures: dict[int, str] = {}

@@ -33,10 +33,10 @@ def plan_looks(first: int, last: int) -> tuple[int, ...]:
 class GridPlanner(SteppedPlanner):
     """Measures every point of the grid, the undecided ones longest.
 
-    Each round visits every active point once, in a new random order, with the anchor (the
-    grid's middle point) before every 16 of them. At each of `plan_looks`, points that a larger one
-    beats at REST_CONFIDENCE stop being measured: they rest. A resting point can't be an LHP. Every
-    point that it would beat is also beaten by the point that beats it.
+    Each round visits every active point once, in a new random order, with the anchor (the middle
+    one of the grid's candidates) before every 16 of them. At each of `plan_looks`, points that a
+    larger one beats at REST_CONFIDENCE stop being measured: they rest. A resting point can't be an
+    LHP. Every point that it would beat is also beaten by the point that beats it.
 
     The looks together may err with half of the probability that one interval allows, and the
     curve's own verdicts, at CURVE_CONFIDENCE, with the other half (Bonferroni). So a point is
@@ -61,16 +61,17 @@ class GridPlanner(SteppedPlanner):
 
     def _plan(self) -> Generator[Batch, Samples, None]:
         self._rested: set[int] = set()
-        anchor = self._num_points // 2
+        candidates = np.setdiff1d(np.arange(self._num_points), self._others)
+        anchor = int(candidates[len(candidates) // 2])
         while not (yield from self._calibrate(anchor)):
-            remaining = [p for p in range(self._num_points) if p not in self._failures]
+            remaining = [p for p in candidates.tolist() if p not in self._failures]
             if not remaining or len(self._failures) > 16:
                 return  # every point that was tried failed
             anchor = int(self._rng.choice(remaining))
         self._anchor = anchor
         self._measured_from = len(self._batches)
         self._expected_rounds = 2 * self.MIN_ROUNDS
-        active = np.setdiff1d(np.arange(self._num_points), list(self._failures))
+        active = np.setdiff1d(candidates, list(self._failures))
         num_undecided = len(active)
         looks = iter(plan_looks(self.MIN_ROUNDS, self.MAX_ROUNDS))
         next_look = next(looks)
@@ -85,7 +86,7 @@ class GridPlanner(SteppedPlanner):
                 done = number + count * start / len(active)
                 self._advance(
                     self._share_done(done, len(active)),
-                    f"round {number + 1}, {num_undecided} of {self._num_points} points undecided",
+                    f"round {number + 1}, {num_undecided} of {len(candidates)} points undecided",
                 )
                 if self._is_spent():
                     yield from self._end_early(anchor, number)

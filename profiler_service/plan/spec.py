@@ -38,15 +38,21 @@ class SweepState(enum.StrEnum):
         return self in (SweepState.DONE, SweepState.CANCELLED, SweepState.FAILED)
 
 
-def window_growth(dims: Sequence[int], max_growth: float = DEFAULT_MAX_GROWTH) -> Dims:
+def window_growth(
+    dims: Sequence[int],
+    max_growth: float = DEFAULT_MAX_GROWTH,
+    multiple_of: Sequence[int] | None = None,
+) -> Dims:
     """How far the window above `dims` reaches on each axis, in units of the dimension.
 
-    It is the share `max_growth` of the dimension, but at least 32 points and at most 1,024.
+    It is the share `max_growth` of the dimension, but at least 32 and at most 1,024 points; if only
+    multiples count, 1,024 of them.
     (Source: ours. Below 256, an eighth would not reach the next multiple of a vector's or a tile's
     width. The computing time of a race between batches grows with the cube of the longest axis.)
     """
     return tuple(
-        min(max(MIN_GROWTH_POINTS, int(dim * max_growth)), MAX_GROWTH_POINTS) for dim in dims
+        min(max(MIN_GROWTH_POINTS, int(dim * max_growth)), MAX_GROWTH_POINTS * multiple)
+        for dim, multiple in zip(dims, multiple_of or (1,) * len(dims), strict=True)
     )
 
 
@@ -176,14 +182,20 @@ def guide_from_json(guide: object) -> tuple[tuple[float, ...], ...] | None:
 
 
 def grid_to_json(grid: Grid) -> list[list[int]]:
-    """The grid as a list of [first, count, step], one an axis."""
-    return [[axis.first, axis.count, axis.step] for axis in grid.axes]
+    """The grid as a list of [first, count, step], or [first, count, step, second], one an axis."""
+    return [
+        [axis.first, axis.count, axis.step, *([] if axis.second is None else [axis.second])]
+        for axis in grid.axes
+    ]
 
 
 def grid_from_json(axes: Sequence[Sequence[int]]) -> Grid:
     """The inverse of `grid_to_json`."""
     return Grid(
-        axes=tuple(GridAxis(first=first, count=count, step=step) for first, count, step in axes)
+        axes=tuple(
+            GridAxis(first=first, count=count, step=step, second=second[0] if second else None)
+            for first, count, step, *second in axes
+        )
     )
 
 

@@ -16,6 +16,7 @@ from profiler_service.plots.marks import (
     asked_dims,
     asked_trace,
     axis_limits,
+    cell_edges,
     failed_dims,
     failed_trace,
     mark_asked,
@@ -26,6 +27,7 @@ from profiler_service.wire import CurveDetail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
 
 UNMEASURED = "#e6e6e6"
 FAINT = "#a3a3a399"
@@ -40,7 +42,7 @@ COLOR_PERCENTILES = (1, 95)
 
 def _mark_diameter(curve: CurveDetail, status: str) -> float:
     """Diameter of a mark in points: a share of a cell, so that the field stays readable."""
-    cells = max((axis.last - axis.first) // axis.step + 1 for axis in curve.axes)
+    cells = max(len(axis.dims) for axis in curve.axes)
     share, most = MARK_SIZES[status]
     return min(most, max(0.6, share * SIDE_POINTS / cells))
 
@@ -52,12 +54,10 @@ def _is_marked(curve: CurveDetail, status: str) -> bool:
 
 def _image(curve: CurveDetail, columns: Columns) -> F64:
     """float64 [first axis, second axis]: latency; NaN if nothing was measured."""
-    shape = tuple((axis.last - axis.first) // axis.step + 1 for axis in curve.axes)
-    image = np.full(shape, np.nan)
-    starts = np.array([axis.first for axis in curve.axes])
-    steps = np.array([axis.step for axis in curve.axes])
-    positions = (columns.dims - starts) // steps
-    image[positions[:, 0], positions[:, 1]] = columns.latency
+    rows, cols = (axis.dims for axis in curve.axes)
+    image = np.full((len(rows), len(cols)), np.nan)
+    places = (np.searchsorted(rows, columns.dims[:, 0]), np.searchsorted(cols, columns.dims[:, 1]))
+    image[places] = columns.latency
     return image
 
 
@@ -71,22 +71,25 @@ def draw_heat_map(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
 
     rows, cols = curve.axes
     image = _image(curve, columns)
-    extent = (*axis_limits(cols), *axis_limits(rows))
     axes.set_facecolor(UNMEASURED)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     if columns.latency.size:
         low, high = np.percentile(columns.latency, COLOR_PERCENTILES)
-        picture = axes.imshow(
-            image,
-            origin="lower",
-            extent=extent,
-            aspect="auto",
-            interpolation="nearest",
-            cmap=colormaps["viridis"],
-            vmin=low,
-            vmax=high,
-        )
+        colors: dict[str, Any] = {"cmap": colormaps["viridis"], "vmin": low, "vmax": high}
+        picture: ScalarMappable
+        if rows.second is None and cols.second is None:
+            extent = (*axis_limits(cols), *axis_limits(rows))
+            picture = axes.imshow(
+                image,
+                origin="lower",
+                extent=extent,
+                aspect="auto",
+                interpolation="nearest",
+                **colors,
+            )
+        else:
+            picture = axes.pcolormesh(cell_edges(cols), cell_edges(rows), image, **colors)
         axes.figure.colorbar(
             picture, ax=axes, label=f"latency, {columns.unit} per call", extend="both", pad=0.02
         )
@@ -135,8 +138,8 @@ def heat_map_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any]
         traces.append(
             {
                 "type": "heatmap",
-                "x": np.arange(cols.first, cols.last + 1, cols.step),
-                "y": np.arange(rows.first, rows.last + 1, rows.step),
+                "x": np.array(cols.dims),
+                "y": np.array(rows.dims),
                 "z": _image(curve, columns),
                 "zmin": low,
                 "zmax": high,

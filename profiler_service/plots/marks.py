@@ -101,8 +101,20 @@ def latency_limits(columns: Columns) -> tuple[float, float]:
 
 def axis_limits(axis: AxisRange) -> tuple[float, float]:
     """Both ends of the axis, with half a step of space: the edges of the outermost cells."""
-    half = axis.step / 2
-    return axis.first - half, axis.last + half
+    edges = cell_edges(axis)
+    return float(edges[0]), float(edges[-1])
+
+
+def cell_edges(axis: AxisRange) -> F64:
+    """The edges of all cells of the axis: half a step beside a dimension, and between two."""
+    dims = np.array(axis.dims, dtype=np.float64)
+    gaps = np.diff(dims, prepend=dims[0] - _first_gap(axis), append=dims[-1] + axis.step)
+    edges: F64 = np.append(dims - gaps[:-1] / 2, dims[-1] + axis.step / 2)
+    return edges
+
+
+def _first_gap(axis: AxisRange) -> int:
+    return axis.step if axis.second is None else axis.second - axis.first
 
 
 def undecided_marks(curve: CurveDetail, marker: str, plain: str) -> tuple[str, str, str]:

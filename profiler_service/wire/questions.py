@@ -52,6 +52,13 @@ class LhpQuery(BaseModel):
         description="How far above `dims` to look on each axis, as a share of the dimension;"
         " never less than 32 points, nor more than 1,024.",
     )
+    multiple_of: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="Answers only with multiples: of one number on every axis, `64`, or of one for"
+        " each axis, `1,64`. `dims` themselves needn't be multiples. 1 allows every dimension.",
+        examples=["1,64"],
+        json_schema_extra={"pattern": DIMS_PATTERN},
+    )
     wait: float = Field(
         default=30,
         ge=0,

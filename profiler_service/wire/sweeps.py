@@ -6,16 +6,30 @@ import datetime as dt
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StrictInt, StrictStr
+from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import MAX_BUDGET_S, Dims, RequestModel, ResponseModel
 
 
 class AxisRange(ResponseModel):
-    """Dimensions `first`, `first + step`, … up to and including `last`."""
+    """Dimensions `first`, `first + step`, … up to and including `last`; see `second`."""
 
     first: int = Field(ge=1, description="First dimension.")
     last: int = Field(ge=1, description="Last dimension. It is included if a step leads to it.")
     step: int = Field(default=1, ge=1, description="Distance between two dimensions.")
+    second: int | SkipJsonSchema[None] = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="The dimension after `first`, if it lies less than a step above: then the"
+        " dimensions are `first`, `second`, `second + step`, …",
+    )
+
+    @property
+    def dims(self) -> list[int]:
+        """Every dimension of the range, ascending."""
+        if self.second is None:
+            return [*range(self.first, self.last + 1, self.step)]
+        return [self.first, *range(self.second, self.last + 1, self.step)]
 
 
 class GridAxisRange(AxisRange):

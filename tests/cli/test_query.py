@@ -34,7 +34,8 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
     service.reply("GET /lhp", ANSWER)
     options = "--workload linear --batch 8 --dtype bfloat16 --backend dense --prefer nearest"
     more = "--max-growth 0.25 --host anvil --platform f00d --effort thorough --param layout=nk"
-    lhp("query", " 1197, 317", *options.split(), *more.split(), "--budget", "2.5")
+    last = "--budget 2.5 --multiple-of 1,64"
+    lhp("query", " 1197, 317", *options.split(), *more.split(), *last.split())
     [(query, _)] = service.sent("GET /lhp")
     wait = query.pop("wait")
     assert query == {
@@ -46,6 +47,7 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
         "prefer": "nearest",
         "effort": "thorough",
         "max_growth": "0.25",
+        "multiple_of": "1,64",
         "budget": "2.5",
         "host": "anvil",
         "platform": "f00d",

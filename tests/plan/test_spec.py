@@ -10,7 +10,13 @@ import pytest
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
-from profiler_service.plan.spec import SweepSpec, SweepState, window_growth
+from profiler_service.plan.spec import (
+    SweepSpec,
+    SweepState,
+    grid_from_json,
+    grid_to_json,
+    window_growth,
+)
 from profiler_service.wire import SweepInfo
 
 
@@ -43,6 +49,14 @@ def test_equal_requests_share_a_key_whatever_their_seed() -> None:
 
 def test_json_round_trip() -> None:
     assert SweepSpec.from_json(json.loads(json.dumps(spec(seed=3).to_json()))) == spec(seed=3)
+
+
+def test_grids_of_multiples_survive_json_and_even_ones_are_written_as_ever() -> None:
+    even = Grid(axes=(GridAxis(first=100, count=3), GridAxis(first=64, count=2, step=64)))
+    assert grid_to_json(even) == [[100, 3, 1], [64, 2, 64]]
+    mixed = Grid.window((100, 317), (2, 100), (1, 64))
+    assert grid_to_json(mixed) == [[100, 3, 1], [317, 3, 64, 320]]
+    assert [grid_from_json(grid_to_json(grid)) for grid in (even, mixed)] == [even, mixed]
 
 
 def test_one_range_an_axis() -> None:

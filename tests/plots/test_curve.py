@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import Collection
+from matplotlib.collections import Collection, QuadMesh
 from matplotlib.figure import Figure
 
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.plots.curve import build_plotly, draw_png, render_html, save_plot
+from profiler_service.plots.heat_map import heat_map_traces
+from profiler_service.plots.marks import build_columns
 from profiler_service.plots.text import plot_title
 from profiler_service.wire import (
     AxisRange,
@@ -121,6 +123,30 @@ def test_a_heat_map_colours_measured_points_only() -> None:
     assert positions(figure, "lhp") == [[6, 11], [5, 12]]
     assert positions(figure, "failed") == [[6, 12]]
     assert positions(figure, "asked") == []
+
+
+def test_a_heat_map_of_multiples_has_cells_of_their_own_size() -> None:
+    # out_features 9, 16 and 24 (multiples of 8 above 9), in_features 5 and 6.
+    points = PLANE.points.model_copy(
+        update={"dims": [[9, 5], [16, 5], [16, 6], [24, 5], [24, 6]], "latency_s": [50e-6] * 5}
+    )
+    rows = AxisRange(first=9, second=16, last=24, step=8)
+    curve = PLANE.model_copy(
+        update={"axes": [rows, PLANE.axes[1]], "points": points, "lhps": [], "failures": []}
+    )
+    [cells] = [c for c in draw_png(curve).axes[0].collections if isinstance(c, QuadMesh)]
+    corners = np.asarray(cells.get_coordinates())
+    # Half way between two dims, and half a step beyond the last; below 9, half the way up to 16.
+    assert corners[:, 0, 1].tolist() == [5.5, 12.5, 20, 28]
+    assert corners[0, :, 0].tolist() == [4.5, 5.5, 6.5]
+    colours = np.ma.MaskedArray(cells.get_array()).filled(np.nan)
+    np.testing.assert_allclose(colours, np.array([[50, np.nan], [50, 50], [50, 50]]))
+    [drawn_map] = [
+        trace
+        for trace in heat_map_traces(curve, build_columns(curve))
+        if trace["type"] == "heatmap"
+    ]
+    assert drawn_map["y"].tolist() == [9, 16, 24]
 
 
 @pytest.mark.parametrize("mode", ["race", "survey"])

@@ -46,6 +46,7 @@ class Oracle:
         prefer: Prefer = "fastest",
         effort: Effort = "quick",
         max_growth: float = 0.125,
+        multiple_of: int | Sequence[int] | None = None,
     ) -> LatencyAnswer:
         self.asked.append((tuple(dims), workload, params))
         now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

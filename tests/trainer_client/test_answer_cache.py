@@ -128,7 +128,12 @@ def test_a_cache_is_a_recording(make: MakeOracle, stub: Stub, tmp_path: Path) ->
 def test_a_recording_answers_nothing_else(make: MakeOracle, tmp_path: Path) -> None:
     make(cache=tmp_path).query((1197, 317))
     oracle = RecordedLatencyOracle(tmp_path)
-    for options in ({"max_growth": 0.5}, {"prefer": "nearest"}, {"params": {"batch": 8}}):
+    for options in (
+        {"max_growth": 0.5},
+        {"multiple_of": 8},
+        {"prefer": "nearest"},
+        {"params": {"batch": 8}},
+    ):
         with pytest.raises(NoRecordedAnswerError) as raised:
             oracle.query((1197, 317), **options)
         assert "it answers 1 questions: linear[backend=dense" in raised.value.hint

@@ -79,6 +79,23 @@ def test_the_question_travels_whole(make: MakeOracle, stub: Stub) -> None:
     }
 
 
+@pytest.mark.parametrize(("given", "sent"), [(8, "8,8"), ((1, 64), "1,64")])
+def test_multiples_are_asked_for_on_each_axis(
+    make: MakeOracle, stub: Stub, given: int | tuple[int, int], sent: str
+) -> None:
+    # 1200 is a multiple of 8, and 320 of 8 and of 64.
+    assert make().query((1197, 317), multiple_of=given).lhp == (1200, 320)
+    ((query, _),) = stub.sent("GET /lhp")
+    assert query["multiple_of"] == sent
+
+
+def test_an_answer_that_is_no_multiple_is_refused(make: MakeOracle) -> None:
+    with pytest.raises(
+        ContractError, match=r"its lhp \[1200, 320\] isn't a multiple of \[64, 64\]"
+    ):
+        make().query((1197, 317), multiple_of=64)
+
+
 def test_the_token_is_sent_where_there_is_one(make: MakeOracle, stub: Stub) -> None:
     make(token="sesame").query((1197, 317))
     make().query((1197, 317))
@@ -100,6 +117,8 @@ def test_importing_needs_no_torch() -> None:
         (InvalidWorkloadError, (1197, 317), {"params": {"colour": "red"}}),
         (UnknownWorkloadError, (1197, 317), {"workload": "nonesuch"}),
         (InvalidRequestError, (1197, 317), {"max_growth": 1.5}),
+        (InvalidRequestError, (1197, 317), {"multiple_of": 0}),
+        (InvalidRequestError, (1197, 317), {"multiple_of": (8, 8, 8)}),
         (InvalidRequestError, (1197, 317), {"max_growth": float("nan")}),
     ],
 )

@@ -58,6 +58,10 @@ def query(
     max_growth: Annotated[
         float | None, typer.Option(help="How far above DIMS to look, as a share of each dimension.")
     ] = None,
+    multiple_of: Annotated[
+        str | None,
+        typer.Option(help="Answer only with multiples: 64, or for each axis 1,64."),
+    ] = None,
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for a measurement, if one is needed.")
     ] = 120,
@@ -82,6 +86,7 @@ def query(
     }
     for name, value in (
         ("max_growth", max_growth),
+        ("multiple_of", multiple_of),
         ("budget", budget),
         ("host", host),
         ("platform", platform),
@@ -90,7 +95,8 @@ def query(
             request[name] = value
     params = read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param)
     if taken := sorted(
-        params.keys() & {*request, "max_growth", "budget", "host", "platform", "wait"}
+        params.keys()
+        & {*request, "max_growth", "multiple_of", "budget", "host", "platform", "wait"}
     ):
         raise InvalidRequestError(
             f"{taken[0]!r} is not a parameter of a workload",

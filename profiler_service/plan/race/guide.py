@@ -86,4 +86,4 @@ def guide_of(
 
 
 def _dims(axis: GridAxis) -> npt.NDArray[np.int64]:
-    return axis.first + axis.step * np.arange(axis.count)
+    return np.array(axis.dims, dtype=np.int64)

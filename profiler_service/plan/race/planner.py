@@ -129,7 +129,8 @@ class RacePlanner(RaceVisits):
             allowed=budget.visits_until(until, self._seconds, warmup_calls),
             few=self.settings.confirm.attempts,
         )
-        self._advance(0.05, f"looking at {narrowing.design_size} of {self._num_points} points")
+        num_points = self._spec.grid.num_candidates
+        self._advance(0.05, f"looking at {narrowing.design_size} of {num_points} points")
         yield from self._visit(narrowing.design(), seen)
         for number in range(self.settings.narrow.batches):
             if seen.is_empty:
@@ -163,13 +164,14 @@ class RacePlanner(RaceVisits):
         )
         num_favourites, num_seen = count_places(self.settings.contest, left)
         predicted = seen.fit().predict().ravel().round(6)
-        favourites = find_favourites(predicted, num_favourites, {QUERIED, *self._failures})
+        favourites = find_favourites(predicted, num_favourites, {QUERIED, *self._excluded})
+        num_candidates = self._spec.grid.num_candidates
         everybody = np.arange(1, self._num_points, dtype=np.int32)
         fastest_seen = seen.fastest(everybody)[:num_seen]
-        field = join_fields([self._surveyed, favourites, fastest_seen], self._failures)
+        field = join_fields([self._surveyed, favourites, fastest_seen], self._excluded)
         self._end_stage(
             "narrow",
-            (self._num_points - 1,),
+            (num_candidates - 1,),
             (len(field),),
             "slower by the fit, and not among the fastest seen",
             kept=field.tolist(),

@@ -88,6 +88,8 @@ class StructureFit:
     """The residual of each sample's log latency, [samples]."""
     without_drift: F64
     """The samples' log latencies without drift and without the cost of first visits."""
+    starts: tuple[int, ...]
+    """For each axis: the first position that may be the fastest point's."""
     interaction: float
     """The usual effect of a single point, beyond the effects of its positions."""
     precision: F64
@@ -109,10 +111,10 @@ class StructureFit:
         normal = rng.standard_normal((len(self.precision), count))
         deviation = np.linalg.solve(np.linalg.cholesky(self.precision).T, normal)
         drawn, start = [], 0
-        for effect in self.effects:
+        for effect, least in zip(self.effects, self.starts, strict=True):
             effects = effect[:, np.newaxis] + deviation[start : start + len(effect)]
             # Rounded, so that the last bits of a sum can't change a replay.
-            drawn.append(effects.round(6).argmin(axis=0))
+            drawn.append(least + effects[least:].round(6).argmin(axis=0))
             start += len(effect)
         return np.stack(drawn, axis=1)
 
@@ -150,9 +152,14 @@ class Structure:
         axes: Sequence[npt.NDArray[np.integer]],
         guide: Sequence[Sequence[float]] | None = None,
         settings: PriorSettings = RACE.prior,
+        starts: Sequence[int] = (),
     ) -> None:
-        """`axes` are each axis' dimensions, ascending; `guide` the values for `guided_prior`."""
+        """`axes` are each axis' dimensions, ascending; `guide` the values for `guided_prior`.
+
+        `starts` says for each axis which position is the first that the answer may have (0).
+        """
         self._settings = settings
+        self._starts = tuple(starts) or (0,) * len(axes)
         self._offsets = np.cumsum([0, *map(len, axes)])
         if guide is None:
             priors = [position_prior(dims, settings) for dims in axes]
@@ -236,6 +243,7 @@ class Structure:
             low_noise=noise,
             residual=residual,
             without_drift=log_latency - drift - shared @ solution[-_NUM_SHARED:],
+            starts=self._starts,
             interaction=self._settings.interaction,
             precision=precision,
         )

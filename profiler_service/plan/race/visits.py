@@ -35,9 +35,10 @@ class RaceVisits(SteppedPlanner):
         """Why each stage ended. For the confirmation: why the last rival's ended."""
         self._log = StageLog()
         self._structure = Structure(
-            [np.arange(axis.first, axis.last + 1, axis.step) for axis in spec.grid.axes],
+            [np.array(axis.dims) for axis in spec.grid.axes],
             spec.guide,
             settings.prior,
+            [0 if axis.second is None else 1 for axis in spec.grid.axes],
         )
         self._calibrated_noise = settings.budget.reference_noise
         self._visit_cost = VisitCost(call_s=0.0, overhead_s=0.0, calls=1)
@@ -88,8 +89,8 @@ class RaceVisits(SteppedPlanner):
         return Budget(
             self.settings.budget,
             self._visit_cost,
-            num_points=self._num_points,
-            once_s=self._num_points * visit_s,
+            num_points=self._spec.grid.num_candidates,
+            once_s=self._spec.grid.num_candidates * visit_s,
             least_look_s=self.settings.confirm.least_look_s,
             noise=self._calibrated_noise,
             asked_s=self._spec.budget_s,
@@ -113,8 +114,9 @@ class RaceVisits(SteppedPlanner):
 
     def _probe(self) -> Generator[Batch, Samples, Samples]:
         """Visits some points twice, without a warm-up."""
-        count = min(self.settings.warmup.probe_points, self._num_points - 1)
-        points = 1 + self._rng.choice(self._num_points - 1, size=count, replace=False)
+        larger = np.setdiff1d(np.arange(1, self._num_points), self._others)
+        count = min(self.settings.warmup.probe_points, len(larger))
+        points = larger[self._rng.choice(len(larger), size=count, replace=False)]
         rounds = [self._rng.permutation(points), self._rng.permutation(points)]
         samples = yield self._batch(rounds, self._round, warmup_calls=0)
         ratios = second_over_first(samples, self._round)
@@ -176,8 +178,13 @@ class RaceVisits(SteppedPlanner):
             batches=batches,
         )
 
+    @property
+    def _excluded(self) -> set[int]:
+        """The points that can't be the answer: they failed, or are no candidates."""
+        return {*self._failures, *self._others.tolist()}
+
     def _without_failed(self, points: Points) -> Points:
-        return points[~np.isin(points, list(self._failures))]
+        return points[~np.isin(points, list(self._excluded))]
 
     def _end_stage(
         self,

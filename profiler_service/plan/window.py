@@ -1,0 +1,76 @@
+"""The window of a question: which points above the asked one may be the answer.
+
+Pure. Knows neither curves nor how a window is measured.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from profiler_service.errors import InvalidRequestError
+from profiler_service.grid import Grid
+from profiler_service.plan.spec import window_growth
+from profiler_service.workload import Dims, Workload
+
+
+def read_multiples(text: str | None, workload: Workload) -> Dims | None:
+    """What an answer's dims must be multiples of, one number for each axis, from `64` or `1,64`.
+
+    None if every point of the window may be the answer. Raises InvalidRequestError.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    given = tuple(int(part) for part in parts if re.fullmatch("[0-9]{1,9}", part))
+    multiples = given * len(workload.axes) if len(parts) == 1 else given
+    if len(multiples) != len(workload.axes) or len(given) != len(parts) or 0 in multiples:
+        axes = ",".join(workload.axes)
+        raise InvalidRequestError(
+            f"multiple_of={text[:80]!r} isn't one whole number from 1 up for each axis of {axes}",
+            hint="give one number for all axes, 64, or one for each, 1,64; 1 allows any dimension",
+        )
+    return multiples if max(multiples) > 1 else None
+
+
+def build_window(
+    workload: Workload, dims: Dims, *, max_growth: float, multiple_of: Dims | None = None
+) -> Grid:
+    """The window above `dims`: its candidates are `dims`, and the multiples above.
+
+    Raises InvalidRequestError if `multiple_of` leaves no point but `dims`.
+    """
+    growth = window_growth(dims, max_growth, multiple_of)
+    window = Grid.window(dims, growth, multiple_of)
+    if multiple_of is None:
+        return window
+    needed = [multiple - dim % multiple for dim, multiple in zip(dims, multiple_of, strict=True)]
+    shares = [_find_share(dim, grow) for dim, grow in zip(dims, needed, strict=True)]
+    axes = range(len(dims))
+    lacking = [n for n in axes if dims[n] % multiple_of[n] and window.axes[n].count == 1]
+    if not lacking and window.num_candidates == 1:
+        # Every dimension asked about is a multiple itself. It is enough if one of them grows.
+        lacking = [min(axes, key=shares.__getitem__)]
+    if lacking:
+        share = max(shares[n] for n in lacking)
+        end = [dim + grow for dim, grow in zip(dims, growth, strict=True)]
+        raise InvalidRequestError(
+            f"multiple_of={','.join(map(str, multiple_of))} leaves no dims but"
+            f" {','.join(map(str, dims))}, up to {','.join(map(str, end))}",
+            hint="next: "
+            + ", ".join(f"{workload.axes[n]}={dims[n] + needed[n]}" for n in lacking)
+            + (
+                f", which max_growth={share:g} reaches"
+                if share <= 1
+                else ", which no max_growth up to 1 reaches; ask for smaller multiples"
+            ),
+        )
+    return window
+
+
+def _find_share(dim: int, grow: int) -> float:
+    """The smallest `max_growth`, rounded up to four decimals, that lets `dim` grow by `grow`."""
+    ten_thousandths = math.ceil(10_000 * grow / dim)
+    while int(dim * (ten_thousandths / 10_000)) < grow:
+        ten_thousandths += 1
+    return ten_thousandths / 10_000
