@@ -16,6 +16,7 @@ from reference_pages.python import python_page
 from reference_pages.race import race_page
 from reference_pages.settings import settings_page
 from reference_pages.training import training_page
+from reference_pages.turns import turns_page
 from reference_pages.workloads import workloads_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
@@ -27,6 +28,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/race.md": race_page,
     "reference/settings.md": settings_page,
     "reference/training.md": training_page,
+    "reference/turns.md": turns_page,
     "reference/workloads.md": workloads_page,
     **problem_pages(),
 }

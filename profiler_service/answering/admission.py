@@ -10,7 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from profiler_service.analysis.samples import Platform
-from profiler_service.answering.duration import check_duration
+from profiler_service.answering.duration import (
+    check_duration,
+    expect_duration,
+    find_least_call_s,
+)
 from profiler_service.errors import UnsupportedOnHostError, WindowTooLargeError
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
@@ -31,6 +35,10 @@ class Admitted:
 
     spec: SweepSpec
     host: Host
+    expected_s: float
+    """Measuring time that it is expected to take."""
+    is_awaited: bool
+    """Whether a question waits for it."""
 
 
 class Admission:
@@ -48,8 +56,13 @@ class Admission:
         self._store = store
         self._settings = settings
 
-    async def admit(self, spec: SweepSpec, host: Host, *, for_question: bool) -> Admitted:
-        """The sweep, admitted to the host. `for_question`: somebody waits for the answer.
+    async def admit(
+        self, spec: SweepSpec, host: Host, *, for_question: bool, is_awaited: bool | None = None
+    ) -> Admitted:
+        """The sweep, admitted to the host.
+
+        `for_question`: it has the bounds of a question. `is_awaited`: whether a question waits for
+        it; None means that it does if it has a question's bounds.
 
         Raises WindowTooLargeError, UnsupportedOnHostError, StoreError. Allocates nothing.
         """
@@ -63,11 +76,17 @@ class Admission:
             platform,
             max_operand_bytes=self._settings.max_operand_bytes,
         )
+        call_s = await asyncio.to_thread(
+            find_least_call_s, self._store, spec.workload, spec.grid, host
+        )
         if spec.budget_s is None:
-            await asyncio.to_thread(
-                check_duration, self._store, spec, host, max_sweep_s=self._settings.max_sweep_s
-            )
-        return Admitted(spec=spec, host=host)
+            check_duration(spec, host, call_s, max_sweep_s=self._settings.max_sweep_s)
+        return Admitted(
+            spec=spec,
+            host=host,
+            expected_s=expect_duration(spec, call_s),
+            is_awaited=for_question if is_awaited is None else is_awaited,
+        )
 
     def _check_size(self, spec: SweepSpec, *, for_question: bool) -> None:
         mode, grid = MODES[spec.mode], spec.grid

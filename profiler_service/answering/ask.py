@@ -25,6 +25,7 @@ from profiler_service.errors import (
     MeasurementFailedError,
     StoreUnavailableError,
     SweepCancelledError,
+    TooManyRequestsError,
     WindowTooLargeError,
 )
 from profiler_service.plan.spec import SweepSpec, SweepState
@@ -173,10 +174,10 @@ class Asking:
                 return None
             question.check_host(host)
             admitted = await self._admission.admit(question.sweep, host, for_question=True)
+            queued, _ = await self._queue.submit(admitted)
             companion = question.find_companion(host)
             if companion is not None:
                 await self._queue_companion(companion, host)
-            queued, _ = await self._queue.submit(admitted)
             measurement.queued.set_result(queued)
             ended = await self._queue.wait_final(queued.id)
             await self._known.refresh()
@@ -185,14 +186,18 @@ class Asking:
             self._forget(key, measurement)
 
     async def _queue_companion(self, spec: SweepSpec, host: Host) -> None:
-        """Measures this sweep before the question's own, unless it is known or too large."""
+        """Has this sweep measured in the background, unless it is known or can't be now.
+
+        The question's own sweep is asked for first, and somebody waits for it: it is never delayed
+        (see `plan.turns`).
+        """
         found = await self._known.curves.find_covering(
             spec.workload, spec.grid, spec.mode, Conditions.of(host)
         )
         if any(header.grid == spec.grid for header in found):
             return
-        with contextlib.suppress(WindowTooLargeError):
-            admitted = await self._admission.admit(spec, host, for_question=True)
+        with contextlib.suppress(WindowTooLargeError, TooManyRequestsError):
+            admitted = await self._admission.admit(spec, host, for_question=True, is_awaited=False)
             await self._queue.submit(admitted)
 
     def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:

@@ -1,4 +1,4 @@
-"""Estimates the least time that a sweep takes, from curves that its host has measured.
+"""Estimates how long a sweep takes, from curves that its host has measured.
 
 Knows neither HTTP nor how a sweep is carried out.
 """
@@ -14,6 +14,7 @@ from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.errors import WindowTooLargeError
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
+from profiler_service.plan.base import FIRST_VISITS
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import Host, Store
@@ -25,22 +26,46 @@ MAX_HEADERS: Final = 64
 MAX_CURVES: Final = 4
 MAX_CURVE_POINTS: Final = 65_536
 """Number and size of the newest curves that are read: the check must be fast."""
+GUESSED_FLOPS_PER_S: Final = 1e10
+"""Operations a second of a host of which no curve of the workload is known: few, so that what may
+be long isn't taken for short."""
+OTHER_WORK_S: Final = 1.0
+"""Time of a sweep besides its long calls, unless it is a race."""
 _MAX_POINTS: Final = 64
 """Number of points that represent a whole grid or curve."""
 
 
-def check_duration(store: Store, spec: SweepSpec, host: Host, *, max_sweep_s: float) -> None:
+def expect_duration(spec: SweepSpec, call_s: float | None) -> float:
+    """The measuring time that the sweep is expected to take, seconds: its place in the queue.
+
+    `call_s` is the time of a call, or None if nothing is known of it. A race calls its first point
+    a few times to calibrate, and then goes on for as long as it may. Other sweeps call every point
+    several times. (Source: ours. Sweeps are only put in order by it, and their own progress soon
+    says more.)
+    """
+    mode = MODES[spec.mode]
+    if call_s is None:
+        kind, params = get_workload_kind(spec.workload.kind), dict(spec.workload.params)
+        call_s = kind.flops(spec.grid.last, params) / GUESSED_FLOPS_PER_S
+    calls = float(FIRST_VISITS)
+    if mode.visits_every_point:
+        calls += mode.count_least_calls(spec.grid.size)
+    # Each visit has a warm-up call, too.
+    expected_s = 2 * calls * call_s + (spec.terms.settle_s if mode.is_race else OTHER_WORK_S)
+    return expected_s if spec.budget_s is None else min(expected_s, spec.budget_s)
+
+
+def check_duration(
+    spec: SweepSpec, host: Host, call_s: float | None, *, max_sweep_s: float
+) -> None:
     """Returns if the sweep may end within `max_sweep_s`, or if there is no estimate.
 
-    Raises WindowTooLargeError with the estimate.
+    `call_s` is what `find_least_call_s` gives. Raises WindowTooLargeError with the estimate.
     """
     workload, grid = spec.workload, spec.grid
     calls = MODES[spec.mode].count_least_calls(grid.size)
-    if calls * MAX_CALL_S <= max_sweep_s:
+    if call_s is None or calls * MAX_CALL_S <= max_sweep_s:
         return  # however long a call takes
-    call_s = find_least_call_s(store, workload, grid, host)
-    if call_s is None:
-        return
     sweep_s = calls * call_s
     if sweep_s > max_sweep_s:
         raise WindowTooLargeError(

@@ -6,6 +6,7 @@ store only from threads.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from cachetools import LRUCache
@@ -37,6 +38,7 @@ class KernelComparisons:
         self._store = store
         self._curves = curves
         self._newest: LoadingCache[None, Newest] = LoadingCache(self._read, max_size=1)
+        self._open: frozenset[tuple[str, str, str]] = frozenset()
 
     def _read(self, _key: None) -> Newest:
         kinds = [kind.name for kind in KERNEL_KINDS]
@@ -54,6 +56,20 @@ class KernelComparisons:
         compared = [h for h in headers if h.mode == "kernels" and h.workload.kind in names]
         if compared:
             self._newest.change(None, lambda newest: _add(newest, compared))
+
+    async def refresh_open(self) -> None:
+        """Reads which comparisons wait or are under way. Raises StoreUnavailableError."""
+        kinds = [kind.name for kind in KERNEL_KINDS]
+        found = await asyncio.to_thread(self._store.find_unfinished_of_kinds, kinds)
+        self._open = frozenset(
+            (workload.key, platform_key, protocol_key)
+            for workload, platform_key, protocol_key in found
+        )
+
+    def is_open(self, kernels: Workload, conditions: Conditions) -> bool:
+        """Whether a comparison of these kernels waits or is under way."""
+        key = (kernels.key, conditions.platform_key, conditions.protocol_key)
+        return key in self._open
 
     async def find_faster_backend(
         self, kernels: Workload, backend: str, conditions: Conditions

@@ -34,4 +34,6 @@ class Known:
 
         Raises StoreUnavailableError; everything then stays as it was.
         """
+        # First, so that a comparison that ends in between is taken for open, and not for unknown.
+        await self.comparisons.refresh_open()
         self.comparisons.add(await self.curves.refresh())

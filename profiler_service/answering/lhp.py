@@ -159,7 +159,10 @@ class LhpQuestion:
         faster = await known.comparisons.find_faster_backend(
             self.kernels, str(self.workload.param("backend")), conditions
         )
-        return answer if faster is None else answer.model_copy(update={"faster_backend": faster})
+        is_open = known.comparisons.is_open(self.kernels, conditions)
+        return answer.model_copy(
+            update={"faster_backend": faster, "comparing_backends": faster is None and is_open}
+        )
 
     async def _read(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
         snapshot = known.curves.snapshot

@@ -38,7 +38,7 @@ class Question(Protocol[AnswerT]):
         """The sweep that answers it with the least effort. Equal sweeps are measured once."""
 
     def find_companion(self, host: Host) -> SweepSpec | None:
-        """A sweep to measure first. It improves the answer, but the answer doesn't need it."""
+        """A sweep to measure in the background: later answers say more then, or None."""
 
     def check_host(self, host: Host) -> None:
         """Returns if the host can answer at all. Raises UnsupportedOnHostError."""

@@ -19,6 +19,7 @@ from profiler_service.answering.race_guide import find_guide
 from profiler_service.errors import TooManyRequestsError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.plan.turns import Demand
 from profiler_service.storage.store import Store, Sweep
 
 POLL_S = 0.05
@@ -59,10 +60,13 @@ class SweepQueue:
         if MODES[spec.mode].is_race:
             guide = await asyncio.to_thread(find_guide, self._store, spec.workload, spec.grid, host)
             spec = replace(spec, guide=guide)
-        return await asyncio.to_thread(self._create, spec, host.name)
+        demand = Demand(expected_s=admitted.expected_s, is_awaited=admitted.is_awaited)
+        return await asyncio.to_thread(self._create, spec, host.name, demand)
 
-    def _create(self, spec: SweepSpec, host: str) -> tuple[Sweep, bool]:
-        sweep, is_new = self._store.create_sweep(spec, host=host, max_open=self._max_queued)
+    def _create(self, spec: SweepSpec, host: str, demand: Demand) -> tuple[Sweep, bool]:
+        sweep, is_new = self._store.create_sweep(
+            spec, host=host, demand=demand, max_open=self._max_queued
+        )
         # Also for a sweep that isn't new: a process may have died before it enqueued the sweep.
         if sweep.state == SweepState.QUEUED:
             self._enqueue(sweep)

@@ -231,7 +231,9 @@ async def _respond(
             media_type="application/json",
         )
     body = answer.model_dump_json().encode()
-    if generation == services.known.curves.snapshot.generation:
+    # The end of a comparison changes the answer, even if it leaves no curve.
+    may_change = isinstance(answer, LhpAnswer) and answer.comparing_backends
+    if not may_change and generation == services.known.curves.snapshot.generation:
         request.app.state.ready.keep(_address(request), body, generation)
     return Response(body, media_type="application/json")
 

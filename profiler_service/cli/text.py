@@ -181,6 +181,8 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
             f"another kernel is {percent:.0f} % faster at {asked} (95 % interval {low:.0f} to"
             f" {high:.0f} %): --backend {faster.backend}"
         )
+    elif answer.comparing_backends:
+        lines.append("other kernels are compared in the background: ask again in a few seconds")
     lines += answer.caveats
     if answer.stale:
         lines.append(_describe_staleness(answer))

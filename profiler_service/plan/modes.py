@@ -1,4 +1,4 @@
-"""The modes of a sweep as one table: what each measures, answers, overrules and interrupts.
+"""The modes of a sweep as one table: what each measures, answers and overrules.
 
 Pure, and cheap to import: knows no planner. Code that treats modes differently reads this table. It
 never compares names of modes.
@@ -34,8 +34,6 @@ class SweepMode:
     overrules: frozenset[Mode] = frozenset()
     """If the curve has no verdict, earlier curves of these modes over the same grid don't count any
     more, because they measured no more closely."""
-    interrupts: frozenset[Mode] = frozenset()
-    """A waiting sweep of this mode is measured between two batches of one of these modes."""
     visits_every_point: bool
     """Whether every point of the grid is measured at least once."""
     least_calls: int = 0
@@ -77,7 +75,6 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
                 answers_for="first point",
                 answers=frozenset({"race"}),
                 overrules=frozenset({"race"}),
-                interrupts=frozenset({"grid"}),
                 visits_every_point=False,
                 least_calls=RACE.budget.least_calls,
                 least_calls_per_point=RACE.budget.dear_share,
@@ -89,7 +86,6 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
                 answers_for="first point",
                 answers=frozenset({"race", "survey"}),
                 overrules=frozenset({"race", "survey"}),
-                interrupts=frozenset({"grid"}),
                 visits_every_point=True,
                 least_calls_per_point=1,
             ),
@@ -108,7 +104,6 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
                 planner="kernels",
                 answers_for="kernels",
                 answers=frozenset({"kernels"}),
-                interrupts=frozenset({"grid"}),
                 visits_every_point=True,
                 least_calls_per_point=1,
             ),
@@ -126,8 +121,3 @@ def get_mode(name: str) -> SweepMode:
     raise InvalidRequestError(
         f"there is no mode {name[:80]!r}", hint=f"choose from: {', '.join(MODES)}"
     )
-
-
-def modes_interrupting(name: Mode) -> tuple[Mode, ...]:
-    """The modes whose waiting sweeps are measured between two batches of a sweep of that mode."""
-    return tuple(mode.name for mode in MODES.values() if name in mode.interrupts)

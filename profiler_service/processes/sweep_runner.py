@@ -1,5 +1,7 @@
 """Runs sweeps batch by batch: plans a batch, measures it, keeps it. Resumes unfinished sweeps.
 
+`plan.turns` decides whose batch is next.
+
 Knows neither the job engine nor processes nor signals.
 """
 
@@ -24,9 +26,9 @@ from profiler_service.grid import Grid
 from profiler_service.measurement.device_use import LOOK_EVERY_S, wait_for_others
 from profiler_service.plan.base import Batch, Planner
 from profiler_service.plan.create import create_planner
-from profiler_service.plan.modes import modes_interrupting
 from profiler_service.plan.replay import replay
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.plan.turns import Turns
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.running_sweep import RunningSweep
@@ -95,8 +97,8 @@ class StopRequest(SystemExit):
 class SweepRunner:
     """Runs sweeps batch by batch. Only one thread may use it at a time, except for `stop`.
 
-    Somebody waits for the answer of a race, while a grid sweep may take hours. Between two
-    batches of a grid sweep, the races that wait on the same host are therefore run to their end.
+    Whichever sweep it is told to run, it measures the one whose turn it is (`plan.turns`): a
+    question of a second doesn't wait for a sweep of hours.
     """
 
     def __init__(
@@ -123,15 +125,17 @@ class SweepRunner:
         self._is_paused = False
         self._measuring_ended_s = time.monotonic()
         self._num_pauses = 0  # since the device last worked
+        self._turns = Turns()
+        self._host: str | None = None
         self._busy = threading.Lock()
         self._check_store_at_s = 0.0
 
     def run_batch(self, sweep_id: str) -> bool:
-        """Whether the sweep has ended. If it hasn't, measures and keeps its next batch.
+        """Whether the sweep has ended. If it hasn't, measures and keeps the next batch.
 
-        If it is a grid sweep and a race waits, measures a batch of the race instead. A kept batch
-        is never measured again: the store's count decides which one is next. A sweep that can't be
-        measured ends as failed, with the reason.
+        That is a batch of the sweep of this host whose turn it is. A kept batch is never measured
+        again: the store's count decides which one is next. A sweep that can't be measured ends as
+        failed, with the reason.
 
         If the device is lost, the sweep stays open and says so, and this returns after a pause.
         Each pause is twice as long as the one before, up to MAX_PAUSE_S.
@@ -145,15 +149,17 @@ class SweepRunner:
             if self._stopping.is_set():
                 raise StopRequest(0)
             self._check_store()
-            race_id = self._find_waiting_race(sweep_id)
+            chosen_id = self._choose(sweep_id)
+            if chosen_id is None:
+                return True
             try:
-                has_ended = self._run_batch_or_fail(race_id or sweep_id)
+                has_ended = self._run_batch_or_fail(chosen_id)
             except HostTakenError as error:
                 self._stopping.set()
                 raise StopRequest(TRY_LATER) from error
             if has_ended:
                 self._say_measuring()  # a sweep that was cancelled in a pause, for example
-            return has_ended and race_id is None
+            return has_ended and chosen_id == sweep_id
 
     def _check_store(self) -> None:
         """Returns if samples can be kept: otherwise measuring them would be in vain.
@@ -177,18 +183,14 @@ class SweepRunner:
                 return
         self._busy.release()
 
-    def _find_waiting_race(self, sweep_id: str) -> str | None:
-        """The oldest open sweep on the same host that may interrupt this one, or None."""
-        sweep = self._store.get_sweep(sweep_id)
-        races = [
-            other.id
-            for state in (SweepState.RUNNING, SweepState.QUEUED)
-            for mode in modes_interrupting(sweep.spec.mode)
-            for other in self._store.list_sweeps(
-                host=sweep.host, state=state, mode=mode, oldest_first=True, limit=1
-            ).items
-        ]
-        return min(races, default=None)
+    def _choose(self, sweep_id: str) -> str | None:
+        """The sweep whose turn it is; None if `sweep_id` has ended."""
+        if self._host is None:
+            self._host = self._store.get_sweep(sweep_id).host
+        sweeps = self._store.list_open(self._host)
+        if not any(each.id == sweep_id for each in sweeps):
+            return None
+        return self._turns.choose(sweeps, now_s=time.monotonic())
 
     def _run_batch_or_fail(self, sweep_id: str) -> bool:
         try:
@@ -266,6 +268,7 @@ class SweepRunner:
             self._num_pauses = 0
             logger.info("sweep %s goes on: the device is back", sweep_id)
         self._say_measuring()
+        self._turns.end_turn(sweep_id, now_s=time.monotonic())
         index = running.num_batches
         running.record(samples)
         running.watch(samples)

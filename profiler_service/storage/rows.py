@@ -20,6 +20,7 @@ from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.lhp import find_edges
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import (
     Progress,
     RaceTerms,
@@ -29,6 +30,7 @@ from profiler_service.plan.spec import (
     grid_to_json,
     guide_from_json,
 )
+from profiler_service.plan.turns import Demand, OpenSweep
 from profiler_service.storage import blobs
 from profiler_service.storage.records import CurveHeader, Fact, Host, Sweep
 from profiler_service.workload import Dims, Workload
@@ -40,6 +42,8 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _CURVE_ARRAYS = ("latency_s", "low_s", "high_s", "num_samples", "status")
 _ANSWER_ARRAYS = ("target", "ratio", "ratio_low", "ratio_high")
 _SAMPLE_ARRAYS = ("point", "round", "time_s", "latency_s", "unstable")
+UNKNOWN_S = 3.0
+"""Expected time of a sweep whose expected time isn't stored."""
 
 
 def create_id(now: dt.datetime) -> str:
@@ -92,7 +96,9 @@ def workload_from_row(row: Row) -> Workload:
     return Workload(kind=row.kind, params=tuple(sorted(row.params.items())), axes=tuple(row.axes))
 
 
-def sweep_to_values(spec: SweepSpec, *, host: str, now: dt.datetime) -> Values:
+def sweep_to_values(
+    spec: SweepSpec, *, host: str, demand: Demand | None, now: dt.datetime
+) -> Values:
     """The row of `sweeps` for a sweep that was asked for just now."""
     return {
         "id": create_id(now),
@@ -106,6 +112,9 @@ def sweep_to_values(spec: SweepSpec, *, host: str, now: dt.datetime) -> Values:
         "guide": None if spec.guide is None else [list(axis) for axis in spec.guide],
         "terms": spec.terms.to_json() or None,
         "tau": spec.tau,
+        "expected_s": None if demand is None else demand.expected_s,
+        "is_awaited": None if demand is None else demand.is_awaited,
+        "client": None if demand is None else demand.client,
         "state": SweepState.QUEUED,
         "cancel_requested": False,
         "created_at": now,
@@ -136,6 +145,18 @@ def sweep_from_row(row: Row) -> Sweep:
         progress=None if row.progress is None else Progress(**row.progress),
         error=row.error,
         curve_id=row.curve_id,
+    )
+
+
+def open_sweep_from_row(row: Row) -> OpenSweep:
+    """What the turn of the sweep in a row of `sweeps` depends on."""
+    return OpenSweep(
+        id=row.id,
+        # NULL is from before there were turns, or of a caller that says nothing of it.
+        expected_s=UNKNOWN_S if row.expected_s is None else row.expected_s,
+        is_awaited=MODES[row.mode].is_race if row.is_awaited is None else row.is_awaited,
+        progress=None if row.progress is None else Progress(**row.progress),
+        is_ending=row.cancel_requested,
     )
 
 

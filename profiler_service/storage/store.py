@@ -15,6 +15,7 @@ from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
+from profiler_service.plan.turns import Demand, OpenSweep
 from profiler_service.storage import batches, curves, facts, hosts, leases, rows, sweeps
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.records import (
@@ -27,6 +28,7 @@ from profiler_service.storage.records import (
     WorkerIdentity,
 )
 from profiler_service.storage.statements import check_page, read_generation
+from profiler_service.workload import Workload
 
 __all__ = ["CurveHeader", "Fact", "FactFilter", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
 
@@ -117,17 +119,41 @@ class Store(OpenDatabase):
     # Sweeps and their samples
 
     def create_sweep(
-        self, spec: SweepSpec, *, host: str, max_open: int | None = None
+        self,
+        spec: SweepSpec,
+        *,
+        host: str,
+        demand: Demand | None = None,
+        max_open: int | None = None,
+        max_open_of_client: int | None = None,
     ) -> tuple[Sweep, bool]:
         """A queued sweep, and whether it is new.
 
         An unfinished, uncancelled sweep of the same spec (but for its seed) on the same host
         is returned instead of making a second one, also when two processes ask at the same
         moment. Raises UnknownHostError; TooManyRequestsError if a new one would be one more than
-        `max_open` unfinished ones of the host.
+        `max_open` unfinished ones of the host, or than `max_open_of_client` of them that its
+        client asked for.
         """
         with self._write() as connection:
-            return sweeps.create_sweep(connection, spec, host=host, max_open=max_open)
+            return sweeps.create_sweep(
+                connection,
+                spec,
+                host=host,
+                demand=demand,
+                max_open=max_open,
+                max_open_of_client=max_open_of_client,
+            )
+
+    def list_open(self, host: str) -> list[OpenSweep]:
+        """What the turns of the host's sweeps depend on that haven't ended."""
+        with self._read() as connection:
+            return sweeps.list_open(connection, host)
+
+    def find_unfinished_of_kinds(self, kinds: Sequence[str]) -> list[tuple[Workload, str, str]]:
+        """The workload, platform's key and protocol's key of each unfinished sweep of the kinds."""
+        with self._read() as connection:
+            return sweeps.find_unfinished_of_kinds(connection, kinds)
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """The sweep with that id. Raises UnknownSweepError."""

@@ -5,7 +5,7 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,12 +18,14 @@ from profiler_service.errors import (
     UnknownSweepError,
 )
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.plan.turns import Demand, OpenSweep
 from profiler_service.storage import rows
 from profiler_service.storage.hosts import get_host
 from profiler_service.storage.leases import check_lease
 from profiler_service.storage.records import Page, Sweep, WorkerIdentity
 from profiler_service.storage.statements import fetch_page, insert_or_ignore, read_now
-from profiler_service.storage.tables import batches, curves, sweeps, unfinished
+from profiler_service.storage.tables import batches, curves, hosts, sweeps, unfinished
+from profiler_service.workload import Workload
 
 _SWEEPS = sa.select(sweeps, curves.c.id.label("curve_id")).outerjoin_from(
     sweeps, curves, curves.c.sweep_id == sweeps.c.id
@@ -31,12 +33,20 @@ _SWEEPS = sa.select(sweeps, curves.c.id.label("curve_id")).outerjoin_from(
 
 
 def create_sweep(
-    connection: Connection, spec: SweepSpec, *, host: str, max_open: int | None = None
+    connection: Connection,
+    spec: SweepSpec,
+    *,
+    host: str,
+    demand: Demand | None,
+    max_open: int | None,
+    max_open_of_client: int | None,
 ) -> tuple[Sweep, bool]:
     """A queued sweep, or the unfinished one that it equals, and whether it is new.
 
+    If it isn't new and a question waits for it from now on, it is stored so.
+
     Raises UnknownHostError; TooManyRequestsError if it would be one more than `max_open` for the
-    host.
+    host, or than `max_open_of_client` for its client.
     """
     equal = (
         _SWEEPS.where(sweeps.c.host == host).where(sweeps.c.spec_key == spec.key).where(unfinished)
@@ -44,12 +54,19 @@ def create_sweep(
     get_host(connection, host)
     while True:
         # The unique index on unfinished sweeps decides which of two requests is first.
-        values = rows.sweep_to_values(spec, host=host, now=read_now(connection))
+        values = rows.sweep_to_values(spec, host=host, demand=demand, now=read_now(connection))
         new = insert_or_ignore(connection, sweeps, values)
         row = connection.execute(equal).one_or_none()
         if row is not None:
-            if new and max_open is not None:
-                _refuse_more(connection, host, max_open)  # raising takes the new one back
+            if new:  # raising takes the new one back
+                if max_open is not None:
+                    _refuse_more(connection, host, max_open)
+                if max_open_of_client is not None and demand is not None and demand.client:
+                    _refuse_more_of(connection, host, demand.client, max_open_of_client)
+            elif demand is not None and demand.is_awaited:
+                connection.execute(
+                    sa.update(sweeps).where(sweeps.c.id == row.id).values(is_awaited=True)
+                )
             return rows.sweep_from_row(row), new
         # On PostgreSQL the other one may have ended between the two statements.
 
@@ -78,6 +95,30 @@ def find_sweeps(connection: Connection, sweep_ids: Collection[str]) -> list[Swee
     """The sweeps with these ids; unknown ids are left out."""
     found = connection.execute(_SWEEPS.where(sweeps.c.id.in_(sweep_ids)))
     return [rows.sweep_from_row(row) for row in found]
+
+
+def list_open(connection: Connection, host: str) -> list[OpenSweep]:
+    """What the turns of the host's sweeps depend on that haven't ended."""
+    c = sweeps.c
+    query: sa.Select[Any] = (
+        sa.select(c.id, c.mode, c.expected_s, c.is_awaited, c.progress, c.cancel_requested)
+        .where(c.state.in_([SweepState.QUEUED, SweepState.RUNNING]))
+        .where(c.host == host)
+    )
+    return [rows.open_sweep_from_row(row) for row in connection.execute(query)]
+
+
+def find_unfinished_of_kinds(
+    connection: Connection, kinds: Sequence[str]
+) -> list[tuple[Workload, str, str]]:
+    """The workload, platform's key and protocol's key of each unfinished sweep of such a kind."""
+    found = connection.execute(
+        sa.select(sweeps, hosts.c.platform_key, hosts.c.protocol_key)
+        .join_from(sweeps, hosts, hosts.c.name == sweeps.c.host)
+        .where(sweeps.c.kind.in_(kinds))
+        .where(unfinished)
+    )
+    return [(rows.workload_from_row(row), row.platform_key, row.protocol_key) for row in found]
 
 
 def lock_sweep(
@@ -254,6 +295,21 @@ def _refuse_more(connection: Connection, host: str, max_open: int) -> None:
         raise TooManyRequestsError(
             f"host {host!r} has {max_open:,} sweeps to measure already",
             hint="ask again when some of them have ended, or cancel those that nobody needs",
+            see="/sweeps",
+        )
+
+
+def _refuse_more_of(connection: Connection, host: str, client: str, max_open: int) -> None:
+    num_open = connection.scalar(
+        sa.select(sa.func.count())
+        .where(sweeps.c.host == host)
+        .where(sweeps.c.client == client)
+        .where(unfinished)
+    )
+    if num_open is not None and num_open > max_open:
+        raise TooManyRequestsError(
+            f"{max_open:,} sweeps that you asked for wait on host {host!r} already",
+            hint="ask again when some of them have ended, or cancel those that you don't need",
             see="/sweeps",
         )
 

@@ -217,8 +217,13 @@ class LhpAnswer(ResponseModel):
         default=None,
         description="The faster one of `dense` and `packed` at `dims` in the same dtype, if it"
         " isn't the one asked about. Null if none is known to be faster. The two are"
-        " compared when a window is measured on demand: for `linear` and `matmul`, and for"
-        " `hlstm` and `hlstm_lm` if the query gives no budget.",
+        " compared in the background after a window was measured on demand: for `linear` and"
+        " `matmul`, and for `hlstm` and `hlstm_lm` if the query gives no budget.",
+    )
+    comparing_backends: bool = Field(
+        default=False,
+        description="Whether that comparison waits or is under way: a later answer to the same"
+        " question may have a `faster_backend`.",
     )
     evidence: EvidenceInfo = Field(
         default_factory=EvidenceInfo, description="What the measurement of the curve took."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -36,19 +37,40 @@ def check_comparison(sweep: Sweep, key: str) -> None:
     assert sweep.spec.workload.key == f"linear_kernels[{key}]"
 
 
-async def test_kernels_meet_before_a_race_and_the_answer_names_the_fastest(
+async def finish_both(worker: Worker) -> str:
+    """Measures a question's race, then the comparison that it brought; the comparison's curve."""
+    race, comparison = await worker.take(), await worker.take()
+    worker.finish(race, stairs(8))
+    return measure(worker.store, comparison)
+
+
+async def ask_until_compared(client: httpx.AsyncClient, **params: object) -> dict[str, Any]:
+    """The first answer that doesn't say that kernels are being compared."""
+    while (answer := (await ask(client, **params)).json())["comparing_backends"]:
+        await asyncio.sleep(0.02)
+    found: dict[str, Any] = answer
+    return found
+
+
+async def test_kernels_meet_after_the_answer_and_the_next_one_names_the_fastest(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
-    check_comparison(comparison, "batch=16,dtype=float32,in_features=6,out_features=5")
-    curve_id = measure(sqlite_worker.store, comparison)
+    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
     assert race.spec.mode == "race"
+    check_comparison(comparison, "batch=16,dtype=float32,in_features=6,out_features=5")
+    is_awaited = {each.id: each.is_awaited for each in sqlite_worker.store.list_open(HOST)}
+    assert is_awaited == {race.id: True, comparison.id: False}
     sqlite_worker.finish(race, stairs(8))
 
-    answer = (await asking).json()
+    first = (await asking).json()
 
-    assert answer["lhp"] == [8, 8]
+    assert first["lhp"] == [8, 8]
+    assert (first["faster_backend"], first["comparing_backends"]) == (None, True)
+    assert (await ask(client)).json() == first
+    curve_id = measure(sqlite_worker.store, comparison)
+    answer = await ask_until_compared(client)
+    assert {**answer, "faster_backend": None, "comparing_backends": True} == first
     # dense takes 1 ms, packed 350 µs.
     faster = answer["faster_backend"]
     assert (faster["backend"], faster["curve"]) == ("packed", curve_id)
@@ -80,15 +102,16 @@ async def test_a_comparison_numbered_by_a_slow_clock_is_found_all_the_same(
 ) -> None:
     """Two hosts number their curves by their own clocks; the second one's is behind."""
     asking = asyncio.create_task(ask(client))
-    measure(sqlite_worker.store, await sqlite_worker.take())
-    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
-    assert (await asking).json()["faster_backend"]["backend"] == "packed"
+    await finish_both(sqlite_worker)
+    await asking
+    assert (await ask_until_compared(client))["faster_backend"]["backend"] == "packed"
     asking = asyncio.create_task(ask(client, batch=32))
-    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
     with monkeypatch.context() as patch:
         patch.setattr(rows, "create_id", lambda _now: f"{7:032x}")
         assert measure(sqlite_worker.store, comparison) == f"{7:032x}"
     sqlite_worker.finish(race, stairs(8))
+    # It was compared before the answer was read.
     assert (await asking).json()["faster_backend"]["backend"] == "packed"
 
 
@@ -96,8 +119,7 @@ async def test_what_was_compared_is_not_compared_again(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    measure(sqlite_worker.store, await sqlite_worker.take())
-    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    await finish_both(sqlite_worker)
     await asking
     asking = asyncio.create_task(ask(client, backend="packed"))
     race = await sqlite_worker.take()
@@ -112,10 +134,10 @@ async def test_a_square_product_has_kernels_too(
 ) -> None:
     response = await ask(client, dims="7", workload="matmul", dtype="bfloat16", wait=0)
     assert response.status_code == 202
+    race = await sqlite_worker.take()
     check_comparison(
         await sqlite_worker.take(), "batch=16,dtype=bfloat16,in_features=7,out_features=7"
     )
-    race = await sqlite_worker.take()
     assert race.spec.workload == MATMUL.describe({"dtype": "bfloat16"})
     # The sweep to wait for is the one that brings the answer.
     assert response.json()["id"] == race.id
@@ -126,7 +148,7 @@ async def test_a_network_has_kernels_too(
     client: httpx.AsyncClient, sqlite_worker: Worker, workload: str
 ) -> None:
     asking = asyncio.create_task(ask(client, workload=workload, batch=2, dtype="bfloat16"))
-    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
     assert (comparison.spec.mode, comparison.spec.grid) == ("kernels", DENSE_KERNELS)
     assert comparison.spec.workload.kind == f"{workload}_kernels"
     params = dict(comparison.spec.workload.params)
@@ -167,9 +189,10 @@ async def test_comparisons_of_products_and_networks_are_both_found(
     # Kept one after the other, asked about in the other order: neither hides the other.
     for workload in ("hlstm", "linear"):
         asking = asyncio.create_task(ask(client, workload=workload))
-        measure(sqlite_worker.store, await sqlite_worker.take())
-        sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
-        assert (await asking).json()["faster_backend"]["backend"] == "packed"
+        await finish_both(sqlite_worker)
+        await asking
+        answer = await ask_until_compared(client, workload=workload)
+        assert answer["faster_backend"]["backend"] == "packed"
     answer = (await ask(client, workload="hlstm")).json()
     assert answer["faster_backend"]["backend"] == "packed"
 
@@ -178,11 +201,13 @@ async def test_an_answer_needs_no_comparison(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    comparison, race = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
     sqlite_worker.store.request_cancel(comparison.id)
     sqlite_worker.finish(race, stairs(8))
     answer = (await asking).json()
     assert answer["lhp"] == [8, 8] and answer["faster_backend"] is None
+    # It was cancelled, and nobody is told to wait for it.
+    assert answer["comparing_backends"] is False
     # A sparse product isn't another kernel of the same one.
     response = await ask(client, backend="csr", sparsity="0.9", wait=0)
     assert response.status_code == 202
@@ -201,9 +226,10 @@ async def test_comparisons_under_other_conditions_say_nothing(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client, dtype="bfloat16"))
-    measure(sqlite_worker.store, await sqlite_worker.take())
-    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
-    assert (await asking).json()["faster_backend"]["backend"] == "packed"
+    await finish_both(sqlite_worker)
+    await asking
+    answer = await ask_until_compared(client, dtype="bfloat16")
+    assert answer["faster_backend"]["backend"] == "packed"
     keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
     assert (await ask(client)).json()["faster_backend"] is None
 
@@ -217,8 +243,8 @@ async def test_a_comparison_of_all_kernels_replaces_none_of_the_dense_ones(
     measure(sqlite_worker.store, compared, ended_as=SweepState.CANCELLED, most_batches=6)
     assert (await asking).status_code == 409
     asking = asyncio.create_task(ask(client))
-    comparison = await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
     check_comparison(comparison, "batch=16,dtype=float32,in_features=6,out_features=5")
     measure(sqlite_worker.store, comparison)
-    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    sqlite_worker.finish(race, stairs(8))
     assert (await asking).json()["faster_backend"]["backend"] == "packed"

@@ -193,3 +193,11 @@ def test_a_faster_kernel_is_named_as_an_option() -> None:
     assert describe_answer(answer, NOW).splitlines()[-1] == (
         "another kernel is 186 % faster at 1197,317 (95 % interval 180 to 191 %): --backend packed"
     )
+
+
+def test_kernels_that_are_still_compared_are_no_verdict() -> None:
+    answer = ANSWER.model_copy(update={"comparing_backends": True})
+    assert describe_answer(answer, NOW).splitlines()[-1] == (
+        "other kernels are compared in the background: ask again in a few seconds"
+    )
+    assert "kernel" not in describe_answer(ANSWER, NOW)

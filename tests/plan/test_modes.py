@@ -10,7 +10,7 @@ import pytest
 from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.create import PLANNERS
 from profiler_service.plan.grid import GridPlanner
-from profiler_service.plan.modes import MODES, Mode, get_mode, modes_interrupting
+from profiler_service.plan.modes import MODES, Mode, get_mode
 from profiler_service.plan.race.settings import RACE
 from profiler_service.wire import CurveInfo, SweepInfo, SweepRequest
 
@@ -48,11 +48,6 @@ def test_a_mode_overrules_only_what_looked_no_closer() -> None:
     assert MODES["survey"].overrules == {"race", "survey"}
     assert MODES["race"].overrules == {"race"}
     assert not MODES["grid"].overrules  # nothing looks closer, and each point may come late
-
-
-def test_only_grid_sweeps_are_interrupted_and_never_by_their_like() -> None:
-    assert modes_interrupting("grid") == ("race", "survey", "kernels")
-    assert [name for name in MODES if modes_interrupting(name)] == ["grid"]
 
 
 def test_races_answer_for_one_point_and_grids_decide_all() -> None:

@@ -27,6 +27,7 @@ from profiler_service.kinds import MATMUL
 from profiler_service.plan.base import Batch, Planner
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec
+from profiler_service.plan.turns import Demand
 from profiler_service.processes import supervisor, worker
 from profiler_service.processes.keeper_line import tell_nobody
 from profiler_service.processes.sweep_runner import SweepRunner
@@ -171,9 +172,9 @@ class FakeMeasurer:
         self.closed = True
 
 
-def create_sweep(store: Store, num_batches: int) -> Sweep:
+def create_sweep(store: Store, num_batches: int, demand: Demand | None = None) -> Sweep:
     store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
-    return store.create_sweep(spec(num_batches), host=HOST)[0]
+    return store.create_sweep(spec(num_batches), host=HOST, demand=demand)[0]
 
 
 def create_runner(

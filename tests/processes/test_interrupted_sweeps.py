@@ -115,12 +115,11 @@ def test_a_lost_device_pauses_the_sweep_with_the_reason_until_it_is_back(
         pass
     pauses = [r.getMessage().rpartition(" in ")[2] for r in caplog.records if r.levelname[0] == "W"]
     assert pauses == ["0.001 s", "0.002 s", "0.004 s", "0.001 s"]
-    while not runner.run_batch(sweep.id):
-        pass
+    # The first one had only one batch left, so it was ended before the other began.
     ended = store.get_sweep(sweep.id)
     assert ended.state is SweepState.DONE and ended.curve_id is not None
     assert store.get_curve_header(ended.curve_id).num_measured == 3
-    assert begun(log) == [0, 1, 0, 1, 2, 3, 2]
+    assert begun(log) == [0, 1, 2, 0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("how", ["is back", "is cancelled"])

@@ -10,6 +10,7 @@ import pytest
 from profiler_service.analysis.samples import Samples
 from profiler_service.errors import StoreUnavailableError
 from profiler_service.plan.spec import Progress, SweepState
+from profiler_service.plan.turns import Demand
 from profiler_service.storage.store import Store
 from tests.processes.fake_worker import HOST, FakeMeasurer, begun, create_runner, create_sweep, spec
 
@@ -55,20 +56,45 @@ def test_a_new_process_measures_nothing_that_was_kept(store: Store, log: Path) -
     assert store.get_sweep(sweep.id).state is SweepState.DONE
 
 
-def test_sweeps_may_take_turns(store: Store, log: Path) -> None:
-    one, other = create_sweep(store, 2), create_sweep(store, 3)
-    runner = create_runner(store, FakeMeasurer(log))
+def test_the_sweep_that_ends_soonest_is_measured_whichever_is_to_run(
+    store: Store, log: Path
+) -> None:
+    def demand(expected_s: float) -> Demand:
+        return Demand(expected_s=expected_s, is_awaited=False)
 
-    assert [runner.run_batch(s.id) for s in (one, other, one, other, one, other, other)] == [
-        False,
-        False,
-        False,
-        False,
-        True,
-        False,
-        True,
-    ]
-    assert begun(log) == [0, 0, 1, 1, 2]
+    long = create_sweep(store, 3, demand(60.0))
+    runner = create_runner(store, FakeMeasurer(log))
+    assert not runner.run_batch(long.id)
+    short = create_sweep(store, 2, demand(5.0))
+    # The first batch of the long one took no time at all, which says that its others won't either.
+    # A sweep that a question waits for comes before both.
+    asked = store.create_sweep(
+        spec(4, "race"), host=HOST, demand=Demand(expected_s=90.0, is_awaited=True)
+    )[0]
+
+    ends = []
+    while not runner.run_batch(short.id):
+        ends.append([store.get_sweep(each.id).state.is_final for each in (long, short, asked)])
+
+    # Four batches of the race and its end, two more of the long one and its end.
+    assert begun(log) == [0, *range(4), 1, 2, *range(2)]
+    assert [False, False, True] in ends and [True, False, True] in ends
+    assert [False, True, True] not in ends
+    assert runner.run_batch(long.id) and runner.run_batch(asked.id)
+
+
+def test_a_question_that_joins_a_sweep_in_the_background_brings_it_forward(
+    store: Store, log: Path
+) -> None:
+    first, second = create_sweep(store, 2), create_sweep(store, 3)
+    again, is_new = store.create_sweep(
+        spec(3), host=HOST, demand=Demand(expected_s=60.0, is_awaited=True)
+    )
+    assert (again.id, is_new) == (second.id, False)
+    runner = create_runner(store, FakeMeasurer(log))
+    while not store.get_sweep(second.id).state.is_final:
+        assert not runner.run_batch(first.id)
+    assert begun(log) == [0, 1, 2]
 
 
 def test_a_curve_tells_when_its_last_batch_was_measured(store: Store, log: Path) -> None:
