@@ -9,15 +9,15 @@ is given.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.analysis.samples import Samples
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, OpenSweep
-from profiler_service.storage import batches, curves, facts, hosts, leases, rows, sweeps
-from profiler_service.storage.open_database import OpenDatabase
+from profiler_service.storage import batches, curves, facts, rows, sweeps
+from profiler_service.storage.host_store import HostStore
 from profiler_service.storage.records import (
     CurveHeader,
     Fact,
@@ -33,7 +33,7 @@ from profiler_service.workload import Workload
 __all__ = ["CurveHeader", "Fact", "FactFilter", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
 
 
-class Store(OpenDatabase):
+class Store(HostStore):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the
@@ -44,77 +44,6 @@ class Store(OpenDatabase):
     an identity can change it as long as nobody holds the lease. Otherwise these methods raise
     HostTakenError. All times stored are those of the database's clock.
     """
-
-    # Hosts and platforms
-
-    def take_lease(self, host: str) -> None:
-        """Returns when this store's worker holds the host's lease, for `leases.LEASE_S`.
-
-        Raises HostTakenError if another worker holds it.
-        """
-        with self._write() as connection:
-            leases.take_lease(connection, host, self._get_worker())
-
-    def renew_lease(self, host: str) -> None:
-        """Makes the lease last anew. Raises HostTakenError if this worker lost it."""
-        with self._write() as connection:
-            leases.renew_lease(connection, host, self._get_worker())
-
-    def release_lease(self, host: str) -> None:
-        """Gives the lease back, if this store's worker holds it."""
-        with self._write() as connection:
-            leases.release_lease(connection, host, self._get_worker())
-
-    def register_host(
-        self,
-        name: str,
-        platform: Platform,
-        *,
-        protocol: TimingProtocol,
-        dtypes: Sequence[str],
-        backends: Mapping[str, Sequence[str]] | None = None,
-    ) -> Host:
-        """The host `name`, now on `platform` and seen just now; registers both if new.
-
-        `protocol` is how it takes time from now on, `backends` the dtypes that each backend of
-        products multiplies; None stands for `dense` alone. Raises InvalidRequestError for a name
-        that a host can't have.
-        """
-        with self._write() as connection:
-            return hosts.register_host(
-                connection,
-                name,
-                platform,
-                protocol=protocol,
-                dtypes=dtypes,
-                backends=backends,
-                worker=self._worker,
-            )
-
-    def touch_host(self, name: str) -> None:
-        """Records a heartbeat. Raises UnknownHostError."""
-        with self._write() as connection:
-            hosts.touch_host(connection, name, worker=self._worker)
-
-    def get_host(self, name: str) -> Host:
-        """The host called `name`. Raises UnknownHostError."""
-        with self._read() as connection:
-            return hosts.get_host(connection, name)
-
-    def list_hosts(self) -> list[Host]:
-        """Every host, by name."""
-        with self._read() as connection:
-            return hosts.list_hosts(connection)
-
-    def get_platform(self, key: str) -> Platform:
-        """The platform with `key`. Raises UnknownPlatformError."""
-        with self._read() as connection:
-            return hosts.get_platform(connection, key)
-
-    def list_platforms(self) -> list[Platform]:
-        """Every platform ever registered, oldest first."""
-        with self._read() as connection:
-            return hosts.list_platforms(connection)
 
     # Sweeps and their samples
 
