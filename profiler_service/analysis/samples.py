@@ -148,6 +148,9 @@ class Samples:
     """Calls timed together in each sample."""
     unstable: npt.NDArray[np.bool_]
     """True if the sample was still disturbed after the allowed number of discards."""
+    lost_s: npt.NDArray[np.float32] | None = None
+    """Seconds per call, part of `latency_s`, in which a measuring thread had no processor; NaN for
+    a sample of which that isn't known. None: not recorded."""
     num_discarded: int = 0
     """Number of disturbed samples that were discarded and taken again."""
     failures: Mapping[int, str] = field(default_factory=dict)
@@ -162,6 +165,8 @@ class Samples:
     def __post_init__(self) -> None:
         n = len(self.point)
         lengths = {len(self.round), len(self.time_s), len(self.latency_s), len(self.unstable)}
+        if self.lost_s is not None:
+            lengths.add(len(self.lost_s))
         if lengths != {n}:
             raise ValueError(f"columns of unequal length: {sorted(lengths | {n})}")
         if n and not (np.isfinite(self.latency_s).all() and self.latency_s.min() > 0):

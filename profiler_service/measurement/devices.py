@@ -9,7 +9,6 @@ import contextlib
 import math
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
@@ -28,6 +27,7 @@ from profiler_service.measurement.loaded_libraries import (
     find_loaded_files,
     find_openblas_version,
 )
+from profiler_service.measurement.lost_time import open_lost_clock
 from profiler_service.measurement.operations import Call
 from profiler_service.measurement.platform_probe import (
     cpu_model,
@@ -41,6 +41,7 @@ from profiler_service.measurement.timer import (
     EventStopwatch,
     Sample,
     UsualClock,
+    allowed_lost_s,
     take_lasting_sample,
     take_sample,
 )
@@ -52,9 +53,11 @@ from profiler_service.workload import DTYPE_SIZES_BYTES
 PROTOCOL_VERSION: Final = 3
 """Version of the timing protocol. Raise it with every change that changes latencies (here, in
 `operations` or in the networks), so that older curves are stale. Version 2: samples with a long
-delay are taken again, and sparse H-LSTMs have another loop. Version 3: operands move to new pages for
-each batch, and every visit begins with one untimed call."""
+delay are taken again, and sparse H-LSTMs have another loop. Version 3: operands move to new pages
+for each batch, every visit begins with one untimed call, and lost time discards a sample."""
 _GIB: Final = 1 << 30
+_PARALLEL_ELEMENTS: Final = 1 << 20
+"""An operation on so many elements is done by all threads."""
 _MAX_CUDA_CLOCK_HZ: Final = 3e9
 """No GPU has a faster clock. On a slower one, a delay given in cycles lasts longer."""
 # Instruction sets that decide which kernels the libraries use, as /proc/cpuinfo names them.
@@ -157,9 +160,13 @@ class CpuDevice:
     def __init__(self, *, cpus: Collection[int], denormals_flushed: bool) -> None:
         self._cpus = cpus
         self._denormals_flushed = denormals_flushed
+        if len(cpus) > 1:
+            torch.zeros(_PARALLEL_ELEMENTS).add_(1)  # starts torch's threads
         self._stopwatch = CpuStopwatch(
-            clock_ns=time.perf_counter_ns, busy_ns=time.thread_time_ns, preemptions=_preemptions
+            clock_ns=time.perf_counter_ns, lost_ns=open_lost_clock(len(cpus))
         )
+        self._usual_s = math.inf
+        """How long one of the calls made last took, without lost time."""
 
     def platform(self) -> Platform:
         """This machine's processors and memory, the kernel, torch and its libraries."""
@@ -196,9 +203,16 @@ class CpuDevice:
 
     def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
         """One sample of `call` by the wall clock after `warmup_calls` untimed calls."""
-        for _ in range(warmup_calls):
-            call()
-        return take_sample(lambda: self._stopwatch.read(call, calls), calls=calls)
+        if warmup_calls:
+            warmup = self._stopwatch.read(call, warmup_calls)
+            self._usual_s = (warmup.elapsed_s - warmup.lost_s) / warmup_calls
+        sample = take_sample(
+            lambda: self._stopwatch.read(call, calls),
+            calls=calls,
+            allowed_lost_s=allowed_lost_s(self._usual_s * calls),
+        )
+        self._usual_s = sample.latency_s - sample.lost_s
+        return sample
 
     def is_usable(self) -> bool:
         """True: after an error, a CPU works as before."""
@@ -333,8 +347,3 @@ def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
 def delay_cuda(seconds: float) -> None:
     """Queues a kernel that does nothing for `seconds`, or up to about three times as long."""
     torch.cuda._sleep(math.ceil(seconds * _MAX_CUDA_CLOCK_HZ))  # type: ignore[no-untyped-call]
-
-
-def _preemptions() -> int:
-    # Of all threads: a product also waits for a pre-empted worker thread.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

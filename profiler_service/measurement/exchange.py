@@ -95,6 +95,7 @@ _BLOCK: Final = np.dtype(
         ("latency_s", np.float64, CAPACITY),
         ("num_discarded", np.int32, CAPACITY),
         ("unstable", np.bool_, CAPACITY),
+        ("lost_s", np.float32, CAPACITY),
     ]
 )
 
@@ -110,6 +111,7 @@ class Block:
         """0 for visits that have no sample (yet)."""
         self.num_discarded: npt.NDArray[np.int32] = self._fields["num_discarded"]
         self.unstable: npt.NDArray[np.bool_] = self._fields["unstable"]
+        self.lost_s: npt.NDArray[np.float32] = self._fields["lost_s"]
 
     @staticmethod
     def create_fd() -> int:
@@ -146,5 +148,6 @@ class Block:
         self.started_s[visit] = sample.started_s
         self.num_discarded[visit] = sample.num_discarded
         self.unstable[visit] = sample.unstable
+        self.lost_s[visit] = sample.lost_s
         # written last: a latency other than 0 means that the row is complete
         self.latency_s[visit] = sample.latency_s

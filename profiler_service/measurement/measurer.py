@@ -134,6 +134,7 @@ class Measurer:
         started_s = np.zeros(len(batch.point))
         latency_s = np.zeros(len(batch.point))
         unstable = np.zeros(len(batch.point), dtype=np.bool_)
+        lost_s = np.full(len(batch.point), np.nan, dtype=np.float32)
         num_discarded, num_deaths, num_deadly_points = 0, 0, 0
         failures: dict[int, str] = {}
         pending = np.arange(len(batch.point))
@@ -161,6 +162,7 @@ class Measurer:
             started_s[visits] = block.started_s[:size]
             latency_s[visits] = block.latency_s[:size]
             unstable[visits] = block.unstable[:size]
+            lost_s[visits] = block.lost_s[:size]
             num_discarded += int(block.num_discarded[:size][done].sum())
             self._check_interrupted()
             if death is not None:
@@ -188,6 +190,7 @@ class Measurer:
             latency_s=latency_s[kept],
             calls=batch.calls,
             unstable=unstable[kept],
+            lost_s=lost_s[kept],
             num_discarded=num_discarded,
             failures=failures,
             # A new child has other counters.

@@ -17,9 +17,13 @@ MAX_RETAKES: Final = 3
 """How often a disturbed sample is taken again before it is kept as it is."""
 MAX_REPEATS: Final = 64
 """Most repetitions of work that is too short for the clock: work of 1 µs then lasts 64 µs."""
-PREEMPTION_EVERY_S: Final = 10e-3
-"""A long call is always pre-empted sometimes. One pre-emption in this time is no disturbance: a
-retake would be as long, and would be pre-empted as well."""
+LOST_SHARE: Final = 0.01
+"""A sample is disturbed if more than this share of its usual time was lost meanwhile: time in which
+a measuring thread had no processor. The usual time is known before the sample is taken. If it were
+the sample's own, a slower sample would be allowed to lose more."""
+LEAST_LOST_S: Final = 2e-6
+"""Less can't be told from the cost of reading the clocks, and a thread that loses its processor is
+without it for longer."""
 QUEUEING_S: Final = 15e-6
 """A host certainly queues one piece of work in this time. Usually it takes about 5 µs."""
 CLOCK_WINDOW: Final = 64
@@ -39,8 +43,10 @@ class Reading:
     """When the first call began, on the clock of `time.perf_counter`."""
     elapsed_s: float
     """Total time of all calls."""
-    disturbed: bool
-    """Whether something is known to have disturbed the calls."""
+    disturbed: bool = False
+    """Whether something is known to have disturbed the calls, besides lost time and the clock."""
+    lost_s: float = math.nan
+    """How much of that time a measuring thread had no processor; NaN if that isn't known."""
     clock_hz: float | None = None
     """The lower of the device's clocks before and after; None if the device doesn't show them."""
 
@@ -56,35 +62,32 @@ class Sample:
     num_discarded: int
     unstable: bool
     """Whether even the last retake was disturbed."""
+    lost_s: float = math.nan
+    """Mean time per call in which a measuring thread had no processor; NaN if it isn't known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CpuStopwatch:
-    """Times calls by a clock. A reading is disturbed when pre-emptions were counted meanwhile.
+    """Times calls by a clock.
 
-    `clock_ns` is monotonic, in nanoseconds. So is `busy_ns`, but it stands still while this
-    thread has no processor. `preemptions` counts how often the operating system has taken a
-    processor from this process.
+    `clock_ns` is monotonic, in nanoseconds. `lost_ns` advances while a measuring thread has no
+    processor: see `lost_time.open_lost_clock`.
     """
 
     clock_ns: Callable[[], int]
-    busy_ns: Callable[[], int]
-    preemptions: Callable[[], int]
+    lost_ns: Callable[[], int]
 
     def read(self, call: Callable[[], object], calls: int) -> Reading:
         """The reading of `calls` calls made one after the other."""
         clock_ns = self.clock_ns
-        preemptions_before, busy_before_ns = self.preemptions(), self.busy_ns()
+        lost_before_ns = self.lost_ns()
         start_ns = clock_ns()
         for _ in itertools.repeat(None, calls):
             call()
         elapsed_s = (clock_ns() - start_ns) * 1e-9
-        # Only the time of the work counts, not the time that a pre-emption took.
-        allowed = (self.busy_ns() - busy_before_ns) * 1e-9 / PREEMPTION_EVERY_S
+        lost_s = (self.lost_ns() - lost_before_ns) * 1e-9
         return Reading(
-            started_s=start_ns * 1e-9,
-            elapsed_s=elapsed_s,
-            disturbed=self.preemptions() - preemptions_before > allowed,
+            started_s=start_ns * 1e-9, elapsed_s=elapsed_s, lost_s=min(max(lost_s, 0.0), elapsed_s)
         )
 
 
@@ -171,6 +174,11 @@ class UsualClock:
             self._kept_hz.append(reading.clock_hz)
 
 
+def allowed_lost_s(usual_s: float) -> float:
+    """Most lost time of an undisturbed sample that usually takes `usual_s`."""
+    return max(LEAST_LOST_S, LOST_SHARE * usual_s)
+
+
 def take_lasting_sample(
     read: Callable[[int], Reading],
     *,
@@ -197,13 +205,14 @@ def take_sample(
     *,
     calls: int,
     usual_clock: UsualClock | None = None,
+    allowed_lost_s: float = math.inf,
     max_retakes: int = MAX_RETAKES,
 ) -> Sample:
     """The first undisturbed sample, or the last of `max_retakes` retakes, marked unstable.
 
-    `read` times `calls` calls. A clock below the usual one disturbs as well. The last disturbed
-    reading is kept, not the smallest: taking the smallest would favour the points that were
-    disturbed most often.
+    `read` times `calls` calls. A clock below the usual one disturbs as well, and so does more lost
+    time than allowed. The last disturbed reading is kept, not the smallest: taking the smallest
+    would favour the points that were disturbed most often.
 
     Raises:
         ArithmeticError: the clock didn't advance, so there is no latency to report.
@@ -211,7 +220,7 @@ def take_sample(
 
     def is_disturbed(reading: Reading) -> bool:
         is_slow = usual_clock is not None and usual_clock.exceeds(reading)
-        return reading.disturbed or is_slow
+        return reading.disturbed or is_slow or reading.lost_s > allowed_lost_s
 
     num_discarded = 0
     reading = read()
@@ -227,4 +236,5 @@ def take_sample(
         latency_s=reading.elapsed_s / calls,
         num_discarded=num_discarded,
         unstable=unstable,
+        lost_s=reading.lost_s / calls,
     )

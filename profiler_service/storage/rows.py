@@ -185,8 +185,13 @@ def samples_to_values(samples: Samples) -> Values:
         "seconds": float(samples.seconds),
         "child": int(samples.child),
         "failures": _failures_to_json(samples.failures),
-        "arrays": blobs.pack({name: getattr(samples, name) for name in _SAMPLE_ARRAYS}),
+        "arrays": blobs.pack(_sample_columns(samples)),
     }
+
+
+def _sample_columns(samples: Samples) -> dict[str, Any]:
+    columns = {name: getattr(samples, name) for name in _SAMPLE_ARRAYS}
+    return columns if samples.lost_s is None else {**columns, "lost_s": samples.lost_s}
 
 
 def samples_from_row(row: Row) -> Samples:

@@ -75,3 +75,5 @@ def test_no_default_in_place_of_a_latency(bad: list[float]) -> None:
 def test_columns_have_one_length() -> None:
     with pytest.raises(ValueError, match="unequal length"):
         samples(latency_s=np.array([1e-6]))
+    with pytest.raises(ValueError, match="unequal length"):
+        samples(lost_s=np.zeros(3, dtype=np.float32))

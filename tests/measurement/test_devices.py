@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from profiler_service.errors import MeasurementFailedError
-from profiler_service.measurement.devices import create_flush, delay_cuda, open_device, probe_dtypes
+from profiler_service.measurement.devices import (
+    CpuDevice,
+    create_flush,
+    delay_cuda,
+    open_device,
+    probe_dtypes,
+)
 
 
 def test_float32_is_always_among_the_dtypes() -> None:
@@ -52,3 +60,20 @@ def test_delay_is_long_enough_on_the_fastest_gpu(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "_sleep", slept.append)
     delay_cuda(50e-6)
     assert slept == [150_000]  # 50 µs at 3 GHz; 75 µs at 2 GHz
+
+
+def test_a_sample_without_a_processor_is_disturbed_and_says_for_how_long() -> None:
+    # Sleeping is no work: nearly all of the 5 ms is lost, and 1 % of the warm-up's work is allowed.
+    device = CpuDevice(cpus=[0], denormals_flushed=True)
+    sample = device.sample(lambda: time.sleep(0.005), calls=2, warmup_calls=1)
+    assert (sample.num_discarded, sample.unstable) == (3, True)
+    assert 0.0045 < sample.lost_s <= sample.latency_s
+
+
+def test_a_sample_of_a_cpu_that_works_loses_next_to_nothing() -> None:
+    device = CpuDevice(cpus=[0], denormals_flushed=True)
+    x = torch.ones(64, 64)
+    samples = [device.sample(lambda: x @ x, calls=1, warmup_calls=8) for _ in range(50)][1:]
+    # On a busy machine some lose more than 1 % in spite of the retakes, but not most of them.
+    assert sum(sample.unstable for sample in samples) < 25
+    assert all(s.lost_s <= 0.01 * s.latency_s + 1e-5 for s in samples if not s.unstable)

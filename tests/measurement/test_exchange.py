@@ -12,7 +12,9 @@ def test_what_one_side_puts_into_the_block_the_other_side_sees() -> None:
     os.close(fd)
     last = CAPACITY - 1
     child.under_way = last
-    child.put(last, Sample(started_s=5.0, latency_s=2e-4, num_discarded=3, unstable=True))
+    child.put(
+        last, Sample(started_s=5.0, latency_s=2e-4, num_discarded=3, unstable=True, lost_s=2.0**-20)
+    )
     parent.stop = True
 
     assert parent.under_way == last
@@ -20,6 +22,7 @@ def test_what_one_side_puts_into_the_block_the_other_side_sees() -> None:
     assert parent.latency_s[last] == 2e-4
     assert parent.num_discarded[last] == 3
     assert parent.unstable[last]
+    assert parent.lost_s[last] == 2.0**-20
     assert not parent.latency_s[:last].any()
     assert child.stop
 

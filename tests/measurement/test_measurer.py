@@ -44,6 +44,9 @@ def test_linear_is_measured_once_per_visit_in_order(measurer: Measurer) -> None:
     assert 0 < samples.time_s[0] < samples.time_s[-1] < samples.seconds
     # All that is timed happened within the batch's wall time.
     assert samples.latency_s.sum() * 3 < samples.seconds
+    # What each lost is known, and part of it.
+    assert samples.lost_s is not None
+    assert ((samples.lost_s >= 0) & (samples.lost_s <= samples.latency_s * (1 + 1e-6))).all()
 
 
 def test_a_larger_product_takes_longer(measurer: Measurer) -> None:

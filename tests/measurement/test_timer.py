@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from profiler_service.measurement.timer import (
     CLOCK_WINDOW,
+    LEAST_LOST_S,
     MAX_REPEATS,
     MIN_CLOCKS,
     QUEUEING_S,
@@ -15,6 +16,7 @@ from profiler_service.measurement.timer import (
     Reading,
     Sample,
     UsualClock,
+    allowed_lost_s,
     take_lasting_sample,
     take_sample,
 )
@@ -71,48 +73,22 @@ def ticking(*values: int) -> Callable[[], int]:
 
 def test_stopwatch_times_all_calls_together() -> None:
     made: list[int] = []
-    stopwatch = CpuStopwatch(
-        clock_ns=ticking(2_000, 5_000), busy_ns=ticking(0, 3_000), preemptions=ticking(7, 7)
-    )
+    stopwatch = CpuStopwatch(clock_ns=ticking(2_000, 5_000), lost_ns=ticking(70, 570))
     reading = stopwatch.read(lambda: made.append(1), 10)
     assert len(made) == 10
     assert reading.started_s == pytest.approx(2e-6)
     assert reading.elapsed_s == pytest.approx(3e-6)  # 5,000 − 2,000 ns, not yet divided by 10
-    assert not reading.disturbed
+    assert reading.lost_s == pytest.approx(0.5e-6)  # 570 − 70 ns
 
 
-def test_stopwatch_notices_preemption_between_its_clock_readings() -> None:
-    stopwatch = CpuStopwatch(
-        clock_ns=ticking(0, 1), busy_ns=ticking(0, 1), preemptions=ticking(7, 8)
-    )
-    assert stopwatch.read(lambda: None, 1).disturbed
+@pytest.mark.parametrize(("lost_ns", "lost_s"), [(-20, 0.0), (1_500, 1e-6)])
+def test_no_less_than_nothing_and_no_more_than_all_is_lost(lost_ns: int, lost_s: float) -> None:
+    # The two clocks aren't read at the same time; and two threads may wait at the same time.
+    reading = CpuStopwatch(clock_ns=ticking(0, 1_000), lost_ns=ticking(0, lost_ns)).read(int, 1)
+    assert reading.lost_s == pytest.approx(lost_s)
 
 
-@pytest.mark.parametrize(("preemptions", "disturbed"), [(4, False), (5, False), (6, True)])
-def test_a_long_call_may_be_preempted_once_in_ten_milliseconds(
-    preemptions: int, disturbed: bool
-) -> None:
-    # 50 ms hold five times 10 ms; a shorter call than 10 ms none.
-    stopwatch = CpuStopwatch(
-        clock_ns=ticking(0, 60_000_000),
-        busy_ns=ticking(0, 50_000_000),
-        preemptions=ticking(7, 7 + preemptions),
-    )
-    assert stopwatch.read(lambda: None, 1).disturbed is disturbed
-
-
-@pytest.mark.parametrize("held_up_ns", [1_000_000, 13_000_000, 90_000_000])
-def test_a_short_call_that_was_held_up_for_long_is_disturbed(held_up_ns: int) -> None:
-    # What the pre-emption took is no time in which the call may be pre-empted.
-    stopwatch = CpuStopwatch(
-        clock_ns=ticking(0, 100_000 + held_up_ns),
-        busy_ns=ticking(5, 100_005),
-        preemptions=ticking(7, 8),
-    )
-    assert stopwatch.read(lambda: None, 1).disturbed
-
-
-def test_stopwatch_reads_the_clock_inside_of_the_preemption_counts() -> None:
+def test_stopwatch_reads_the_clock_inside_of_the_lost_time() -> None:
     # Otherwise a pre-emption between the two would lengthen the time and go unnoticed.
     order: list[str] = []
 
@@ -120,15 +96,49 @@ def test_stopwatch_reads_the_clock_inside_of_the_preemption_counts() -> None:
         order.append("clock")
         return len(order)
 
-    def preemptions() -> int:
-        order.append("preemptions")
+    def lost_ns() -> int:
+        order.append("lost")
         return 0
 
-    stopwatch = CpuStopwatch(
-        clock_ns=clock_ns, busy_ns=time.thread_time_ns, preemptions=preemptions
-    )
-    stopwatch.read(lambda: order.append("call"), 2)
-    assert order == ["preemptions", "clock", "call", "call", "clock", "preemptions"]
+    CpuStopwatch(clock_ns=clock_ns, lost_ns=lost_ns).read(lambda: order.append("call"), 2)
+    assert order == ["lost", "clock", "call", "call", "clock", "lost"]
+
+
+def lossy(*lost_s: float, elapsed_s: float = 1e-3) -> Callable[[], Reading]:
+    """A stopwatch whose readings take `elapsed_s` and lose these times."""
+    losses = iter(lost_s)
+    return lambda: Reading(started_s=0.0, elapsed_s=elapsed_s, lost_s=next(losses))
+
+
+@pytest.mark.parametrize(
+    ("usual_s", "allowed_s"), [(1e-3, 10e-6), (0.1, 1e-3), (50e-6, LEAST_LOST_S), (0, LEAST_LOST_S)]
+)
+def test_a_hundredth_of_the_usual_time_may_be_lost(usual_s: float, allowed_s: float) -> None:
+    # Of 50 µs it would be 0.5 µs, which can't be told from nothing.
+    assert allowed_lost_s(usual_s) == pytest.approx(allowed_s)
+
+
+def test_samples_that_lost_more_than_allowed_are_retaken_until_one_did_not() -> None:
+    sample = take_sample(lossy(50e-6, 11e-6, 9e-6), calls=3, allowed_lost_s=10e-6)
+    assert (sample.num_discarded, sample.unstable) == (2, False)
+    assert sample.lost_s == pytest.approx(3e-6)  # 9 µs in three calls
+
+
+@pytest.mark.parametrize("elapsed_s", [0.1e-3, 1e-3, 50e-3])
+def test_a_slow_sample_may_lose_no_more_than_a_fast_one(elapsed_s: float) -> None:
+    # Usually 1 ms, so 10 µs are allowed: a sample of 50 ms, or of a tenth of a millisecond, is
+    # judged by what it lost, whatever its own length.
+    allowed_s = allowed_lost_s(1e-3)
+    read = lossy(*[20e-6] * 4, elapsed_s=elapsed_s)
+    assert take_sample(read, calls=1, allowed_lost_s=allowed_s).unstable
+    read = lossy(9e-6, elapsed_s=elapsed_s)
+    assert take_sample(read, calls=1, allowed_lost_s=allowed_s).num_discarded == 0
+
+
+def test_what_is_not_known_to_be_lost_disturbs_nothing() -> None:
+    sample = take_sample(readings(False)[0], calls=1, allowed_lost_s=0.0)
+    assert not sample.unstable
+    assert math.isnan(sample.lost_s)
 
 
 class Queue:

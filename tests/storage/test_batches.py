@@ -40,6 +40,18 @@ def test_committed_samples_come_back_bit_for_bit(store: Store, sweep: Sweep) -> 
     assert store.get_sweep(sweep.id).progress == later
 
 
+def test_lost_times_come_back_and_are_missing_where_none_were_recorded(
+    store: Store, sweep: Sweep
+) -> None:
+    lost_s = np.array([0, np.nan, 2e-6], dtype=np.float32)
+    given = [replace(create_samples(3), lost_s=lost_s), create_samples(3)]
+    for number, samples in enumerate(given):
+        store.commit_batch(sweep.id, number, samples, PROGRESS)
+    found, without = store.load_batches(sweep.id)
+    np.testing.assert_array_equal(found.lost_s, lost_s, strict=True)
+    assert without.lost_s is None
+
+
 def test_sweep_without_batches_loads_none(store: Store, sweep: Sweep) -> None:
     assert store.load_batches(sweep.id) == []
 
