@@ -33,6 +33,10 @@ class Evidence:
     """The measuring time that the race was limited to."""
     asked_budget_s: float | None = None
     """The budget that was asked for, if any."""
+    asked_margin: float | None = None
+    """In a race: the margin that was asked for, if any."""
+    asked_settle_s: float | None = None
+    """In a race: how long it was allowed to go on for certainty."""
     cut_short: bool | None = None
     """Whether the budget ended before the question was decided."""
     guided: bool | None = None

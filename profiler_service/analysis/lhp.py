@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from profiler_service.analysis.comparison import Verdict
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
+from profiler_service.analysis.facts import PairEstimate
 from profiler_service.workload import Dims
 
 F64 = npt.NDArray[np.float64]
@@ -220,6 +221,21 @@ def find_answer(
             rivals.append(tabled)
         chosen = _choose(curve, asked, rivals, prefer)
     return _build_answer(curve, asked, chosen, prefer, is_lhp)
+
+
+def build_answer(curve: LatencyCurve, dims: Sequence[int], fastest: PairEstimate) -> Answer:
+    """The answer that the facts about a pair give; `curve` has latencies of both of its points."""
+    asked, index = curve.grid.find_index(dims), curve.grid.find_index(fastest.rival)
+    assert asked is not None and index is not None
+    rival = _Rival(index=index, ratio=fastest.ratio, low=fastest.low, high=fastest.high)
+    return _build_answer(curve, asked, rival, "fastest", is_lhp=False)
+
+
+def keep_asked(curve: LatencyCurve, dims: Sequence[int], *, are_all_slower: bool) -> Answer:
+    """The answer that is the queried point; `are_all_slower` says so of all its known rivals."""
+    asked = curve.grid.find_index(dims)
+    assert asked is not None
+    return _build_answer(curve, asked, None, "fastest", is_lhp=are_all_slower)
 
 
 def _window_rivals(

@@ -139,7 +139,9 @@ class Asking:
         if not measurement.ended.done():
             return measurement.queued.result()
         ended = measurement.ended.result()
-        answer = await question.find(self._known, Conditions.of(host))
+        answer = await question.find(
+            self._known, Conditions.of(host), measured=None if ended is None else ended.curve_id
+        )
         if answer is not None:
             return answer
         # The host may have changed its platform since: a restart, or another machine of its name.

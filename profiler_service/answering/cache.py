@@ -60,6 +60,14 @@ class LoadingCache(Generic[K, V]):
         elif key in self._loading:
             self._changed.add(key)
 
+    def forget_if(self, key: K, is_old: Callable[[V], bool]) -> None:
+        """Forgets the value in memory if it `is_old`. One that is being loaded is read again."""
+        if key in self._kept:
+            if is_old(self._kept[key]):
+                del self._kept[key]
+        elif key in self._loading:
+            self._changed.add(key)
+
     def clear(self) -> None:
         """Forgets every value. Those that are being loaded are read again."""
         self._kept.clear()

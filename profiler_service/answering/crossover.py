@@ -70,7 +70,9 @@ class CrossoverQuestion:
                 see="/hosts",
             )
 
-    async def find(self, known: Known, conditions: Conditions) -> CrossoverAnswer | None:
+    async def find(
+        self, known: Known, conditions: Conditions, *, measured: str | None = None
+    ) -> CrossoverAnswer | None:
         """The answer from the newest comparison, or None. Raises StoreError."""
         snapshot = known.curves.snapshot
         for header in await known.curves.find_covering(

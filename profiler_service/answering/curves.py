@@ -219,6 +219,19 @@ class KnownCurves:
         """The curve with that id. Raises StoreError."""
         return await self._curves.get(curve_id)
 
+    async def find_protocol(self, workload: Workload, conditions: Conditions) -> str | None:
+        """Key of the protocol that curves must have to answer; None if there is no such curve."""
+        return conditions.protocol_key or await self._newest_protocols.get(
+            (workload.key, conditions.platform_key)
+        )
+
+    async def find_races(
+        self, workload: Workload, dims: Dims, platform_key: str, protocol_key: str
+    ) -> Mapping[str, CurveHeader]:
+        """Headers of all races from that point, by the ids of their curves. Raises StoreError."""
+        key = HeadersKey(workload.key, platform_key, protocol_key, dims)
+        return {header.id: header for header in await self._headers.get(key)}
+
     async def find_covering(
         self, workload: Workload, window: Grid, mode: Mode, conditions: Conditions
     ) -> Iterator[CurveHeader]:
@@ -227,9 +240,7 @@ class KnownCurves:
         Newest first, at the time of the snapshot. Raises StoreError if curves that aren't in memory
         can't be read.
         """
-        protocol_key = conditions.protocol_key or await self._newest_protocols.get(
-            (workload.key, conditions.platform_key)
-        )
+        protocol_key = await self.find_protocol(workload, conditions)
         if protocol_key is None:
             return iter(())
         raced = any(each.is_race and mode in each.answers for each in MODES.values())

@@ -7,6 +7,7 @@ import functools
 from profiler_service.answering.cache import LoadingCache
 from profiler_service.answering.crossover import read_crossover
 from profiler_service.answering.curves import HeadersKey, KnownCurves
+from profiler_service.answering.facts import KnownFacts
 from profiler_service.answering.kernel_comparisons import KernelComparisons
 from profiler_service.kinds.kernels import ALL_KERNELS
 from profiler_service.storage.store import CurveHeader, Store
@@ -15,17 +16,19 @@ MAX_CROSSOVERS = 1024
 
 
 class Known:
-    """Stored curves, the newest comparisons of kernels, and crossovers once they are computed."""
+    """Stored curves and facts, the newest comparisons of kernels, and crossovers once computed."""
 
     def __init__(self, store: Store) -> None:
-        self.curves = KnownCurves(store, load_more=self._load_crossover)
+        self.curves = KnownCurves(store, load_more=self._load_more)
+        self.facts = KnownFacts(store)
         self.comparisons = KernelComparisons(store, self.curves)
         self.crossovers = LoadingCache(
             functools.partial(read_crossover, store), max_size=MAX_CROSSOVERS
         )
 
-    async def _load_crossover(self, header: CurveHeader) -> None:
-        """Computes the crossover of a new curve, if somebody asked for that of such a one."""
+    async def _load_more(self, header: CurveHeader) -> None:
+        """Reads a new race's facts, and computes a new curve's crossover, if somebody asked."""
+        await self.facts.renew(header)
         if header.grid == ALL_KERNELS and HeadersKey.of(header) in self.curves:
             await self.crossovers.get(header.id)
 
@@ -36,4 +39,9 @@ class Known:
         """
         # First, so that a comparison that ends in between is taken for open, and not for unknown.
         await self.comparisons.refresh_open()
-        self.comparisons.add(await self.curves.refresh())
+        before = self.curves.snapshot.generation
+        new = await self.curves.refresh()
+        if self.curves.snapshot.generation < before:
+            self.facts.clear()  # the database holds an earlier state
+        self.facts.forget_older(new)
+        self.comparisons.add(new)

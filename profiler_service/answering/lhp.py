@@ -8,16 +8,18 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.analysis.lhp import Answer, Prefer, find_answer
+from profiler_service.analysis.lhp import Answer, Prefer, build_answer, find_answer, keep_asked
 from profiler_service.answering.caveats import find_caveats, find_width, is_noisy
 from profiler_service.answering.curves import Conditions, Snapshot
+from profiler_service.answering.facts import FactsKey
 from profiler_service.answering.known import Known
 from profiler_service.answering.resources import evidence_info
-from profiler_service.grid import Grid
+from profiler_service.answering.settling import find_margin_caveat, is_enough, is_settled
+from profiler_service.grid import MAX_DIM, Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
 from profiler_service.plan.modes import MODES, Mode
@@ -144,17 +146,20 @@ class LhpQuestion:
     def check_host(self, host: Host) -> None:
         """Always returns: admission checks everything that such a sweep needs."""
 
-    async def find(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
-        """The answer from stored curves, or None. Loads the curves that it needs.
+    async def find(
+        self, known: Known, conditions: Conditions, *, measured: str | None = None
+    ) -> LhpAnswer | None:
+        """The answer from stored curves and facts, or None. Loads what it needs.
 
-        The answer comes from the newest curve that has a verdict, even if newer curves have none:
-        a race that was cancelled early must not hide a better one. There is one exception. A race
-        that ran to its end without a verdict overrules earlier races over the same window that
-        measured no more closely: otherwise the race with the luckiest noise would answer. If no
-        curve has a verdict, the newest one says so.
+        Some curve must have looked at the whole window, closely enough for the question. From a
+        grid, the answer is read as it is. Otherwise it is the pair of which the facts say that it
+        is surely faster by most, whichever race confirmed it.
         """
-        answer = await self._read(known, conditions)
-        if answer is None or self.kernels is None:
+        reading = await self._read(known, conditions, measured)
+        if reading is None:
+            return None
+        answer = await self._answer(known, reading, measured)
+        if self.kernels is None:
             return answer
         faster = await known.comparisons.find_faster_backend(
             self.kernels, str(self.workload.param("backend")), conditions
@@ -164,30 +169,53 @@ class LhpQuestion:
             update={"faster_backend": faster, "comparing_backends": faster is None and is_open}
         )
 
-    async def _read(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
-        snapshot = known.curves.snapshot
-        undecided: LhpAnswer | None = None
+    async def _read(
+        self, known: Known, conditions: Conditions, measured: str | None
+    ) -> Reading | None:
+        """What the curves say; None if none of them answers.
+
+        The answer comes from the newest curve that has a verdict, even if newer curves have none:
+        a race that was cancelled early must not hide a better one. There is one exception. A race
+        that ran to its end without a verdict overrules earlier races over the same window that
+        measured no more closely: otherwise the race with the luckiest noise would answer. If no
+        curve has a verdict, the newest one says so.
+        """
+        newest: tuple[Answer, CurveHeader] | None = None
+        undecided: tuple[Answer, CurveHeader] | None = None
         overruled: set[tuple[Mode, Grid]] = set()
         for header in await known.curves.find_covering(
             self.workload, self.window, self.mode, conditions
         ):
-            if (header.mode, header.grid) in overruled:
+            if (header.mode, header.grid) in overruled or not self._is_fresh(header, measured):
                 continue
             curve = await known.curves.load_curve(header.id)
-            answer = self._read_curve(curve, header)
+            answer = self._read_curve(curve, header, is_for_this=header.id == measured)
             if answer is None:
                 continue
-            found = _label(answer, header, snapshot)
+            newest = newest or (answer, header)
             if answer.verdict != "ambiguous":
-                return found
-            undecided = undecided or found
-            if not found.cut_short:
+                return Reading(decided=(answer, header), newest=newest)
+            undecided = undecided or (answer, header)
+            if not header.evidence.cut_short:
                 overruled |= {(mode, header.grid) for mode in MODES[header.mode].overrules}
-        return undecided
+        return undecided and newest and Reading(decided=undecided, newest=newest)
 
-    def _read_curve(self, curve: LatencyCurve, header: CurveHeader) -> Answer | None:
-        """The answer from one curve; None if the curve doesn't have it."""
-        if MODES[header.mode].is_race and header.grid != self.window:
+    def _is_fresh(self, header: CurveHeader, measured: str | None) -> bool:
+        return (
+            self.not_before is None
+            or header.measured_at >= self.not_before
+            or header.id == measured
+        )
+
+    def _read_curve(
+        self, curve: LatencyCurve, header: CurveHeader, *, is_for_this: bool
+    ) -> Answer | None:
+        """The answer from one curve; None if the curve doesn't have it, or not closely enough.
+
+        A curve that was measured for this question is as close as it could be.
+        """
+        is_race = MODES[header.mode].is_race
+        if is_race and header.grid != self.window:
             # The fastest point of a larger window is this window's fastest only if it lies inside.
             target = int(curve.answers.target[0])
             if target < 0 or not self.window.is_candidate(curve.grid.dims(target)):
@@ -199,13 +227,95 @@ class LhpQuestion:
             growth=self.growth,
             multiple_of=self.multiple_of,
         )
-        if answer is None or answer.verdict == "faster":
+        if answer is None:
+            return None
+        if not is_race:
+            # A grid has no margin.
+            wants_margin = MODES[self.mode].is_race and self.terms.margin is not None
+            return None if wants_margin else answer
+        if is_for_this:
+            return answer
+        if not is_enough(curve.evidence, self.terms, self.budget_s):
+            return None
+        if answer.verdict == "faster":
             return answer
         # A race with less time than this question allows may have missed a faster point.
         given_s = curve.evidence.asked_budget_s
         if given_s is not None and (self.budget_s is None or self.budget_s > given_s):
             return None
         return answer
+
+    async def _answer(self, known: Known, reading: Reading, measured: str | None) -> LhpAnswer:
+        """The answer from what curves and facts say together."""
+        answer, header = reading.decided
+        snapshot = known.curves.snapshot
+        if self.prefer != "fastest" or not MODES[header.mode].is_race:
+            return self._finish(_label(answer, header, snapshot), None)
+        races = await known.curves.find_races(
+            self.workload, self.dims, header.platform_key, header.protocol_key
+        )
+        point = await known.facts.get(
+            FactsKey(self.workload.key, header.platform_key, header.protocol_key, self.dims)
+        )
+        choice = point.choose(
+            self.window,
+            lambda fact: fact.curve_id in races and self._is_fresh(races[fact.curve_id], measured),
+        )
+        if choice.fastest is not None:
+            header = races[choice.counted[-1].curve_id]
+            curve = await known.curves.load_curve(header.id)
+            answer = build_answer(curve, self.dims, choice.fastest)
+        elif answer.verdict == "faster" and choice.knows(answer.lhp):
+            # What its race confirmed, later facts about the same pair take back.
+            curve = await known.curves.load_curve(header.id)
+            answer = keep_asked(curve, self.dims, are_all_slower=choice.are_all_slower)
+        labelled = _label(answer, header, snapshot)
+        return self._finish(labelled, reading).model_copy(
+            update={
+                "facts": [fact.id for fact in choice.counted],
+                "contradicts": list(choice.contradicts),
+            }
+        )
+
+    def _finish(self, answer: LhpAnswer, reading: Reading | None) -> LhpAnswer:
+        """The answer with how closely it is known: by the newest race of the window, if any."""
+        is_edge = any(
+            axis.count > 1 and axis.last < MAX_DIM and dim == axis.last
+            for axis, dim in zip(self.window.axes, answer.lhp, strict=True)
+        )
+        if reading is None or not MODES[reading.newest[1].mode].is_race:
+            return answer.model_copy(update={"edge": is_edge})
+        said, header = reading.newest
+        evidence = header.evidence
+        margin = evidence.margin
+        if margin is not None and answer.speedup < said.speedup:
+            # The margin holds for the race's own answer, of which another race knows less.
+            margin = (1 + margin) * said.speedup / answer.speedup - 1
+        settled = is_settled(replace(evidence, margin=margin), self.terms)
+        is_lhp = answer.is_lhp and (settled or MODES[header.mode].visits_every_point)
+        return answer.model_copy(
+            update={
+                "edge": is_edge,
+                "margin": margin,
+                "settled": settled,
+                "unseen_risk": evidence.unseen_risk,
+                "is_lhp": is_lhp,
+                "caveats": [
+                    *answer.caveats,
+                    *find_margin_caveat(margin, self.terms, settled=settled),
+                ],
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the curves over a window say."""
+
+    decided: tuple[Answer, CurveHeader]
+    """The answer, from the newest curve with a verdict that isn't overruled."""
+    newest: tuple[Answer, CurveHeader]
+    """What the newest curve says that answers at all: how closely the window is known."""
 
 
 def _find_earliest(max_age: str) -> dt.datetime:

@@ -43,5 +43,10 @@ class Question(Protocol[AnswerT]):
     def check_host(self, host: Host) -> None:
         """Returns if the host can answer at all. Raises UnsupportedOnHostError."""
 
-    async def find(self, known: Known, conditions: Conditions) -> AnswerT | None:
-        """The answer from stored curves, labelled; None if there is none. Raises StoreError."""
+    async def find(
+        self, known: Known, conditions: Conditions, *, measured: str | None = None
+    ) -> AnswerT | None:
+        """The answer from stored curves, labelled; None if there is none. Raises StoreError.
+
+        `measured` is the curve that was measured for this question, if any: it is never too old.
+        """

@@ -19,6 +19,7 @@ from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
+from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import Progress, SweepSpec
 
 Points = npt.NDArray[np.int32]
@@ -196,6 +197,7 @@ class SteppedPlanner(abc.ABC):
 
     def _cost(self) -> Evidence:
         """The evidence that every planner has."""
+        is_race = MODES[self._spec.mode].is_race
         return Evidence(
             seconds=round(self._seconds, 4),
             batches=len(self._batches),
@@ -204,6 +206,8 @@ class SteppedPlanner(abc.ABC):
             discarded=sum(b.num_discarded for b in self._batches),
             unstable=sum(int(b.unstable.sum()) for b in self._batches),
             asked_budget_s=self._spec.budget_s,
+            asked_margin=self._spec.terms.margin if is_race else None,
+            asked_settle_s=self._spec.terms.settle_s if is_race else None,
         )
 
     def _first_failure(self) -> MeasurementFailedError:

@@ -21,6 +21,8 @@ DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32
 MAX_GROWTH_POINTS = 1024
 DEFAULT_SETTLE_S = 3.0
+DEFAULT_MARGIN = 0.005
+"""Least margin of a race that wasn't asked for one. It is more if the host doesn't resolve that."""
 
 
 class SweepState(enum.StrEnum):

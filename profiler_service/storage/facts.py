@@ -5,6 +5,7 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from profiler_service.storage.tables import facts
 def keep_facts(connection: Connection, curve: LatencyCurve, *, curve_id: str, sweep: Sweep) -> None:
     """Keeps the curve's confirmed pairs, and marks earlier facts that they overrule."""
     for pair in curve.confirmed:
+        if pair.low <= 0 or pair.high == math.inf:
+            continue  # too few pairs for an interval say nothing
         values = rows.fact_to_values(pair, now=read_now(connection))
         same_pair = sa.and_(
             facts.c.workload_key == curve.workload.key,

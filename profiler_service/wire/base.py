@@ -84,6 +84,12 @@ class EvidenceInfo(ResponseModel):
     asked_budget_s: float | SkipJsonSchema[None] = _OptionalField(
         description="The `budget` that was asked for, seconds."
     )
+    asked_margin: float | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: the `margin` that was asked for."
+    )
+    asked_settle_s: float | SkipJsonSchema[None] = _OptionalField(
+        description="In a race: how long it was allowed to go on for certainty, seconds."
+    )
     cut_short: bool | SkipJsonSchema[None] = _OptionalField(
         description="Whether the budget ended before any rival could be judged."
     )

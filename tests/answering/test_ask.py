@@ -65,9 +65,11 @@ class Question(LhpQuestion):
     waiting: Callable[[], Awaitable[object]] = at_once
     telling: Callable[[], object] = lambda: None
 
-    async def find(self, known: Known, conditions: Conditions) -> LhpAnswer | None:
+    async def find(
+        self, known: Known, conditions: Conditions, *, measured: str | None = None
+    ) -> LhpAnswer | None:
         await self.waiting()
-        return await super().find(known, conditions)
+        return await super().find(known, conditions, measured=measured)
 
     def check_host(self, host: Host) -> None:
         self.telling()

@@ -1,0 +1,48 @@
+"""Whether a stored race knows its answer as closely as a question wants it. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from profiler_service.analysis.evidence import Evidence
+from profiler_service.plan.spec import DEFAULT_MARGIN, RaceTerms
+
+
+def is_settled(evidence: Evidence, terms: RaceTerms) -> bool:
+    """Whether nothing that the race compared is faster than its answer by the wanted margin.
+
+    A race that was settled for a finer margin is settled for this one. So is one that wasn't
+    settled for a finer margin, but came as close as this one.
+    """
+    if terms.margin is not None and evidence.margin is not None:
+        return evidence.margin <= terms.margin
+    wanted, asked = terms.margin, evidence.asked_margin
+    is_as_fine = asked is None or asked <= (DEFAULT_MARGIN if wanted is None else wanted)
+    return bool(evidence.settled) and is_as_fine
+
+
+def is_enough(evidence: Evidence, terms: RaceTerms, budget_s: float | None) -> bool:
+    """Whether the race answers a question with these terms.
+
+    It does if it is settled for them, or if it was given at least as much time: a margin that can't
+    be reached must not be measured for ever.
+    """
+    if is_settled(evidence, terms):
+        return True
+    if evidence.asked_settle_s is None:  # from before races had terms
+        return terms == RaceTerms()
+    given_s = min(evidence.asked_settle_s, evidence.asked_budget_s or math.inf)
+    was_as_strict = evidence.asked_margin is None or (
+        evidence.asked_margin <= (terms.margin or DEFAULT_MARGIN)
+    )
+    return was_as_strict and given_s >= min(terms.settle_s, budget_s or math.inf)
+
+
+def find_margin_caveat(margin: float | None, terms: RaceTerms, *, settled: bool) -> list[str]:
+    """Says which margin was reached instead of the one that was asked for, if there is one."""
+    if settled or terms.margin is None or margin is None:
+        return []
+    return [
+        f"not settled: a margin of {terms.margin:.2%} wasn't reached in {terms.settle_s:g} s of"
+        f" measuring; this host resolved {margin:.2%}. A larger settle may reach less."
+    ]
