@@ -24,18 +24,17 @@ def is_settled(evidence: Evidence, terms: RaceTerms) -> bool:
 def is_enough(evidence: Evidence, terms: RaceTerms, budget_s: float | None) -> bool:
     """Whether the race answers a question with these terms.
 
-    It does if it is settled for them, or if it was given at least as much time: a margin that can't
-    be reached must not be measured for ever.
+    It does if it is settled for them, or if at least as much time wasn't enough for what it was
+    asked for: a margin that can't be reached must not be measured for ever.
     """
     if is_settled(evidence, terms):
         return True
     if evidence.asked_settle_s is None:  # from before races had terms
         return terms == RaceTerms()
+    if evidence.settled:
+        return False  # it stopped when it was satisfied with less
     given_s = min(evidence.asked_settle_s, evidence.asked_budget_s or math.inf)
-    was_as_strict = evidence.asked_margin is None or (
-        evidence.asked_margin <= (terms.margin or DEFAULT_MARGIN)
-    )
-    return was_as_strict and given_s >= min(terms.settle_s, budget_s or math.inf)
+    return given_s >= min(terms.settle_s, budget_s or math.inf)
 
 
 def find_margin_caveat(margin: float | None, terms: RaceTerms, *, settled: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import queue
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.api.app import create_app
 from profiler_service.errors import UnknownHostError
@@ -24,7 +26,7 @@ from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
-from tests.api.curves import PLATFORM, PROTOCOL, Latency, build_curve
+from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, Latency, build_curve
 
 HOST = "here"
 DTYPES = ("float32", "bfloat16")
@@ -72,6 +74,8 @@ class Worker:
         protocol: TimingProtocol = PROTOCOL,
         failing: Sequence[Sequence[int]] = (),
         evidence: Evidence | None = None,
+        confirmed: Sequence[ConfirmedPair] = (),
+        measured_at: dt.datetime = MEASURED_AT,
     ) -> str:
         """Ends the sweep with the curve that `latency` makes; its id."""
         self.store.start_sweep(sweep.id)
@@ -83,6 +87,7 @@ class Worker:
             protocol=protocol,
             failing=failing,
         )
+        curve = dataclasses.replace(curve, confirmed=tuple(confirmed), measured_at=measured_at)
         if evidence is not None:
             curve = dataclasses.replace(curve, evidence=evidence)
         curve_id = self.store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
