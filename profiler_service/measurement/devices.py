@@ -54,7 +54,8 @@ PROTOCOL_VERSION: Final = 3
 """Version of the timing protocol. Raise it with every change that changes latencies (here, in
 `operations` or in the networks), so that older curves are stale. Version 2: samples with a long
 delay are taken again, and sparse H-LSTMs have another loop. Version 3: operands move to new pages
-for each batch, every visit begins with one untimed call, and lost time discards a sample."""
+for each batch, every visit of a race begins with one untimed call, and lost time discards a
+sample."""
 _GIB: Final = 1 << 30
 _PARALLEL_ELEMENTS: Final = 1 << 20
 """An operation on so many elements is done by all threads."""

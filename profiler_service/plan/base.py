@@ -31,7 +31,7 @@ MIN_SAMPLE_S = 8e-6
 MAX_CALLS = 8
 CALIBRATION_VISITS = 24
 CALIBRATION_S = 0.05
-FIRST_VISITS = 4
+FIRST_VISITS = 2
 """Visits of the first batch, when the time of a visit is not known yet."""
 BATCH_S = 0.5
 """Intended length of a batch. A worker that is killed loses at most one batch."""
@@ -98,7 +98,6 @@ class SteppedPlanner(abc.ABC):
         self._num_samples = 0
         self._seconds = 0.0
         self._visit_s = 0.0
-        self._overhead_s = 0.0
         self._calibration_s: F64 = np.zeros(0)
         self._steps = self._plan()
         self._pending: Batch | None = next(self._steps)
@@ -160,12 +159,13 @@ class SteppedPlanner(abc.ABC):
         self._calibration_s = np.concatenate(latencies_s)
         latency_s = float(np.median(self._calibration_s))
         self._calls = int(np.clip(np.ceil(MIN_SAMPLE_S / latency_s), 1, MAX_CALLS))
-        self._overhead_s = max(per_visit_s - 2 * latency_s, 0.0)
         self._visit_s = max(per_visit_s, 2 * latency_s) + (self._calls - 1) * latency_s
         return True
 
-    def _batch(self, rounds: Sequence[Points], first_round: int, *, warmup_calls: int = 1) -> Batch:
-        """One batch of these rounds, numbered from `first_round`."""
+    def _batch(
+        self, rounds: Sequence[Points], first_round: int, *, warmup_calls: int = 1, child: int = 0
+    ) -> Batch:
+        """One batch of these rounds, numbered from `first_round`, for that measuring process."""
         return Batch(
             point=np.concatenate(rounds).astype(np.int32),
             round=np.repeat(
@@ -173,6 +173,7 @@ class SteppedPlanner(abc.ABC):
             ).astype(np.int32),
             calls=self._calls,
             warmup_calls=warmup_calls,
+            child=child,
         )
 
     def _with_anchors(self, points: Points, anchor: int) -> Points:

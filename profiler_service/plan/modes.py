@@ -77,7 +77,7 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
                 overrules=frozenset({"race"}),
                 visits_every_point=False,
                 least_calls=RACE.budget.least_calls,
-                least_calls_per_point=RACE.budget.dear_share,
+                least_calls_per_point=0.0,
             ),
             SweepMode(
                 name="survey",

@@ -1,10 +1,12 @@
-"""The contest: measures points that may be the fastest in rounds, and drops those behind.
+"""The contest: measures points that may be the fastest in rounds, until few are left.
 
 numpy only. Knows neither budgets nor how points are measured.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.plan.base import Points
+from profiler_service.plan.race.seen import Standing
 from profiler_service.plan.race.settings import ContestSettings
 
 
@@ -22,18 +25,21 @@ def count_places(settings: ContestSettings, visits: int) -> tuple[int, int]:
     return places - num_seen, num_seen
 
 
-def find_favourites(predicted: F64, size: int, excluded: Collection[int]) -> Points:
+def find_favourites(predicted: F64, size: int, excluded: Collection[int] = ()) -> Points:
     """The `size` points with the smallest `predicted` [points], fastest first.
 
-    `excluded` and what isn't finite is left out. Which of equal points comes first is numpy's
-    choice, and may differ between processors.
+    `excluded` and what isn't finite is left out. Of equal points, the smaller number comes first.
     """
     predicted = predicted.copy()
     predicted[list(excluded)] = np.inf
-    size = min(size, len(predicted))
-    favourites = np.argpartition(predicted, size - 1)[:size]
-    favourites = favourites[np.argsort(predicted[favourites], kind="stable")]
-    return favourites[np.isfinite(predicted[favourites])].astype(np.int32)
+    size = min(size, int(np.count_nonzero(np.isfinite(predicted))))
+    if not size:
+        return np.zeros(0, dtype=np.int32)
+    # The value at a rank is the same on every processor; which of equal points is there, isn't.
+    last = np.partition(predicted, size - 1)[size - 1]
+    favourites = np.flatnonzero(predicted <= last)
+    order = np.argsort(predicted[favourites], kind="stable")
+    return favourites[order][:size].astype(np.int32)
 
 
 def join_fields(fields: Collection[Points], excluded: Collection[int]) -> Points:
@@ -53,62 +59,48 @@ class Rounds:
 
 
 class Contest:
-    """The rounds of a contest, and who is still in it: `candidates`, fastest first."""
+    """The rounds of a contest, and who may still win it: `open_points`, fastest first.
 
-    def __init__(
-        self,
-        settings: ContestSettings,
-        candidates: Points,
-        *,
-        finalists: int,
-        allowed: int,
-        companion: int | None = None,
-    ) -> None:
-        """At most `finalists` are kept in the end; `allowed` visits fit into the contest's time.
+    A point leaves when it surely isn't faster than the leader by more than the margin, and comes
+    back when another leader or more samples make that doubtful again.
+    """
 
-        `companion` is a point that is visited in each round and never dropped.
-        """
+    def __init__(self, settings: ContestSettings, points: Points, *, margin: float) -> None:
+        """`points` take part; nothing is lost by leaving out points that aren't `margin` faster."""
         self._settings = settings
-        self._finalists = finalists
-        self._allowed = allowed
-        self._companion = companion
-        self.candidates = candidates
+        self._least_log = math.log(1 - margin)
+        self.points = points
+        self.open_points = points
         self.number = 0
         """How many parts have ended."""
+        # The same confidence as in `margin.bound_leads`. The claims are made there, once, from all
+        # samples; here, a point that leaves too early may come back.
+        self._z = statistics.NormalDist().inv_cdf(1 - settings.error / max(len(points), 1))
 
-    @property
-    def _is_play_off(self) -> bool:
-        return self.number >= len(self._settings.rounds)
-
-    def suggest(self, scale: Callable[[int], int]) -> Rounds | None:
-        """The rounds of the next part; None if at most one candidate is left.
+    def suggest(self, scale: Callable[[int], int], *, affordable: int) -> Rounds | None:
+        """The rounds of the next part; None if at most one point is open, or after the last part.
 
         `scale` converts a number of rounds at the reference noise into the number for the noise
-        seen.
+        seen. `affordable` visits fit into the contest's time: there are as many rounds as fit.
         """
-        if len(self.candidates) < 2:
+        if len(self.open_points) < 2 or self.number >= self._settings.parts:
             return None
-        field = self.candidates
-        if self._companion is not None:
-            field = np.append(field, self._companion)
-        if self._is_play_off:
-            rounds, share = self._settings.play_off_rounds, 1.0
-        else:
-            rounds, share = self._settings.rounds[self.number], self._settings.shares[self.number]
-        affordable = int(share * self._allowed / len(field))
-        return Rounds(field=field, count=max(1, min(scale(rounds), affordable)))
+        wanted = scale(math.ceil(self._settings.rounds * self._settings.growth**self.number))
+        count = min(wanted, affordable // (len(self.open_points) + 1))
+        return None if count < 1 else Rounds(field=self.open_points, count=count)
 
-    def update(self, ranked: Points, behind: F64) -> Points:
-        """The candidates that this part drops; ends the part. `ranked` has all, fastest first.
+    def update(self, standing: Standing) -> Points:
+        """The points that this part drops; ends the part. Others may come back.
 
-        `behind` [candidates] tells by how many standard errors each is behind the first.
+        `standing` has all points of the contest that didn't fail.
         """
-        settings = self._settings
-        limit = settings.play_off_behind if self._is_play_off else settings.behind
-        places = [*settings.kept, self._finalists][min(self.number, len(settings.kept))]
-        kept = ranked[:places]
-        kept = kept[behind[:places] < limit]
-        dropped = np.setdiff1d(self.candidates, kept)
-        self.candidates = kept
+        order = np.argsort(standing.level, kind="stable")
+        points, level, error = standing.points[order], standing.level[order], standing.error[order]
+        lead = level[0] - level + self._z * np.hypot(error, error[0])
+        may_lead = lead.round(6) > -self._least_log
+        may_lead |= standing.visits[order] < self._settings.least_visits
+        may_lead[0] = True
+        before, self.open_points = self.open_points, points[may_lead]
+        self.points = points
         self.number += 1
-        return dropped
+        return np.setdiff1d(before, self.open_points)

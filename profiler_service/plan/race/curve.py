@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 from profiler_service.analysis.comparison import (
     F64,
-    Comparison,
-    Verdict,
     column_medians,
     grouped_medians,
     smooth_drift,
@@ -25,6 +23,7 @@ from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.race.seen import Seen, join
+from profiler_service.plan.race.settle import Final, Judgement
 from profiler_service.plan.spec import SweepSpec
 
 
@@ -41,14 +40,11 @@ class RaceOutcome:
     batches: Sequence[Samples]
     """All samples of the race."""
     failures: Mapping[int, str]
-    is_settled: bool
+    has_ended: bool
     """Whether the race ran to its end."""
-    best: tuple[int, Comparison] | None
-    """The rival with the best ratio, and its comparison."""
-    verdicts: Sequence[Verdict]
-    """The pairs of all rivals that were tried."""
+    judged: tuple[Final, Judgement] | None
+    """The final that the answer comes from, and what it says; None if there was none."""
     evidence: Evidence
-    confirmed: Sequence[ConfirmedPair] = ()
 
 
 def build_race_curve(
@@ -77,17 +73,20 @@ def build_race_curve(
     target = np.full(n, -1, dtype=np.int32)
     best_rival = np.full(n, -1, dtype=np.int32)
     ratio, ratio_low, ratio_high = (np.full(n, np.nan) for _ in range(3))
-    if outcome.is_settled:
+    if outcome.has_ended:
         target[0] = 0
-    if outcome.best is not None and outcome.best[0] not in outcome.failures:
-        rival, comparison = outcome.best
+    if outcome.judged is not None:
+        judgement = outcome.judged[1]
+        is_moved = judgement.answer != 0
+        rival = judgement.answer if is_moved else judgement.best
+        comparison = judgement.comparisons[rival]
         best_rival[0] = rival
         ratio[0] = comparison.ratio
         ratio_low[0], ratio_high[0] = comparison.low, comparison.high
-        if comparison.verdict == "faster":
+        if is_moved:
             target[0] = rival
             status[0] = PointStatus.DOMINATED
-        elif set(outcome.verdicts) == {"slower"}:
+        elif outcome.evidence.settled and _are_all_slower(judgement):
             status[0] = PointStatus.LHP
     return LatencyCurve(
         workload=spec.workload,
@@ -109,8 +108,37 @@ def build_race_curve(
         measured_at=measured_at,
         failures=dict(outcome.failures),
         evidence=replace(outcome.evidence, candidates=int(np.count_nonzero(num_samples)) - 1),
-        confirmed=tuple(outcome.confirmed),
+        confirmed=_list_confirmed(spec, outcome),
     )
+
+
+def _are_all_slower(judgement: Judgement) -> bool:
+    return {each.verdict for each in judgement.comparisons.values()} == {"slower"}
+
+
+def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPair, ...]:
+    """The comparison of each finalist with the queried point."""
+    if outcome.judged is None:
+        return ()
+    final, judgement = outcome.judged
+    pairs = []
+    for rival, comparison in judgement.comparisons.items():
+        num_children, num_arenas, between_arenas = final.describe_arenas(rival)
+        pairs.append(
+            ConfirmedPair(
+                dims=spec.grid.first,
+                rival=spec.grid.dims(rival),
+                verdict=comparison.verdict,
+                ratio=comparison.ratio,
+                low=comparison.low,
+                high=comparison.high,
+                num_pairs=comparison.num_pairs,
+                num_children=num_children,
+                num_arenas=num_arenas,
+                between_arenas=between_arenas,
+            )
+        )
+    return tuple(pairs)
 
 
 def _without_drift(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64]:

@@ -1,4 +1,4 @@
-"""Races: find the fastest point of a window with few visits.
+"""Races: find the fastest point of a window with few visits, and say how sure that is.
 
 numpy only. Knows neither torch, nor storage, nor wall clocks. Derivation:
 docs/explanation/races.md.
@@ -7,19 +7,16 @@ docs/explanation/races.md.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
 
-from profiler_service.analysis.comparison import Comparison, Verdict
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.base import Batch, Points
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.race.budget import Budget
-from profiler_service.plan.race.confirm import Confirmation, LookPlan, pair_log_ratios, plan_looks
 from profiler_service.plan.race.contest import (
     Contest,
     count_places,
@@ -27,23 +24,25 @@ from profiler_service.plan.race.contest import (
     join_fields,
 )
 from profiler_service.plan.race.curve import RaceOutcome, build_race_curve
+from profiler_service.plan.race.margin import Level, bound_leads, find_unseen_lead
 from profiler_service.plan.race.narrow import Narrowing
-from profiler_service.plan.race.seen import Seen
+from profiler_service.plan.race.seen import Seen, find_standing
 from profiler_service.plan.race.settings import RACE, RaceSettings
+from profiler_service.plan.race.settle import (
+    Final,
+    Judgement,
+    choose_margin,
+    expect_repeatability,
+    plan_looks,
+)
 from profiler_service.plan.race.stages import End
 from profiler_service.plan.race.survey import Survey
 from profiler_service.plan.race.visits import QUERIED, RaceVisits
 from profiler_service.plan.spec import SweepSpec
 
-_VERDICTS: Mapping[Verdict, str] = {
-    "faster": "faster than",
-    "slower": "slower than",
-    "ambiguous": "not told apart from",
-}
-
 
 class RacePlanner(RaceVisits):
-    """Finds the fastest point of the window above the grid's first point, and confirms it.
+    """Finds the fastest point of the window above the grid's first point, and settles the answer.
 
     1. *Survey* (only in the mode `survey`): looks at every point, and again at those that look
        fast.
@@ -52,33 +51,38 @@ class RacePlanner(RaceVisits):
        sampling from the posterior of `structure`). A visit tells something about its row and its
        column. It also tells something about other positions of the same class or block.
     3. *Contest.* Compares the points that the fit ranks first and the fastest points seen, in
-       interleaved rounds, and drops points that fall behind. From here on, only a point's own
-       samples and those of its rivals count.
-    4. *Confirm.* Compares the leader with the queried point on fresh samples: pairs of adjacent
-       visits in random order, judged at a few fixed looks. Each look has its share of the error
-       that the whole race may make. So repeated looks, and a second and third candidate, don't make
-       an error more likely.
+       interleaved rounds. Points leave that surely aren't faster than the leader by the margin.
+    4. *Final.* Compares the last points with each other and with the queried point on fresh
+       samples, until the answer and its margin are known: nothing larger in the window is faster
+       than the answer by more than that.
 
-    Everything keeps to a budget of measuring time, which follows from the time that calling each
-    point once would take. Every number is in `settings`. What a race finds, and how likely:
+    If a point that left, or one that was never compared, may still be faster by more than the
+    margin, there is another contest and another final. The race ends when it is settled, or when
+    its time is up. Every number is in `settings`. What a race finds, and how likely:
     docs/explanation/races.md, "What a race finds".
     """
 
     def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
+        params = dict(spec.workload.params)
+        self._repeatability = expect_repeatability(
+            settings.settle, tau=spec.tau, is_compiled=params.get("backend") == "compiled"
+        )
+        self._wanted_margin = choose_margin(settings.settle, self._repeatability, spec.terms.margin)
         self._seen: Seen | None = None
         self._surveyed: Points = np.zeros(0, dtype=np.int32)
-        self._best: tuple[int, Comparison] | None = None
-        self._verdicts: list[Verdict] = []
-        self._confirmed: list[ConfirmedPair] = []
-        self._num_confirming_pairs = 0
-        self._is_settled = False
-        self._is_cut_short = False
+        self._judged: tuple[Final, Judgement] | None = None
+        self._num_final_rounds = 0
+        self._margin = 1.0
+        self._bounded: int | None = None
+        """The answer that `_margin` is about."""
+        self._unseen_risk: float | None = None
+        self._has_ended = False
         super().__init__(spec, settings)
 
     def _plan(self) -> Generator[Batch, Samples, None]:
         started = yield from self._start()
         if started is None:
-            self._is_settled = self._num_points == 1 and QUERIED not in self._failures
+            self._has_ended = self._num_points == 1 and QUERIED not in self._failures
             return
         seen, budget = started
         self._seen = seen
@@ -87,10 +91,14 @@ class RacePlanner(RaceVisits):
             self.ends["survey"] = yield from self._survey(seen, budget)
             budget.exclude(self._seconds - before_s)
         self.ends["narrow"] = yield from self._narrow(seen, budget)
-        candidates = self._choose_contestants(seen, budget)
-        ranked, raced = yield from self._contest(candidates, seen, budget)
-        yield from self._confirm(ranked, raced, budget)
-        self._is_settled = True
+        points = self._choose_contestants(seen, budget)
+        for number in range(self.settings.settle.passes):
+            ranked = yield from self._contest(points, budget, number)
+            yield from self._settle(ranked, budget, number)
+            points = self._find_unsettled(seen, budget)
+            if not len(points):
+                break
+        self._has_ended = True
 
     # Survey
 
@@ -120,14 +128,13 @@ class RacePlanner(RaceVisits):
 
     def _narrow(self, seen: Seen, budget: Budget) -> Generator[Batch, Samples, End]:
         """Looks for the fast positions of each axis."""
-        warmup_calls = self._warmup.narrow_calls
         until = self.settings.budget.narrow_until
         narrowing = Narrowing(
             self.settings.narrow,
             self._spec.grid.shape,
             self._rng,
-            allowed=budget.visits_until(until, self._seconds, warmup_calls),
-            few=self.settings.confirm.attempts,
+            allowed=budget.visits_until(until, self._seconds),
+            few=self.settings.settle.finalists,
         )
         num_points = self._spec.grid.num_candidates
         self._advance(0.05, f"looking at {narrowing.design_size} of {num_points} points")
@@ -136,18 +143,18 @@ class RacePlanner(RaceVisits):
             if seen.is_empty:
                 return End.NOTHING_SEEN
             fit = seen.fit()
-            budget.learn_noise(fit.noise)
+            self._learn(budget, fit.noise)
             draw = narrowing.suggest(
                 fit,
-                wanted=self._scale(narrowing.wanted, budget),
-                left=budget.visits_until(until, self._seconds, warmup_calls),
+                wanted=budget.scale(narrowing.wanted),
+                left=budget.visits_until(until, self._seconds),
             )
             if isinstance(draw, End):
                 return draw
             why = f"fastest in none of {len(draw.points)} posterior draws"
             self._end_stage("narrow", draw.field, draw.alive, why)
             positions = " x ".join(map(str, draw.alive))
-            self._advance(0.1 + 0.08 * number, f"narrowing {positions} positions")
+            self._advance(0.1 + 0.05 * number, f"narrowing {positions} positions")
             if draw.is_last:
                 return End.FEW_LEFT
             yield from self._visit(draw.points, seen)
@@ -159,9 +166,7 @@ class RacePlanner(RaceVisits):
         """The contest's field: the survey's fastest, the fit's first, the fastest points seen."""
         if seen.is_empty:
             return np.zeros(0, dtype=np.int32)
-        left = budget.visits_until(
-            self.settings.budget.contest_until, self._seconds, self._warmup.contest_calls
-        )
+        left = budget.visits_until(self.settings.budget.contest_until, self._seconds)
         num_favourites, num_seen = count_places(self.settings.contest, left)
         predicted = seen.fit().predict().ravel().round(6)
         favourites = find_favourites(predicted, num_favourites, {QUERIED, *self._excluded})
@@ -179,131 +184,167 @@ class RacePlanner(RaceVisits):
         return field
 
     def _contest(
-        self, candidates: Points, seen: Seen, budget: Budget
-    ) -> Generator[Batch, Samples, tuple[Points, Seen]]:
-        """The best candidates after the contest's rounds, fastest first; and what was seen."""
-        warmup_calls = self._warmup.contest_calls
-        until = self.settings.budget.contest_until
-        # Warm calls can't be compared with cold ones. Then only the contest's own samples rank the
-        # candidates, and each round also visits the queried point.
-        has_own_fit = warmup_calls != self._warmup.narrow_calls
-        raced = self._create_seen(is_warm=True) if has_own_fit else seen.copy()
-        contest = Contest(
-            self.settings.contest,
-            candidates,
-            finalists=self.settings.confirm.attempts,
-            allowed=budget.visits_until(until, self._seconds, warmup_calls),
-            companion=QUERIED if has_own_fit else None,
-        )
+        self, points: Points, budget: Budget, number: int
+    ) -> Generator[Batch, Samples, Points]:
+        """The points that are still open at the end, fastest first."""
+        contest = Contest(self.settings.contest, points, margin=self._wanted_margin)
+        until = self._find_contest_end(budget, number)
         self.ends["contest"] = End.ONE_LEFT
-        while (rounds := contest.suggest(lambda n: self._scale(n, budget))) is not None:
-            num_candidates = len(contest.candidates)
-            self._advance(min(0.6 + 0.05 * contest.number, 0.85), f"racing {num_candidates} points")
-            visits = rounds.count * len(rounds.field)
-            if (end := budget.find_end(visits, until, self._seconds, warmup_calls)) is not None:
-                self.ends["contest"] = end
+        while True:
+            num_open = len(contest.open_points)
+            self._learn(budget, budget.noise)
+            left = budget.visits_until(until, self._seconds)
+            rounds = contest.suggest(budget.scale, affordable=left)
+            if rounds is None:
+                if num_open > 1:
+                    self.ends["contest"] = End.OUT_OF_TIME
                 break
-            yield from self._race(rounds, raced)
-            dropped = contest.update(*self._rank(contest.candidates, raced))
+            done = min(contest.number / self.settings.contest.parts, 1.0)
+            self._advance(0.4 + 0.2 * (number + done), f"racing {num_open} points")
+            field = np.append(rounds.field, QUERIED).astype(np.int32)
+            missing = rounds.count
+            while missing > 0 and budget.visits_until(until, self._seconds) >= len(field):
+                _, count = yield from self._meet(field, missing)
+                missing -= count
+            left_over = self._without_failed(contest.points)
+            if not len(left_over):
+                return left_over
+            standing = find_standing(self._contested, left_over)
+            self._learn(budget, standing.noise)
+            dropped = contest.update(standing)
             self._end_stage(
                 "contest",
-                (num_candidates,),
-                (len(contest.candidates),),
-                "larger latency, or surely behind",
-                kept=contest.candidates.tolist(),
+                (num_open,),
+                (len(contest.open_points),),
+                "surely not faster than the leader by the margin",
+                kept=contest.open_points.tolist(),
                 dropped=dropped.tolist(),
             )
-        return contest.candidates, raced
+        return self._without_failed(contest.open_points)
 
-    # Confirm
+    def _find_contest_end(self, budget: Budget, number: int) -> float:
+        """The share of the time at which a contest ends. A second one has half of what is left."""
+        if number == 0:
+            return self.settings.budget.contest_until
+        left = budget.visits_until(1.0, self._seconds) * budget.visit_s
+        return 1 - left / (2 * budget.seconds)
 
-    def _confirm(
-        self, ranked: Points, raced: Seen, budget: Budget
+    # Final
+
+    def _settle(
+        self, ranked: Points, budget: Budget, number: int
     ) -> Generator[Batch, Samples, None]:
-        """Confirms the leader; if that fails, the next candidates that seemed faster."""
-        settings, warmup_calls = self.settings.confirm, self._warmup.contest_calls
-        affordable = budget.visits_until(1.0, self._seconds, warmup_calls) // 2
-        if self._spec.budget_s is None:
-            affordable = max(affordable, settings.fewest_pairs)
-        elif affordable < settings.fewest_pairs:
-            self.ends["confirm"] = End.OUT_OF_TIME
-            self._is_cut_short = True
+        """Compares the first of `ranked`, the answer so far, and the queried point."""
+        settings = self.settings.settle
+        self._learn(budget, budget.noise)
+        affordable = budget.visits_until(1.0, self._seconds)
+        places = min(settings.finalists, affordable // settings.first_look - 1)
+        finalists = ranked.tolist()
+        if self._judged is not None:
+            finalists = list(dict.fromkeys([self._judged[1].best, *finalists]))
+        finalists = finalists[: max(places, 0)]
+        if not finalists:
+            self.ends["confirm"] = End.OUT_OF_TIME if len(ranked) else End.NOTHING_SEEN
             return
-        plan = plan_looks(settings, affordable, 2 * self._visit_cost.visit_s(warmup_calls))
-        ahead = self._rank(np.append(ranked, QUERIED).astype(np.int32), raced)[0].tolist()
-        seems_faster = ahead[: ahead.index(QUERIED)] if QUERIED in ahead else []
-        for attempt, rival in enumerate(ranked[: plan.attempts].tolist()):
-            left = budget.visits_until(1.0, self._seconds, warmup_calls) // 2
-            if attempt and (rival not in seems_faster or left < plan.looks[0]):
-                break
-            self._advance(0.9 + 0.1 * attempt / settings.attempts, "confirming")
-            comparison = yield from self._confirm_rival(rival, plan, budget)
-            if comparison is None:
-                continue
-            is_faster = comparison.verdict == "faster"
-            self._end_stage(
-                "confirm",
-                (1,),
-                (int(is_faster),),
-                f"{_VERDICTS[comparison.verdict]} the queried point:"
-                f" ratio {comparison.ratio:.4f} [{comparison.low:.4f}, {comparison.high:.4f}]",
-                kept=[rival] if is_faster else [],
-                dropped=[] if is_faster else [rival],
-            )
-            self._verdicts.append(comparison.verdict)
-            self._confirmed.append(
-                ConfirmedPair(
-                    dims=self._spec.grid.first,
-                    rival=self._spec.grid.dims(rival),
-                    verdict=comparison.verdict,
-                    ratio=comparison.ratio,
-                    low=comparison.low,
-                    high=comparison.high,
-                    num_pairs=comparison.num_pairs,
-                )
-            )
-            if is_faster or self._best is None or comparison.ratio < self._best[1].ratio:
-                self._best = (rival, comparison)
-            if is_faster:
-                break
-
-    def _confirm_rival(
-        self, rival: int, plan: LookPlan, budget: Budget
-    ) -> Generator[Batch, Samples, Comparison | None]:
-        """The comparison of one rival with the queried point on samples of its own.
-
-        None if the rival fails: nobody should grow there.
-        """
-        settings, warmup_calls = self.settings.confirm, self._warmup.contest_calls
-        is_compiled = dict(self._spec.workload.params).get("backend") == "compiled"
-        confirmation = Confirmation(
+        final = Final(
             settings,
-            plan,
-            noise=budget.noise,
-            least_gain=settings.compiled_margin if is_compiled else None,
+            asked=QUERIED,
+            finalists=finalists,
+            margin=self._wanted_margin,
+            repeatability=self._repeatability,
+            error=settings.error / settings.passes,
         )
-        field = np.array([QUERIED, rival], dtype=np.int32)
-        most = max(settings.batch_pairs, self._batch_visits() // 2)
-        end: End | None = None
-        while end is None:
-            missing = confirmation.pairs_to_look
-            if confirmation.has_begun and (
-                end := budget.find_end(2 * missing, 1.0, self._seconds, warmup_calls)
-            ):
+        looks = plan_looks(settings, affordable // 2)
+        per_arena = max(1, affordable // (len(final.field) * settings.least_arenas))
+        judgement: Judgement | None = None
+        for look, share in looks.items():
+            self._advance(0.6 + 0.2 * number, "confirming")
+            is_in_time = True
+            while final.num_rounds < look and is_in_time and len(final.field) > 1:
+                missing = min(look - final.num_rounds, per_arena)
+                field = np.array(final.field, dtype=np.int32)
+                samples, count = yield from self._meet(field, missing)
+                final.add(samples, count)
+                for failed in [point for point in final.field if point in self._failures]:
+                    final.drop(failed)
+                is_in_time = budget.visits_until(1.0, self._seconds) >= len(final.field)
+            judgement = final.judge(share) or judgement
+            if len(final.field) < 2:
+                self.ends["confirm"] = End.FAILED
                 break
-            while missing and end is None:
-                count = min(missing, most)
-                samples = yield from self._meet(field, count)
-                if rival in self._failures:
-                    self.ends["confirm"] = End.FAILED
-                    return None
-                ratios = pair_log_ratios(samples, rival, QUERIED)
-                end = confirmation.update(ratios, samples.unstable, count)
-                missing -= count
-        self.ends["confirm"] = end
-        if confirmation.comparison is not None:
-            self._num_confirming_pairs += confirmation.comparison.num_pairs
-        return confirmation.comparison
+            if judgement is not None and judgement.is_decided:
+                self.ends["confirm"] = End.SETTLED
+                break
+            if not is_in_time:
+                self.ends["confirm"] = End.OUT_OF_TIME
+                break
+        else:
+            self.ends["confirm"] = End.UNDECIDED
+        self._num_final_rounds += final.num_rounds
+        if judgement is not None:
+            self._keep(final, judgement, finalists)
+
+    def _keep(self, final: Final, judgement: Judgement, finalists: list[int]) -> None:
+        """Keeps what a final says. A second one doesn't take back what the first one confirmed."""
+        is_moved = judgement.answer != QUERIED
+        best = judgement.comparisons[judgement.best]
+        self._end_stage(
+            "confirm",
+            (len(finalists),),
+            (int(is_moved),),
+            f"nothing here is more than {100 * judgement.margin:.2g} % faster than the answer;"
+            f" the best ratio is {best.ratio:.4f} [{best.low:.4f}, {best.high:.4f}]",
+            kept=[judgement.answer] if is_moved else [],
+            dropped=[point for point in finalists if point != judgement.answer],
+        )
+        if is_moved or self._judged is None or self._judged[1].answer == QUERIED:
+            self._judged = final, judgement
+
+    # Margin
+
+    def _find_unsettled(self, seen: Seen, budget: Budget) -> Points:
+        """The points that may be faster than the answer by more than the margin wanted.
+
+        Learns the margin. Empty if the finalists alone leave it too large: others don't matter.
+        """
+        if self._judged is None:
+            return np.zeros(0, dtype=np.int32)
+        settings, judgement = self.settings.settle, self._judged[1]
+        contested = np.unique(np.concatenate([each.point for each in self._contested]))
+        contested = self._without_failed(contested.astype(np.int32))
+        standing = find_standing(self._contested, contested)
+        answer = Level.of(standing, judgement.answer)
+        left = standing.without([QUERIED, *judgement.comparisons])
+        num_children = len({samples.child for samples in self._contested})
+        leads = bound_leads(
+            answer,
+            left,
+            error=self.settings.contest.error,
+            between=self._repeatability.half_width(num_children, len(self._contested)),
+        )
+        fit = seen.fit()
+        predicted = fit.predict().ravel().round(6)
+        excluded = {*contested.tolist(), QUERIED, *self._excluded}
+        unseen = find_favourites(predicted, settings.unseen_points, excluded)
+        unseen_margin = 0.0
+        lead = None
+        if len(unseen):
+            smallest = fit.draw_smallest(self._rng, settings.draws, unseen)
+            lead = find_unseen_lead(answer, standing, predicted[contested], smallest)
+            unseen_margin = lead.exceeded_with(settings.unseen_risk)
+        margin = max(judgement.margin, *leads.tolist(), unseen_margin)
+        # What was known of the same answer still holds, if newcomers were visited too little.
+        if self._bounded is None or self._bounded != judgement.answer or margin < self._margin:
+            self._bounded = judgement.answer
+            self._margin = margin
+            self._unseen_risk = 0.0 if lead is None else lead.find_risk(margin)
+        if not judgement.is_decided or self._margin <= self._wanted_margin:
+            return unseen[:0]
+        back = left.points[leads > self._wanted_margin]
+        fresh = unseen if unseen_margin > self._wanted_margin else unseen[:0]
+        # Each newcomer should be visited in the first two parts of a contest at least.
+        affordable = budget.visits_until(1.0, self._seconds) // (4 * self.settings.contest.rounds)
+        return np.append(back, fresh)[: min(affordable, self.settings.contest.places)]
 
     def build_curve(
         self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime
@@ -311,23 +352,26 @@ class RacePlanner(RaceVisits):
         """The curve from everything recorded so far, with an answer for the queried point only."""
         if not len(self._calibration_s) or QUERIED in self._failures:
             raise self._first_failure()
+        is_alone = self._has_ended and self._num_points == 1
+        margin = 0.0 if is_alone else None if self._bounded is None else self._margin
         outcome = RaceOutcome(
             calibration_s=self._calibration_s,
             seen=self._seen,
             contested=self._contested,
             batches=self._batches,
             failures=self._failures,
-            is_settled=self._is_settled,
-            best=self._best,
-            verdicts=self._verdicts,
-            confirmed=self._confirmed,
+            has_ended=self._has_ended,
+            judged=self._judged,
             evidence=replace(
                 self._cost(),
                 rounds=self._round,
-                confirmations=self._num_confirming_pairs,
+                confirmations=self._num_final_rounds,
                 budget_s=0.0 if self._budget is None else round(self._budget.seconds, 4),
-                cut_short=self._is_cut_short,
+                cut_short=self._has_ended and self._num_points > 1 and self._judged is None,
                 guided=self._spec.guide is not None,
+                settled=margin is not None and margin <= self._wanted_margin,
+                margin=margin,
+                unseen_risk=self._unseen_risk,
             ),
         )
         return build_race_curve(self._spec, outcome, platform, protocol, measured_at)

@@ -1,55 +1,70 @@
-"""Samples of one kind, and the fit of the window's structure to them.
+"""Samples, and the fit of the window's structure to them.
 
 numpy only. Knows neither budgets nor stages. Legend: [samples] one for each visit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.comparison import F64, grouped_medians
+from profiler_service.analysis.comparison import F64, grouped_medians, smooth_drift
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
 from profiler_service.plan.race.structure import Structure, StructureFit
 
+_PASSES = 3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Standing:
+    """How some points stand; all arrays [points]."""
+
+    points: Points
+    level: F64
+    """Log latency without drift, from the point's own visits."""
+    error: F64
+    """Standard error of the level."""
+    visits: npt.NDArray[np.int64]
+    noise: float
+    """Relative scale of one visit's noise."""
+
+    def without(self, points: Collection[int]) -> Standing:
+        """The others of these points."""
+        is_other = ~np.isin(self.points, list(points))
+        return Standing(
+            points=self.points[is_other],
+            level=self.level[is_other],
+            error=self.error[is_other],
+            visits=self.visits[is_other],
+            noise=self.noise,
+        )
+
 
 class Seen:
-    """Samples, all with or all without a warm-up, and the fit to them."""
+    """The samples of a race, and the fit to them."""
 
     def __init__(
         self,
         structure: Structure,
         shape: tuple[int, ...],
         *,
-        is_warm: bool,
         known_noise: float,
-        batches: Sequence[Samples] = (),
     ) -> None:
         """`known_noise` is the relative noise of one point's samples."""
         self._structure = structure
         self._shape = shape
-        self._is_warm = is_warm
         self._known_noise = known_noise
-        self._batches = list(batches)
+        self._batches: list[Samples] = []
         self._fit: StructureFit | None = None
 
     def add(self, samples: Samples) -> None:
         """Takes the samples of one more batch."""
         self._batches.append(samples)
         self._fit = None
-
-    def copy(self) -> Seen:
-        """A copy, to which other samples can be added."""
-        return Seen(
-            self._structure,
-            self._shape,
-            is_warm=self._is_warm,
-            known_noise=self._known_noise,
-            batches=self._batches,
-        )
 
     @property
     def is_empty(self) -> bool:
@@ -61,10 +76,7 @@ class Seen:
         if self._fit is None:
             point, log, time = join(self._batches)
             positions = np.stack(np.unravel_index(point, self._shape), axis=1)
-            is_first = np.zeros(len(point), dtype=bool)
-            if not self._is_warm:
-                is_first[np.unique(point, return_index=True)[1]] = True
-            self._fit = self._structure.fit(positions, log, time, is_first, self._known_noise)
+            self._fit = self._structure.fit(positions, log, time, self._known_noise)
         return self._fit
 
     def medians(self) -> tuple[npt.NDArray[np.int64], F64]:
@@ -86,16 +98,30 @@ class Seen:
         ranked = seen[np.argsort(score.round(6), kind="stable")]
         return ranked[np.isin(ranked, field)].astype(np.int32)
 
-    def rank(self, candidates: Points) -> tuple[Points, F64]:
-        """The candidates, fastest first, and how many standard errors each is behind the first."""
-        fit = self.fit()
-        point, _, _ = join(self._batches)
-        score = fit.score(point, candidates)
-        order = np.argsort(score, kind="stable")
-        count = np.array([np.count_nonzero(point == c) for c in candidates[order].tolist()])
-        error = 1.25 * fit.noise / np.sqrt(np.maximum(count, 1))
-        behind = (score[order] - score[order[0]]) / np.hypot(error, error[0])
-        return candidates[order], behind.round(6)
+
+def find_standing(batches: Sequence[Samples], points: Points) -> Standing:
+    """How the points stand, from samples of rounds. Each of the points must have been visited.
+
+    Every sample is a level of its point, plus slow drift that all points share, plus noise. Both
+    are found in turn, by medians. No point says anything about another one.
+    """
+    point, log, time = join(batches)
+    drift: F64 = np.zeros(len(log))
+    for _ in range(_PASSES):
+        groups, level, count = grouped_medians(point, log - drift)
+        residual = log - level[np.searchsorted(groups, point)]
+        drift = smooth_drift(time, residual)
+    noise = 1.48 * float(np.median(np.abs(residual - drift)))
+    column = np.searchsorted(groups, points)
+    visits = count[column]
+    return Standing(
+        points=points,
+        level=level[column].round(6),
+        # 1.25: a median's error over that of a mean.
+        error=(1.25 * noise / np.sqrt(visits)).round(6),
+        visits=visits,
+        noise=noise,
+    )
 
 
 def join(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64, F64]:

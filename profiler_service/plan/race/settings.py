@@ -44,11 +44,6 @@ class PriorSettings:
         "log latency",
         "Standard deviation of the effect of a single point, beyond those of its positions.",
     )
-    first_visit_spread: float = _setting(
-        0.3,
-        "log latency",
-        "Standard deviation of the extra time of first visits without a warm-up.",
-    )
     drift_spread: float = _setting(
         0.03,
         "log latency",
@@ -65,92 +60,37 @@ class PriorSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetSettings:
-    """How long a race may take."""
+    """How long a race may take. It ends earlier as soon as it is settled."""
 
-    cheap_share: float = _setting(
-        0.85,
-        "share",
-        "The longest time of a race, as a share of the time of calling each point once.",
+    search_s: float = _setting(
+        1.0, "s", "The time for the search. The time to settle (`settle`) comes on top of it."
     )
-    cheap_s: float = _setting(1.15, "s", "The longest time of a race with short calls.")
-    small_window: int = _setting(
-        1000,
-        "points",
-        "Windows of up to this many points are small: `small_calls` replaces `cheap_share`.",
-    )
-    small_calls: int = _setting(
-        6000,
+    least_calls: int = _setting(
+        100,
         "calls",
-        "The longest time of a race over a small window, in calls of the queried point.",
+        "A race may always take the time of this many calls of the queried point, if that is "
+        "longer than both.",
+    )
+    longest_s: float = _setting(
+        20.0, "s", "But no race goes on for longer than this, unless its caller asks for it."
+    )
+    narrow_until: float = _setting(
+        0.25,
+        "share",
+        "Narrowing ends at this share of the time, a survey at this share of the caller's budget.",
+    )
+    contest_until: float = _setting(
+        0.5, "share", "The contest ends when this share of the time is spent."
     )
     reference_noise: float = _setting(
         0.025,
         "share",
-        "All numbers of visits and rounds are stated for this noise of one call.",
+        "All numbers of visits and rounds are stated for this noise of one call. They grow with "
+        "its variance.",
     )
-    most_noise_factor: float = _setting(
-        1.5, "", "On a noisier host, visits and time grow with the variance, up to this factor."
-    )
-    noisy_share: float = _setting(
-        0.97,
-        "share",
-        "The longest time on a noisier host, as a share of the time of calling each point once.",
-    )
-    unnoticed_s: float = _setting(
-        0.35,
-        "s",
-        "On a noisy host, a race may take this long in any window. Nobody notices it.",
-    )
-    dear_share: float = _setting(
-        0.046,
-        "share",
-        "The least budget, as a share of the time of calling each point once (for long calls).",
-    )
-    least_calls: int = _setting(100, "calls", "The least budget, in calls of the queried point.")
-    narrow_until: float = _setting(
-        0.5,
-        "share",
-        "Narrowing ends at this share of the budget, a survey at this share of the caller's.",
-    )
-    contest_until: float = _setting(
-        0.75,
-        "share",
-        "The contest ends when this share of the budget is spent. The confirmation has the rest.",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WarmupSettings:
-    """Which visits begin with an untimed call."""
-
-    tiny_s: float = _setting(
-        5e-5,
-        "s",
-        "Shorter calls are always warmed up: the rest of a visit takes longer than the call.",
-    )
-    warm_below_s: float = _setting(
-        2.5e-4,
-        "s",
-        "Shorter calls are warmed up in the contest and the confirmation. Longer calls use "
-        "more memory than the inner caches hold.",
-    )
+    most_noise_factor: float = _setting(4.0, "", "On a noisier host they grow up to this factor.")
     dear_visit_s: float = _setting(
-        2e-3,
-        "s",
-        "Longer calls are not probed. Of longer visits, a quiet host makes fewer.",
-    )
-    probe_points: int = _setting(
-        12, "points", "The probe visits this many random points twice, without a warm-up."
-    )
-    cold_penalty: float = _setting(
-        0.08,
-        "share",
-        "Calls are warmed up if the first call of a shape is slower than the second by more.",
-    )
-    cold_noise: float = _setting(
-        2.0,
-        "",
-        "Calls are also warmed up if they are this many times noisier without a warm-up.",
+        2e-3, "s", "On a quieter host they are smaller, but only if a visit takes longer than this."
     )
 
 
@@ -189,7 +129,7 @@ class ContestSettings:
     """The contest of the points that may be the fastest."""
 
     places: int = _setting(
-        24, "points", "The most points in the contest, besides those of a survey."
+        24, "points", "The most points that join the contest at a time, besides those of a survey."
     )
     rounds_affordable: int = _setting(
         5,
@@ -201,71 +141,84 @@ class ContestSettings:
         "places",
         "One place in this many is for the fastest points seen, whatever the fit says about them.",
     )
-    rounds: tuple[int, ...] = _setting(
-        (6, 12, 48, 120), "rounds", "Rounds of each part of the contest."
+    least_visits: int = _setting(
+        4, "visits", "No point leaves the contest before so many visits of its own."
     )
-    shares: tuple[float, ...] = _setting(
-        (0.25, 0.2, 0.25, 0.3), "share", "The largest share of the contest's time for each part."
-    )
-    kept: tuple[int, ...] = _setting(
-        (8, 5, 4),
-        "points",
-        "The most points kept after each part. After later parts it is `confirm.attempts`.",
-    )
-    behind: float = _setting(
-        3.0, "standard errors", "A point that is this far behind the leader is dropped."
-    )
-    play_off_rounds: int = _setting(
-        60, "rounds", "Rounds of each further part, while more than one point is left."
-    )
-    play_off_behind: float = _setting(
-        2.0,
-        "standard errors",
-        "In a further part, a point that is this far behind the leader is dropped.",
+    rounds: int = _setting(6, "rounds", "Rounds of the first part of the contest.")
+    growth: float = _setting(1.5, "", "Each further part has this many times as many rounds.")
+    parts: int = _setting(12, "parts", "The most parts of the contest.")
+    error: float = _setting(
+        0.025,
+        "probability",
+        "The share of the error that is spent on the points that left the contest, all together.",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfirmSettings:
-    """The confirmation of the contest's leader against the queried point."""
+class SettleSettings:
+    """The last stage, which judges on fresh samples and says how sure the answer is."""
 
-    attempts: int = _setting(
-        3, "points", "The most rivals that are compared with the queried point, the fastest first."
+    finalists: int = _setting(
+        4, "points", "The most points that are compared with each other and the queried point."
     )
-    looks: tuple[int, ...] = _setting(
-        (50, 100, 200, 400, 800),
-        "pairs",
-        "Numbers of pairs of visits after which there may be a verdict.",
-    )
-    least_look_s: float = _setting(
-        0.015,
-        "s",
-        "The shortest time that the pairs of a look span. States of a host (clocks, neighbours) "
-        "last for milliseconds, and pairs within one state are not independent.",
-    )
-    fewest_pairs: int = _setting(
-        12, "pairs", "The fewest pairs for a verdict, if the budget has no time for a look."
-    )
-    batch_pairs: int = _setting(6, "pairs", "The fewest pairs of a batch.")
-    worthwhile: float = _setting(
-        0.005, "share", "The confirmation ends when the rival can't be faster by more than this."
-    )
-    disturbed_noise: float = _setting(
+    error: float = _setting(
         0.05,
-        "share",
-        "A host with more noise is disturbed. A gain there must surely be more than `worthwhile`.",
+        "probability",
+        "The error of all statements about the finalists, in all looks and both passes, together.",
     )
-    most_unstable: float = _setting(
+    first_look: int = _setting(
+        12,
+        "rounds",
+        "The first look comes after so many rounds, each later one after twice as many rounds.",
+    )
+    passes: int = _setting(
+        2,
+        "passes",
+        "If points that left may still be faster by more than the margin, they come back: so often "
+        "is there a contest and a final.",
+    )
+    arena_s: float = _setting(
         0.1,
-        "share",
-        "A host is also disturbed if a larger share of the confirming samples is unstable.",
+        "s",
+        "Length of a batch of the contest and the final. Each has newly mapped memory, and the "
+        "measuring processes take turns.",
     )
-    compiled_margin: float = _setting(
-        0.03,
-        "share",
-        "With the backend `compiled`, a gain must surely be more than this. Compiled weights "
-        "keep their place, and copies of one product, compiled again, differed by up to 2.5 "
-        "%.",
+    least_arenas: int = _setting(
+        8, "arenas", "The rounds of a final are divided into at least so many batches."
+    )
+    least_margin: float = _setting(
+        0.005, "share", "The smallest margin that is aimed at unless the caller asks for another."
+    )
+    resolved_at: float = _setting(
+        1.5,
+        "",
+        "The margin that is aimed at is at least this many times half the interval that "
+        "differences between processes alone make.",
+    )
+    tau: float = _setting(
+        0.004,
+        "log latency",
+        "What is expected of the standard deviation of one ratio between processes, and between "
+        "arenas of one process.",
+    )
+    tau_weight: float = _setting(
+        4.0, "arenas", "For arenas, that expectation counts like so many of them."
+    )
+    compiled_tau: float = _setting(
+        0.0125,
+        "log latency",
+        "The same for the backend `compiled`: its weights keep their place, and copies of one "
+        "product, compiled again, differed by up to 2.5 %.",
+    )
+    unseen_risk: float = _setting(
+        0.05,
+        "probability",
+        "The margin is so large that a point that was never compared exceeds it with this "
+        "probability at most, by the model.",
+    )
+    draws: int = _setting(256, "draws", "Draws from the model that this probability is taken from.")
+    unseen_points: int = _setting(
+        2000, "points", "The most points in such a draw: those that the fit ranks first."
     )
 
 
@@ -275,11 +228,10 @@ class RaceSettings:
 
     prior: PriorSettings = PriorSettings()
     budget: BudgetSettings = BudgetSettings()
-    warmup: WarmupSettings = WarmupSettings()
     survey: SurveySettings = SurveySettings()
     narrow: NarrowSettings = NarrowSettings()
     contest: ContestSettings = ContestSettings()
-    confirm: ConfirmSettings = ConfirmSettings()
+    settle: SettleSettings = SettleSettings()
 
 
 RACE: Final = RaceSettings()

@@ -21,11 +21,9 @@ class End(enum.StrEnum):
     NOTHING_SEEN = "no point could be measured"
     FEW_LEFT = "so few points are left that the contest tells them apart"
     ONE_LEFT = "one point is left at most"
-    FASTER = "the rival is faster"
-    SLOWER = "the rival is slower"
-    NO_GAIN = "the rival can't be faster by a worthwhile share"
+    SETTLED = "the answer is known as closely as was wanted"
     UNDECIDED = "the last look left it open"
-    FAILED = "the rival failed"
+    FAILED = "every rival failed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from profiler_service.analysis.comparison import DRIFT_BLOCK, F64, smooth_drift
 from profiler_service.plan.race.settings import RACE, PriorSettings
 
-_NUM_SHARED = 3
-"""Number of effects that all points share: first visits, and drift as a line and a parabola."""
+_NUM_SHARED = 2
+"""Number of effects that all points share: drift as a line and a parabola."""
 _LOW = 0.2
 """Disturbances make calls longer, so the noise is sharp below and smeared above. Only this share of
 the weight comes from above the fit. So the fit is lower, for all points alike, and more precise."""
@@ -87,14 +87,14 @@ class StructureFit:
     residual: F64
     """The residual of each sample's log latency, [samples]."""
     without_drift: F64
-    """The samples' log latencies without drift and without the cost of first visits."""
+    """The samples' log latencies without drift."""
     starts: tuple[int, ...]
     """For each axis: the first position that may be the fastest point's."""
     interaction: float
     """The usual effect of a single point, beyond the effects of its positions."""
     precision: F64
     """Inverse posterior covariance of all effects: one axis after the other, then the shared ones
-    (first visits, and drift)."""
+    (drift)."""
 
     def predict(self) -> F64:
         """The fit's log latency at every point, in the grid's shape."""
@@ -108,8 +108,7 @@ class StructureFit:
 
         A point is drawn as often as it is likely to be the fastest (Thompson sampling).
         """
-        normal = rng.standard_normal((len(self.precision), count))
-        deviation = np.linalg.solve(np.linalg.cholesky(self.precision).T, normal)
+        deviation = self._draw_deviations(rng, count)
         drawn, start = [], 0
         for effect, least in zip(self.effects, self.starts, strict=True):
             effects = effect[:, np.newaxis] + deviation[start : start + len(effect)]
@@ -118,30 +117,28 @@ class StructureFit:
             start += len(effect)
         return np.stack(drawn, axis=1)
 
-    def score(
-        self,
-        point: npt.NDArray[np.integer],
-        candidates: npt.NDArray[np.integer],
+    def draw_smallest(
+        self, rng: np.random.Generator, count: int, points: npt.NDArray[np.integer]
     ) -> F64:
-        """Log latency of each candidate: the fit's, corrected by the candidate's own samples.
+        """The smallest log latency of any of `points` [points] in each of `count` draws, ascending.
 
-        `point` [samples] is the point of each sample. The two are averaged, with weights that
-        follow from the usual effect of a single point. If a point's own samples contradict the fit
-        by more than 3 standard errors, they alone count.
+        A draw has its own effects of positions, and an effect of each single point.
         """
-        predicted = self.predict().ravel()[candidates]
-        own = np.zeros(len(candidates))
-        variance = np.full(len(candidates), np.inf)
-        for number, candidate in enumerate(candidates.tolist()):
-            residual = self.residual[point == candidate]
-            if len(residual):
-                own[number] = _find_low_center(residual, self.low_noise)
-                variance[number] = (1.25 * self.noise) ** 2 / len(residual)
-        prior = np.maximum(
-            self.interaction**2, own**2 - np.where(np.isinf(variance), 0, 9 * variance)
-        )
-        score: F64 = predicted + own * prior / (prior + variance)
-        return score.round(6)
+        deviation = self._draw_deviations(rng, count)
+        positions = np.unravel_index(points, [len(effect) for effect in self.effects])
+        drawn = self.interaction * rng.standard_normal((len(points), count))
+        drawn += self.predict().ravel()[points][:, np.newaxis]
+        start = 0
+        for effect, position in zip(self.effects, positions, strict=True):
+            drawn += deviation[start + position]
+            start += len(effect)
+        smallest: F64 = np.sort(drawn.min(axis=0)).round(6)
+        return smallest
+
+    def _draw_deviations(self, rng: np.random.Generator, count: int) -> F64:
+        normal = rng.standard_normal((len(self.precision), count))
+        drawn: F64 = np.linalg.solve(np.linalg.cholesky(self.precision).T, normal)
+        return drawn
 
 
 class Structure:
@@ -170,34 +167,24 @@ class Structure:
             ]
         self._mean = np.concatenate([mean for mean, _ in priors])
         num_effects = int(self._offsets[-1])
-        shared = (settings.first_visit_spread, settings.drift_spread, settings.drift_spread)
+        shared = (settings.drift_spread,) * _NUM_SHARED
         self._precision = np.diag(np.r_[np.zeros(num_effects), np.power(shared, -2.0)])
         for (_, covariance), (a, b) in zip(
             priors, itertools.pairwise(self._offsets.tolist()), strict=True
         ):
             self._precision[a:b, a:b] = np.linalg.inv(covariance)
 
-    def mean_growth(self) -> float:
-        """Expected mean latency of the window, divided by that of its first point, by the prior."""
-        growth = 1.0
-        for a, b in itertools.pairwise(self._offsets.tolist()):
-            growth *= float(np.exp(self._mean[a:b] - self._mean[a]).mean())
-        return growth
-
     def fit(
         self,
         positions: npt.NDArray[np.intp],
         log_latency: F64,
         time: F64,
-        is_first: npt.NDArray[np.bool_],
         known_noise: float = 0.0,
     ) -> StructureFit:
         """The posterior given samples [n] taken at ascending times at `positions` [n, axes].
 
-        `is_first` [n] marks visits that were a point's first, without a warm-up: all of them
-        may be slower by one common factor (kernels prepared for each shape). `known_noise` is the
-        noise of one point's samples, if it is known. Without it, a fit to few samples could follow
-        them so closely that no noise seems to be left.
+        `known_noise` is the noise of one point's samples, if it is known. Without it, a fit to few
+        samples could follow them so closely that no noise seems to be left.
 
         The fit minimises weighted squares with Huber's weights, so that disturbed samples count
         little. The weights are asymmetric, so it is an M-quantile (Breckling and Chambers, 1988).
@@ -206,7 +193,7 @@ class Structure:
         known_weight = self._settings.known_weight if known_noise else 0.0
         columns = positions + self._offsets[:-1]
         value = log_latency - self._mean[columns].sum(axis=1)
-        shared = _shared_causes(time, is_first)
+        shared = _shared_causes(time)
         level = float(np.median(value))
         drift: F64 = np.zeros(len(value))
         fitted: F64 = np.zeros(len(value))
@@ -270,11 +257,11 @@ class Structure:
         return matrix, right
 
 
-def _shared_causes(time: F64, is_first: npt.NDArray[np.bool_]) -> F64:
-    """The shared effects, [samples, _NUM_SHARED]: first visits, and slow drift."""
+def _shared_causes(time: F64) -> F64:
+    """The shared effects of slow drift, [samples, _NUM_SHARED]."""
     span = float(time[-1] - time[0]) if len(time) else 0.0
     late = 2 * (time - time[0]) / span - 1 if span > 0 else np.zeros(len(time))
-    return np.stack([is_first.astype(np.float64), late, late**2 - 1 / 3], axis=1)
+    return np.stack([late, late**2 - 1 / 3], axis=1)
 
 
 def _weigh(residual: F64, noise: float) -> F64:

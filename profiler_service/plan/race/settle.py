@@ -1,0 +1,253 @@
+"""The final: compares a few points on fresh samples, and says how sure the answer is.
+
+numpy only: gets samples. The caller keeps the time limits. Derivation: docs/explanation/races.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.analysis.comparison import F64, Comparison, compare_alike
+from profiler_service.analysis.samples import Samples
+from profiler_service.plan.race.settings import SettleSettings
+
+Pair = tuple[int, int]
+"""Two points: the first one is compared with the second one."""
+_Z = 1.96
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeatability:
+    """How much the log of a ratio differs beyond noise: standard deviations."""
+
+    children: float
+    """Between measuring processes."""
+    arenas: float
+    """Between arenas of one process, as expected before anything is measured."""
+
+    def half_width(self, num_children: float, num_arenas: float) -> float:
+        """Half of the 95 % interval, in log, of the mean over so many of both."""
+        return _Z * math.hypot(
+            self.children / math.sqrt(num_children), self.arenas / math.sqrt(num_arenas)
+        )
+
+
+def expect_repeatability(
+    settings: SettleSettings, *, tau: float | None, is_compiled: bool
+) -> Repeatability:
+    """What is expected here, if `tau` is what the host has learned about its processes."""
+    least = settings.compiled_tau if is_compiled else 0.0
+    children = settings.tau if tau is None else tau
+    return Repeatability(children=max(children, least), arenas=max(settings.tau, least))
+
+
+def choose_margin(
+    settings: SettleSettings, repeatability: Repeatability, asked: float | None
+) -> float:
+    """The margin to aim at: the caller's, or what this host can resolve with two processes."""
+    if asked is not None:
+        return asked
+    least = repeatability.half_width(2, settings.least_arenas)
+    return max(settings.least_margin, settings.resolved_at * (1 - math.exp(-least)))
+
+
+def plan_looks(settings: SettleSettings, affordable: int) -> Mapping[int, float]:
+    """Rounds after which to look → the share of the error that may be spent by each look.
+
+    Each look has twice the share of the one before: an early look needs less of it, because only
+    large differences show by then. Empty if there is no time for the first look.
+    """
+    looks = []
+    rounds = settings.first_look
+    while rounds <= affordable:
+        looks.append(rounds)
+        rounds *= 2
+    total = 2.0 ** len(looks) - 1
+    return MappingProxyType({n: 2.0**i / total for i, n in enumerate(looks)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a look says. All its statements hold together, with the confidence of the race."""
+
+    answer: int
+    """The point that is surely faster than the queried one, or the queried one itself."""
+    best: int
+    """The larger point that is fastest; if it isn't the answer, it isn't surely faster."""
+    comparisons: Mapping[int, Comparison]
+    """Larger point → its comparison with the queried one."""
+    margin: float
+    """No finalist is faster than the answer by more than this share."""
+    is_decided: bool
+    """Whether that is as little as was wanted."""
+
+
+class Final:
+    """The rounds of a final, in which every round visits all of `field`, and what they say.
+
+    `add` takes one batch, whose operands lay in one arena. `judge` may be called at the looks that
+    were planned. Samples must be new: they had no part in the choice of the finalists.
+    """
+
+    def __init__(
+        self,
+        settings: SettleSettings,
+        *,
+        asked: int,
+        finalists: Sequence[int],
+        margin: float,
+        repeatability: Repeatability,
+        error: float,
+    ) -> None:
+        """`finalists` are larger than the point `asked`, the fastest first.
+
+        `error` is that of all statements in all looks together. `margin` is what to aim at.
+        """
+        self._settings = settings
+        self._asked = asked
+        self._finalists = list(finalists)
+        self._margin = margin
+        self._repeatability = repeatability
+        self._column = {point: number for number, point in enumerate([asked, *finalists])}
+        # Bonferroni: over all pairs, so that any of them may be compared whatever the samples say.
+        self._error = error / max(1, math.comb(len(self._column), 2))
+        self._rounds: list[F64] = []
+        self._arena: list[npt.NDArray[np.int64]] = []
+        self._child: list[npt.NDArray[np.int64]] = []
+        self.field: list[int] = [asked, *finalists]
+        """The points that the next rounds visit."""
+        self.num_rounds = 0
+
+    def add(self, samples: Samples, count: int) -> None:
+        """Takes one batch of `count` rounds. A visit without a sample is left out."""
+        numbers, row = np.unique(samples.round, return_inverse=True)
+        log = np.full((len(numbers), len(self._column)), np.nan)
+        log[row, [self._column[point] for point in samples.point.tolist()]] = np.log(
+            samples.latency_s
+        )
+        self._rounds.append(log)
+        self._arena.append(np.full(len(numbers), len(self._arena)))
+        self._child.append(np.full(len(numbers), samples.child))
+        self.num_rounds += count
+
+    def drop(self, point: int) -> None:
+        """Leaves out a finalist that failed: nobody should grow there."""
+        self._finalists.remove(point)
+        self.field = [each for each in self.field if each != point]
+
+    def judge(self, share: float) -> Judgement | None:
+        """What all rounds say so far, at a look that may spend `share` of the error.
+
+        Finalists that surely aren't faster than the leader by the margin leave the field. None if
+        no finalist has a round in common with the queried point.
+        """
+        comparisons = {
+            point: comparison
+            for point in self._finalists
+            if (comparison := self._compare(point, self._asked, share)) is not None
+        }
+        if not comparisons:
+            return None
+        best = self._find_leader([*comparisons], share)
+        faster = [point for point, each in comparisons.items() if each.verdict == "faster"]
+        answer = self._find_leader(faster, share) if faster else self._asked
+        margin = max(
+            self._find_lead(point, answer, share)
+            for point in (self._asked, *comparisons)
+            if point != answer
+        )
+        self.field = [self._asked, best] + [
+            point
+            for point in comparisons
+            if point != best and self._find_lead(point, best, share) > self._margin
+        ]
+        return Judgement(
+            answer=answer,
+            best=best,
+            comparisons=MappingProxyType(comparisons),
+            margin=margin,
+            is_decided=margin <= self._margin,
+        )
+
+    def describe_arenas(self, point: int) -> tuple[int, int, float | None]:
+        """How many children and arenas compared that finalist, and the variance between arenas.
+
+        The variance is that of the log ratio, beyond noise and differences between children.
+        """
+        ratios, arena, child = self._pair(point, self._asked)
+        num_children, num_arenas = len(np.unique(child)), len(np.unique(arena))
+        variance, free = _find_arena_variance(ratios, arena, child)
+        return num_children, num_arenas, variance if free else None
+
+    def _find_leader(self, points: Sequence[int], share: float) -> int:
+        """The first of the points, unless another one is surely faster."""
+        leader = points[0]
+        for point in points[1:]:
+            comparison = self._compare(point, leader, share)
+            if comparison is not None and comparison.verdict == "faster":
+                leader = point
+        return leader
+
+    def _find_lead(self, point: int, over: int, share: float) -> float:
+        """By how much `point` may be faster than `over`: a share, 0 if it surely isn't."""
+        comparison = self._compare(point, over, share)
+        return 1.0 if comparison is None else max(0.0, 1 - comparison.low)
+
+    def _compare(self, point: int, over: int, share: float) -> Comparison | None:
+        ratios, arena, child = self._pair(point, over)
+        if not len(ratios):
+            return None
+        expected = self._repeatability
+        variance, free = _find_arena_variance(ratios, arena, child)
+        weight = self._settings.tau_weight
+        pooled = (weight * expected.arenas**2 + free * variance) / (weight + free)
+        here = Repeatability(children=expected.children, arenas=math.sqrt(max(pooled, 0.0)))
+        between = here.half_width(_count_effective(child), _count_effective(arena))
+        return compare_alike(ratios, 1 - self._error * share, between=between)
+
+    def _pair(
+        self, point: int, over: int
+    ) -> tuple[F64, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The log ratios of all rounds that have both, and the arena and child of each."""
+        if not self._rounds:
+            return np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        log = np.concatenate(self._rounds)
+        ratios = log[:, self._column[point]] - log[:, self._column[over]]
+        is_pair = ~np.isnan(ratios)
+        arena, child = np.concatenate(self._arena), np.concatenate(self._child)
+        return ratios[is_pair], arena[is_pair], child[is_pair]
+
+
+def _count_effective(label: npt.NDArray[np.int64]) -> float:
+    """How many groups of equal size would make as precise a mean as these groups of samples."""
+    share = np.unique(label, return_counts=True)[1] / len(label)
+    return float(1 / np.sum(share**2))
+
+
+def _find_arena_variance(
+    ratios: F64, arena: npt.NDArray[np.int64], child: npt.NDArray[np.int64]
+) -> tuple[float, int]:
+    """The variance between arenas beyond noise and children, and its degrees of freedom.
+
+    By the method of moments, so it may be negative. (0, 0) if no child has two arenas.
+    """
+    spread = 1.48 * float(np.median(np.abs(ratios - np.median(ratios))))
+    squares, noise, count, free = 0.0, 0.0, 0, 0
+    for number in np.unique(child).tolist():
+        mine = child == number
+        labels, sizes = np.unique(arena[mine], return_counts=True)
+        if len(labels) < 2:
+            continue
+        centers = np.array([np.median(ratios[mine & (arena == each)]) for each in labels.tolist()])
+        squares += float(np.sum((centers - centers.mean()) ** 2))
+        # 1.25: a median's error over that of a mean.
+        noise += float(np.sum((1.25 * spread) ** 2 / sizes))
+        count += len(labels)
+        free += len(labels) - 1
+    return (squares / free - noise / count, free) if free else (0.0, 0)
