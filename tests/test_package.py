@@ -115,7 +115,16 @@ def test_asking_from_python_needs_the_base_alone(tmp_path: Path) -> None:
 
 COMMANDS = (
     *("serve", "worker", "db upgrade", "query 8,8", "crossover 8,8", "advise models:make"),
-    *("sweep matmul 8:16", "cancel SWEEP", "curves", "plot", "hosts", "workloads", "doctor"),
+    *(
+        "sweep matmul 8:16",
+        "cancel SWEEP",
+        "curves",
+        "facts",
+        "plot",
+        "hosts",
+        "workloads",
+        "doctor",
+    ),
 )
 
 

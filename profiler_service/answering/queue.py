@@ -16,6 +16,7 @@ from typing import Any
 from profiler_service.answering.admission import Admitted
 from profiler_service.answering.polling import SharedPoll
 from profiler_service.answering.race_guide import find_guide
+from profiler_service.answering.repeatability import read_tau
 from profiler_service.errors import TooManyRequestsError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
@@ -59,7 +60,10 @@ class SweepQueue:
         spec = replace(spec, seed=random.SystemRandom().getrandbits(31))
         if MODES[spec.mode].is_race:
             guide = await asyncio.to_thread(find_guide, self._store, spec.workload, spec.grid, host)
-            spec = replace(spec, guide=guide)
+            tau = await asyncio.to_thread(
+                read_tau, self._store, spec.workload.kind, host.platform_key, host.protocol_key
+            )
+            spec = replace(spec, guide=guide, tau=tau)
         demand = Demand(expected_s=admitted.expected_s, is_awaited=admitted.is_awaited)
         return await asyncio.to_thread(self._create, spec, host.name, demand)
 

@@ -5,6 +5,7 @@ Knows no HTTP and doesn't use the store.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from profiler_service.analysis.evidence import Evidence
@@ -15,11 +16,12 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.storage.store import CurveHeader, Host, Sweep
+from profiler_service.storage.store import CurveHeader, Fact, Host, Sweep
 from profiler_service.wire import (
     AxisRange,
     CurveInfo,
     EvidenceInfo,
+    FactInfo,
     GridAxisRange,
     HostInfo,
     ParameterInfo,
@@ -96,8 +98,8 @@ def evidence_info(evidence: Evidence) -> EvidenceInfo:
     return EvidenceInfo(**asdict(evidence))
 
 
-def is_stale(header: CurveHeader, host: Host | None) -> bool:
-    """Whether the curve's host has another platform now, or another protocol."""
+def is_stale(header: CurveHeader | Fact, host: Host | None) -> bool:
+    """Whether the host of the curve or fact has another platform now, or another protocol."""
     return host is None or (host.platform_key, host.protocol_key) != (
         header.platform_key,
         header.protocol_key,
@@ -131,6 +133,35 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         measured_at=header.measured_at,
         stale=stale,
         evidence=evidence_info(header.evidence),
+    )
+
+
+def fact_info(fact: Fact, host: Host | None, *, contradicts: Sequence[str]) -> FactInfo:
+    """The fact as a resource; `host` is its host as it is now, if it is registered."""
+    pair = fact.pair
+    return FactInfo(
+        id=fact.id,
+        dims=list(pair.dims),
+        rival=list(pair.rival),
+        verdict=pair.verdict,
+        ratio=pair.ratio,
+        ratio_interval=(pair.low, pair.high),
+        num_pairs=pair.num_pairs,
+        num_children=pair.num_children,
+        num_arenas=pair.num_arenas,
+        between_arenas=pair.between_arenas,
+        measured_at=fact.measured_at,
+        workload=fact.workload.key,
+        axis_names=list(fact.workload.axes),
+        platform=fact.platform_key,
+        protocol=fact.protocol_key,
+        host=fact.host,
+        sweep=fact.sweep_id,
+        curve=fact.curve_id,
+        stale=is_stale(fact, host),
+        repeats=fact.repeats,
+        contradicts=list(contradicts),
+        overruled_by=fact.overruled_by,
     )
 
 

@@ -15,7 +15,16 @@ from fastapi_offline import FastAPIOffline
 from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.services import open_services
 from profiler_service.answering.shutdown import Shutdown
-from profiler_service.api import curves, health, hosts, problems, questions, sweeps, workloads
+from profiler_service.api import (
+    curves,
+    facts,
+    health,
+    hosts,
+    problems,
+    questions,
+    sweeps,
+    workloads,
+)
 from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
 from profiler_service.api.limits import RequestLimits
@@ -99,8 +108,9 @@ def create_app(
     )
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
     refused = problem_responses()
-    # Not for questions: they have parameters that only their workload kind knows.
-    app.include_router(questions.router, responses=refused)
+    # Not for questions and facts: they have parameters that only their workload kind knows.
+    for each in (questions, facts):
+        app.include_router(each.router, responses=refused)
     for each in (sweeps, curves, hosts, workloads, problems, health):
         app.include_router(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused

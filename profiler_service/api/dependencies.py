@@ -182,7 +182,7 @@ def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
         {
             "name": name,
             "in": "query",
-            "required": name in schema["required"],
+            "required": name in schema.get("required", ()),
             "description": described.pop("description"),
             "schema": described,
         }

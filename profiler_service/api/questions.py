@@ -231,8 +231,8 @@ async def _respond(
             media_type="application/json",
         )
     body = answer.model_dump_json().encode()
-    # The end of a comparison changes the answer, even if it leaves no curve. An answer to a question
-    # with a largest age may be too old a moment later.
+    # The end of a comparison changes the answer, even if it leaves no curve. With a largest age, it
+    # may be too old a moment later.
     may_change = isinstance(answer, LhpAnswer) and answer.comparing_backends
     may_change = may_change or (isinstance(query, LhpQuery) and query.max_age is not None)
     if not may_change and generation == services.known.curves.snapshot.generation:

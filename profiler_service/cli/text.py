@@ -19,8 +19,10 @@ from profiler_service.wire import (
     CrossoverAnswer,
     CurveInfo,
     EvidenceInfo,
+    FactInfo,
     GridAxisRange,
     LhpAnswer,
+    RepeatabilityInfo,
 )
 
 
@@ -171,6 +173,14 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
         f" · {answer.workload} on {answer.host}"
         f" · measured {format_age(answer.measured_at, now)} · curve {answer.curve}"
     )
+    if answer.evidence.settled is not None:
+        lines.append(_describe_margin(answer))
+    if answer.edge:
+        lines.append(f"{best} ends the window: a larger --max-growth may find something better")
+    if answer.contradicts:
+        count = len(answer.contradicts)
+        facts = "an earlier fact" if count == 1 else f"{count} earlier facts"
+        lines.append(f"{facts} said otherwise: `lhp facts --dims {asked}` lists them")
     if answer.evidence.confirmations is not None:
         lines.append(_describe_race(answer.evidence))
     if (faster := answer.faster_backend) is not None:
@@ -187,6 +197,23 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
     if answer.stale:
         lines.append(_describe_staleness(answer))
     return "\n".join(map(printable, lines))
+
+
+def _describe_margin(answer: LhpAnswer) -> str:
+    """Whether the answer is settled, in plain words."""
+    if answer.margin is None:
+        return "not settled: it isn't known how much faster anything else in this window may be"
+    margin = f"{100 * answer.margin:.1f} % faster (95 %)"
+    if not answer.settled:
+        return (
+            f"not settled: something larger in this window may be up to {margin};"
+            " a larger --settle goes on for longer"
+        )
+    text = f"settled: nothing larger in this window is more than {margin}"
+    if answer.unseen_risk is not None:
+        chance = f"{100 * answer.unseen_risk:.0f}" if answer.unseen_risk >= 0.01 else "below 1"
+        text += f"; that something never compared is: {chance} % by the model"
+    return text
 
 
 def _describe_staleness(answer: LhpAnswer | CrossoverAnswer) -> str:
@@ -261,3 +288,34 @@ def describe_curve(curve: CurveInfo) -> str:
         found = "each of them a kernel of one product"
     heading = f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}"
     return "\n".join(map(printable, (heading, f"{measured}, {found}")))
+
+
+def fact_row(fact: FactInfo, now: dt.datetime) -> tuple[str, ...]:
+    """The fact as a row of `lhp facts`."""
+    ratio, interval = format_ratio(fact.ratio, *fact.ratio_interval)
+    return (
+        fact.id,
+        format_dims(fact.dims),
+        format_dims(fact.rival),
+        fact.verdict,
+        ratio,
+        interval,
+        str(fact.num_pairs),
+        fact.workload,
+        fact.host,
+        format_age(fact.measured_at, now)
+        + (", stale" if fact.stale else "")
+        + (", overruled" if fact.overruled_by else ""),
+    )
+
+
+def describe_repeatability(found: RepeatabilityInfo) -> str:
+    """In a line: how much ratios of the same pair differ between processes."""
+    source = f"{found.num_repeats} repeated pairs" if found.num_repeats else "assumed"
+    text = (
+        f"{found.workload} on platform {found.platform}: the same ratio differs by"
+        f" {100 * found.tau:.2f} % between processes ({source})"
+    )
+    if found.tau_between_arenas is not None:
+        text += f", by {100 * found.tau_between_arenas:.2f} % between arenas"
+    return printable(text)

@@ -49,6 +49,7 @@ from profiler_service.wire import (
     CurveDetail,
     CurveInfo,
     CurvePage,
+    FactPage,
     Health,
     HostInfo,
     LhpAnswer,
@@ -57,6 +58,7 @@ from profiler_service.wire import (
     SweepInfo,
     SweepRequest,
     WorkloadInfo,
+    parse_duration,
 )
 
 H = TypeVar("H", bound=httpx.Client | httpx.AsyncClient)
@@ -68,6 +70,8 @@ FIRST_HOLD_S = 1.0
 better to follow the sweep, which shows progress."""
 WORKER_START_S = 20.0
 """How long the service may hold a question at a time while the worker isn't ready yet."""
+AGE_S = 1.0
+"""How much older a measurement may seem than it is: two clocks and rounding."""
 ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
@@ -190,6 +194,11 @@ class Service(Generic[H]):
         return await self._list_curves(query)
 
     @operation
+    async def list_facts(self, query: Query) -> FactPage:
+        """A page of facts, newest first, from the query parameters of `GET /facts`."""
+        return parse(FactPage, await self._send(Call(path="/facts", params=query)))
+
+    @operation
     async def get_curve(self, curve_id: str) -> CurveDetail:
         """The curve with that id, with all its points."""
         return await self._get(CurveDetail, f"/curves/{_segment(curve_id)}")
@@ -235,8 +244,15 @@ class Service(Generic[H]):
         self, path: str, kind: type[T], query: Query, wait_s: float, on_progress: OnProgress
     ) -> T:
         deadline = Deadline.after(wait_s, self._clock)
-        call = Call(path=path, params={**self._defaults, **query})
-        for _ in range(ROUNDS):
+        given = {**self._defaults, **query}
+        asked_s = self._clock()
+        call = Call(path=path, params=given)
+        for round_ in range(ROUNDS):
+            if round_ and "max_age" in given:
+                # What was measured since it was first asked is as fresh as was wanted.
+                age_s = parse_duration(str(given["max_age"]), name="max_age")
+                age_s += self._clock() - asked_s
+                call = replace(call, params={**given, "max_age": f"{age_s + AGE_S:.0f}"})
             # If the wait is too short to follow a sweep, the service waits for the whole time.
             is_short = deadline.left_s <= self._quiet_s
             call = replace(call, hold_s=self._quiet_s if is_short else FIRST_HOLD_S)

@@ -12,6 +12,7 @@ from profiler_service.wire.curves import (
     CurvePoints,
     FailedPoint,
 )
+from profiler_service.wire.facts import FactInfo, FactPage, FactsQuery, RepeatabilityInfo
 from profiler_service.wire.hosts import HostInfo, ParameterInfo, PlatformInfo, WorkloadInfo
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
 from profiler_service.wire.quantities import parse_duration, parse_share
@@ -46,6 +47,9 @@ __all__ = [
     "CurvePage",
     "CurvePoints",
     "EvidenceInfo",
+    "FactInfo",
+    "FactPage",
+    "FactsQuery",
     "FailedPoint",
     "FasterBackend",
     "GridAxisRange",
@@ -61,6 +65,7 @@ __all__ = [
     "ProgressInfo",
     "RaceInfo",
     "RaceStageInfo",
+    "RepeatabilityInfo",
     "RequestModel",
     "ResponseModel",
     "SparsePoint",

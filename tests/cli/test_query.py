@@ -34,7 +34,7 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
     service.reply("GET /lhp", ANSWER)
     options = "--workload linear --batch 8 --dtype bfloat16 --backend dense --prefer nearest"
     more = "--max-growth 0.25 --host anvil --platform f00d --effort thorough --param layout=nk"
-    last = "--budget 2.5 --multiple-of 1,64"
+    last = "--budget 2.5 --multiple-of 1,64 --margin 1% --settle 9 --max-age 7d"
     lhp("query", " 1197, 317", *options.split(), *more.split(), *last.split())
     [(query, _)] = service.sent("GET /lhp")
     wait = query.pop("wait")
@@ -49,11 +49,23 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
         "max_growth": "0.25",
         "multiple_of": "1,64",
         "budget": "2.5",
+        "margin": "1%",
+        "settle": "9.0",
+        "max_age": "7d",
         "host": "anvil",
         "platform": "f00d",
         "layout": "nk",
     }
     assert 0 < float(wait) <= 1
+
+
+def test_fresh_is_an_age_of_nothing(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /lhp", ANSWER)
+    assert lhp("query", "1197,317", "--fresh").code == 0
+    assert service.sent("GET /lhp")[0][0]["max_age"] == "0"  # type: ignore[index]
+    done = lhp("query", "1197,317", "--fresh", "--max-age", "1h")
+    assert done.code == 2
+    assert "give one of them" in done.err
 
 
 def test_an_answer_cut_short_says_so(lhp: Lhp, service: StubService) -> None:

@@ -201,3 +201,25 @@ def test_kernels_that_are_still_compared_are_no_verdict() -> None:
         "other kernels are compared in the background: ask again in a few seconds"
     )
     assert "kernel" not in describe_answer(ANSWER, NOW)
+
+
+def test_an_answer_says_in_plain_words_whether_it_is_settled() -> None:
+    def describe(evidence: EvidenceInfo, **changes: object) -> str:
+        changes |= {"evidence": evidence}
+        return describe_answer(ANSWER.model_copy(update=changes), NOW)
+
+    settled = describe(EvidenceInfo(settled=True), settled=True, margin=0.0132, unseen_risk=0.02)
+    line = "settled: nothing larger in this window is more than 1.3 % faster (95 %)"
+    assert f"{line}; that something never compared is: 2 % by the model" in settled
+    text = describe(EvidenceInfo(settled=False), settled=False, margin=0.0132)
+    assert "not settled: something larger in this window may be up to 1.3 % faster" in text
+    text = describe(EvidenceInfo(settled=False), settled=False)
+    assert "not settled: it isn't known how much faster" in text
+    # A grid, and a race from before, say nothing of it.
+    assert "settled" not in describe(EvidenceInfo())
+
+
+def test_an_answer_names_what_contradicts_it_and_its_edge() -> None:
+    text = describe_answer(ANSWER.model_copy(update={"edge": True, "contradicts": ["f1"]}), NOW)
+    assert "1200,320 ends the window: a larger --max-growth" in text
+    assert "an earlier fact said otherwise: `lhp facts --dims 1197,317` lists them" in text

@@ -49,6 +49,22 @@ def test_a_sweep_is_followed_by_its_events(
     assert time.pauses_s == []
 
 
+def test_what_was_measured_since_it_was_asked_is_fresh(make: Make, stub: Stub, time: Time) -> None:
+    stub.reply("GET /lhp", Reply.accepted(QUEUED), ANSWER)
+    stub.reply("GET /sweeps/s1/events", Events(("end", DONE)))
+
+    def measure(route: str) -> None:
+        if route.endswith("/events"):
+            time.now_s += 7.0
+
+    stub.at_request = measure
+    query = {**DIMS, "max_age": "1min"}
+    assert make().ask_lhp(query, wait_s=60) == ANSWER
+    # A minute, the 7 s of measuring, and one for the clocks.
+    ages = [query["max_age"] for query, _ in stub.sent("GET /lhp")]
+    assert ages == ["1min", "68"]
+
+
 def test_a_crossover_is_waited_for_likewise(make: Make, stub: Stub) -> None:
     stub.reply("GET /crossover", Reply.accepted(QUEUED), CROSSOVER)
     stub.reply("GET /sweeps/s1/events", Events(("end", DONE)))

@@ -228,6 +228,70 @@ def curves(
         say(f"more: add --cursor {page.next_cursor}")
 
 
+def facts(
+    workload: Annotated[
+        str | None, typer.Option(help="Only this kind of workload: `lhp workloads` lists them.")
+    ] = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    backend: BackendOption = None,
+    param: ParamOption = None,
+    dims: Annotated[
+        str | None, typer.Option(help="Only what is larger than these dimensions: 1197,317.")
+    ] = None,
+    verdict: Annotated[
+        str | None, typer.Option(help="Only this verdict: faster, slower or ambiguous.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only what was measured then or later: 2026-03-01.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Only facts measured by this host.")] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Only this platform: its key, or the beginning of it.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of facts to list.")] = 20,
+    cursor: Annotated[
+        str | None, typer.Option(help="Cursor that the previous page printed.")
+    ] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the pairs of points that races confirmed, newest first."""
+    from profiler_service.cli.text import describe_repeatability, fact_row
+
+    filters = {
+        "workload": workload,
+        "dims": dims,
+        "verdict": verdict,
+        "since": since,
+        "host": host,
+        "platform": platform,
+        **read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param),
+    }
+    given = {name: value for name, value in filters.items() if value is not None}
+    paging = {"limit": limit} | ({} if cursor is None else {"cursor": cursor})
+    with open_client(url) as client:
+        page = client.list_facts(given | paging)
+    if json:
+        print_json(page)
+        return
+    if not page.items:
+        say("no fact is like that: `lhp facts` lists them all" if given else "no facts yet")
+        return
+    now = dt.datetime.now(dt.UTC)
+    table = make_table(
+        *("ID", "DIMS", "LARGER", "VERDICT", "RATIO", "95 % INTERVAL", "PAIRS"),
+        *("WORKLOAD", "HOST", "AGE"),
+    )
+    for fact in page.items:
+        table.add_row(*fact_row(fact, now))
+    print_table(table)
+    for each in page.repeatability:
+        say(describe_repeatability(each))
+    if page.next_cursor:
+        say(f"more: add --cursor {page.next_cursor}")
+
+
 def _print_curve(curve: CurveDetail, *, limit: int) -> None:
     """Prints the curve's summary, and up to `limit` undecided points with their rivals."""
     from profiler_service.cli.text import describe_curve, format_dims, format_ratio

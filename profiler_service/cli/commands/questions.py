@@ -66,6 +66,20 @@ def query(
         float, typer.Option(min=0, help="Seconds to wait for a measurement, if one is needed.")
     ] = 120,
     budget: BudgetOption = None,
+    margin: Annotated[
+        str | None,
+        typer.Option(help="How closely the answer must be known: nothing is 1% faster than it."),
+    ] = None,
+    settle: Annotated[
+        float | None, typer.Option(help="Seconds to go on measuring for certainty (default 3).")
+    ] = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option(help="How old measurements may be: seconds, or 15min, 1h, 7d."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure now, as with --max-age 0.")
+    ] = False,
     host: HostOption = None,
     platform: Annotated[
         str | None,
@@ -78,6 +92,10 @@ def query(
     from profiler_service.cli.asking import ask
     from profiler_service.cli.text import describe_answer, format_dims
 
+    if fresh:
+        if max_age is not None:
+            raise InvalidRequestError("--fresh is --max-age 0", hint="give one of them")
+        max_age = "0"
     request: dict[str, str | int | float] = {
         "dims": format_dims(_read_dims(dims)),
         "workload": workload,
@@ -88,6 +106,9 @@ def query(
         ("max_growth", max_growth),
         ("multiple_of", multiple_of),
         ("budget", budget),
+        ("margin", margin),
+        ("settle", settle),
+        ("max_age", max_age),
         ("host", host),
         ("platform", platform),
     ):
@@ -96,7 +117,11 @@ def query(
     params = read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param)
     if taken := sorted(
         params.keys()
-        & {*request, "max_growth", "multiple_of", "budget", "host", "platform", "wait"}
+        & {
+            *request,
+            *("max_growth", "multiple_of", "budget", "margin", "settle", "max_age"),
+            *("host", "platform", "wait"),
+        }
     ):
         raise InvalidRequestError(
             f"{taken[0]!r} is not a parameter of a workload",
