@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -174,3 +174,40 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.point)
+
+    @classmethod
+    def join(cls, parts: Sequence[Samples]) -> Samples:
+        """The samples of a batch that was measured in these parts, as if in one go.
+
+        Its time goes on from part to part: what was measured in between isn't part of it. A point
+        that failed in one part has no sample of another.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        failures = {point: reason for part in parts for point, reason in part.failures.items()}
+        kept = [~np.isin(part.point, list(failures)) for part in parts]
+        before_s = np.cumsum([0.0, *(part.seconds for part in parts)])[:-1]
+        parts = [
+            replace(part, time_s=(start_s + part.time_s).astype(np.float32))
+            for part, start_s in zip(parts, before_s, strict=True)
+        ]
+
+        def column(name: str) -> Any:
+            arrays = [getattr(part, name) for part in parts]
+            if any(array is None for array in arrays):
+                return None
+            return np.concatenate([a[k] for a, k in zip(arrays, kept, strict=True)])
+
+        return replace(
+            parts[0],
+            point=column("point"),
+            round=column("round"),
+            time_s=column("time_s"),
+            latency_s=column("latency_s"),
+            unstable=column("unstable"),
+            lost_s=column("lost_s"),
+            num_discarded=sum(part.num_discarded for part in parts),
+            failures=failures,
+            use=sum((part.use for part in parts), OthersUse()),
+            seconds=sum(part.seconds for part in parts),
+        )

@@ -112,6 +112,10 @@ def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order]) -
         os._exit(0)
 
 
+class VisitStoppedError(Exception):
+    """The visit under way was broken off, because the parent told the child to stop."""
+
+
 class OrderRunner:
     """Carries out orders on one device."""
 
@@ -164,6 +168,8 @@ class OrderRunner:
             memory_ran_out = False
             try:
                 block.put(visit, self._take_sample(order, build, tuple(dims)))
+            except VisitStoppedError:
+                return
             except Exception as error:  # calls of other packages may raise anything
                 failed.add(point)
                 memory_ran_out = find_memory_error(error) is not None
@@ -181,7 +187,16 @@ class OrderRunner:
         operands = self._operands_for(order.params)
         operands.start_visit()
         call = build(operands, dims, order.params)
-        return self._device.sample(call, calls=order.calls, warmup_calls=order.warmup_calls)
+        return self._device.sample(
+            call,
+            calls=order.calls,
+            warmup_calls=order.warmup_calls,
+            check_stop=self._check_stop,
+        )
+
+    def _check_stop(self) -> None:
+        if self._block.stop:
+            raise VisitStoppedError
 
 
 def describe(error: BaseException) -> str:

@@ -75,7 +75,7 @@ class Children:
             child.close()
 
     def stop(self) -> None:
-        """Makes every child stop after the visit under way. Safe to call from other threads."""
+        """Makes every child stop after the call under way. Safe to call from other threads."""
         for child in [*self._running.values()]:
             child.block.stop = True
 

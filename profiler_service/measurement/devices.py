@@ -39,6 +39,7 @@ from profiler_service.measurement.platform_probe import (
 from profiler_service.measurement.timer import (
     CpuStopwatch,
     EventStopwatch,
+    Reading,
     Sample,
     UsualClock,
     allowed_lost_s,
@@ -80,8 +81,18 @@ class Device(Protocol):
     def platform(self) -> Platform:
         """Everything that must be equal for latencies to be comparable."""
 
-    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
-        """One sample of `call` after `warmup_calls` untimed calls."""
+    def sample(
+        self,
+        call: Call,
+        *,
+        calls: int,
+        warmup_calls: int,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> Sample:
+        """One sample of `call` after `warmup_calls` untimed calls.
+
+        Between calls that aren't timed together, `check_stop` may raise, which ends the visit.
+        """
 
     def is_usable(self) -> bool:
         """Whether the device still works in this process after an error."""
@@ -202,15 +213,25 @@ class CpuDevice:
             flags=tuple(sorted(flags.items())),
         )
 
-    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
+    def sample(
+        self,
+        call: Call,
+        *,
+        calls: int,
+        warmup_calls: int,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> Sample:
         """One sample of `call` by the wall clock after `warmup_calls` untimed calls."""
+
+        def read() -> Reading:
+            check_stop()
+            return self._stopwatch.read(call, calls)
+
         if warmup_calls:
             warmup = self._stopwatch.read(call, warmup_calls)
             self._usual_s = (warmup.elapsed_s - warmup.lost_s) / warmup_calls
         sample = take_sample(
-            lambda: self._stopwatch.read(call, calls),
-            calls=calls,
-            allowed_lost_s=allowed_lost_s(self._usual_s * calls),
+            read, calls=calls, allowed_lost_s=allowed_lost_s(self._usual_s * calls)
         )
         self._usual_s = sample.latency_s - sample.lost_s
         return sample
@@ -284,7 +305,14 @@ class CudaDevice:
             flags=tuple(sorted(flags.items())),
         )
 
-    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
+    def sample(
+        self,
+        call: Call,
+        *,
+        calls: int,
+        warmup_calls: int,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> Sample:
         """One sample of `call` by CUDA events around replays of a graph of it."""
         # Before a capture, libraries must be initialised on a stream other than the default one.
         self._side.wait_stream(torch.cuda.current_stream())
@@ -296,8 +324,13 @@ class CudaDevice:
         graph = self._capture(call, calls=1 if is_flushed else calls)
         graph.replay()  # the first one also uploads the graph
         replays = calls if is_flushed else 1
+
+        def read(repeats: int) -> Reading:
+            check_stop()
+            return self._stopwatch.read(graph.replay, repeats * replays)
+
         return take_lasting_sample(
-            lambda repeats: self._stopwatch.read(graph.replay, repeats * replays),
+            read,
             calls=calls,
             min_sample_s=self.min_sample_s,
             usual_clock=self._usual_clock,

@@ -131,7 +131,7 @@ class Block:
 
     @property
     def stop(self) -> bool:
-        """Whether the child must stop after the visit under way."""
+        """Whether the child must stop after the call under way."""
         return bool(self._fields["stop"])
 
     @stop.setter

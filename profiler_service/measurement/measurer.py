@@ -6,7 +6,7 @@ Never imports torch. Knows neither storage nor planners.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import Final, Self
 
@@ -33,6 +33,7 @@ from profiler_service.measurement.device_use import (
 from profiler_service.measurement.exchange import (
     CAPACITY,
     NOWHERE,
+    Block,
     Finished,
     Order,
     PointFailed,
@@ -41,7 +42,7 @@ from profiler_service.measurement.exchange import (
 )
 from profiler_service.measurement.gpu_probe import open_gpu_probe
 from profiler_service.measurement.processors import find_measured_cpus
-from profiler_service.plan.base import Batch
+from profiler_service.plan.base import Batch, Part
 from profiler_service.workload import Workload, WorkloadKind
 
 MAX_DEATHS: Final = 3
@@ -116,7 +117,18 @@ class Measurer:
         """The samples of `batch`: one for each visit, in order, except of failed points.
 
         A point that can't be measured (it raises, runs out of memory or time, or kills the child)
-        is listed as a failure and has no sample. All other points have their samples.
+        is listed as a failure and has no sample. All other points have their samples. Raises what
+        `measure_part` raises.
+        """
+        return self.measure_part(workload, grid, batch, must_yield=lambda _: False).samples
+
+    def measure_part(
+        self, workload: Workload, grid: Grid, batch: Batch, *, must_yield: Callable[[int], bool]
+    ) -> Part:
+        """As `measure`, until `must_yield` says that the batch must be broken off.
+
+        That is asked about four times a second, with the number of visits that are done. The child
+        then stops after the call under way.
 
         Raises:
             UnsupportedOnHostError: the device lacks the workload's dtype or backend.
@@ -138,10 +150,18 @@ class Measurer:
         num_discarded, num_deaths, num_deadly_points = 0, 0, 0
         failures: dict[int, str] = {}
         pending = np.arange(len(batch.point))
+        has_yielded = False
+
+        def ask_to_yield(block: Block) -> None:
+            nonlocal has_yielded
+            num_done = np.count_nonzero(latency_s) + np.count_nonzero(block.latency_s)
+            if not has_yielded and must_yield(int(num_done)):
+                has_yielded = block.stop = True
+
         first_number, first_child = self._get_child(batch.child)
         use_before = self._read_cpu_use(first_child)
         number = first_number
-        while len(pending):
+        while len(pending) and not has_yielded:
             visits = pending[:CAPACITY]
             number, child = self._get_child(number)
             death = self._carry_out(
@@ -156,6 +176,7 @@ class Measurer:
                     warmup_calls=batch.warmup_calls,
                 ),
                 failures,
+                ask_to_yield,
             )
             block, size = child.block, len(visits)
             done = block.latency_s[:size] > 0
@@ -182,8 +203,8 @@ class Measurer:
                     )
             is_failed = np.isin(batch.point, list(failures))
             pending = np.flatnonzero((latency_s == 0) & ~is_failed)
-        kept = ~np.isin(batch.point, list(failures))
-        return Samples(
+        kept = (latency_s > 0) & ~np.isin(batch.point, list(failures))
+        samples = Samples(
             point=batch.point[kept],
             round=batch.round[kept],
             time_s=(started_s[kept] - batch_started_s).astype(np.float32),
@@ -200,6 +221,7 @@ class Measurer:
             child=number,
             seconds=time.perf_counter() - batch_started_s,
         )
+        return Part(samples=samples, rest=batch.select(pending) if len(pending) else None)
 
     def read_gpu_use(self) -> float | None:
         """The share of about the last second in which the GPU worked for anybody, from 0 to 1.
@@ -258,9 +280,14 @@ class Measurer:
             raise MeasurementInterruptedError("the measurement was interrupted")
 
     def _carry_out(
-        self, number: int, child: ChildProcess, order: Order, failures: dict[int, str]
+        self,
+        number: int,
+        child: ChildProcess,
+        order: Order,
+        failures: dict[int, str],
+        ask_to_yield: Callable[[Block], None],
     ) -> str | None:
-        """None when the order is finished; otherwise the reason why the child has ended.
+        """None when the order is finished or was stopped; otherwise why the child has ended.
 
         Failed points are added to `failures`.
         """
@@ -275,6 +302,7 @@ class Measurer:
                 visit, since = child.block.under_way, now
             elif now > since + self._point_timeout_s:
                 return f"it took longer than {self._point_timeout_s:g} s"
+            ask_to_yield(child.block)
             return None
 
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import datetime as dt
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -53,6 +53,19 @@ class Batch:
     """Untimed calls at the start of each visit."""
     child: int = 0
     """Which of the host's measuring processes makes the visits: this number modulo theirs."""
+
+    def select(self, visits: npt.NDArray[np.intp]) -> Batch:
+        """The batch of only these visits."""
+        return replace(self, point=self.point[visits], round=self.round[visits])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """What was measured of a batch."""
+
+    samples: Samples
+    rest: Batch | None
+    """The visits that are left, in order; None if the batch is done."""
 
 
 class Planner(Protocol):

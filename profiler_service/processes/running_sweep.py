@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.evidence import DISTURBED_SHARE
 from profiler_service.analysis.samples import OthersUse, Samples
-from profiler_service.plan.base import Batch, Planner
+from profiler_service.plan.base import Batch, Part, Planner
 from profiler_service.plan.spec import Progress
 
 
@@ -28,10 +28,23 @@ class RunningSweep:
     """Share of the GPU's time that others used when it was looked at last."""
     next_look_s: float = 0.0
     """When to look again, by the monotonic clock."""
+    parts: list[Samples] = field(default_factory=list)
+    """What was measured of the batch that was broken off last. If this process ends, it is lost."""
+    rest: Batch | None = None
+    """What is left of that batch."""
 
     def next_batch(self) -> Batch | None:
-        """The planner's next batch."""
-        return self.planner.next_batch()
+        """The planner's next batch, or the rest of one that was broken off."""
+        return self.rest or self.planner.next_batch()
+
+    def take(self, part: Part) -> Samples | None:
+        """The samples of the whole batch, if this was the last part of it."""
+        self.parts.append(part.samples)
+        self.rest = part.rest
+        if self.rest is not None:
+            return None
+        samples, self.parts = Samples.join(self.parts), []
+        return samples
 
     def record(self, samples: Samples) -> None:
         """Takes the samples of the batch given last, measured or kept earlier."""

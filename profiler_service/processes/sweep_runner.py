@@ -7,13 +7,14 @@ Knows neither the job engine nor processes nor signals.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from profiler_service.analysis.samples import OthersUse, Platform, Samples, TimingProtocol
+from profiler_service.analysis.samples import OthersUse, Platform, TimingProtocol
 from profiler_service.errors import (
     DeviceLostError,
     HostTakenError,
@@ -24,7 +25,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.measurement.device_use import LOOK_EVERY_S, wait_for_others
-from profiler_service.plan.base import Batch, Planner
+from profiler_service.plan.base import Batch, Part, Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.replay import replay
 from profiler_service.plan.spec import SweepSpec, SweepState
@@ -74,14 +75,16 @@ class BatchMeasurer(Protocol):
     def measured_cpus(self) -> Collection[int]:
         """Processors that the child measures on; this process keeps off them."""
 
-    def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
-        """The samples of `batch`."""
+    def measure_part(
+        self, workload: Workload, grid: Grid, batch: Batch, *, must_yield: Callable[[int], bool]
+    ) -> Part:
+        """The samples of `batch`, or of its first visits if `must_yield` says so."""
 
     def read_gpu_use(self) -> float | None:
         """The share of about the last second in which the GPU worked for anybody; or None."""
 
     def interrupt(self) -> None:
-        """Makes a running `measure` in another thread raise soon."""
+        """Makes a running `measure_part` in another thread raise soon."""
 
     def close(self) -> None:
         """Ends the child."""
@@ -109,6 +112,7 @@ class SweepRunner:
         create_planner: Callable[[SweepSpec], Planner] = create_planner,
         first_pause_s: float = 1.0,
         yield_s: float = 0.0,
+        turns: Turns | None = None,
         tell: Tell = tell_nobody,
     ) -> None:
         self._store = store
@@ -125,7 +129,7 @@ class SweepRunner:
         self._is_paused = False
         self._measuring_ended_s = time.monotonic()
         self._num_pauses = 0  # since the device last worked
-        self._turns = Turns()
+        self._turns = turns or Turns()
         self._host: str | None = None
         self._busy = threading.Lock()
         self._check_store_at_s = 0.0
@@ -256,7 +260,12 @@ class SweepRunner:
             return True
         self._wait_for_others(running)
         try:
-            samples = self._measurer.measure(sweep.spec.workload, sweep.spec.grid, batch)
+            part = self._measurer.measure_part(
+                sweep.spec.workload,
+                sweep.spec.grid,
+                batch,
+                must_yield=functools.partial(self._must_yield, sweep_id, time.monotonic()),
+            )
         except PlatformMismatchError as error:
             logger.error("%s (%s)", error, error.hint)
             self._stopping.set()
@@ -268,13 +277,29 @@ class SweepRunner:
             self._num_pauses = 0
             logger.info("sweep %s goes on: the device is back", sweep_id)
         self._say_measuring()
-        self._turns.end_turn(sweep_id, now_s=time.monotonic())
+        if len(part.samples) or part.samples.failures:
+            self._turns.end_turn(sweep_id, now_s=time.monotonic())
+        samples = running.take(part)
+        if samples is None:
+            self._running[sweep_id] = running
+            return False
         index = running.num_batches
         running.record(samples)
         running.watch(samples)
         if self._store.commit_batch(sweep_id, index, samples, running.progress()):
             self._running[sweep_id] = running
         return False
+
+    def _must_yield(self, sweep_id: str, started_s: float, num_done: int) -> bool:
+        """Whether the batch under way must be broken off, for another sweep or to be cancelled."""
+        assert self._host is not None
+        try:
+            sweeps = self._store.list_open(self._host)
+        except StoreUnavailableError:
+            return False  # the batch can't be kept either, as long as that lasts
+        return self._turns.must_yield(
+            sweep_id, sweeps, under_way_s=time.monotonic() - started_s, num_done=num_done
+        )
 
     def _wait_for_others(self, running: RunningSweep) -> None:
         """Returns when nobody else uses the GPU, or the sweep has waited long enough for that.

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.analysis.samples import OthersUse, Platform, Samples, TimingProtocol
 from tests.synthetic import PLATFORM
 
 
@@ -77,3 +77,48 @@ def test_columns_have_one_length() -> None:
         samples(latency_s=np.array([1e-6]))
     with pytest.raises(ValueError, match="unequal length"):
         samples(lost_s=np.zeros(3, dtype=np.float32))
+
+
+def part(points: list[int], *, seconds: float, failures: dict[int, str] | None = None) -> Samples:
+    """A part whose samples were taken 0.1 s one after the other; point i took i + 1 s."""
+    point = np.array(points, dtype=np.int32)
+    return Samples(
+        point=point,
+        round=point // 2,
+        time_s=(0.1 * np.arange(len(points))).astype(np.float32),
+        latency_s=point + np.float64(1.0),
+        calls=2,
+        unstable=point == 1,
+        lost_s=(point / 10).astype(np.float32),
+        num_discarded=1,
+        failures=failures or {},
+        use=OthersUse(others_s=0.25, watched_s=1.0),
+        seconds=seconds,
+    )
+
+
+def test_parts_of_a_batch_are_joined_as_if_it_had_been_measured_in_one_go() -> None:
+    joined = Samples.join(
+        [
+            part([0, 1, 2], seconds=1.0),
+            part([], seconds=0.5),
+            part([3, 1], seconds=2.0, failures={2: "no memory"}),
+        ]
+    )
+    # Point 2 failed in the last part: it has no sample of the first one either.
+    assert joined.point.tolist() == [0, 1, 3, 1]
+    assert joined.round.tolist() == [0, 0, 1, 0]
+    assert joined.latency_s.tolist() == [1.0, 2.0, 4.0, 2.0]
+    assert joined.unstable.tolist() == [False, True, False, True]
+    assert joined.lost_s is not None
+    assert joined.lost_s.tolist() == pytest.approx([0.0, 0.1, 0.3, 0.1])
+    # The last part begins when 1.5 s have been measured.
+    assert joined.time_s.tolist() == pytest.approx([0.0, 0.1, 1.5, 1.6])
+    assert (joined.calls, joined.num_discarded, joined.seconds) == (2, 3, 3.5)
+    assert joined.failures == {2: "no memory"}
+    assert joined.use == OthersUse(others_s=0.75, watched_s=3.0)
+
+
+def test_a_batch_in_one_part_is_left_as_it_is() -> None:
+    whole = part([0, 1], seconds=1.0)
+    assert Samples.join([whole]) is whole

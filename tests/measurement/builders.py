@@ -6,6 +6,7 @@ import functools
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,8 +36,9 @@ def kind(name: str, function: str) -> WorkloadKind:
 
 NOTHING = kind("nothing", "build_nothing")
 TROUBLE = kind("trouble", "build_trouble")
+SLOW = kind("slow", "build_slow")
 MISSING = kind("missing", "build_what_is_not_there")
-KINDS = {each.name: each for each in (NOTHING, TROUBLE, MISSING)}
+KINDS = {each.name: each for each in (NOTHING, TROUBLE, SLOW, MISSING)}
 
 
 def workload(kind: WorkloadKind, **params: ParamValue) -> Workload:
@@ -69,6 +71,17 @@ def build_trouble(operands: Operands, dims: Dims, params: Mapping[str, ParamValu
     if dims[0] == WAITS_FOR_THE_GPU:
         return lambda: x.sum().item()  # can't be captured in a graph
     return functools.partial(torch.neg, x)
+
+
+def build_slow(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """Each call notes itself in a file, and takes as many milliseconds as the workload says."""
+
+    def call() -> None:
+        with Path(str(params["log"])).open("a") as log:
+            log.write(f"{dims[0]}\n")
+        time.sleep(int(params["call_ms"]) / 1000)
+
+    return call
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -38,7 +38,17 @@ class FakeDevice:
     def platform(self) -> Platform:
         raise NotImplementedError
 
-    def sample(self, call: Call, *, calls: int, warmup_calls: int) -> Sample:
+    def sample(
+        self,
+        call: Call,
+        *,
+        calls: int,
+        warmup_calls: int,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> Sample:
+        for _ in range(warmup_calls):
+            call()
+            check_stop()
         call()
         return Sample(started_s=0.0, latency_s=1.0, num_discarded=0, unstable=False)
 

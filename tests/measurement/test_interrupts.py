@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from profiler_service.analysis.samples import Samples
 from profiler_service.errors import MeasurementInterruptedError
 from profiler_service.measurement.measurer import Measurer
 from tests.measurement.batches import LINE, batch_of, child_pid
-from tests.measurement.builders import BLOCKS, KINDS, NOTHING, TROUBLE, workload
+from tests.measurement.builders import BLOCKS, KINDS, NOTHING, SLOW, TROUBLE, workload
 
 
 def after_the_visit_began(fifo: Path, do: Callable[[], None]) -> threading.Thread:
@@ -72,6 +74,49 @@ def test_ctrl_c_leaves_a_measurer_that_still_measures(measurer: Measurer, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         measurer.measure(workload(TROUBLE, fifo=str(fifo)), LINE, batch_of([BLOCKS]))
     thread.join()
+    assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
+
+
+def test_a_batch_that_yields_keeps_its_samples_and_its_rest(
+    measurer: Measurer, tmp_path: Path
+) -> None:
+    slow = workload(SLOW, log=str(tmp_path / "calls"), call_ms=50)
+    batch = batch_of([*range(1, 21)])  # at 0.1 s a visit, 2 s
+    asked: list[int] = []
+
+    def must_yield(num_done: int) -> bool:
+        asked.append(num_done)
+        return num_done >= 2
+
+    first = measurer.measure_part(slow, LINE, batch, must_yield=must_yield)
+
+    assert first.rest is not None and len(first.samples) >= 2
+    assert [*first.samples.point, *first.rest.point] == [*batch.point]
+    assert [*first.samples.round, *first.rest.round] == [*batch.round]
+    assert asked == sorted(asked) and asked[-1] >= 2  # not asked again once it was told to yield
+    assert all(num_done < 2 for num_done in asked[:-1])
+    # Nothing of what is kept is measured again.
+    second = measurer.measure_part(slow, LINE, first.rest, must_yield=lambda _: False)
+    assert second.rest is None
+    joined = Samples.join([first.samples, second.samples])
+    assert list(joined.point) == list(batch.point)
+    assert (np.diff(joined.time_s) > 0).all()
+    assert (joined.latency_s > 0.045).all()
+
+
+def test_a_visit_that_yields_ends_after_the_call_under_way(
+    measurer: Measurer, tmp_path: Path
+) -> None:
+    log = tmp_path / "calls"
+    slow = workload(SLOW, log=str(log), call_ms=3000)
+    batch = batch_of([1, 2])  # a warm-up call and a timed call each
+
+    part = measurer.measure_part(slow, LINE, batch, must_yield=lambda _: True)
+
+    # It was told to yield during the warm-up call, a quarter of a second after its start.
+    assert log.read_text().split() == ["1"]
+    assert len(part.samples) == 0 and not part.samples.failures
+    assert part.rest is not None and list(part.rest.point) == list(batch.point)
     assert len(measurer.measure(workload(NOTHING), LINE, batch_of([1]))) == 1
 
 

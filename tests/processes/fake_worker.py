@@ -24,7 +24,7 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import LhpError, MeasurementFailedError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.plan.base import Batch, Planner
+from profiler_service.plan.base import Batch, Part, Planner
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec
 from profiler_service.plan.turns import Demand
@@ -161,6 +161,11 @@ class FakeMeasurer:
             failures={int(p): "too large" for p in batch.point[~ok]},
             seconds=self._batch_s,
         )
+
+    def measure_part(
+        self, workload: Workload, grid: Grid, batch: Batch, *, must_yield: Callable[[int], bool]
+    ) -> Part:
+        return Part(samples=self.measure(workload, grid, batch), rest=None)
 
     def read_gpu_use(self) -> float | None:
         return None

@@ -41,11 +41,11 @@ from profiler_service.processes import worker
 from profiler_service.measurement.measurer import Measurer
 
 class MovingMeasurer(Measurer):
-    def measure(self, *arguments):
-        samples = super().measure(*arguments)
+    def measure_part(self, *arguments, **options):
+        part = super().measure_part(*arguments, **options)
         os.environ["MKL_CBWR"] = "COMPATIBLE"
         self.close()
-        return samples
+        return part
 
 worker.run(settings.Settings(), create_measurer=lambda _: MovingMeasurer(device="cpu"))
 """
