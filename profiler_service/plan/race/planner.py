@@ -238,11 +238,14 @@ class RacePlanner(RaceVisits):
         settings = self.settings.settle
         self._learn(budget, budget.noise)
         affordable = budget.visits_until(1.0, self._seconds)
-        places = min(settings.finalists, affordable // settings.first_look - 1)
+        # Each finalist should have time for two looks, and one for a first look at least.
+        places = min(max(affordable // (4 * settings.first_look), 1), settings.finalists)
+        if affordable < 2 * settings.first_look:
+            places = 0
         finalists = ranked.tolist()
         if self._judged is not None:
             finalists = list(dict.fromkeys([self._judged[1].best, *finalists]))
-        finalists = finalists[: max(places, 0)]
+        finalists = finalists[:places]
         if not finalists:
             self.ends["confirm"] = End.OUT_OF_TIME if len(ranked) else End.NOTHING_SEEN
             return

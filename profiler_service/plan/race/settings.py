@@ -66,7 +66,7 @@ class BudgetSettings:
         1.0, "s", "The time for the search. The time to settle (`settle`) comes on top of it."
     )
     least_calls: int = _setting(
-        100,
+        400,
         "calls",
         "A race may always take the time of this many calls of the queried point, if that is "
         "longer than both.",
@@ -75,12 +75,12 @@ class BudgetSettings:
         20.0, "s", "But no race goes on for longer than this, unless its caller asks for it."
     )
     narrow_until: float = _setting(
-        0.25,
+        0.35,
         "share",
         "Narrowing ends at this share of the time, a survey at this share of the caller's budget.",
     )
     contest_until: float = _setting(
-        0.5, "share", "The contest ends when this share of the time is spent."
+        0.6, "share", "The contest ends when this share of the time is spent."
     )
     reference_noise: float = _setting(
         0.025,
