@@ -18,6 +18,8 @@ Z95: Final = NormalDist().inv_cdf(0.975)
 """Half the width of a 95 % interval, in standard deviations."""
 LEAST_LOG_SD: Final = 1e-5
 """No confirmation is taken to be closer than that: a simulated one may have no noise at all."""
+MOST_SHARED: Final = 0.99
+"""Most of a confirmation's variance that its processes may explain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +46,14 @@ class ConfirmedPair:
     between_arenas: float | None = None
     """Variance of the log ratio between arenas, beyond the noise; may be negative. None if there
     was only one arena."""
+    noise: float | None = None
+    """Standard deviation of the log ratio, from the noise of its pairs alone. None if it isn't
+    known."""
 
     @property
     def log_sd(self) -> float:
         """Standard deviation of log `ratio`, from the width of the interval; above 0."""
         return max(math.log(self.high / self.low) / (2 * Z95), LEAST_LOG_SD)
-
-    @property
-    def num_units(self) -> int:
-        """How often what differs between processes was drawn: k of τ² / k."""
-        return max(self.num_children, self.num_arenas)
 
     def overrules(self, earlier: ConfirmedPair) -> bool:
         """Whether an earlier confirmation of the same pair can't be true any more.
@@ -63,6 +63,22 @@ class ConfirmedPair:
         """
         apart = self.low > earlier.high or self.high < earlier.low
         return apart and self.verdict != earlier.verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """A confirmed pair, and what several confirmations may have in common."""
+
+    pair: ConfirmedPair
+    tau: float
+    """How much log ratios were taken to differ between processes: in the interval of the pair."""
+    worker: str
+    """Whose measuring processes took the pairs: they live as long as their worker."""
+
+    @property
+    def shared_variance(self) -> float:
+        """The part of the variance that is the same in every confirmation by these processes."""
+        return min(self.tau**2 / self.pair.num_children, MOST_SHARED * self.pair.log_sd**2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +110,19 @@ class PairEstimate:
         )
 
 
-def combine(pairs: Sequence[ConfirmedPair]) -> PairEstimate:
-    """The estimate from one or several confirmations of the same pair.
+def combine(confirmations: Sequence[Confirmation]) -> PairEstimate:
+    """The estimate from one or several confirmations of the same pair, the oldest first.
 
-    One confirmation stands for itself. Several have the weights 1 / variance, in the logarithm. If
-    they differ by more than their intervals explain, the combined interval grows by as much (Birge
-    ratio; Source: R. T. Birge, Phys. Rev. 40 (1932) 207). A verdict that no confirmation gave isn't
-    given: each confirmation also looked at the state of its host. Raises ValueError for none.
+    One confirmation stands for itself. Several have the weights 1 / variance, in the logarithm.
+    Those by the same worker are averaged first: what its processes have of their own stays, however
+    often they measure. If they differ by more than their intervals explain, the combined interval
+    grows by as much (Birge ratio; Source: R. T. Birge, Phys. Rev. 40 (1932) 207). A verdict that no
+    confirmation gave isn't given: its error is controlled in the race. Raises ValueError for none.
     """
-    if not pairs:
+    if not confirmations:
         raise ValueError("no confirmation to combine")
-    newest = pairs[-1]
-    if len(pairs) == 1:
+    newest = confirmations[-1].pair
+    if len(confirmations) == 1:
         return PairEstimate(
             rival=newest.rival,
             verdict=newest.verdict,
@@ -113,13 +130,16 @@ def combine(pairs: Sequence[ConfirmedPair]) -> PairEstimate:
             low=newest.low,
             high=newest.high,
         )
-    logs = [math.log(pair.ratio) for pair in pairs]
-    weights = [pair.log_sd**-2 for pair in pairs]
-    center = math.fsum(w * x for w, x in zip(weights, logs, strict=True)) / math.fsum(weights)
-    misfit = math.fsum(w * (x - center) ** 2 for w, x in zip(weights, logs, strict=True))
-    sd = math.sqrt(max(1.0, misfit / (len(pairs) - 1)) / math.fsum(weights))
+    by_worker: dict[str, list[Confirmation]] = {}
+    for each in confirmations:
+        by_worker.setdefault(each.worker, []).append(each)
+    means = [_average_worker(group) for group in by_worker.values()]
+    center, variance = _weigh(means)
+    logs = [(math.log(each.pair.ratio), each.pair.log_sd**2) for each in confirmations]
+    misfit = math.fsum((x - center) ** 2 / v for x, v in logs) / (len(logs) - 1)
+    sd = math.sqrt(max(1.0, misfit) * variance)
     low, high = (math.exp(center + sign * Z95 * sd) for sign in (-1, 1))
-    given = {pair.verdict for pair in pairs}
+    given = {each.pair.verdict for each in confirmations}
     verdict: Verdict = "ambiguous"
     if high < 1 and "faster" in given:
         verdict = "faster"
@@ -128,6 +148,21 @@ def combine(pairs: Sequence[ConfirmedPair]) -> PairEstimate:
     return PairEstimate(
         rival=newest.rival, verdict=verdict, ratio=math.exp(center), low=low, high=high
     )
+
+
+def _average_worker(confirmations: Sequence[Confirmation]) -> tuple[float, float]:
+    """Mean and variance of the log ratio, from confirmations by the same processes."""
+    shared = min(each.shared_variance for each in confirmations)
+    center, variance = _weigh(
+        [(math.log(each.pair.ratio), each.pair.log_sd**2 - shared) for each in confirmations]
+    )
+    return center, variance + shared
+
+
+def _weigh(estimates: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The mean of independent estimates (value, variance), with weights 1 / variance."""
+    weight = math.fsum(1 / variance for _, variance in estimates)
+    return math.fsum(value / variance for value, variance in estimates) / weight, 1 / weight
 
 
 def choose_fastest(estimates: Sequence[PairEstimate]) -> PairEstimate | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from profiler_service.analysis.facts import ConfirmedPair
+from profiler_service.analysis.facts import Confirmation, ConfirmedPair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,34 +30,31 @@ class RepeatabilitySettings:
 REPEATABILITY: Final = RepeatabilitySettings()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Repeat:
-    """Two confirmations of the same pair, by different races."""
-
-    earlier: ConfirmedPair
-    later: ConfirmedPair
-    earlier_tau: float | None
-    """The τ that the interval of `earlier` includes; None: that of the settings."""
-    later_tau: float | None
+Repeat = tuple[Confirmation, Confirmation]
+"""Two confirmations of the same pair, by different workers."""
 
 
 def estimate_tau(
-    repeats: Sequence[Repeat], settings: RepeatabilitySettings = REPEATABILITY
+    repeats: Sequence[Repeat],
+    *,
+    between_arenas: float | None = None,
+    settings: RepeatabilitySettings = REPEATABILITY,
 ) -> float:
     """τ, from repeated pairs and the prior; the prior alone if there are none.
 
     By the method of moments: the squared difference d² of two log ratios has the expectation
-    n + c · τ². n is the noise of both: what their intervals have beyond τ. c is 1/k + 1/k', with k
-    and k' the numbers of processes or arenas. Each repeat gives (d² - n) / c, with a weight that
-    falls with its noise, as the variance of d² grows with (n + c · τ²)².
+    n + c · τ². n is the noise of both, and what differs between their arenas: `between_arenas`, a
+    standard deviation (None: the prior). c is 1/k + 1/k', with k and k' the numbers of processes.
+    Each repeat gives (d² - n) / c, with a weight that falls with n, as the variance of d² grows
+    with (n + c · τ²)².
     """
     prior = settings.prior_tau**2
+    arenas = prior if between_arenas is None else between_arenas**2
     weighted, weights = settings.prior_repeats * prior, settings.prior_repeats
     for repeat in repeats:
-        pairs = ((repeat.earlier, repeat.earlier_tau), (repeat.later, repeat.later_tau))
-        noise = sum(_noise(pair, settings.prior_tau if tau is None else tau) for pair, tau in pairs)
-        units = sum(1 / pair.num_units for pair, _ in pairs)
-        difference = math.log(repeat.later.ratio / repeat.earlier.ratio)
+        noise = sum(_find_noise(each, arenas) + arenas / each.pair.num_arenas for each in repeat)
+        units = sum(1 / each.pair.num_children for each in repeat)
+        difference = math.log(repeat[1].pair.ratio / repeat[0].pair.ratio)
         weight = (units * prior / (noise + units * prior)) ** 2
         weighted += weight * min((difference**2 - noise) / units, settings.most_tau**2)
         weights += weight
@@ -80,6 +77,10 @@ def average_between_arenas(pairs: Sequence[ConfirmedPair]) -> float | None:
     return math.sqrt(max(mean, 0.0))
 
 
-def _noise(pair: ConfirmedPair, tau: float) -> float:
-    """Variance of the log ratio without what differs between processes."""
-    return max(pair.log_sd**2 - tau**2 / pair.num_units, 0.0)
+def _find_noise(confirmation: Confirmation, arenas: float) -> float:
+    """Variance of the log ratio from noise alone; from the interval if it wasn't kept."""
+    pair = confirmation.pair
+    if pair.noise is not None:
+        return pair.noise**2
+    between = confirmation.tau**2 / pair.num_children + arenas / pair.num_arenas
+    return max(pair.log_sd**2 - between, 0.0)

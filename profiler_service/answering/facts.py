@@ -51,7 +51,7 @@ class PairFacts:
         overruled_by = {fact.overruled_by for fact in facts}
         present = {fact.id for fact in facts}
         counted = [fact for fact in facts if fact.overruled_by not in present & overruled_by]
-        estimate = combine([fact.pair for fact in counted])
+        estimate = combine([fact.confirmation for fact in counted])
         agreeing = ("ambiguous", estimate.verdict)
         return cls(
             estimate=estimate,

@@ -290,7 +290,7 @@ class LhpQuestion:
         margin = evidence.margin
         if margin is not None and answer.speedup < said.speedup:
             # The margin holds for the race's own answer, of which another race knows less.
-            margin = (1 + margin) * said.speedup / answer.speedup - 1
+            margin = 1 - (1 - margin) * answer.speedup / said.speedup
         settled = is_settled(replace(evidence, margin=margin), self.terms)
         is_lhp = answer.is_lhp and (settled or MODES[header.mode].visits_every_point)
         return answer.model_copy(

@@ -57,7 +57,7 @@ def finish_sweep(
     }
     connection.execute(sa.insert(curves).values(values))
     connection.execute(sa.insert(curve_arrays).values(curve_id=curve_id, **arrays))
-    keep_facts(connection, curve, curve_id=curve_id, sweep=sweep)
+    keep_facts(connection, curve, curve_id=curve_id, sweep=sweep, worker=worker)
     # Last: from here to the commit, every other process that writes has to wait.
     connection.execute(
         sa.update(curves)

@@ -13,12 +13,19 @@ from sqlalchemy.engine import Connection
 
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.storage import rows
-from profiler_service.storage.records import Fact, FactFilter, Page, Sweep
+from profiler_service.storage.records import Fact, FactFilter, Page, Sweep, WorkerIdentity
 from profiler_service.storage.statements import fetch_page, read_now
 from profiler_service.storage.tables import facts
 
 
-def keep_facts(connection: Connection, curve: LatencyCurve, *, curve_id: str, sweep: Sweep) -> None:
+def keep_facts(
+    connection: Connection,
+    curve: LatencyCurve,
+    *,
+    curve_id: str,
+    sweep: Sweep,
+    worker: WorkerIdentity | None,
+) -> None:
     """Keeps the curve's confirmed pairs, and marks earlier facts that they overrule."""
     for pair in curve.confirmed:
         if pair.low <= 0 or pair.high == math.inf:
@@ -42,6 +49,7 @@ def keep_facts(connection: Connection, curve: LatencyCurve, *, curve_id: str, sw
             "platform_key": curve.platform.key,
             "protocol_key": curve.protocol.key,
             "tau": sweep.spec.tau,
+            "worker": "" if worker is None else worker.id,
             "measured_at": curve.measured_at,
             "repeats": earlier[-1].id if earlier else None,
         }
@@ -79,23 +87,25 @@ def find_facts(
 def find_repeats(
     connection: Connection, kind: str, platform_key: str, protocol_key: str, *, limit: int
 ) -> list[tuple[Fact, Fact]]:
-    """The newest such facts that repeat a pair, each after the fact that it repeats."""
-    found = connection.execute(
+    """The newest such facts that repeat another worker's, each after the fact that it repeats."""
+    before = facts.alias("before")
+    newest = connection.execute(
         sa.select(facts)
+        .join(before, before.c.id == facts.c.repeats)
         .where(facts.c.kind == kind)
         .where(facts.c.platform_key == platform_key)
         .where(facts.c.protocol_key == protocol_key)
         .where(facts.c.repeats.is_not(None))
+        .where(facts.c.worker != before.c.worker, before.c.worker != "")
         .order_by(facts.c.id.desc())
         .limit(limit)
     )
-    later = [rows.fact_from_row(row) for row in found]
-    before = {fact.repeats for fact in later}
-    earlier = {
-        row.id: rows.fact_from_row(row)
-        for row in connection.execute(sa.select(facts).where(facts.c.id.in_(before)))
-    }
-    return [(earlier[fact.repeats], fact) for fact in later if fact.repeats in earlier]
+    later = [rows.fact_from_row(row) for row in newest]
+    found = connection.execute(
+        sa.select(facts).where(facts.c.id.in_({fact.repeats for fact in later}))
+    )
+    earlier = {row.id: rows.fact_from_row(row) for row in found}
+    return [(earlier[fact.repeats], fact) for fact in later if fact.repeats is not None]
 
 
 def find_overruled(connection: Connection, by: Collection[str]) -> dict[str, list[str]]:

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 from profiler_service.analysis.comparison import Verdict
 from profiler_service.analysis.evidence import Evidence
-from profiler_service.analysis.facts import ConfirmedPair
+from profiler_service.analysis.facts import Confirmation, ConfirmedPair
+from profiler_service.analysis.repeatability import REPEATABILITY
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
@@ -111,11 +112,19 @@ class Fact:
     pair: ConfirmedPair
     tau: float | None
     """`SweepSpec.tau` of the race."""
+    worker: str
+    """The worker whose measuring processes took the pairs; empty if it isn't known."""
     measured_at: dt.datetime
     repeats: str | None = None
     """Id of the fact before it about the same pair."""
     overruled_by: str | None = None
     """Id of the later fact about the same pair with which it can't be true any more."""
+
+    @property
+    def confirmation(self) -> Confirmation:
+        """What the fact counts for among others about the same pair."""
+        tau = REPEATABILITY.prior_tau if self.tau is None else self.tau
+        return Confirmation(pair=self.pair, tau=tau, worker=self.worker)
 
 
 @dataclass(frozen=True, kw_only=True)

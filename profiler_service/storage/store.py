@@ -314,7 +314,7 @@ class Store(HostStore):
     def find_repeats(
         self, kind: str, platform_key: str, protocol_key: str, *, limit: int
     ) -> list[tuple[Fact, Fact]]:
-        """The newest such facts that repeat a pair, each after the fact that it repeats."""
+        """The newest such facts that repeat another worker's, each after the one it repeats."""
         with self._read() as connection:
             return facts.find_repeats(connection, kind, platform_key, protocol_key, limit=limit)
 

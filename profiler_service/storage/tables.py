@@ -213,6 +213,8 @@ facts = sa.Table(
     sa.Column("num_arenas", sa.Integer, nullable=False),
     sa.Column("between_arenas", sa.Double),
     sa.Column("tau", sa.Double),
+    sa.Column("worker", Text, nullable=False, server_default=""),
+    sa.Column("noise", sa.Double),
     sa.Column("measured_at", UtcDateTime, nullable=False),
     sa.Column("repeats", Text, sa.ForeignKey("facts.id")),
     sa.Column("overruled_by", Text, sa.ForeignKey("facts.id")),

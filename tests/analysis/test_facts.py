@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.comparison import Verdict
-from profiler_service.analysis.facts import Z95, ConfirmedPair, choose_fastest, combine
+from profiler_service.analysis.facts import (
+    Z95,
+    Confirmation,
+    ConfirmedPair,
+    PairEstimate,
+    choose_fastest,
+)
+from profiler_service.analysis.facts import combine as combine_confirmations
 
 
 def confirm(
@@ -25,6 +32,17 @@ def confirm(
         low=low,
         high=high,
         num_pairs=100,
+    )
+
+
+def combine(pairs: list[ConfirmedPair], tau: float = 0.0, workers: str = "") -> PairEstimate:
+    """The estimate from confirmations by workers of these names, by one each if there are none."""
+    names = workers or [f"{number}" for number in range(len(pairs))]
+    return combine_confirmations(
+        [
+            Confirmation(pair=pair, tau=tau, worker=worker)
+            for pair, worker in zip(pairs, names, strict=True)
+        ]
     )
 
 
@@ -52,6 +70,18 @@ def test_confirmations_that_differ_too_much_widen_the_interval() -> None:
     # Each is 0.01 from their mean, 10 standard deviations: misfit 200, with one degree of freedom.
     assert math.log(found.high / found.low) == pytest.approx(2 * Z95 * math.sqrt(200 / 2e6))
     assert combine([confirm(-0.03, 0.001)]).verdict == "faster"
+
+
+def test_what_the_processes_of_one_worker_have_in_common_is_not_averaged_away() -> None:
+    # Each has variance 0.003² of its own and 0.004² of its processes: 0.005² together.
+    pairs = [confirm(-0.02, 0.005)] * 2
+
+    def variance(workers: str) -> float:
+        found = combine(pairs, tau=0.004, workers=workers)
+        return (math.log(found.high / found.low) / (2 * Z95)) ** 2
+
+    assert variance("ab") == pytest.approx(0.005**2 / 2)
+    assert variance("aa") == pytest.approx(0.003**2 / 2 + 0.004**2)
 
 
 def test_an_undecided_confirmation_takes_a_lucky_verdict_back() -> None:

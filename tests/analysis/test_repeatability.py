@@ -7,21 +7,21 @@ import math
 import numpy as np
 import pytest
 
-from profiler_service.analysis.facts import Z95, ConfirmedPair
+from profiler_service.analysis.facts import Z95, Confirmation, ConfirmedPair
 from profiler_service.analysis.repeatability import (
+    REPEATABILITY,
     Repeat,
-    RepeatabilitySettings,
     average_between_arenas,
     estimate_tau,
 )
 
-PRIOR = RepeatabilitySettings()
 
-
-def confirm(log_ratio: float, noise: float, tau: float, units: int = 1) -> ConfirmedPair:
+def confirm(
+    log_ratio: float, noise: float, tau: float, units: int = 1, *, keeps_noise: bool = True
+) -> Confirmation:
     """A confirmation whose interval includes the noise and τ² / units."""
     half = Z95 * math.sqrt(noise**2 + tau**2 / units)
-    return ConfirmedPair(
+    pair = ConfirmedPair(
         dims=(5,),
         rival=(8,),
         verdict="faster",
@@ -30,62 +30,66 @@ def confirm(log_ratio: float, noise: float, tau: float, units: int = 1) -> Confi
         high=math.exp(log_ratio + half),
         num_pairs=100,
         num_children=units,
+        num_arenas=8,
+        noise=noise if keeps_noise else None,
     )
+    return Confirmation(pair=pair, tau=tau, worker="w")
 
 
 def simulate(
-    count: int, *, tau: float, noise: float, assumed: float, units: int = 1, seed: int = 1
+    count: int, *, tau: float, noise: float, units: int = 1, keeps_noise: bool = True
 ) -> list[Repeat]:
-    """Repeats of different pairs. Their races assumed another τ than the true one."""
-    rng = np.random.default_rng(seed)
+    """Repeats of different pairs. Their races assumed a τ of 0.4 %; arenas don't differ."""
+    rng = np.random.default_rng(1)
 
-    def measure(truth: float) -> ConfirmedPair:
+    def measure(truth: float) -> Confirmation:
         sd = math.sqrt(noise**2 + tau**2 / units)
-        return confirm(truth + rng.normal(0, sd), noise, assumed, units)
+        measured = truth + rng.normal(0, sd)
+        return confirm(measured, noise, 0.004, units, keeps_noise=keeps_noise)
 
-    repeats = []
-    for _ in range(count):
-        truth = rng.normal(-0.02, 0.01)
-        earlier, later = measure(truth), measure(truth)
-        repeats.append(Repeat(earlier=earlier, later=later, earlier_tau=assumed, later_tau=assumed))
-    return repeats
+    truths = rng.normal(-0.02, 0.01, count)
+    return [(measure(truth), measure(truth)) for truth in truths.tolist()]
 
 
 def test_without_repeats_the_prior_holds() -> None:
     assert estimate_tau([]) == pytest.approx(0.004)
 
 
+@pytest.mark.parametrize("keeps_noise", [True, False])
 @pytest.mark.parametrize("units", [1, 4])
 @pytest.mark.parametrize("tau", [0.002, 0.004, 0.01])
-def test_many_repeats_show_the_true_tau(tau: float, units: int) -> None:
-    repeats = simulate(2000, tau=tau, noise=0.002, assumed=0.004, units=units)
+def test_many_repeats_show_the_true_tau(tau: float, units: int, keeps_noise: bool) -> None:
+    repeats = simulate(2000, tau=tau, noise=0.002, units=units, keeps_noise=keeps_noise)
     # The standard error of a variance of one degree of freedom is √2 of it, here of n + cτ² for
     # cτ²: at most (2 · 0.002² + 0.5 · 0.002²) / (0.5 · 0.002²) = 5 times, so 7 τ² / √2000 = 16 % of
     # τ², 8 % of τ. Three times that.
-    assert estimate_tau(repeats) == pytest.approx(tau, rel=0.25)
+    assert estimate_tau(repeats, between_arenas=0.0) == pytest.approx(tau, rel=0.25)
+
+
+def test_what_differs_between_arenas_is_taken_off() -> None:
+    # d² = 0.02², of which arenas explain 2 · 0.024² / 8 = 1.44e-4: (4e-4 - 1.44e-4) / 2 = 1.28e-4.
+    repeat = (confirm(-0.03, 0.0, 0.004), confirm(-0.01, 0.0, 0.004))
+    weight = (2 * 0.004**2 / (1.44e-4 + 2 * 0.004**2)) ** 2
+    expected = math.sqrt((4 * 0.004**2 + weight * 1.28e-4) / (4 + weight))
+    assert estimate_tau([repeat], between_arenas=0.024) == pytest.approx(expected)
 
 
 def test_few_and_noisy_repeats_say_little() -> None:
     # n = 2 · 2 %², cτ² = 2 · 0.4 %²: a weight of (1 / 26)² each, 20 of them 0.03 against 4.
-    repeats = simulate(20, tau=0.012, noise=0.02, assumed=0.004)
+    repeats = simulate(20, tau=0.012, noise=0.02)
     assert estimate_tau(repeats) == pytest.approx(0.004, rel=0.1)
 
 
 def test_one_pair_of_a_host_that_changed_is_bounded() -> None:
-    changed = Repeat(
-        earlier=confirm(-0.1, 0.0, 0.004),
-        later=confirm(0.1, 0.0, 0.004),
-        earlier_tau=0.004,
-        later_tau=0.004,
-    )
+    changed = (confirm(-0.1, 0.0, 0.004), confirm(0.1, 0.0, 0.004))
     # (4 · 0.004² + 0.02²) / 5
-    assert estimate_tau([changed]) == pytest.approx(math.sqrt((4 * 0.004**2 + 0.02**2) / 5))
+    expected = math.sqrt((4 * 0.004**2 + 0.02**2) / 5)
+    assert estimate_tau([changed], between_arenas=0.0) == pytest.approx(expected)
 
 
 def test_processes_are_never_taken_to_be_all_alike() -> None:
     same = confirm(-0.02, 0.004, 0.0)
-    repeat = Repeat(earlier=same, later=same, earlier_tau=0.0, later_tau=0.0)
-    assert estimate_tau([repeat] * 500) == PRIOR.least_tau
+    assert estimate_tau([(same, same)] * 500) == REPEATABILITY.least_tau
 
 
 def test_variances_between_arenas_are_averaged_by_their_freedom() -> None:

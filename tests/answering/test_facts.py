@@ -117,6 +117,7 @@ def fact(number: int, confirmed: ConfirmedPair, overruled_by: int | None = None)
         protocol_key="q",
         pair=confirmed,
         tau=None,
+        worker="",
         measured_at=MEASURED_AT,
         overruled_by=None if overruled_by is None else f"{overruled_by}",
     )

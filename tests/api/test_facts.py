@@ -14,6 +14,7 @@ from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.grid import Grid
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.spec import SweepSpec
+from profiler_service.storage.store import Store, WorkerIdentity
 from profiler_service.wire import FactInfo
 from tests.api.conftest import HOST, Worker, ask, check_problem
 from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL
@@ -143,7 +144,7 @@ async def test_what_is_no_filter_is_refused(
 
 
 async def test_repeated_pairs_show_what_differs_between_processes(
-    client: httpx.AsyncClient, sqlite_worker: Worker
+    client: httpx.AsyncClient, sqlite_worker: Worker, sqlite_url: str
 ) -> None:
     race(sqlite_worker, faster_at((8, 8)), pair((8, 8), 0.94, 0.96))
     page = (await client.get("/facts")).json()
@@ -160,14 +161,20 @@ async def test_repeated_pairs_show_what_differs_between_processes(
     # And a race isn't told of a τ that nobody knows.
     assert (await ask(client, "50,60", wait=0)).status_code == 202
     assert (await sqlite_worker.take()).spec.tau is None
-    # Two confirmations without noise beyond 0.4 %, which differ by 2 %.
+    # Two workers' confirmations, 0.4 % wide, which differ by 2 %.
     close = 1.96 * 0.004
-    for log_ratio in (-0.05, -0.03):
+    for number, log_ratio in enumerate((-0.05, -0.03)):
+        identity = WorkerIdentity(id=f"w{number}", description="a worker", device_lock="lock")
+        store = Store.open(sqlite_url, worker=identity)
+        store.take_lease(HOST)
         low, high = math.exp(log_ratio - close), math.exp(log_ratio + close)
-        race(sqlite_worker, faster_at((9, 9)), pair((9, 9), low, high))
+        race(Worker(store), faster_at((9, 9)), pair((9, 9), low, high))
+        store.release_lease(HOST)
+        store.close()
     [found] = (await client.get("/facts")).json()["repeatability"]
-    # (4 · 0.004² + 0.02² / 2) / 5
-    assert found["tau"] == pytest.approx(math.sqrt((4 * 0.004**2 + 0.02**2 / 2) / 5), rel=1e-3)
+    # Arenas explain 2 · 0.004² = 3.2e-5 of d² = 4e-4, and processes half of the rest, 1.84e-4. Its
+    # weight is (3.2 / 6.4)²: (4 · 1.6e-5 + 1.84e-4 / 4) / 4.25 = 2.59e-5.
+    assert found["tau"] == pytest.approx(math.sqrt(1.1e-4 / 4.25), rel=1e-3)
     assert found["num_repeats"] == 1
     assert (await ask(client, "51,60", wait=0)).status_code == 202
     assert (await sqlite_worker.take()).spec.tau == pytest.approx(found["tau"])

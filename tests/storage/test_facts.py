@@ -13,7 +13,7 @@ from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.errors import InvalidRequestError
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.spec import SweepState
-from profiler_service.storage.store import Fact, FactFilter, Host, Store
+from profiler_service.storage.store import Fact, FactFilter, Host, Store, WorkerIdentity
 from tests.storage.examples import PROTOCOL, create_curve, create_platform, create_spec
 
 HERE = (MATMUL.describe().key, create_platform().key, PROTOCOL.key)
@@ -58,7 +58,9 @@ def find(store: Store, dims: Sequence[int] = (8,)) -> list[Fact]:
 
 
 def test_a_confirmed_pair_comes_back_with_where_it_is_from(store: Store, host: Host) -> None:
-    pair = replace(confirm(10, 0.96, 0.98), num_children=2, num_arenas=3, between_arenas=-1e-6)
+    pair = replace(
+        confirm(10, 0.96, 0.98), num_children=2, num_arenas=3, between_arenas=-1e-6, noise=0.002
+    )
     sweep_id = keep(store, pair, tau=0.004)
     [fact] = find(store)
     curve = create_curve()
@@ -72,6 +74,7 @@ def test_a_confirmed_pair_comes_back_with_where_it_is_from(store: Store, host: H
         protocol_key=curve.protocol.key,
         pair=pair,
         tau=0.004,
+        worker="",
         measured_at=curve.measured_at,
     )
     assert find(store, (9,)) == []
@@ -111,10 +114,24 @@ def test_a_fact_names_the_one_before_it_about_the_same_pair(store: Store, host: 
         first.id,
         second.id,
     ]
-    # The newest first, each after the one that it repeats.
+
+
+def test_repeats_are_those_of_another_worker(database_url: str, store: Store, host: Host) -> None:
+    facts = []
+    for number in (1, 1, 2, 3):
+        identity = WorkerIdentity(id=f"w{number}", description="a worker", device_lock="lock")
+        worker = Store.open(database_url, worker=identity)
+        worker.take_lease("east")
+        keep(worker, confirm(10, 0.96, 0.98))
+        worker.release_lease("east")
+        worker.close()
+        facts = find(store)
+    assert [fact.worker for fact in facts] == ["w1", "w1", "w2", "w3"]
+    _, second, third, fourth = facts
+    # The newest first, each after the one that it repeats. The second repeats the first one's work.
     repeats = store.find_repeats("matmul", *HERE[1:], limit=9)
-    assert repeats == [(second, third), (first, second)]
-    assert store.find_repeats("matmul", *HERE[1:], limit=1) == [(second, third)]
+    assert repeats == [(third, fourth), (second, third)]
+    assert store.find_repeats("matmul", *HERE[1:], limit=1) == [(third, fourth)]
     assert store.find_repeats("linear", *HERE[1:], limit=9) == []
 
 

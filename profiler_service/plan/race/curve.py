@@ -136,6 +136,7 @@ def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPai
                 num_children=num_children,
                 num_arenas=num_arenas,
                 between_arenas=between_arenas,
+                noise=final.find_noise(rival),
             )
         )
     return tuple(pairs)

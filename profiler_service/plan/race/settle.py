@@ -185,6 +185,11 @@ class Final:
         variance, free = _find_arena_variance(ratios, arena, child)
         return num_children, num_arenas, variance if free else None
 
+    def find_noise(self, point: int) -> float:
+        """Standard deviation of that finalist's log ratio, from the noise of its rounds alone."""
+        ratios, _, _ = self._pair(point, self._asked)
+        return _find_spread(ratios) / math.sqrt(len(ratios))
+
     def _find_leader(self, points: Sequence[int], share: float) -> int:
         """The first of the points, unless another one is surely faster."""
         leader = points[0]
@@ -230,6 +235,11 @@ def _count_effective(label: npt.NDArray[np.int64]) -> float:
     return float(1 / np.sum(share**2))
 
 
+def _find_spread(ratios: F64) -> float:
+    """A robust standard deviation."""
+    return 1.48 * float(np.median(np.abs(ratios - np.median(ratios))))
+
+
 def _find_arena_variance(
     ratios: F64, arena: npt.NDArray[np.int64], child: npt.NDArray[np.int64]
 ) -> tuple[float, int]:
@@ -237,7 +247,7 @@ def _find_arena_variance(
 
     By the method of moments, so it may be negative. (0, 0) if no child has two arenas.
     """
-    spread = 1.48 * float(np.median(np.abs(ratios - np.median(ratios))))
+    spread = _find_spread(ratios)
     squares, noise, count, free = 0.0, 0.0, 0, 0
     for number in np.unique(child).tolist():
         mine = child == number
