@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-MAX_DIM = 65_536
-"""Largest dimension accepted on any axis. No real layer is larger."""
+MAX_DIM = 999_999_999
+"""Largest dimension of any axis: nine digits, which fit an int32. A service accepts less: its
+setting `LHP_MAX_DIM`."""
 
 
 @dataclass(frozen=True, kw_only=True)

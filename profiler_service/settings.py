@@ -143,9 +143,28 @@ class Settings(BaseSettings):
         " measuring needs: names or patterns such as `MINE_*`, separated by commas. For kinds of"
         " your own.",
     )
+    max_dim: int = Field(
+        default=1 << 20,
+        ge=1,
+        le=999_999_999,
+        description="Largest dimension accepted on any axis of a query or sweep.",
+    )
     max_points: int = Field(default=65_536, ge=1, description="Most points in one sweep's grid.")
     max_window_points: int = Field(
         default=2_000_000, ge=1, description="Most points in a window measured for one query."
+    )
+    max_survey_points: int = Field(
+        default=65_536,
+        ge=1,
+        description="Most points in a window of which every point is measured before a query is"
+        " answered.",
+    )
+    max_axis_points: int = Field(
+        default=1025,
+        ge=2,
+        description="Most dimensions on one axis of a window: how far a query looks at most, and"
+        " what a race accepts. A race's own computing grows with the cube of it: at 1,025 on two"
+        " axes, it takes 2 to 10 seconds of one core.",
     )
     max_operand_bytes: int = Field(
         default=1 << 30, ge=1, description="Most memory one call's operands may take, bytes."

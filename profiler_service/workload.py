@@ -36,7 +36,7 @@ class Parameter:
     description: str
     choices: tuple[str, ...] = ()
     minimum: int = 1
-    maximum: int = 65_536
+    maximum: int = 1 << 20
     decimals: int = 0
     omitted_at_default: bool = False
     """Whether a workload leaves it out when it has its default. True for a parameter that was added

@@ -24,8 +24,8 @@ Give only parameters that the workload has, with values that it allows.
 """,
     "WindowTooLargeError": """
 Ask for less: smaller dims, a smaller `max_growth`, larger steps, or a smaller batch. An operator
-can raise the bounds `LHP_MAX_POINTS`, `LHP_MAX_WINDOW_POINTS`, `LHP_MAX_OPERAND_BYTES` and
-`LHP_MAX_SWEEP_S` ([settings](../reference/settings.md)).
+can raise the bounds: `hint` names the setting, such as `LHP_MAX_WINDOW_POINTS` or
+`LHP_MAX_OPERAND_BYTES` ([settings](../reference/settings.md)).
 """,
     "UnsupportedOnHostError": """
 Choose another dtype or backend, or another host. `lhp hosts` and `GET /hosts` show what each host

@@ -20,13 +20,11 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.products import backends_of
 from profiler_service.plan.modes import MODES
-from profiler_service.plan.spec import MAX_GROWTH_POINTS, SweepSpec
+from profiler_service.plan.spec import SweepSpec
+from profiler_service.plan.window import WindowLimits
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
-
-MAX_SURVEYED_WINDOW_POINTS = 65_536
-"""Most points in a window if every point must be measured before a question is answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,9 @@ class Admission:
         self._refuse_unless_usable = refuse_unless_usable
         self._store = store
         self._settings = settings
+        self.limits = WindowLimits(
+            max_dim=settings.max_dim, max_axis_points=settings.max_axis_points
+        )
 
     async def admit(
         self, spec: SweepSpec, host: Host, *, for_question: bool, is_awaited: bool | None = None
@@ -64,9 +65,11 @@ class Admission:
         `for_question`: it has the bounds of a question. `is_awaited`: whether a question waits for
         it; None means that it does if it has a question's bounds.
 
-        Raises WindowTooLargeError, UnsupportedOnHostError, StoreError. Allocates nothing.
+        Raises InvalidDimsError, WindowTooLargeError, UnsupportedOnHostError, StoreError. Allocates
+        nothing.
         """
         self._refuse_unless_usable()
+        self.limits.check_dims(spec.workload, spec.grid.last)
         self._check_size(spec, for_question=for_question)
         platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
         check_affordable(
@@ -90,21 +93,26 @@ class Admission:
 
     def _check_size(self, spec: SweepSpec, *, for_question: bool) -> None:
         mode, grid = MODES[spec.mode], spec.grid
-        max_points = self._settings.max_points
+        settings = self._settings
+        limits = {"LHP_MAX_POINTS": settings.max_points}
         if for_question or mode.is_race:
-            max_points = self._settings.max_window_points
+            limits = {"LHP_MAX_WINDOW_POINTS": settings.max_window_points}
             if mode.visits_every_point:
-                max_points = min(max_points, MAX_SURVEYED_WINDOW_POINTS)
-        if grid.size > max_points:
-            raise WindowTooLargeError(
-                f"{grid.size:,} points are asked for; at most {max_points:,} are measured at once",
-                hint="ask for fewer: smaller dims, a smaller max_growth, or larger steps",
-            )
-        if mode.is_race and max(grid.shape) > MAX_GROWTH_POINTS + 1:
+                limits["LHP_MAX_SURVEY_POINTS"] = settings.max_survey_points
+        for name, max_points in limits.items():
+            if grid.num_candidates > max_points:
+                raise WindowTooLargeError(
+                    f"{grid.num_candidates:,} points are asked for; at most {max_points:,} are"
+                    " measured at once",
+                    hint="ask for fewer: smaller dims, a smaller max_growth, multiple_of, or larger"
+                    f" steps; the service's setting {name} allows more",
+                )
+        if mode.is_race and max(grid.shape) > settings.max_axis_points:
             raise WindowTooLargeError(
                 f"an axis of {max(grid.shape):,} points is too long to be raced over;"
-                f" at most {MAX_GROWTH_POINTS + 1:,} are",
-                hint="ask for fewer: a smaller range, or larger steps",
+                f" at most {settings.max_axis_points:,} are",
+                hint="ask for fewer: a smaller range, or larger steps; the service's setting"
+                " LHP_MAX_AXIS_POINTS allows more",
             )
 
 
@@ -132,8 +140,14 @@ def check_affordable(
     size_bytes = kind.operand_bytes(grid.last, dict(workload.params))
     limit_bytes = min(max_operand_bytes, platform.memory_bytes // 4)
     if size_bytes > limit_bytes:
+        lifted = (
+            "the service's setting LHP_MAX_OPERAND_BYTES allows more"
+            if limit_bytes == max_operand_bytes
+            else "a quarter of the host's memory is the limit"
+        )
         raise WindowTooLargeError(
             f"operands at {','.join(map(str, grid.last))} take {size_bytes / 2**20:,.0f} MiB;"
             f" on host {host.name!r} at most {limit_bytes / 2**20:,.0f} MiB are measured",
-            hint="ask for smaller dims, less growth, a smaller batch or a narrower dtype",
+            hint="ask for smaller dims, less growth, a smaller batch or a narrower dtype;"
+            f" {lifted}",
         )

@@ -49,7 +49,7 @@ def expect_duration(spec: SweepSpec, call_s: float | None) -> float:
         call_s = kind.flops(spec.grid.last, params) / GUESSED_FLOPS_PER_S
     calls = float(FIRST_VISITS)
     if mode.visits_every_point:
-        calls += mode.count_least_calls(spec.grid.size)
+        calls += mode.count_least_calls(spec.grid.num_candidates)
     # Each visit has a warm-up call, too.
     expected_s = 2 * calls * call_s + (spec.terms.settle_s if mode.is_race else OTHER_WORK_S)
     return expected_s if spec.budget_s is None else min(expected_s, spec.budget_s)
@@ -63,16 +63,17 @@ def check_duration(
     `call_s` is what `find_least_call_s` gives. Raises WindowTooLargeError with the estimate.
     """
     workload, grid = spec.workload, spec.grid
-    calls = MODES[spec.mode].count_least_calls(grid.size)
+    calls = MODES[spec.mode].count_least_calls(grid.num_candidates)
     if call_s is None or calls * MAX_CALL_S <= max_sweep_s:
         return  # however long a call takes
     sweep_s = calls * call_s
     if sweep_s > max_sweep_s:
         raise WindowTooLargeError(
-            f"{grid.size:,} points of {workload.kind}, at {call_s:.3g} s per call according to"
-            f" curves of {host.name!r}, take {sweep_s / 3600:,.1f} h at least;"
+            f"{grid.num_candidates:,} points of {workload.kind}, at {call_s:.3g} s per call"
+            f" according to curves of {host.name!r}, take {sweep_s / 3600:,.1f} h at least;"
             f" at most {max_sweep_s / 3600:,.1f} h are allowed for one sweep",
-            hint="ask for fewer points: a smaller window, or larger steps",
+            hint="ask for fewer points: a smaller window, or larger steps; the service's setting"
+            " LHP_MAX_SWEEP_S allows more",
         )
 
 

@@ -24,7 +24,7 @@ from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plan.spec import DEFAULT_SETTLE_S, RaceTerms, SweepSpec
-from profiler_service.plan.window import build_window, read_multiples
+from profiler_service.plan.window import WindowLimits, build_window, read_multiples
 from profiler_service.storage.store import CurveHeader, Host
 from profiler_service.wire import LhpAnswer, parse_duration, parse_share
 from profiler_service.workload import Dims, Workload, parse_dims
@@ -66,6 +66,7 @@ class LhpQuestion:
         settle_s: float | None = None,
         max_age: str | None = None,
         multiple_of: str | None = None,
+        limits: WindowLimits | None = None,
     ) -> LhpQuestion:
         """The question, read from texts. The age of what may answer counts from now.
 
@@ -79,7 +80,9 @@ class LhpQuestion:
             dims=checked,
             prefer=prefer,
             effort=effort,
-            window=build_window(described, checked, max_growth=max_growth, multiple_of=multiples),
+            window=build_window(
+                described, checked, max_growth=max_growth, multiple_of=multiples, limits=limits
+            ),
             multiple_of=multiples,
             budget_s=budget_s,
             terms=RaceTerms(

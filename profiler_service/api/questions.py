@@ -179,6 +179,7 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
             settle_s=query.settle,
             max_age=query.max_age,
             multiple_of=query.multiple_of,
+            limits=services.admission.limits,
         )
     except InvalidWorkloadError as error:
         # A misspelled parameter of the question was taken for one of the workload.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from profiler_service.errors import InvalidDimsError
-from profiler_service.grid import Grid, GridAxis
+from profiler_service.grid import MAX_DIM, Grid, GridAxis
 from profiler_service.kinds.networks import HLSTM, HLSTM_LM
 from profiler_service.kinds.products import BACKEND, LINEAR, MATMUL, SPARSITY
 from profiler_service.workload import Dims, Parameter, ParamValue, Workload, WorkloadKind
@@ -161,7 +161,12 @@ def _kernels_of(kind: WorkloadKind, *, builder: str, dims: Dims, description: st
         axes=("kernel",),
         parameters=(
             *(
-                Parameter(name=axis, default=dim, description=f"{axis} of `{kind.name}`.")
+                Parameter(
+                    name=axis,
+                    default=dim,
+                    maximum=MAX_DIM,
+                    description=f"{axis} of `{kind.name}`.",
+                )
                 for axis, dim in zip(kind.axes, dims, strict=True)
             ),
             *(each for each in kind.parameters if each.name not in (BACKEND.name, SPARSITY.name)),

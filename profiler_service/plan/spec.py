@@ -19,7 +19,7 @@ from profiler_service.workload import Dims, Workload
 
 DEFAULT_MAX_GROWTH = 0.125
 MIN_GROWTH_POINTS = 32
-MAX_GROWTH_POINTS = 1024
+MAX_AXIS_POINTS = 1025
 DEFAULT_SETTLE_S = 3.0
 DEFAULT_MARGIN = 0.005
 """Least margin of a race that wasn't asked for one. It is more if the host doesn't resolve that."""
@@ -44,16 +44,17 @@ def window_growth(
     dims: Sequence[int],
     max_growth: float = DEFAULT_MAX_GROWTH,
     multiple_of: Sequence[int] | None = None,
+    max_axis_points: int = MAX_AXIS_POINTS,
 ) -> Dims:
     """How far the window above `dims` reaches on each axis, in units of the dimension.
 
-    It is the share `max_growth` of the dimension, but at least 32 and at most 1,024 points; if only
-    multiples count, 1,024 of them.
+    It is the share `max_growth` of the dimension, but at least 32, and no further than
+    `max_axis_points` allow (if only multiples count, so many of them).
     (Source: ours. Below 256, an eighth would not reach the next multiple of a vector's or a tile's
     width. The computing time of a race between batches grows with the cube of the longest axis.)
     """
     return tuple(
-        min(max(MIN_GROWTH_POINTS, int(dim * max_growth)), MAX_GROWTH_POINTS * multiple)
+        min(max(MIN_GROWTH_POINTS, int(dim * max_growth)), (max_axis_points - 1) * multiple)
         for dim, multiple in zip(dims, multiple_of or (1,) * len(dims), strict=True)
     )
 

@@ -7,11 +7,30 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
-from profiler_service.errors import InvalidRequestError
-from profiler_service.grid import Grid
-from profiler_service.plan.spec import window_growth
+from profiler_service.errors import InvalidDimsError, InvalidRequestError
+from profiler_service.grid import MAX_DIM, Grid
+from profiler_service.plan.spec import MAX_AXIS_POINTS, window_growth
 from profiler_service.workload import Dims, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowLimits:
+    """How large windows may be: the operator's settings `LHP_MAX_DIM` and `LHP_MAX_AXIS_POINTS`."""
+
+    max_dim: int = MAX_DIM
+    max_axis_points: int = MAX_AXIS_POINTS
+
+    def check_dims(self, workload: Workload, dims: Dims) -> None:
+        """Returns if every dimension is accepted. Raises InvalidDimsError."""
+        for name, dim in zip(workload.axes, dims, strict=True):
+            if dim > self.max_dim:
+                raise InvalidDimsError(
+                    f"{name}={dim} is outside 1 to {self.max_dim}",
+                    hint=f"the largest dimension accepted is {self.max_dim}; the service's setting"
+                    " LHP_MAX_DIM raises it",
+                )
 
 
 def read_multiples(text: str | None, workload: Workload) -> Dims | None:
@@ -34,13 +53,22 @@ def read_multiples(text: str | None, workload: Workload) -> Dims | None:
 
 
 def build_window(
-    workload: Workload, dims: Dims, *, max_growth: float, multiple_of: Dims | None = None
+    workload: Workload,
+    dims: Dims,
+    *,
+    max_growth: float,
+    multiple_of: Dims | None = None,
+    limits: WindowLimits | None = None,
 ) -> Grid:
     """The window above `dims`: its candidates are `dims`, and the multiples above.
 
-    Raises InvalidRequestError if `multiple_of` leaves no point but `dims`.
+    Raises InvalidDimsError for dims beyond the limits; InvalidRequestError if `multiple_of` leaves
+    no point but `dims`.
     """
-    growth = window_growth(dims, max_growth, multiple_of)
+    limits = limits or WindowLimits()
+    limits.check_dims(workload, dims)
+    reach = window_growth(dims, max_growth, multiple_of, limits.max_axis_points)
+    growth = tuple(min(grow, limits.max_dim - dim) for dim, grow in zip(dims, reach, strict=True))
     window = Grid.window(dims, growth, multiple_of)
     if multiple_of is None:
         return window

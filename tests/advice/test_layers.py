@@ -18,6 +18,7 @@ from profiler_service.advice.layers import (
     load_model,
 )
 from profiler_service.errors import InvalidRequestError, ModelError
+from profiler_service.grid import MAX_DIM
 
 
 class Tagger(nn.Module):
@@ -118,7 +119,7 @@ def test_a_shared_layer_is_listed_once_and_one_that_isnt_run_as_asked() -> None:
             "float64 isn't measured: give --dtype float32, bfloat16 or float16",
         ),
         (nn.LazyLinear(6), "give an --example"),
-        (nn.Linear(1, 65_537, device="meta"), "larger than 65536"),
+        (nn.Linear(1, MAX_DIM + 1, device="meta"), f"larger than {MAX_DIM}"),
     ],
 )
 def test_what_cant_be_measured_is_said(layer: nn.Module, problem: str) -> None:

@@ -22,6 +22,7 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.plan.window import WindowLimits
 from profiler_service.storage.store import CurveHeader, Store
 from tests.api.conftest import HOST, keep_curve
 from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, build_curve, square, stairs
@@ -34,6 +35,7 @@ def question(
     prefer: str = "fastest",
     effort: str = "quick",
     max_growth: float = 0.125,
+    limits: WindowLimits | None = None,
 ) -> LhpQuestion:
     return LhpQuestion.parse(
         dims=dims,
@@ -42,6 +44,7 @@ def question(
         prefer=prefer,  # type: ignore[arg-type]
         effort=effort,  # type: ignore[arg-type]
         max_growth=max_growth,
+        limits=limits,
     )
 
 
@@ -49,8 +52,18 @@ def test_a_question_knows_its_window() -> None:
     asked = question("1197,317")
     assert asked.window == Grid.window((1197, 317), (149, 39))
     assert asked.growth == (149, 39)
-    # Clipped at the largest dimension accepted: 65536 - 65500 = 36.
-    assert question("65500,317").growth == (36, 39)
+    # Clipped at the largest dimension accepted, if it is given: 65,536 - 65,500 = 36.
+    assert question("65500,317", limits=WindowLimits(max_dim=65_536)).growth == (36, 39)
+    # At most 1,024 further. The vocabularies of GPT-2 and BLOOM are dimensions like others.
+    assert question("50257,768").growth == (1024, 96)
+    assert question("250880,14336").growth == (1024, 1024)
+    assert question("50257,768", limits=WindowLimits(max_axis_points=2001)).growth == (2000, 96)
+
+
+def test_a_dimension_beyond_the_limit_is_refused_with_its_setting() -> None:
+    with pytest.raises(InvalidDimsError, match="in_features=4097 is outside 1 to 4096") as caught:
+        question("4096,4097", limits=WindowLimits(max_dim=4096))
+    assert "LHP_MAX_DIM" in caught.value.hint
 
 
 def test_a_question_must_be_one() -> None:

@@ -80,14 +80,14 @@ BAD_QUERIES = [
     ("dims=1e3,5", 422, "1197,317"),
     ("dims=%D9%A1,5", 422, "1197,317"),  # an Arabic digit one
     ("dims=1,5%00", 422, "1197,317"),
-    ("dims=65537,5", 422, "65536"),
+    ("dims=1048577,5", 422, "LHP_MAX_DIM"),
     ("dims=99999999999999999999,5", 422, "1197,317"),
     ("dims=5,6&dims=7,8", 422, "once"),
     ("dims=5,6&batch=16&batch=32", 422, "once"),
     ("dims=5,6&workload=conv", 404, "linear"),
     ("dims=5,6&workload=matmul", 422, "size"),
     ("dims=5,6&dtype=int3", 422, "float32"),
-    ("dims=5,6&batch=0", 422, "1 to 65536"),
+    ("dims=5,6&batch=0", 422, "1 to 1048576"),
     ("dims=5,6&batch=many", 422, "whole number"),
     ("dims=5,6&batch=99999999999999999999999", 422, "whole number"),
     ("dims=5,6&backend=magic", 422, "dense"),
@@ -109,12 +109,12 @@ BAD_QUERIES = [
     ("dims=5,6&platform=%00", 404, "/platforms"),
     # The host multiplies float32 and bfloat16 only.
     ("dims=5,6&dtype=float16", 422, "bfloat16"),
-    # 65,536 + 32,768 clipped to 65,536: 65,536² · 4 bytes = 16 GiB.
-    ("dims=65536,65536", 422, "smaller"),
+    # 66,560² · 4 bytes = 16.5 GiB.
+    ("dims=65536,65536", 422, "LHP_MAX_OPERAND_BYTES"),
     # 513 · 513 points: a race looks at a sample of them, a grid sweep would take hours.
     ("dims=4096,4096&prefer=nearest", 422, "max_growth"),
     # 257 · 257 = 66,049 points are more than 65,536 to look at.
-    ("dims=2048,2048&effort=thorough", 422, "max_growth"),
+    ("dims=2048,2048&effort=thorough", 422, "LHP_MAX_SURVEY_POINTS"),
     ("dims=5,6&effort=none", 422, "/docs"),
     # 4,097 · 4,097 points are too many even so.
     ("dims=8192,8192&max_growth=0.5&prefer=nearest", 422, "max_growth"),

@@ -87,7 +87,12 @@ BAD_REQUESTS = [
     (json.dumps(REQUEST | {"axes": []}).encode(), 422, "/docs"),
     (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 9}]}).encode(), 422, "out_features"),
     (json.dumps(REQUEST | {"axes": [{"first": 9, "last": 1}] * 2}).encode(), 422, "last"),
-    (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 70000}] * 2}).encode(), 422, "65536"),
+    (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 70000}] * 2}).encode(), 422, "MAX_POINTS"),
+    (
+        json.dumps(REQUEST | {"axes": [{"first": 1048577, "last": 1048577}] * 2}).encode(),
+        422,
+        "LHP_MAX_DIM",
+    ),
     # A race over more than 1,025 rows would work longer than it measures.
     (
         json.dumps(

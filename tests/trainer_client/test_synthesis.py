@@ -172,7 +172,7 @@ def test_a_roll_back_in_an_epoch_that_grew_grows_the_same(tmp_path: Path) -> Non
 
 def test_what_cant_be_measured_isnt_trained(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
-    run.words = ("word",) * 70_000  # the service takes 65,536
+    run.words = ("word",) * 1_100_000  # a vocabulary has at most 1,048,576
     with pytest.raises(InvalidWorkloadError, match="vocabulary"):
         synthesise(run, Oracle(2, 1))
     assert run.rows == []
