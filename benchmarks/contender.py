@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.answers.dims import Dims, show
 from benchmarks.answers.machine import RefereeError
-from benchmarks.answers.measuring import Dims, show
 
 if TYPE_CHECKING:
     from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
@@ -50,6 +50,11 @@ class Race:
     """Calls that were discarded as disturbed and made again, not counted in `num_calls`."""
     claimed: tuple[float, float, float]
     """Claimed latency of the best rival divided by the queried point's: estimate, low, high."""
+    settled: bool | None
+    margin: float | None
+    """Nothing that the race compared is more than this share faster than the answer, it claims."""
+    unseen_risk: float | None
+    """Claimed probability that a point that was never compared is faster by more than that."""
     leaders: tuple[Dims, ...]
     """The points that stayed longest, best first, at most MAX_LEADERS."""
     stages: tuple[Stage, ...]
@@ -106,6 +111,9 @@ def race_window(
         num_calls=curve.evidence.calls or 0,
         num_discarded=curve.evidence.discarded or 0,
         claimed=(float(found.ratio[0]), float(found.ratio_low[0]), float(found.ratio_high[0])),
+        settled=curve.evidence.settled,
+        margin=curve.evidence.margin,
+        unseen_risk=curve.evidence.unseen_risk,
         leaders=tuple(dims_of(point) for point in list(dict.fromkeys(ranked))[:MAX_LEADERS]),
         stages=tuple(
             Stage(

@@ -6,12 +6,11 @@ import contextlib
 import datetime as dt
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.answers.machine import RefereeError, redact
-from benchmarks.answers.measuring import Measurement
 from benchmarks.answers.report import goal_table
 from benchmarks.answers.verdicts import Goal
 
@@ -72,9 +71,3 @@ def publish(
         (folder / f"{stem}.md").write_text(text)
         (folder / f"{stem}.json").write_text(json.dumps(raw, indent=1) + "\n")
     return 0 if all(goal.met is not False for goal in goals) else 1
-
-
-def measurement_to_json(measurement: Measurement) -> Mapping[str, object]:
-    """The raw figures, JSON-ready; the blocks' log ratios to five places."""
-    blocks = {name: [round(log, 5) for log in logs] for name, logs in measurement.blocks.items()}
-    return asdict(measurement) | {"blocks": blocks}

@@ -11,7 +11,7 @@ smoothly along both axes, and every hidden size that isn't a multiple of 16 cost
 both, single points deviate from their row and column. The noise of calls has heavy tails, some
 calls take far longer, the first call of a shape takes 5 % longer, and everything drifts slowly.
 
-Everything here but the planner itself shares no code with the service; only `race_on` imports it.
+Shares no code with the service but the planner itself, which `benchmarks.synthetic_device` runs.
 Measures nothing: any machine gives the same figures.
 
 Exit code: 0 if every goal is met, 1 if one is missed.
@@ -25,24 +25,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.answers.measuring import Dims, show
+from benchmarks.answers.dims import Dims, show
 from benchmarks.answers.verdicts import Goal
-from benchmarks.contender import Race, race_window
+from benchmarks.contender import Race
 from benchmarks.networks_search.referee import SIDE
 from benchmarks.networks_search.report import REGRET_GOAL, SHARE_GOAL
 from benchmarks.provenance import heading
 from benchmarks.race_verdict import F64, SLOWER_GOAL
 from benchmarks.report import opening, publish
-
-if TYPE_CHECKING:
-    from profiler_service.analysis.samples import Samples
-    from profiler_service.grid import Grid
-    from profiler_service.plan.base import Batch
-    from profiler_service.workload import Workload
+from benchmarks.synthetic_device import Device, Noise, race_on
 
 OFFSETS = (1, 6, 11, 16)
 """How far the queried hidden size lies above a multiple of STAIR."""
@@ -53,12 +47,7 @@ INTERACTION = 0.003
 FASTEST_S, SLOWEST_S = 0.010, 0.060
 """Latencies that queried points may have."""
 
-NOISE = 0.01
-"""Scale of the noise of a call: Student's t with three degrees of freedom."""
-SPIKES, SPIKE = 0.03, (0.2, 1.0)
-"""Share of the calls that take much longer, and by how much."""
-FIRST_CALL = 0.05
-DRIFT, DRIFT_PERIOD_S = 0.01, 5.0
+NOISE = Noise()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,36 +68,6 @@ class Trial:
     """True latency of the answer divided by the queried point's."""
     stay_regret: float
     """The regret of the queried point itself."""
-
-
-class Device:
-    """A simulated host: calls of points whose true latencies `truth_s` [points] are known."""
-
-    def __init__(self, truth_s: F64, seed: int) -> None:
-        self.truth_s = truth_s
-        self._rng = np.random.default_rng(seed)
-        self._is_called = np.zeros(len(truth_s), dtype=np.bool_)
-        self._phase = self._rng.uniform(0, 2 * np.pi)
-        self._clock_s = 0.0
-
-    def call(self, point: int) -> float:
-        """Seconds of the next call of this point."""
-        rng = self._rng
-        log = NOISE * float(np.clip(rng.standard_t(3), -20, 20))
-        log += DRIFT * float(np.sin(2 * np.pi * self._clock_s / DRIFT_PERIOD_S + self._phase))
-        if rng.random() < SPIKES:
-            log += float(np.log1p(rng.uniform(*SPIKE)))
-        if not self._is_called[point]:
-            self._is_called[point] = True
-            log += float(np.log1p(FIRST_CALL))
-        took_s = float(self.truth_s[point] * np.exp(log))
-        self._clock_s += took_s
-        return took_s
-
-    @property
-    def clock_s(self) -> float:
-        """Seconds of all calls so far."""
-        return self._clock_s
 
 
 # --- Windows --------------------------------------------------------------------------------
@@ -147,49 +106,12 @@ def draw_window(shape: str, offset: int, rng: np.random.Generator) -> tuple[Dims
     return dims, truth * rng.uniform(FASTEST_S, SLOWEST_S)
 
 
-def race_on(device: Device, dims: Dims, seed: int) -> Race:
-    """The race of the service's planner over the window on the device."""
-    from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
-    from profiler_service.kinds import LSTM
-
-    def measure(workload: Workload, grid: Grid, batch: Batch) -> Samples:
-        batch_started_s = device.clock_s
-        time_s, latency_s = [], []
-        for point in batch.point.tolist():
-            for _ in range(batch.warmup_calls):
-                device.call(point)
-            time_s.append(device.clock_s - batch_started_s)
-            latency_s.append(sum(device.call(point) for _ in range(batch.calls)) / batch.calls)
-        return Samples(
-            point=batch.point,
-            round=batch.round,
-            time_s=np.array(time_s, dtype=np.float32),
-            latency_s=np.array(latency_s),
-            calls=batch.calls,
-            unstable=np.zeros(len(batch.point), dtype=np.bool_),
-            seconds=device.clock_s - batch_started_s,
-        )
-
-    platform = Platform(
-        device="cpu",
-        device_model="simulated",
-        memory_bytes=1 << 30,
-        driver="none",
-        framework="none",
-        libraries=(),
-        threads=1,
-        cpus=1,
-        flags=(),
-    )
-    protocol = TimingProtocol(timer="perf_counter")
-    return race_window(LSTM.describe(), dims, SIDE, seed, measure, platform, protocol)
-
-
 def try_window(shape: str, offset: int, seed: int) -> Trial:
     """One race in a window drawn from the seed, and its verdict."""
     rng = np.random.default_rng([seed, offset, list(SHAPES).index(shape)])
     dims, truth_s = draw_window(shape, offset, rng)
-    race = race_on(Device(truth_s, seed=int(rng.integers(1 << 32))), dims, seed)
+    device = Device(truth_s, NOISE, seed=int(rng.integers(1 << 32)))
+    race = race_on(device, "lstm", dims, SIDE, seed)
     return judge_race(shape, offset, dims, truth_s, race)
 
 
@@ -202,7 +124,7 @@ def judge_race(shape: str, offset: int, dims: Dims, truth_s: F64, race: Race) ->
         dims=dims,
         answer=race.answer,
         share_of_calls=race.num_calls / len(truth_s),
-        share_of_time=race.measuring_s / float(truth_s.sum() * (1 + FIRST_CALL)),
+        share_of_time=race.measuring_s / float(truth_s.sum() * (1 + NOISE.first_call)),
         regret=float(answer_s / truth_s.min() - 1),
         over_queried=float(answer_s / truth_s[0]),
         stay_regret=float(truth_s[0] / truth_s.min() - 1),
@@ -337,9 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notes = [
         f"{options.windows} windows of {SIDE} × {SIDE} points for each shape and offset, seeds"
         f" from {options.seed}; took {(time.perf_counter() - started) / 60:.1f} minutes",
-        f"noise {NOISE:.1%} (Student's t, 3 degrees of freedom), {SPIKES:.0%} of calls prolonged"
-        f" by {SPIKE[0]:.0%} to {SPIKE[1]:.0%}, first calls {FIRST_CALL:.0%} slower, drift"
-        f" ± {DRIFT:.0%}; single points deviate by {INTERACTION:.1%}",
+        f"noise {NOISE.scale:.1%} (Student's t, 3 degrees of freedom), {NOISE.spikes:.0%} of calls"
+        f" prolonged by {NOISE.spike[0]:.0%} to {NOISE.spike[1]:.0%}, first calls"
+        f" {NOISE.first_call:.0%} slower, drift ± {NOISE.drift:.0%}; single points deviate by"
+        f" {INTERACTION:.1%}",
     ]
     report = build_report(header=header, notes=notes, goals=goals, trials=trials)
     return publish(

@@ -1,246 +1,181 @@
-"""The command: asks or checks itself, judges, and prints the report. See the package."""
+"""The command: runs the parts, judges, and writes the report. See the package."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime as dt
-import json
-import os
-import secrets
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import httpx
 
+from benchmarks.answers import __doc__ as about
+from benchmarks.answers.asking import Save, draw_preferences, run_noise, run_queries
+from benchmarks.answers.calibration import draw, read_claims
+from benchmarks.answers.dims import draw_queries
 from benchmarks.answers.machine import (
     RefereeError,
-    busy_processor,
     describe_commit,
     describe_machine,
     redact,
 )
-from benchmarks.answers.measuring import draw_queries, referee, round_up, show
-from benchmarks.answers.report import build_report
-from benchmarks.answers.service import (
-    WAIT_S,
-    Failure,
-    Reply,
-    ask,
-    find_platform,
-    fresh_service,
-    wait_until_idle,
-)
-from benchmarks.answers.verdicts import (
-    FRESH_QUERY,
-    Goal,
-    Trial,
-    judge,
-    judge_control,
-    judge_known_effect,
-)
+from benchmarks.answers.processes import PROCESSES
+from benchmarks.answers.report import build_report, judge
+from benchmarks.answers.trials import Findings
 
-IDLE_LIMIT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run found."""
-
-    trials: list[Trial]
-    failures: list[Failure]
-    goals: list[Goal]
-    notes: list[str]
-
-
-def run_self_check(*, queries: int, seed: int, max_seconds: float) -> Outcome:
-    """Judges "round up to 8" instead of a service, and a known effect."""
-    cpus = max(1, len(os.sched_getaffinity(0)) - 1)
-    trials = []
-    for number, dims in enumerate(draw_queries(queries, seed)):
-        answer = round_up(dims, 8)
-        found = referee(
-            dims,
-            answer,
-            max_seconds=max_seconds,
-            seed=seed + number,
-            threads=cpus,
-            cpus=cpus,
-        )
-        trials.append(Trial(dims=dims, answer=answer, measurement=found, reply=None))
-        tell(trials[-1])
-    known = judge_known_effect(max_seconds=max_seconds, seed=seed, threads=cpus, cpus=cpus)
-    return Outcome(
-        trials=trials,
-        failures=[],
-        goals=[judge_control(trials), known],
-        notes=["self-check: no service; the answers are dims rounded up to multiples of 8"],
-    )
-
-
-def run_service(*, url: str | None, queries: int, seed: int, max_seconds: float) -> Outcome:
-    """Asks the service at `url`, or a fresh one of its own, and judges its answers."""
-    trials: list[Trial] = []
-    failures: list[Failure] = []
-    notes: list[str] = []
-    fresh: Reply | Failure | None = None
-    asked = [(dims, True) for dims in draw_queries(queries, seed)]
-    with contextlib.ExitStack() as stack:
-        if url is None:
-            url, start_s = stack.enter_context(fresh_service(Path(sys.executable).parent / "lhp"))
-            notes.append(f"fresh service, empty database: ready {start_s:.1f} s after its start")
-            asked.insert(0, (FRESH_QUERY, False))
-        client = stack.enter_context(httpx.Client(base_url=url, timeout=WAIT_S + 30))
-        for number, (dims, is_random) in enumerate(asked):
-            reply = ask(client, dims)
-            if not is_random:
-                fresh = reply
-            if isinstance(reply, Failure):
-                failures.append(reply)
-                print(f"{show(dims)}: {reply.reason}", file=sys.stderr)
-                continue
-            measured_on = find_platform(client, reply.platform)
-            threads, cpus = int(measured_on["threads"]), int(measured_on["cpus"])
-            newest = wait_until_idle(client, limit_s=IDLE_LIMIT_S)
-            found = referee(
-                dims,
-                reply.answer,
-                max_seconds=max_seconds,
-                seed=seed + number,
-                threads=threads,
-                cpus=cpus,
-            )
-            if wait_until_idle(client, limit_s=0) != newest:
-                raise RefereeError("the service measured something else meanwhile: keep it idle")
-            note = (
-                f"platform {reply.platform}: {threads} threads on {cpus} processors,"
-                f" {measured_on['framework']}"
-            )
-            if note not in notes:
-                notes.append(note)
-            trials.append(
-                Trial(
-                    dims=dims,
-                    answer=reply.answer,
-                    measurement=found,
-                    reply=reply,
-                    random=is_random,
-                )
-            )
-            tell(trials[-1])
-    return Outcome(
-        trials=trials,
-        failures=failures,
-        goals=judge(trials, failures, fresh=fresh, seed=seed),
-        notes=notes,
-    )
-
-
-def tell(trial: Trial) -> None:
-    """Prints one line of progress."""
-    ratios = trial.measurement.ratios
-    took = "" if trial.reply is None else f"answered in {trial.reply.wall_s:.1f} s, "
-    print(
-        f"{show(trial.dims)} → {show(trial.answer)}: {took}speed {ratios['answer'].speed:.4f},"
-        f" control {ratios['control'].speed:.4f},"
-        f" {trial.measurement.num_rounds} rounds in {trial.measurement.seconds:.1f} s",
-        file=sys.stderr,
-        flush=True,
-    )
+PARTS = ("agreement", "preferences", "noise")
+SEED = 20261129
+DEFAULTS: Mapping[str, float] = {
+    "queries": 100,
+    "preferences": 20,
+    "races": 200,
+    "seconds": 4.0,
+    "processes": PROCESSES,
+}
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked."""
-    parser = argparse.ArgumentParser(description="Independent referee of the service's answers.")
-    parser.add_argument("--url", help="ask this service (default: start a fresh one)")
-    parser.add_argument("--queries", type=int, help="random queries (20; 2 in a self-check)")
-    parser.add_argument("--seed", type=int, help="seed of queries and rounds (default: a new one)")
-    parser.add_argument("--max-seconds", type=float, default=6.0, help="measuring per query")
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help=f"which to run, of {', '.join(PARTS)}"
+    )
+    parser.add_argument("--queries", type=int, help="asked of two services each")
+    parser.add_argument("--preferences", type=int, help="queries for these, in all")
+    parser.add_argument("--races", type=int, help="simulated, of each scenario")
+    parser.add_argument("--seconds", type=float, help="last measurement of a query")
+    parser.add_argument("--processes", type=int, help="of the referee")
+    parser.set_defaults(**DEFAULTS)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the queries and rounds")
+    parser.add_argument("--max-minutes", type=float, help="end the run after the query that passes")
     parser.add_argument("--out", type=Path, help="folder for the report and the raw figures")
-    parser.add_argument("--busy", action="store_true", help="keep the first processor busy")
-    parser.add_argument("--self-check", action="store_true", help="check the referee, no service")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    parser.add_argument("--busy", action="store_true", help="ask beside a busy first processor")
     options = parser.parse_args(arguments)
-    if options.queries is None:
-        options.queries = 2 if options.self_check else 20
-    if options.seed is None:
-        options.seed = secrets.randbelow(1_000_000)
-    if options.queries < 1 or options.seed < 0 or not 0 < options.max_seconds < 3600:
-        parser.error("--queries from 1, --seed from 0, --max-seconds between 0 and 3600")
-    if options.self_check and options.url:
-        parser.error("--self-check asks no service: leave out --url")
+    options.parts = options.parts.split(",")
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"--parts: no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if min(options.queries, options.preferences, options.races) < 1 or options.seed < 0:
+        parser.error("--queries, --preferences and --races from 1, --seed from 0")
+    if not 0 < options.seconds < 3600 or options.processes < 3:
+        parser.error("--seconds between 0 and 3600, --processes from 3")
+    if options.resume and options.out is None:
+        parser.error("--resume needs --out: the folder of the run to go on with")
     return options
 
 
 def command_of(options: argparse.Namespace) -> str:
-    """The command that repeats the run, without names of hosts and without local paths."""
-    parts = ["python -m benchmarks.answers"]
-    parts += ["--self-check"] if options.self_check else []
-    parts += ["--url URL"] if options.url else []
-    parts += [f"--queries {options.queries} --seed {options.seed}"]
-    parts += [f"--max-seconds {options.max_seconds:g}"] if options.max_seconds != 6.0 else []
+    """The command that repeats the run, without local paths."""
+    parts = [f"--parts {','.join(options.parts)}"] if options.parts != list(PARTS) else []
+    parts += [
+        f"--{name} {getattr(options, name):g}"
+        for name, default in DEFAULTS.items()
+        if getattr(options, name) != default
+    ]
+    parts += [f"--seed {options.seed}"]
     parts += ["--busy"] if options.busy else []
     parts += ["--out DIR"] if options.out else []
-    return " ".join(parts)
+    return " ".join(["python -m benchmarks.answers", *parts])
+
+
+def describe_run(options: argparse.Namespace) -> list[str]:
+    """Markdown lines: title, command, date, commit, machine."""
+    title = "How well the service answers" + (", beside a busy processor" if options.busy else "")
+    return [
+        f"# {title}",
+        "",
+        f"    {command_of(options)}",
+        "",
+        f"- date: {dt.datetime.now(dt.UTC):%Y-%m-%d}, commit {describe_commit()}",
+        *(f"- {name}: {value}" for name, value in describe_machine().items()),
+    ]
+
+
+def open_findings(options: argparse.Namespace, path: Path | None) -> Findings:
+    """The findings to go on with, or new ones."""
+    settings = {name: getattr(options, name) for name in ("seed", "seconds", "processes", "busy")}
+    # Gathered first, before this run itself raises the load average.
+    heading = describe_run(options)
+    if not options.resume or path is None:
+        return Findings(settings=settings, heading=heading)
+    findings = Findings.read(path, settings)
+    old, new = (next(x for x in h if x.startswith("- date")) for h in (findings.heading, heading))
+    if old != new:
+        findings.note(f"continued {new[2:].replace('date: ', '')}")
+    return findings
+
+
+def run(options: argparse.Namespace, findings: Findings, save: Save) -> bool:
+    """Runs the parts that were asked for; False if the time was up before."""
+    fastest = [(dims, "fastest") for dims in draw_queries(options.queries, options.seed)]
+    for part in options.parts:
+        if part == "noise":
+            done = run_noise(findings, races=options.races, save=save)
+        else:
+            agreement = part == "agreement"
+            done = run_queries(
+                findings,
+                fastest if agreement else draw_preferences(options.preferences, options.seed + 1),
+                services=2 if agreement else 1,
+                seconds=options.seconds,
+                processes=options.processes,
+                seed=options.seed,
+                busy=options.busy,
+                save=save,
+            )
+        if not done:
+            return False
+    return True
+
+
+def publish(findings: Findings, path: Path | None) -> int:
+    """The exit code by the goals, after printing the report and writing it with its picture."""
+    goals = judge(findings)
+    claims = read_claims(findings.of("fastest"))
+    picture = None
+    if path is not None and claims:
+        picture = path.with_name(f"{path.stem}-calibration.png")
+        draw(claims, picture)
+    report = build_report(findings, goals, None if picture is None else picture.name)
+    print(report)
+    if path is not None:
+        path.with_suffix(".md").write_text(report)
+    return 0 if all(goal.met is not False for goal in goals) else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code, after printing the report."""
     options = parse_arguments(arguments)
-    # Gathered first, before this run itself raises the load average.
-    machine, commit = describe_machine(), describe_commit()
-    date = dt.datetime.now(dt.UTC).date().isoformat()
+    name = "answers-busy.json" if options.busy else "answers.json"
+    path = None if options.out is None else options.out / name
+    started = time.monotonic()
+
+    def save() -> bool:
+        if path is not None:
+            findings.write(path)
+        minutes = (time.monotonic() - started) / 60
+        return options.max_minutes is None or minutes < options.max_minutes
+
     try:
-        with contextlib.ExitStack() as stack:
-            if options.busy:
-                stack.enter_context(busy_processor())
-            if options.self_check:
-                outcome = run_self_check(
-                    queries=options.queries, seed=options.seed, max_seconds=options.max_seconds
-                )
-            else:
-                outcome = run_service(
-                    url=options.url,
-                    queries=options.queries,
-                    seed=options.seed,
-                    max_seconds=options.max_seconds,
-                )
+        findings = open_findings(options, path)
+        done = run(options, findings, save)
     except (RefereeError, httpx.HTTPError) as error:
         print(f"no verdict: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: no verdict", file=sys.stderr)
+        print("interrupted: no verdict; --resume goes on", file=sys.stderr)
         return 130
-    command = command_of(options)
-    report = build_report(
-        command=command,
-        commit=commit,
-        machine=machine,
-        notes=[*outcome.notes, *(["first processor kept busy"] if options.busy else [])],
-        goals=outcome.goals,
-        trials=outcome.trials,
-        failures=outcome.failures,
-        date=date,
-    )
-    print(report)
-    if options.out is not None:
-        raw = {
-            "date": date,
-            "command": command,
-            "commit": commit,
-            "machine": machine,
-            "notes": outcome.notes,
-            "goals": [asdict(goal) for goal in outcome.goals],
-            "failures": [asdict(failure) for failure in outcome.failures],
-            "trials": [asdict(trial) for trial in outcome.trials],
-        }
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"answers-{date}.md").write_text(report)
-        (options.out / f"answers-{date}.json").write_text(json.dumps(raw, indent=1) + "\n")
-    return 0 if all(goal.met is not False for goal in outcome.goals) else 1
+    code = publish(findings, path)
+    if not done:
+        print("the time is up: --resume goes on", file=sys.stderr)
+        return 3
+    return code
 
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> None:
@@ -248,6 +183,6 @@ def _exit_on_signal(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    # As an exception, so that the service is ended before this process.
+    # As an exception, so that the services are ended before this process.
     signal.signal(signal.SIGTERM, _exit_on_signal)
     sys.exit(main())

@@ -1,242 +1,230 @@
-"""The referee's own measuring: ratios of latencies, interleaved, with their intervals."""
+"""What one process of the referee measures: interleaved rounds, and a search of its own.
+
+Torch only. The processes are started in `benchmarks.answers.processes`.
+"""
 
 from __future__ import annotations
 
-import math
+import mmap
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.answers.dims import BATCH, Dims, growth, round_up
 from benchmarks.answers.machine import measuring_conditions
 
-Dims = tuple[int, int]
-"""(out_features, in_features) of a linear layer."""
+F64 = npt.NDArray[np.float64]
 
-BATCH = 16
-FIRST_DIM, LAST_DIM = 100, 1300
-RULES = (4, 8, 16, 32)
-"""Rounding rules that are compared with the answers: both dims up to a multiple of this."""
-EXTRA_RULES = (64,)
-"""Rules that are measured and reported, but not part of a goal."""
-
-ROUNDS_PER_BLOCK = 5
-MIN_BLOCKS = 30
-"""Fewest seconds before a narrow interval may end a measurement."""
-FEWEST_BLOCKS = 6
-"""Fewest blocks that have a finite interval: see `median_interval`."""
-MIN_SECONDS = 1.0
-HALF_WIDTH = 0.002
-"""A measurement ends early when half the watched interval is this narrow, in log ratio."""
-USABLE_HALF_WIDTH = 0.005
-"""A wider interval can't tell 1 % from 0: the measurement goes on, up to LONGEST times as long."""
-LONGEST = 3
+ROUNDS_PER_BLOCK = 3
+FEWEST_BLOCKS = 2
+"""Of one turn of a process, however short its time is."""
 UNTIMED_CALLS, TIMED_CALLS = 2, 3
 LINE_FLOATS = 16
 """float32 elements in a cache line of 64 bytes."""
 PAGE_LINES = 64
 
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """Latency of a candidate divided by that of the queried point, with a 95 % interval."""
-
-    dims: Dims
-    estimate: float
-    low: float
-    high: float
-
-    @property
-    def speed(self) -> float:
-        """Latency of the queried point divided by the candidate's: above 1 is faster."""
-        return 1 / self.estimate
+CHOICES = 30
+"""Most rows, and most columns, that the search looks at."""
+PARTNERS = 4
+"""Columns that the search visits each row with, and rows that it visits each column with."""
+ODD_CHOICES = 3
+"""Rows and columns that are drawn at random, besides the multiples."""
+PREDICTED, SEEN, SEMIFINALISTS = 24, 8, 10
+FEWEST_ROUNDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """The referee's own interleaved measurement around one queried point."""
+class Turn:
+    """What one process measured in one turn."""
 
-    ratios: Mapping[str, Ratio]
-    """By name: `answer`, `control`, and `up4`, `up8`, … for the rounding rules."""
+    logs: list[list[float]]
+    """[blocks, points]: each block's median log ratio to the first point."""
     latency_s: float
-    """Median latency of a call at the queried point."""
-    blocks: Mapping[str, list[float]]
-    """By name, the median log ratio of each block. The intervals follow from these."""
-    num_rounds: int
-    seconds: float
+    """Median latency of a call of the first point."""
+    spread: float
+    """Standard deviation of the log ratio of single calls of the first and of the second point,
+    from the median absolute deviation."""
 
 
-def show(dims: Dims) -> str:
-    """`dims` as people write them."""
-    return f"{dims[0]},{dims[1]}"
+def measure_turn(
+    points: Sequence[Dims], *, seconds: float, seed: int, threads: int, cpus: int
+) -> Turn:
+    """Blocks of rounds, each round visiting every point once in random order.
 
-
-def draw_queries(count: int, seed: int) -> list[Dims]:
-    """`count` queries, both dims uniform from FIRST_DIM to LAST_DIM inclusive."""
-    rng = random.Random(seed)
-    return [
-        (rng.randint(FIRST_DIM, LAST_DIM), rng.randint(FIRST_DIM, LAST_DIM)) for _ in range(count)
-    ]
-
-
-def round_up(dims: Dims, multiple: int) -> Dims:
-    """`dims`, each raised to the next multiple of `multiple`."""
-    out_features, in_features = (-(-dim // multiple) * multiple for dim in dims)
-    return out_features, in_features
-
-
-def median_interval(values: Sequence[float] | npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % interval on the median by order statistics (the sign test, inverted).
-
-    Assumes independent values, but no distribution. Fewer than six values give the infinite
-    interval: even their extremes miss the median more often than one time in twenty.
-    """
-    n = len(values)
-    # Largest k with P(Binomial(n, 1/2) < k) <= 2.5 %, in whole numbers: exact for any n.
-    k, term, total = 0, 1, 0
-    while 40 * (total + term) <= 1 << n:
-        total += term
-        term = term * (n - k) // (k + 1)
-        k += 1
-    if k == 0:
-        return -math.inf, math.inf
-    ordered = np.sort(values)
-    return float(ordered[k - 1]), float(ordered[n - k])
-
-
-def ratio_of_blocks(dims: Dims, blocks: Sequence[float]) -> Ratio:
-    """The ratio that follows from the blocks' log ratios, and its interval."""
-    low, high = median_interval(blocks)
-    return Ratio(
-        dims=dims,
-        estimate=math.exp(float(np.median(blocks))),
-        low=math.exp(low),
-        high=math.exp(high),
-    )
-
-
-def measure(
-    dims: Dims,
-    candidates: Mapping[str, Dims],
-    *,
-    watch: Sequence[str],
-    max_seconds: float,
-    seed: int,
-    threads: int,
-    cpus: int,
-) -> Measurement:
-    """Ratios of all candidates to `dims`, from rounds that visit each once in random order.
-
-    Every block of rounds has newly placed operands, so that placement averages out. For the
-    statistics, a block is one value, because its rounds share their placement. Ends when the
-    intervals of the candidates `watch` are narrow, or after `max_seconds`, or after LONGEST times
-    that if the intervals are still too wide to be useful. Candidates of equal dims share one
-    measurement, and those equal to `dims` are 1 by definition. Only `control` is always a separate
-    copy.
+    Every block has newly mapped memory for all operands: a ratio depends on their pages, too. For
+    the statistics a block is one value, because its rounds share their pages. Points may be equal;
+    each has operands of its own. The second point must be a copy of the first.
     """
     rng = random.Random(seed)
-    # Points to visit: `dims` first, then each distinct candidate.
-    points = [dims]
-    position: dict[str, int] = {}
-    for name, candidate in candidates.items():
-        if name == "control" or candidate not in points:
-            points.append(candidate)
-            position[name] = len(points) - 1
-        else:
-            position[name] = points.index(candidate)
-    watched = [position[name] for name in watch]
-    largest = max(out * inner for out, inner in [*points, *((BATCH, p[1]) for p in points)])
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(largest, generator=generator)
-
-    block_logs: list[npt.NDArray[np.float64]] = []
-    own_times_ns: list[int] = []
-    operands: list[tuple[torch.Tensor, torch.Tensor]] = []
+    values = torch.randn(max(max(p[0], BATCH) * p[1] for p in points))
+    logs: list[F64] = []
+    latencies_s: list[float] = []
+    singles: list[float] = []
     with measuring_conditions(threads=threads, cpus=cpus):
         started = time.perf_counter()
-        next_check_s = min(MIN_SECONDS, max_seconds)
-        while True:
-            # The old operands exist until the new ones are made, so they can't be at the same
-            # place.
-            placed = {}
-            for index in rng.sample(range(len(points)), len(points)):
-                out_features, in_features = points[index]
-                placed[index] = (
-                    _placed(values, (BATCH, in_features), rng),
-                    _placed(values, (out_features, in_features), rng),
-                )
-            operands = [placed[index] for index in range(len(points))]
-            times_ns = np.empty((ROUNDS_PER_BLOCK, len(points)))
-            for row in times_ns:
+        while time.perf_counter() - started < seconds or len(logs) < FEWEST_BLOCKS:
+            operands = [(_map(values, (BATCH, p[1]), rng), _map(values, p, rng)) for p in points]
+            times_s = np.empty((ROUNDS_PER_BLOCK, len(points), TIMED_CALLS))
+            for visits in times_s:
                 for index in rng.sample(range(len(points)), len(points)):
-                    row[index] = _visit(*operands[index])
-            own_times_ns.extend(int(t) for t in times_ns[:, 0])
-            logs = np.log(times_ns)
-            block_logs.append(np.median(logs - logs[:, :1], axis=0))
-
-            elapsed = time.perf_counter() - started
-            if elapsed < next_check_s or len(block_logs) < FEWEST_BLOCKS:
-                continue
-            next_check_s = elapsed + 0.25
-            width = max(_half_width(block_logs, index) for index in watched)
-            if elapsed >= max_seconds:
-                if width < USABLE_HALF_WIDTH or elapsed >= LONGEST * max_seconds:
-                    break
-            elif len(block_logs) >= MIN_BLOCKS and width < HALF_WIDTH:
-                break
-    columns = np.array(block_logs)
-    blocks = {name: [float(v) for v in columns[:, i]] for name, i in position.items()}
-    return Measurement(
-        ratios={name: ratio_of_blocks(candidates[name], blocks[name]) for name in candidates},
-        latency_s=float(np.median(own_times_ns)) * 1e-9,
-        blocks=blocks,
-        num_rounds=len(own_times_ns),
-        seconds=elapsed,
+                    visits[index] = _visit(*operands[index])
+            medians = np.log(np.median(times_s, axis=2))
+            logs.append(np.median(medians - medians[:, :1], axis=0))
+            latencies_s.extend(np.exp(medians[:, 0]))
+            singles.extend(np.log(times_s[:, 1, 0] / times_s[:, 0, 0]))
+    return Turn(
+        logs=[[round(float(log), 6) for log in block] for block in logs],
+        latency_s=float(np.median(latencies_s)),
+        spread=1.4826 * float(np.median(np.abs(np.array(singles) - np.median(singles)))),
     )
 
 
-def referee(
-    dims: Dims, answer: Dims, *, max_seconds: float, seed: int, threads: int, cpus: int
-) -> Measurement:
-    """The ratios of the answer, of every rounding rule and of a second copy of `dims`."""
-    candidates = {"answer": answer, "control": dims}
-    candidates |= {f"up{rule}": round_up(dims, rule) for rule in (*RULES, *EXTRA_RULES)}
-    return measure(
-        dims,
-        candidates,
-        watch=["answer", "control"],
-        max_seconds=max_seconds,
-        seed=seed,
-        threads=threads,
-        cpus=cpus,
-    )
+def _map(values: torch.Tensor, shape: Dims, rng: random.Random) -> torch.Tensor:
+    """A new tensor in pages of its own, starting at a random cache line of the first."""
+    size, place = shape[0] * shape[1], rng.randrange(PAGE_LINES) * LINE_FLOATS
+    pages = torch.frombuffer(mmap.mmap(-1, 4 * (place + size)), dtype=torch.float32)
+    return pages[place:].view(shape).copy_(values[:size].view(shape))
 
 
-def _placed(values: torch.Tensor, shape: Dims, rng: random.Random) -> torch.Tensor:
-    """A new tensor of `shape`, starting at a random cache line of a page."""
-    size = shape[0] * shape[1]
-    place = rng.randrange(PAGE_LINES) * LINE_FLOATS
-    room = torch.empty(size + PAGE_LINES * LINE_FLOATS)
-    return room[place : place + size].copy_(values[:size]).view(shape)
-
-
-def _visit(x: torch.Tensor, weight: torch.Tensor) -> int:
-    """Median time of the timed calls, nanoseconds."""
-    linear, now = torch.nn.functional.linear, time.perf_counter_ns
+def _visit(x: torch.Tensor, weight: torch.Tensor) -> list[float]:
+    """Seconds of each timed call."""
+    linear, now = torch.nn.functional.linear, time.perf_counter
     for _ in range(UNTIMED_CALLS):
         linear(x, weight)
-    times = []
+    times_s = []
     for _ in range(TIMED_CALLS):
         start = now()
         linear(x, weight)
-        times.append(now() - start)
-    return sorted(times)[TIMED_CALLS // 2]
+        times_s.append(now() - start)
+    return times_s
 
 
-def _half_width(block_logs: Sequence[npt.NDArray[np.float64]], index: int) -> float:
-    low, high = median_interval([float(block[index]) for block in block_logs])
-    return (high - low) / 2
+# --- The search -----------------------------------------------------------------------------
+
+
+class Pool:
+    """Memory for the operands of thousands of points, which are views at random cache lines."""
+
+    def __init__(self, largest: Dims, rng: random.Random) -> None:
+        room = PAGE_LINES * LINE_FLOATS
+        self._rng = rng
+        self._inputs = torch.randn(BATCH * largest[1] + room)
+        self._weights = torch.randn(largest[0] * largest[1] + room)
+
+    def place(self, dims: Dims) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input [BATCH, in] and weight [out, in] of the layer `dims`, newly placed."""
+        return self._view(self._inputs, (BATCH, dims[1])), self._view(self._weights, dims)
+
+    def _view(self, memory: torch.Tensor, shape: Dims) -> torch.Tensor:
+        start = self._rng.randrange(PAGE_LINES) * LINE_FLOATS
+        return memory[start : start + shape[0] * shape[1]].view(shape)
+
+
+def time_round(points: Sequence[Dims], pool: Pool, rng: random.Random) -> F64:
+    """Seconds of one call at each point, visited in random order; float64 [points]."""
+    linear, now = torch.nn.functional.linear, time.perf_counter
+    times_s = np.empty(len(points))
+    for index in rng.sample(range(len(points)), len(points)):
+        x, weight = pool.place(points[index])
+        linear(x, weight)
+        start = now()
+        linear(x, weight)
+        times_s[index] = now() - start
+    return times_s
+
+
+def choose_positions(first: int, last: int, rng: random.Random) -> list[int]:
+    """The dims of one axis that the search looks at, ascending, at most CHOICES.
+
+    The first, its next multiples of powers of two, further multiples of eight, and some others.
+    """
+    near = {first, *(round_up((first, first), 2**power)[0] for power in range(1, 7))}
+    near |= {rng.randint(first, last) for _ in range(ODD_CHOICES)}
+    near = {dim for dim in near if dim <= last}
+    eights = sorted({*range(-(-first // 8) * 8, last + 1, 8)} - near)
+    return sorted({*near, *rng.sample(eights, min(len(eights), CHOICES - len(near)))})
+
+
+def predict(points: Sequence[Dims], logs: F64, among: Sequence[Dims]) -> F64:
+    """Log latencies of the points `among`, from a fit with one effect a row and one a column.
+
+    `logs` [points] are what was seen. Every row and column of `among` must be among them.
+    """
+    rows = {row: index for index, row in enumerate(sorted({p[0] for p in points}))}
+    columns = {c: index + len(rows) for index, c in enumerate(sorted({p[1] for p in points}))}
+
+    def design(chosen: Sequence[Dims]) -> F64:
+        matrix = np.zeros((len(chosen), len(rows) + len(columns)))
+        for line, (row, column) in zip(matrix, chosen, strict=True):
+            line[[rows[row], columns[column]]] = 1
+        return matrix
+
+    effects = np.linalg.lstsq(design(points), logs, rcond=None)[0]
+    found: F64 = design(among) @ effects
+    return found
+
+
+def find_fastest(points: Sequence[Dims], logs: F64, count: int) -> list[Dims]:
+    """The `count` points of smallest log latency [points], fastest first."""
+    return [points[index] for index in np.argsort(logs, kind="stable")[:count]]
+
+
+def find_rivals(
+    asked: Dims,
+    last: Dims,
+    *,
+    count: int,
+    seconds: float,
+    seed: int,
+    threads: int,
+    cpus: int,
+    below: float = np.inf,
+) -> list[Dims]:
+    """The referee's own fastest points from `asked` to `last`, fastest first, without `asked`.
+
+    Only points whose growth is smaller than `below`. A third of the time each for: some points of
+    every promising row and column; those that an additive fit of these ranks first, and the fastest
+    seen; the best of these.
+    """
+    rng = random.Random(seed)
+    rows, columns = (choose_positions(a, b, rng) for a, b in zip(asked, last, strict=True))
+    every = [(r, c) for r in rows for c in columns if 0 < growth(asked, (r, c)) < below]
+    if len(every) <= count:
+        return every
+    sampled = {point for r in rows for point in _sample(every, 0, r, rng)}
+    sampled |= {point for c in columns for point in _sample(every, 1, c, rng)}
+    field = sorted(sampled)
+    with measuring_conditions(threads=threads, cpus=cpus):
+        pool = Pool(last, rng)
+
+        def look(points: Sequence[Dims]) -> F64:
+            """Median log latencies; float64 [points]."""
+            started = time.perf_counter()
+            rounds: list[F64] = []
+            while time.perf_counter() - started < seconds / 3 or len(rounds) < FEWEST_ROUNDS:
+                rounds.append(time_round(points, pool, rng))
+            return np.log(np.median(rounds, axis=0))
+
+        time_round(field[:1], pool, rng)
+        logs = look(field)
+        field = list(
+            dict.fromkeys(
+                [
+                    *find_fastest(every, predict(field, logs, every), PREDICTED),
+                    *find_fastest(field, logs, SEEN),
+                ]
+            )
+        )
+        field = find_fastest(field, look(field), SEMIFINALISTS)
+        return find_fastest(field, look(field), count)
+
+
+def _sample(points: Sequence[Dims], axis: int, position: int, rng: random.Random) -> list[Dims]:
+    """PARTNERS points at this position of the axis."""
+    there = [point for point in points if point[axis] == position]
+    return rng.sample(there, min(PARTNERS, len(there)))

@@ -6,123 +6,177 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.answers.measuring import EXTRA_RULES, RULES, show
-from benchmarks.answers.service import Failure
-from benchmarks.answers.verdicts import Goal, Trial, mean_speeds
+from benchmarks.answers.bounds import describe_bounds
+from benchmarks.answers.calibration import judge_calibration, read_claim, read_claims
+from benchmarks.answers.dims import RULES, round_up, show
+from benchmarks.answers.service import Failure, Reply
+from benchmarks.answers.simulated import Outcome, judge_noise
+from benchmarks.answers.trials import Findings, Trial
+from benchmarks.answers.verdicts import (
+    Goal,
+    compare_answers,
+    find_regret,
+    judge_agreement,
+    judge_cold,
+    judge_control,
+    judge_preferences,
+    judge_regret,
+    judge_slower,
+    show_ratio,
+)
+
+MARKS: Mapping[bool | None, str] = {True: "yes", False: "**no**", None: "—"}
 
 
-def table_of_trials(trials: Sequence[Trial]) -> list[str]:
-    """A Markdown table: one line per query, speeds relative to the queried point."""
-    rules = [f"up{rule}" for rule in (*RULES, *EXTRA_RULES)]
-    heads = ["query", "µs", "answer", "answered in", "claimed speed", "measured speed"]
-    heads += [f"×{rule[2:]}" for rule in rules] + ["control", "rounds"]
-    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    for trial in trials:
-        ratios, reply = trial.measurement.ratios, trial.reply
-        answer = ratios["answer"]
-        took = claimed = "—"
-        if reply is not None:
-            took = f"{reply.wall_s:.1f} s" + ("" if reply.cold else " (warm)")
-            low, high = reply.claimed_interval
-            claimed = f"{reply.claimed_speedup:.3f} [{low:.3f}, {high:.3f}]"
-        cells = [
-            show(trial.dims) + ("" if trial.random else " (fresh)"),
-            f"{trial.measurement.latency_s * 1e6:.1f}",
-            show(trial.answer) if trial.answer != trial.dims else "same",
-            took,
-            claimed,
-            f"{answer.speed:.3f} [{1 / answer.high:.3f}, {1 / answer.low:.3f}]",
-            *(f"{ratios[rule].speed:.3f}" for rule in rules),
-            f"{ratios['control'].speed:.4f}",
-            str(trial.measurement.num_rounds),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def summary(trials: Sequence[Trial], failures: Sequence[Failure]) -> list[str]:
-    """Markdown list: mean speeds, query times, moves, coverage of the claimed intervals."""
-    lines = [f"- No answer to {show(f.dims)} ({f.wall_s:.1f} s): {f.reason}" for f in failures]
-    counted = [t for t in trials if t.random]
-    if not counted:
-        return lines
-    speeds = mean_speeds(counted)
-    named = ", ".join(f"×{rule} {speeds[f'up{rule}']:.4f}" for rule in (*RULES, *EXTRA_RULES))
-    lines.append(f"- Mean speed: answers {speeds['answer']:.4f}; rounding up to {named}.")
-    moved = [t for t in counted if t.answer != t.dims]
-    lines.append(f"- Moved away from the queried point: {len(moved)} of {len(counted)} answers.")
-    above = sum(t.measurement.ratios["answer"].low > 1 for t in moved)
-    lines.append(f"- Moved answers whose interval lies wholly on the slower side: {above}.")
-    holds = sum(
-        t.measurement.ratios["control"].low <= 1 <= t.measurement.ratios["control"].high
-        for t in trials
-    )
-    lines.append(f"- Control intervals that contain 1: {holds} of {len(trials)}.")
-    replies = [t.reply for t in counted if t.reply is not None]
-    cold = [reply.wall_s for reply in replies if reply.cold]
-    if cold:
-        lines.append(
-            f"- Cold queries: {len(cold)} of {len(replies)}, median {np.median(cold):.1f} s,"
-            f" longest {max(cold):.1f} s."
-        )
-    claims = [(t.reply, t.measurement.ratios["answer"]) for t in moved if t.reply is not None]
-    if claims:
-        points = overlaps = 0
-        for reply, ratio in claims:
-            low, high = reply.claimed_interval
-            points += low <= ratio.speed <= high
-            overlaps += low <= 1 / ratio.low and 1 / ratio.high <= high
-        lines.append(
-            f"- Claimed 95 % intervals of moved answers: {points} of {len(claims)} contain the"
-            f" referee's estimate, {overlaps} overlap its interval."
-        )
-    return lines
+def judge(findings: Findings) -> list[Goal]:
+    """The goals with what was measured, of the parts that were run."""
+    asked = findings.of("fastest")
+    return [
+        *judge_agreement(asked),
+        *judge_regret(asked),
+        *judge_slower(asked),
+        *judge_calibration(read_claims(asked)),
+        *judge_preferences(findings.of("nearest", "largest")),
+        *judge_cold(asked),
+        *judge_noise({k: [Outcome(**o) for o in v] for k, v in findings.noise.items()}),
+        *judge_control(findings.trials),
+    ]
 
 
 def goal_table(goals: Sequence[Goal]) -> list[str]:
     """A Markdown table: one line per goal."""
-    marks = {True: "yes", False: "**no**", None: "—"}
     return [
         "| goal | wanted | measured | met |",
         "| --- | --- | --- | --- |",
-        *(f"| {g.name} | {g.wanted} | {g.measured} | {marks[g.met]} |" for g in goals),
+        *(f"| {g.name} | {g.wanted} | {g.measured} | {MARKS[g.met]} |" for g in goals),
     ]
 
 
-def build_report(
-    *,
-    command: str,
-    commit: str,
-    machine: Mapping[str, str],
-    notes: Sequence[str],
-    goals: Sequence[Goal],
-    trials: Sequence[Trial],
-    failures: Sequence[Failure],
-    date: str,
-) -> str:
-    """The whole report, Markdown."""
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = [list(heads), ["---"] * len(heads), *map(list, rows)]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _show_answer(trial: Trial, reply: Reply | Failure) -> list[str]:
+    """Cells: answer, wall seconds, measuring seconds, settled, margin."""
+    if isinstance(reply, Failure):
+        return [f"none: {reply.reason}", f"{reply.wall_s:.2f}", "—", "—", "—"]
+    return [
+        show(reply.answer) if reply.answer != trial.dims else "same",
+        f"{reply.wall_s:.2f}" + ("" if reply.cold else " (warm)"),
+        "—" if reply.measuring_s is None else f"{reply.measuring_s:.2f}",
+        {True: "yes", False: "no", None: "—"}[reply.settled],
+        "—" if reply.margin is None else f"{reply.margin:.2%}",
+    ]
+
+
+def table_of_queries(trials: Sequence[Trial]) -> list[str]:
+    """A Markdown table: one line for each query asked of two services."""
+    each = ["answer", "s", "measuring s", "settled", "margin"]
+    heads = ["query", "µs", *(f"{h} {n}" for n in (1, 2) for h in each), "1 over 2", "agree"]
+    heads += [f"{h} {n}" for n in (1, 2) for h in ("over asked", "claimed", "regret")]
+    rows = []
+    for trial in trials:
+        row = [show(trial.dims)]
+        row += [f"{trial.refereed.latency_s * 1e6:.1f}" if trial.measurement else "—"]
+        for reply in trial.replies:
+            row += _show_answer(trial, reply)
+        pair = compare_answers(trial)
+        row += ["—", "no"] if pair is None else [show_ratio(pair.ratio), MARKS[pair.agrees]]
+        for reply in trial.replies:
+            row += _show_verdict(trial, reply)
+        rows.append(row)
+    return table(heads, rows)
+
+
+def _show_verdict(trial: Trial, reply: Reply | Failure) -> list[str]:
+    """Cells: the answer over the queried point by the referee, as claimed, and its regret."""
+    if isinstance(reply, Failure):
+        return ["—"] * 3
+    regret = find_regret(trial.refereed, trial.dims, reply.answer)
+    if reply.answer == trial.dims:
+        return ["1", "—", f"{regret.estimate - 1:.2%}"]
+    low, high = reply.claimed_interval
+    claimed = f"{1 / reply.claimed_speedup:.4f} [{1 / high:.4f}, {1 / low:.4f}]"
+    if not read_claim(trial, reply).is_inside_without_error:
+        claimed = f"**{claimed}**"
+    measured = trial.refereed.ratio(reply.answer, trial.dims)
+    return [show_ratio(measured), claimed, f"{regret.estimate - 1:.2%}"]
+
+
+def table_of_preferences(trials: Sequence[Trial]) -> list[str]:
+    """A Markdown table: one line for each query with a preference."""
+    heads = ["query", "prefer", "answer", "s", "measuring s", "settled", "margin", "over asked"]
+    rows = []
+    for trial in trials:
+        for reply in trial.replies:
+            measured = "—"
+            if isinstance(reply, Reply):
+                measured = show_ratio(trial.refereed.ratio(reply.answer, trial.dims))
+            rows.append([show(trial.dims), trial.prefer, *_show_answer(trial, reply), measured])
+    return table(heads, rows)
+
+
+def compare_rules(trials: Sequence[Trial]) -> list[str]:
+    """Markdown list: mean speeds of the answers and of rounding up, over the queries."""
+    asked = [trial for trial in trials if trial.answers]
+    if not asked:
+        return []
+    speeds = np.mean(
+        [
+            [1 / t.refereed.ratio(round_up(t.dims, rule), t.dims).estimate for rule in RULES]
+            for t in asked
+        ],
+        axis=0,
+    )
+    own = [
+        1 / t.refereed.ratio(reply.answer, t.dims).estimate for t in asked for reply in t.answers
+    ]
+    rules = ", ".join(f"×{rule} {speed:.4f}" for rule, speed in zip(RULES, speeds, strict=True))
+    moved = sum(reply.answer != t.dims for t in asked for reply in t.answers)
+    return [
+        f"- Mean speed (1: as fast as asked): answers {np.mean(own):.4f}; rounding up to {rules}.",
+        f"- Answers other than the queried point: {moved} of {len(own)}.",
+    ]
+
+
+def build_report(findings: Findings, goals: Sequence[Goal], picture: str | None) -> str:
+    """The whole report, Markdown. `picture` is the name of the calibration's file."""
+    asked, preferences = findings.of("fastest"), findings.of("nearest", "largest")
+    missed = [goal.name for goal in goals if goal.met is False]
     lines = [
-        f"# Answers, refereed: {date}",
-        "",
-        f"    {command}",
-        "",
-        f"- commit: {commit}",
-        *(f"- {name}: {value}" for name, value in machine.items()),
-        *(f"- {note}" for note in notes),
+        *findings.heading,
+        *(f"- {note}" for note in findings.notes),
         "",
         "## Goals",
         "",
         *goal_table(goals),
         "",
-        "## Summary",
+        f"Missed: {'; '.join(missed)}." if missed else "None is missed.",
         "",
-        *summary(trials, failures),
+        "Intervals are 95 %: of shares exact (Clopper and Pearson), of ratios over the referee's"
+        " processes (Student's t).",
         "",
-        "## Queries",
-        "",
-        "Speeds are the queried point's latency over the candidate's: above 1 is faster. ×4 and"
-        " so on: both dims rounded up to that multiple. Intervals: 95 %.",
-        "",
-        *table_of_trials(trials),
     ]
-    return "\n".join(lines) + "\n"
+    if findings.trials:
+        lines += ["## What this machine's noise allows", "", *describe_bounds(findings.trials), ""]
+        lines += ["## Beside rules of thumb", "", *compare_rules(asked), ""] if asked else []
+    if picture:
+        lines += ["## Calibration", "", f"![Published intervals, less the referee's]({picture})"]
+        lines += [""]
+    if asked:
+        lines += [
+            "## Queries",
+            "",
+            "*1* and *2*: the two services. *Over asked*: the answer's latency over the queried"
+            " point's, by the referee; *claimed*: by the service, bold if the two don't agree,"
+            " the referee's error taken out. *Regret*: how much longer the answer takes than the"
+            " best point that the referee knows.",
+            "",
+            *table_of_queries(asked),
+            "",
+        ]
+    if preferences:
+        lines += ["## Preferences", "", *table_of_preferences(preferences), ""]
+    return "\n".join(lines).rstrip() + "\n"

@@ -18,8 +18,8 @@ from typing import Any
 
 import httpx
 
+from benchmarks.answers.dims import BATCH, Dims
 from benchmarks.answers.machine import RefereeError, redact
-from benchmarks.answers.measuring import BATCH, Dims
 
 WAIT_S = 110
 GIVE_UP_S = 300.0
@@ -37,6 +37,15 @@ class Reply:
     answer: Dims
     claimed_speedup: float
     claimed_interval: tuple[float, float]
+    settled: bool | None
+    """Whether the service says that it knows the answer closely enough."""
+    margin: float | None
+    """Nothing larger is more than this share faster than the answer, says the service."""
+    slack: float | None
+    """How much slower still counts as no slower, a share, says the service."""
+    measuring_s: float | None
+    children: int
+    """Measuring processes that confirmed the answer; 1 if the service doesn't say."""
     platform: str
     body: Mapping[str, Any]
     """The whole answer without the host's name."""
@@ -70,6 +79,8 @@ def fresh_service(command: Path) -> Iterator[tuple[str, float]]:
             "LHP_LISTEN": "127.0.0.1",
             "LHP_PORT": str(port),
             "LHP_URL": url,
+            # Another service of this machine may measure, too; not at the same time.
+            "LHP_PARTITION": Path(folder).name,
         }
         log = Path(folder) / "log"
         with log.open("wb") as output:
@@ -127,12 +138,16 @@ def _end(service: subprocess.Popen[bytes]) -> None:
     service.wait()
 
 
-def ask(client: httpx.Client, dims: Dims) -> Reply | Failure:
-    """The service's answer to one query, and the time of the query, including waiting."""
+def ask(client: httpx.Client, dims: Dims, **parameters: str) -> Reply | Failure:
+    """The service's answer to one query, and the time of the query, including waiting.
+
+    `parameters` are further query parameters, such as `prefer`.
+    """
     sent_at = dt.datetime.now(dt.UTC)
     started = time.perf_counter()
     while True:
-        response = client.get("/lhp", params={"dims": f"{dims[0]},{dims[1]}", "wait": WAIT_S})
+        asked = {"dims": f"{dims[0]},{dims[1]}", "wait": str(WAIT_S), **parameters}
+        response = client.get("/lhp", params=asked)
         wall_s = time.perf_counter() - started
         if response.status_code != 202 or wall_s > GIVE_UP_S:
             break
@@ -167,6 +182,11 @@ def read_answer(
     measured_at = dt.datetime.fromisoformat(str(body["measured_at"]))
     if measured_at.tzinfo is None:
         raise ValueError("measured_at has no time zone")
+    evidence: dict[str, Any] = body.get("evidence") or {}
+
+    def said(name: str) -> Any:
+        return body.get(name, evidence.get(name))
+
     return Reply(
         dims=dims,
         wall_s=wall_s,
@@ -174,6 +194,11 @@ def read_answer(
         answer=(out_features, in_features),
         claimed_speedup=float(body["speedup"]),
         claimed_interval=(low, high),
+        settled=said("settled"),
+        margin=said("margin"),
+        slack=said("slack"),
+        measuring_s=evidence.get("seconds"),
+        children=int(said("children") or 1),
         platform=str(body["platform"]),
         body={key: value for key, value in body.items() if key != "host"},
     )

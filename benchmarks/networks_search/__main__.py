@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import networks_search
-from benchmarks.answers.measuring import Dims, show
+from benchmarks.answers.dims import Dims, show
 from benchmarks.contender import open_contender
 from benchmarks.networks_search.referee import BATCH, SIDE, STEPS, Verdict, judge_query
 from benchmarks.networks_search.report import build_report, judge

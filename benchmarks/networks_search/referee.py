@@ -12,18 +12,21 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.answers.dims import Dims, round_up
 from benchmarks.answers.machine import measuring_conditions
-from benchmarks.answers.measuring import (
-    FEWEST_BLOCKS,
-    LINE_FLOATS,
-    PAGE_LINES,
-    Dims,
-    Measurement,
-    ratio_of_blocks,
-    round_up,
-)
+from benchmarks.answers.measuring import LINE_FLOATS, PAGE_LINES
 from benchmarks.contender import Race
-from benchmarks.race_verdict import ALL_RULES, F64, RaceVerdict, Regret, find_regret, window
+from benchmarks.race_verdict import (
+    ALL_RULES,
+    F64,
+    FEWEST_BLOCKS,
+    Measurement,
+    RaceVerdict,
+    Regret,
+    find_regret,
+    ratio_of_blocks,
+    window,
+)
 
 # Shapes: T time steps, B batch, I input width.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.answers.measuring import show
+from benchmarks.answers.dims import show
 from benchmarks.answers.verdicts import Goal
 from benchmarks.networks_search.referee import SAMPLED, Verdict
 from benchmarks.race_verdict import (

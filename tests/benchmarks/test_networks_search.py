@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from benchmarks import synthetic_search
+from benchmarks.answers.dims import Dims
 from benchmarks.answers.machine import measuring_conditions
-from benchmarks.answers.measuring import Dims, Measurement, ratio_of_blocks
 from benchmarks.answers.verdicts import Goal
 from benchmarks.contender import Race, Stage
 from benchmarks.networks_search.__main__ import KINDS, draw_queries
@@ -29,8 +29,8 @@ from benchmarks.networks_search.referee import (
     name_candidates,
 )
 from benchmarks.networks_search.report import build_report, judge, table
-from benchmarks.race_verdict import ALL_RULES
-from benchmarks.synthetic_search import Device
+from benchmarks.race_verdict import ALL_RULES, Measurement, ratio_of_blocks
+from benchmarks.synthetic_device import Device, Noise
 
 QUERY, ANSWER = (100, 200), (112, 204)
 
@@ -43,6 +43,9 @@ def race(answer: Dims = ANSWER, measuring_s: float = 2.0, num_calls: int = 100) 
         num_calls=num_calls,
         num_discarded=7,
         claimed=(0.9, 0.89, 0.91),
+        settled=None,
+        margin=None,
+        unseen_risk=None,
         leaders=(ANSWER, (112, 200)),
         stages=(
             Stage(
@@ -250,7 +253,7 @@ def test_queries_lie_an_offset_above_a_multiple(shape: str, offset: int) -> None
 
 def test_a_device_takes_about_the_truth_and_more_the_first_time() -> None:
     truth_s = np.geomspace(0.01, 0.05, 400)
-    device = Device(truth_s, seed=1)
+    device = Device(truth_s, Noise(), seed=1)
     first = np.array([device.call(point) for point in range(400)]) / truth_s
     again = np.array([device.call(point) for point in range(400)]) / truth_s
     # 5 % for first calls. Medians of 400 ratios of scale 1 % (and a drift of ± 1 %) lie well
