@@ -7,6 +7,7 @@ kind itself: the kinds are in `profiler_service.kinds`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,11 @@ ParamValue = int | str
 Dims = tuple[int, ...]
 
 DTYPE_SIZES_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+_WHOLE_NUMBERS = re.compile(r"\s*[0-9]+\s*(,\s*[0-9]+\s*)*")
+_THOUSANDS = re.compile(r"[0-9]{1,3}(,[0-9]{3})+")
+_WHOLE_NUMBER = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class Parameter:
             return str(value)
         # int() alone would accept "١٦", "1_6" and 16.9.
         text = str(value)
-        if isinstance(value, bool) or re.fullmatch(r"[0-9]+", text) is None:
+        if isinstance(value, bool) or _WHOLE_NUMBER.fullmatch(text) is None:
             raise InvalidWorkloadError(
                 f"{self.name}={text[:80]!r} is not a whole number",
                 hint=f"{self.name} takes a whole number from {self.minimum} to {self.maximum}",
@@ -110,15 +116,35 @@ class WorkloadKind:
     check: Callable[[Mapping[str, ParamValue]], None] | None = field(default=None, compare=False)
     """Raises InvalidWorkloadError for values that are each allowed, but not together."""
 
+    @functools.cached_property
+    def _sorted_parameters(self) -> tuple[tuple[Parameter, ParamValue], ...]:
+        """The parameters by name, each with its default as it is parsed."""
+        by_name = sorted(self.parameters, key=lambda p: p.name)
+        return tuple((each, each.parse(each.default)) for each in by_name)
+
     def describe(self, given: Mapping[str, object] | None = None) -> Workload:
         """The workload of this kind with the parameters `given` and defaults for the rest.
 
         Raises InvalidWorkloadError for an unknown parameter or a value not allowed.
         """
-        given = dict(given or {})
+        items = tuple((given or {}).items())
+        if all(type(value) is str for _, value in items):
+            return self._describe_texts(items)  # 1 and True are equal keys; texts aren't
+        return self._describe(items)
+
+    @functools.cached_property
+    def _describe_texts(self) -> Callable[[tuple[tuple[str, object], ...]], Workload]:
+        """`_describe` that remembers the last workloads: the same texts are given repeatedly."""
+        return functools.lru_cache(maxsize=1024)(self._describe)
+
+    def _describe(self, items: tuple[tuple[str, object], ...]) -> Workload:
+        given = dict(items)
         params: list[tuple[str, ParamValue]] = []
-        for parameter in sorted(self.parameters, key=lambda p: p.name):
-            value = parameter.parse(given.pop(parameter.name, parameter.default))
+        for parameter, default in self._sorted_parameters:
+            # Most questions give few parameters: their defaults needn't be parsed every time.
+            value = (
+                parameter.parse(given.pop(parameter.name)) if parameter.name in given else default
+            )
             if value != parameter.default or not parameter.omitted_at_default:
                 params.append((parameter.name, value))
         if given:
@@ -177,14 +203,14 @@ def parse_dims(text: str) -> Dims:
     """Dims from text such as `1197,317`. Raises InvalidDimsError for anything else."""
     parts = text.split(",")
     hint = f"write dims as whole numbers from 1 to {MAX_DIM}, separated by commas: 1197,317"
-    if len(parts) > 16 or any(re.fullmatch(r"\s*[0-9]+\s*", part) is None for part in parts):
+    if len(parts) > 16 or _WHOLE_NUMBERS.fullmatch(text) is None:
         raise InvalidDimsError(f"dims {text[:80]!r} aren't a list of whole numbers", hint=hint)
     for part in parts:
         if len(part.strip()) > 9:
             raise InvalidDimsError(
                 f"dimension {part.strip()[:80]} is larger than {MAX_DIM}", hint=hint
             )
-    if re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+", text) and re.search(",0", text):
+    if ",0" in text and _THOUSANDS.fullmatch(text):
         raise InvalidDimsError(
             f"dims {text!r} look like one number with thousands separators",
             hint=f"write the number as {text.replace(',', '')},"

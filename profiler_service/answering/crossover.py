@@ -48,6 +48,11 @@ class CrossoverQuestion:
         )
 
     @property
+    def meaning(self) -> CrossoverQuestion:
+        """Itself."""
+        return self
+
+    @property
     def sweep(self) -> SweepSpec:
         """The comparison of all kernels."""
         return SweepSpec(workload=self.kernels, mode="kernels", grid=ALL_KERNELS)

@@ -112,11 +112,17 @@ class HostDirectory:
                 hint="ask for one that a host has registered",
                 see="/platforms",
             )
-        on_it = [each for each in snapshot.hosts.values() if each.platform_key == platform]
-        if not on_it:
-            return Conditions(platform_key=platform, protocol_key=None)
-        # All should measure in the same way. During an upgrade, the host seen last may be newer.
-        return Conditions.of(max(on_it, key=lambda each: (each.name == host, each.last_seen_at)))
+        return _conditions_on(platform, snapshot, preferred=host)
+
+    def find_known_conditions(self, where: Where) -> Conditions | None:
+        """What `find_conditions` gives, from memory; None if that doesn't have host or platform."""
+        snapshot = self._curves.snapshot
+        host = snapshot.hosts.get(self._resolve(where.host))
+        if where.platform is None:
+            return None if host is None else Conditions.of(host)
+        if where.platform not in snapshot.platforms or (where.host is not None and host is None):
+            return None
+        return _conditions_on(where.platform, snapshot, preferred=self._resolve(where.host))
 
     async def choose(self, where: Where, *, wait_s: float) -> Host:
         """The host that measures for such a question. Waits for it as `get_present` does.
@@ -241,6 +247,14 @@ class HostDirectory:
             hint="start it there with `lhp worker`, or ask for another host",
             see="/hosts",
         )
+
+
+def _conditions_on(platform: str, snapshot: Snapshot, *, preferred: str) -> Conditions:
+    on_it = [each for each in snapshot.hosts.values() if each.platform_key == platform]
+    if not on_it:
+        return Conditions(platform_key=platform, protocol_key=None)
+    # All should measure in the same way. During an upgrade, the host seen last may be newer.
+    return Conditions.of(max(on_it, key=lambda each: (each.name == preferred, each.last_seen_at)))
 
 
 def _candidates_among(

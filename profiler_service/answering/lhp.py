@@ -6,6 +6,7 @@ Knows neither HTTP nor how a sweep is carried out.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -85,12 +86,14 @@ class LhpQuestion:
             ),
             multiple_of=multiples,
             budget_s=budget_s,
-            terms=RaceTerms(
-                margin=None if margin is None else parse_share(margin, name="margin"),
-                settle_s=DEFAULT_SETTLE_S if settle_s is None else settle_s,
-            ),
+            terms=_read_terms(margin, settle_s),
             not_before=None if max_age is None else _find_earliest(max_age),
         )
+
+    @property
+    def meaning(self) -> LhpQuestion | None:
+        """Itself; None if the question says how old measurements may be."""
+        return self if self.not_before is None else None
 
     @property
     def mode(self) -> Mode:
@@ -124,7 +127,7 @@ class LhpQuestion:
         """How far above `dims` the answer may lie, per axis."""
         return tuple(b - a for a, b in zip(self.window.first, self.window.last, strict=True))
 
-    @property
+    @functools.cached_property
     def kernels(self) -> Workload | None:
         """The kernels of the workload at `dims`; None if it has only one, or is sparse."""
         return find_kernels(self.workload, self.dims)
@@ -319,6 +322,15 @@ class Reading:
     """The answer, from the newest curve with a verdict that isn't overruled."""
     newest: tuple[Answer, CurveHeader]
     """What the newest curve says that answers at all: how closely the window is known."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_terms(margin: str | None, settle_s: float | None) -> RaceTerms:
+    """Terms from the parameters `margin` and `settle`. Raises InvalidRequestError."""
+    return RaceTerms(
+        margin=None if margin is None else parse_share(margin, name="margin"),
+        settle_s=DEFAULT_SETTLE_S if settle_s is None else settle_s,
+    )
 
 
 def _find_earliest(max_age: str) -> dt.datetime:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -28,6 +29,11 @@ class Where:
 
 class Question(Protocol[AnswerT]):
     """A question that stored curves may answer, and that one sweep will answer."""
+
+    @property
+    def meaning(self) -> Hashable | None:
+        """Equal for questions that have the same answer from the same curves, however they were
+        written. None if the answer also depends on when the question is asked."""
 
     @property
     def wanted(self) -> str:

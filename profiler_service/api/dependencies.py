@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 import inspect
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
 
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 
 from profiler_service.answering.services import Services
@@ -126,11 +126,11 @@ async def refuse_unknown_parameters(request: Request) -> None:
     """
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
-    _refuse_twice(request.query_params)
+    _refuse_twice(request.query_params.multi_items())
     _refuse_unknown(request.query_params, _query_names(route.dependant), of=route.path)
 
 
-def _refuse_unknown(given: QueryParams, known: Collection[str], *, of: str) -> None:
+def _refuse_unknown(given: Iterable[str], known: Collection[str], *, of: str) -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InvalidRequestError(
@@ -148,8 +148,8 @@ def _query_names(dependant: Dependant) -> list[str]:
     return own + [name for each in dependant.dependencies for name in _query_names(each)]
 
 
-def _refuse_twice(given: QueryParams) -> None:
-    counts = Counter(name for name, _ in given.multi_items())
+def _refuse_twice(given: Sequence[tuple[str, str]]) -> None:
+    counts = Counter(name for name, _ in given)
     twice = sorted(name[:80] for name, count in counts.items() if count > 1)
     if twice:
         raise InvalidRequestError(
@@ -164,15 +164,25 @@ def parse_query(request: Request, model: type[QueryT]) -> QueryT:
     Raises RequestValidationError; InvalidRequestError for a parameter given twice, or one that the
     model doesn't have (unless the model takes further ones).
     """
-    given = request.query_params
-    _refuse_twice(given)
+    items = _read_items(request.scope["query_string"].decode("latin-1"))
+    given = dict(items)
+    if len(given) < len(items):
+        _refuse_twice(items)
     if model.model_config.get("extra") == "forbid":
         _refuse_unknown(given, model.model_fields, of=request.url.path)
     try:
-        return model.model_validate(dict(given))
+        return model.model_validate(given)
     except ValidationError as error:
         found = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
         raise RequestValidationError(found) from None
+
+
+def _read_items(query: str) -> list[tuple[str, str]]:
+    """The same as starlette's `query_params.multi_items()`, in a tenth of the time."""
+    if "%" in query or "+" in query:
+        return parse_qsl(query, keep_blank_values=True)
+    split = (each.partition("=") for each in query.split("&") if each)
+    return [(name, value) for name, _, value in split]
 
 
 def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """GET /lhp and GET /crossover: two questions that are asked in the same way.
 
-The response to each address is kept, ready-made, for as long as the store's generation stays the
-same. A client that asks again in the meantime gets it at once, and no route's function is called.
+The response to each question is kept, ready-made, for as long as the store's generation stays the
+same: by its address, and by its meaning. A client that asks again in the meantime gets it at once.
+For a known address, nothing is parsed. By its meaning, a question that is written in another way
+(parameters in another order, a default written out, other spaces or escapes) gets the same body.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
 from cachetools import LRUCache
@@ -53,29 +55,41 @@ from profiler_service.wire import (
     SweepInfo,
 )
 
-MAX_READY_RESPONSES = 16_384
-"""Number of ready-made responses kept in memory: about 1 KiB each."""
+MAX_READY_RESPONSES = 32_768
+"""Number of keys of ready-made responses kept in memory: about 2 KiB each, as a response has at
+least two keys."""
 MAX_READY_ADDRESS_BYTES = 512
 
 
 class ReadyResponses:
-    """Bodies of responses by address, valid for one generation of the store."""
+    """Bodies of responses by address and by meaning, valid for one generation of the store.
+
+    Meanings that are asked for stay longest, however many addresses they have.
+    """
 
     def __init__(self) -> None:
         self._generation = -1
-        self._bodies: LRUCache[bytes, bytes] = LRUCache(MAX_READY_RESPONSES)
+        self._bodies: LRUCache[Hashable, bytes] = LRUCache(MAX_READY_RESPONSES)
 
-    def find(self, address: bytes, generation: int) -> bytes | None:
-        """The body kept for that address in that generation; None if there is none."""
-        return self._bodies.get(address) if generation == self._generation else None
+    def find(self, key: Hashable, generation: int) -> bytes | None:
+        """The body kept for that address or meaning in that generation; None if there is none."""
+        if generation != self._generation:
+            return None
+        try:
+            return self._bodies[key]  # `get` would look three times, and meanings are hashed slowly
+        except KeyError:
+            return None
 
-    def keep(self, address: bytes, body: bytes, generation: int) -> None:
-        """Keeps the response of that generation, and drops those of earlier generations."""
+    def keep(self, key: Hashable, body: bytes, generation: int) -> None:
+        """Keeps the response of that generation, and drops those of earlier generations.
+
+        Not by a long address: there may be many of one meaning.
+        """
         if generation != self._generation:
             self._bodies.clear()
             self._generation = generation
-        if len(address) <= MAX_READY_ADDRESS_BYTES:
-            self._bodies[address] = body
+        if not isinstance(key, bytes) or len(key) <= MAX_READY_ADDRESS_BYTES:
+            self._bodies[key] = body
 
 
 def _address(request: Request) -> bytes:
@@ -86,14 +100,17 @@ def _address(request: Request) -> bytes:
 class WarmRoute(APIRoute):
     """A route that sends the ready-made response to an address, if there is one.
 
+    Its function takes the request and the services, and parses the query by itself. It is called
+    without FastAPI's own parsing of parameters, which would take longer than all of that.
+
     It refuses pages of other sites, whether the answer is known or must be measured: otherwise, a
     page would learn what is known here. FastAPI documents overriding `get_route_handler` as the
     way to see a request before it is parsed.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler that looks for a ready-made response before it parses anything."""
-        parse_and_answer = super().get_route_handler()
+        """The handler that looks for a ready-made response before anything is parsed."""
+        answer: Callable[..., Awaitable[Response]] = self.endpoint
 
         async def handler(request: Request) -> Response:
             await refuse_foreign(request)
@@ -102,7 +119,7 @@ class WarmRoute(APIRoute):
             body = state.ready.find(_address(request), generation)
             if body is not None:
                 return Response(body, media_type="application/json")
-            return await parse_and_answer(request)
+            return await answer(request, state.services)
 
         return handler
 
@@ -218,12 +235,17 @@ async def _respond(
     query: LhpQuery | CrossoverQuery,
 ) -> Response:
     """200 with the answer, or 202 with the sweep that will give it."""
+    wait_s = _choose_wait_s(query, services.settings.max_wait_s)
+    where = Where(host=query.host, platform=query.platform)
     generation = services.known.curves.snapshot.generation
-    answer = await services.asking.ask(
-        question,
-        Where(host=query.host, platform=query.platform),
-        wait_s=_choose_wait_s(query, services.settings.max_wait_s),
-    )
+    ready: ReadyResponses = request.app.state.ready
+    meaning, conditions = question.meaning, services.hosts.find_known_conditions(where)
+    key = None if meaning is None or conditions is None else (meaning, conditions)
+    body = None if key is None else ready.find(key, generation)
+    if body is not None:
+        ready.keep(_address(request), body, generation)
+        return Response(body, media_type="application/json")
+    answer = await services.asking.ask(question, where, wait_s=wait_s)
     if isinstance(answer, Sweep):
         return Response(
             sweep_info(answer).model_dump_json(),
@@ -232,12 +254,13 @@ async def _respond(
             media_type="application/json",
         )
     body = answer.model_dump_json().encode()
-    # The end of a comparison changes the answer, even if it leaves no curve. With a largest age, it
-    # may be too old a moment later.
+    # The end of a comparison changes the answer, even if it leaves no curve.
     may_change = isinstance(answer, LhpAnswer) and answer.comparing_backends
-    may_change = may_change or (isinstance(query, LhpQuery) and query.max_age is not None)
+    may_change = may_change or meaning is None
     if not may_change and generation == services.known.curves.snapshot.generation:
-        request.app.state.ready.keep(_address(request), body, generation)
+        for each in (_address(request), key):
+            if each is not None:
+                ready.keep(each, body, generation)
     return Response(body, media_type="application/json")
 
 

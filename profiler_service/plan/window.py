@@ -5,6 +5,7 @@ Pure. Knows neither curves nor how a window is measured.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ def read_multiples(text: str | None, workload: Workload) -> Dims | None:
     return multiples if max(multiples) > 1 else None
 
 
+_build_grid = functools.lru_cache(maxsize=16_384)(Grid.window)
+"""The same grid for the same window: many questions are about it."""
+
+
 def build_window(
     workload: Workload,
     dims: Dims,
@@ -69,7 +74,7 @@ def build_window(
     limits.check_dims(workload, dims)
     reach = window_growth(dims, max_growth, multiple_of, limits.max_axis_points)
     growth = tuple(min(grow, limits.max_dim - dim) for dim, grow in zip(dims, reach, strict=True))
-    window = Grid.window(dims, growth, multiple_of)
+    window = _build_grid(dims, growth, multiple_of)
     if multiple_of is None:
         return window
     needed = [multiple - dim % multiple for dim, multiple in zip(dims, multiple_of, strict=True)]
