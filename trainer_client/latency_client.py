@@ -9,13 +9,12 @@ Needs no torch. Knows neither networks nor training. `profiler_service.client` d
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -27,7 +26,7 @@ from profiler_service.client import (
     ServiceClient,
     ServiceFailedError,
 )
-from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
+from profiler_service.errors import HostAwayError, InvalidRequestError
 from profiler_service.kinds import LINEAR, get_workload_kind
 from profiler_service.wire import (
     CrossoverAnswer,
@@ -47,7 +46,12 @@ from trainer_client.answers import (
     check_platform,
 )
 from trainer_client.files import FileError
-from trainer_client.oracle import CrossoverOracle, LatencyOracle, ServiceAwayError
+from trainer_client.oracle import (
+    CrossoverOracle,
+    LatencyOracle,
+    ServiceAwayError,
+    told_when_away,
+)
 from trainer_client.recordings import (
     AnswerDirectory,
     NoRecordedAnswerError,
@@ -197,7 +201,7 @@ class HttpLatencyOracle:
             )
 
         try:
-            with _told_when_away():
+            with told_when_away():
                 given = ask()
         except ServiceAwayError as error:
             cached = self._find_cached(question)
@@ -234,7 +238,7 @@ class HttpLatencyOracle:
         Returns when it is measured. Raises as `query` does. Nothing is cached.
         """
         request = SweepRequest(workload=workload, params=dict(params or {}), axes=list(axes))
-        with _told_when_away():
+        with told_when_away():
             curve = self._client.measure(request, wait_s=self._max_wait_s)
         check_platform(curve.platform, pinned=self._platform, source="service")
         return curve
@@ -260,7 +264,7 @@ class HttpLatencyOracle:
 
         try:
             try:
-                with _told_when_away():
+                with told_when_away():
                     curve = measure()
             except ServiceAwayError as error:
                 # The service is there, and its worker may be starting.
@@ -278,7 +282,7 @@ class HttpLatencyOracle:
 
     def get_platform(self, key: str) -> PlatformInfo:
         """The platform with that key. Raises NotFoundError, and as `query` does."""
-        with _told_when_away():
+        with told_when_away():
             return self._client.get_platform(key)
 
     def get_crossover(
@@ -300,7 +304,7 @@ class HttpLatencyOracle:
             return self._client.ask_crossover(asked, wait_s=self._max_wait_s, on_progress=_Teller())
 
         try:
-            with _told_when_away():
+            with told_when_away():
                 answer = ask()
         except ServiceAwayError as error:
             answer = self._wait_for(ask, error, self._max_away_s)
@@ -342,7 +346,7 @@ class HttpLatencyOracle:
             )
             self._sleep(min(AWAY_PAUSE_S, left_s))
             try:
-                with _told_when_away():
+                with told_when_away():
                     return ask()
             except ServiceAwayError as again:
                 error = again
@@ -387,14 +391,3 @@ class _Teller:
         if told != self._told:
             self._told = told
             logger.info("%s", told)
-
-
-@contextlib.contextmanager
-def _told_when_away() -> Iterator[None]:
-    """In this context, an error that may be temporary becomes a ServiceAwayError."""
-    try:
-        yield
-    except LhpError as error:
-        if not error.is_transient:
-            raise
-        raise ServiceAwayError(str(error), hint=error.hint, see=error.see) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from profiler_service.errors import HostAwayError
+from profiler_service.errors import HostAwayError, LhpError
 from profiler_service.wire import CrossoverAnswer
 from trainer_client.answers import Effort, LatencyAnswer, Prefer
 
@@ -15,6 +16,17 @@ class ServiceAwayError(HostAwayError):
 
     Its `__cause__` says which.
     """
+
+
+@contextlib.contextmanager
+def told_when_away() -> Iterator[None]:
+    """In this context, an error that may be temporary becomes a ServiceAwayError."""
+    try:
+        yield
+    except LhpError as error:
+        if not error.is_transient:
+            raise
+        raise ServiceAwayError(str(error), hint=error.hint, see=error.see) from error
 
 
 class LatencyOracle(Protocol):
