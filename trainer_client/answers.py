@@ -14,6 +14,7 @@ from typing import Literal
 from profiler_service.client import ContractError
 from profiler_service.errors import InvalidRequestError
 from profiler_service.kinds import get_workload_kind
+from profiler_service.suggestions import did_you_mean
 from profiler_service.wire import LhpAnswer
 from profiler_service.workload import Dims, Workload
 
@@ -21,6 +22,8 @@ Prefer = Literal["fastest", "nearest", "largest"]
 Effort = Literal["quick", "thorough"]
 Source = Literal["service", "cache", "recording"]
 
+TERMS = frozenset({"margin", "settle", "max_age"})
+"""Parameters of `GET /lhp` that say how sure an answer must be, and how new."""
 MIN_GROWTH = 32
 """A window extends at least this far above the dims asked for, on every axis."""
 
@@ -134,6 +137,10 @@ class LatencyAnswer:
     """Id of the curve that the answer was read from."""
     measured_at: dt.datetime
     num_samples: int
+    settled: bool = False
+    """Whether it is known as closely as was wanted."""
+    margin: float | None = None
+    """Nothing larger that was compared is more than this share faster; None if that isn't known."""
     stale: bool
     """Whether the host's platform had changed since it was measured."""
     source: Source
@@ -146,6 +153,17 @@ class LatencyAnswer:
     def grow_by(self) -> Dims:
         """`lhp` minus `dims`, per axis."""
         return tuple(b - a for a, b in zip(self.dims, self.lhp, strict=True))
+
+
+def check_terms(terms: Mapping[str, str | float]) -> dict[str, str | int | float]:
+    """The terms as query parameters. Raises InvalidRequestError for one that isn't among TERMS."""
+    if unknown := sorted(terms.keys() - TERMS):
+        raise InvalidRequestError(
+            f"{unknown[0]!r} is no term of a question",
+            hint=did_you_mean(unknown[0], sorted(TERMS))
+            + f"choose from: {', '.join(sorted(TERMS))}",
+        )
+    return dict(terms)
 
 
 def check_answer(
@@ -187,6 +205,8 @@ def check_answer(
         curve=given.curve,
         measured_at=given.measured_at,
         num_samples=given.num_samples,
+        settled=given.settled,
+        margin=given.margin,
         stale=given.stale,
         source=source,
         received_at=received_at,

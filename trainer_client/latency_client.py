@@ -44,6 +44,7 @@ from trainer_client.answers import (
     WrongPlatformError,
     check_answer,
     check_platform,
+    check_terms,
 )
 from trainer_client.files import FileError
 from trainer_client.oracle import (
@@ -108,6 +109,7 @@ class HttpLatencyOracle:
         cache: str | os.PathLike[str] | None = None,
         platform: str | None = None,
         host: str | None = None,
+        terms: Mapping[str, str | float] | None = None,
         max_wait_s: float = 3600.0,
         max_away_s: float = 0.0,
         max_attempts: int = 6,
@@ -118,10 +120,11 @@ class HttpLatencyOracle:
         """Doesn't send anything yet.
 
         `platform` is the key of the only platform whose answers are accepted. `host` names the
-        host that measures. `max_wait_s` limits the time of one query, including measuring;
-        `max_away_s` is how long to wait for a service that is away, in addition. `timeout_s`
-        limits the time to wait for one response. `clock` and `sleep` are for tests. Raises
-        InvalidRequestError, NetworkSettingsError.
+        host that measures. `terms` are the parameters `margin`, `settle` and `max_age` of
+        `GET /lhp`: how sure answers must be, and how new. `max_wait_s` limits the time of one
+        query, including measuring; `max_away_s` is how long to wait for a service that is away, in
+        addition. `timeout_s` limits the time to wait for one response. `clock` and `sleep` are for
+        tests. Raises InvalidRequestError, NetworkSettingsError.
         """
         if not max_wait_s > 0:
             raise InvalidRequestError(
@@ -140,6 +143,7 @@ class HttpLatencyOracle:
         )
         self._platform = platform
         self._host = host
+        self._terms = check_terms(terms or {})
         self._max_wait_s = max_wait_s
         self._max_away_s = max_away_s
         self._clock, self._sleep = clock, sleep
@@ -196,9 +200,8 @@ class HttpLatencyOracle:
         )
 
         def ask() -> LhpAnswer:
-            return self._client.ask_lhp(
-                question.parameters, wait_s=self._max_wait_s, on_progress=_Teller()
-            )
+            asked = question.parameters | self._terms
+            return self._client.ask_lhp(asked, wait_s=self._max_wait_s, on_progress=_Teller())
 
         try:
             with told_when_away():

@@ -51,6 +51,17 @@ RUNNING = make_sweep()
 # The answer
 
 
+def test_terms_say_how_sure_and_how_new_answers_must_be(make: MakeOracle, stub: Stub) -> None:
+    stub.reply("GET /lhp", ANSWER.model_copy(update={"settled": True, "margin": 0.004}))
+    answer = make(terms={"margin": "1%", "max_age": "7d"}).query((1197, 317))
+    [(query, _)] = stub.sent("GET /lhp")
+    assert (query["margin"], query["max_age"]) == ("1%", "7d")
+    assert (answer.settled, answer.margin) == (True, 0.004)
+    with pytest.raises(InvalidRequestError) as caught:
+        make(terms={"margins": "1%"})
+    assert "did you mean 'margin'?" in caught.value.hint
+
+
 def test_an_answer_is_typed_frozen_and_says_where_it_is_from(make: MakeOracle) -> None:
     oracle: LatencyOracle = make()
     answer = oracle.query((1197, 317))
