@@ -14,8 +14,8 @@ import numpy as np
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.plan.base import Points
-from profiler_service.plan.race.seen import Standing
 from profiler_service.plan.race.settings import ContestSettings
+from profiler_service.plan.race.standing import Standing
 
 
 def count_places(settings: ContestSettings, visits: int) -> tuple[int, int]:
@@ -95,11 +95,12 @@ class Contest:
         `standing` has all points of the contest that didn't fail.
         """
         order = np.argsort(standing.level, kind="stable")
-        points, level, error = standing.points[order], standing.level[order], standing.error[order]
-        lead = level[0] - level + self._z * np.hypot(error, error[0])
-        may_lead = lead.round(6) > -self._least_log
-        may_lead |= standing.visits[order] < self._settings.least_visits
-        may_lead[0] = True
+        leader = int(standing.points[order[0]])
+        lead, error = standing.find_lead(leader)
+        may_lead = lead + self._z * error > -self._least_log
+        may_lead |= standing.visits < self._settings.least_visits
+        may_lead |= standing.points == leader
+        points, may_lead = standing.points[order], may_lead[order]
         before, self.open_points = self.open_points, points[may_lead]
         self.points = points
         self.number += 1

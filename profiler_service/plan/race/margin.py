@@ -8,40 +8,33 @@ the model says something.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from profiler_service.analysis.comparison import F64
-from profiler_service.plan.race.seen import Standing
+from profiler_service.plan.base import Points
+from profiler_service.plan.race.standing import Standing
 
 
-@dataclass(frozen=True, kw_only=True)
-class Level:
-    """The log latency of the answer, and its standard error."""
+def bound_leads(
+    standing: Standing, answer: int, judged: Collection[int], *, error: float, between: float
+) -> tuple[Points, F64]:
+    """The points not `judged` otherwise, and by how much each may be faster than the answer.
 
-    log_latency: float
-    error: float
-
-    @classmethod
-    def of(cls, standing: Standing, point: int) -> Level:
-        """The level of one of the points that stand."""
-        number = standing.points.tolist().index(point)
-        return cls(log_latency=float(standing.level[number]), error=float(standing.error[number]))
-
-
-def bound_leads(answer: Level, others: Standing, *, error: float, between: float) -> F64:
-    """By how much each of the other points may be faster than the answer: shares, 0 if surely not.
-
-    All bounds hold together, but for a probability of `error` (Bonferroni). `between` is half the
-    width, in log, of an interval for what differs between processes.
+    That is a share, 0 if it surely isn't faster. All bounds hold together, but for a probability of
+    `error` (Bonferroni). `between` is half the width, in log, of an interval for what differs
+    between processes.
     """
-    if not len(others.points):
-        return np.zeros(0)
-    z = statistics.NormalDist().inv_cdf(1 - error / len(others.points))
-    doubt = np.hypot(z * np.hypot(others.error, answer.error), between)
-    leads: F64 = 1 - np.exp(-np.maximum(answer.log_latency - others.level + doubt, 0.0))
-    return leads.round(6)
+    lead, deviation = standing.find_lead(answer)
+    is_left = ~np.isin(standing.points, [answer, *judged])
+    if not is_left.any():
+        return standing.points[:0], np.zeros(0)
+    z = statistics.NormalDist().inv_cdf(1 - error / np.count_nonzero(is_left))
+    most = lead[is_left] + np.hypot(z * deviation[is_left], between)
+    leads: F64 = 1 - np.exp(-np.maximum(most, 0.0))
+    return standing.points[is_left], leads.round(6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +53,13 @@ class UnseenLead:
         return float(np.mean(self.leads > margin))
 
 
-def find_unseen_lead(
-    answer: Level, standing: Standing, predicted: F64, smallest: F64
-) -> UnseenLead:
+def find_unseen_lead(standing: Standing, answer: int, expected: F64, smallest: F64) -> UnseenLead:
     """From the `smallest` log latency of any unseen point in each draw, ascending.
 
-    `predicted` [points] are the model's log latencies of the points that stand. Their own visits
-    were made later than the model's, so the usual difference between the two is the drift since.
+    `expected` [points] are the model's log latencies of the points that stand. The usual difference
+    from their levels is the drift since the model's samples were taken.
     """
-    level = answer.log_latency + float(np.median(predicted - standing.level))
+    at = standing.points.tolist().index(answer)
+    level = standing.level[at] + float(np.median(expected - standing.level))
     leads = 1 - np.exp(-np.maximum(level - smallest, 0.0))
     return UnseenLead(leads=leads.round(6))

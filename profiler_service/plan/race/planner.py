@@ -24,9 +24,9 @@ from profiler_service.plan.race.contest import (
     join_fields,
 )
 from profiler_service.plan.race.curve import RaceOutcome, build_race_curve
-from profiler_service.plan.race.margin import Level, bound_leads, find_unseen_lead
+from profiler_service.plan.race.margin import bound_leads, find_unseen_lead
 from profiler_service.plan.race.narrow import Narrowing
-from profiler_service.plan.race.seen import Seen, find_standing
+from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settings import RACE, RaceSettings
 from profiler_service.plan.race.settle import (
     Final,
@@ -36,6 +36,7 @@ from profiler_service.plan.race.settle import (
     plan_looks,
 )
 from profiler_service.plan.race.stages import End
+from profiler_service.plan.race.standing import find_standing
 from profiler_service.plan.race.survey import Survey
 from profiler_service.plan.race.visits import QUERIED, RaceVisits
 from profiler_service.plan.spec import SweepSpec
@@ -93,7 +94,7 @@ class RacePlanner(RaceVisits):
         self.ends["narrow"] = yield from self._narrow(seen, budget)
         points = self._choose_contestants(seen, budget)
         for number in range(self.settings.settle.passes):
-            ranked = yield from self._contest(points, budget, number)
+            ranked = yield from self._contest(points, seen, budget, number)
             yield from self._settle(ranked, budget, number)
             points = self._find_unsettled(seen, budget)
             if not len(points):
@@ -184,7 +185,7 @@ class RacePlanner(RaceVisits):
         return field
 
     def _contest(
-        self, points: Points, budget: Budget, number: int
+        self, points: Points, seen: Seen, budget: Budget, number: int
     ) -> Generator[Batch, Samples, Points]:
         """The points that are still open at the end, fastest first."""
         contest = Contest(self.settings.contest, points, margin=self._wanted_margin)
@@ -209,7 +210,7 @@ class RacePlanner(RaceVisits):
             left_over = self._without_failed(contest.points)
             if not len(left_over):
                 return left_over
-            standing = find_standing(self._contested, left_over)
+            standing = find_standing(self._contested, left_over, seen.fit())
             self._learn(budget, standing.noise)
             dropped = contest.update(standing)
             self._end_stage(
@@ -315,17 +316,16 @@ class RacePlanner(RaceVisits):
         settings, judgement = self.settings.settle, self._judged[1]
         contested = np.unique(np.concatenate([each.point for each in self._contested]))
         contested = self._without_failed(contested.astype(np.int32))
-        standing = find_standing(self._contested, contested)
-        answer = Level.of(standing, judgement.answer)
-        left = standing.without([QUERIED, *judgement.comparisons])
+        fit = seen.fit()
+        standing = find_standing(self._contested, contested, fit)
         num_children = len({samples.child for samples in self._contested})
-        leads = bound_leads(
-            answer,
-            left,
+        left, leads = bound_leads(
+            standing,
+            judgement.answer,
+            [QUERIED, *judgement.comparisons],
             error=self.settings.contest.error,
             between=self._repeatability.half_width(num_children, len(self._contested)),
         )
-        fit = seen.fit()
         predicted = fit.predict().ravel().round(6)
         excluded = {*contested.tolist(), QUERIED, *self._excluded}
         unseen = find_favourites(predicted, settings.unseen_points, excluded)
@@ -333,7 +333,7 @@ class RacePlanner(RaceVisits):
         lead = None
         if len(unseen):
             smallest = fit.draw_smallest(self._rng, settings.draws, unseen)
-            lead = find_unseen_lead(answer, standing, predicted[contested], smallest)
+            lead = find_unseen_lead(standing, judgement.answer, predicted[contested], smallest)
             unseen_margin = lead.exceeded_with(settings.unseen_risk)
         margin = max(judgement.margin, *leads.tolist(), unseen_margin)
         # What was known of the same answer still holds, if newcomers were visited too little.
@@ -343,7 +343,7 @@ class RacePlanner(RaceVisits):
             self._unseen_risk = 0.0 if lead is None else lead.find_risk(margin)
         if not judgement.is_decided or self._margin <= self._wanted_margin:
             return unseen[:0]
-        back = left.points[leads > self._wanted_margin]
+        back = left[leads > self._wanted_margin]
         fresh = unseen if unseen_margin > self._wanted_margin else unseen[:0]
         # Each newcomer should be visited in the first two parts of a contest at least.
         affordable = budget.visits_until(1.0, self._seconds) // (4 * self.settings.contest.rounds)

@@ -5,43 +5,15 @@ numpy only. Knows neither budgets nor stages. Legend: [samples] one for each vis
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.comparison import F64, grouped_medians, smooth_drift
+from profiler_service.analysis.comparison import F64, grouped_medians
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
 from profiler_service.plan.race.structure import Structure, StructureFit
-
-_PASSES = 3
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Standing:
-    """How some points stand; all arrays [points]."""
-
-    points: Points
-    level: F64
-    """Log latency without drift, from the point's own visits."""
-    error: F64
-    """Standard error of the level."""
-    visits: npt.NDArray[np.int64]
-    noise: float
-    """Relative scale of one visit's noise."""
-
-    def without(self, points: Collection[int]) -> Standing:
-        """The others of these points."""
-        is_other = ~np.isin(self.points, list(points))
-        return Standing(
-            points=self.points[is_other],
-            level=self.level[is_other],
-            error=self.error[is_other],
-            visits=self.visits[is_other],
-            noise=self.noise,
-        )
 
 
 class Seen:
@@ -97,31 +69,6 @@ class Seen:
             np.minimum.at(score, np.searchsorted(seen, point), self.fit().without_drift)
         ranked = seen[np.argsort(score.round(6), kind="stable")]
         return ranked[np.isin(ranked, field)].astype(np.int32)
-
-
-def find_standing(batches: Sequence[Samples], points: Points) -> Standing:
-    """How the points stand, from samples of rounds. Each of the points must have been visited.
-
-    Every sample is a level of its point, plus slow drift that all points share, plus noise. Both
-    are found in turn, by medians. No point says anything about another one.
-    """
-    point, log, time = join(batches)
-    drift: F64 = np.zeros(len(log))
-    for _ in range(_PASSES):
-        groups, level, count = grouped_medians(point, log - drift)
-        residual = log - level[np.searchsorted(groups, point)]
-        drift = smooth_drift(time, residual)
-    noise = 1.48 * float(np.median(np.abs(residual - drift)))
-    column = np.searchsorted(groups, points)
-    visits = count[column]
-    return Standing(
-        points=points,
-        level=level[column].round(6),
-        # 1.25: a median's error over that of a mean.
-        error=(1.25 * noise / np.sqrt(visits)).round(6),
-        visits=visits,
-        noise=noise,
-    )
 
 
 def join(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64, F64]:

@@ -117,6 +117,22 @@ class StructureFit:
             start += len(effect)
         return np.stack(drawn, axis=1)
 
+    def believe(self, points: npt.NDArray[np.integer]) -> tuple[F64, F64]:
+        """Log latency of each of the points, and the covariance of the errors, [n] and [n, n].
+
+        The effects of single points, which the model doesn't know, are not in it. The fit's weights
+        take the noise for as small as it is below; errors are stated for the whole noise.
+        """
+        positions = np.unravel_index(points, [len(effect) for effect in self.effects])
+        columns = np.zeros((len(self.precision), len(points)))
+        start = 0
+        for effect, position in zip(self.effects, positions, strict=True):
+            columns[start + position, np.arange(len(points))] = 1.0
+            start += len(effect)
+        covariance = columns.T @ np.linalg.solve(self.precision, columns)
+        scale = max(1.25 * self.noise / self.low_noise, 1.0) ** 2
+        return self.predict().ravel()[points], scale * covariance
+
     def draw_smallest(
         self, rng: np.random.Generator, count: int, points: npt.NDArray[np.integer]
     ) -> F64:
