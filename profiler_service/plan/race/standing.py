@@ -18,6 +18,12 @@ from profiler_service.plan.race.seen import join
 from profiler_service.plan.race.structure import StructureFit
 
 _PASSES = 3
+_BLOCK = 8
+"""Residuals whose median is the drift around them. States of a host (clocks, neighbours) last for
+milliseconds, so drift must follow them quickly."""
+_ERROR = 1.4
+"""A level's error over that of a mean: 1.25 for a median, and the error of the drift under it, of
+which each block has 1.25 / √8."""
 _ANY_LEVEL = 1.0
 """Variance of the difference between the levels of the model and of the contest: any."""
 _FREEDOM = 3.0
@@ -58,8 +64,8 @@ def find_standing(batches: Sequence[Samples], points: Points, fit: StructureFit)
     """
     level, visits, noise = _find_own_levels(batches, points)
     expected, model = fit.believe(points)
-    # 1.25: a median's error over that of a mean. Points without visits have no level of their own.
-    own_variance = np.where(visits > 0, (1.25 * noise) ** 2 / np.maximum(visits, 1), 1e6)
+    # Points without visits have no level of their own.
+    own_variance = np.where(visits > 0, (_ERROR * noise) ** 2 / np.maximum(visits, 1), 1e6)
     surprise = np.where(visits > 0, level - expected, 0.0)
     known = visits > 0
     surprise -= np.median(surprise[known]) if known.any() else 0.0
@@ -94,7 +100,7 @@ def _find_own_levels(
     groups, level, count = grouped_medians(point, log)
     for _ in range(_PASSES):
         residual = log - level[np.searchsorted(groups, point)]
-        drift = smooth_drift(time, residual)
+        drift = smooth_drift(time, residual, block=_BLOCK)
         groups, level, count = grouped_medians(point, log - drift)
     left = log - drift - level[np.searchsorted(groups, point)]
     at = np.minimum(np.searchsorted(groups, points), len(groups) - 1)

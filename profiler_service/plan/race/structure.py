@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.comparison import DRIFT_BLOCK, F64, smooth_drift
+from profiler_service.analysis.comparison import F64, smooth_drift
 from profiler_service.plan.race.settings import RACE, PriorSettings
 
 _NUM_SHARED = 2
@@ -31,6 +31,8 @@ the weight comes from above the fit. So the fit is lower, for all points alike, 
 _LOWER_SCALE = 2.02
 """Standard deviation of normal noise over the median distance of those residuals below such a fit.
 (By simulation of 4 million.)"""
+_DRIFT_BLOCK = 8
+"""Residuals whose median is the drift around them: states of a host last for milliseconds."""
 _MAX_PASSES = 12
 _CONVERGED = 0.02
 """Passes end when the noise's scale changes by less than this share."""
@@ -225,8 +227,8 @@ class Structure:
             sampled = columns, shared, _weigh(residual, noise) / noise**2, value - level - drift
             fitted, settled = smooth(*sampled)
             level += _find_low_center(value - level - drift - fitted, noise)
-            if len(value) >= 2 * DRIFT_BLOCK:
-                drift = smooth_drift(time, value - level - fitted)
+            if len(value) >= 8 * _DRIFT_BLOCK:
+                drift = smooth_drift(time, value - level - fitted, block=_DRIFT_BLOCK)
                 drift -= np.median(drift)
             residual = value - level - drift - fitted
             low = _LOWER_SCALE * _find_lower_spread(residual)
