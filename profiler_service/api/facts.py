@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 
+from profiler_service.answering.fact_filter import read_fact_filter
 from profiler_service.answering.questions import Where
 from profiler_service.answering.repeatability import read_repeatability
 from profiler_service.answering.resources import fact_info
@@ -29,9 +29,7 @@ from profiler_service.errors import (
 )
 from profiler_service.kinds import get_workload_kind
 from profiler_service.storage.store import Fact, FactFilter, Store
-from profiler_service.suggestions import did_you_mean
 from profiler_service.wire import FactPage, FactsQuery, RepeatabilityInfo
-from profiler_service.workload import parse_dims
 
 router = APIRouter(route_class=BoundedRoute, prefix="/facts", tags=["facts"])
 
@@ -60,15 +58,7 @@ async def list_facts(request: Request, services: ServicesDep) -> FactPage:
     query = parse_query(request, FactsQuery)
     await services.known.refresh()
     where = await services.hosts.resolve(Where(host=query.host, platform=query.platform))
-    wanted = FactFilter(
-        kind=query.workload,
-        workload_key=_find_workload_key(query),
-        platform_key=where.platform,
-        host=query.host,
-        dims=None if query.dims is None else parse_dims(query.dims),
-        verdict=query.verdict,
-        since=_in_utc(query.since),
-    )
+    wanted = read_fact_filter(query, platform_key=where.platform)
     store = services.store
     page = await asyncio.to_thread(
         store.list_facts, wanted, cursor=query.cursor or None, limit=query.limit
@@ -90,37 +80,6 @@ async def list_facts(request: Request, services: ServicesDep) -> FactPage:
         next_cursor=page.next_cursor,
         repeatability=await asyncio.to_thread(_read_repeatability, store, page.items),
     )
-
-
-def _find_workload_key(query: FactsQuery) -> str | None:
-    """Key of the workload, if a fixed parameter is given; None if none is.
-
-    Raises InvalidRequestError without a kind; UnknownWorkloadError, InvalidWorkloadError.
-    """
-    given = query.model_extra
-    if not given:
-        return None
-    if query.workload is None:
-        named = next(iter(given))
-        raise InvalidRequestError(
-            f"no parameter of /facts: {', '.join(name[:80] for name in given)}",
-            hint=did_you_mean(named, FactsQuery.model_fields)
-            + f"its parameters are: {', '.join(FactsQuery.model_fields)}; with a workload, also"
-            " its fixed parameters",
-            see="/docs",
-        )
-    try:
-        return get_workload_kind(query.workload).describe(given).key
-    except InvalidWorkloadError as error:
-        # A misspelled filter was taken for a parameter of the workload.
-        if "did you mean" not in error.hint:
-            meant = [did_you_mean(name, FactsQuery.model_fields) for name in given]
-            error.hint = next(filter(None, meant), "") + error.hint
-        raise
-
-
-def _in_utc(moment: dt.datetime | None) -> dt.datetime | None:
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
 def _read_repeatability(store: Store, facts: Sequence[Fact]) -> list[RepeatabilityInfo]:
