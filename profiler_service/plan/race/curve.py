@@ -42,8 +42,10 @@ class RaceOutcome:
     failures: Mapping[int, str]
     has_ended: bool
     """Whether the race ran to its end."""
-    judged: tuple[Final, Judgement] | None
-    """The final that the answer comes from, and what it says; None if there was none."""
+    finals: Sequence[tuple[Final, Judgement]]
+    """Every final, and what it says."""
+    judgement: Judgement | None
+    """What the final says that the answer comes from; None if there was none."""
     evidence: Evidence
 
 
@@ -75,8 +77,7 @@ def build_race_curve(
     ratio, ratio_low, ratio_high = (np.full(n, np.nan) for _ in range(3))
     if outcome.has_ended:
         target[0] = 0
-    if outcome.judged is not None:
-        judgement = outcome.judged[1]
+    if (judgement := outcome.judgement) is not None:
         is_moved = judgement.answer != 0
         rival = judgement.answer if is_moved else judgement.best
         comparison = judgement.comparisons[rival]
@@ -117,28 +118,25 @@ def _are_all_slower(judgement: Judgement) -> bool:
 
 
 def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPair, ...]:
-    """The comparison of each finalist with the queried point."""
-    if outcome.judged is None:
-        return ()
-    final, judgement = outcome.judged
+    """The comparison of each finalist with the queried point, final by final."""
     pairs = []
-    for rival, comparison in judgement.comparisons.items():
-        num_children, num_arenas, between_arenas = final.describe_arenas(rival)
-        pairs.append(
-            ConfirmedPair(
-                dims=spec.grid.first,
-                rival=spec.grid.dims(rival),
-                verdict=comparison.verdict,
-                ratio=comparison.ratio,
-                low=comparison.low,
-                high=comparison.high,
-                num_pairs=comparison.num_pairs,
-                num_children=num_children,
-                num_arenas=num_arenas,
-                between_arenas=between_arenas,
-                noise=final.find_noise(rival),
+    for final, judgement in outcome.finals:
+        for rival, comparison in judgement.comparisons.items():
+            num_children, num_arenas, between_arenas = final.describe_arenas(rival)
+            pairs.append(
+                ConfirmedPair(
+                    dims=spec.grid.first,
+                    rival=spec.grid.dims(rival),
+                    verdict=comparison.verdict,
+                    ratio=comparison.ratio,
+                    low=comparison.low,
+                    high=comparison.high,
+                    num_pairs=comparison.num_pairs,
+                    num_children=num_children,
+                    num_arenas=num_arenas,
+                    between_arenas=between_arenas,
+                )
             )
-        )
     return tuple(pairs)
 
 

@@ -71,7 +71,9 @@ class RacePlanner(RaceVisits):
         self._wanted_margin = choose_margin(settings.settle, self._repeatability, spec.terms.margin)
         self._seen: Seen | None = None
         self._surveyed: Points = np.zeros(0, dtype=np.int32)
+        self._finals: list[tuple[Final, Judgement]] = []
         self._judged: tuple[Final, Judgement] | None = None
+        """The one of the finals that the answer comes from."""
         self._num_final_rounds = 0
         self._margin = 1.0
         self._bounded: int | None = None
@@ -289,7 +291,11 @@ class RacePlanner(RaceVisits):
             self._keep(final, judgement, finalists)
 
     def _keep(self, final: Final, judgement: Judgement, finalists: list[int]) -> None:
-        """Keeps what a final says. A second one doesn't take back what the first one confirmed."""
+        """Keeps what a final says.
+
+        A second one doesn't take back what the first one confirmed, nor replace what is better
+        known.
+        """
         is_moved = judgement.answer != QUERIED
         best = judgement.comparisons[judgement.best]
         self._end_stage(
@@ -301,7 +307,8 @@ class RacePlanner(RaceVisits):
             kept=[judgement.answer] if is_moved else [],
             dropped=[point for point in finalists if point != judgement.answer],
         )
-        if is_moved or self._judged is None or self._judged[1].answer == QUERIED:
+        self._finals.append((final, judgement))
+        if self._judged is None or _is_better(judgement, self._judged[1]):
             self._judged = final, judgement
 
     # Margin
@@ -364,7 +371,8 @@ class RacePlanner(RaceVisits):
             batches=self._batches,
             failures=self._failures,
             has_ended=self._has_ended,
-            judged=self._judged,
+            finals=self._finals,
+            judgement=None if self._judged is None else self._judged[1],
             evidence=replace(
                 self._cost(),
                 rounds=self._round,
@@ -378,3 +386,10 @@ class RacePlanner(RaceVisits):
             ),
         )
         return build_race_curve(self._spec, outcome, platform, protocol, measured_at)
+
+
+def _is_better(new: Judgement, old: Judgement) -> bool:
+    """Whether a second final replaces the first one: it moved on, or is surer of the same answer."""
+    if (new.answer == QUERIED) != (old.answer == QUERIED):
+        return old.answer == QUERIED
+    return new.answer != old.answer or new.margin < old.margin
