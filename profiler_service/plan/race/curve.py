@@ -122,7 +122,7 @@ def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPai
     pairs = []
     for final, judgement in outcome.finals:
         for rival, comparison in judgement.comparisons.items():
-            num_children, num_arenas, between_arenas = final.describe_arenas(rival)
+            origin = final.find_origin(rival)
             pairs.append(
                 ConfirmedPair(
                     dims=spec.grid.first,
@@ -132,9 +132,10 @@ def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPai
                     low=comparison.low,
                     high=comparison.high,
                     num_pairs=comparison.num_pairs,
-                    num_children=num_children,
-                    num_arenas=num_arenas,
-                    between_arenas=between_arenas,
+                    num_children=origin.num_children,
+                    num_arenas=origin.num_arenas,
+                    between_arenas=origin.between_arenas,
+                    noise=origin.noise,
                 )
             )
     return tuple(pairs)

@@ -389,7 +389,7 @@ class RacePlanner(RaceVisits):
 
 
 def _is_better(new: Judgement, old: Judgement) -> bool:
-    """Whether a second final replaces the first one: it moved on, or is surer of the same answer."""
+    """Whether a second final replaces the first: it moved on, or is surer of the same answer."""
     if (new.answer == QUERIED) != (old.answer == QUERIED):
         return old.answer == QUERIED
     return new.answer != old.answer or new.margin < old.margin

@@ -88,6 +88,18 @@ class Judgement:
     """Whether that is as little as was wanted."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairOrigin:
+    """What compared two points."""
+
+    num_children: int
+    num_arenas: int
+    between_arenas: float | None
+    """Variance of the log ratio between arenas, beyond noise and differences between children."""
+    noise: float | None
+    """Standard deviation of the log ratio, from the noise of its pairs alone."""
+
+
 class Final:
     """The rounds of a final, in which every round visits all of `field`, and what they say.
 
@@ -175,20 +187,17 @@ class Final:
             is_decided=margin <= self._margin,
         )
 
-    def describe_arenas(self, point: int) -> tuple[int, int, float | None]:
-        """How many children and arenas compared that finalist, and the variance between arenas.
-
-        The variance is that of the log ratio, beyond noise and differences between children.
-        """
+    def find_origin(self, point: int) -> PairOrigin:
+        """Where the pairs of a finalist and the queried point come from; there is at least one."""
         ratios, arena, child = self._pair(point, self._asked)
-        num_children, num_arenas = len(np.unique(child)), len(np.unique(arena))
         variance, free = _find_arena_variance(ratios, arena, child)
-        return num_children, num_arenas, variance if free else None
-
-    def find_noise(self, point: int) -> float:
-        """Standard deviation of that finalist's log ratio, from the noise of its rounds alone."""
-        ratios, _, _ = self._pair(point, self._asked)
-        return _find_spread(ratios) / math.sqrt(len(ratios))
+        noise = compare_alike(ratios)
+        return PairOrigin(
+            num_children=len(np.unique(child)),
+            num_arenas=len(np.unique(arena)),
+            between_arenas=variance if free else None,
+            noise=math.log(noise.high / noise.low) / (2 * _Z) if noise.low > 0 else None,
+        )
 
     def _find_leader(self, points: Sequence[int], share: float) -> int:
         """The first of the points, unless another one is surely faster."""
