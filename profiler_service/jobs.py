@@ -12,6 +12,7 @@ import contextlib
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from typing import NoReturn
 
@@ -41,6 +42,8 @@ upgrade: a job holds only the id of its sweep."""
 SCHEMA = "dbos"
 WORKFLOW = "run_sweep"
 STEP = "run_batch"
+STEP_S = 0.25
+"""Batches that are shorter share a step of the engine, which writes each of its steps down."""
 POLLING_INTERVAL_S = 0.05
 CONNECT_TIMEOUT_S = 5
 LEAVE_S = 0.5
@@ -291,7 +294,11 @@ def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[C
                 try:
                     if files is not None:
                         files.check()
-                    return run_batch(sweep_id)
+                    ends_at_s = time.monotonic() + STEP_S
+                    while not (has_ended := run_batch(sweep_id)):
+                        if time.monotonic() >= ends_at_s:
+                            break
+                    return has_ended
                 except StoreUnavailableError as error:
                     logger.warning("sweep %s is put off: %s", sweep_id, error)
                     raise _LeaveJob from error
