@@ -177,6 +177,12 @@ class Settings(BaseSettings):
     max_queued: int = Field(
         default=1000, ge=1, description="Most sweeps that one host may have to measure."
     )
+    max_queued_per_client: int = Field(
+        default=500,
+        ge=1,
+        description="Most of these that one client may have asked for. Clients are told apart by"
+        " their addresses: all behind one proxy are one client.",
+    )
     max_wait_s: float = Field(default=120, gt=0, description="Longest a query may wait, seconds.")
     database_timeout_s: float = Field(
         default=4,

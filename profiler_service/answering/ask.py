@@ -74,9 +74,16 @@ class Asking:
         self._measurements: dict[tuple[str, str], _Measurement] = {}
 
     async def ask(
-        self, question: Question[AnswerT], where: Where, *, wait_s: float
+        self,
+        question: Question[AnswerT],
+        where: Where,
+        *,
+        wait_s: float,
+        client: str | None = None,
     ) -> AnswerT | Sweep:
         """The answer; or the sweep that will give it, if that takes longer than `wait_s`.
+
+        `client` is who asks. One client can have only a part of a host's queue.
 
         A question whose answer is in memory never waits for the database. Every other one takes at
         most `beyond_wait_s` more than `wait_s`.
@@ -91,7 +98,7 @@ class Asking:
         """
         try:
             async with asyncio.timeout(wait_s + self._beyond_wait_s) as limit:
-                return await self._find_or_measure(question, where, wait_s=wait_s)
+                return await self._find_or_measure(question, where, wait_s=wait_s, client=client)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -101,7 +108,7 @@ class Asking:
             ) from None
 
     async def _find_or_measure(
-        self, question: Question[AnswerT], where: Where, *, wait_s: float
+        self, question: Question[AnswerT], where: Where, *, wait_s: float, client: str | None
     ) -> AnswerT | Sweep:
         deadline_s = time.monotonic() + wait_s
         where = await self._hosts.resolve(where)
@@ -110,10 +117,10 @@ class Asking:
             answer = await question.find(self._known, conditions)
             if answer is not None:
                 return answer
-        return await self._measure(question, where, deadline_s=deadline_s)
+        return await self._measure(question, where, deadline_s=deadline_s, client=client)
 
     async def _measure(
-        self, question: Question[AnswerT], where: Where, *, deadline_s: float
+        self, question: Question[AnswerT], where: Where, *, deadline_s: float, client: str | None
     ) -> AnswerT | Sweep:
         """The answer, measured by a host; or the sweep, if it hasn't ended by the deadline."""
         host = await self._hosts.choose(where, wait_s=_left_s(deadline_s))
@@ -121,7 +128,7 @@ class Asking:
         measurement = await self._find_measurement(key)
         if measurement is None:
             measurement = _Measurement(
-                ended=asyncio.create_task(self._measure_unless_known(key, question, host))
+                ended=asyncio.create_task(self._measure_unless_known(key, question, host, client))
             )
             measurement.ended.add_done_callback(lambda each: each.cancelled() or each.exception())
             self._measurements[key] = measurement
@@ -146,7 +153,7 @@ class Asking:
             return answer
         # The host may have changed its platform since: a restart, or another machine of its name.
         if ended is None or await self._has_changed(host):
-            return await self._measure(question, where, deadline_s=deadline_s)
+            return await self._measure(question, where, deadline_s=deadline_s, client=client)
         raise _why_unanswered(ended, question.wanted)
 
     async def _has_changed(self, host: Host) -> bool:
@@ -165,7 +172,7 @@ class Asking:
         return self._measurements.get(key)  # perhaps another one by now
 
     async def _measure_unless_known(
-        self, key: tuple[str, str], question: Question[AnswerT], host: Host
+        self, key: tuple[str, str], question: Question[AnswerT], host: Host, client: str | None
     ) -> Sweep | None:
         """The sweep when it has ended; None if its result was already known."""
         measurement = self._measurements[key]
@@ -176,7 +183,7 @@ class Asking:
                 return None
             question.check_host(host)
             admitted = await self._admission.admit(question.sweep, host, for_question=True)
-            queued, _ = await self._queue.submit(admitted)
+            queued, _ = await self._queue.submit(admitted, client=client)
             companion = question.find_companion(host)
             if companion is not None:
                 await self._queue_companion(companion, host)
@@ -200,7 +207,7 @@ class Asking:
             return
         with contextlib.suppress(WindowTooLargeError, TooManyRequestsError):
             admitted = await self._admission.admit(spec, host, for_question=True, is_awaited=False)
-            await self._queue.submit(admitted)
+            await self._queue.submit(admitted, client=None)
 
     def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:
         if self._measurements.get(key) is measurement:

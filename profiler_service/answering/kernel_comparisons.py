@@ -23,8 +23,10 @@ MAX_COMPARISONS = 16_384
 """Number of comparisons kept in memory: about 300 bytes each."""
 
 
-Newest = LRUCache[tuple[str, str, str], str]
-"""Keys of a workload, a platform and a protocol → id of the newest comparison."""
+Key = tuple[str, str, str | None]
+"""Keys of a workload, a platform and a protocol."""
+Newest = LRUCache[Key, str]
+"""The id of the newest comparison."""
 
 
 class KernelComparisons:
@@ -38,7 +40,8 @@ class KernelComparisons:
         self._store = store
         self._curves = curves
         self._newest: LoadingCache[None, Newest] = LoadingCache(self._read, max_size=1)
-        self._open: frozenset[tuple[str, str, str]] = frozenset()
+        self.open: frozenset[Key] = frozenset()
+        """The comparisons that wait or are under way, as `find_open` found them."""
 
     def _read(self, _key: None) -> Newest:
         kinds = [kind.name for kind in KERNEL_KINDS]
@@ -57,11 +60,11 @@ class KernelComparisons:
         if compared:
             self._newest.change(None, lambda newest: _add(newest, compared))
 
-    async def refresh_open(self) -> None:
-        """Reads which comparisons wait or are under way. Raises StoreUnavailableError."""
+    async def find_open(self) -> frozenset[Key]:
+        """The comparisons that wait or are under way. Raises StoreUnavailableError."""
         kinds = [kind.name for kind in KERNEL_KINDS]
         found = await asyncio.to_thread(self._store.find_unfinished_of_kinds, kinds)
-        self._open = frozenset(
+        return frozenset(
             (workload.key, platform_key, protocol_key)
             for workload, platform_key, protocol_key in found
         )
@@ -69,7 +72,7 @@ class KernelComparisons:
     def is_open(self, kernels: Workload, conditions: Conditions) -> bool:
         """Whether a comparison of these kernels waits or is under way."""
         key = (kernels.key, conditions.platform_key, conditions.protocol_key)
-        return key in self._open
+        return key in self.open
 
     async def find_faster_backend(
         self, kernels: Workload, backend: str, conditions: Conditions

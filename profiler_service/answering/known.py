@@ -37,11 +37,13 @@ class Known:
 
         Raises StoreUnavailableError; everything then stays as it was.
         """
-        # First, so that a comparison that ends in between is taken for open, and not for unknown.
-        await self.comparisons.refresh_open()
+        # Read first and taken last: a comparison that ends meanwhile is taken for open, and never
+        # for one that is neither open nor known.
+        found = await self.comparisons.find_open()
         before = self.curves.snapshot.generation
         new = await self.curves.refresh()
         if self.curves.snapshot.generation < before:
             self.facts.clear()  # the database holds an earlier state
         self.facts.forget_older(new)
         self.comparisons.add(new)
+        self.comparisons.open = found

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Collection, Coroutine, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from profiler_service.answering.admission import Admitted
@@ -20,7 +20,7 @@ from profiler_service.answering.repeatability import read_tau
 from profiler_service.errors import TooManyRequestsError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
-from profiler_service.plan.turns import Demand
+from profiler_service.plan.turns import Demand, Place, find_places
 from profiler_service.storage.store import Store, Sweep
 
 POLL_S = 0.05
@@ -31,19 +31,36 @@ MAX_FOLLOWERS = 256
 """So many streams of events may be open."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlacedSweep:
+    """A sweep, and its place in its host's queue."""
+
+    sweep: Sweep
+    place: Place | None
+    """None if it has ended."""
+
+
 class SweepQueue:
     """Queues sweeps, and waits for them."""
 
-    def __init__(self, store: Store, enqueue: Callable[[Sweep], None], *, max_queued: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        enqueue: Callable[[Sweep], None],
+        *,
+        max_queued: int,
+        max_queued_per_client: int,
+    ) -> None:
         """`enqueue` gives a sweep to its host. It may be called again for the same sweep.
 
-        A host may have `max_queued` unfinished sweeps.
+        A host may have `max_queued` unfinished sweeps, `max_queued_per_client` of one client.
         """
         self._max_queued = max_queued
+        self._max_queued_per_client = max_queued_per_client
         self._store = store
         self._enqueue = enqueue
         self._ended = SharedPoll(self._read_ended, interval_s=POLL_S)
-        self._progress = SharedPoll(self._read_progress, interval_s=PROGRESS_POLL_S)
+        self._progress = SharedPoll(self._read_placed, interval_s=PROGRESS_POLL_S)
         self._num_followers = 0
 
     async def close(self) -> None:
@@ -51,8 +68,10 @@ class SweepQueue:
         await self._ended.close()
         await self._progress.close()
 
-    async def submit(self, admitted: Admitted) -> tuple[Sweep, bool]:
+    async def submit(self, admitted: Admitted, *, client: str | None) -> tuple[Sweep, bool]:
         """The sweep, queued on its host, and whether it is new. Equal open sweeps are one sweep.
+
+        `client` is who asked for it, or None if nobody did.
 
         Raises TooManyRequestsError, StoreError.
         """
@@ -64,12 +83,18 @@ class SweepQueue:
                 read_tau, self._store, spec.workload.kind, host.platform_key, host.protocol_key
             )
             spec = replace(spec, guide=guide, tau=tau)
-        demand = Demand(expected_s=admitted.expected_s, is_awaited=admitted.is_awaited)
+        demand = Demand(
+            expected_s=admitted.expected_s, is_awaited=admitted.is_awaited, client=client
+        )
         return await asyncio.to_thread(self._create, spec, host.name, demand)
 
     def _create(self, spec: SweepSpec, host: str, demand: Demand) -> tuple[Sweep, bool]:
         sweep, is_new = self._store.create_sweep(
-            spec, host=host, demand=demand, max_open=self._max_queued
+            spec,
+            host=host,
+            demand=demand,
+            max_open=self._max_queued,
+            max_open_of_client=self._max_queued_per_client,
         )
         # Also for a sweep that isn't new: a process may have died before it enqueued the sweep.
         if sweep.state == SweepState.QUEUED:
@@ -80,19 +105,30 @@ class SweepQueue:
         """The sweep as it is now. Raises StoreError."""
         return await asyncio.to_thread(self._store.get_sweep, sweep_id)
 
+    async def find_places(self, sweeps: Collection[Sweep]) -> list[PlacedSweep]:
+        """The sweeps with their places in their hosts' queues. Raises StoreError."""
+        return await asyncio.to_thread(self._find_places, sweeps)
+
+    def _find_places(self, sweeps: Collection[Sweep]) -> list[PlacedSweep]:
+        places: dict[str, Place] = {}
+        for host in {sweep.host for sweep in sweeps if not sweep.state.is_final}:
+            places |= find_places(self._store.list_open(host))
+        return [PlacedSweep(sweep=sweep, place=places.get(sweep.id)) for sweep in sweeps]
+
     async def wait_final(self, sweep_id: str) -> Sweep:
         """The sweep once it has ended. While the database is away, that isn't known: it waits."""
         return await self._ended.get(sweep_id)
 
     def _read_ended(self, sweep_ids: Collection[str]) -> dict[str, Sweep]:
         ended = self._store.find_ended(sweep_ids)
-        return self._read_progress(ended) if ended else {}
+        return {sweep.id: sweep for sweep in self._store.find_sweeps(ended)} if ended else {}
 
-    def _read_progress(self, sweep_ids: Collection[str]) -> dict[str, Sweep]:
-        return {sweep.id: sweep for sweep in self._store.find_sweeps(sweep_ids)}
+    def _read_placed(self, sweep_ids: Collection[str]) -> dict[str, PlacedSweep]:
+        placed = self._find_places(self._store.find_sweeps(sweep_ids))
+        return {each.sweep.id: each for each in placed}
 
     @contextlib.contextmanager
-    def follow(self, sweep_id: str) -> Iterator[Callable[[], Coroutine[Any, Any, Sweep]]]:
+    def follow(self, sweep_id: str) -> Iterator[Callable[[], Coroutine[Any, Any, PlacedSweep]]]:
         """Gives a function whose every call returns the sweep as it is a moment later.
 
         Raises TooManyRequestsError if MAX_FOLLOWERS follow sweeps already.

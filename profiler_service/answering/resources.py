@@ -16,6 +16,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
+from profiler_service.plan.turns import Place
 from profiler_service.storage.store import CurveHeader, Fact, Host, Sweep
 from profiler_service.wire import (
     AxisRange,
@@ -43,8 +44,8 @@ def axis_ranges(grid: Grid) -> list[AxisRange]:
     ]
 
 
-def sweep_info(sweep: Sweep) -> SweepInfo:
-    """The sweep as a resource."""
+def sweep_info(sweep: Sweep, place: Place | None = None) -> SweepInfo:
+    """The sweep as a resource; `place` is its place in its host's queue, while it is open."""
     progress = sweep.progress
     return SweepInfo(
         id=sweep.id,
@@ -66,6 +67,9 @@ def sweep_info(sweep: Sweep) -> SweepInfo:
             num_samples=progress.num_samples,
             seconds=progress.seconds,
         ),
+        ahead=None if place is None else place.ahead,
+        expected_wait_s=None if place is None else round(place.wait_s, 1),
+        expected_s=None if place is None else round(place.left_s, 1),
         error=sweep.error,
         curve=sweep.curve_id,
     )

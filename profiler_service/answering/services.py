@@ -104,7 +104,12 @@ async def open_services(
         database = DatabaseWatch(lambda: _run_all(checks))
         await stack.enter_async_context(database.running())
         admission = Admission(store, settings, refuse_unless_usable=database.refuse_unless_usable)
-        queue = SweepQueue(store, enqueue, max_queued=settings.max_queued)
+        queue = SweepQueue(
+            store,
+            enqueue,
+            max_queued=settings.max_queued,
+            max_queued_per_client=settings.max_queued_per_client,
+        )
         stack.push_async_callback(queue.close)
         races = RaceHistory(store)
         stack.callback(races.close)

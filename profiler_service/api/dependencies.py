@@ -46,6 +46,17 @@ async def _services(request: Request) -> Services:
 ServicesDep = Annotated[Services, Depends(_services)]
 
 
+def identify_client(request: Request) -> str:
+    """Who asks: the address that the connection comes from.
+
+    `Forwarded` headers aren't believed: anybody can write them.
+    """
+    return "" if request.client is None else request.client.host
+
+
+Client = Annotated[str, Depends(identify_client)]
+
+
 class BoundedRoute(APIRoute):
     """A route whose response begins within `Settings.longest_answer_s`, or is a 503.
 

@@ -8,6 +8,7 @@ For a known address, nothing is parsed. By its meaning, a question that is writt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
@@ -22,7 +23,12 @@ from profiler_service.answering.lhp import LhpQuestion
 from profiler_service.answering.questions import Question, Where
 from profiler_service.answering.resources import sweep_info
 from profiler_service.answering.services import Services
-from profiler_service.api.dependencies import ServicesDep, parse_query, query_parameters
+from profiler_service.api.dependencies import (
+    ServicesDep,
+    identify_client,
+    parse_query,
+    query_parameters,
+)
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
 from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
@@ -45,6 +51,7 @@ from profiler_service.errors import (
     UnsupportedOnHostError,
     WindowTooLargeError,
 )
+from profiler_service.plan.turns import Place
 from profiler_service.storage.store import Sweep
 from profiler_service.suggestions import did_you_mean
 from profiler_service.wire import (
@@ -59,6 +66,8 @@ MAX_READY_RESPONSES = 32_768
 """Number of keys of ready-made responses kept in memory: about 2 KiB each, as a response has at
 least two keys."""
 MAX_READY_ADDRESS_BYTES = 512
+MAX_RETRY_AFTER_S = 60.0
+"""Longest time after which to ask again: what is expected may be wrong."""
 
 
 class ReadyResponses:
@@ -245,12 +254,18 @@ async def _respond(
     if body is not None:
         ready.keep(_address(request), body, generation)
         return Response(body, media_type="application/json")
-    answer = await services.asking.ask(question, where, wait_s=wait_s)
+    answer = await services.asking.ask(
+        question, where, wait_s=wait_s, client=identify_client(request)
+    )
     if isinstance(answer, Sweep):
+        (placed,) = await services.queue.find_places([answer])
         return Response(
-            sweep_info(answer).model_dump_json(),
+            sweep_info(placed.sweep, placed.place).model_dump_json(),
             status_code=202,
-            headers={"Location": sweep_location(answer.id), "Retry-After": f"{RETRY_AFTER_S:.0f}"},
+            headers={
+                "Location": sweep_location(answer.id),
+                "Retry-After": f"{_retry_after_s(placed.place):.0f}",
+            },
             media_type="application/json",
         )
     body = answer.model_dump_json().encode()
@@ -262,6 +277,13 @@ async def _respond(
             if each is not None:
                 ready.keep(each, body, generation)
     return Response(body, media_type="application/json")
+
+
+def _retry_after_s(place: Place | None) -> float:
+    """When to ask again: when the sweep is expected to have ended, in whole seconds."""
+    if place is None:
+        return RETRY_AFTER_S
+    return min(max(RETRY_AFTER_S, math.ceil(place.wait_s + place.left_s)), MAX_RETRY_AFTER_S)
 
 
 def _choose_wait_s(query: LhpQuery | CrossoverQuery, longest_s: float) -> float:

@@ -11,8 +11,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from profiler_service.answering.questions import Where
+from profiler_service.answering.queue import PlacedSweep
 from profiler_service.answering.resources import read_sweep_request, sweep_info
-from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep, SweepId
+from profiler_service.answering.services import Services
+from profiler_service.api.dependencies import BoundedRoute, Client, Cursor, ServicesDep, SweepId
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
 from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import problem_responses
@@ -75,15 +77,17 @@ router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
         ),
     },
 )
-async def post_sweep(request: SweepRequest, response: Response, services: ServicesDep) -> SweepInfo:
+async def post_sweep(
+    request: SweepRequest, response: Response, services: ServicesDep, client: Client
+) -> SweepInfo:
     """Queues the sweep on the host and returns at once. Equal open sweeps are measured once."""
     spec = read_sweep_request(request)
     host = await services.hosts.get_present(request.host)
     admitted = await services.admission.admit(spec, host, for_question=False)
-    sweep, is_new = await services.queue.submit(admitted)
+    sweep, is_new = await services.queue.submit(admitted, client=client)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = sweep_location(sweep.id)
-    return sweep_info(sweep)
+    return await _describe(sweep, services)
 
 
 @router.get(
@@ -111,7 +115,17 @@ async def list_sweeps(
         cursor=cursor or None,
         limit=limit,
     )
-    return SweepPage(items=[sweep_info(s) for s in page.items], next_cursor=page.next_cursor)
+    placed = await services.queue.find_places(page.items)
+    return SweepPage(
+        items=[sweep_info(each.sweep, each.place) for each in placed],
+        next_cursor=page.next_cursor,
+    )
+
+
+async def _describe(sweep: Sweep, services: Services) -> SweepInfo:
+    """The sweep with its place in the queue."""
+    (placed,) = await services.queue.find_places([sweep])
+    return sweep_info(placed.sweep, placed.place)
 
 
 @router.get(
@@ -120,8 +134,8 @@ async def list_sweeps(
     responses=problem_responses(UnknownSweepError, InvalidRequestError, StoreUnavailableError),
 )
 async def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
-    """The sweep, with its state and progress."""
-    return sweep_info(await services.queue.get(sweep_id))
+    """The sweep, with its state, its progress, and what is ahead of it."""
+    return await _describe(await services.queue.get(sweep_id), services)
 
 
 @router.post(
@@ -168,15 +182,16 @@ async def get_race(sweep_id: SweepId, services: ServicesDep) -> RaceInfo:
 class FollowedSweep:
     """A sweep as it was when a stream began, and how it goes on."""
 
-    sweep: Sweep
-    look_again: Callable[[], Coroutine[Any, Any, Sweep]]
+    placed: PlacedSweep
+    look_again: Callable[[], Coroutine[Any, Any, PlacedSweep]]
 
 
 async def _follow(sweep_id: SweepId, services: ServicesDep) -> AsyncIterator[FollowedSweep]:
     """The sweep, before the stream begins: an unknown one gives a 404, too many streams a 429."""
     sweep = await services.queue.get(sweep_id)
     with services.queue.follow(sweep_id) as look_again:
-        yield FollowedSweep(sweep=sweep, look_again=look_again)
+        (placed,) = await services.queue.find_places([sweep])
+        yield FollowedSweep(placed=placed, look_again=look_again)
 
 
 @router.get(
@@ -202,19 +217,20 @@ async def stream_sweep(
     If a stream ends without `end`, the service was stopped. While the database is away, the stream
     stays open, and goes on when it is back.
     """
-    sweep = followed.sweep
-    told: Sweep | None = None
-    while not sweep.state.is_final:
-        if sweep != told:
-            yield ServerSentEvent(event="progress", data=sweep_info(sweep))
-            told = sweep
+    placed = followed.placed
+    told: SweepInfo | None = None
+    while not placed.sweep.state.is_final:
+        info = sweep_info(placed.sweep, placed.place)
+        if info != told:
+            yield ServerSentEvent(event="progress", data=info)
+            told = info
         looking = asyncio.create_task(followed.look_again())
         try:
             await services.shutdown.wait(looking, timeout_s=EVENT_WAIT_S)
             if services.shutdown.has_begun:
                 return
             if looking.done():
-                sweep = looking.result()
+                placed = looking.result()
         finally:
             looking.cancel()
-    yield ServerSentEvent(event="end", data=sweep_info(sweep))
+    yield ServerSentEvent(event="end", data=sweep_info(placed.sweep))

@@ -151,8 +151,10 @@ def check_measured(sweep: SweepInfo, *, waited_s: float) -> None:
     if sweep.state != "done":
         done = "" if sweep.progress is None else f", {sweep.progress.fraction:.0%} done"
         paused = f", paused: {sweep.error}" if sweep.error else ""
+        ahead = f", with {sweep.ahead:,} others before it" if sweep.ahead else ""
         raise NotMeasuredYetError(
-            f"not measured within {waited_s:g} s: sweep {sweep.id} is {sweep.state}{done}{paused}",
+            f"not measured within {waited_s:g} s: sweep {sweep.id} is {sweep.state}{done}{ahead}"
+            f"{paused}",
             hint="the sweep goes on: ask again later, or wait longer",
             see=see,
         )

@@ -101,6 +101,18 @@ class SweepInfo(ResponseModel):
     finished_at: dt.datetime | None = Field(description="When it ended; null before that.")
     cancel_requested: bool = Field(description="Whether somebody has asked to cancel it.")
     progress: ProgressInfo | None = Field(description="How far it is; null before it starts.")
+    ahead: int | None = Field(
+        default=None,
+        description="How many sweeps of its host are expected to be measured before it. What is"
+        " expected to end soonest goes first, and questions before everything else. Null for a"
+        " sweep that has ended.",
+    )
+    expected_wait_s: float | None = Field(
+        default=None, description="Expected measuring time of those, seconds."
+    )
+    expected_s: float | None = Field(
+        default=None, description="Measuring time that it is expected to need itself, seconds."
+    )
     error: str = Field(
         description="Why it failed or, while it is running, why it is paused; empty otherwise."
     )

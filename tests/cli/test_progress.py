@@ -55,6 +55,14 @@ def test_before_the_first_sample_the_state_is_shown() -> None:
     assert shown(Progress()) == ""
 
 
+def test_what_is_ahead_of_a_sweep_is_shown() -> None:
+    queued = make_sweep(state="queued", progress=None, ahead=3, expected_wait_s=1234.4)
+    assert shown(Progress(sweep=queued)) == "queued behind 3 sweeps, about 1,234 s\n"
+    passed_over = make_sweep(state="running", ahead=1, expected_wait_s=2.6)
+    assert "queued behind 1 sweep, about 3 s" in shown(Progress(sweep=passed_over))
+    assert "queued" not in shown(Progress(sweep=make_sweep(state="running", ahead=0)))
+
+
 def test_a_paused_sweep_says_why() -> None:
     line = shown(Progress(sweep=make_sweep(error="no CUDA device here")))
     assert line == "25% done, paused: no CUDA device here\n"
