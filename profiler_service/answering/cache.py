@@ -50,6 +50,11 @@ class LoadingCache(Generic[K, V]):
             self._loading[key] = loading
         return await asyncio.shield(self._loading[key])
 
+    def keep(self, key: K, value: V) -> None:
+        """Keeps a value that is known without loading. One that is being loaded is left alone."""
+        if key not in self._loading:
+            self._kept[key] = value
+
     def change(self, key: K, change: Callable[[V], V]) -> None:
         """Replaces the value in memory by `change(value)`. One that is being loaded is read again.
 

@@ -31,6 +31,9 @@ MAX_HEADERS = 20_000
 """Number of curve headers kept in memory: about 3 KiB each."""
 MAX_HEADERS_PER_KEY = 1000
 """So many of the newest curves over whole grids, or from one first point, may answer a question."""
+MAX_RACED_POINTS = 20_000
+"""Number of points kept in memory of which it is known that races began there. Races of a workload
+with more points are looked for in the store, one question at a time."""
 MAX_LOADED_AHEAD = 64
 """So many new curves are loaded at once when the store has changed, before they may answer."""
 PAGE_SIZE = 500
@@ -137,6 +140,12 @@ class KnownCurves:
         self._headers: LoadingCache[HeadersKey, Headers] = LoadingCache(
             self._read_headers, max_size=MAX_HEADERS, size_of=lambda headers: len(headers) + 1
         )
+        self._raced: LoadingCache[tuple[str, str, str], set[Dims] | None] = LoadingCache(
+            self._read_raced,
+            max_size=MAX_RACED_POINTS,
+            size_of=lambda points: len(points or ()) + 1,
+        )
+        """Workload, platform and protocol → the points of all such races; None: too many."""
         self._newest_protocols: LoadingCache[tuple[str, str], str | None] = LoadingCache(
             lambda key: store.find_newest_protocol(*key), max_size=MAX_HEADERS
         )
@@ -176,6 +185,7 @@ class KnownCurves:
         if latest.generation < before.generation:
             logger.warning("the database holds an earlier state: forgetting what was known")
             self._headers.clear()
+            self._raced.clear()
             self._newest_protocols.clear()
         for header in kept_since:
             self._add(header)
@@ -201,6 +211,19 @@ class KnownCurves:
             reached = page[-1].generation if len(page) == PAGE_SIZE else generation
         return latest, kept_since
 
+    def _read_raced(self, key: tuple[str, str, str]) -> set[Dims] | None:
+        points = self._store.find_raced_points(*key, limit=MAX_RACED_POINTS)
+        return None if len(points) == MAX_RACED_POINTS else set(points)
+
+    async def _get_headers(self, key: HeadersKey) -> Headers:
+        """The headers under that key. Asks the store only for races that are there."""
+        if key not in self and key.raced_from is not None:
+            raced = await self._raced.get(key[:3])
+            if raced is not None and key.raced_from not in raced:
+                self._headers.keep(key, ())
+                return ()
+        return await self._headers.get(key)
+
     def _is_wanted(self, header: CurveHeader) -> bool:
         # Comparisons of kernels are small, and questions about their product need them.
         return header.mode == "kernels" or HeadersKey.of(header) in self
@@ -210,7 +233,11 @@ class KnownCurves:
             others = [each for each in headers if each.id != header.id]
             return (header, *others)[:MAX_HEADERS_PER_KEY]
 
-        self._headers.change(HeadersKey.of(header), add)
+        key = HeadersKey.of(header)
+        self._headers.change(key, add)
+        if key.raced_from is not None:
+            point = key.raced_from
+            self._raced.change(key[:3], lambda raced: None if raced is None else {*raced, point})
         self._newest_protocols.change(
             (header.workload.key, header.platform_key), lambda _: header.protocol_key
         )
@@ -230,7 +257,7 @@ class KnownCurves:
     ) -> Mapping[str, CurveHeader]:
         """Headers of all races from that point, by the ids of their curves. Raises StoreError."""
         key = HeadersKey(workload.key, platform_key, protocol_key, dims)
-        return {header.id: header for header in await self._headers.get(key)}
+        return {header.id: header for header in await self._get_headers(key)}
 
     async def find_covering(
         self, workload: Workload, window: Grid, mode: Mode, conditions: Conditions
@@ -246,7 +273,7 @@ class KnownCurves:
         raced = any(each.is_race and mode in each.answers for each in MODES.values())
         headers: list[CurveHeader] = []
         for raced_from in (None, window.first) if raced else (None,):
-            headers += await self._headers.get(
+            headers += await self._get_headers(
                 HeadersKey(workload.key, conditions.platform_key, protocol_key, raced_from)
             )
         return covering(headers, window, mode)

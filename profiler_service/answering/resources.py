@@ -5,8 +5,8 @@ Knows no HTTP and doesn't use the store.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform
@@ -97,9 +97,10 @@ def _grid_axis(axis: GridAxisRange) -> GridAxis:
     return GridAxis(first=axis.first, count=count, step=axis.step, second=axis.second)
 
 
+@functools.lru_cache(maxsize=4096)
 def evidence_info(evidence: Evidence) -> EvidenceInfo:
     """The evidence of a curve as a resource: what it took to measure it."""
-    return EvidenceInfo(**asdict(evidence))
+    return EvidenceInfo(**vars(evidence))  # its fields are plain: `asdict` would copy them slowly
 
 
 def is_stale(header: CurveHeader | Fact, host: Host | None) -> bool:

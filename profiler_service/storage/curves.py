@@ -21,6 +21,7 @@ from profiler_service.storage.records import CurveHeader, Page, WorkerIdentity
 from profiler_service.storage.statements import fetch_page, raise_generation, read_now
 from profiler_service.storage.sweeps import end_sweep, get_sweep, lock_sweep
 from profiler_service.storage.tables import curve_arrays, curves, platforms
+from profiler_service.workload import Dims
 
 
 def finish_sweep(
@@ -131,6 +132,22 @@ def find_answering(
         .limit(limit)
     )
     return [rows.header_from_row(row) for row in found]
+
+
+def find_raced_points(
+    connection: Connection, workload_key: str, platform_key: str, protocol_key: str, *, limit: int
+) -> list[Dims]:
+    """The points that such races began at, each once; at most `limit`."""
+    found = connection.execute(
+        sa.select(curves.c.raced_from)
+        .distinct()
+        .where(curves.c.workload_key == workload_key)
+        .where(curves.c.platform_key == platform_key)
+        .where(curves.c.protocol_key == protocol_key)
+        .where(curves.c.raced_from.is_not(None))
+        .limit(limit)
+    )
+    return [rows.dims_from_text(row.raced_from) for row in found]
 
 
 def find_new_curves(

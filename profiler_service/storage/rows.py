@@ -272,7 +272,8 @@ def dims_to_text(dims: Sequence[int]) -> str:
     return ",".join(map(str, dims))
 
 
-def _dims_from_text(text: str) -> Dims:
+def dims_from_text(text: str) -> Dims:
+    """The inverse of `dims_to_text`."""
     return tuple(map(int, text.split(",")))
 
 
@@ -297,8 +298,8 @@ def fact_from_row(row: Row) -> Fact:
         platform_key=row.platform_key,
         protocol_key=row.protocol_key,
         pair=ConfirmedPair(
-            dims=_dims_from_text(row.dims),
-            rival=_dims_from_text(row.rival),
+            dims=dims_from_text(row.dims),
+            rival=dims_from_text(row.rival),
             verdict=row.verdict,
             ratio=row.ratio,
             low=row.low,

@@ -28,7 +28,7 @@ from profiler_service.storage.records import (
     WorkerIdentity,
 )
 from profiler_service.storage.statements import check_page, read_generation
-from profiler_service.workload import Workload
+from profiler_service.workload import Dims, Workload
 
 __all__ = ["CurveHeader", "Fact", "FactFilter", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
 
@@ -252,6 +252,15 @@ class Store(HostStore):
         with self._read() as connection:
             return curves.find_answering(
                 connection, workload_key, platform_key, protocol_key, raced_from, limit=limit
+            )
+
+    def find_raced_points(
+        self, workload_key: str, platform_key: str, protocol_key: str, *, limit: int
+    ) -> list[Dims]:
+        """The points that such races began at, each once; at most `limit`."""
+        with self._read() as connection:
+            return curves.find_raced_points(
+                connection, workload_key, platform_key, protocol_key, limit=limit
             )
 
     def find_new_curves(self, *, after_generation: int, limit: int) -> list[CurveHeader]:

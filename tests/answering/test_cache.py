@@ -65,3 +65,17 @@ async def test_one_who_stops_waiting_leaves_the_others_waiting() -> None:
     impatient.cancel()
     assert await patient == "xxx"
     assert impatient.cancelled()
+
+
+async def test_what_is_known_without_loading_is_kept() -> None:
+    load = Loads()
+    cache = LoadingCache(load, max_size=10)
+    cache.keep(3, "known")
+    assert await cache.get(3) == "known"
+    assert load.asked == []
+    # What is being loaded may be newer.
+    loading = asyncio.create_task(cache.get(4))
+    await asyncio.sleep(0)
+    cache.keep(4, "known")
+    assert await loading == "xxxx"
+    assert await cache.get(4) == "xxxx"

@@ -191,6 +191,50 @@ async def test_a_question_reads_the_races_from_its_own_point_only(
     assert [header.id for header in read] == [kept[7]]
 
 
+async def test_a_question_without_races_from_its_point_asks_the_store_for_none(
+    services: Services, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = sqlite_worker.store
+    keep_race(store, 3)
+    grid = keep_curve(store, square(1, 64), stairs(8))
+    await services.known.refresh()
+    calls: list[str] = []
+
+    def count(name: str) -> None:
+        read = getattr(store, name)
+
+        def counted(*args: object, limit: int) -> object:
+            calls.append(name)
+            return read(*args, limit=limit)
+
+        monkeypatch.setattr(store, name, counted)
+
+    count("find_answering")
+    count("find_raced_points")
+    for first in (5, 6, 7, 8):
+        answer = await services.asking.ask(question(f"{first},{first}"), Where(), wait_s=0)
+        assert isinstance(answer, LhpAnswer) and answer.curve == grid
+    # The grids, and the points where races began: each once.
+    assert sorted(calls) == ["find_answering", "find_raced_points"]
+    # A race from such a point is known as soon as it is stored.
+    raced = keep_race(store, 6)
+    await services.known.refresh()
+    answer = await services.asking.ask(question("6,6"), Where(), wait_s=0)
+    assert isinstance(answer, LhpAnswer) and answer.curve == raced
+
+
+async def test_races_from_too_many_points_to_remember_are_found(
+    services: Services, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "MAX_RACED_POINTS", 2)
+    store = sqlite_worker.store
+    kept = {first: keep_race(store, first) for first in (5, 6, 7)}
+    await services.known.refresh()
+    for first, curve_id in kept.items():
+        answer = await services.asking.ask(question(f"{first},{first}"), Where(), wait_s=0)
+        assert isinstance(answer, LhpAnswer) and answer.curve == curve_id
+
+
 async def test_newer_curves_are_added_to_what_is_in_memory_page_by_page(
     services: Services, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,3 +238,15 @@ def test_protocol_round_trips_with_every_field(store: Store, host: Host) -> None
     protocol = TimingProtocol(timer="cuda_graph", cache="flushed", version=7)
     curve_id = finish_new_sweep(store, create_curve(protocol=protocol), start=1)
     assert store.load_curve(curve_id).protocol == protocol
+
+
+def test_points_where_races_began_are_each_found_once(store: Store, sweep: Sweep) -> None:
+    store.finish_sweep(sweep.id, create_curve(), state=SweepState.DONE)  # a grid, from 8 as well
+    key = MATMUL.describe().key, create_platform().key, PROTOCOL.key
+    assert store.find_raced_points(*key, limit=9) == []
+    for seed in (1, 2):
+        race, _ = store.create_sweep(create_spec(mode="race", start=8, seed=seed), host="east")
+        store.finish_sweep(race.id, create_curve(), state=SweepState.DONE)
+    assert store.find_raced_points(*key, limit=9) == [(8,)]
+    assert store.find_raced_points(*key, limit=0) == []
+    assert store.find_raced_points("other", *key[1:], limit=9) == []
