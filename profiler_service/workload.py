@@ -19,6 +19,10 @@ from profiler_service.suggestions import did_you_mean
 ParamValue = int | str
 Dims = tuple[int, ...]
 
+VARY = "vary"
+"""The parameter of a workload that says what varies, if that isn't the kind's own axes."""
+MAX_AXES = 16
+
 DTYPE_SIZES_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -47,6 +51,11 @@ class Parameter:
     omitted_at_default: bool = False
     """Whether a workload leaves it out when it has its default. True for a parameter that was added
     to a kind later, so that the keys of earlier workloads stay the same."""
+
+    @property
+    def can_vary(self) -> bool:
+        """Whether it can be an axis: it is a whole number."""
+        return isinstance(self.default, int)
 
     def parse(self, value: object) -> ParamValue:
         """The value, checked and converted to its type. Raises InvalidWorkloadError."""
@@ -122,10 +131,17 @@ class WorkloadKind:
         by_name = sorted(self.parameters, key=lambda p: p.name)
         return tuple((each, each.parse(each.default)) for each in by_name)
 
+    @property
+    def can_vary(self) -> tuple[str, ...]:
+        """Names of all that can be an axis: the kind's own axes, and whole-number parameters."""
+        return (*self.axes, *(each.name for each in self.parameters if each.can_vary))
+
     def describe(self, given: Mapping[str, object] | None = None) -> Workload:
         """The workload of this kind with the parameters `given` and defaults for the rest.
 
-        Raises InvalidWorkloadError for an unknown parameter or a value not allowed.
+        With `vary` among them (`batch,out_features`), these are its axes instead of the kind's own,
+        which then need values. Raises InvalidWorkloadError for an unknown parameter or a value not
+        allowed.
         """
         items = tuple((given or {}).items())
         if all(type(value) is str for _, value in items):
@@ -139,14 +155,29 @@ class WorkloadKind:
 
     def _describe(self, items: tuple[tuple[str, object], ...]) -> Workload:
         given = dict(items)
-        params: list[tuple[str, ParamValue]] = []
-        for parameter, default in self._sorted_parameters:
+        axes = self._read_axes(given.pop(VARY, None))
+        if both := sorted(given.keys() & set(axes)):
+            raise InvalidWorkloadError(
+                f"{both[0]} varies, and can't have a value as well",
+                hint=f"give it in dims, which are {','.join(axes)}; or say with {VARY} what varies",
+            )
+        fixed = [each for each in self._sorted_parameters if each[0].name not in axes]
+        for axis in self.axes:
+            if axis not in axes:
+                if axis not in given:
+                    raise InvalidWorkloadError(
+                        f"{axis} neither varies nor has a value",
+                        hint=f"add it as a parameter, {axis}=1024, or to {VARY}",
+                    )
+                fixed.append((Parameter(name=axis, default=1, maximum=MAX_DIM, description=""), 1))
+        params: dict[str, ParamValue] = {} if axes == self.axes else {VARY: ",".join(axes)}
+        for parameter, default in fixed:
             # Most questions give few parameters: their defaults needn't be parsed every time.
             value = (
                 parameter.parse(given.pop(parameter.name)) if parameter.name in given else default
             )
             if value != parameter.default or not parameter.omitted_at_default:
-                params.append((parameter.name, value))
+                params[parameter.name] = value
         if given:
             known = [p.name for p in self.parameters]
             unknown = sorted(given)
@@ -155,13 +186,54 @@ class WorkloadKind:
                 hint=did_you_mean(unknown[0], known) + f"its parameters are: {', '.join(known)}",
             )
         if self.check is not None:
-            self.check(dict(params))
-        return Workload(kind=self.name, params=tuple(params), axes=self.axes)
+            # Parameters that vary are taken at their defaults: no check can know their values.
+            varied = {each.name: each.default for each in self.parameters if each.name in axes}
+            self.check(varied | {name: params[name] for name in params if name != VARY})
+        return Workload(kind=self.name, params=tuple(sorted(params.items())), axes=axes)
+
+    def _read_axes(self, vary: object) -> tuple[str, ...]:
+        """The axes that `vary` names; the kind's own if it is None. Raises InvalidWorkloadError."""
+        if vary is None:
+            return self.axes
+        names = tuple(name.strip() for name in str(vary)[:1000].split(","))
+        hint = f"these can vary: {', '.join(self.can_vary)}"
+        for name in names:
+            if name not in self.can_vary:
+                is_known = any(name == each.name for each in self.parameters)
+                because = f"{name} is no whole number" if is_known else f"there is no {name[:80]!r}"
+                raise InvalidWorkloadError(
+                    f"{VARY}={str(vary)[:80]}: {because} in {self.name!r}",
+                    hint=did_you_mean(name, self.can_vary) + hint,
+                )
+        if len(set(names)) < len(names) or len(names) > MAX_AXES:
+            raise InvalidWorkloadError(
+                f"{VARY}={str(vary)[:80]} names something twice, or more than {MAX_AXES}", hint=hint
+            )
+        return names
+
+    def unfold(
+        self, dims: Sequence[int], params: Mapping[str, ParamValue]
+    ) -> tuple[Dims, dict[str, ParamValue]]:
+        """The kind's own dims, and all its parameters, at a point of one of its workloads.
+
+        `dims` are those of the workload's axes, and `params` the workload's. `builder`,
+        `operand_bytes` and `flops` take the result.
+        """
+        return unfold(self.axes, dims, params)
+
+    def find_bounds(self, workload: Workload) -> tuple[tuple[int, int], ...]:
+        """The smallest and the largest dimension allowed on each of the workload's axes."""
+        if workload.axes == self.axes:
+            return ((1, MAX_DIM),) * len(self.axes)
+        bounds = {each.name: (each.minimum, each.maximum) for each in self.parameters}
+        return tuple(bounds.get(axis, (1, MAX_DIM)) for axis in workload.axes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One workload: kind, fixed parameters (sorted by name), and named axes.
+    """One workload: kind, fixed parameters (sorted by name), and the axes, which vary.
+
+    If these aren't the kind's own axes, the parameter `vary` names them.
 
     Equal workloads have equal keys, on every machine and in every version.
     """
@@ -197,6 +269,18 @@ class Workload:
                     hint=f"give whole numbers from 1 to {MAX_DIM}",
                 )
         return tuple(dims)
+
+
+def unfold(
+    axes: Sequence[str], dims: Sequence[int], params: Mapping[str, ParamValue]
+) -> tuple[Dims, dict[str, ParamValue]]:
+    """As `WorkloadKind.unfold`, for a kind with these axes."""
+    if VARY not in params:
+        return tuple(dims), dict(params)
+    varied = zip(str(params[VARY]).split(","), dims, strict=True)
+    whole = {**params, **dict(varied)}
+    del whole[VARY]
+    return tuple(int(whole.pop(axis)) for axis in axes), whole
 
 
 def parse_dims(text: str) -> Dims:

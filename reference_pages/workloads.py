@@ -12,8 +12,9 @@ INTRODUCTION = """\
 These kinds are built in. `lhp workloads` lists them as well, together with the kinds of installed
 packages ([how to add one](../guides/add-a-workload-kind.md)). *Axes* are the dimensions that may
 grow. *Parameters* stay fixed in one question. Give them as `--param NAME=VALUE` on the command
-line, or as query parameters over HTTP. [Whole networks](../explanation/networks.md) says what a
-call of each network computes.
+line, or as query parameters over HTTP. With `vary`, whole-number parameters may grow instead, and
+axes stay fixed: `vary=batch,out_features` with `in_features=317`.
+[Whole networks](../explanation/networks.md) says what a call of each network computes.
 
 """
 

@@ -69,6 +69,7 @@ class Admission:
         nothing.
         """
         self._refuse_unless_usable()
+        self.limits.check_dims(spec.workload, spec.grid.first)
         self.limits.check_dims(spec.workload, spec.grid.last)
         self._check_size(spec, for_question=for_question)
         platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
@@ -137,7 +138,7 @@ def check_affordable(
             f"host {host.name!r} ({platform.device_model}) has no {backend} product of {dtype}",
             hint=f"choose backend from: {', '.join(having)}; or another dtype or host",
         )
-    size_bytes = kind.operand_bytes(grid.last, dict(workload.params))
+    size_bytes = kind.operand_bytes(*kind.unfold(grid.last, dict(workload.params)))
     limit_bytes = min(max_operand_bytes, platform.memory_bytes // 4)
     if size_bytes > limit_bytes:
         lifted = (

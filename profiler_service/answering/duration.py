@@ -18,7 +18,7 @@ from profiler_service.plan.base import FIRST_VISITS
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import Host, Store
-from profiler_service.workload import Workload
+from profiler_service.workload import Dims, Workload
 
 MAX_CALL_S: Final = 60.0
 """A point whose call takes longer is a failure, and isn't measured again."""
@@ -46,7 +46,7 @@ def expect_duration(spec: SweepSpec, call_s: float | None) -> float:
     mode = MODES[spec.mode]
     if call_s is None:
         kind, params = get_workload_kind(spec.workload.kind), dict(spec.workload.params)
-        call_s = kind.flops(spec.grid.last, params) / GUESSED_FLOPS_PER_S
+        call_s = kind.flops(*kind.unfold(spec.grid.last, params)) / GUESSED_FLOPS_PER_S
     calls = float(FIRST_VISITS)
     if mode.visits_every_point:
         calls += mode.count_least_calls(spec.grid.num_candidates)
@@ -89,16 +89,18 @@ def find_least_call_s(store: Store, workload: Workload, grid: Grid, host: Host) 
         workload.key, host.platform_key, host.protocol_key, limit=MAX_HEADERS
     )
     kind, params = get_workload_kind(workload.kind), dict(workload.params)
+
+    def flops_at(dims: Dims) -> int:
+        return kind.flops(*kind.unfold(dims, params))
+
     asked = _some(np.arange(grid.size))
-    asked_flops = np.array([kind.flops(grid.dims(int(n)), params) for n in asked], dtype=float)
+    asked_flops = np.array([flops_at(grid.dims(int(n))) for n in asked], dtype=float)
     least_s = np.zeros(len(asked))
     small = [header for header in headers if header.grid.size <= MAX_CURVE_POINTS]
     for header in small[:MAX_CURVES]:
         curve = store.load_curve(header.id)
         measured = _some(np.flatnonzero(curve.num_samples))
-        flops = np.array(
-            [kind.flops(curve.grid.dims(int(n)), params) for n in measured], dtype=float
-        )
+        flops = np.array([flops_at(curve.grid.dims(int(n))) for n in measured], dtype=float)
         least_s = np.maximum(least_s, _scaled(curve, measured, flops, asked_flops))
     mean_s = float(least_s.mean())
     return mean_s if mean_s > 0 else None

@@ -241,6 +241,7 @@ def workload_info(kind: WorkloadKind) -> WorkloadInfo:
                 choices=list(parameter.choices),
                 minimum=None if parameter.choices else parameter.minimum,
                 maximum=None if parameter.choices else parameter.maximum,
+                can_vary=parameter.can_vary,
             )
             for parameter in kind.parameters
         ],

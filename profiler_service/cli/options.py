@@ -29,6 +29,13 @@ ParamOption = Annotated[
     ),
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Rows of the input (the batch size).")]
+VaryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What varies instead of the workload's own axes: batch,out_features. Give the other"
+        " axes with --param.",
+    ),
+]
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 BackendOption = Annotated[
     str | None, typer.Option(help="Which kernel runs: dense, packed, compiled or csr.")
@@ -65,13 +72,23 @@ class DimsCommand(typer.core.TyperCommand):
 
 
 def read_parameters(
-    *, batch: int | None, dtype: str | None, backend: str | None, pairs: list[str] | None
+    *,
+    batch: int | None,
+    dtype: str | None,
+    backend: str | None,
+    pairs: list[str] | None,
+    vary: str | None = None,
 ) -> dict[str, int | str]:
     """The workload's fixed parameters from options and `--param`, each given once."""
     from profiler_service.cli.text import parse_params
 
     params: dict[str, int | str] = {**parse_params(pairs or ())}
-    for name, value in (("batch", batch), ("dtype", dtype), ("backend", backend)):
+    for name, value in (
+        ("vary", vary),
+        ("batch", batch),
+        ("dtype", dtype),
+        ("backend", backend),
+    ):
         if value is None:
             continue
         if name in params:

@@ -16,7 +16,14 @@ from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import MAX_DIM, Grid, GridAxis
 from profiler_service.kinds.networks import HLSTM, HLSTM_LM
 from profiler_service.kinds.products import BACKEND, LINEAR, MATMUL, SPARSITY
-from profiler_service.workload import Dims, Parameter, ParamValue, Workload, WorkloadKind
+from profiler_service.workload import (
+    VARY,
+    Dims,
+    Parameter,
+    ParamValue,
+    Workload,
+    WorkloadKind,
+)
 
 DenseBackend = Literal["dense", "packed", "compiled"]
 DENSE_BACKENDS: Final[tuple[DenseBackend, ...]] = ("dense", "packed", "compiled")
@@ -129,9 +136,12 @@ def kernel_workload(dims: Dims, *, batch: ParamValue, dtype: ParamValue) -> Work
 
 
 def find_kernels(workload: Workload, dims: Dims) -> Workload | None:
-    """The kernels of a workload at `dims`; None if it has only one, or is sparse."""
+    """The kernels of a workload at `dims`.
+
+    None if it has only one, is sparse, or varies something else than its kind's own axes.
+    """
     params = dict(workload.params)
-    if params.get("backend") not in DENSE_BACKENDS:
+    if params.get("backend") not in DENSE_BACKENDS or VARY in params:
         return None
     if workload.kind in (LINEAR.name, MATMUL.name):
         return kernel_workload((dims[0], dims[-1]), batch=params["batch"], dtype=params["dtype"])

@@ -30,7 +30,7 @@ from profiler_service.measurement.exchange import (
     Refused,
     Setup,
 )
-from profiler_service.workload import Dims, ParamValue
+from profiler_service.workload import Dims, ParamValue, unfold
 
 if TYPE_CHECKING:
     from profiler_service.measurement.devices import Device
@@ -186,7 +186,7 @@ class OrderRunner:
     def _take_sample(self, order: Order, build: Builder, dims: Dims) -> Sample:
         operands = self._operands_for(order.params)
         operands.start_visit()
-        call = build(operands, dims, order.params)
+        call = build(operands, *unfold(order.axes, dims, order.params))
         return self._device.sample(
             call,
             calls=order.calls,

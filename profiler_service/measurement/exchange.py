@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,6 +65,8 @@ class Order:
     """Parent to child: visits to make, at most CAPACITY. Their results go into the block."""
 
     builder: str
+    axes: Sequence[str]
+    """The axes of the workload's kind."""
     params: Mapping[str, ParamValue]
     dims: npt.NDArray[np.int32]
     """[visits, axes]"""

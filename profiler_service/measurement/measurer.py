@@ -169,6 +169,7 @@ class Measurer:
                 child,
                 Order(
                     builder=kind.builder,
+                    axes=kind.axes,
                     params=dict(workload.params),
                     dims=visit_dims[visits],
                     point=batch.point[visits],

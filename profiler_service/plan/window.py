@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import MAX_DIM, Grid
+from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.spec import MAX_AXIS_POINTS, window_growth
 from profiler_service.workload import Dims, Workload
 
@@ -24,8 +25,13 @@ class WindowLimits:
     max_axis_points: int = MAX_AXIS_POINTS
 
     def check_dims(self, workload: Workload, dims: Dims) -> None:
-        """Returns if every dimension is accepted. Raises InvalidDimsError."""
-        for name, dim in zip(workload.axes, dims, strict=True):
+        """Returns if the service and the kind accept all of `dims`. Raises InvalidDimsError."""
+        for name, dim, (low, high) in zip(workload.axes, dims, find_bounds(workload), strict=True):
+            if not low <= dim <= high:
+                raise InvalidDimsError(
+                    f"{name}={dim} is outside {low} to {high}",
+                    hint=f"{name} takes a whole number from {low} to {high}",
+                )
             if dim > self.max_dim:
                 raise InvalidDimsError(
                     f"{name}={dim} is outside 1 to {self.max_dim}",
@@ -73,7 +79,10 @@ def build_window(
     limits = limits or WindowLimits()
     limits.check_dims(workload, dims)
     reach = window_growth(dims, max_growth, multiple_of, limits.max_axis_points)
-    growth = tuple(min(grow, limits.max_dim - dim) for dim, grow in zip(dims, reach, strict=True))
+    growth = tuple(
+        min(grow, limits.max_dim - dim, high - dim)
+        for dim, grow, (_, high) in zip(dims, reach, find_bounds(workload), strict=True)
+    )
     window = _build_grid(dims, growth, multiple_of)
     if multiple_of is None:
         return window
@@ -99,6 +108,11 @@ def build_window(
             ),
         )
     return window
+
+
+def find_bounds(workload: Workload) -> tuple[tuple[int, int], ...]:
+    """The smallest and the largest dimension that the kind allows on each axis."""
+    return get_workload_kind(workload.kind).find_bounds(workload)
 
 
 def _find_share(dim: int, grow: int) -> float:

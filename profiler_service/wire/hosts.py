@@ -57,6 +57,11 @@ class ParameterInfo(ResponseModel):
     choices: list[str] = Field(description="The values allowed; empty for numbers.")
     minimum: int | None = Field(description="Smallest number allowed; null for choices.")
     maximum: int | None = Field(description="Largest number allowed; null for choices.")
+    can_vary: bool = Field(
+        default=False,
+        description="Whether it can be an axis of a question or sweep, with `vary`: it is a whole"
+        " number.",
+    )
 
 
 class WorkloadInfo(ResponseModel):

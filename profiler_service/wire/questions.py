@@ -106,6 +106,14 @@ class LhpQuery(BaseModel):
         description="Key of a platform (`/platforms`) to answer for, instead of the platform"
         " that `host` is on now.",
     )
+    vary: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="What may grow, if not the workload's own axes: names of axes and of"
+        " whole-number parameters, separated by commas. `dims` are theirs. Axes that aren't named"
+        " are fixed parameters then, as in `vary=batch,out_features&in_features=317`.",
+        examples=["batch,out_features"],
+        json_schema_extra={"minLength": 1},
+    )
     batch: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Fixed parameter: rows of the input. Default: 16.",
@@ -125,8 +133,13 @@ class LhpQuery(BaseModel):
 
     @property
     def fixed_parameters(self) -> dict[str, object]:
-        """Every fixed parameter given, by name: the named three and any further one."""
-        named = {"batch": self.batch, "dtype": self.dtype, "backend": self.backend}
+        """Every fixed parameter given, by name: the named ones and any further one; and `vary`."""
+        named = {
+            "vary": self.vary,
+            "batch": self.batch,
+            "dtype": self.dtype,
+            "backend": self.backend,
+        }
         given: dict[str, object] = {k: v for k, v in named.items() if v is not None}
         return given | (self.model_extra or {})
 

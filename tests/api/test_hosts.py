@@ -46,6 +46,8 @@ async def test_workloads(client: httpx.AsyncClient) -> None:
     assert (parameters["batch"]["default"], parameters["batch"]["minimum"]) == (16, 1)
     assert parameters["dtype"]["choices"] == ["float32", "bfloat16", "float16"]
     assert parameters["dtype"]["minimum"] is None
+    can_vary = [name for name, each in parameters.items() if each["can_vary"]]
+    assert can_vary == ["batch"]
     assert (await client.get("/workloads/matmul")).json() == kinds["matmul"]
     check_problem(await client.get("/workloads/conv"), 404, "linear")
 

@@ -13,7 +13,7 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.wire import LhpAnswer, SweepInfo
-from tests.api.conftest import DTYPES, HOST, Worker, ask, keep_curve
+from tests.api.conftest import DTYPES, HOST, Worker, ask, check_problem, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, build_curve, square, stairs
 
 pytestmark = pytest.mark.anyio
@@ -232,3 +232,31 @@ async def test_the_wait_for_a_sweep_ends_the_old_response_at_once(
     sqlite_worker.finish(sweep, stairs(8))
     await asking
     assert (await ask(client)).json()["lhp"] == [16, 16]
+
+
+async def test_another_axis_is_asked_about_and_measured(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    query = {"vary": "batch,out_features", "in_features": 317, "wait": 30}
+    asking = asyncio.create_task(ask(client, "5,6", **query))
+    sweep = await sqlite_worker.take()
+    assert sweep.spec.workload == LINEAR.describe(
+        {"vary": "batch,out_features", "in_features": 317}
+    )
+    assert sweep.spec.grid == Grid.window((5, 6), (32, 32))
+    curve_id = sqlite_worker.finish(sweep, stairs(8))
+    answer = LhpAnswer.model_validate_json((await asking).content)
+    assert (answer.lhp, answer.curve) == ([8, 8], curve_id)
+    assert answer.workload.endswith("vary=batch,out_features]")
+    # Nothing that was measured of other axes answers: another workload, another point.
+    assert (await ask(client, "5,6", wait=0)).status_code == 202
+    curve = (await client.get(f"/curves/{curve_id}")).json()
+    assert curve["axis_names"] == ["batch", "out_features"]
+    csv = (await client.get(f"/curves/{curve_id}", headers={"accept": "text/csv"})).text
+    assert csv.startswith("batch,out_features,latency_s")
+
+
+async def test_the_axes_that_do_not_vary_need_values(client: httpx.AsyncClient) -> None:
+    response = await ask(client, "5,6", vary="batch,out_features")
+    check_problem(response, 422, "in_features=1024")
+    check_problem(await ask(client, "5,6", vary="dtype,batch"), 422, "can vary")

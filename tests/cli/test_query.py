@@ -68,6 +68,14 @@ def test_fresh_is_an_age_of_nothing(lhp: Lhp, service: StubService) -> None:
     assert "give one of them" in done.err
 
 
+def test_what_varies_is_sent_with_the_axes_that_do_not(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /lhp", ANSWER)
+    lhp("query", "100,1197", "--vary", "batch,out_features", "--param", "in_features=317")
+    [(query, _)] = service.sent("GET /lhp")
+    assert (query["dims"], query["vary"]) == ("100,1197", "batch,out_features")
+    assert query["in_features"] == "317"
+
+
 def test_an_answer_cut_short_says_so(lhp: Lhp, service: StubService) -> None:
     answer = ANSWER.model_copy(
         update={"lhp": ANSWER.dims, "grow_by": [0, 0], "verdict": "ambiguous", "cut_short": True}

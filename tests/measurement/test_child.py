@@ -87,6 +87,7 @@ def visit(device: FakeDevice, sizes: Sequence[int]) -> tuple[list[float], list[o
     points = np.array(sizes, dtype=np.int32)
     order = Order(
         builder="tests.measurement.test_child:build",
+        axes=("size",),
         params={},
         dims=points[:, None],
         point=points,

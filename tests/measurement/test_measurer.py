@@ -60,6 +60,18 @@ def test_a_larger_product_takes_longer(measurer: Measurer) -> None:
     assert 1e-7 < small * 3 < large < 1
 
 
+def test_a_larger_batch_takes_longer_where_the_batch_varies(measurer: Measurer) -> None:
+    # 64 times the rows: what varies reaches the builder as the parameter that it is.
+    workload = MATMUL.describe({"vary": "batch", "size": 512})
+    grid = Grid(axes=(GridAxis(first=8, count=2, step=504),))
+    visits = np.tile(np.array([0, 1], dtype=np.int32), 20)
+    batch = Batch(point=visits, round=visits, calls=2)
+    samples = measurer.measure(workload, grid, batch)
+    small = np.median(samples.latency_s[samples.point == 0])
+    large = np.median(samples.latency_s[samples.point == 1])
+    assert 1e-7 < small * 3 < large < 1
+
+
 def test_what_others_use_of_the_measured_processors_is_told(measurer: Measurer) -> None:
     # Another process wants all of one measured processor, and gets about half of it.
     cpu = measurer.measured_cpus[-1]

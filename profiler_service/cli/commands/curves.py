@@ -21,6 +21,7 @@ from profiler_service.cli.options import (
     JsonOption,
     ParamOption,
     UrlOption,
+    VaryOption,
     read_parameters,
 )
 from profiler_service.cli.terminal import (
@@ -56,6 +57,7 @@ def sweep(
             " in the order of `lhp workloads`, separated by spaces.",
         ),
     ],
+    vary: VaryOption = None,
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     backend: BackendOption = None,
@@ -82,7 +84,9 @@ def sweep(
     try:
         request = SweepRequest(
             workload=kind,
-            params=read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param),
+            params=read_parameters(
+                vary=vary, batch=batch, dtype=dtype, backend=backend, pairs=param
+            ),
             axes=[parse_range(text) for text in ranges],
             host=host,
             budget=budget,

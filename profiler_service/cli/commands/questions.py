@@ -20,6 +20,7 @@ from profiler_service.cli.options import (
     JsonOption,
     ParamOption,
     UrlOption,
+    VaryOption,
     read_parameters,
 )
 from profiler_service.cli.terminal import (
@@ -45,6 +46,7 @@ def query(
     workload: Annotated[
         str, typer.Option(help="Kind of workload: `lhp workloads` lists them.")
     ] = "linear",
+    vary: VaryOption = None,
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     backend: BackendOption = None,
@@ -114,7 +116,7 @@ def query(
     ):
         if value is not None:
             request[name] = value
-    params = read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param)
+    params = read_parameters(vary=vary, batch=batch, dtype=dtype, backend=backend, pairs=param)
     if taken := sorted(
         params.keys()
         & {

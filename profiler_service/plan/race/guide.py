@@ -16,7 +16,7 @@ import numpy.typing as npt
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.grid import Grid, GridAxis
-from profiler_service.workload import Workload
+from profiler_service.workload import VARY, Workload
 
 Factors = Sequence[int]
 """For each axis: how many units in an operator's curve correspond to one unit of the network."""
@@ -38,11 +38,14 @@ def find_factors(network: Workload, other: Workload) -> Factors | None:
     """The factors from `network`'s axes to those of a curve of `other`; None if it doesn't fit.
 
     A curve of the same kind with other parameters (such as fewer steps) is a guide, too. Batch,
-    dtype, backend, sparsity and direction must be equal if both have them.
+    dtype, backend, sparsity and direction must be equal if both have them. Only the kinds' own axes
+    have factors.
     """
     if network.kind not in OPERATORS or network.key == other.key:
         return None
     mine, theirs = dict(network.params), dict(other.params)
+    if VARY in mine or VARY in theirs:
+        return None
     shared = [name for name in _SHARED_PARAMS if name in mine and name in theirs]
     if any(mine[name] != theirs[name] for name in shared):
         return None
