@@ -1,11 +1,12 @@
-"""Draws a figure of the paper from measurements of this machine.
+"""Draws a figure of the paper from measurements of this machine, or one that explains.
 
     python -m benchmarks.figures fig1      # sparse libraries against dense ones
     python -m benchmarks.figures fig2      # a square product, sizes 256 to 2,048
     python -m benchmarks.figures fig3      # DeepSpeech2, widths 600 to 800
+    python -m benchmarks.figures settling --out docs/assets    # simulated: an answer settles
 
-Measures on the device on which the service would measure, and writes a picture, the data and a
-report into `--out`.
+    python -m benchmarks.figures settling --out docs/assets  # simulated: an answer settles
+a report into `--out`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import hysteresis, sparse
+from benchmarks.figures.settling import draw_settling
 from profiler_service.errors import LhpError
 
 SECONDS = {"fig1": 120.0, "fig2": 380.0, "fig3": 380.0}
@@ -26,10 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.figures", description="The paper's figures, measured here."
     )
-    parser.add_argument("figure", choices=sorted(SECONDS))
+    parser.add_argument("figure", choices=[*sorted(SECONDS), "settling"])
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--seconds", type=float, help="of measuring; " + _show_defaults())
     options = parser.parse_args(arguments)
+    if options.figure == "settling":
+        draw_settling(options.out)
+        return 0
     seconds = SECONDS[options.figure] if options.seconds is None else options.seconds
     try:
         if options.figure == "fig1":

@@ -166,11 +166,13 @@ class SettleSettings:
         "probability",
         "The error of all statements about the finalists, in all looks and both passes, together.",
     )
-    first_look: int = _setting(
-        12,
-        "rounds",
-        "The first look comes after so many rounds, each later one after twice as many rounds.",
+    looks: int = _setting(
+        5,
+        "looks",
+        "The most looks at the rounds of a final. Each comes after twice as many rounds as the one "
+        "before.",
     )
+    first_look: int = _setting(12, "rounds", "No look comes after fewer rounds.")
     passes: int = _setting(
         2,
         "passes",

@@ -60,14 +60,12 @@ def choose_margin(
 def plan_looks(settings: SettleSettings, affordable: int) -> Mapping[int, float]:
     """Rounds after which to look → the share of the error that may be spent by each look.
 
-    Each look has twice the share of the one before: an early look needs less of it, because only
-    large differences show by then. Empty if there is no time for the first look.
+    The last look comes when the `affordable` rounds are done, each one before after half as many.
+    It may spend half as much: an early look needs less, because only large differences show by
+    then. Empty if there is no time for a look.
     """
-    looks = []
-    rounds = settings.first_look
-    while rounds <= affordable:
-        looks.append(rounds)
-        rounds *= 2
+    looks = [affordable >> i for i in reversed(range(settings.looks))]
+    looks = [rounds for rounds in looks if rounds >= settings.first_look]
     total = 2.0 ** len(looks) - 1
     return MappingProxyType({n: 2.0**i / total for i, n in enumerate(looks)})
 
