@@ -48,7 +48,11 @@ class Evidence:
     """In a race: nothing that it compared is more than this share faster than the answer (95 %)."""
     unseen_risk: float | None = None
     """In a race: the model's probability that a point that was never compared is faster than the
-    answer by more than `margin`."""
+    answer by more than `margin`. In the modes `nearest` and `largest`: that such a point would have
+    been preferred to the answer, because it is no slower."""
+    slack: float | None = None
+    """In the modes `nearest` and `largest`: a point counts as no slower if it is slower by less
+    than this share."""
 
     others_share: float | None = None
     """Share of the measured device's time that others used meanwhile, stolen time included."""

@@ -9,7 +9,6 @@ time. An LHP is a point that nothing dominates.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -275,21 +274,32 @@ def _window_rivals(
     ]
 
 
+def find_costs(
+    prefer: Prefer, asked: Sequence[int], dims: npt.NDArray[np.integer]
+) -> npt.NDArray[np.float64]:
+    """A number for each of `dims` [points, axes]; the point with the smallest one is preferred.
+
+    `nearest`: the growth above `asked`, as a share of each dimension, summed. `largest`: the
+    capacity, which is the product of the dimensions, with a minus. `fastest`: the same for all.
+    """
+    if prefer == "nearest":
+        growth: F64 = ((dims - np.array(asked)) / np.array(asked)).sum(axis=1)
+        return growth
+    if prefer == "largest":
+        capacity: F64 = dims.astype(np.float64).prod(axis=1)
+        return -capacity
+    return np.zeros(len(dims))
+
+
 def _choose(
     curve: LatencyCurve, asked: int, rivals: Sequence[_Rival], prefer: Prefer
 ) -> _Rival | None:
     """The rival that `prefer` asks for; among equals, the fastest."""
-    dims = curve.grid.dims(asked)
-
-    def rank(rival: _Rival) -> tuple[float, float]:
-        larger = curve.grid.dims(rival.index)
-        if prefer == "nearest":
-            return (sum((b - a) / a for a, b in zip(dims, larger, strict=True)), rival.ratio)
-        if prefer == "largest":
-            return (-float(math.prod(larger)), rival.ratio)
-        return (rival.ratio, 0.0)
-
-    return min(rivals, key=rank, default=None)
+    if not rivals:
+        return None
+    dims = np.array([curve.grid.dims(rival.index) for rival in rivals])
+    costs = find_costs(prefer, curve.grid.dims(asked), dims).tolist()
+    return min(zip(costs, rivals, strict=True), key=lambda each: (each[0], each[1].ratio))[1]
 
 
 def _build_answer(

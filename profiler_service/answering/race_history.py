@@ -15,9 +15,10 @@ from cachetools import LRUCache
 from profiler_service.analysis.samples import Samples
 from profiler_service.errors import ConflictError, NotReadyError, TooManyRequestsError
 from profiler_service.grid import Grid
+from profiler_service.plan.create import create_planner
 from profiler_service.plan.modes import MODES
-from profiler_service.plan.race.planner import RacePlanner
 from profiler_service.plan.race.stages import RaceStage
+from profiler_service.plan.race.visits import RaceVisits
 from profiler_service.plan.replay import replay
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.wire import RaceInfo, RaceStageInfo
@@ -110,7 +111,8 @@ def _check(sweep: Sweep) -> None:
 
 
 def _replay(sweep: Sweep, batches: Iterable[Samples]) -> RaceInfo:
-    planner = RacePlanner(sweep.spec)
+    planner = create_planner(sweep.spec)
+    assert isinstance(planner, RaceVisits), "every mode that is a race has such a planner"
     replay(planner, batches)
     return RaceInfo(
         sweep=sweep.id,

@@ -283,7 +283,12 @@ def describe_curve(curve: CurveInfo) -> str:
         found = f"{curve.num_lhps} LHPs, {format_undecided(curve)} undecided"
         found += f", redundancy {format_redundancy(curve)}"
     elif MODES[curve.mode].is_race:
-        found = f"in a {curve.mode} for {format_dims([axis.first for axis in curve.axes])}"
+        asked = format_dims([axis.first for axis in curve.axes])
+        prefer = MODES[curve.mode].prefer
+        if prefer == "fastest":
+            found = f"in a {curve.mode} for {asked}"
+        else:
+            found = f"in a search for the {prefer} no slower than {asked}"
     else:
         found = "each of them a kernel of one product"
     heading = f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}"

@@ -9,11 +9,13 @@ from profiler_service.plan.base import Planner
 from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.kernels import KernelPlanner
 from profiler_service.plan.modes import MODES
+from profiler_service.plan.race.ladder import LadderPlanner
 from profiler_service.plan.race.planner import RacePlanner
 from profiler_service.plan.spec import SweepSpec
 
 PLANNERS: Final[Mapping[str, Callable[[SweepSpec], Planner]]] = {
     "race": RacePlanner,
+    "ladder": LadderPlanner,
     "grid": GridPlanner,
     "kernels": KernelPlanner,
 }

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.race.settings import RACE
 
-Mode = Literal["race", "survey", "grid", "kernels"]
+if TYPE_CHECKING:
+    from profiler_service.analysis.lhp import Prefer
+
+Mode = Literal["race", "survey", "nearest", "largest", "grid", "kernels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +27,13 @@ class SweepMode:
     name: Mode
     description: str
     """One sentence for people."""
-    planner: Literal["race", "grid", "kernels"]
+    planner: Literal["race", "ladder", "grid", "kernels"]
     """Which planner decides what is measured: a key of `plan.create`."""
     answers_for: Literal["first point", "every point", "kernels"]
     """What the curve holds an answer for: the grid's first point, each of its points, or each
     kernel of one product, whose numbers are no sizes."""
+    prefer: Prefer = "fastest"
+    """Which of the points that cost no more it looks for, if it answers for the first point."""
     answers: frozenset[Mode]
     """The curve can answer a question that needs a sweep of one of these modes."""
     overrules: frozenset[Mode] = frozenset()
@@ -43,7 +48,7 @@ class SweepMode:
 
     @property
     def is_race(self) -> bool:
-        """Whether it looks for the fastest point of a window, and answers for its first one.
+        """Whether it looks for one point of a window, and answers for the window's first one.
 
         Only such a sweep may have a guide, has limits on its window's axes, and has a history of
         stages.
@@ -90,11 +95,35 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
                 least_calls_per_point=1,
             ),
             SweepMode(
+                name="nearest",
+                description="finds the nearest point above the window's first point that is no"
+                " slower, and confirms it",
+                planner="ladder",
+                answers_for="first point",
+                prefer="nearest",
+                answers=frozenset({"nearest"}),
+                overrules=frozenset({"nearest"}),
+                visits_every_point=False,
+                least_calls_per_point=0,
+            ),
+            SweepMode(
+                name="largest",
+                description="finds the largest point above the window's first point that is no"
+                " slower, and confirms it",
+                planner="ladder",
+                answers_for="first point",
+                prefer="largest",
+                answers=frozenset({"largest"}),
+                overrules=frozenset({"largest"}),
+                visits_every_point=False,
+                least_calls_per_point=0,
+            ),
+            SweepMode(
                 name="grid",
                 description="measures every point until each is known well enough",
                 planner="grid",
                 answers_for="every point",
-                answers=frozenset({"race", "survey", "grid"}),
+                answers=frozenset({"race", "survey", "nearest", "largest", "grid"}),
                 visits_every_point=True,
                 least_calls_per_point=18,
             ),

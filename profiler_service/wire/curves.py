@@ -20,7 +20,7 @@ class CurveInfo(ResponseModel):
     workload: str = Field(description="Key of the workload.")
     axis_names: list[str] = Field(description="Names of the workload's axes.")
     axes: list[AxisRange] = Field(description="The grid: one range for each axis.")
-    mode: Literal["race", "survey", "grid", "kernels"] = Field(
+    mode: Literal["race", "survey", "nearest", "largest", "grid", "kernels"] = Field(
         description="Mode of the sweep that measured it."
     )
     platform: str = Field(description="Key of the platform measured on.")

@@ -51,11 +51,11 @@ class SweepRequest(RequestModel):
     axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(
         description="One range for each axis, in the order of the workload's axes."
     )
-    mode: Literal["race", "survey", "grid"] = Field(
+    mode: Literal["race", "survey", "nearest", "largest", "grid"] = Field(
         default="grid",
         description="`grid` measures every point closely. `race` and `survey` look for the"
         " fastest one at or above the grid's first point, as `/lhp` does with the effort"
-        " `quick` and `thorough`.",
+        " `quick` and `thorough`; `nearest` and `largest` as `/lhp` does with that preference.",
     )
     host: str | None = Field(
         default=None, description="Which host measures. Default: the service's own."
@@ -88,9 +88,10 @@ class SweepInfo(ResponseModel):
     state: Literal["queued", "running", "done", "cancelled", "failed"] = Field(
         description="`queued` and `running` sweeps continue by themselves. Other states are final."
     )
-    mode: Literal["race", "survey", "grid", "kernels"] = Field(
+    mode: Literal["race", "survey", "nearest", "largest", "grid", "kernels"] = Field(
         description="`race` finds the answer to one question, `survey` does so after a look at"
-        " every point, `grid` measures every point closely, `kernels` compares kernels."
+        " every point; `nearest` and `largest` find the answer for that preference; `grid` measures"
+        " every point closely, `kernels` compares kernels."
     )
     workload: str = Field(description="Key of the workload.")
     axes: list[AxisRange] = Field(description="The grid: one range for each axis.")

@@ -174,6 +174,8 @@ def test_a_curve_is_described() -> None:
     # A race was run for one point, and finds no more than that one's answer.
     text = describe_curve(CURVE.model_copy(update={"mode": "race", "undecided": None}))
     assert text.endswith("5 of 6 points measured, 1 failed, in a race for 256")
+    text = describe_curve(CURVE.model_copy(update={"mode": "nearest", "undecided": None}))
+    assert text.endswith("1 failed, in a search for the nearest no slower than 256")
     # Nobody asked for kernel 256.
     text = describe_curve(CURVE.model_copy(update={"mode": "kernels", "undecided": None}))
     assert text.endswith("5 of 6 points measured, 1 failed, each of them a kernel of one product")

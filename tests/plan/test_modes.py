@@ -38,7 +38,9 @@ def test_every_mode_answers_its_own_question() -> None:
 def test_closer_looks_answer_what_quicker_ones_would() -> None:
     assert MODES["race"].answers == {"race"}
     assert MODES["survey"].answers == {"race", "survey"}
-    assert MODES["grid"].answers == {"race", "survey", "grid"}
+    assert MODES["nearest"].answers == {"nearest"}
+    assert MODES["largest"].answers == {"largest"}
+    assert MODES["grid"].answers == {"race", "survey", "nearest", "largest", "grid"}
     assert MODES["kernels"].answers == {"kernels"}
 
 
@@ -51,9 +53,17 @@ def test_a_mode_overrules_only_what_looked_no_closer() -> None:
 
 
 def test_races_answer_for_one_point_and_grids_decide_all() -> None:
-    assert [name for name, mode in MODES.items() if mode.is_race] == ["race", "survey"]
+    assert [name for name, mode in MODES.items() if mode.is_race] == [
+        *("race", "survey", "nearest", "largest"),
+    ]
     assert [name for name, mode in MODES.items() if mode.decides_every_point] == ["grid"]
-    assert [name for name, mode in MODES.items() if not mode.visits_every_point] == ["race"]
+    assert [name for name, mode in MODES.items() if not mode.visits_every_point] == [
+        *("race", "nearest", "largest"),
+    ]
+    assert {name: mode.prefer for name, mode in MODES.items() if mode.prefer != "fastest"} == {
+        "nearest": "nearest",
+        "largest": "largest",
+    }
 
 
 @pytest.mark.parametrize(
@@ -62,6 +72,7 @@ def test_races_answer_for_one_point_and_grids_decide_all() -> None:
         ("race", 10, 100),  # the floor: 0.046 · 10 is less
         ("race", 4000, 184),  # 0.046 · 4,000
         ("survey", 10, 10),
+        ("nearest", 4000, 0),  # it may have no time for any trial
         ("grid", 10, 180),  # 18 rounds
         ("kernels", 2, 2),
     ],

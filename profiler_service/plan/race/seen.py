@@ -43,6 +43,11 @@ class Seen:
         """Whether there is no sample."""
         return not any(map(len, self._batches))
 
+    @property
+    def points(self) -> npt.NDArray[np.int64]:
+        """The point of each sample, [samples]."""
+        return join(self._batches)[0]
+
     def fit(self) -> StructureFit:
         """The fit to all samples so far."""
         if self._fit is None:

@@ -225,6 +225,68 @@ class SettleSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LadderSettings:
+    """The search for the nearest or the largest point that is no slower."""
+
+    least_chance: float = _setting(
+        0.2,
+        "probability",
+        "A point that the fit gives less than this to be no slower is skipped.",
+    )
+    good_chance: float = _setting(
+        0.9,
+        "probability",
+        "The first point tried is the preferred one of those that the fit gives this, or the most "
+        "probable one if there is none.",
+    )
+    worthwhile: float = _setting(
+        0.005,
+        "share",
+        "A point must promise to stay below the limit by this share. Otherwise it isn't tried, or "
+        "is given up.",
+    )
+    false_share: float = _setting(
+        0.025,
+        "probability",
+        "The allowed probability that a point which is too slow is taken for one that isn't, over "
+        "all points tried. The i-th one has 1/(i (i + 1)) of it, for all of its looks.",
+    )
+    trial_share: float = _setting(
+        0.5, "share", "One point takes at most this share of the time that is left."
+    )
+    look_arenas: int = _setting(
+        4, "arenas", "The rounds up to the next look are divided into so many batches at least."
+    )
+    give_up_error: float = _setting(
+        0.05,
+        "probability",
+        "A point is given up when the lower end of an interval with this error is above what it "
+        "must promise.",
+    )
+    most_points: int = _setting(
+        16384, "points", "So many points, the preferred ones, are looked at in posterior draws."
+    )
+    draws: int = _setting(
+        256, "draws", "Posterior draws for the probability that a skipped point is no slower."
+    )
+    most_risk: float = _setting(
+        0.1,
+        "probability",
+        "The answer is settled when a skipped point that would be preferred to it is no slower "
+        "with at most this probability.",
+    )
+    again_visits: int = _setting(
+        128,
+        "visits",
+        "Until it is settled, skipped points are visited again, drawn by probability: at least "
+        "this often ...",
+    )
+    again_share: float = _setting(
+        0.2, "share", "... and this share as often as anything was visited before."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RaceSettings:
     """The settings of every part of a race."""
 
@@ -234,6 +296,7 @@ class RaceSettings:
     narrow: NarrowSettings = NarrowSettings()
     contest: ContestSettings = ContestSettings()
     settle: SettleSettings = SettleSettings()
+    ladder: LadderSettings = LadderSettings()
 
 
 RACE: Final = RaceSettings()

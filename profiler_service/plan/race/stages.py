@@ -22,6 +22,9 @@ class End(enum.StrEnum):
     FEW_LEFT = "so few points are left that the contest tells them apart"
     ONE_LEFT = "one point is left at most"
     SETTLED = "the answer is known as closely as was wanted"
+    NO_SLOWER = "the point is no slower"
+    TOO_SLOW = "the point is probably too slow"
+    POINT_FAILED = "the point failed"
     UNDECIDED = "the last look left it open"
     FAILED = "every rival failed"
 

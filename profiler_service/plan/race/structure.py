@@ -110,14 +110,39 @@ class StructureFit:
 
         A point is drawn as often as it is likely to be the fastest (Thompson sampling).
         """
+        drawn = self.draw_effects(rng, count)
+        fastest = [
+            least + effects[least:].argmin(axis=0)
+            for effects, least in zip(drawn, self.starts, strict=True)
+        ]
+        return np.stack(fastest, axis=1)
+
+    def draw_effects(self, rng: np.random.Generator, count: int) -> list[F64]:
+        """Effects [positions, count] of each axis, in `count` draws from the posterior."""
         deviation = self._draw_deviations(rng, count)
         drawn, start = [], 0
-        for effect, least in zip(self.effects, self.starts, strict=True):
-            effects = effect[:, np.newaxis] + deviation[start : start + len(effect)]
+        for effect in self.effects:
             # Rounded, so that the last bits of a sum can't change a replay.
-            drawn.append(least + effects[least:].round(6).argmin(axis=0))
+            drawn.append((effect[:, np.newaxis] + deviation[start : start + len(effect)]).round(6))
             start += len(effect)
-        return np.stack(drawn, axis=1)
+        return drawn
+
+    def find_variances(self) -> F64:
+        """Posterior variance of each point's log ratio to the first point, in the grid's shape.
+
+        Only of what their positions cause.
+        """
+        sizes = [len(effect) for effect in self.effects]
+        starts = np.cumsum([0, *sizes])
+        covariance = np.linalg.inv(self.precision)
+        variance = np.zeros(sizes)
+        for a, b in itertools.combinations_with_replacement(range(len(sizes)), 2):
+            block = covariance[starts[a] : starts[a + 1], starts[b] : starts[b + 1]]
+            block = block - block[:1] - block[:, :1] + block[:1, :1]
+            others = tuple(axis for axis in range(len(sizes)) if axis not in (a, b))
+            added = np.diag(block) if a == b else 2 * block
+            variance += np.expand_dims(added, others)
+        return variance
 
     def believe(self, points: npt.NDArray[np.integer]) -> tuple[F64, F64]:
         """Log latency of each of the points, and the covariance of the errors, [n] and [n, n].
