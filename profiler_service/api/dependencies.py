@@ -11,7 +11,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -190,10 +190,12 @@ def parse_query(request: Request, model: type[QueryT]) -> QueryT:
 
 def _read_items(query: str) -> list[tuple[str, str]]:
     """The same as starlette's `query_params.multi_items()`, in a tenth of the time."""
-    if "%" in query or "+" in query:
-        return parse_qsl(query, keep_blank_values=True)
     split = (each.partition("=") for each in query.split("&") if each)
-    return [(name, value) for name, _, value in split]
+    return [(_unquote(name), _unquote(value)) for name, _, value in split]
+
+
+def _unquote(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
 
 
 def query_parameters(model: type[BaseModel]) -> list[dict[str, Any]]:
