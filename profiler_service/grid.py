@@ -141,6 +141,18 @@ class Grid:
             )
         )
 
+    @classmethod
+    def pair(cls, dims: Sequence[int], larger: Sequence[int]) -> Grid:
+        """The grid whose only candidates are these two points."""
+        return cls(
+            axes=tuple(
+                GridAxis(first=low, count=1)
+                if low == high
+                else GridAxis(first=low, count=2, step=high - low + 1, second=high)
+                for low, high in zip(dims, larger, strict=True)
+            )
+        )
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of dimensions on each axis."""

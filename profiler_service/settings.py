@@ -200,6 +200,13 @@ class Settings(BaseSettings):
         description="Longest that a sweep waits while others use the GPU, seconds. After that it"
         " measures, and its answers are marked `disturbed`.",
     )
+    idle_share: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Share of its time that an idle worker may spend on confirming its oldest facts"
+        " again; 0: none.",
+    )
     url: str = Field(
         default="http://127.0.0.1:8000", description="Address of the service that the commands ask."
     )

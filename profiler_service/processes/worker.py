@@ -30,6 +30,7 @@ from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
+from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, WorkerIdentity
@@ -87,7 +88,7 @@ def run(
         if measured_id != device_id:
             stack.enter_context(_hold_device(measured_id, settings))
         pin_away(measurer.measured_cpus)
-        store.register_host(
+        host = store.register_host(
             settings.host,
             measurer.platform,
             protocol=measurer.protocol,
@@ -96,6 +97,7 @@ def run(
         )
         client = jobs.JobClient(settings)
         stack.callback(client.close)
+        rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
         runner = SweepRunner(
             store=store,
             measurer=measurer,
@@ -114,6 +116,7 @@ def run(
                     # Nothing was in them that the next worker doesn't make anew from the store.
                     stop(TRY_LATER)
                 client.reconcile(store, running)
+                rechecks.consider()
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
             except HostTakenError as error:

@@ -108,6 +108,39 @@ def find_repeats(
     return [(earlier[fact.repeats], fact) for fact in later if fact.repeats is not None]
 
 
+def find_stalest(
+    connection: Connection,
+    host: str,
+    platform_key: str,
+    protocol_key: str,
+    *,
+    but_not: Collection[str],
+) -> Fact | None:
+    """The oldest fact by that host that a pair is faster, and that none about the pair follows."""
+    later = facts.alias("later")
+    followed = (
+        sa.select(later.c.id)
+        .where(later.c.workload_key == facts.c.workload_key)
+        .where(later.c.platform_key == facts.c.platform_key)
+        .where(later.c.protocol_key == facts.c.protocol_key)
+        .where(later.c.dims == facts.c.dims)
+        .where(later.c.id > facts.c.id)
+        .where(later.c.rival == facts.c.rival)
+    )
+    row = connection.execute(
+        sa.select(facts)
+        .where(facts.c.host == host)
+        .where(facts.c.platform_key == platform_key)
+        .where(facts.c.protocol_key == protocol_key)
+        .where(facts.c.verdict == "faster")
+        .where(facts.c.id.not_in(but_not))
+        .where(~followed.exists())
+        .order_by(facts.c.id)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else rows.fact_from_row(row)
+
+
 def find_overruled(connection: Connection, by: Collection[str]) -> dict[str, list[str]]:
     """Id of each of the facts `by` that overrules earlier ones → the ids of those."""
     overruled: dict[str, list[str]] = {}

@@ -327,6 +327,13 @@ class Store(HostStore):
         with self._read() as connection:
             return facts.find_repeats(connection, kind, platform_key, protocol_key, limit=limit)
 
+    def find_stalest_fact(
+        self, host: str, platform_key: str, protocol_key: str, *, but_not: Collection[str] = ()
+    ) -> Fact | None:
+        """The oldest fact by that host that a pair is faster, and that none about it follows."""
+        with self._read() as connection:
+            return facts.find_stalest(connection, host, platform_key, protocol_key, but_not=but_not)
+
     def find_overruled(self, by: Collection[str]) -> dict[str, list[str]]:
         """Id of each of the facts `by` that overrules earlier ones → the ids of those."""
         with self._read() as connection:
