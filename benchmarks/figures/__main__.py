@@ -5,8 +5,8 @@
     python -m benchmarks.figures fig3      # DeepSpeech2, widths 600 to 800
     python -m benchmarks.figures settling --out docs/assets    # simulated: an answer settles
 
-    python -m benchmarks.figures settling --out docs/assets  # simulated: an answer settles
-a report into `--out`.
+The first three measure on the device on which the service would measure. They write a picture, the
+data and a report into `--out`.
 """
 
 from __future__ import annotations
