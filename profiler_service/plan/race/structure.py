@@ -144,11 +144,21 @@ class StructureFit:
             variance += np.expand_dims(added, others)
         return variance
 
+    @property
+    def _error_factor(self) -> float:
+        """How much larger errors are than the precision says.
+
+        The fit's weights take the noise for as small as it is below, while a robust centre has the
+        errors of the whole noise (1.25 times those of a mean). Each sample also has the error of
+        the drift under it: a median of _DRIFT_BLOCK residuals.
+        """
+        own = max(1.25 * self.noise / self.low_noise, 1.0)
+        return own * math.sqrt(1 + 1.25**2 / _DRIFT_BLOCK)
+
     def believe(self, points: npt.NDArray[np.integer]) -> tuple[F64, F64]:
         """Log latency of each of the points, and the covariance of the errors, [n] and [n, n].
 
-        The effects of single points, which the model doesn't know, are not in it. The fit's weights
-        take the noise for as small as it is below; errors are stated for the whole noise.
+        The effects of single points, which the model doesn't know, are not in it.
         """
         positions = np.unravel_index(points, [len(effect) for effect in self.effects])
         columns = np.zeros((len(self.precision), len(points)))
@@ -157,8 +167,7 @@ class StructureFit:
             columns[start + position, np.arange(len(points))] = 1.0
             start += len(effect)
         covariance = columns.T @ np.linalg.solve(self.precision, columns)
-        scale = max(1.25 * self.noise / self.low_noise, 1.0) ** 2
-        return self.predict().ravel()[points], scale * covariance
+        return self.predict().ravel()[points], self._error_factor**2 * covariance
 
     def draw_smallest(
         self, rng: np.random.Generator, count: int, points: npt.NDArray[np.integer]
@@ -167,7 +176,7 @@ class StructureFit:
 
         A draw has its own effects of positions, and an effect of each single point.
         """
-        deviation = self._draw_deviations(rng, count)
+        deviation = self._error_factor * self._draw_deviations(rng, count)
         positions = np.unravel_index(points, [len(effect) for effect in self.effects])
         drawn = self.interaction * rng.standard_normal((len(points), count))
         drawn += self.predict().ravel()[points][:, np.newaxis]
@@ -255,6 +264,7 @@ class Structure:
             if len(value) >= 8 * _DRIFT_BLOCK:
                 drift = smooth_drift(time, value - level - fitted, block=_DRIFT_BLOCK)
                 drift -= np.median(drift)
+                settled += len(value) / _DRIFT_BLOCK
             residual = value - level - drift - fitted
             low = _LOWER_SCALE * _find_lower_spread(residual)
             before, noise = noise, _scale(low, len(residual), settled, known_noise, known_weight)
