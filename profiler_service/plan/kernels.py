@@ -45,7 +45,7 @@ class KernelPlanner(SteppedPlanner):
     """A call that takes longer than this (a whole network) is *long*."""
     DEAR_ROUNDS = 9
     """Number of rounds if calls are long, without a warm-up. 3 choose, 6 judge, and there is a
-    verdict only if all 6 agree. With the calibration that is 26 calls; a race has 100 at least."""
+    verdict only if all 6 agree. With the calibration that is 22 calls; a race has 100 at least."""
     DEAR_MARGIN = 0.02
     """If calls are long, a gain must surely be more than this. Without a warm-up, the effect
     described at WARMUP_CALLS changes a network's call a little, too: on one machine, ratios

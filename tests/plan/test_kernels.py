@@ -137,14 +137,14 @@ def test_dense_kernels_alone_are_compared_with_their_best() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_dear_kernels_meet_a_few_times(seed: int) -> None:
-    # Calls of 100 and 90 ms. 4 visits with a warm-up each calibrate; 9 rounds of 2 without follow.
+    # Calls of 100 and 90 ms. 2 visits with a warm-up each calibrate; 9 rounds of 2 without follow.
     device = SyntheticDevice(
         latency_s=np.array([100e-3, 90e-3]), noise=0.01, spikes=0, drift=0, seed=seed
     )
     planner = create_planner(spec(DENSE_KERNELS))
     device.run(planner)
     curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
-    assert curve.evidence.calls == 26
+    assert curve.evidence.calls == 22
     assert curve.num_samples.tolist() == [9, 9]
     # 100/90 = 1.11
     assert curve.answers.target.tolist() == [1, 1]
