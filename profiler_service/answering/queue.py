@@ -17,7 +17,7 @@ from profiler_service.answering.admission import Admitted
 from profiler_service.answering.polling import SharedPoll
 from profiler_service.answering.race_guide import find_guide
 from profiler_service.answering.repeatability import read_tau
-from profiler_service.errors import TooManyRequestsError
+from profiler_service.errors import StoreError, TooManyRequestsError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, Place, find_places
@@ -27,6 +27,8 @@ POLL_S = 0.05
 """How often to ask which sweeps have ended: one question for all who wait."""
 PROGRESS_POLL_S = 0.25
 """How often to read the sweeps that somebody follows."""
+PLACE_S = 0.5
+"""How long the response to a question waits for its place in the queue."""
 MAX_FOLLOWERS = 256
 """So many streams of events may be open."""
 
@@ -108,6 +110,14 @@ class SweepQueue:
     async def find_places(self, sweeps: Collection[Sweep]) -> list[PlacedSweep]:
         """The sweeps with their places in their hosts' queues. Raises StoreError."""
         return await asyncio.to_thread(self._find_places, sweeps)
+
+    async def find_place_soon(self, sweep: Sweep) -> Place | None:
+        """The sweep's place; None if it has ended, or the database doesn't say within PLACE_S."""
+        with contextlib.suppress(TimeoutError, StoreError):
+            async with asyncio.timeout(PLACE_S):
+                (placed,) = await self.find_places([sweep])
+                return placed.place
+        return None
 
     def _find_places(self, sweeps: Collection[Sweep]) -> list[PlacedSweep]:
         places: dict[str, Place] = {}

@@ -258,13 +258,13 @@ async def _respond(
         question, where, wait_s=wait_s, client=identify_client(request)
     )
     if isinstance(answer, Sweep):
-        (placed,) = await services.queue.find_places([answer])
+        place = await services.queue.find_place_soon(answer)
         return Response(
-            sweep_info(placed.sweep, placed.place).model_dump_json(),
+            sweep_info(answer, place).model_dump_json(),
             status_code=202,
             headers={
                 "Location": sweep_location(answer.id),
-                "Retry-After": f"{_retry_after_s(placed.place):.0f}",
+                "Retry-After": f"{_retry_after_s(place):.0f}",
             },
             media_type="application/json",
         )
