@@ -241,8 +241,8 @@ class RacePlanner(RaceVisits):
         settings = self.settings.settle
         self._learn(budget, budget.noise)
         affordable = budget.visits_until(1.0, self._seconds)
-        # Each finalist should have time for two looks, and one for a first look at least.
-        places = min(max(affordable // (4 * settings.first_look), 1), settings.finalists)
+        places = affordable // budget.scale(settings.rounds) - 1
+        places = min(max(places, 1), settings.finalists)
         if affordable < 2 * settings.first_look:
             places = 0
         finalists = ranked.tolist()

@@ -161,6 +161,9 @@ class SettleSettings:
     finalists: int = _setting(
         4, "points", "The most points that are compared with each other and the queried point."
     )
+    rounds: int = _setting(
+        96, "rounds", "There are fewer finalists if a final hasn't time for so many rounds of all."
+    )
     error: float = _setting(
         0.05,
         "probability",
