@@ -7,9 +7,9 @@ scenarios and judges them. A scenario is a truth and a kind of noise.
 
 Truths, over windows of 48 × 48 points of 20 to 500 µs: `equal`, all points are equally fast;
 `rows`, every multiple of 16 of the first dim is 0.6 to 1.0 % faster; `lone`, one point is. Noises:
-`independent`, of heavy tails, with spikes; `drift`, with a slow wave of 3 % besides; `processes`,
-where a ratio of latencies also differs by 0.4 % (one standard deviation) between two measuring
-processes on different pages.
+`independent`, of heavy tails (1.7 %), with spikes; `drift`, with a slow wave of 3 % besides;
+`processes`, where a ratio of latencies also differs by 0.4 % (one standard deviation) between two
+measuring processes on different pages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -30,11 +30,12 @@ SIDE = 48
 LATENCY_S = (20e-6, 500e-6)
 GAIN = (0.006, 0.010)
 STEP = 16
+QUIET = Noise(scale=0.01, spikes=0.02, first_call=0.0, drift=0.0)
 NOISES: Mapping[str, Noise] = {
-    "independent": Noise(scale=0.02, first_call=0.0, drift=0.0),
-    "drift": Noise(scale=0.02, first_call=0.0, drift=0.03, drift_period_s=0.7),
+    "independent": QUIET,
+    "drift": replace(QUIET, drift=0.03, drift_period_s=0.7),
     # Four independent effects on a ratio: 0.2 % · √4 = 0.4 %.
-    "processes": Noise(scale=0.02, first_call=0.0, drift=0.0, process=0.002, pages=0.002),
+    "processes": replace(QUIET, process=0.002, pages=0.002),
 }
 
 

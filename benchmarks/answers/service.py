@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Reply:
     """How much slower still counts as no slower, a share, says the service."""
     measuring_s: float | None
     children: int
-    """Measuring processes that confirmed the answer; 1 if the service doesn't say."""
+    """Measuring processes that confirmed the answer, by its facts; 1 if it names none."""
     platform: str
     body: Mapping[str, Any]
     """The whole answer without the host's name."""
@@ -156,13 +156,29 @@ def ask(client: httpx.Client, dims: Dims, **parameters: str) -> Reply | Failure:
         reason = f"status {response.status_code}: {redact(response.text[:300])}"
         return Failure(dims=dims, wall_s=wall_s, reason=reason)
     try:
-        return read_answer(response.json(), dims=dims, wall_s=wall_s, sent_at=sent_at)
+        body = response.json()
+        return read_answer(
+            body,
+            dims=dims,
+            wall_s=wall_s,
+            sent_at=sent_at,
+            children=_count_children(client, dims, body.get("facts") or ()),
+        )
     except (KeyError, TypeError, ValueError) as error:
         return Failure(dims=dims, wall_s=wall_s, reason=f"not an answer as documented: {error!r}")
 
 
+def _count_children(client: httpx.Client, dims: Dims, facts: Collection[str]) -> int:
+    """The number of measuring processes that took these facts' pairs, at least 1."""
+    if not facts:
+        return 1
+    about = {"dims": f"{dims[0]},{dims[1]}", "limit": "500"}
+    items = client.get("/facts", params=about).raise_for_status().json()["items"]
+    return max(1, sum(int(fact["num_children"]) for fact in items if fact["id"] in facts))
+
+
 def read_answer(
-    body: dict[str, Any], *, dims: Dims, wall_s: float, sent_at: dt.datetime
+    body: dict[str, Any], *, dims: Dims, wall_s: float, sent_at: dt.datetime, children: int = 1
 ) -> Reply | Failure:
     """The answer in `body`; a failure if it breaks the contract."""
     out_features, in_features = (int(dim) for dim in body["lhp"])
@@ -198,7 +214,7 @@ def read_answer(
         margin=said("margin"),
         slack=said("slack"),
         measuring_s=evidence.get("seconds"),
-        children=int(said("children") or 1),
+        children=children,
         platform=str(body["platform"]),
         body={key: value for key, value in body.items() if key != "host"},
     )
