@@ -147,7 +147,11 @@ def ask(client: httpx.Client, dims: Dims, **parameters: str) -> Reply | Failure:
     started = time.perf_counter()
     while True:
         asked = {"dims": f"{dims[0]},{dims[1]}", "wait": str(WAIT_S), **parameters}
-        response = client.get("/lhp", params=asked)
+        try:
+            response = client.get("/lhp", params=asked)
+        except httpx.TimeoutException as error:
+            wall_s = time.perf_counter() - started
+            return Failure(dims=dims, wall_s=wall_s, reason=f"no response: {error!r}")
         wall_s = time.perf_counter() - started
         if response.status_code != 202 or wall_s > GIVE_UP_S:
             break
