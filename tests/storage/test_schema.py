@@ -6,6 +6,7 @@ import importlib.resources
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.engine import Connection
 
+from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.errors import SchemaTooNewError, SchemaTooOldError, StoreUnavailableError
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.spec import SweepState
@@ -183,4 +185,35 @@ def test_races_from_before_are_found_by_their_first_point(database_url: str) -> 
     assert [h.id for h in store.find_answering(*key, None, limit=9)] == [kept["grid"]]
     assert store.find_answering(*key, (9,), limit=9) == []
     assert [h.mode for h in store.find_new_curves(after_generation=-1, limit=9)] == ["race", "grid"]
+    store.close()
+
+
+def test_facts_from_before_workers_were_kept_are_by_nobody(database_url: str) -> None:
+    store = Store.open(database_url)
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
+    pair = ConfirmedPair(
+        dims=(8,),
+        rival=(10,),
+        verdict="faster",
+        ratio=0.97,
+        low=0.96,
+        high=0.98,
+        num_pairs=100,
+        noise=0.002,
+    )
+    sweep, _ = store.create_sweep(create_spec(mode="race", start=8), host="east")
+    store.finish_sweep(sweep.id, replace(create_curve(), confirmed=(pair,)), state=SweepState.DONE)
+    store.close()
+    downgrade(database_url, "0010")
+    schema.upgrade(database_url)
+    store = Store.open(database_url)
+    key = MATMUL.describe().key, create_platform().key, PROTOCOL.key
+    [fact] = store.find_facts(*key, (8,), limit=9)
+    assert (fact.worker, fact.pair) == ("", replace(pair, noise=None))
+    store.close()
+    # From before there were facts, there are none.
+    downgrade(database_url, "0008")
+    schema.upgrade(database_url)
+    store = Store.open(database_url)
+    assert store.find_facts(*key, (8,), limit=9) == []
     store.close()
