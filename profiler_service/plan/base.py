@@ -166,7 +166,7 @@ class SteppedPlanner(abc.ABC):
                 return False
             is_first = not latencies_s
             latencies_s.append(samples.latency_s)
-            per_visit_s = samples.seconds / len(samples)
+            per_visit_s = find_visit_s(samples)
             more = min(CALIBRATION_VISITS - visits, int(CALIBRATION_S / per_visit_s))
             visits = more if is_first else 0
         self._calibration_s = np.concatenate(latencies_s)
@@ -207,7 +207,7 @@ class SteppedPlanner(abc.ABC):
     def _learn_visit_s(self, samples: Samples) -> None:
         """Learns how long visits really take (larger points, shapes called for the first time)."""
         if len(samples):
-            self._visit_s = (self._visit_s + samples.seconds / len(samples)) / 2
+            self._visit_s = (self._visit_s + find_visit_s(samples)) / 2
 
     def _cost(self) -> Evidence:
         """The evidence that every planner has."""
@@ -230,3 +230,13 @@ class SteppedPlanner(abc.ABC):
             f"no point could be measured: {reason}",
             hint="the reason is the first failed point's; see the sweep's failures",
         )
+
+
+def find_visit_s(samples: Samples) -> float:
+    """The time of a visit, from one sample to the next, without what a batch takes to begin.
+
+    A batch maps its memory first, which takes as long as many visits.
+    """
+    if len(samples) < 2:
+        return samples.seconds
+    return float(samples.time_s[-1] - samples.time_s[0]) / (len(samples) - 1)

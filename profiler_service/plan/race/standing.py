@@ -5,25 +5,23 @@ numpy only. Knows neither budgets nor how points are measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.comparison import F64, grouped_medians, smooth_drift
+from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
 from profiler_service.plan.race.seen import join
 from profiler_service.plan.race.structure import StructureFit
 
-_PASSES = 3
+_PASSES = 4
 _BLOCK = 8
-"""Residuals whose median is the drift around them. States of a host (clocks, neighbours) last for
-milliseconds, so drift must follow them quickly."""
-_ERROR = 1.4
-"""A level's error over that of a mean: 1.25 for a median, and the error of the drift under it, of
-which each block has 1.25 / √8."""
+"""So many visits, one after the other, are taken to meet the host in the same state: states
+(clocks, neighbours) last for milliseconds."""
 _ANY_LEVEL = 1.0
 """Variance of the difference between the levels of the model and of the contest: any."""
 _FREEDOM = 3.0
@@ -58,55 +56,77 @@ def find_standing(batches: Sequence[Samples], points: Points, fit: StructureFit)
     """How the points stand, from samples of rounds and the model's `fit` to earlier samples.
 
     A point's latency is the model's, plus an effect of its own with heavy tails. Its visits show
-    both, after drift that all points share is removed. With few visits the model decides, with many
-    the visits do, and if they contradict it clearly, they do at once (Source: ours; the weights of
-    Student's t are those of Lange, Little and Taylor, 1989).
+    both. With few visits the model decides, with many the visits do, and if they contradict it
+    clearly, they do at once (Source: ours; the weights of Student's t are those of Lange, Little
+    and Taylor, 1989).
     """
-    level, visits, noise = _find_own_levels(batches, points)
+    own = _find_own_levels(batches, points)
     expected, model = fit.believe(points)
-    # Points without visits have no level of their own.
-    own_variance = np.where(visits > 0, (_ERROR * noise) ** 2 / np.maximum(visits, 1), 1e6)
-    surprise = np.where(visits > 0, level - expected, 0.0)
-    known = visits > 0
+    known = own.visits > 0
+    surprise = np.where(known, own.level - expected, 0.0)
     surprise -= np.median(surprise[known]) if known.any() else 0.0
     effect_variance = np.full(len(points), fit.interaction**2)
     for _ in range(_PASSES):
         prior = model + np.diag(effect_variance) + _ANY_LEVEL
-        gain = np.linalg.solve(prior + np.diag(own_variance), prior).T
-        updated = gain @ surprise
-        effect = effect_variance * np.linalg.solve(prior + np.diag(own_variance), surprise)
-        effect_variance = (_FREEDOM * fit.interaction**2 + effect**2) / (_FREEDOM + 1)
-        effect_variance = np.maximum(effect_variance, fit.interaction**2)
+        total = prior + own.covariance
+        gain = np.linalg.solve(total, prior).T
+        effect = effect_variance * np.linalg.solve(total, surprise)
+        tail = (_FREEDOM * fit.interaction**2 + effect**2) / (_FREEDOM + 1)
+        effect_variance = np.maximum(tail, fit.interaction**2)
     return Standing(
         points=points,
-        level=(expected + updated).round(6),
+        level=(expected + gain @ surprise).round(6),
         covariance=prior - gain @ prior,
-        visits=visits,
-        noise=noise,
+        visits=own.visits,
+        noise=own.noise,
     )
 
 
-def _find_own_levels(
-    batches: Sequence[Samples], points: Points
-) -> tuple[F64, npt.NDArray[np.int64], float]:
-    """The level of each point by its own visits (0 without any), their number, and the noise.
+def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
+    """How the points stand by their visits alone.
 
-    Every sample is the level of its point, plus slow drift that all points share, plus noise. Both
-    are found in turn, by medians.
+    Every sample is the level of its point, plus the state of the host during a block of visits,
+    plus noise. Levels and states are fitted together: by least squares, with Huber's weights. The
+    errors follow from the fit's own equations.
     """
-    point, log, time = join(batches)
-    drift: F64 = np.zeros(len(log))
-    residual: F64 = np.zeros(len(log))
-    groups, level, count = grouped_medians(point, log)
-    for _ in range(_PASSES):
-        residual = log - level[np.searchsorted(groups, point)]
-        drift = smooth_drift(time, residual, block=_BLOCK)
-        groups, level, count = grouped_medians(point, log - drift)
-    left = log - drift - level[np.searchsorted(groups, point)]
-    at = np.minimum(np.searchsorted(groups, points), len(groups) - 1)
-    is_seen = groups[at] == points
-    return (
-        np.where(is_seen, level[at], 0.0),
-        np.where(is_seen, count[at], 0),
-        1.48 * float(np.median(np.abs(left))),
+    batches = [batch for batch in batches if len(batch)]
+    point, log, _ = join(batches)
+    starts = np.cumsum([0, *(-(-len(batch) // _BLOCK) for batch in batches)])
+    state = np.concatenate(
+        [start + np.arange(len(b)) // _BLOCK for start, b in zip(starts, batches, strict=False)]
+        or [np.zeros(0, dtype=np.intp)]
+    )
+    seen, column = np.unique(point, return_inverse=True)
+    num_points, num_states = len(seen), int(starts[-1])
+    level: F64 = np.zeros(num_points)
+    noise = 0.0
+    equations: F64 = np.eye(num_points)
+    weight: F64 = np.ones(len(log))
+    for _ in range(_PASSES if len(log) else 0):
+        in_state = np.bincount(state, weight, num_states)
+        cells = np.bincount(column * num_states + state, weight, num_points * num_states)
+        cells = cells.reshape(num_points, num_states)
+        mean = np.bincount(state, weight * log, num_states) / in_state
+        # The states are eliminated. Only differences of levels are determined: their mean is 0.
+        equations = np.diag(cells.sum(axis=1)) - (cells / in_state) @ cells.T + 1 / num_points
+        right = np.bincount(column, weight * (log - mean[state]), num_points)
+        level = np.asarray(np.linalg.solve(equations, right), dtype=np.float64)
+        host = np.bincount(state, weight * (log - level[column]), num_states) / in_state
+        residual = log - level[column] - host[state]
+        free = max(len(log) - num_points - num_states, 1)
+        spread = 1.48 * float(np.median(np.abs(residual)))
+        noise = spread * math.sqrt(len(log) / free)
+        weight = np.minimum(1.0, 1.5 * spread / np.maximum(np.abs(residual), 1e-12))
+    at = np.minimum(np.searchsorted(seen, points), max(num_points - 1, 0))
+    is_seen = np.isin(points, seen)
+    # Points without visits have no level of their own.
+    covariance = np.diag(np.where(is_seen, 0.0, 1e6))
+    pairs = np.ix_(is_seen, is_seen)
+    covariance[pairs] = noise**2 * np.linalg.inv(equations)[np.ix_(at[is_seen], at[is_seen])]
+    return Standing(
+        points=points,
+        level=np.where(is_seen, level[at] if num_points else 0.0, 0.0),
+        covariance=covariance,
+        visits=np.where(is_seen, np.bincount(column, minlength=max(num_points, 1))[at], 0),
+        noise=noise,
     )
