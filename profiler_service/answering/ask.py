@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -80,10 +81,12 @@ class Asking:
         *,
         wait_s: float,
         client: str | None = None,
+        when_queued: Callable[[], object] = lambda: None,
     ) -> AnswerT | Sweep:
         """The answer; or the sweep that will give it, if that takes longer than `wait_s`.
 
-        `client` is who asks. One client can have only a part of a host's queue.
+        `client` is who asks. One client can have only a part of a host's queue. `when_queued` is
+        called when nothing is left to do but to wait for a measurement.
 
         A question whose answer is in memory never waits for the database. Every other one takes at
         most `beyond_wait_s` more than `wait_s`.
@@ -98,7 +101,9 @@ class Asking:
         """
         try:
             async with asyncio.timeout(wait_s + self._beyond_wait_s) as limit:
-                return await self._find_or_measure(question, where, wait_s=wait_s, client=client)
+                return await self._find_or_measure(
+                    question, where, wait_s=wait_s, client=client, when_queued=when_queued
+                )
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -108,7 +113,13 @@ class Asking:
             ) from None
 
     async def _find_or_measure(
-        self, question: Question[AnswerT], where: Where, *, wait_s: float, client: str | None
+        self,
+        question: Question[AnswerT],
+        where: Where,
+        *,
+        wait_s: float,
+        client: str | None,
+        when_queued: Callable[[], object],
     ) -> AnswerT | Sweep:
         deadline_s = time.monotonic() + wait_s
         where = await self._hosts.resolve(where)
@@ -117,10 +128,18 @@ class Asking:
             answer = await question.find(self._known, conditions)
             if answer is not None:
                 return answer
-        return await self._measure(question, where, deadline_s=deadline_s, client=client)
+        return await self._measure(
+            question, where, deadline_s=deadline_s, client=client, when_queued=when_queued
+        )
 
     async def _measure(
-        self, question: Question[AnswerT], where: Where, *, deadline_s: float, client: str | None
+        self,
+        question: Question[AnswerT],
+        where: Where,
+        *,
+        deadline_s: float,
+        client: str | None,
+        when_queued: Callable[[], object],
     ) -> AnswerT | Sweep:
         """The answer, measured by a host; or the sweep, if it hasn't ended by the deadline."""
         host = await self._hosts.choose(where, wait_s=_left_s(deadline_s))
@@ -137,6 +156,7 @@ class Asking:
             # Queueing is quick, and a 202 must name the sweep.
             under_way: list[asyncio.Future[Any]] = [measurement.ended, measurement.queued]
             await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            when_queued()
             await self._shutdown.wait(measurement.ended, timeout_s=_left_s(deadline_s))
         finally:
             measurement.num_waiting -= 1
@@ -153,7 +173,9 @@ class Asking:
             return answer
         # The host may have changed its platform since: a restart, or another machine of its name.
         if ended is None or await self._has_changed(host):
-            return await self._measure(question, where, deadline_s=deadline_s, client=client)
+            return await self._measure(
+                question, where, deadline_s=deadline_s, client=client, when_queued=when_queued
+            )
         raise _why_unanswered(ended, question.wanted)
 
     async def _has_changed(self, host: Host) -> bool:

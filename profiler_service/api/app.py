@@ -16,6 +16,7 @@ from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.services import open_services
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.api import (
+    batch,
     curves,
     facts,
     health,
@@ -111,7 +112,7 @@ def create_app(
     # Not for questions and facts: they have parameters that only their workload kind knows.
     for each in (questions, facts):
         app.include_router(each.router, responses=refused)
-    for each in (sweeps, curves, hosts, workloads, problems, health):
+    for each in (batch, sweeps, curves, hosts, workloads, problems, health):
         app.include_router(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused
         )

@@ -9,7 +9,7 @@ import inspect
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Path, Request
@@ -161,20 +161,25 @@ def problem_responses(*kinds: type[errors.LhpError]) -> dict[int | str, dict[str
     return responses
 
 
-def problem_response(
-    error: errors.LhpError, *, status: int | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
-    """The response for the error. `status`, if given, replaces the status of its class."""
+def problem_of(error: errors.LhpError, *, status: int | None = None) -> Problem:
+    """The problem for the error. `status`, if given, replaces the status of its class."""
     kind = type(error)
-    status = status_of(kind) if status is None else status
-    problem = Problem(
+    return Problem(
         type=PROBLEM_PATH + kind.problem_name(),
         title=title_of(kind),
-        status=status,
+        status=status_of(kind) if status is None else status,
         detail=str(error),
         hint=error.hint,
         see=error.see,
     )
+
+
+def problem_response(
+    error: errors.LhpError, *, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The response for the error. `status`, if given, replaces the status of its class."""
+    problem = problem_of(error, status=status)
+    status = problem.status
     headers = dict(headers or {})
     if status in RETRY_STATUSES:
         headers.setdefault("Retry-After", str(math.ceil(RETRY_AFTER_S)))
@@ -188,13 +193,15 @@ async def _on_lhp_error(request: Request, error: Exception) -> Response:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    found = error.errors()
-    return problem_response(
-        errors.InvalidRequestError(
-            "; ".join(map(_describe_invalid, found)),
-            hint="".join(map(_suggest, found)) + "every parameter is described at /docs",
-            see="/docs",
-        )
+    return problem_response(error_of_invalid(error.errors()))
+
+
+def error_of_invalid(found: Sequence[Any]) -> errors.InvalidRequestError:
+    """The error for what pydantic found in a request."""
+    return errors.InvalidRequestError(
+        "; ".join(map(_describe_invalid, found)),
+        hint="".join(map(_suggest, found)) + "every parameter is described at /docs",
+        see="/docs",
     )
 
 

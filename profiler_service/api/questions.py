@@ -62,6 +62,7 @@ from profiler_service.wire import (
     SweepInfo,
 )
 
+DEFAULT_WAIT_S: float = LhpQuery.model_fields["wait"].default
 MAX_READY_RESPONSES = 32_768
 """Number of keys of ready-made responses kept in memory: about 2 KiB each, as a response has at
 least two keys."""
@@ -192,8 +193,13 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
     waited for it.
     """
     query = parse_query(request, LhpQuery)
+    return await _respond(request, services, read_lhp_question(query, services), query)
+
+
+def read_lhp_question(query: LhpQuery, services: Services) -> LhpQuestion:
+    """The question that a query asks. Raises as `LhpQuestion.parse` does."""
     try:
-        question = LhpQuestion.parse(
+        return LhpQuestion.parse(
             dims=query.dims,
             workload=query.workload,
             fixed_parameters=query.fixed_parameters,
@@ -213,7 +219,6 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
             meant = [did_you_mean(name, LhpQuery.model_fields) for name in query.model_extra or ()]
             error.hint = next(filter(None, meant), "") + error.hint
         raise
-    return await _respond(request, services, question, query)
 
 
 @router.get(
@@ -244,7 +249,8 @@ async def _respond(
     query: LhpQuery | CrossoverQuery,
 ) -> Response:
     """200 with the answer, or 202 with the sweep that will give it."""
-    wait_s = _choose_wait_s(query, services.settings.max_wait_s)
+    given_s = query.wait if "wait" in query.model_fields_set else None
+    wait_s = choose_wait_s(given_s, services.settings.max_wait_s)
     where = Where(host=query.host, platform=query.platform)
     generation = services.known.curves.snapshot.generation
     ready: ReadyResponses = request.app.state.ready
@@ -286,13 +292,13 @@ def _retry_after_s(place: Place | None) -> float:
     return min(max(RETRY_AFTER_S, math.ceil(place.wait_s + place.left_s)), MAX_RETRY_AFTER_S)
 
 
-def _choose_wait_s(query: LhpQuery | CrossoverQuery, longest_s: float) -> float:
-    """Seconds that the query may wait. Raises InvalidRequestError if it asks for more."""
-    if "wait" not in query.model_fields_set:
-        return min(query.wait, longest_s)
-    if query.wait > longest_s:
+def choose_wait_s(given_s: float | None, longest_s: float) -> float:
+    """Seconds that a question may wait. Raises InvalidRequestError if it asks for more."""
+    if given_s is None:
+        return min(DEFAULT_WAIT_S, longest_s)
+    if given_s > longest_s:
         raise InvalidRequestError(
-            f"wait={query.wait:g} is longer than {longest_s:g} seconds",
+            f"wait={given_s:g} is longer than {longest_s:g} seconds",
             hint="wait less, and ask again after 202",
         )
-    return query.wait
+    return given_s

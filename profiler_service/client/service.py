@@ -8,9 +8,10 @@ Each method is written once, as an operation. `AsyncServiceClient` has the same 
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -19,6 +20,7 @@ from urllib.parse import quote
 import httpx
 
 from profiler_service.client.address import Address
+from profiler_service.client.batch import ask_batch
 from profiler_service.client.errors import ServiceFailedError
 from profiler_service.client.following import (
     QUIET_S,
@@ -53,6 +55,7 @@ from profiler_service.wire import (
     Health,
     HostInfo,
     LhpAnswer,
+    LhpBatchItem,
     PlatformInfo,
     RaceInfo,
     SweepInfo,
@@ -66,8 +69,8 @@ T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 FIRST_HOLD_S = 1.0
-"""How long the service may hold a question. A known answer comes at once. After this time, it is
-better to follow the sweep, which shows progress."""
+"""How long the service may hold a question. After that, following the sweep shows progress."""
+_segment = functools.partial(quote, safe="")
 WORKER_START_S = 20.0
 """How long the service may hold a question at a time while the worker isn't ready yet."""
 AGE_S = 1.0
@@ -135,6 +138,14 @@ class Service(Generic[H]):
         MeasurementFailedError or SweepCancelledError if the sweep gives no answer.
         """
         return await self._ask("/lhp", LhpAnswer, query, wait_s, on_progress)
+
+    @operation
+    async def ask_lhp_batch(self, queries: Sequence[Query], *, wait_s: float) -> list[LhpBatchItem]:
+        """What each query of `ask_lhp` gets: an answer, a problem, or a sweep after `wait_s`."""
+        until = Deadline.after(wait_s, self._clock)
+        questions = [{**self._defaults, **query} for query in queries]
+        send = functools.partial(self._send, deadline=until)
+        return await ask_batch(questions, send, self._transport.pause, until, self._quiet_s)
 
     @operation
     async def ask_crossover(
@@ -386,7 +397,3 @@ class AsyncServiceClient(Service[httpx.AsyncClient], Asynchronous):
 
 def _sweep_path(sweep_id: str) -> str:
     return f"/sweeps/{_segment(sweep_id)}"
-
-
-def _segment(text: str) -> str:
-    return quote(text, safe="")

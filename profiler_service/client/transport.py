@@ -21,6 +21,7 @@ from typing import Generic, Literal, TypeVar
 import httpx
 import httpx_sse
 import stamina
+from pydantic import BaseModel
 
 from profiler_service.client.address import Address
 from profiler_service.client.errors import (
@@ -31,7 +32,6 @@ from profiler_service.client.errors import (
 from profiler_service.client.problems import error_of
 from profiler_service.client.retries import Deadline, Patience
 from profiler_service.errors import InvalidRequestError, LhpError
-from profiler_service.wire import RequestModel
 
 Query = Mapping[str, str | int | float]
 Take = Callable[[httpx_sse.ServerSentEvent], bool]
@@ -51,7 +51,7 @@ class Call:
     """Relative to the service's address: `/hosts`."""
     method: Literal["GET", "POST"] = "GET"
     params: Query = field(default_factory=dict)
-    body: RequestModel | None = None
+    body: BaseModel | None = None
     hold_s: float | None = None
     """How long the service may wait until it knows the answer; sent as `wait`."""
 

@@ -23,7 +23,8 @@ MEANINGS: Mapping[int, str] = {
     FAILED: "It could not be done. `error:` says why, and `hint:` says what to do. Also if"
     " standard output can't be written to, and if `lhp doctor` finds that something is wrong.",
     USAGE: "The command line is not valid, or what it asks for is malformed or out of range.",
-    PARTLY: "`lhp advise` only: there are answers, but not for every layer.",
+    PARTLY: "`lhp advise` and `lhp query --file` only: there are answers, but not for every layer"
+    " or question.",
     TRY_LATER: "`lhp worker` only: it can't run now, but may later (another worker holds the"
     " lock, say).",
     CANNOT_RUN: "`lhp worker` only: it can't run as this machine is set up.",

@@ -4,6 +4,13 @@ Knows the domain's names, but neither HTTP nor how anything is found or stored.
 """
 
 from profiler_service.wire.base import EvidenceInfo, RequestModel, ResponseModel
+from profiler_service.wire.batch import (
+    MAX_BATCH,
+    BatchQuestion,
+    LhpBatchAnswer,
+    LhpBatchItem,
+    LhpBatchRequest,
+)
 from profiler_service.wire.curves import (
     BinInfo,
     CurveDetail,
@@ -37,8 +44,10 @@ from profiler_service.wire.sweeps import (
 )
 
 __all__ = [
+    "MAX_BATCH",
     "PROBLEM_PATH",
     "AxisRange",
+    "BatchQuestion",
     "BinInfo",
     "CrossoverAnswer",
     "CrossoverQuery",
@@ -57,6 +66,9 @@ __all__ = [
     "HostInfo",
     "KernelCrossover",
     "LhpAnswer",
+    "LhpBatchAnswer",
+    "LhpBatchItem",
+    "LhpBatchRequest",
     "LhpQuery",
     "ParameterInfo",
     "PlatformInfo",

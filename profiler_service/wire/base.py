@@ -48,70 +48,70 @@ def map_texts(value: T, change: Callable[[str], str]) -> T:
     return cast(T, changed)
 
 
-_OptionalField = partial(Field, default=None, exclude_if=lambda value: value is None)
+optional_field = partial(Field, default=None, exclude_if=lambda value: value is None)
 """A field that is left out if there is nothing to say."""
 
 
 class EvidenceInfo(ResponseModel):
     """What the measurement of a curve took. Fields that a mode of sweep lacks are left out."""
 
-    seconds: float | SkipJsonSchema[None] = _OptionalField(
+    seconds: float | SkipJsonSchema[None] = optional_field(
         description="Total measuring time, seconds."
     )
-    batches: int | SkipJsonSchema[None] = _OptionalField(
+    batches: int | SkipJsonSchema[None] = optional_field(
         description="Batches that were measured and kept."
     )
-    samples: int | SkipJsonSchema[None] = _OptionalField(description="Samples taken.")
-    calls: int | SkipJsonSchema[None] = _OptionalField(
+    samples: int | SkipJsonSchema[None] = optional_field(description="Samples taken.")
+    calls: int | SkipJsonSchema[None] = optional_field(
         description="Calls made, warm-up calls included."
     )
-    discarded: int | SkipJsonSchema[None] = _OptionalField(
+    discarded: int | SkipJsonSchema[None] = optional_field(
         description="Samples that were discarded because something disturbed them."
     )
-    unstable: int | SkipJsonSchema[None] = _OptionalField(
+    unstable: int | SkipJsonSchema[None] = optional_field(
         description="Samples that were kept although every attempt was disturbed."
     )
-    rounds: int | SkipJsonSchema[None] = _OptionalField(description="Rounds of visits.")
-    candidates: int | SkipJsonSchema[None] = _OptionalField(
+    rounds: int | SkipJsonSchema[None] = optional_field(description="Rounds of visits.")
+    candidates: int | SkipJsonSchema[None] = optional_field(
         description="In a race: how many larger points were looked at."
     )
-    confirmations: int | SkipJsonSchema[None] = _OptionalField(
+    confirmations: int | SkipJsonSchema[None] = optional_field(
         description="In a race: pairs of calls with which the answer was confirmed."
     )
-    budget_s: float | SkipJsonSchema[None] = _OptionalField(
+    budget_s: float | SkipJsonSchema[None] = optional_field(
         description="Measuring time that the sweep was limited to, seconds."
     )
-    asked_budget_s: float | SkipJsonSchema[None] = _OptionalField(
+    asked_budget_s: float | SkipJsonSchema[None] = optional_field(
         description="The `budget` that was asked for, seconds."
     )
-    asked_margin: float | SkipJsonSchema[None] = _OptionalField(
+    asked_margin: float | SkipJsonSchema[None] = optional_field(
         description="In a race: the `margin` that was asked for."
     )
-    asked_settle_s: float | SkipJsonSchema[None] = _OptionalField(
+    asked_settle_s: float | SkipJsonSchema[None] = optional_field(
         description="In a race: how long it was allowed to go on for certainty, seconds."
     )
-    cut_short: bool | SkipJsonSchema[None] = _OptionalField(
+    cut_short: bool | SkipJsonSchema[None] = optional_field(
         description="Whether the budget ended before any rival could be judged."
     )
-    others_share: float | SkipJsonSchema[None] = _OptionalField(
+    others_share: float | SkipJsonSchema[None] = optional_field(
         description="Share of the measured device's time that others used meanwhile, time that a"
         " hypervisor took included."
     )
-    disturbed: bool | SkipJsonSchema[None] = _OptionalField(
+    disturbed: bool | SkipJsonSchema[None] = optional_field(
         description="Whether others used so much that latencies may be too long: more than a"
         " tenth of the device's time."
     )
-    guided: bool | SkipJsonSchema[None] = _OptionalField(
+    guided: bool | SkipJsonSchema[None] = optional_field(
         description="In a race: whether a stored curve proposed where to look."
     )
-    settled: bool | SkipJsonSchema[None] = _OptionalField(
+    settled: bool | SkipJsonSchema[None] = optional_field(
         description="In a race: whether the answer is known as closely as was wanted."
     )
-    margin: float | SkipJsonSchema[None] = _OptionalField(
+    margin: float | SkipJsonSchema[None] = optional_field(
         description="In a race: nothing that it compared is more than this share faster than the"
         " answer (95 %)."
     )
-    unseen_risk: float | SkipJsonSchema[None] = _OptionalField(
+    unseen_risk: float | SkipJsonSchema[None] = optional_field(
         description="In a race: the model's probability that a point that was never compared is"
         " faster than the answer by more than `margin`."
     )

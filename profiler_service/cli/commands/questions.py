@@ -33,7 +33,7 @@ from profiler_service.cli.terminal import (
     show,
 )
 from profiler_service.errors import InvalidRequestError
-from profiler_service.processes.exit_codes import PARTLY
+from profiler_service.processes.exit_codes import DONE, PARTLY
 
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer
@@ -42,7 +42,17 @@ if TYPE_CHECKING:
 
 
 def query(
-    dims: Annotated[str, typer.Argument(metavar="DIMS", help="The dimensions you have: 1197,317")],
+    dims: Annotated[
+        str | None, typer.Argument(metavar="DIMS", help="The dimensions you have: 1197,317")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ask all questions in a file (- for stdin): CSV with a column `dims`, or a JSON"
+            " object a line. Options hold for those that don't say otherwise.",
+        ),
+    ] = None,
     workload: Annotated[
         str, typer.Option(help="Kind of workload: `lhp workloads` lists them.")
     ] = "linear",
@@ -90,7 +100,10 @@ def query(
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Which larger dimensions cost no more time than DIMS? Measures them first if needed."""
+    """Which larger dimensions cost no more time than DIMS? Measures them first if needed.
+
+    With --file, prints a line for each question, and exits with 3 if some have no answer.
+    """
     from profiler_service.cli.asking import ask
     from profiler_service.cli.text import describe_answer, format_dims
 
@@ -98,8 +111,12 @@ def query(
         if max_age is not None:
             raise InvalidRequestError("--fresh is --max-age 0", hint="give one of them")
         max_age = "0"
+    if (dims is None) == (file is None):
+        raise InvalidRequestError(
+            "give either DIMS or --file", hint="`lhp query 1197,317`, or `lhp query --file FILE`"
+        )
     request: dict[str, str | int | float] = {
-        "dims": format_dims(_read_dims(dims)),
+        **({} if dims is None else {"dims": format_dims(_read_dims(dims))}),
         "workload": workload,
         "prefer": prefer,
         "effort": effort,
@@ -129,6 +146,9 @@ def query(
             f"{taken[0]!r} is not a parameter of a workload",
             hint="`lhp query --help` lists the option for it",
         )
+    if file is not None:
+        _ask_file(file, {**request, **params}, wait_s=wait, url=url, json=json)
+        return
     with open_client(url) as client:
         answer = ask(client, request | params, wait_s=wait, console=make_console())
         mode = None
@@ -138,6 +158,26 @@ def query(
         print_json(answer)
     else:
         show(*describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode).splitlines())
+
+
+def _ask_file(
+    file: str, given: dict[str, str | int | float], *, wait_s: float, url: str | None, json: bool
+) -> None:
+    from profiler_service.cli.batch import (
+        choose_exit_code,
+        describe_item,
+        item_to_json,
+        read_questions,
+    )
+
+    questions = read_questions(file, given)
+    with open_client(url) as client:
+        items = client.ask_lhp_batch(questions, wait_s=wait_s)
+    now = dt.datetime.now(dt.UTC)
+    for question, item in zip(questions, items, strict=True):
+        show(item_to_json(question, item) if json else describe_item(question, item, now))
+    if (code := choose_exit_code(items)) != DONE:
+        raise typer.Exit(code)
 
 
 def crossover(

@@ -1,0 +1,136 @@
+"""POST /lhp/batch: many questions in one request, each with its own outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Query
+from pydantic import ValidationError
+
+from profiler_service.answering.batch import Asked, Outcome, ask_all
+from profiler_service.answering.questions import Where
+from profiler_service.answering.resources import sweep_info
+from profiler_service.answering.services import Services
+from profiler_service.api.dependencies import Client, ServicesDep
+from profiler_service.api.origins import refuse_foreign
+from profiler_service.api.problems import error_of_invalid, problem_of, problem_responses
+from profiler_service.api.questions import choose_wait_s, read_lhp_question
+from profiler_service.errors import (
+    ForeignOriginError,
+    InvalidRequestError,
+    LhpError,
+    RequestTooLargeError,
+    StoreUnavailableError,
+)
+from profiler_service.storage.store import Sweep
+from profiler_service.wire import LhpAnswer, LhpQuery
+from profiler_service.wire.batch import MAX_BATCH, LhpBatchAnswer, LhpBatchItem
+
+router = APIRouter(tags=["query"])
+
+QUESTION_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "description": "The query parameters of `GET /lhp` by name, without `wait`. Numbers may be"
+    " numbers, and `dims` and `multiple_of` lists of them.",
+    "required": ["dims"],
+}
+
+
+@router.post(
+    "/lhp/batch",
+    summary="Which larger dims cost no more? For many at once",
+    response_description="What each question got, in their order.",
+    dependencies=[Depends(refuse_foreign)],
+    responses=problem_responses(
+        ForeignOriginError, RequestTooLargeError, InvalidRequestError, StoreUnavailableError
+    ),
+)
+async def post_lhp_batch(
+    questions: Annotated[
+        list[Any],
+        Body(
+            min_length=1,
+            max_length=MAX_BATCH,
+            description="The questions.",
+            examples=[[{"dims": "1197,317"}, {"dims": [512, 768], "dtype": "bfloat16"}]],
+            json_schema_extra={"items": QUESTION_SCHEMA},
+        ),
+    ],
+    services: ServicesDep,
+    client: Client,
+    wait: Annotated[
+        float | None,
+        Query(
+            ge=0,
+            allow_inf_nan=False,
+            description="How long all questions together wait for measurements, seconds.",
+        ),
+    ] = None,
+) -> LhpBatchAnswer:
+    """Answers each question as `GET /lhp` does. Equal ones are asked once.
+
+    A question that can't be answered has its own problem, and spoils no other. What isn't measured
+    within `wait` seconds has its own sweep, which continues. A question that no longer fits into
+    the host's queue has the problem `too-many-requests`: ask it again later.
+    """
+    read = [_read(question, services) for question in questions]
+    outcomes = iter(
+        await ask_all(
+            services.asking,
+            [each for each in read if not isinstance(each, LhpError)],
+            wait_s=choose_wait_s(wait, services.settings.max_wait_s),
+            client=client,
+        )
+    )
+    in_order = [each if isinstance(each, LhpError) else next(outcomes) for each in read]
+    return LhpBatchAnswer(items=await _describe(in_order, services))
+
+
+def _read(question: object, services: Services) -> Asked | LhpError:
+    """The question and where it is asked; or why it is none."""
+    try:
+        if not isinstance(question, Mapping):
+            raise InvalidRequestError(
+                "a question is no object", hint='write {"dims": "1197,317"}', see="/docs"
+            )
+        if "wait" in question:
+            raise InvalidRequestError(
+                "a question has no wait of its own", hint="give wait once, as a query parameter"
+            )
+        texts = {name: _as_text(name, value) for name, value in question.items()}
+        query = LhpQuery.model_validate(texts)
+        return read_lhp_question(query, services), Where(host=query.host, platform=query.platform)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
+        return error_of_invalid(found)
+    except LhpError as error:
+        return error
+
+
+def _as_text(name: str, value: object) -> str:
+    """The value as it would stand in an address. Raises InvalidRequestError."""
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if any(type(each) not in (str, int, float) for each in values):
+        raise InvalidRequestError(
+            f"{name[:80]}: neither text nor a number",
+            hint="leave out what has no value",
+            see="/docs",
+        )
+    return ",".join(map(str, values))
+
+
+async def _describe(outcomes: Sequence[Outcome], services: Services) -> list[LhpBatchItem]:
+    sweeps = {each.id: each for each in outcomes if isinstance(each, Sweep)}
+    placed = await services.queue.find_places([*sweeps.values()]) if sweeps else []
+    infos = {each.sweep.id: sweep_info(each.sweep, each.place) for each in placed}
+    items = []
+    for outcome in outcomes:
+        if isinstance(outcome, LhpAnswer):
+            items.append(LhpBatchItem(status=200, answer=outcome))
+        elif isinstance(outcome, Sweep):
+            items.append(LhpBatchItem(status=202, sweep=infos[outcome.id]))
+        else:
+            problem = problem_of(outcome)
+            items.append(LhpBatchItem(status=problem.status, problem=problem))
+    return items
