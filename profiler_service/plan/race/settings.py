@@ -167,7 +167,7 @@ class SettleSettings:
     error: float = _setting(
         0.05,
         "probability",
-        "The error of all statements about the finalists, in all looks and both passes, together.",
+        "The error of all statements about the finalists, in all looks and all passes, together.",
     )
     looks: int = _setting(
         5,
@@ -177,7 +177,7 @@ class SettleSettings:
     )
     first_look: int = _setting(12, "rounds", "No look comes after fewer rounds.")
     passes: int = _setting(
-        2,
+        3,
         "passes",
         "If points that left may still be faster by more than the margin, they come back: so often "
         "is there a contest and a final.",
