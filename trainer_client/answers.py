@@ -43,6 +43,8 @@ class LatencyQuestion:
     max_growth: float = 0.125
     multiple_of: tuple[int, ...] | None = None
     """What larger dims must be multiples of, one number for each axis; None for any."""
+    slack: float = 0.0
+    """The share by which the nearest or the largest dims may be slower."""
 
     @classmethod
     def of(
@@ -55,6 +57,7 @@ class LatencyQuestion:
         effort: Effort,
         max_growth: float,
         multiple_of: int | Sequence[int] | None = None,
+        slack: float = 0.0,
     ) -> LatencyQuestion:
         """The question with these values, checked.
 
@@ -65,6 +68,11 @@ class LatencyQuestion:
             raise InvalidRequestError(
                 f"max_growth={max_growth} is outside 0 to 1",
                 hint="it is a share of each dimension: 0.125 looks up to 12.5 % above it",
+            )
+        if not 0 <= slack < 1 or (slack and prefer == "fastest"):
+            raise InvalidRequestError(
+                f"slack={slack} with prefer={prefer!r}",
+                hint="it is a share from 0 to below 1, for prefer='nearest' and 'largest' only",
             )
         described = get_workload_kind(workload).describe(params)
         if isinstance(multiple_of, int):
@@ -82,6 +90,7 @@ class LatencyQuestion:
             effort=effort,
             max_growth=float(max_growth),
             multiple_of=multiples,
+            slack=round(float(slack), 9),
         )
 
     @property
@@ -90,7 +99,9 @@ class LatencyQuestion:
         dims, text = ",".join(map(str, self.dims)), self._multiples_text
         return (
             f"{self.workload.key} {dims} prefer={self.prefer} effort={self.effort}"
-            f" max_growth={self.max_growth!r}" + (f" multiple_of={text}" if text else "")
+            f" max_growth={self.max_growth!r}"
+            + (f" multiple_of={text}" if text else "")
+            + (f" slack={self.slack!r}" if self.slack else "")
         )
 
     @property
@@ -108,6 +119,7 @@ class LatencyQuestion:
             "effort": self.effort,
             "max_growth": self.max_growth,
             **({"multiple_of": text} if (text := self._multiples_text) else {}),
+            **({"slack": f"{self.slack:.9f}"} if self.slack else {}),
             **dict(self.workload.params),
         }
 
@@ -247,13 +259,13 @@ def _find_breaches(given: LhpAnswer, question: LatencyQuestion, host: str | None
         found.append(f"it prefers the {given.prefer}")
     if host is not None and given.host != host:
         found.append(f"host {given.host!r} measured, not {host!r}")
-    if (lhp != dims) != (given.verdict == "faster"):
+    if (lhp != dims) != (given.verdict == "faster") and not (question.slack and lhp != dims):
         found.append(f"verdict {given.verdict!r} with lhp {list(lhp)}")
     low, high = given.speedup_interval
     figures = (given.latency_s, given.lhp_latency_s, given.speedup, low, high)
     if not all(math.isfinite(each) and each > 0 for each in figures) or low > high:
         found.append("its latencies, speedup and interval aren't all positive and in order")
-    elif lhp != dims and low < 1:
+    elif lhp != dims and low < 1 / (1 + question.slack):
         found.append(f"it grows, but may be slower (interval {low:g} to {high:g})")
     if given.num_samples < 1:
         found.append("it rests on no samples")

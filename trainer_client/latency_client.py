@@ -179,6 +179,7 @@ class HttpLatencyOracle:
         effort: Effort = "quick",
         max_growth: float = 0.125,
         multiple_of: int | Sequence[int] | None = None,
+        slack: float = 0.0,
     ) -> LatencyAnswer:
         """The service's answer, measured first if needed; if the service is away, the cached one.
 
@@ -197,6 +198,7 @@ class HttpLatencyOracle:
             effort=effort,
             max_growth=max_growth,
             multiple_of=multiple_of,
+            slack=slack,
         )
 
         def ask() -> LhpAnswer:

@@ -42,14 +42,16 @@ class LatencyOracle(Protocol):
         effort: Effort = "quick",
         max_growth: float = 0.125,
         multiple_of: int | Sequence[int] | None = None,
+        slack: float = 0.0,
     ) -> LatencyAnswer:
         """The answer for `dims`, in the order of the workload's axes.
 
         `params` are fixed parameters of the workload (`batch`, `dtype`, …); the others have their
         defaults. `max_growth` limits how far above `dims` the answer may lie. It is a share of each
         dimension; the limit is never below 32 and never above 1,024. `multiple_of` (one number for
-        all axes, or one for each) limits the answer to multiples. Every error is an LhpError, and
-        its `hint` says what to do.
+        all axes, or one for each) limits the answer to multiples. With `prefer` `nearest` or
+        `largest`, the answer may be slower by the share `slack` at most. Every error is an
+        LhpError, and its `hint` says what to do.
         """
 
     def check(

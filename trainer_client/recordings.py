@@ -158,6 +158,7 @@ class RecordedLatencyOracle:
         effort: Effort = "quick",
         max_growth: float = 0.125,
         multiple_of: int | Sequence[int] | None = None,
+        slack: float = 0.0,
     ) -> LatencyAnswer:
         """The recorded answer, with `source` "recording".
 
@@ -172,6 +173,7 @@ class RecordedLatencyOracle:
             effort=effort,
             max_growth=max_growth,
             multiple_of=multiple_of,
+            slack=slack,
         )
         found = [each for each in self._recorded if each.question == question.text]
         if self._platform is not None:

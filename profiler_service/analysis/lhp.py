@@ -137,13 +137,14 @@ class Answer:
 
     dims: Dims
     lhp: Dims
-    """The dims to use; equal to `dims` if nothing larger is confidently faster."""
+    """The dims to use; equal to `dims` if nothing larger is confidently faster (with slack: is no
+    slower)."""
     is_lhp: bool
     """Whether `dims` is itself an LHP. From a grid curve: every larger point is confidently
     slower. From a race: its best rivals are."""
     verdict: Verdict
     """The verdict on the best larger point, compared with `dims`: `faster` if it is the answer,
-    otherwise `slower` or `ambiguous`."""
+    otherwise `slower` or `ambiguous`. With slack, the answer may have any of them."""
     prefer: Prefer
     latency_s: float
     latency_interval_s: tuple[float, float]
@@ -160,6 +161,11 @@ class Answer:
     def grow_by(self) -> Dims:
         """`lhp` minus `dims`, per axis."""
         return tuple(b - a for a, b in zip(self.dims, self.lhp, strict=True))
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether larger dims are the answer."""
+        return self.lhp != self.dims
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,18 +185,20 @@ def find_answer(
     prefer: Prefer,
     growth: Sequence[int],
     multiple_of: Sequence[int] | None = None,
+    slack: float = 0.0,
+    is_race: bool = False,
 ) -> Answer | None:
     """The answer that `curve` has for `dims`, or None if it has none.
 
     `growth` is how far the answer may lie above `dims`, per axis (inclusive). With `multiple_of`,
     it is a multiple of these numbers, one for each axis, unless it is `dims`.
 
-    `fastest` is read from the curve's table of answers. If the point in the table lies beyond
-    `growth`, the curve doesn't know the fastest point within `growth`, and there is no answer (nor
-    if the point is no multiple). For
-    `nearest` and `largest`, the candidates are the confirmed LHPs of the window (points beyond
-    `growth` are no rivals) whose whole interval lies below that of the queried point. This is
-    stricter than the paired comparison of the table, since both intervals count.
+    `fastest` is read from the curve's table of answers, and so is every answer if the curve
+    `is_race`: it looked for that preference. If the point in the table lies beyond `growth`, or is
+    no multiple, the curve doesn't know which point is the answer within `growth`, and there is
+    none. From a grid, `nearest` and `largest` are chosen among the points whose whole interval lies
+    below that of the queried point, times 1 + `slack`. This is stricter than the paired comparison
+    of the table, since both intervals count.
     """
     asked = curve.grid.find_index(dims)
     if asked is None or curve.answers.target[asked] < 0:
@@ -210,16 +218,16 @@ def find_answer(
         for d, most, multiple in zip(curve.grid.dims(target), limit, multiples, strict=True)
     )
     is_lhp = bool(curve.status[asked] == PointStatus.LHP)
-    if prefer == "fastest":
+    if prefer == "fastest" or is_race:
         if not within:
             return None
         chosen = tabled if target != asked else None
     else:
-        is_lhp, rivals = _window_rivals(curve, asked, limit, multiples)
+        is_lhp, rivals = _window_rivals(curve, asked, limit, multiples, slack)
         if within and target != asked:
             rivals.append(tabled)
         chosen = _choose(curve, asked, rivals, prefer)
-    return _build_answer(curve, asked, chosen, prefer, is_lhp)
+    return _build_answer(curve, asked, chosen, prefer, is_lhp, slack)
 
 
 def build_answer(curve: LatencyCurve, dims: Sequence[int], fastest: PairEstimate) -> Answer:
@@ -238,12 +246,16 @@ def keep_asked(curve: LatencyCurve, dims: Sequence[int], *, are_all_slower: bool
 
 
 def _window_rivals(
-    curve: LatencyCurve, asked: int, limit: Sequence[int], multiples: Sequence[int]
+    curve: LatencyCurve,
+    asked: int,
+    limit: Sequence[int],
+    multiples: Sequence[int],
+    slack: float,
 ) -> tuple[bool, list[_Rival]]:
-    """Whether the point is an LHP of its window, and the window's LHPs that beat it.
+    """Whether the point is an LHP of its window, and the window's points that are no slower.
 
-    To beat it, an LHP's interval must lie wholly below the point's. Points that aren't `multiples`
-    don't count.
+    The interval of such a point must lie wholly below that of the asked point, times 1 + `slack`.
+    Points that aren't `multiples` don't count.
     """
     grid = curve.grid
     window = tuple(
@@ -262,7 +274,7 @@ def _window_rivals(
     low = np.where(measured, low, np.nan)
     high = np.where(measured, high, np.nan)
     lhps = find_confirmed_lhps(low, high, measured)
-    beats = lhps & (high < curve.low_s[asked])
+    beats = measured & (number != asked) & (high < (1 + slack) * curve.low_s[asked])
     return bool(lhps.flat[0] and not find_edges(measured).flat[0]), [
         _Rival(
             index=index,
@@ -303,12 +315,19 @@ def _choose(
 
 
 def _build_answer(
-    curve: LatencyCurve, asked: int, chosen: _Rival | None, prefer: Prefer, is_lhp: bool
+    curve: LatencyCurve,
+    asked: int,
+    chosen: _Rival | None,
+    prefer: Prefer,
+    is_lhp: bool,
+    slack: float = 0.0,
 ) -> Answer:
     dims = curve.grid.dims(asked)
     latency_s = float(curve.latency_s[asked])
     verdict: Verdict
-    if chosen is not None:
+    if chosen is not None and slack:
+        verdict = "faster" if chosen.high < 1 else "slower" if chosen.low > 1 else "ambiguous"
+    elif chosen is not None:
         verdict = "faster"
     elif is_lhp:
         verdict = "slower"
@@ -318,7 +337,7 @@ def _build_answer(
     return Answer(
         dims=dims,
         lhp=curve.grid.dims(best),
-        is_lhp=verdict == "slower",
+        is_lhp=chosen is None and is_lhp,
         verdict=verdict,
         prefer=prefer,
         latency_s=latency_s,

@@ -20,6 +20,7 @@ from profiler_service.answering.facts import FactsKey
 from profiler_service.answering.known import Known
 from profiler_service.answering.resources import evidence_info
 from profiler_service.answering.settling import find_margin_caveat, is_enough, is_settled
+from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import MAX_DIM, Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
@@ -65,6 +66,7 @@ class LhpQuestion:
         budget_s: float | None = None,
         margin: str | None = None,
         settle_s: float | None = None,
+        slack: str | None = None,
         max_age: str | None = None,
         multiple_of: str | None = None,
         limits: WindowLimits | None = None,
@@ -86,7 +88,7 @@ class LhpQuestion:
             ),
             multiple_of=multiples,
             budget_s=budget_s,
-            terms=_read_terms(margin, settle_s),
+            terms=_read_terms(prefer, margin, settle_s, slack),
             not_before=None if max_age is None else _find_earliest(max_age),
         )
 
@@ -100,10 +102,10 @@ class LhpQuestion:
         """The mode of the sweep that answers it.
 
         A race knows the fastest of the points that it measured, a survey the fastest of all points.
-        Neither confirms any other point: they can't tell the nearest or the largest.
+        Neither knows the nearest or the largest: each of these has a search of its own.
         """
         if self.prefer != "fastest":
-            return "grid"
+            return self.prefer
         return "survey" if self.effort == "thorough" else "race"
 
     @property
@@ -199,7 +201,7 @@ class LhpQuestion:
             if answer is None:
                 continue
             newest = newest or (answer, header)
-            if answer.verdict != "ambiguous":
+            if answer.has_moved or answer.verdict != "ambiguous":
                 return Reading(decided=(answer, header), newest=newest)
             undecided = undecided or (answer, header)
             if not header.evidence.cut_short:
@@ -222,16 +224,20 @@ class LhpQuestion:
         """
         is_race = MODES[header.mode].is_race
         if is_race and header.grid != self.window:
-            # The fastest point of a larger window is this window's fastest only if it lies inside.
+            # The best point of a larger window is this window's best only if it lies inside.
             target = int(curve.answers.target[0])
             if target < 0 or not self.window.is_candidate(curve.grid.dims(target)):
                 return None
+        if is_race and (curve.evidence.slack or 0.0) != self.terms.slack:
+            return None
         answer = find_answer(
             curve,
             self.dims,
             prefer=self.prefer,
             growth=self.growth,
             multiple_of=self.multiple_of,
+            slack=self.terms.slack,
+            is_race=is_race,
         )
         if answer is None:
             return None
@@ -243,9 +249,9 @@ class LhpQuestion:
             return answer
         if not is_enough(curve.evidence, self.terms, self.budget_s):
             return None
-        if answer.verdict == "faster":
+        if answer.has_moved:
             return answer
-        # A race with less time than this question allows may have missed a faster point.
+        # A race with less time than this question allows may have missed a better point.
         given_s = curve.evidence.asked_budget_s
         if given_s is not None and (self.budget_s is None or self.budget_s > given_s):
             return None
@@ -255,7 +261,11 @@ class LhpQuestion:
         """The answer from what curves and facts say together."""
         answer, header = reading.decided
         snapshot = known.curves.snapshot
-        if self.prefer != "fastest" or not MODES[header.mode].is_race:
+        if self.prefer != "fastest":
+            # Facts know which points are faster, not which nearer ones aren't.
+            labelled = _label(answer, header, snapshot)
+            return self._finish(labelled, reading).model_copy(update={"slack": self.terms.slack})
+        if not MODES[header.mode].is_race:
             return self._finish(_label(answer, header, snapshot), None)
         races = await known.curves.find_races(
             self.workload, self.dims, header.platform_key, header.protocol_key
@@ -325,11 +335,20 @@ class Reading:
 
 
 @functools.lru_cache(maxsize=1024)
-def _read_terms(margin: str | None, settle_s: float | None) -> RaceTerms:
-    """Terms from the parameters `margin` and `settle`. Raises InvalidRequestError."""
+def _read_terms(
+    prefer: Prefer, margin: str | None, settle_s: float | None, slack: str | None
+) -> RaceTerms:
+    """Terms from the parameters `margin`, `settle` and `slack`. Raises InvalidRequestError."""
+    if slack is not None and prefer == "fastest":
+        raise InvalidRequestError(
+            "slack is for the nearest or the largest dims; the fastest need none",
+            hint="add prefer=nearest or prefer=largest, or leave slack out",
+        )
+    wanted = None if margin is None else parse_share(margin, name="margin")
     return RaceTerms(
-        margin=None if margin is None else parse_share(margin, name="margin"),
+        margin=wanted if prefer == "fastest" else None,
         settle_s=DEFAULT_SETTLE_S if settle_s is None else settle_s,
+        slack=0.0 if slack is None else parse_share(slack, name="slack"),
     )
 
 

@@ -209,6 +209,7 @@ def read_lhp_question(query: LhpQuery, services: Services) -> LhpQuestion:
             budget_s=query.budget,
             margin=query.margin,
             settle_s=query.settle,
+            slack=query.slack,
             max_age=query.max_age,
             multiple_of=query.multiple_of,
             limits=services.admission.limits,

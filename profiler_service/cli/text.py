@@ -140,7 +140,14 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
     `mode` is the mode of the answer's curve: only a grid sweep has compared every larger point.
     """
     asked, best = format_dims(answer.dims), format_dims(answer.lhp)
-    if answer.lhp != answer.dims:
+    if answer.lhp != answer.dims and answer.verdict != "faster":
+        high, low = (100 * (1 / ratio - 1) for ratio in answer.speedup_interval)
+        lines = [
+            f"{best}  at most {100 * answer.slack:g} % slower than {asked}"
+            f" (95 % interval {low:+.1f} to {high:+.1f} %), grow by {format_dims(answer.grow_by)}",
+            f"{format_seconds(answer.lhp_latency_s)} instead of {format_seconds(answer.latency_s)}",
+        ]
+    elif answer.lhp != answer.dims:
         percent, low, high = (
             100 * (ratio - 1) for ratio in (answer.speedup, *answer.speedup_interval)
         )
@@ -162,6 +169,12 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
     elif answer.is_lhp:
         lines = [
             f"{asked}  keep it: the best larger rival found is slower",
+            format_seconds(answer.latency_s),
+        ]
+    elif answer.slack:
+        lines = [
+            f"{asked}  keep it: nothing larger is confidently at most {100 * answer.slack:g} %"
+            " slower",
             format_seconds(answer.latency_s),
         ]
     else:
@@ -201,6 +214,8 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
 
 def _describe_margin(answer: LhpAnswer) -> str:
     """Whether the answer is settled, in plain words."""
+    if answer.prefer != "fastest":
+        return _describe_risk(answer)
     if answer.margin is None:
         return "not settled: it isn't known how much faster anything else in this window may be"
     margin = f"{100 * answer.margin:.1f} % faster (95 %)"
@@ -214,6 +229,16 @@ def _describe_margin(answer: LhpAnswer) -> str:
         chance = f"{100 * answer.unseen_risk:.0f}" if answer.unseen_risk >= 0.01 else "below 1"
         text += f"; that something never compared is: {chance} % by the model"
     return text
+
+
+def _describe_risk(answer: LhpAnswer) -> str:
+    """Whether the nearest or the largest is settled, in plain words."""
+    nearer = "nearer" if answer.prefer == "nearest" else "larger"
+    text = "settled" if answer.settled else "not settled: a larger --settle goes on for longer"
+    if answer.unseen_risk is None:
+        return text
+    chance = f"{100 * answer.unseen_risk:.0f}" if answer.unseen_risk >= 0.01 else "below 1"
+    return f"{text}; that something {nearer} is no slower: {chance} % by the model"
 
 
 def _describe_staleness(answer: LhpAnswer | CrossoverAnswer) -> str:

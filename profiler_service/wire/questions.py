@@ -34,8 +34,15 @@ class LhpQuery(BaseModel):
     prefer: Literal["fastest", "nearest", "largest"] = Field(
         default="fastest",
         description="Which to choose among the larger dims that are confidently faster: the"
-        " `fastest`, the `nearest` (least growth), or the `largest` (most capacity). For the"
-        " last two, every point of the window is measured, which takes longer.",
+        " `fastest`, the `nearest` (least growth: the sum of the shares by which the dims grow), or"
+        " the `largest` (most capacity: the product of the dims).",
+    )
+    slack: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="For `nearest` and `largest`: larger dims also count if they are confidently"
+        " at most this share slower, `1%` or `0.01`. Default: only if they are confidently faster.",
+        json_schema_extra={"pattern": SHARE_PATTERN},
+        examples=["1%"],
     )
     effort: Literal["quick", "thorough"] = Field(
         default="quick",
@@ -87,8 +94,7 @@ class LhpQuery(BaseModel):
         gt=0,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
-        description="How long to go on measuring for certainty, seconds (default 3), if `prefer`"
-        " is `fastest`.",
+        description="How long to go on measuring for certainty, seconds (default 3).",
     )
     max_age: str | SkipJsonSchema[None] = Field(
         default=None,
@@ -186,7 +192,8 @@ class LhpAnswer(ResponseModel):
     verdict: Literal["faster", "slower", "ambiguous"] = Field(
         description="How the best larger dims compare with `dims`: `faster` (they are the answer),"
         " `slower` (`dims` is the answer) or `ambiguous` (the difference is too small to tell; the"
-        " answer is `dims`)."
+        " answer is `dims`). With `slack`, `lhp` may be larger than `dims` with any verdict: it is"
+        " confidently at most that share slower."
     )
     settled: bool = Field(
         default=False,
@@ -202,7 +209,8 @@ class LhpAnswer(ResponseModel):
     unseen_risk: float | None = Field(
         default=None,
         description="The model's probability that larger dims that were never compared are faster"
-        " than `lhp` by more than `margin`. Null if there is no model.",
+        " than `lhp` by more than `margin`. For `nearest` and `largest`: that such dims would have"
+        " been preferred to `lhp`, because they are no slower. Null if there is no model.",
     )
     edge: bool = Field(
         default=False,
@@ -220,6 +228,9 @@ class LhpAnswer(ResponseModel):
         " later facts about the same dims overrule.",
     )
     prefer: Literal["fastest", "nearest", "largest"] = Field(description="As asked.")
+    slack: float = Field(
+        default=0.0, description="As asked: by which share `lhp` may be slower than `dims`."
+    )
     workload: str = Field(description="Key of the workload.")
     platform: str = Field(description="Key of the platform measured on.")
     host: str = Field(description="Host that measured.")

@@ -113,12 +113,14 @@ def test_covering_curves_are_found_newest_first() -> None:
 
     newest_first = [
         header("race", "race", Grid.window((5, 6), (32, 32))),
+        header("nearest", "nearest", Grid.window((5, 6), (32, 32))),
         header("too small", "grid", square(1, 37)),
         header("other race", "race", Grid.window((5, 5), (40, 40))),
         header("grid", "grid", square(1, 38)),
         header("short race", "race", Grid.window((5, 6), (32, 31))),
         header("survey", "survey", Grid.window((5, 6), (32, 32))),
         header("old race", "race", Grid.window((5, 6), (64, 64))),
+        header("largest", "largest", Grid.window((5, 6), (32, 32))),
         header("other survey", "survey", Grid.window((5, 5), (40, 40))),
     ]
     headers = [
@@ -135,7 +137,8 @@ def test_covering_curves_are_found_newest_first() -> None:
     # A survey has looked at every point, and a grid closely; a race at a sample only.
     assert find(question(effort="thorough")) == ["grid", "survey"]
     for effort in ("quick", "thorough"):
-        assert find(question(prefer="nearest", effort=effort)) == ["grid"]
+        assert find(question(prefer="nearest", effort=effort)) == ["nearest", "grid"]
+        assert find(question(prefer="largest", effort=effort)) == ["grid", "largest"]
 
 
 @pytest.mark.anyio

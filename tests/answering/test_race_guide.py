@@ -71,9 +71,6 @@ async def test_other_curves_guide_nothing(
     elif why == "too few":
         few = Grid(axes=(GridAxis(first=400, count=32, step=4), OPERATOR.axes[1]))
         keep_curve(store, few, latency_s)
-    elif why == "not a race":
-        keep_curve(store, OPERATOR, latency_s)
-        params = {"prefer": "nearest"}
     assert (await asked(client, sqlite_worker, **params)).guide is None
 
 

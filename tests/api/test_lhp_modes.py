@@ -29,10 +29,10 @@ async def test_a_race_answers_only_what_it_ran_for(
     assert (await asking).json()["lhp"] == [32, 32]
     # It says nothing of points above its first, though its window covers theirs.
     assert (await ask(client, "6,7", max_growth=0, wait=0)).status_code == 202
-    # Nor which LHP is the nearest: for that, every point is measured.
+    # Nor which point is the nearest: that is a search of its own.
     assert (await ask(client, "5,6", prefer="nearest", wait=0)).status_code == 202
     modes = {(await sqlite_worker.take()).spec.mode for _ in range(2)}
-    assert modes == {"race", "grid"}
+    assert modes == {"race", "nearest"}
 
 
 async def test_a_thorough_question_is_answered_by_a_survey(
@@ -152,10 +152,10 @@ async def test_a_grid_curve_answers_thorough_questions(
 ) -> None:
     keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
     assert (await ask(client, effort="thorough")).json()["lhp"] == [8, 8]
-    # The effort is that of looking for the fastest: the nearest takes a grid sweep anyway.
+    # The effort is that of looking for the fastest: the nearest has its own search.
     assert (await ask(client, "40,40", effort="thorough", prefer="nearest", wait=0)).json()[
         "mode"
-    ] == "grid"
+    ] == "nearest"
 
 
 @pytest.mark.parametrize(("multiple", "status"), [(64, 202), (16, 200)])
@@ -182,3 +182,58 @@ async def test_a_race_over_a_larger_window_answers_if_its_winner_is_near_enough(
     sqlite_worker.finish(sweep, stairs(multiple))
     # 20 to 70 holds 64, or 32 for the multiples of 16; only 32 lies within 20 to 52.
     assert (await ask(client, "20,20", wait=0)).status_code == status
+
+
+async def test_a_search_answers_for_its_own_preference_and_slack_only(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client, prefer="nearest", slack="1%"))
+    sweep = await sqlite_worker.take()
+    assert (sweep.spec.mode, sweep.spec.terms.slack) == ("nearest", 0.01)
+    evidence = Evidence(settled=True, unseen_risk=0.02, slack=0.01)
+    sqlite_worker.finish(sweep, stairs(8), evidence=evidence)
+    answer = (await asking).json()
+    assert (answer["lhp"], answer["slack"], answer["settled"]) == ([8, 8], 0.01, True)
+    assert answer["unseen_risk"] == 0.02
+    # The same share, written otherwise, is the same question.
+    assert (await ask(client, prefer="nearest", slack=".01", wait=0)).json()["lhp"] == [8, 8]
+    for others in (
+        {},
+        {"effort": "thorough"},
+        {"prefer": "nearest"},
+        {"prefer": "nearest", "slack": "2%"},
+        {"prefer": "largest", "slack": "1%"},
+    ):
+        assert (await ask(client, wait=0, **others)).status_code == 202, others
+
+
+async def test_with_slack_a_slower_point_may_be_the_answer(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client, prefer="largest", slack="2%"))
+    sweep = await sqlite_worker.take()
+    curve = build_curve(sweep.spec.grid, stairs(1))
+    target = sweep.spec.grid.find_index((7, 8))
+    assert target is not None
+    # 1.008 times as long, surely between 1.003 and 1.013: slower, but by less than 2 %.
+    answers = curve.answers
+    answers.target[0], answers.ratio[0] = target, 1.008
+    answers.ratio_low[0], answers.ratio_high[0] = 1.003, 1.013
+    curve = dataclasses.replace(curve, evidence=Evidence(settled=True, slack=0.02))
+    sqlite_worker.store.start_sweep(sweep.id)
+    sqlite_worker.store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+    answer = (await asking).json()
+    assert (answer["lhp"], answer["verdict"], answer["is_lhp"]) == ([7, 8], "slower", False)
+    assert answer["speedup_interval"] == pytest.approx([1 / 1.013, 1 / 1.003])
+
+
+async def test_a_stored_grid_tells_the_nearest_and_the_largest_with_any_slack(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # From (5,6), 1 µs per unit of 2 ms: (37,38) is 64 µs slower, 3.2 %; intervals are ± 0.1 %.
+    keep_curve(sqlite_worker.store, square(1, 48), stairs(64))
+    assert (await ask(client, prefer="largest", slack="5%")).json()["lhp"] == [37, 38]
+    # At most 1 % slower than 2,011 µs, less 0.2 % for both intervals: 16 µs. Of a + b ≤ 16,
+    # (5 + a)(6 + b) is largest at 13 · 14.
+    assert (await ask(client, prefer="largest", slack="1%")).json()["lhp"] == [13, 14]
+    assert (await ask(client, prefer="largest")).json()["lhp"] == [5, 6]

@@ -34,7 +34,7 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
     service.reply("GET /lhp", ANSWER)
     options = "--workload linear --batch 8 --dtype bfloat16 --backend dense --prefer nearest"
     more = "--max-growth 0.25 --host anvil --platform f00d --effort thorough --param layout=nk"
-    last = "--budget 2.5 --multiple-of 1,64 --margin 1% --settle 9 --max-age 7d"
+    last = "--slack 1% --budget 2.5 --multiple-of 1,64 --margin 1% --settle 9 --max-age 7d"
     lhp("query", " 1197, 317", *options.split(), *more.split(), *last.split())
     [(query, _)] = service.sent("GET /lhp")
     wait = query.pop("wait")
@@ -49,6 +49,7 @@ def test_options_and_params_become_query_parameters(lhp: Lhp, service: StubServi
         "max_growth": "0.25",
         "multiple_of": "1,64",
         "budget": "2.5",
+        "slack": "1%",
         "margin": "1%",
         "settle": "9.0",
         "max_age": "7d",

@@ -124,6 +124,44 @@ def test_an_answer_that_moves_says_by_how_much_and_how_surely() -> None:
     assert "stale" not in text
 
 
+def test_an_answer_within_the_slack_is_called_slower_at_most() -> None:
+    # A ratio of 1.002, between 0.997 and 1.007.
+    slack = ANSWER.model_copy(
+        update={
+            "prefer": "nearest",
+            "slack": 0.01,
+            "verdict": "ambiguous",
+            "speedup": 1 / 1.002,
+            "speedup_interval": (1 / 1.007, 1 / 0.997),
+        }
+    )
+    first = describe_answer(slack, NOW).splitlines()[0]
+    assert first.startswith("1200,320  at most 1 % slower than 1197,317")
+    assert "(95 % interval -0.3 to +0.7 %), grow by 3,3" in first
+    stays = slack.model_copy(update={"lhp": slack.dims, "grow_by": [0, 0]})
+    assert "keep it: nothing larger is confidently at most 1 % slower" in describe_answer(
+        stays, NOW
+    )
+
+
+def test_the_nearest_and_the_largest_say_what_may_have_been_missed() -> None:
+    settled = ANSWER.model_copy(
+        update={
+            "prefer": "largest",
+            "settled": True,
+            "unseen_risk": 0.04,
+            "evidence": EvidenceInfo(settled=True),
+        }
+    )
+    assert "settled; that something larger is no slower: 4 % by the model" in describe_answer(
+        settled, NOW
+    )
+    open_ = settled.model_copy(update={"settled": False, "prefer": "nearest"})
+    assert "not settled: a larger --settle goes on for longer; that something nearer" in (
+        describe_answer(open_, NOW)
+    )
+
+
 def test_an_answer_that_stays_tells_an_lhp_from_an_undecided_point() -> None:
     stays = {"lhp": [1197, 317], "grow_by": [0, 0], "speedup": 1.0}
     lhp = ANSWER.model_copy(update={**stays, "is_lhp": True, "verdict": "slower"})

@@ -47,6 +47,7 @@ class Oracle:
         effort: Effort = "quick",
         max_growth: float = 0.125,
         multiple_of: int | Sequence[int] | None = None,
+        slack: float = 0.0,
     ) -> LatencyAnswer:
         self.asked.append((tuple(dims), workload, params))
         now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)

@@ -132,6 +132,7 @@ def test_a_recording_answers_nothing_else(make: MakeOracle, tmp_path: Path) -> N
         {"max_growth": 0.5},
         {"multiple_of": 8},
         {"prefer": "nearest"},
+        {"prefer": "nearest", "slack": 0.01},
         {"params": {"batch": 8}},
     ):
         with pytest.raises(NoRecordedAnswerError) as raised:

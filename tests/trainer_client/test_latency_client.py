@@ -107,6 +107,24 @@ def test_an_answer_that_is_no_multiple_is_refused(make: MakeOracle) -> None:
         make().query((1197, 317), multiple_of=64)
 
 
+def test_slack_is_asked_for_and_allows_a_slower_answer(make: MakeOracle, stub: Stub) -> None:
+    slower = ANSWER.model_copy(
+        update={
+            "prefer": "nearest",
+            "verdict": "slower",
+            "speedup": 0.996,
+            "speedup_interval": (0.991, 0.999),
+        }
+    )
+    stub.reply("GET /lhp", slower, slower)
+    # At most 1 % slower: 1 / 1.01 = 0.9901.
+    assert make().query((1197, 317), prefer="nearest", slack=0.01).lhp == (1200, 320)
+    ((query, _),) = stub.sent("GET /lhp")
+    assert float(query["slack"]) == 0.01
+    with pytest.raises(ContractError, match="may be slower"):
+        make().query((1197, 317), prefer="nearest", slack=0.005)
+
+
 def test_the_token_is_sent_where_there_is_one(make: MakeOracle, stub: Stub) -> None:
     make(token="sesame").query((1197, 317))
     make().query((1197, 317))
@@ -129,6 +147,8 @@ def test_importing_needs_no_torch() -> None:
         (UnknownWorkloadError, (1197, 317), {"workload": "nonesuch"}),
         (InvalidRequestError, (1197, 317), {"max_growth": 1.5}),
         (InvalidRequestError, (1197, 317), {"multiple_of": 0}),
+        (InvalidRequestError, (1197, 317), {"slack": 0.01}),
+        (InvalidRequestError, (1197, 317), {"slack": 1.0, "prefer": "nearest"}),
         (InvalidRequestError, (1197, 317), {"multiple_of": (8, 8, 8)}),
         (InvalidRequestError, (1197, 317), {"max_growth": float("nan")}),
     ],

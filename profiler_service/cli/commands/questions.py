@@ -64,6 +64,10 @@ def query(
     prefer: Annotated[
         str, typer.Option(help="fastest, nearest or largest of the dims that cost no more time.")
     ] = "fastest",
+    slack: Annotated[
+        str | None,
+        typer.Option(help="With nearest or largest: dims may be at most this much slower: 1%."),
+    ] = None,
     effort: Annotated[
         str, typer.Option(help="quick measures a part of the window, thorough every point.")
     ] = "quick",
@@ -125,6 +129,7 @@ def query(
         ("max_growth", max_growth),
         ("multiple_of", multiple_of),
         ("budget", budget),
+        ("slack", slack),
         ("margin", margin),
         ("settle", settle),
         ("max_age", max_age),
@@ -138,7 +143,7 @@ def query(
         params.keys()
         & {
             *request,
-            *("max_growth", "multiple_of", "budget", "margin", "settle", "max_age"),
+            *("max_growth", "multiple_of", "budget", "slack", "margin", "settle", "max_age"),
             *("host", "platform", "wait"),
         }
     ):

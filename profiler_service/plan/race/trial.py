@@ -7,12 +7,11 @@ docs/explanation/races.md, "The nearest and the largest".
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from profiler_service.analysis.comparison import Comparison
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.race.settings import LadderSettings, SettleSettings
-from profiler_service.plan.race.settle import Final, Judgement, Repeatability, plan_looks
+from profiler_service.plan.race.settle import Final, Judgement, Repeatability
 from profiler_service.plan.race.stages import End
 
 
@@ -28,6 +27,17 @@ def find_error(settings: LadderSettings, attempt: int) -> float:
 def find_bar(settings: LadderSettings, slack: float) -> float:
     """The log ratio to the queried point below which a point is worth a trial."""
     return math.log((1 + slack) * (1 - settings.worthwhile))
+
+
+def plan_looks(first_look: int, affordable: int) -> tuple[int, ...]:
+    """The numbers of rounds after which to look, each twice the one before.
+
+    A trial looks early: most points that aren't the answer show that in a few rounds.
+    """
+    looks = [first_look]
+    while 2 * looks[-1] <= affordable:
+        looks.append(2 * looks[-1])
+    return tuple(looks)
 
 
 class Trial:
@@ -56,9 +66,10 @@ class Trial:
         self._settings = settings
         self._rival = rival
         self._limit = 1 + slack
-        self._error = find_error(settings, attempt)
-        self._looks: Mapping[int, float] = plan_looks(settle, affordable)
+        self._looks = plan_looks(settle.first_look, affordable)
         self._left = list(self._looks)
+        # All looks have equal parts of the error (Bonferroni).
+        self._error = find_error(settings, attempt) / len(self._looks)
         # An error of 1 lets each look name its own error.
         self.final = Final(
             settle,
@@ -97,8 +108,8 @@ class Trial:
         self.final.add(samples, count)
         if self.rounds_to_look > 0:
             return None
-        look = self._left.pop(0)
-        self.judgement = self.final.judge(self._error * self._looks[look])
+        self._left.pop(0)
+        self.judgement = self.final.judge(self._error)
         if self.judgement is None:
             return End.NOTHING_SEEN
         if self.holds:

@@ -56,7 +56,10 @@ def test_all_attempts_share_the_error_of_one_answer() -> None:
 
 
 def test_the_looks_of_a_trial_share_its_error() -> None:
-    # 12 and 24 rounds: a third and two thirds.
+    # 12 and 24 rounds. 12 pairs that all agree have an error of 2 · 2^-12 = 0.05 % at least: enough
+    # for half of 2.5 %, the first point's, and too much for half of 2 · 2.5 % / 132, the 11th's.
+    assert start().add(rounds([0.9] * 12), 12) is End.NO_SLOWER
+    assert start(attempt=11).add(rounds([0.9] * 12), 12) is None
     trial = start()
     assert trial.rounds_to_look == 12
     assert trial.add(rounds([1.0, 1.1, 0.9] * 4), 12) is None
@@ -102,8 +105,8 @@ def test_what_differs_between_processes_widens_the_interval() -> None:
 
 
 def test_later_attempts_need_more() -> None:
-    # 12 pairs: the first attempt's first look has a third of 2.5 %. The 20th's has a third of
-    # 2 · 2.5 % / 420, which is 0.004 %: its interval has no end, because 2 · 2^-12 is 0.05 %.
+    # 12 pairs: the first attempt's first look has half of 2.5 %. The 20th's has half of
+    # 2 · 2.5 % / 420, which is 0.006 %: its interval has no end, because 2 · 2^-12 is 0.05 %.
     ratios = [0.9] * 12
     assert start().add(rounds(ratios), 12) is End.NO_SLOWER
     assert start(attempt=20).add(rounds(ratios), 12) is None
