@@ -115,7 +115,7 @@ class EvidenceInfo(ResponseModel):
         description="In a race: the model's probability that a point that was never compared is"
         " faster than the answer by more than `margin`."
     )
-    slack: float | SkipJsonSchema[None] = _OptionalField(
+    slack: float | SkipJsonSchema[None] = optional_field(
         description="In the modes `nearest` and `largest`: dims count as no slower if they are"
         " slower by less than this share."
     )
