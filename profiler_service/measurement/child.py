@@ -187,6 +187,7 @@ class OrderRunner:
         operands = self._operands_for(order.params)
         operands.start_visit()
         call = build(operands, *unfold(order.axes, dims, order.params))
+        self._check_stop()  # preparing a large weight may take longer than a call
         return self._device.sample(
             call,
             calls=order.calls,
