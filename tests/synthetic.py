@@ -47,22 +47,31 @@ class SyntheticDevice:
     """From then on a noisy neighbour makes everything 30 % slower, and three times noisier."""
     cold_penalty: float = 1.0
     """How much longer the very first call of each point takes, if it isn't warmed up."""
+    tau_children: float = 0.0
+    """Standard deviation of the log of a ratio of two points between measuring processes."""
+    tau_arenas: float = 0.0
+    """The same between batches, each of which maps new memory."""
     failing: frozenset[int] = frozenset()
     seed: int = 0
     clock_s: float = 0.0
     visits: int = 0
     _rng: np.random.Generator = field(init=False)
     _warm: npt.NDArray[np.bool_] = field(init=False)
+    _of_child: dict[int, F64] = field(init=False, default_factory=dict)
+    """The log factor of each point in each measuring process, of which there are two."""
+    _repeat_rng: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
+        self._repeat_rng = np.random.default_rng([self.seed, 77])
         self._warm = np.zeros(len(self.latency_s), dtype=bool)
 
     def measure(self, batch: Batch) -> Samples:
         ok = ~np.isin(batch.point, list(self.failing))
         point = batch.point[ok]
         n = len(point)
-        truth = self.latency_s[point]
+        child = batch.child % 2
+        truth = (self.latency_s * np.exp(self._repeat(child)))[point]
         cost = truth * (batch.calls + batch.warmup_calls) + 5e-6
         start = self.clock_s + np.r_[0.0, np.cumsum(cost)[:-1]] if n else np.zeros(0)
         wave = self.drift * np.sin(2 * np.pi * start / self.period_s) + self.drift * start / 10
@@ -85,10 +94,26 @@ class SyntheticDevice:
             unstable=np.zeros(n, dtype=bool),
             failures={int(p): "synthetic failure" for p in np.unique(batch.point[~ok])},
             seconds=seconds,
+            child=child,
         )
         self.clock_s += seconds
         self.visits += n
         return samples
+
+    def _repeat(self, child: int) -> F64 | float:
+        """The log factor of each point in this process and a new arena.
+
+        A ratio of two points has two such factors, so each has the deviation τ / √2.
+        """
+        if not self.tau_children and not self.tau_arenas:
+            return 0.0
+        if child not in self._of_child:
+            self._of_child[child] = self._draw(self.tau_children)
+        return self._of_child[child] + self._draw(self.tau_arenas)
+
+    def _draw(self, tau: float) -> F64:
+        factor: F64 = tau / np.sqrt(2) * self._repeat_rng.standard_normal(len(self.latency_s))
+        return factor
 
     def run(self, planner: Planner) -> None:
         """Measures until the planner is content."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,9 +12,15 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.modes import Mode
-from profiler_service.plan.spec import SweepSpec
+from profiler_service.plan.race.settings import RACE
+from profiler_service.plan.spec import RaceTerms, SweepSpec
 from tests.plan.asking import ask, curve_from, random_dims, spec_above, true_ratio
 from tests.synthetic import SyntheticDevice, smooth, stairs
+
+
+def dims_of(seed: int, axes: int) -> tuple[int, ...]:
+    """Small ones: their windows are as large as others' on an axis or two, and cheaper to fit."""
+    return tuple(dim // 4 + 75 for dim in random_dims(seed, axes))
 
 
 @pytest.mark.parametrize(("mode", "axes", "seeds"), [("race", 2, 200), ("grid", 1, 60)])
@@ -19,7 +28,8 @@ def test_noise_alone_moves_no_answer(mode: Mode, axes: int, seeds: int) -> None:
     """A smooth curve under 3 % heavy-tailed noise and drift: at most 1 % of answers go wrong."""
     wrong = 0
     for seed in range(seeds):
-        spec = spec_above(random_dims(seed, axes), mode, seed=seed)
+        spec = spec_above(dims_of(seed, axes), mode, seed=seed)
+        spec = replace(spec, terms=RaceTerms(settle_s=0.5))
         truth = smooth(spec.grid)
         answer = ask(spec, SyntheticDevice(truth, seed=seed + 1000))
         wrong += true_ratio(spec, truth, answer) > 1.005
@@ -27,7 +37,7 @@ def test_noise_alone_moves_no_answer(mode: Mode, axes: int, seeds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "axes", "multiple", "seeds"), [("race", 2, 16, 200), ("grid", 1, 4, 60)]
+    ("mode", "axes", "multiple", "seeds"), [("race", 2, 16, 60), ("grid", 1, 4, 60)]
 )
 def test_true_steps_are_found(mode: Mode, axes: int, multiple: int, seeds: int) -> None:
     """Multiples are 3 % faster an axis: at least 95 % of answers take the step."""
@@ -44,17 +54,25 @@ def test_true_steps_are_found(mode: Mode, axes: int, multiple: int, seeds: int) 
     assert found >= 0.95 * possible
 
 
+@functools.cache
+def quiet_clock_s(seed: int) -> float:
+    """How long a race of `test_a_noisy_neighbour_moves_no_answer` takes without one."""
+    spec = spec_above((301, 233), "race", seed=seed)
+    device = SyntheticDevice(smooth(spec.grid), seed=seed)
+    ask(spec, device)
+    return device.clock_s
+
+
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 0.9])
 def test_a_noisy_neighbour_moves_no_answer(share: float) -> None:
     """It comes after that share of the time that the race takes without it."""
     for seed in range(8):
-        spec = spec_above((701, 333), "race", seed=seed)
+        spec = spec_above((301, 233), "race", seed=seed)
         truth = smooth(spec.grid)
-        quiet = SyntheticDevice(truth, seed=seed)
-        ask(spec, quiet)
-        device = SyntheticDevice(truth, seed=seed, neighbour_from_s=share * quiet.clock_s)
+        from_s = share * quiet_clock_s(seed)
+        device = SyntheticDevice(truth, seed=seed, neighbour_from_s=from_s)
         assert true_ratio(spec, truth, ask(spec, device)) <= 1.005
-        assert device.clock_s > share * quiet.clock_s
+        assert device.clock_s > from_s
 
 
 def test_drift_that_ramps_through_the_race_moves_no_answer() -> None:
@@ -86,7 +104,7 @@ def test_a_cliff_is_not_fallen_off() -> None:
 
 
 def test_a_race_visits_few_of_the_points() -> None:
-    """A tenth of a 64 × 64 window's points, and less time than calling each point once."""
+    """A fifth of a 64 × 64 window's points, in the time that its terms give it."""
     grid = Grid.window((1197, 317), (63, 63))
     spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid)
     truth = stairs(grid, 16)
@@ -94,7 +112,7 @@ def test_a_race_visits_few_of_the_points() -> None:
     device = SyntheticDevice(truth, noise=0.015)
     device.run(planner)
     assert curve_from(planner).num_measured < 0.2 * grid.size
-    assert device.clock_s < truth.sum()
+    assert device.clock_s < RACE.budget.search_s + spec.terms.settle_s + 0.2
 
 
 def test_the_promised_interval_holds() -> None:
@@ -114,7 +132,7 @@ def test_the_promised_interval_holds() -> None:
 
 
 def test_expensive_points_are_screened_sparsely() -> None:
-    """48 x 48 points of 50 ms at 1 % noise: a twentieth of calling each once, and a fast point.
+    """48 x 48 points of 50 ms at 1 % noise: 400 calls are 20 s, and all points would take 115.
 
     Columns are smooth, rows have steps of 6 % every 16 (as an LSTM's on a CPU here): the best
     point is the largest row of the first block.
@@ -129,7 +147,7 @@ def test_expensive_points_are_screened_sparsely() -> None:
         device = SyntheticDevice(truth, noise=0.008, spikes=0.01, drift=0.01, seed=seed)
         planner = create_planner(spec)
         device.run(planner)
-        assert device.clock_s < 0.05 * truth.sum()
+        assert device.clock_s < RACE.budget.longest_s + 1
         target = int(curve_from(planner).answers.target[0])
         regrets.append(truth[target] / truth.min() - 1)
         found += target != 0

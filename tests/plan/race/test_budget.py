@@ -9,152 +9,134 @@ import pytest
 
 from profiler_service.analysis.lhp import find_answer
 from profiler_service.grid import Grid
-from profiler_service.kinds import LINEAR
+from profiler_service.kinds import MATMUL
 from profiler_service.plan.create import create_planner
-from profiler_service.plan.race.budget import Bound, Budget, VisitCost
+from profiler_service.plan.race.budget import Budget
 from profiler_service.plan.race.planner import RacePlanner
 from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.stages import End
-from profiler_service.plan.spec import SweepSpec, window_growth
+from profiler_service.plan.spec import RaceTerms, SweepSpec, window_growth
 from tests.plan.asking import curve_from, spec_above
 from tests.synthetic import SyntheticDevice, stairs
 
 
 def budget_of(
-    num_points: int, call_s: float, noise: float = 0.025, asked_s: float | None = None
+    call_s: float = 1e-3,
+    noise: float = 0.025,
+    *,
+    visit_s: float = 2e-3,
+    settle_s: float = 3.0,
+    asked_s: float | None = None,
 ) -> Budget:
-    """The budget of a window whose points all take `call_s`, visited by one call."""
     return Budget(
         RACE.budget,
-        VisitCost(call_s=call_s, overhead_s=0.0, calls=1),
-        num_points=num_points,
-        once_s=num_points * call_s,
-        least_look_s=0.015,
+        call_s=call_s,
+        visit_s=visit_s,
+        settle_s=settle_s,
         noise=noise,
         asked_s=asked_s,
     )
 
 
 @pytest.mark.parametrize(
-    ("num_points", "call_s", "noise", "seconds", "bound"),
+    ("call_s", "settle_s", "seconds"),
     [
-        # Each once: 4.096 s, of which 0.85 are 3.48 s; but 1.15 s at most.
-        (4096, 1e-3, 0.025, 1.15, Bound.CHEAP),
-        # Four times the variance asks for four times the visits: 1.5 times as long, 1.725 s, which
-        # is less than 0.97 · 4.096 s.
-        (4096, 1e-3, 0.05, 1.725, Bound.CHEAP),
-        # Each once: 0.41 s, of which 0.85 are 0.35 s, 1.5 times as long 0.52 s, but 0.97 at most.
-        (4096, 1e-4, 0.05, 0.97 * 0.4096, Bound.CHEAP),
-        # 0.046 · 4,096 calls of 1 s.
-        (4096, 1.0, 0.025, 188.416, Bound.DEAR),
-        # 0.046 · 1,100 = 51 calls are fewer than 100.
-        (1100, 1.0, 0.025, 100.0, Bound.LEAST_CALLS),
-        # Each once: 0.041 s. A look of 15 ms is a quarter of 0.06 s.
-        (4096, 1e-5, 0.005, 0.06, Bound.ONE_LOOK),
-        # 10.24 times the variance: 10.24 · 0.85 · 0.041 = 0.357 s, more than anybody minds.
-        (4096, 1e-5, 0.08, 0.35, Bound.UNNOTICED),
-        # Small windows: 6,000 calls, 1.5 times as many under noise.
-        (100, 1e-4, 0.025, 0.6, Bound.CHEAP),
-        (100, 1e-4, 0.05, 0.9, Bound.CHEAP),
-        (1000, 1e-4, 0.025, 0.6, Bound.CHEAP),
+        (1e-5, 3.0, 4.0),  # 1 s to search and 3 s to settle
+        (1e-5, 0.5, 1.5),
+        (0.005, 3.0, 4.0),  # 400 calls are 2 s
+        (0.02, 3.0, 8.0),  # 400 calls are longer than both
+        (1.0, 3.0, 20.0),  # 400 calls are 400 s, but no race takes so long ...
+        (1.0, 60.0, 61.0),  # ... unless its caller asks for it
     ],
 )
-def test_seconds_follow_from_calls_points_and_noise(
-    num_points: int, call_s: float, noise: float, seconds: float, bound: Bound
+def test_seconds_follow_from_calls_and_the_time_to_settle(
+    call_s: float, settle_s: float, seconds: float
 ) -> None:
-    budget = budget_of(num_points, call_s, noise)
-    assert budget.seconds == pytest.approx(seconds, rel=1e-9)
-    assert budget.bound is bound
+    assert budget_of(call_s, settle_s=settle_s).seconds == pytest.approx(seconds)
 
 
 def test_what_the_caller_gives_is_not_exceeded_and_need_not_be_used() -> None:
-    assert budget_of(4096, 1e-3, asked_s=0.5).seconds == 0.5
-    assert budget_of(4096, 1e-3, asked_s=0.5).bound is Bound.ASKED
-    assert budget_of(4096, 1e-3, asked_s=9.0).seconds == 1.15
-    assert budget_of(4096, 1e-3, asked_s=9.0).bound is Bound.CHEAP
-
-
-def test_a_visit_takes_its_calls_its_warm_up_and_the_rest() -> None:
-    cost = VisitCost(call_s=1e-3, overhead_s=5e-4, calls=3)
-    assert cost.visit_s(0) == pytest.approx(3.5e-3)
-    assert cost.visit_s(2) == pytest.approx(5.5e-3)
+    assert budget_of(asked_s=0.5).seconds == 0.5
+    assert budget_of(asked_s=9.0).seconds == 4.0
 
 
 def test_visits_fit_in_until_the_share_is_spent() -> None:
-    budget = budget_of(4096, 1e-3)  # 1.15 s
-    # Half is 0.575 s: 575 visits of 1 ms, 287 with a warm-up call.
-    assert budget.visits_until(0.5, 0.0, warmup_calls=0) == 575
-    assert budget.visits_until(0.5, 0.0, warmup_calls=1) == 287
-    # 0.4 s are spent: 0.175 s are left.
-    assert budget.visits_until(0.5, 0.4, warmup_calls=1) == 87
-    assert budget.visits_until(0.5, 0.6, warmup_calls=1) == 0
-
-
-def test_a_stage_ends_when_its_next_visits_do_not_fit() -> None:
-    budget = budget_of(4096, 1e-3)
-    assert budget.find_end(87, 0.5, 0.4, warmup_calls=1) is None
-    assert budget.find_end(88, 0.5, 0.4, warmup_calls=1) is End.OUT_OF_TIME
+    budget = budget_of()
+    # Half of 4 s is 2 s: 1,000 visits of 2 ms.
+    assert budget.visits_until(0.5, 0.0) == 1000
+    # 1.5 s are spent: 0.5 s are left, or nothing.
+    assert budget.visits_until(0.5, 1.5) == 250
+    assert budget.visits_until(0.5, 2.5) == 0
+    budget.learn(noise=0.025, visit_s=4e-3)
+    assert budget.visits_until(0.5, 1.5) == 125
 
 
 def test_a_survey_is_not_the_races_own_time() -> None:
-    budget = budget_of(4096, 1e-3, asked_s=1.5)
-    budget.exclude(0.8)
-    # 1.0 s are spent, of which 0.2 in the race: 0.375 s of 0.575 are left.
-    assert budget.visits_until(0.5, 1.0, warmup_calls=0) == 375
+    budget = budget_of(asked_s=3.0)
+    budget.exclude(1.6)
     # What the caller gave is for both.
-    budget.learn_noise(0.025)
-    assert budget.seconds == pytest.approx(0.7)
-    assert budget.bound is Bound.ASKED
+    assert budget.seconds == pytest.approx(1.4)
+    # 2.0 s are spent, of which 0.4 in the race: 0.3 of half of 1.4 s are left.
+    assert budget.visits_until(0.5, 2.0) == 150
+    # A survey that the caller set no limit to takes nothing from the race.
+    free = budget_of()
+    free.exclude(100.0)
+    assert free.seconds == 4.0
+    assert free.visits_until(1.0, 100.0) == 2000
 
 
-def test_a_survey_ends_at_half_of_what_the_caller_gave() -> None:
-    budget = budget_of(4096, 1e-3, asked_s=2.0)
-    assert budget.find_survey_end(1.0) is None
-    assert budget.find_survey_end(1.01) is End.OUT_OF_TIME
-    assert budget_of(4096, 1e-3).find_survey_end(1e6) is None
-
-
-@pytest.mark.parametrize(
-    ("noise", "least", "visits"),
-    [
-        (0.025, 1.0, 14),
-        (0.05, 1.0, 21),  # four times the variance, 1.5 times at most
-        (0.0125, 1.0, 14),  # a quarter of the variance, but no fewer if calls are short
-        (0.0125, 0.5, 7),
-        (0.0125, 0.1, 4),  # 14 / 4 = 3.5
-    ],
-)
-def test_visits_follow_the_variance_within_bounds(noise: float, least: float, visits: int) -> None:
-    assert budget_of(4096, 1e-3, noise).scale(14, least) == visits
-
-
-def test_noise_learnt_later_sets_the_budget_anew() -> None:
-    budget = budget_of(4096, 1e-3)
-    budget.learn_noise(0.05)
-    assert budget.noise == 0.05
-    assert budget.seconds == pytest.approx(1.725)
+def test_a_survey_ends_at_its_share_of_what_the_caller_gave() -> None:
+    budget = budget_of(asked_s=2.0)
+    # 0.35 of 2 s
+    assert budget.find_survey_end(0.7) is None
+    assert budget.find_survey_end(0.71) is End.OUT_OF_TIME
+    assert budget_of().find_survey_end(1e6) is None
 
 
 @pytest.mark.parametrize(
-    ("call_s", "noise", "budget_s"),
+    ("noise", "visit_s", "visits"),
     [
-        # 4,096 points; growth of 1/8 on each axis from 512 makes the mean call some 4 % longer
-        # on each. Calling each once: 0.044 s, 0.44 s and 4.4 s.
-        (1e-5, 0.005, 0.06),  # 0.85 * 0.044 s is too little for a look of 15 ms
-        (1e-5, 0.08, 0.35),  # what nobody notices
-        (1e-4, 0.005, 0.85 * 0.44),
-        (1e-4, 0.08, 0.97 * 0.44),
-        (1e-3, 0.005, 1.15),
-        (1e-3, 0.08, 1.5 * 1.15),
+        (0.025, 2e-3, 14),
+        (0.0375, 2e-3, 32),  # 2.25 times the variance: 31.5
+        (0.05, 2e-3, 56),  # four times the variance
+        (0.2, 2e-3, 56),  # but no more than four times as many visits
+        (0.0125, 1e-3, 14),  # a quarter of the variance, but no fewer where visits are short
+        (0.0125, 4e-3, 7),  # 2 ms are half of a visit
+        (0.0125, 20e-3, 4),  # 14 / 4 = 3.5
     ],
 )
-def test_noise_buys_time_but_never_more_than_a_look_at_each_point_or_a_moment(
-    call_s: float, noise: float, budget_s: float
+def test_visits_follow_the_variance_within_bounds(
+    noise: float, visit_s: float, visits: int
 ) -> None:
-    grid = Grid.window((512, 512), (63, 63))
-    planner = RacePlanner(SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid))
-    SyntheticDevice(np.full(4096, call_s), noise=noise, spikes=0, drift=0).run(planner)
-    assert curve_from(planner).evidence.budget_s == pytest.approx(budget_s, rel=0.1)
+    assert budget_of(noise=noise, visit_s=visit_s).scale(14) == visits
+
+
+def test_noise_learnt_later_scales_what_follows() -> None:
+    budget = budget_of()
+    budget.learn(noise=0.05, visit_s=2e-3)
+    assert (budget.noise, budget.scale(10)) == (0.05, 40)
+
+
+@pytest.mark.parametrize(
+    ("call_s", "terms", "budget_s"),
+    [
+        (1e-3, RaceTerms(), 4.0),
+        (1e-3, RaceTerms(settle_s=0.2), 1.2),
+        (0.3, RaceTerms(), 20.0),
+    ],
+)
+def test_a_race_takes_no_longer_than_its_terms_say(
+    call_s: float, terms: RaceTerms, budget_s: float
+) -> None:
+    """Points that are alike in pairs of 1 % keep it busy; what is under way may be finished."""
+    grid = Grid.window((100,), (32,))
+    spec = SweepSpec(workload=MATMUL.describe(), mode="race", grid=grid, terms=terms)
+    truth = call_s * np.where(np.arange(33) % 2, 1.0, 1.01)
+    device = SyntheticDevice(truth, noise=0.05, spikes=0, drift=0)
+    planner = RacePlanner(spec)
+    device.run(planner)
+    assert curve_from(planner).evidence.budget_s == pytest.approx(budget_s)
+    assert device.clock_s < budget_s + 0.5 + 2 * call_s
 
 
 @pytest.mark.parametrize("budget_s", [0.002, 0.02, 0.1, 0.5])

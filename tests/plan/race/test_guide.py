@@ -104,7 +104,14 @@ def test_growth_isnt_taken_from_a_guide() -> None:
 
 def regret_of(window: Grid, truth: F64, seed: int, guide: tuple[F64, F64] | None) -> float:
     given = None if guide is None else tuple(tuple(axis.tolist()) for axis in guide)
-    spec = SweepSpec(workload=HLSTM_LM.describe(), mode="race", grid=window, seed=seed, guide=given)
+    spec = SweepSpec(
+        workload=HLSTM_LM.describe(),
+        mode="race",
+        grid=window,
+        seed=seed,
+        guide=given,
+        budget_s=6.0,
+    )
     device = SyntheticDevice(truth.ravel(), noise=0.01, drift=0.01, seed=seed)
     planner = RacePlanner(spec)
     device.run(planner)
@@ -116,8 +123,9 @@ def regret_of(window: Grid, truth: F64, seed: int, guide: tuple[F64, F64] | None
 
 
 def test_a_guide_shows_where_to_look_and_a_wrong_one_costs_no_direction() -> None:
-    """Calls of 20 ms in 48 × 48 points, of which random rows and columns are 5 % faster: nothing
-    but an operator's curve would tell which. The operator has twice these effects, and noise."""
+    """Random rows and columns of 48 × 48 points are 5 % faster: nothing but an operator's curve
+    would tell which. The operator has twice these effects, and noise. Calls take 20 ms, so 6 s are
+    150 visits."""
     window = Grid(axes=(GridAxis(first=401, count=48), GridAxis(first=201, count=48)))
     plain, guided, misled = [], [], []
     for seed in range(8):

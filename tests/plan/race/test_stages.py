@@ -30,7 +30,7 @@ def test_a_stage_has_the_visits_and_seconds_since_the_one_before() -> None:
 @pytest.mark.parametrize(
     ("budget_s", "confirm"),
     # 112 takes 5 % less than 100 as a multiple of 16, and 3.5 % more for its size.
-    [(None, End.FASTER), (0.001, End.OUT_OF_TIME)],
+    [(None, End.SETTLED), (0.001, End.OUT_OF_TIME)],
 )
 def test_a_race_says_why_its_confirmation_ended(budget_s: float | None, confirm: End) -> None:
     spec = replace(spec_above((100,), "race"), budget_s=budget_s)

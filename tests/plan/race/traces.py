@@ -16,7 +16,7 @@ from profiler_service.kinds import HLSTM_LM, LINEAR, MATMUL
 from profiler_service.plan.base import Batch
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.race.planner import RacePlanner
-from profiler_service.plan.spec import SweepSpec, window_growth
+from profiler_service.plan.spec import RaceTerms, SweepSpec, window_growth
 from tests.synthetic import F64, PLATFORM, PROTOCOL, SyntheticDevice, smooth, stairs
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -30,6 +30,7 @@ class Race:
     mode: Mode = "race"
     seed: int = 0
     budget_s: float | None = None
+    settle_s: float = 0.3
     backend: str = "dense"
     unit_s: float = 2e-11
     """What a multiply-add takes: sets whether calls are cheap or dear."""
@@ -65,6 +66,7 @@ class Race:
             grid=self.grid,
             seed=self.seed,
             budget_s=self.budget_s,
+            terms=RaceTerms(settle_s=self.settle_s),
         )
         if not self.guided:
             return spec
@@ -123,7 +125,6 @@ RACES: Mapping[str, Race] = {
     "dear calls": Race(grid=window(200, 200), unit_s=5e-8, device={"noise": 0.01}, seed=5),
     "calls of two milliseconds": Race(grid=window(256, 128), unit_s=3.8e-9, seed=6),
     "tiny calls": Race(grid=window(64, 64), unit_s=1e-13),
-    "slow first calls": Race(grid=window(401, 401), device={"cold_penalty": 1.5}),
     "compiled": Race(
         grid=window(100), backend="compiled", device={"noise": 0.006, "spikes": 0.0}, step=0.1
     ),
@@ -142,8 +143,7 @@ def decide(race: Race) -> Iterator[str]:
     """Every batch, every progress, every stage and the curve, a line each.
 
     Floats are rounded to six digits: BLAS libraries and processors differ in the last ones, and
-    the planner itself rounds what it decides by. Another processor could also order equal
-    favourites otherwise (`contest.find_favourites`); no race here has any.
+    the planner itself rounds what it decides by.
     """
     planner = RacePlanner(race.spec)
     device = SyntheticDevice(
@@ -189,6 +189,8 @@ def decide(race: Race) -> Iterator[str]:
     ):
         assert numbers is not None
         yield f"{name} {numbers.tolist()}"
+    for pair in curve.confirmed:
+        yield f"{pair.rival} {pair.verdict} {pair.ratio:.6g} [{pair.low:.6g}, {pair.high:.6g}]"
     yield f"failures {sorted(curve.failures.items())}"
     yield " ".join(
         f"{name}={value:.6g}" for name, value in sorted(curve.evidence.to_json().items())
@@ -197,7 +199,10 @@ def decide(race: Race) -> Iterator[str]:
 
 def describe_batch(batch: Batch) -> str:
     """The batch's visits, all of them."""
-    return f"{batch.point.tolist()} {batch.round.tolist()} {batch.calls} {batch.warmup_calls}"
+    return (
+        f"{batch.point.tolist()} {batch.round.tolist()} {batch.calls} {batch.warmup_calls}"
+        f" {batch.child}"
+    )
 
 
 def digest(lines: Iterator[str]) -> str:
