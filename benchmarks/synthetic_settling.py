@@ -6,7 +6,8 @@ Prints the outcomes of the races of seeds 0 to 19 as JSON. `python -m benchmarks
 scenarios and judges them. A scenario is a truth and a kind of noise.
 
 Truths, over windows of 48 × 48 points of 20 to 500 µs: `equal`, all points are equally fast;
-`rows`, every multiple of 16 of the first dim is 0.6 to 1.0 % faster; `lone`, one point is. Noises:
+`rows`, every multiple of 16 of the first dim is 0.6 to 1.0 % faster; `lone`, one point is; `few`,
+one point is in a window of 8 × 8, where every point can be visited often. Noises:
 `independent`, of heavy tails (1.7 %), with spikes; `drift`, with a slow wave of 3 % besides;
 `processes`, where a ratio of latencies also differs by 0.4 % (one standard deviation) between two
 measuring processes on different pages.
@@ -26,7 +27,7 @@ from benchmarks.answers.simulated import SCENARIOS, Outcome
 from benchmarks.race_verdict import F64
 from benchmarks.synthetic_device import Device, Noise, race_on
 
-SIDE = 48
+SIDE, FEW = 48, 8
 LATENCY_S = (20e-6, 500e-6)
 GAIN = (0.006, 0.010)
 STEP = 16
@@ -39,13 +40,19 @@ NOISES: Mapping[str, Noise] = {
 }
 
 
+def side_of(truth: str) -> int:
+    """Points of the window on each axis."""
+    return FEW if truth == "few" else SIDE
+
+
 def plant(truth: str, dims: Dims, gain: float, rng: np.random.Generator) -> F64:
     """True latencies of the window, [points] row-major, relative to those that aren't planted."""
-    is_fast = np.zeros((SIDE, SIDE), dtype=np.bool_)
+    side = side_of(truth)
+    is_fast = np.zeros((side, side), dtype=np.bool_)
     if truth == "rows":
         is_fast[(dims[0] + np.arange(SIDE)) % STEP == 0] = True
-    elif truth == "lone":
-        is_fast[tuple(rng.integers(1, SIDE, size=2))] = True
+    elif truth != "equal":
+        is_fast[tuple(rng.integers(1, side, size=2))] = True
     latency: F64 = np.where(is_fast, 1 / (1 + gain), 1.0).ravel()
     return latency
 
@@ -61,8 +68,9 @@ def try_race(scenario: str, seed: int) -> Outcome:
     relative = plant(truth, dims, gain, rng)
     latency_s = float(np.exp(rng.uniform(*np.log(LATENCY_S))))
     device = Device(relative * latency_s, NOISES[noise], seed=int(rng.integers(1 << 32)))
-    race = race_on(device, "linear", dims, SIDE, seed)
-    answer = relative.reshape(SIDE, SIDE)[race.answer[0] - dims[0], race.answer[1] - dims[1]]
+    side = side_of(truth)
+    race = race_on(device, "linear", dims, side, seed)
+    answer = relative.reshape(side, side)[race.answer[0] - dims[0], race.answer[1] - dims[1]]
     return Outcome(
         seed=seed,
         gain=gain,

@@ -20,8 +20,9 @@ from benchmarks.answers.verdicts import Goal, show_share
 
 FALSE_MOVES_GOAL, FALSE_SETTLED_GOAL = 0.01, 0.05
 NOISES = ("independent", "drift", "processes")
-TRUTHS = ("equal", "rows", "lone")
-"""All points equally fast; a sixteenth of the rows a little faster; one point a little faster."""
+TRUTHS = ("equal", "rows", "few", "lone")
+"""All points equally fast; a sixteenth of the rows a little faster; one point a little faster, of
+few points or of many."""
 SCENARIOS = tuple(f"{truth}, {noise}" for truth in TRUTHS for noise in NOISES)
 
 

@@ -69,6 +69,8 @@ def test_truths_are_planted() -> None:
     assert rows.min() == pytest.approx(1 / 1.01) and rows[0, 0] == 1
     lone = plant("lone", (101, 200), 0.01, rng)
     assert np.count_nonzero(lone < 1) == 1 and lone[0] == 1
+    few = plant("few", (101, 200), 0.01, rng)
+    assert few.shape == (64,) and np.count_nonzero(few < 1) == 1 and few[0] == 1
 
 
 def test_every_scenario_has_its_noise() -> None:
