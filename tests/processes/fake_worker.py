@@ -154,7 +154,7 @@ class FakeMeasurer:
         return Samples(
             point=point,
             round=batch.round[ok],
-            time_s=np.zeros(len(point), dtype=np.float32),
+            time_s=(self._batch_s * np.arange(len(point)) / max(1, len(point))).astype(np.float32),
             latency_s=(point + 1) / 1000,
             calls=1,
             unstable=np.zeros(len(point), dtype=np.bool_),
