@@ -10,20 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from profiler_service.analysis.comparison import (
     F64,
     column_medians,
-    grouped_medians,
-    smooth_drift,
 )
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
-from profiler_service.plan.race.seen import Seen, join
+from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settle import Final, Judgement
+from profiler_service.plan.race.standing import fit_host_states
 from profiler_service.plan.spec import SweepSpec
 
 
@@ -63,7 +61,8 @@ def build_race_curve(
     if outcome.seen is not None and not outcome.seen.is_empty:
         seen, median = outcome.seen.medians()
         center[seen] = median
-    point, value = _without_drift(outcome.contested)
+    contested = fit_host_states(outcome.contested)
+    point, value = contested.point, contested.log_latency
     for raced in np.unique(point).tolist():
         medians = column_medians(value[point == raced][:, np.newaxis])
         center[raced] = medians.center[0]
@@ -118,34 +117,27 @@ def _are_all_slower(judgement: Judgement) -> bool:
 
 
 def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPair, ...]:
-    """The comparison of each finalist with the queried point, final by final."""
-    pairs = []
+    """The comparison of each finalist with the queried point.
+
+    Of one that was in several finals, the comparison with the most pairs.
+    """
+    pairs: dict[int, ConfirmedPair] = {}
     for final, judgement in outcome.finals:
         for rival, comparison in judgement.comparisons.items():
+            if rival in pairs and pairs[rival].num_pairs >= comparison.num_pairs:
+                continue
             origin = final.find_origin(rival)
-            pairs.append(
-                ConfirmedPair(
-                    dims=spec.grid.first,
-                    rival=spec.grid.dims(rival),
-                    verdict=comparison.verdict,
-                    ratio=comparison.ratio,
-                    low=comparison.low,
-                    high=comparison.high,
-                    num_pairs=comparison.num_pairs,
-                    num_children=origin.num_children,
-                    num_arenas=origin.num_arenas,
-                    between_arenas=origin.between_arenas,
-                    noise=origin.noise,
-                )
+            pairs[rival] = ConfirmedPair(
+                dims=spec.grid.first,
+                rival=spec.grid.dims(rival),
+                verdict=comparison.verdict,
+                ratio=comparison.ratio,
+                low=comparison.low,
+                high=comparison.high,
+                num_pairs=comparison.num_pairs,
+                num_children=origin.num_children,
+                num_arenas=origin.num_arenas,
+                between_arenas=origin.between_arenas,
+                noise=origin.noise,
             )
-    return tuple(pairs)
-
-
-def _without_drift(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64]:
-    """Points and log latencies [samples] of all batches, drift removed."""
-    point, log, time = join(batches)
-    if not len(point):
-        return point, log
-    groups, median, _ = grouped_medians(point, log)
-    drift = smooth_drift(time, log - median[np.searchsorted(groups, point)])
-    return point, log - drift
+    return tuple(pairs.values())

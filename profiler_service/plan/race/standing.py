@@ -82,8 +82,25 @@ def find_standing(batches: Sequence[Samples], points: Points, fit: StructureFit)
     )
 
 
-def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
-    """How the points stand by their visits alone.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HostStates:
+    """Samples without the states that the host was in; arrays [samples], and [points]."""
+
+    point: npt.NDArray[np.int64]
+    log_latency: F64
+    """Log latencies as if the host had always been in its mean state."""
+    noise: float
+    """Relative scale of one sample's noise."""
+    points: npt.NDArray[np.int64]
+    """The points that were visited, ascending."""
+    level: F64
+    """Their log latencies, of which only differences are meant."""
+    covariance: F64
+    """[points, points] The errors of differences of levels."""
+
+
+def fit_host_states(batches: Sequence[Samples]) -> HostStates:
+    """What the samples of rounds are without the states of the host.
 
     Every sample is the level of its point, plus the state of the host during a block of visits,
     plus noise. Levels and states are fitted together: by least squares, with Huber's weights. The
@@ -92,16 +109,17 @@ def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
     batches = [batch for batch in batches if len(batch)]
     point, log, _ = join(batches)
     starts = np.cumsum([0, *(-(-len(batch) // _BLOCK) for batch in batches)])
+    blocks = [np.arange(len(batch)) // _BLOCK for batch in batches]
     state = np.concatenate(
-        [start + np.arange(len(b)) // _BLOCK for start, b in zip(starts, batches, strict=False)]
-        or [np.zeros(0, dtype=np.intp)]
-    )
-    seen, column = np.unique(point, return_inverse=True)
-    num_points, num_states = len(seen), int(starts[-1])
+        [np.zeros(0, dtype=np.intp), *map(np.add, starts[:-1].tolist(), blocks)]
+    ).astype(np.intp)
+    points, column = np.unique(point, return_inverse=True)
+    num_points, num_states = len(points), int(starts[-1])
     level: F64 = np.zeros(num_points)
-    noise = 0.0
+    host: F64 = np.zeros(num_states)
     equations: F64 = np.eye(num_points)
     weight: F64 = np.ones(len(log))
+    spread = 0.0
     for _ in range(_PASSES if len(log) else 0):
         in_state = np.bincount(state, weight, num_states)
         cells = np.bincount(column * num_states + state, weight, num_points * num_states)
@@ -113,20 +131,30 @@ def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
         level = np.asarray(np.linalg.solve(equations, right), dtype=np.float64)
         host = np.bincount(state, weight * (log - level[column]), num_states) / in_state
         residual = log - level[column] - host[state]
-        free = max(len(log) - num_points - num_states, 1)
         spread = 1.48 * float(np.median(np.abs(residual)))
-        noise = spread * math.sqrt(len(log) / free)
         weight = np.minimum(1.0, 1.5 * spread / np.maximum(np.abs(residual), 1e-12))
-    at = np.minimum(np.searchsorted(seen, points), max(num_points - 1, 0))
-    is_seen = np.isin(points, seen)
-    # Points without visits have no level of their own.
-    covariance = np.diag(np.where(is_seen, 0.0, 1e6))
-    pairs = np.ix_(is_seen, is_seen)
-    covariance[pairs] = noise**2 * np.linalg.inv(equations)[np.ix_(at[is_seen], at[is_seen])]
-    return Standing(
-        points=points,
-        level=np.where(is_seen, level[at] if num_points else 0.0, 0.0),
-        covariance=covariance,
-        visits=np.where(is_seen, np.bincount(column, minlength=max(num_points, 1))[at], 0),
+    noise = spread * math.sqrt(len(log) / max(len(log) - num_points - num_states, 1))
+    return HostStates(
+        point=point,
+        log_latency=log - host[state] + (np.mean(host[state]) if len(log) else 0.0),
         noise=noise,
+        points=points,
+        level=level,
+        covariance=np.asarray(noise**2 * np.linalg.inv(equations), dtype=np.float64),
+    )
+
+
+def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
+    """How the points stand by their visits alone. Those without visits have any level."""
+    fitted = fit_host_states(batches)
+    is_seen = np.isin(points, fitted.points)
+    at = np.searchsorted(fitted.points, points[is_seen])
+    level = np.zeros(len(points))
+    level[is_seen] = fitted.level[at]
+    covariance = np.diag(np.where(is_seen, 0.0, 1e6))
+    covariance[np.ix_(is_seen, is_seen)] = fitted.covariance[np.ix_(at, at)]
+    visits = np.zeros(len(points), dtype=np.int64)
+    visits[is_seen] = np.unique(fitted.point, return_counts=True)[1][at]
+    return Standing(
+        points=points, level=level, covariance=covariance, visits=visits, noise=fitted.noise
     )
