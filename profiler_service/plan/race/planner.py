@@ -79,6 +79,8 @@ class RacePlanner(RaceVisits):
         self._bounded: int | None = None
         """The answer that `_margin` is about."""
         self._unseen_risk: float | None = None
+        self._is_unseen_open = False
+        """Whether a point that was never compared may be faster by more than the margin wanted."""
         self._has_ended = False
         super().__init__(spec, settings)
 
@@ -99,6 +101,9 @@ class RacePlanner(RaceVisits):
             ranked = yield from self._contest(points, seen, budget, number)
             yield from self._settle(ranked, budget, number)
             points = self._find_unsettled(seen, budget)
+            if len(points) and self._is_unseen_open:
+                yield from self._look_again(seen, budget)
+                points = self._find_unsettled(seen, budget)
             if not len(points):
                 break
         self._has_ended = True
@@ -162,6 +167,19 @@ class RacePlanner(RaceVisits):
                 return End.FEW_LEFT
             yield from self._visit(draw.points, seen)
         return End.FINISHED
+
+    def _look_again(self, seen: Seen, budget: Budget) -> Generator[Batch, Samples, None]:
+        """Visits points that may be the fastest, so that the model knows more of the others."""
+        settings = self.settings.narrow
+        count = (
+            int(settings.again * budget.visits_until(1.0, self._seconds)) // settings.parts_again
+        )
+        if count < settings.least_draws:
+            return
+        for _ in range(settings.parts_again):
+            positions = seen.fit().draw_fastest(self._rng, count)
+            points = np.ravel_multi_index(list(positions.T), self._spec.grid.shape)
+            yield from self._visit(points.astype(np.int32), seen)
 
     # Contest
 
@@ -351,7 +369,8 @@ class RacePlanner(RaceVisits):
         if not judgement.is_decided or self._margin <= self._wanted_margin:
             return unseen[:0]
         back = left[leads > self._wanted_margin]
-        fresh = unseen if unseen_margin > self._wanted_margin else unseen[:0]
+        self._is_unseen_open = unseen_margin > self._wanted_margin
+        fresh = unseen if self._is_unseen_open else unseen[:0]
         # Each newcomer should be visited in the first two parts of a contest at least.
         affordable = budget.visits_until(1.0, self._seconds) // (4 * self.settings.contest.rounds)
         return np.append(back, fresh)[: min(affordable, self.settings.contest.places)]

@@ -122,6 +122,12 @@ class NarrowSettings:
         6, "batches", "Batches in which the other visits are drawn from the posterior."
     )
     least_draws: int = _setting(4, "visits", "The fewest visits of such a batch.")
+    again: float = _setting(
+        0.35,
+        "share",
+        "Of the time that is left, for more visits if unseen points keep a race from settling.",
+    )
+    parts_again: int = _setting(2, "batches", "Batches of these visits.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +198,10 @@ class SettleSettings:
         8, "arenas", "The rounds of a final are divided into at least so many batches."
     )
     least_margin: float = _setting(
-        0.005, "share", "The smallest margin that is aimed at unless the caller asks for another."
+        0.01,
+        "share",
+        "The margin that is aimed at unless the caller asks for another. Of a thousand points that "
+        "were never compared, the model expects one to differ by as much (`prior.interaction`).",
     )
     resolved_at: float = _setting(
         1.5,
