@@ -1,6 +1,7 @@
 """The race: finds the fastest point of a window with few visits, and confirms it.
 
-numpy only. `planner` runs the stages in order; `visits` has what all stages share. Small objects
+numpy only. `planner` runs the stages in order, the first of which are in `search`; `visits` has what
+all stages share. Small objects
 decide what to visit and when to stop: `budget`, `survey`, `narrow`, `contest`, `settle`, `margin`.
 Each has its own part of `settings`, and tests run it alone. `seen` collects samples, and
 `structure` fits latency along the axes to them. `guide` reads from an operator's curve what to
