@@ -154,7 +154,7 @@ class ContestSettings:
     growth: float = _setting(1.5, "", "Each further part has this many times as many rounds.")
     parts: int = _setting(12, "parts", "The most parts of the contest.")
     error: float = _setting(
-        0.025,
+        0.01,
         "probability",
         "The share of the error that is spent on the points that left the contest, all together.",
     )
@@ -171,7 +171,7 @@ class SettleSettings:
         96, "rounds", "There are fewer finalists if a final hasn't time for so many rounds of all."
     )
     error: float = _setting(
-        0.05,
+        0.03,
         "probability",
         "The error of all statements about the finalists, in all looks and all passes, together.",
     )
@@ -225,7 +225,7 @@ class SettleSettings:
         "product, compiled again, differed by up to 2.5 %.",
     )
     unseen_risk: float = _setting(
-        0.05,
+        0.025,
         "probability",
         "The margin is so large that a point that was never compared exceeds it with this "
         "probability at most, by the model.",
