@@ -45,7 +45,8 @@ class Evidence:
     settled: bool | None = None
     """In a race: whether the answer is known as closely as was wanted."""
     margin: float | None = None
-    """In a race: nothing that it compared is more than this share faster than the answer (95 %)."""
+    """In a race: nothing larger in the window is more than this share faster than the answer (95 %;
+    of points that were never compared, the model says so)."""
     unseen_risk: float | None = None
     """In a race: the model's probability that a point that was never compared is faster than the
     answer by more than `margin`. In the modes `nearest` and `largest`: that such a point would have

@@ -108,8 +108,8 @@ class EvidenceInfo(ResponseModel):
         description="In a race: whether the answer is known as closely as was wanted."
     )
     margin: float | SkipJsonSchema[None] = optional_field(
-        description="In a race: nothing that it compared is more than this share faster than the"
-        " answer (95 %)."
+        description="In a race: nothing larger in the window is more than this share faster than"
+        " the answer (95 %; of points that were never compared, the race's model says so)."
     )
     unseen_risk: float | SkipJsonSchema[None] = optional_field(
         description="In a race: the model's probability that a point that was never compared is"

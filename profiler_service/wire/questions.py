@@ -84,8 +84,8 @@ class LhpQuery(BaseModel):
     margin: str | SkipJsonSchema[None] = Field(
         default=None,
         description="How closely the answer must be known, if `prefer` is `fastest`: nothing larger"
-        " may be more than this share faster, `1%` or `0.01`. Default: what the host resolves,"
-        " 0.5 % at best. A margin that can't be reached is measured for `settle` seconds, once.",
+        " may be more than this share faster, `1%` or `0.01`. Default: what can be resolved,"
+        " 1 % at best. A margin that can't be reached is measured for `settle` seconds, once.",
         json_schema_extra={"pattern": SHARE_PATTERN},
         examples=["1%"],
     )
