@@ -202,8 +202,8 @@ class LhpAnswer(ResponseModel):
     )
     margin: float | None = Field(
         default=None,
-        description="Nothing larger in this window that was compared is more than this share faster"
-        " than `lhp` (95 %). Null if that isn't known.",
+        description="Nothing larger in this window is more than this share faster than `lhp` (95 %;"
+        " of dims that were never compared, the race's model says so). Null if that isn't known.",
         examples=[0.013],
     )
     unseen_risk: float | None = Field(
