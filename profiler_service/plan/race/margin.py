@@ -19,20 +19,20 @@ from profiler_service.plan.race.standing import Standing
 
 
 def bound_leads(
-    standing: Standing, answer: int, judged: Collection[int], *, error: float, between: float
+    standing: Standing, answer: int, judged: Collection[int], *, error: float, between: F64
 ) -> tuple[Points, F64]:
     """The points not `judged` otherwise, and by how much each may be faster than the answer.
 
-    That is a share, 0 if it surely isn't faster. All bounds hold together, but for a probability of
-    `error` (Bonferroni). `between` is half the width, in log, of an interval for what differs
-    between processes.
+    That is a share, 0 if it surely isn't faster. All bounds hold together, but for a probability
+    of `error` (Bonferroni). `between`, for each point of the standing, is half the width, in log,
+    of an interval for what differs between the processes and arenas in which it was visited.
     """
     lead, deviation = standing.find_lead(answer)
     is_left = ~np.isin(standing.points, [answer, *judged])
     if not is_left.any():
         return standing.points[:0], np.zeros(0)
     z = statistics.NormalDist().inv_cdf(1 - error / np.count_nonzero(is_left))
-    most = lead[is_left] + np.hypot(z * deviation[is_left], between)
+    most = lead[is_left] + np.hypot(z * deviation[is_left], between[is_left])
     leads: F64 = 1 - np.exp(-np.maximum(most, 0.0))
     return standing.points[is_left], leads.round(6)
 

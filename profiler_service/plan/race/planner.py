@@ -31,7 +31,7 @@ from profiler_service.plan.race.settle import (
     plan_looks,
 )
 from profiler_service.plan.race.stages import End
-from profiler_service.plan.race.standing import find_standing
+from profiler_service.plan.race.standing import count_origins, find_standing
 from profiler_service.plan.race.visits import QUERIED
 from profiler_service.plan.spec import SweepSpec
 
@@ -242,13 +242,13 @@ class RacePlanner(RaceSearch):
         contested = self._without_failed(contested.astype(np.int32))
         fit = seen.fit()
         standing = find_standing(self._contested, contested, fit)
-        num_children = len({samples.child for samples in self._contested})
+        origins = count_origins(self._contested, contested)
         left, leads = bound_leads(
             standing,
             judgement.answer,
             [QUERIED, *judgement.comparisons],
             error=self.settings.contest.error,
-            between=self._repeatability.half_width(num_children, len(self._contested)),
+            between=np.array([*map(self._repeatability.half_width, *origins)]),
         )
         predicted = fit.predict().ravel().round(6)
         excluded = {*contested.tolist(), QUERIED, *self._excluded}

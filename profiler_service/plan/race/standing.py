@@ -158,3 +158,16 @@ def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
     return Standing(
         points=points, level=level, covariance=covariance, visits=visits, noise=fitted.noise
     )
+
+
+def count_origins(
+    batches: Sequence[Samples], points: Points
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """In how many processes, and in how many arenas, each of the points was visited: [points]."""
+    arenas = np.zeros(len(points), dtype=np.int64)
+    by_child: dict[int, npt.NDArray[np.bool_]] = {}
+    for batch in batches:
+        is_there = np.isin(points, batch.point)
+        arenas += is_there
+        by_child[batch.child] = by_child.get(batch.child, np.zeros(len(points), bool)) | is_there
+    return np.sum([*by_child.values()], axis=0, dtype=np.int64), arenas

@@ -119,22 +119,22 @@ def test_a_contest_of_one_or_none_wants_nothing() -> None:
 
 
 def test_those_leave_that_are_surely_not_faster_by_the_margin() -> None:
-    """Ten points: each claim has an error of 0.025 / 10, one-sided, so z = 2.81.
+    """Ten points: each claim has an error of 0.01 / 10, one-sided, so z = 3.09.
 
-    Two errors of 1 % make one of 1.41 %; z of these are 3.97 %. Whoever is 3.97 - 0.50 = 3.47 %
+    Two errors of 1 % make one of 1.41 %; z of these are 4.37 %. Whoever is 4.37 - 0.50 = 3.87 %
     behind may still be just the margin faster.
     """
     contest = contest_of(10)
-    level = 0.01 * np.array([3.4, 1.0, 0.0, 3.5, 2.0, 3.6, 4.0, 6.0, 8.0, 9.0])
+    level = 0.01 * np.array([3.8, 1.0, 0.0, 3.9, 2.0, 4.0, 5.0, 6.0, 8.0, 9.0])
     assert contest.update(standing_of(level, error=0.01)).tolist() == [4, 6, 7, 8, 9, 10]
     assert contest.open_points.tolist() == [3, 2, 5, 1], "fastest first"
 
 
 def test_equals_leave_once_they_are_known_well_enough() -> None:
-    """Two equal points, z = 2.24 for 0.025 / 2: 2.24 · 1.41 · error < 0.50 % below 0.158 %."""
+    """Two equal points, z = 2.58 for 0.01 / 2: 2.58 · 1.41 · error < 0.50 % below 0.137 %."""
     contest = contest_of(2)
-    assert contest.update(standing_of(np.zeros(2), error=0.0016)).tolist() == []
-    assert contest.update(standing_of(np.zeros(2), error=0.0015)).tolist() == [2]
+    assert contest.update(standing_of(np.zeros(2), error=0.0014)).tolist() == []
+    assert contest.update(standing_of(np.zeros(2), error=0.0013)).tolist() == [2]
     assert contest.suggest(as_planned, affordable=1000) is None
 
 
@@ -146,7 +146,7 @@ def test_nobody_leaves_below_four_visits_of_its_own() -> None:
 
 def test_who_left_comes_back_when_the_leader_falls_back() -> None:
     contest = contest_of(3)
-    # Point 1 seems 10 % faster than the others. z = 2.39 for 0.025 / 3; 3.4 % is what may be.
+    # Point 1 seems 10 % faster than the others. z = 2.71 for 0.01 / 3; 3.8 % is what may be.
     dropped = contest.update(standing_of(np.array([-0.1, 0.0, 0.01]), error=0.01))
     assert dropped.tolist() == [2, 3]
     # It was luck: it is as fast as the others.

@@ -29,14 +29,15 @@ def test_leads_are_bounded_by_errors_and_by_what_processes_share() -> None:
     z of these are 3.170 %, and with 2 % that processes share √(3.170² + 2²) = 3.748 %.
     """
     standing = standing_of(0.0, -0.01, 0.03, 0.2, error=0.01)
-    points, leads = bound_leads(standing, 1, [2], error=0.025, between=0.02)
+    points, leads = bound_leads(standing, 1, [2], error=0.025, between=np.full(4, 0.02))
     assert points.tolist() == [3, 4]
     # Point 3 is 3 % slower by its visits: 0.748 % may be left of that. Point 4 surely is slower.
     assert leads.tolist() == pytest.approx([1 - math.exp(-0.00748), 0.0], abs=2e-5)
 
 
 def test_without_others_nothing_is_bounded() -> None:
-    points, leads = bound_leads(standing_of(0.0, 0.1, error=0.01), 1, [2], error=0.025, between=0.0)
+    standing = standing_of(0.0, 0.1, error=0.01)
+    points, leads = bound_leads(standing, 1, [2], error=0.025, between=np.zeros(2))
     assert (points.tolist(), leads.tolist()) == ([], [])
 
 
@@ -44,7 +45,7 @@ def test_more_points_left_make_wider_bounds() -> None:
     """Bonferroni: z = 1.96 for one point, 3.02 for twenty. Equal points of error 1 %."""
     for count, z in ((1, 1.960), (20, 3.023)):
         standing = standing_of(*[0.0] * (count + 1), error=0.01)
-        _, leads = bound_leads(standing, 1, [], error=0.025, between=0.0)
+        _, leads = bound_leads(standing, 1, [], error=0.025, between=np.zeros(count + 1))
         expected = 1 - math.exp(-z * 0.01 * math.sqrt(2))
         assert leads.tolist() == pytest.approx([expected] * count, abs=2e-5)
 

@@ -100,14 +100,14 @@ def test_what_is_expected_of_processes_is_learned_or_a_setting() -> None:
 
 
 def test_the_margin_is_what_two_processes_resolve_or_what_was_asked() -> None:
-    """1.96 · √(0.4² / 2 + 0.4² / 8) % = 1.96 · 0.3162 % = 0.620 %, and 1.5 times as much."""
+    """1.96 · √(0.8² / 2 + 0.8² / 8) % = 1.96 · 0.6325 % = 1.240 %, and 1.5 times as much."""
+    restless = Repeatability(children=0.008, arenas=0.008)
+    assert restless.half_width(2, 8) == pytest.approx(0.012396, rel=1e-3)
+    assert choose_margin(SETTLE, restless, None) == pytest.approx(1.5 * (1 - np.exp(-0.012396)))
+    assert choose_margin(SETTLE, restless, 0.002) == 0.002
+    # Half as much, 0.93 %, is less than the least margin.
     plain = Repeatability(children=0.004, arenas=0.004)
-    assert plain.half_width(2, 8) == pytest.approx(0.006198, rel=1e-3)
-    assert choose_margin(SETTLE, plain, None) == pytest.approx(0.00927, rel=1e-3)
-    assert choose_margin(SETTLE, plain, 0.002) == 0.002
-    # 1.5 · 1.96 · √(0.1² / 2 + 0.1² / 8) % = 0.23 % is less than the least margin.
-    quiet = Repeatability(children=0.001, arenas=0.001)
-    assert choose_margin(SETTLE, quiet, None) == SETTLE.least_margin == 0.005
+    assert choose_margin(SETTLE, plain, None) == SETTLE.least_margin == 0.01
 
 
 def test_a_clear_step_is_the_answer_and_others_leave_the_field() -> None:

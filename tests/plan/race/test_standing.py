@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.race.settings import RACE
-from profiler_service.plan.race.standing import Standing, find_standing
+from profiler_service.plan.race.standing import Standing, count_origins, find_standing
 from profiler_service.plan.race.structure import Structure, StructureFit
 
 
@@ -115,3 +117,13 @@ def test_errors_of_two_points_that_err_alike_cancel_in_a_lead() -> None:
     lead, error = standing.find_lead(3)
     assert lead.tolist() == pytest.approx([0.0, 0.3])
     assert error.tolist() == pytest.approx([0.0, 1.0])
+
+
+def test_where_each_point_was_visited_is_counted() -> None:
+    """Three batches: points 0 and 1 in the first two, 0 and 2 in the last; children 0, 1 and 0."""
+    rng = np.random.default_rng(0)
+    batches = measure(np.zeros(4), [[0, 1], [0, 1], [0, 2]], rng, [0.0, 0.0, 0.0], rounds=2)
+    batches = [replace(batch, child=child) for batch, child in zip(batches, (0, 1, 0), strict=True)]
+    children, arenas = count_origins(batches, np.array([0, 1, 2], dtype=np.int32))
+    assert children.tolist() == [2, 2, 1]
+    assert arenas.tolist() == [3, 2, 1]
