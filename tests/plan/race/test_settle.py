@@ -103,7 +103,9 @@ def test_the_margin_is_what_two_processes_resolve_or_what_was_asked() -> None:
     """1.96 · √(0.8² / 2 + 0.8² / 8) % = 1.96 · 0.6325 % = 1.240 %, and 1.5 times as much."""
     restless = Repeatability(children=0.008, arenas=0.008)
     assert restless.half_width(2, 8) == pytest.approx(0.012396, rel=1e-3)
-    assert choose_margin(SETTLE, restless, None) == pytest.approx(1.5 * (1 - np.exp(-0.012396)))
+    assert choose_margin(SETTLE, restless, None) == pytest.approx(
+        1.5 * (1 - np.exp(-0.012396)), rel=1e-3
+    )
     assert choose_margin(SETTLE, restless, 0.002) == 0.002
     # Half as much, 0.93 %, is less than the least margin.
     plain = Repeatability(children=0.004, arenas=0.004)
