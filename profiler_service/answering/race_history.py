@@ -74,7 +74,6 @@ class RaceHistory:
 
     def _find_or_begin(self, sweep: Sweep) -> Future[RaceInfo]:
         """The replay of that sweep, which all who ask meanwhile share."""
-        self._replaying = {id_: each for id_, each in self._replaying.items() if not each.done()}
         if sweep.id not in self._replaying:
             if len(self._replaying) >= MAX_REPLAYING:
                 raise TooManyRequestsError(
@@ -87,6 +86,7 @@ class RaceHistory:
         return self._replaying[sweep.id]
 
     def _keep(self, sweep: Sweep, replayed: asyncio.Future[RaceInfo]) -> None:
+        self._replaying.pop(sweep.id, None)
         if not replayed.cancelled() and replayed.exception() is None and sweep.state.is_final:
             self._kept[sweep.id] = replayed.result()
 

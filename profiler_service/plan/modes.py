@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 from profiler_service.errors import InvalidRequestError
-from profiler_service.plan.race.settings import RACE
 
 if TYPE_CHECKING:
     from profiler_service.analysis.lhp import Prefer
@@ -81,7 +80,7 @@ MODES: Final[Mapping[Mode, SweepMode]] = MappingProxyType(
                 answers=frozenset({"race"}),
                 overrules=frozenset({"race"}),
                 visits_every_point=False,
-                least_calls=RACE.budget.least_calls,
+                least_calls=8,  # two visits to calibrate and two others, each of two calls
                 least_calls_per_point=0.0,
             ),
             SweepMode(

@@ -8,10 +8,10 @@ from typing import get_args
 import pytest
 
 from profiler_service.errors import InvalidRequestError
+from profiler_service.plan.base import FIRST_VISITS
 from profiler_service.plan.create import PLANNERS
 from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.modes import MODES, Mode, get_mode
-from profiler_service.plan.race.settings import RACE
 from profiler_service.wire import CurveInfo, SweepInfo, SweepRequest
 
 
@@ -69,8 +69,8 @@ def test_races_answer_for_one_point_and_grids_decide_all() -> None:
 @pytest.mark.parametrize(
     ("mode", "num_points", "calls"),
     [
-        ("race", 10, 400),  # time for 400 calls, however few points there are ...
-        ("race", 4000, 400),  # ... and however many
+        ("race", 10, 8),  # a few calls, however few points there are ...
+        ("race", 4000, 8),  # ... and however many
         ("survey", 10, 10),
         ("nearest", 4000, 0),  # it may have no time for any trial
         ("grid", 10, 180),  # 18 rounds
@@ -82,7 +82,8 @@ def test_least_calls(mode: Mode, num_points: int, calls: float) -> None:
 
 
 def test_least_calls_are_those_of_the_planners() -> None:
-    assert MODES["race"].least_calls == RACE.budget.least_calls
+    # Visits of two calls each: those that calibrate, and two that narrow.
+    assert MODES["race"].least_calls == 2 * (FIRST_VISITS + 2)
     assert MODES["grid"].least_calls_per_point == GridPlanner.MIN_ROUNDS
 
 
