@@ -54,6 +54,7 @@ TAGS = [
     {"name": "query", "description": "The central question, and the one about sparse kernels."},
     {"name": "sweeps", "description": "Measurements asked for, under way, and done."},
     {"name": "curves", "description": "Latency over a grid of dims, as a sweep measured it."},
+    {"name": "facts", "description": "Pairs of dims that races confirmed."},
     {"name": "hosts", "description": "Machines that measure, and the platforms they are."},
     {"name": "workloads", "description": "What can be measured, with its fixed parameters."},
     {"name": "problems", "description": "Every `type` of an error."},

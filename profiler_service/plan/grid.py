@@ -19,7 +19,7 @@ from profiler_service.plan.base import Batch, SteppedPlanner
 
 
 def plan_looks(first: int, last: int) -> tuple[int, ...]:
-    """The numbers of rounds after which a sweep looks for points that may rest: 15 up to 240.
+    """The numbers of rounds after which a sweep looks for points that may rest: 16 up to 300.
 
     The steps grow with the rounds, because intervals narrow with the square root of the rounds.
     """
@@ -50,7 +50,7 @@ class GridPlanner(SteppedPlanner):
 
     MIN_ROUNDS = 18
     """6 rounds choose, 12 judge. An interval of 12 pairs tolerates two outliers on each side."""
-    MAX_ROUNDS = 240
+    MAX_ROUNDS = 300
     TARGET = 0.005
     LOOSE_SHARE = 0.1
     REST_CONFIDENCE = 1 - (1 - CONFIDENCE) / 2 / len(plan_looks(MIN_ROUNDS, MAX_ROUNDS))

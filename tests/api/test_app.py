@@ -154,7 +154,7 @@ def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
 
 def test_everything_is_described(schema: dict[str, Any]) -> None:
     operations = [(p, m, o) for p, ms in schema["paths"].items() for m, o in ms.items()]
-    assert len(operations) == 20
+    assert len(operations) == 22
     tags = {tag["name"] for tag in schema["tags"]}
     for path, method, operation in operations:
         assert operation["summary"] and operation["description"], path
@@ -173,8 +173,9 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
     operation = schema["paths"]["/lhp"]["get"]
     names = [parameter["name"] for parameter in operation["parameters"]]
     assert names == [
-        *("dims", "workload", "prefer", "effort", "max_growth", "wait"),
-        *("budget", "host", "platform", "batch", "dtype", "backend"),
+        *("dims", "workload", "prefer", "slack", "effort", "max_growth", "multiple_of", "wait"),
+        *("budget", "margin", "settle", "max_age", "host", "platform", "vary"),
+        *("batch", "dtype", "backend"),
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert set(operation["responses"]) == {

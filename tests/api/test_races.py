@@ -45,7 +45,6 @@ async def test_stages_are_told_from_the_samples(
     # Positions are narrowed down, points contest, and the leader is confirmed.
     names = [stage.name for stage in race.stages]
     assert list(dict.fromkeys(names)) == ["narrow", "contest", "confirm"]
-    assert names.count("confirm") == 1
     assert race.stages[0].field_size == [51, 51]
     contests = [stage for stage in race.stages if stage.name == "contest"]
     assert contests[0].field_size == race.stages[names.index("contest") - 1].kept_size
@@ -55,7 +54,9 @@ async def test_stages_are_told_from_the_samples(
     for before, after in itertools.pairwise(contests):
         assert sorted(after.kept + after.dropped) == sorted(before.kept)
     assert race.stages[-1].kept == [[416, 416]]
-    assert race.stages[-1].why.startswith("faster")
+    # 416,416 is 1.1² times as fast, and 8 % more multiply-adds: the ratio is 1.08 / 1.21 = 0.89.
+    assert race.stages[-1].why.startswith("nothing here is more than")
+    assert "the best ratio is 0.8" in race.stages[-1].why
     assert sum(stage.num_visits for stage in race.stages) == planner.progress().num_samples
     assert 0.02 < race.noise < 0.05  # 3 %, heavy-tailed
     # Once it has ended nothing is replayed again: it is told even when the samples are gone.

@@ -24,7 +24,7 @@ from tests.cli.stub import ANSWER, Reply, StubService
     [
         ("qery 1197,317", "no such command 'qery'", "did you mean 'query'"),
         ("query 1197,317 --jsn", "no such option: --jsn", "did you mean --json?"),
-        ("query --json", "missing argument 'DIMS'", "lhp query --help"),
+        ("query --json", "give either DIMS or --file", "lhp query --file FILE"),
         ("query 1197,317 --batch x", "invalid value for '--batch'", "lhp query --help"),
         ("curves c7 c8", "(c8)", "lhp curves --help"),
         ("query 1197,317 abc", "unexpected argument: abc", "lhp query --help"),

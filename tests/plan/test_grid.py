@@ -135,9 +135,9 @@ def test_points_that_rest_have_intervals_that_hold() -> None:
 
 
 def test_all_looks_and_the_curve_share_the_error_of_one_interval() -> None:
-    # 18, 21, 24, 30 … 234, 240: 15 looks of 1/600 make 1/40, and the curve's own error is 1/40.
+    # 18, 21, 24, 30 … 291, 300: 16 looks of 1/640 make 1/40, and the curve's own error is 1/40.
     looks = plan_looks(GridPlanner.MIN_ROUNDS, GridPlanner.MAX_ROUNDS)
-    assert (looks[:4], looks[-2:], len(looks)) == ((18, 21, 24, 30), (234, 240), 15)
+    assert (looks[:4], looks[-2:], len(looks)) == ((18, 21, 24, 30), (291, 300), 16)
     error = len(looks) * (1 - GridPlanner.REST_CONFIDENCE) + (1 - GridPlanner.CURVE_CONFIDENCE)
     assert error == pytest.approx(0.05)
 

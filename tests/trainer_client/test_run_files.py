@@ -39,7 +39,7 @@ def test_a_refused_start_leaves_nothing_behind(
     for more, told in (
         (["--set", "batch=300"], "401 tokens don't make 300 texts"),
         (["--set", "batch=300", "--tensorboard"], "401 tokens" if logs else "needs tensorboard"),
-        (["--set", "latency_batch=1000000"], "batch"),
+        (["--set", "latency_batch=2000000"], "batch"),
         (fail, "step (c) needs a latency service, and none was named"),
         ([*fail, "--service", "nowhere"], "no address of a service"),
         ([*fail, "--service", closed_url], f"no service at {closed_url}"),

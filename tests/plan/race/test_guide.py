@@ -128,7 +128,7 @@ def test_a_guide_shows_where_to_look_and_a_wrong_one_costs_no_direction() -> Non
     150 visits."""
     window = Grid(axes=(GridAxis(first=401, count=48), GridAxis(first=201, count=48)))
     plain, guided, misled = [], [], []
-    for seed in range(8):
+    for seed in range(16):
         rng = np.random.default_rng(seed)
         effects = []
         for _ in range(2):
