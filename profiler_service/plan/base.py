@@ -36,6 +36,8 @@ FIRST_VISITS = 2
 BATCH_S = 0.5
 """Intended length of a batch. A worker that is killed loses at most one batch."""
 MAX_BATCH_VISITS = 2048
+LEAST_VISIT_S = 1e-7
+"""No visit is taken to be shorter, whatever the clock says."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,4 +241,5 @@ def find_visit_s(samples: Samples) -> float:
     """
     if len(samples) < 2:
         return samples.seconds
-    return float(samples.time_s[-1] - samples.time_s[0]) / (len(samples) - 1)
+    span_s = float(samples.time_s[-1] - samples.time_s[0])
+    return max(span_s / (len(samples) - 1), LEAST_VISIT_S)

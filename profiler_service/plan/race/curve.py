@@ -119,11 +119,14 @@ def _are_all_slower(judgement: Judgement) -> bool:
 def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPair, ...]:
     """The comparison of each finalist with the queried point.
 
-    Of one that was in several finals, the comparison with the most pairs.
+    Of one that was in several finals, the comparison with the most pairs. Points that failed are
+    left out, and comparisons of so few pairs that they have no interval.
     """
     pairs: dict[int, ConfirmedPair] = {}
     for final, judgement in outcome.finals:
         for rival, comparison in judgement.comparisons.items():
+            if rival in outcome.failures or not comparison.low > 0:
+                continue
             if rival in pairs and pairs[rival].num_pairs >= comparison.num_pairs:
                 continue
             origin = final.find_origin(rival)

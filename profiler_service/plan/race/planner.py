@@ -65,8 +65,6 @@ class RacePlanner(RaceSearch):
         self._wanted_margin = choose_margin(settings.settle, self._repeatability, spec.terms.margin)
         self._seen: Seen | None = None
         self._finals: list[tuple[Final, Judgement]] = []
-        self._judged: tuple[Final, Judgement] | None = None
-        """The one of the finals that the answer comes from."""
         self._num_final_rounds = 0
         self._margin = 1.0
         self._bounded: int | None = None
@@ -163,8 +161,8 @@ class RacePlanner(RaceSearch):
         if affordable < 2 * settings.first_look:
             places = 0
         finalists = ranked.tolist()
-        if self._judged is not None:
-            finalists = list(dict.fromkeys([self._judged[1].best, *finalists]))
+        if (judged := self._find_judged()) is not None:
+            finalists = list(dict.fromkeys([judged.best, *finalists]))
         finalists = finalists[:places]
         if not finalists:
             self.ends["confirm"] = End.OUT_OF_TIME if len(ranked) else End.NOTHING_SEEN
@@ -191,7 +189,7 @@ class RacePlanner(RaceSearch):
                 for failed in [point for point in final.field if point in self._failures]:
                     final.drop(failed)
                 is_in_time = budget.visits_until(1.0, self._seconds) >= len(final.field)
-            judgement = final.judge(share) or judgement
+            judgement = final.judge(share)
             if len(final.field) < 2:
                 self.ends["confirm"] = End.FAILED
                 break
@@ -208,11 +206,7 @@ class RacePlanner(RaceSearch):
             self._keep(final, judgement, finalists)
 
     def _keep(self, final: Final, judgement: Judgement, finalists: list[int]) -> None:
-        """Keeps what a final says.
-
-        A second one doesn't take back what the first one confirmed, nor replace what is better
-        known.
-        """
+        """Keeps what a final says."""
         is_moved = judgement.answer != QUERIED
         best = judgement.comparisons[judgement.best]
         self._end_stage(
@@ -225,8 +219,19 @@ class RacePlanner(RaceSearch):
             dropped=[point for point in finalists if point != judgement.answer],
         )
         self._finals.append((final, judgement))
-        if self._judged is None or _is_better(judgement, self._judged[1]):
-            self._judged = final, judgement
+
+    def _find_judged(self) -> Judgement | None:
+        """What the final says that the answer comes from; None if there is none.
+
+        A point that failed since is no answer, and what was said of it doesn't count.
+        """
+        judged: Judgement | None = None
+        for _, judgement in self._finals:
+            if not {judgement.answer, judgement.best} & self._failures.keys() and (
+                judged is None or _is_better(judgement, judged)
+            ):
+                judged = judgement
+        return judged
 
     # Margin
 
@@ -235,9 +240,9 @@ class RacePlanner(RaceSearch):
 
         Learns the margin. Empty if the finalists alone leave it too large: others don't matter.
         """
-        if self._judged is None:
+        settings, judgement = self.settings.settle, self._find_judged()
+        if judgement is None:
             return np.zeros(0, dtype=np.int32)
-        settings, judgement = self.settings.settle, self._judged[1]
         contested = np.unique(np.concatenate([each.point for each in self._contested]))
         contested = self._without_failed(contested.astype(np.int32))
         fit = seen.fit()
@@ -281,7 +286,9 @@ class RacePlanner(RaceSearch):
         if not len(self._calibration_s) or QUERIED in self._failures:
             raise self._first_failure()
         is_alone = self._has_ended and self._num_points == 1
-        margin = 0.0 if is_alone else None if self._bounded is None else self._margin
+        judged = self._find_judged()
+        is_bounded = judged is not None and judged.answer == self._bounded
+        margin = 0.0 if is_alone else self._margin if is_bounded else None
         outcome = RaceOutcome(
             calibration_s=self._calibration_s,
             seen=self._seen,
@@ -290,24 +297,27 @@ class RacePlanner(RaceSearch):
             failures=self._failures,
             has_ended=self._has_ended,
             finals=self._finals,
-            judgement=None if self._judged is None else self._judged[1],
+            judgement=judged,
             evidence=replace(
                 self._cost(),
                 rounds=self._round,
                 confirmations=self._num_final_rounds,
                 budget_s=0.0 if self._budget is None else round(self._budget.seconds, 4),
-                cut_short=self._has_ended and self._num_points > 1 and self._judged is None,
+                cut_short=judged is None and self.ends.get("confirm") is End.OUT_OF_TIME,
                 guided=self._spec.guide is not None,
                 settled=margin is not None and margin <= self._wanted_margin,
                 margin=margin,
-                unseen_risk=self._unseen_risk,
+                unseen_risk=self._unseen_risk if is_bounded else None,
             ),
         )
         return build_race_curve(self._spec, outcome, platform, protocol, measured_at)
 
 
 def _is_better(new: Judgement, old: Judgement) -> bool:
-    """Whether a second final replaces the first: it moved on, or is surer of the same answer."""
+    """Whether a later final replaces an earlier one.
+
+    It does if it moved on, or is surer of the same answer. It doesn't take back what was confirmed.
+    """
     if (new.answer == QUERIED) != (old.answer == QUERIED):
         return old.answer == QUERIED
     return new.answer != old.answer or new.margin < old.margin
