@@ -46,6 +46,20 @@ def test_an_arena_moves_to_new_pages_of_the_same_size(monkeypatch: pytest.Monkey
     assert arena.memory.data_ptr() == there
 
 
+def test_new_memory_is_filled_without_drawing_again() -> None:
+    new_arena().take((10,))  # whoever comes first draws
+    drawn = torch.get_rng_state()
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        arena = new_arena(dtype)
+        arena.take((100, 100))
+        arena.remap()
+        assert arena.memory.abs().min() >= 1e-3 * (1 - 2**-8)  # bfloat16 keeps 8 bits
+    # Each number drawn moves the generator on.
+    assert torch.equal(torch.get_rng_state(), drawn)
+    # One block of 2^20 values, 4 bytes each, is kept for all dtypes.
+    assert operations._normals(torch.device("cpu")).nbytes == 4 << 20
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_operands_lie_aligned_inside_the_arena_at_varying_places(dtype: torch.dtype) -> None:
     arena = new_arena(dtype)
