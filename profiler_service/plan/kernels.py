@@ -44,12 +44,15 @@ class KernelPlanner(SteppedPlanner):
     DEAR_S = 2e-3
     """A call that takes longer than this (a whole network) is *long*."""
     DEAR_ROUNDS = 9
-    """Number of rounds if calls are long, without a warm-up. 3 choose, 6 judge, and there is a
-    verdict only if all 6 agree. With the calibration that is 22 calls; a race has 100 at least."""
+    """Number of rounds if calls are long. 3 choose, 6 judge, and there is a verdict only if all 6
+    agree. With the calibration and the warm-ups that is 40 calls; a race has 100 at least."""
+    DEAR_WARMUP_CALLS = 1
+    """Untimed calls at each visit if calls are long, as in all other modes."""
     DEAR_MARGIN = 0.02
-    """If calls are long, a gain must surely be more than this. Without a warm-up, the effect
-    described at WARMUP_CALLS changes a network's call a little, too: on one machine, ratios
-    differed by up to 1.7 % from those with one warm-up call, in both directions."""
+    """If calls are long, a gain must surely be more than this. A few rounds are one batch or two of
+    one process. Ratios differ from process to process and from arena to arena by 0.4 % each, so by
+    up to 1.96 · √(0.4² + 0.4²) % = 1.1 %, and one warm-up call leaves a rest of the effect described
+    at WARMUP_CALLS."""
     SCAN = (0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95, 99)
     SCAN_ROUNDS = LOOKS[0]
     MORE_ROUNDS = 12
@@ -97,7 +100,7 @@ class KernelPlanner(SteppedPlanner):
         """The rounds that compare only dense kernels."""
         self._advance(0.1, "comparing kernels")
         if is_dear:
-            self._warmup_calls, self._margin = 0, self.DEAR_MARGIN
+            self._warmup_calls, self._margin = self.DEAR_WARMUP_CALLS, self.DEAR_MARGIN
             fewest, more = self.DEAR_ROUNDS, CHOOSE_EVERY
         else:
             fewest, more = self.FEWEST_ROUNDS, self.MORE_ROUNDS

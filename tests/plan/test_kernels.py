@@ -137,18 +137,29 @@ def test_dense_kernels_alone_are_compared_with_their_best() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_dear_kernels_meet_a_few_times(seed: int) -> None:
-    # Calls of 100 and 90 ms. 2 visits with a warm-up each calibrate; 9 rounds of 2 without follow.
+    # Calls of 100 and 90 ms. 2 visits with a warm-up each calibrate; 9 rounds of 2 follow.
     device = SyntheticDevice(
         latency_s=np.array([100e-3, 90e-3]), noise=0.01, spikes=0, drift=0, seed=seed
     )
     planner = create_planner(spec(DENSE_KERNELS))
     device.run(planner)
     curve = planner.build_curve(PLATFORM, PROTOCOL, NOW)
-    assert curve.evidence.calls == 22
+    # A warm-up call and a timed one at each visit: 2 · (2 + 9 · 2).
+    assert curve.evidence.calls == 40
     assert curve.num_samples.tolist() == [9, 9]
     # 100/90 = 1.11
     assert curve.answers.target.tolist() == [1, 1]
     assert 1 / curve.answers.ratio[0] == pytest.approx(1.11, rel=0.03)
+
+
+def test_every_visit_of_dear_kernels_has_one_untimed_call_as_in_other_modes() -> None:
+    device = SyntheticDevice(latency_s=np.array([100e-3, 90e-3]))
+    planner = create_planner(spec(DENSE_KERNELS))
+    warmups = set()
+    while (batch := planner.next_batch()) is not None:
+        warmups.add(batch.warmup_calls)
+        planner.record(device.measure(batch))
+    assert warmups == {1}
 
 
 def test_dear_kernels_as_fast_as_each_other_claim_nothing() -> None:
@@ -167,7 +178,7 @@ def test_dear_kernels_as_fast_as_each_other_claim_nothing() -> None:
 
 
 def test_a_small_gain_of_a_dear_kernel_is_not_claimed() -> None:
-    # 1 % is plain to see without noise, but calls that weren't warmed up can't vouch for it.
+    # 1 % is plain to see without noise, but another process may differ by that much.
     device = SyntheticDevice(latency_s=np.array([0.1, 0.099]), noise=1e-5, spikes=0, drift=0)
     planner = create_planner(spec(DENSE_KERNELS))
     device.run(planner)
@@ -177,14 +188,14 @@ def test_a_small_gain_of_a_dear_kernel_is_not_claimed() -> None:
 
 
 def test_dear_kernels_meet_for_half_a_second_where_more_fits_in() -> None:
-    # 2 calls of 5 ms a round: half a second holds 50 rounds, or 41 and the calibration's 9 visits
-    # of 2 calls.
+    # 2 visits of 2 calls of 5 ms a round: half a second holds 25 rounds, or 22 and the
+    # calibration's 6 visits. Rounds come three at a time, so there are 24.
     device = SyntheticDevice(latency_s=np.array([5e-3, 5e-3]))
     planner = create_planner(spec(DENSE_KERNELS))
     device.run(planner)
     rounds = planner.build_curve(PLATFORM, PROTOCOL, NOW).evidence.rounds
     assert rounds is not None
-    assert 36 <= rounds <= 45
+    assert 21 <= rounds <= 24
     assert device.clock_s == pytest.approx(KernelPlanner.COMPARING_S, rel=0.15)
 
 
