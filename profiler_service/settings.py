@@ -147,7 +147,7 @@ class Settings(BaseSettings):
         default=1 << 20,
         ge=1,
         le=999_999_999,
-        description="Largest dimension accepted on any axis of a query or sweep.",
+        description="Largest dimension accepted in a query or sweep, whether it varies or not.",
     )
     max_points: int = Field(default=65_536, ge=1, description="Most points in one sweep's grid.")
     max_window_points: int = Field(

@@ -51,6 +51,8 @@ class Parameter:
     omitted_at_default: bool = False
     """Whether a workload leaves it out when it has its default. True for a parameter that was added
     to a kind later, so that the keys of earlier workloads stay the same."""
+    is_dim: bool = False
+    """Whether it is a dimension, so that the service's bound for dimensions holds for it, too."""
 
     @property
     def can_vary(self) -> bool:
@@ -220,6 +222,14 @@ class WorkloadKind:
         `operand_bytes` and `flops` take the result.
         """
         return unfold(self.axes, dims, params)
+
+    @functools.cached_property
+    def _dim_names(self) -> frozenset[str]:
+        return frozenset((*self.axes, *(each.name for each in self.parameters if each.is_dim)))
+
+    def find_fixed_dims(self, workload: Workload) -> Mapping[str, int]:
+        """The dimensions that the workload has as parameters, by name: those that don't vary."""
+        return {name: int(value) for name, value in workload.params if name in self._dim_names}
 
     def find_bounds(self, workload: Workload) -> tuple[tuple[int, int], ...]:
         """The smallest and the largest dimension allowed on each of the workload's axes."""

@@ -17,6 +17,7 @@ from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, MAX_PERCENT, Kernel, kernel_workload
 from profiler_service.plan.spec import SweepSpec, SweepState
+from profiler_service.plan.window import WindowLimits
 from profiler_service.storage.store import Host, Store
 from profiler_service.wire import CrossoverAnswer, KernelCrossover, SparsePoint
 from profiler_service.workload import Dims, Workload, parse_dims
@@ -35,10 +36,13 @@ class CrossoverQuestion:
     """The kernels of the layer: one axis, which numbers them."""
 
     @classmethod
-    def parse(cls, *, dims: str, batch: str, dtype: str) -> CrossoverQuestion:
+    def parse(
+        cls, *, dims: str, batch: str, dtype: str, limits: WindowLimits | None = None
+    ) -> CrossoverQuestion:
         """The question, read from texts. Raises InvalidDimsError, InvalidWorkloadError."""
         linear = LINEAR.describe({"batch": batch, "dtype": dtype})
         checked = linear.check_dims(parse_dims(dims))
+        (limits or WindowLimits()).check_dims(linear, checked)
         return cls(
             dims=checked,
             dtype=str(linear.param("dtype")),

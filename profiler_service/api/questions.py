@@ -239,7 +239,12 @@ async def get_crossover(request: Request, services: ServicesDep) -> Response:
     one layer on one platform, with zeros at random places.
     """
     query = parse_query(request, CrossoverQuery)
-    question = CrossoverQuestion.parse(dims=query.dims, batch=query.batch, dtype=query.dtype)
+    question = CrossoverQuestion.parse(
+        dims=query.dims,
+        batch=query.batch,
+        dtype=query.dtype,
+        limits=services.admission.limits,
+    )
     return await _respond(request, services, question, query)
 
 

@@ -175,6 +175,7 @@ def _kernels_of(kind: WorkloadKind, *, builder: str, dims: Dims, description: st
                     name=axis,
                     default=dim,
                     maximum=MAX_DIM,
+                    is_dim=True,
                     description=f"{axis} of `{kind.name}`.",
                 )
                 for axis, dim in zip(kind.axes, dims, strict=True)

@@ -51,7 +51,7 @@ class KernelPlanner(SteppedPlanner):
     DEAR_MARGIN = 0.02
     """If calls are long, a gain must surely be more than this. A few rounds are one batch or two of
     one process. Ratios differ from process to process and from arena to arena by 0.4 % each, so by
-    up to 1.96 · √(0.4² + 0.4²) % = 1.1 %, and one warm-up call leaves a rest of the effect described
+    up to 1.96 · √(0.4² + 0.4²) % = 1.1 %, and one warm-up call leaves some of the effect described
     at WARMUP_CALLS."""
     SCAN = (0, 20, 40, 50, 60, 70, 75, 80, 85, 90, 95, 99)
     SCAN_ROUNDS = LOOKS[0]

@@ -25,13 +25,18 @@ class WindowLimits:
     max_axis_points: int = MAX_AXIS_POINTS
 
     def check_dims(self, workload: Workload, dims: Dims) -> None:
-        """Returns if the service and the kind accept all of `dims`. Raises InvalidDimsError."""
+        """Returns if the service and the kind accept all dimensions. Raises InvalidDimsError.
+
+        That is all of `dims`, and those that the workload has as parameters.
+        """
         for name, dim, (low, high) in zip(workload.axes, dims, find_bounds(workload), strict=True):
             if not low <= dim <= high:
                 raise InvalidDimsError(
                     f"{name}={dim} is outside {low} to {high}",
                     hint=f"{name} takes a whole number from {low} to {high}",
                 )
+        fixed = get_workload_kind(workload.kind).find_fixed_dims(workload)
+        for name, dim in (*zip(workload.axes, dims, strict=True), *fixed.items()):
             if dim > self.max_dim:
                 raise InvalidDimsError(
                     f"{name}={dim} is outside 1 to {self.max_dim}",

@@ -131,6 +131,7 @@ async def test_a_cancelled_measurement_is_no_answer(
         ({"dims": "1500"}, 422, "out_features"),
         ({"dims": "0,5"}, 422, "whole numbers"),
         ({"dims": "a"}, 422, "whole numbers"),
+        ({"dims": "5,1048577"}, 422, "LHP_MAX_DIM"),
         ({"batch": "0"}, 422, "batch"),
         ({"dtype": "float64"}, 422, "float32"),
         ({"dtype": "bfloat16"}, 422, "another dtype"),  # no sparse product of it here

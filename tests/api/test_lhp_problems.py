@@ -81,6 +81,8 @@ BAD_QUERIES = [
     ("dims=%D9%A1,5", 422, "1197,317"),  # an Arabic digit one
     ("dims=1,5%00", 422, "1197,317"),
     ("dims=1048577,5", 422, "LHP_MAX_DIM"),
+    ("dims=5,6&vary=batch,out_features&in_features=1048577", 422, "LHP_MAX_DIM"),
+    ("dims=5&workload=linear_kernels&out_features=1048577", 422, "LHP_MAX_DIM"),
     ("dims=99999999999999999999,5", 422, "1197,317"),
     ("dims=5,6&dims=7,8", 422, "once"),
     ("dims=5,6&batch=16&batch=32", 422, "once"),

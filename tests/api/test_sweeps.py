@@ -93,6 +93,17 @@ BAD_REQUESTS = [
         422,
         "LHP_MAX_DIM",
     ),
+    (
+        json.dumps(
+            REQUEST
+            | {
+                "params": {"vary": "batch,out_features", "in_features": 1048577},
+                "axes": [{"first": 8, "last": 9}] * 2,
+            }
+        ).encode(),
+        422,
+        "LHP_MAX_DIM",
+    ),
     # A race over more than 1,025 rows would work longer than it measures.
     (
         json.dumps(
