@@ -19,16 +19,21 @@ from profiler_service.answering.curves import Conditions, Snapshot
 from profiler_service.answering.facts import FactsKey
 from profiler_service.answering.known import Known
 from profiler_service.answering.resources import evidence_info
-from profiler_service.answering.settling import find_margin_caveat, is_enough, is_settled
+from profiler_service.answering.settling import (
+    find_margin_caveat,
+    is_enough,
+    is_settled,
+    read_terms,
+)
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import MAX_DIM, Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
 from profiler_service.plan.modes import MODES, Mode
-from profiler_service.plan.spec import DEFAULT_SETTLE_S, RaceTerms, SweepSpec
+from profiler_service.plan.spec import RaceTerms, SweepSpec
 from profiler_service.plan.window import WindowLimits, build_window, read_multiples
 from profiler_service.storage.store import CurveHeader, Host
-from profiler_service.wire import LhpAnswer, parse_duration, parse_share
+from profiler_service.wire import LhpAnswer, parse_duration
 from profiler_service.workload import Dims, Workload, parse_dims
 
 Effort = Literal["quick", "thorough"]
@@ -344,12 +349,8 @@ def _read_terms(
             "slack is for the nearest or the largest dims; the fastest need none",
             hint="add prefer=nearest or prefer=largest, or leave slack out",
         )
-    wanted = None if margin is None else parse_share(margin, name="margin")
-    return RaceTerms(
-        margin=wanted if prefer == "fastest" else None,
-        settle_s=DEFAULT_SETTLE_S if settle_s is None else settle_s,
-        slack=0.0 if slack is None else parse_share(slack, name="slack"),
-    )
+    terms = read_terms(margin=margin, settle_s=settle_s, slack=slack)
+    return terms if prefer == "fastest" else replace(terms, margin=None)
 
 
 def _find_earliest(max_age: str) -> dt.datetime:

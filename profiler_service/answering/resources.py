@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform
 from profiler_service.answering.own_worker import OwnWorker
-from profiler_service.errors import InvalidDimsError
+from profiler_service.answering.settling import read_terms
+from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.modes import MODES
-from profiler_service.plan.spec import SweepSpec
+from profiler_service.plan.spec import RaceTerms, SweepSpec
 from profiler_service.plan.turns import Place
 from profiler_service.storage.store import CurveHeader, Fact, Host, Sweep
 from profiler_service.wire import (
@@ -83,7 +84,30 @@ def read_sweep_request(request: SweepRequest) -> SweepSpec:
     workload = get_workload_kind(request.workload).describe(request.params)
     grid = Grid(axes=tuple(_grid_axis(axis) for axis in request.axes))
     workload.check_dims(grid.first)
-    return SweepSpec(workload=workload, mode=request.mode, grid=grid, budget_s=request.budget)
+    return SweepSpec(
+        workload=workload,
+        mode=request.mode,
+        grid=grid,
+        budget_s=request.budget,
+        terms=_read_terms(request),
+    )
+
+
+def _read_terms(request: SweepRequest) -> RaceTerms:
+    """The terms of a request. Raises InvalidRequestError for one that its mode doesn't have."""
+    races = [mode for mode in MODES.values() if mode.is_race]
+    having = {
+        "margin": [mode.name for mode in races if mode.prefer == "fastest"],
+        "settle": [mode.name for mode in races],
+        "slack": [mode.name for mode in races if mode.prefer != "fastest"],
+    }
+    for name, modes in having.items():
+        if getattr(request, name) is not None and request.mode not in modes:
+            raise InvalidRequestError(
+                f"a sweep of the mode {request.mode} has no {name}",
+                hint=f"leave it out, or choose a mode that has it: {', '.join(modes)}",
+            )
+    return read_terms(margin=request.margin, settle_s=request.settle, slack=request.slack)
 
 
 def _grid_axis(axis: GridAxisRange) -> GridAxis:

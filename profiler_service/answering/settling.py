@@ -1,11 +1,24 @@
-"""Whether a stored race knows its answer as closely as a question wants it. Pure."""
+"""The terms of a race, and whether a stored race knows its answer as closely. Pure."""
 
 from __future__ import annotations
 
 import math
 
 from profiler_service.analysis.evidence import Evidence
-from profiler_service.plan.spec import DEFAULT_MARGIN, RaceTerms
+from profiler_service.plan.spec import DEFAULT_MARGIN, DEFAULT_SETTLE_S, RaceTerms
+from profiler_service.wire import parse_share
+
+
+def read_terms(*, margin: str | None, settle_s: float | None, slack: str | None) -> RaceTerms:
+    """The terms, from shares as people write them; None: the default.
+
+    Raises InvalidRequestError for what is no share.
+    """
+    return RaceTerms(
+        margin=None if margin is None else parse_share(margin, name="margin"),
+        settle_s=DEFAULT_SETTLE_S if settle_s is None else settle_s,
+        slack=0.0 if slack is None else parse_share(slack, name="slack"),
+    )
 
 
 def is_settled(evidence: Evidence, terms: RaceTerms) -> bool:

@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StrictInt, StrictStr
 from pydantic.json_schema import SkipJsonSchema
 
-from profiler_service.wire.base import MAX_BUDGET_S, Dims, RequestModel, ResponseModel
+from profiler_service.wire.base import (
+    MAX_BUDGET_S,
+    Dims,
+    RequestModel,
+    ResponseModel,
+    optional_field,
+)
+from profiler_service.wire.quantities import SHARE_PATTERN
 
 
 class AxisRange(ResponseModel):
@@ -46,10 +53,12 @@ class SweepRequest(RequestModel):
     )
     params: dict[str, StrictInt | StrictStr] = Field(
         default_factory=dict,
-        description="Fixed parameters of the workload; the others have their defaults.",
+        description="Fixed parameters of the workload; the others have their defaults. `vary` among"
+        " them says what varies, as in a query: `batch,out_features`.",
     )
     axes: Annotated[list[GridAxisRange], Field(min_length=1, max_length=16)] = Field(
-        description="One range for each axis, in the order of the workload's axes."
+        description="One range for each axis, in the order of the workload's axes. For multiples"
+        " alone, as with `multiple_of` in a query: a `step`, and the first multiple as `second`."
     )
     mode: Literal["race", "survey", "nearest", "largest", "grid"] = Field(
         default="grid",
@@ -67,6 +76,25 @@ class SweepRequest(RequestModel):
         allow_inf_nan=False,
         description="Longest measuring time, seconds. Default: as long as the sweep needs. What is"
         " known when it is over is kept as the sweep's curve.",
+    )
+    margin: str | SkipJsonSchema[None] = optional_field(
+        description="For `race` and `survey`: how closely the answer must be known, as in a query:"
+        " nothing larger may be more than this share faster, `1%` or `0.01`.",
+        json_schema_extra={"pattern": SHARE_PATTERN},
+        examples=["1%"],
+    )
+    settle: float | SkipJsonSchema[None] = optional_field(
+        gt=0,
+        le=MAX_BUDGET_S,
+        allow_inf_nan=False,
+        description="How long to go on measuring for certainty, seconds (default 3). Not for"
+        " `grid`, which goes on until every point is known well enough.",
+    )
+    slack: str | SkipJsonSchema[None] = optional_field(
+        description="For `nearest` and `largest`: larger points also count if they are confidently"
+        " at most this share slower, `1%` or `0.01`.",
+        json_schema_extra={"pattern": SHARE_PATTERN},
+        examples=["1%"],
     )
 
 

@@ -55,6 +55,42 @@ async def test_a_window_can_be_raced_within_bounds(
     check_problem(await client.post("/sweeps", json=request), 422, "fewer")
 
 
+@pytest.mark.parametrize(
+    ("mode", "query", "given"),
+    [
+        ("race", {}, {"margin": "2%", "settle": 1.5}),
+        ("survey", {"effort": "thorough"}, {"margin": "0.02", "settle": 1.5}),
+        ("nearest", {"prefer": "nearest"}, {"slack": "1%", "settle": 1.5}),
+        ("largest", {"prefer": "largest"}, {"slack": "0.01"}),
+    ],
+)
+async def test_a_sweep_takes_the_terms_that_a_question_has(
+    client: httpx.AsyncClient,
+    sqlite_worker: Worker,
+    mode: str,
+    query: dict[str, Any],
+    given: dict[str, Any],
+) -> None:
+    # The window of a query for the multiples of 8 above 30 batches of 12, up to 32 above each.
+    request = {
+        "mode": mode,
+        "params": {"vary": "batch,out_features", "in_features": 16},
+        "axes": [
+            {"first": 30, "second": 32, "last": 62, "step": 8},
+            {"first": 12, "second": 16, "last": 44, "step": 8},
+        ],
+    }
+    first = await client.post("/sweeps", json=request | given)
+    assert first.status_code == 201, first.text
+    # A question with the same terms is answered by that sweep: they are equal.
+    asked = {"dims": "30,12", "multiple_of": "8", "vary": "batch,out_features", "in_features": "16"}
+    second = await client.get("/lhp", params=asked | query | given | {"wait": 0})
+    assert (second.status_code, second.json()["id"]) == (202, first.json()["id"])
+    # Without them, it is another one.
+    third = await client.post("/sweeps", json=request)
+    assert (third.status_code, third.json()["mode"]) == (201, mode)
+
+
 async def test_a_stop_between_steps_is_not_reached(client: httpx.AsyncClient) -> None:
     axes = [{"first": 8, "last": 22, "step": 4}, {"first": 1, "last": 3}]
     info = (await client.post("/sweeps", json=REQUEST | {"axes": axes})).json()
@@ -116,6 +152,14 @@ BAD_REQUESTS = [
         422,
         "smaller range",
     ),
+    # A grid has no terms of a race, a race for the fastest needs no slack, and others no margin.
+    (json.dumps(REQUEST | {"margin": "1%"}).encode(), 422, "has it: race, survey"),
+    (json.dumps(REQUEST | {"settle": 3}).encode(), 422, "race, survey, nearest, largest"),
+    (json.dumps(REQUEST | {"mode": "race", "slack": "1%"}).encode(), 422, "nearest, largest"),
+    (json.dumps(REQUEST | {"mode": "largest", "margin": "1%"}).encode(), 422, "race, survey"),
+    (json.dumps(REQUEST | {"mode": "nearest", "slack": "1"}).encode(), 422, "slack=1%"),
+    (json.dumps(REQUEST | {"mode": "race", "margin": "no"}).encode(), 422, "margin=1%"),
+    (json.dumps(REQUEST | {"mode": "race", "settle": 0}).encode(), 422, "/docs"),
     # 1001² points are more than a million.
     (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 1001}] * 2}).encode(), 422, "fewer"),
     # One point of 60,000² · 4 bytes = 13.4 GiB.
