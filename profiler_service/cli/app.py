@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profiler_service.cli.commands import curves, machines, questions
+from profiler_service.cli.commands import curves, machines, questions, sweeps
 from profiler_service.cli.explaining import explain
 from profiler_service.cli.options import DimsCommand
 from profiler_service.cli.terminal import print_error, print_json_error
@@ -123,8 +123,8 @@ db.command()(machines.upgrade)
 app.command(cls=DimsCommand)(questions.query)
 app.command(cls=DimsCommand)(questions.crossover)
 app.command()(questions.advise)
-app.command(cls=DimsCommand)(curves.sweep)
-app.command()(curves.cancel)
+app.command(cls=DimsCommand)(sweeps.sweep)
+app.command()(sweeps.cancel)
 app.command()(curves.curves)
 app.command()(curves.facts)
 app.command()(curves.plot)

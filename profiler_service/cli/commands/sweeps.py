@@ -1,0 +1,141 @@
+"""`lhp sweep` and `cancel`: measuring whole grids.
+
+Uses HTTP only through the client. Each command imports its packages only when it runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler_service.cli.command_name import command_name
+from profiler_service.cli.options import (
+    BackendOption,
+    BatchOption,
+    BudgetOption,
+    DtypeOption,
+    HostOption,
+    JsonOption,
+    ParamOption,
+    UrlOption,
+    VaryOption,
+    read_parameters,
+)
+from profiler_service.cli.terminal import make_console, open_client, print_json, say, show
+from profiler_service.errors import InvalidRequestError
+from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from profiler_service.cli.asking import SweepOutcome
+    from profiler_service.client import ServiceClient
+
+
+def sweep(
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="KIND", help="Kind of workload: `lhp workloads` lists them."),
+    ],
+    ranges: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RANGE",
+            help="FIRST:LAST, FIRST:LAST:STEP or one size. One range for each axis of the kind,"
+            " in the order of `lhp workloads`, separated by spaces.",
+        ),
+    ],
+    vary: VaryOption = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    backend: BackendOption = None,
+    param: ParamOption = None,
+    budget: BudgetOption = None,
+    host: HostOption = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Start the sweep and don't wait for it.")
+    ] = False,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure every point of a grid: `lhp sweep matmul 256:512`.
+
+    A kind with several axes takes one range for each: `lhp sweep linear 1190:1210 310:330:2`.
+    Ctrl-C stops the sweep and keeps the points measured so far.
+    """
+    from pydantic import ValidationError
+
+    from profiler_service.cli.asking import run_sweep
+    from profiler_service.cli.text import parse_range
+    from profiler_service.wire import SweepRequest
+
+    try:
+        request = SweepRequest(
+            workload=kind,
+            params=read_parameters(
+                vary=vary, batch=batch, dtype=dtype, backend=backend, pairs=param
+            ),
+            axes=[parse_range(text) for text in ranges],
+            host=host,
+            budget=budget,
+        )
+    except ValidationError as error:
+        raise InvalidRequestError(
+            f"{len(ranges)} ranges are too many", hint="give one range for each axis"
+        ) from error
+    with open_client(url) as client:
+        if detach:
+            started, _ = client.create_sweep(request)
+            if json:
+                print_json(started)
+            else:
+                show(f"sweep {started.id} is {started.state} on {started.host}")
+                say(
+                    "hint: the same command without --detach follows it,"
+                    f" `lhp cancel {started.id}` stops it"
+                )
+            return
+        outcome = run_sweep(client, request, console=make_console())
+        if json:
+            print_json(outcome.sweep)
+        else:
+            _report_outcome(client, outcome)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if outcome.sweep.state != "done":
+        raise typer.Exit(FAILED)
+
+
+def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
+    from profiler_service.cli.text import describe_curve
+
+    sweep = outcome.sweep
+    if sweep.state == "failed":
+        say(f"error: sweep {sweep.id} failed: {sweep.error}")
+    elif sweep.state in ("queued", "running"):
+        say(f"sweep {sweep.id} is still {sweep.state}")
+        say(f"hint: the same command follows it, `lhp cancel {sweep.id}` stops it")
+    elif sweep.state == "cancelled":
+        kept = "its measured points are kept" if sweep.curve else "it had measured nothing"
+        say(f"sweep {sweep.id} was cancelled: {kept}")
+    if sweep.curve:
+        header = client.get_curve_header(sweep.curve, host=sweep.host)
+        show(*describe_curve(header).splitlines())
+        show(f"plot it: {command_name()} plot {sweep.curve}")
+
+
+def cancel(
+    sweep_id: Annotated[
+        str, typer.Argument(metavar="SWEEP", help="Id of a sweep, or its beginning.")
+    ],
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Stop a sweep that is queued or running. The points measured so far are kept."""
+    with open_client(url) as client:
+        sweep = client.cancel_sweep(sweep_id)
+    if json:
+        print_json(sweep)
+    elif sweep.state == "cancelled":
+        show(f"sweep {sweep.id} is cancelled")
+    elif sweep.cancel_requested:
+        show(f"sweep {sweep.id} ends after its current batch; its measured points are kept")
