@@ -117,6 +117,7 @@ COMMANDS = (
     *("serve", "worker", "db upgrade", "query 8,8", "crossover 8,8", "advise models:make"),
     *(
         "sweep matmul 8:16",
+        "sweeps",
         "cancel SWEEP",
         "curves",
         "facts",

@@ -16,7 +16,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from profiler_service.cli.terminal import print_line
-from profiler_service.cli.text import format_seconds
+from profiler_service.cli.text import describe_queue, format_seconds
 from profiler_service.client import Progress, ServiceUnreachableError
 from profiler_service.errors import HostAwayError, LhpError
 from profiler_service.printable import printable
@@ -90,20 +90,13 @@ def _describe_delay(error: LhpError) -> str:
     return f"waiting: {error}"
 
 
-def _describe_queue(sweep: SweepInfo) -> str:
-    """What is measured before the sweep, which may have begun."""
-    ahead = "1 sweep" if sweep.ahead == 1 else f"{sweep.ahead:,} sweeps"
-    about = "" if sweep.expected_wait_s is None else f", about {sweep.expected_wait_s:,.0f} s"
-    return f"queued behind {ahead}{about}"
-
-
 def _report_sweep(sweep: SweepInfo, report: Report) -> None:
     done = sweep.progress
     if sweep.error:
         report(f"paused: {sweep.error}", fraction=done.fraction if done else None)
         return
     if sweep.ahead and not sweep.cancel_requested:
-        report(_describe_queue(sweep), fraction=done.fraction if done else None)
+        report(f"queued {describe_queue(sweep)}", fraction=done.fraction if done else None)
         return
     if done is None:
         report("queued" if sweep.state == "queued" else "starting")

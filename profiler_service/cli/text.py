@@ -23,6 +23,7 @@ from profiler_service.wire import (
     GridAxisRange,
     LhpAnswer,
     RepeatabilityInfo,
+    SweepInfo,
 )
 
 
@@ -318,6 +319,52 @@ def describe_curve(curve: CurveInfo) -> str:
         found = "each of them a kernel of one product"
     heading = f"curve {curve.id}: {curve.workload}, {ranges}, on {curve.host}"
     return "\n".join(map(printable, (heading, f"{measured}, {found}")))
+
+
+def sweep_row(sweep: SweepInfo, now: dt.datetime) -> tuple[str, ...]:
+    """The sweep as a row of `lhp sweeps`."""
+    return (
+        sweep.id,
+        sweep.state + (", cancelling" if sweep.cancel_requested and not sweep.is_final else ""),
+        "–" if sweep.progress is None else f"{sweep.progress.fraction:.0%}",
+        "–" if sweep.ahead is None else str(sweep.ahead),
+        sweep.mode,
+        sweep.workload,
+        " ".join(map(format_range, sweep.axes)),
+        sweep.host,
+        format_age(sweep.created_at, now),
+    )
+
+
+def describe_sweep(sweep: SweepInfo, now: dt.datetime) -> str:
+    """The sweep in a few short lines for people: what it measures, and how far it is."""
+    ranges = " × ".join(map(format_range, sweep.axes))
+    state = "paused" if sweep.error and sweep.state == "running" else sweep.state
+    lines = [
+        f"sweep {sweep.id}: {sweep.mode} of {sweep.workload}, {ranges}, on {sweep.host}",
+        f"{state}{f': {sweep.error}' if sweep.error else ''}"
+        f" · asked for {format_age(sweep.created_at, now)}",
+    ]
+    if (done := sweep.progress) is not None:
+        lines.append(
+            f"{done.fraction:.0%} done, {done.stage}: {done.num_samples:,} samples in"
+            f" {format_seconds(done.seconds)}"
+        )
+    if sweep.cancel_requested and not sweep.is_final:
+        lines.append("it was asked to stop, and ends after its current batch")
+    if sweep.ahead is not None:
+        itself = "" if sweep.expected_s is None else f"; itself about {sweep.expected_s:,.0f} s"
+        lines.append((describe_queue(sweep) if sweep.ahead else "nothing is ahead of it") + itself)
+    if sweep.curve is not None:
+        lines.append(f"curve {sweep.curve}: `lhp curves {sweep.curve}` shows it")
+    return "\n".join(map(printable, lines))
+
+
+def describe_queue(sweep: SweepInfo) -> str:
+    """What is measured before the sweep, which may have begun: `behind 2 sweeps, about 12 s`."""
+    ahead = "1 sweep" if sweep.ahead == 1 else f"{sweep.ahead:,} sweeps"
+    about = "" if sweep.expected_wait_s is None else f", about {sweep.expected_wait_s:,.0f} s"
+    return f"behind {ahead}{about}"
 
 
 def fact_row(fact: FactInfo, now: dt.datetime) -> tuple[str, ...]:

@@ -40,12 +40,7 @@ from profiler_service.client.transport import (
     Query,
     Transport,
 )
-from profiler_service.errors import (
-    HostAwayError,
-    HostStartingError,
-    InvalidRequestError,
-    LhpError,
-)
+from profiler_service.errors import HostAwayError, HostStartingError, InvalidRequestError, LhpError
 from profiler_service.wire import (
     CrossoverAnswer,
     CurveDetail,
@@ -59,6 +54,7 @@ from profiler_service.wire import (
     PlatformInfo,
     RaceInfo,
     SweepInfo,
+    SweepPage,
     SweepRequest,
     WorkloadInfo,
     parse_duration,
@@ -181,23 +177,30 @@ class Service(Generic[H]):
     ) -> SweepInfo:
         """The sweep in its final state, or in its state after `wait_s`."""
         deadline = Deadline.after(wait_s, self._clock)
-        return await self._follower(sweep, _sweep_path(sweep.id), deadline, on_progress).follow()
+        return await self._follower(
+            sweep, f"/sweeps/{_segment(sweep.id)}", deadline, on_progress
+        ).follow()
 
     @operation
     async def get_sweep(self, sweep_id: str) -> SweepInfo:
         """The sweep with that id."""
-        return await self._get(SweepInfo, _sweep_path(sweep_id))
+        return await self._get(SweepInfo, f"/sweeps/{_segment(sweep_id)}")
+
+    @operation
+    async def list_sweeps(self, query: Query) -> SweepPage:
+        """A page of sweeps, newest first, from the query parameters of `GET /sweeps`."""
+        return parse(SweepPage, await self._send(Call(path="/sweeps", params=query)))
 
     @operation
     async def cancel_sweep(self, sweep_id: str) -> SweepInfo:
         """The sweep, asked to stop. Raises ConflictError if it has already ended."""
-        call = Call(method="POST", path=f"{_sweep_path(sweep_id)}/cancel")
+        call = Call(method="POST", path=f"/sweeps/{_segment(sweep_id)}/cancel")
         return parse(SweepInfo, await self._send(call, self._no_deadline()))
 
     @operation
     async def get_race(self, sweep_id: str) -> RaceInfo:
         """The stages of the race with that id. Raises ConflictError if they can't be replayed."""
-        return await self._get(RaceInfo, f"{_sweep_path(sweep_id)}/race")
+        return await self._get(RaceInfo, f"/sweeps/{_segment(sweep_id)}/race")
 
     @operation
     async def list_curves(self, query: Query) -> CurvePage:
@@ -393,7 +396,3 @@ class AsyncServiceClient(Service[httpx.AsyncClient], Asynchronous):
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
-
-
-def _sweep_path(sweep_id: str) -> str:
-    return f"/sweeps/{_segment(sweep_id)}"

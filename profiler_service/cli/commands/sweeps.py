@@ -1,10 +1,11 @@
-"""`lhp sweep` and `cancel`: measuring whole grids.
+"""`lhp sweep`, `sweeps` and `cancel`: measuring whole grids, and what is being measured.
 
 Uses HTTP only through the client. Each command imports its packages only when it runs.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +23,15 @@ from profiler_service.cli.options import (
     VaryOption,
     read_parameters,
 )
-from profiler_service.cli.terminal import make_console, open_client, print_json, say, show
+from profiler_service.cli.terminal import (
+    make_console,
+    make_table,
+    open_client,
+    print_json,
+    print_table,
+    say,
+    show,
+)
 from profiler_service.errors import InvalidRequestError
 from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
 
@@ -121,6 +130,61 @@ def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
         header = client.get_curve_header(sweep.curve, host=sweep.host)
         show(*describe_curve(header).splitlines())
         show(f"plot it: {command_name()} plot {sweep.curve}")
+
+
+def sweeps(
+    sweep_id: Annotated[
+        str | None,
+        typer.Argument(metavar="SWEEP", help="Id of a sweep, or its beginning, to show only it."),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="Only this state: queued, running, done, cancelled or failed."),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="Only this mode: race, survey, nearest, largest, grid or kernels."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Only sweeps of this host.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of sweeps to list.")] = 20,
+    cursor: Annotated[
+        str | None, typer.Option(help="Cursor that the previous page printed.")
+    ] = None,
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the sweeps, newest first, also those of questions; or show one and what is ahead."""
+    from profiler_service.cli.text import describe_sweep, sweep_row
+
+    now = dt.datetime.now(dt.UTC)
+    if sweep_id is not None:
+        with open_client(url) as client:
+            found = client.get_sweep(sweep_id)
+        if json:
+            print_json(found)
+        else:
+            show(*describe_sweep(found, now).splitlines())
+        return
+
+    filters = {"state": state, "mode": mode, "host": host}
+    given = {name: value for name, value in filters.items() if value is not None}
+    paging = {} if cursor is None else {"cursor": cursor}
+    with open_client(url) as client:
+        page = client.list_sweeps({**given, **paging, "limit": limit})
+    if json:
+        print_json(page)
+        return
+    if not page.items:
+        say("no sweep is like that: `lhp sweeps` lists them all" if given else "no sweeps yet")
+        return
+    table = make_table(
+        *("ID", "STATE", "DONE", "AHEAD", "MODE", "WORKLOAD", "RANGES", "HOST", "AGE")
+    )
+    for each in page.items:
+        table.add_row(*sweep_row(each, now))
+    print_table(table)
+    if page.next_cursor:
+        say(f"more: add --cursor {page.next_cursor}")
 
 
 def cancel(
