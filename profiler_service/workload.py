@@ -125,7 +125,8 @@ class WorkloadKind:
     flops: Callable[[Dims, Mapping[str, ParamValue]], int] = field(compare=False)
     description: str = ""
     check: Callable[[Mapping[str, ParamValue]], None] | None = field(default=None, compare=False)
-    """Raises InvalidWorkloadError for values that are each allowed, but not together."""
+    """Raises InvalidWorkloadError for values that are each allowed, but not together. Gets all
+    parameters; those that vary with the values of one point."""
 
     @functools.cached_property
     def _sorted_parameters(self) -> tuple[tuple[Parameter, ParamValue], ...]:
@@ -187,11 +188,27 @@ class WorkloadKind:
                 f"workload {self.name!r} has no parameter {', '.join(map(repr, unknown))}",
                 hint=did_you_mean(unknown[0], known) + f"its parameters are: {', '.join(known)}",
             )
-        if self.check is not None:
-            # Parameters that vary are taken at their defaults: no check can know their values.
-            varied = {each.name: each.default for each in self.parameters if each.name in axes}
-            self.check(varied | {name: params[name] for name in params if name != VARY})
-        return Workload(kind=self.name, params=tuple(sorted(params.items())), axes=axes)
+        workload = Workload(kind=self.name, params=tuple(sorted(params.items())), axes=axes)
+        if not self.depends_on_point(workload) and self.check is not None:
+            self.check(self.unfold([1] * len(axes), params)[1])
+        return workload
+
+    def depends_on_point(self, workload: Workload) -> bool:
+        """Whether the kind may allow some points of the workload and refuse others."""
+        return self.check is not None and not set(workload.axes) <= set(self.axes)
+
+    def check_point(self, workload: Workload, dims: Sequence[int]) -> None:
+        """Returns if the kind allows the values of all parameters at this point.
+
+        Raises InvalidWorkloadError with what the kind says, and where.
+        """
+        if self.check is None or not self.depends_on_point(workload):
+            return
+        try:
+            self.check(self.unfold(dims, dict(workload.params))[1])
+        except InvalidWorkloadError as error:
+            where = ", ".join(f"{a}={d}" for a, d in zip(workload.axes, dims, strict=True))
+            raise InvalidWorkloadError(f"at {where}: {error}", hint=error.hint) from error
 
     def _read_axes(self, vary: object) -> tuple[str, ...]:
         """The axes that `vary` names; the kind's own if it is None. Raises InvalidWorkloadError."""

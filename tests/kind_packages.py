@@ -8,6 +8,25 @@ from pathlib import Path
 
 from profiler_service import kinds
 
+GROUPED = """
+from dataclasses import replace
+from profiler_service.errors import InvalidWorkloadError
+from profiler_service.kinds import MATMUL
+from profiler_service.workload import Parameter
+
+def check(params):
+    if params["batch"] % params["groups"]:
+        raise InvalidWorkloadError("groups must divide batch", hint="choose a multiple of groups")
+
+GROUPED = replace(
+    MATMUL,
+    name="grouped",
+    parameters=(*MATMUL.parameters, Parameter(name="groups", default=4, description="")),
+    check=check,
+)
+"""
+"""A product whose batch must be a multiple of `groups`."""
+
 
 def install_kind(directory: Path, name: str, source: str, *, attribute: str) -> None:
     """Puts a package with one module `NAME_kind` and the entry point `name` into `directory`."""

@@ -21,7 +21,7 @@ from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.products import backends_of
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.plan.window import WindowLimits
+from profiler_service.plan.window import WindowLimits, find_refused
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Host, Store
 from profiler_service.workload import Workload
@@ -65,13 +65,14 @@ class Admission:
         `for_question`: it has the bounds of a question. `is_awaited`: whether a question waits for
         it; None means that it does if it has a question's bounds.
 
-        Raises InvalidDimsError, WindowTooLargeError, UnsupportedOnHostError, StoreError. Allocates
-        nothing.
+        Raises InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError,
+        StoreError. Allocates nothing.
         """
         self._refuse_unless_usable()
         self.limits.check_dims(spec.workload, spec.grid.first)
         self.limits.check_dims(spec.workload, spec.grid.last)
         self._check_size(spec, for_question=for_question)
+        await asyncio.to_thread(check_values, spec)
         platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
         check_affordable(
             spec.workload,
@@ -115,6 +116,19 @@ class Admission:
                 hint="ask for fewer: a smaller range, or larger steps; the service's setting"
                 " LHP_MAX_AXIS_POINTS allows more",
             )
+
+
+def check_values(spec: SweepSpec) -> None:
+    """Returns if the kind allows what must be measured. Raises InvalidWorkloadError.
+
+    That is every point of a grid, and the first point of a window: the others need not be
+    candidates.
+    """
+    kind, mode = get_workload_kind(spec.workload.kind), MODES[spec.mode]
+    kind.check_point(spec.workload, spec.grid.first)
+    if mode.decides_every_point:
+        for point in find_refused(spec.workload, spec.grid)[:1]:
+            kind.check_point(spec.workload, spec.grid.dims(int(point)))
 
 
 def check_affordable(

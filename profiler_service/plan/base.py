@@ -21,6 +21,7 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import Progress, SweepSpec
+from profiler_service.plan.window import find_refused
 
 Points = npt.NDArray[np.int32]
 
@@ -101,8 +102,10 @@ class SteppedPlanner(abc.ABC):
     def __init__(self, spec: SweepSpec) -> None:
         self._spec = spec
         self._num_points = spec.grid.size
-        self._others = spec.grid.find_others()
-        """Points of the grid that are no candidates: they are never measured."""
+        refused = find_refused(spec.workload, spec.grid)
+        self._others = np.union1d(spec.grid.find_others(), refused[refused > 0])
+        """Points of the grid that are no candidates, or that the kind refuses: they are never
+        measured. The first one is."""
         self._rng = np.random.default_rng(spec.seed)
         self._batches: list[Samples] = []
         self._failures: dict[int, str] = {}

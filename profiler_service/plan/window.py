@@ -6,11 +6,15 @@ Pure. Knows neither curves nor how a window is measured.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 from dataclasses import dataclass
 
-from profiler_service.errors import InvalidDimsError, InvalidRequestError
+import numpy as np
+import numpy.typing as npt
+
+from profiler_service.errors import InvalidDimsError, InvalidRequestError, InvalidWorkloadError
 from profiler_service.grid import MAX_DIM, Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.spec import MAX_AXIS_POINTS, window_growth
@@ -78,11 +82,12 @@ def build_window(
 ) -> Grid:
     """The window above `dims`: its candidates are `dims`, and the multiples above.
 
-    Raises InvalidDimsError for dims beyond the limits; InvalidRequestError if `multiple_of` leaves
-    no point but `dims`.
+    Raises InvalidDimsError for dims beyond the limits; InvalidWorkloadError if the kind refuses
+    them; InvalidRequestError if `multiple_of` leaves no point but `dims`.
     """
     limits = limits or WindowLimits()
     limits.check_dims(workload, dims)
+    get_workload_kind(workload.kind).check_point(workload, dims)
     reach = window_growth(dims, max_growth, multiple_of, limits.max_axis_points)
     growth = tuple(
         min(grow, limits.max_dim - dim, high - dim)
@@ -118,6 +123,31 @@ def build_window(
 def find_bounds(workload: Workload) -> tuple[tuple[int, int], ...]:
     """The smallest and the largest dimension that the kind allows on each axis."""
     return get_workload_kind(workload.kind).find_bounds(workload)
+
+
+def find_refused(workload: Workload, grid: Grid) -> npt.NDArray[np.int32]:
+    """Numbers of the points that the kind refuses, ascending: combinations of parameters that vary.
+
+    They are never measured.
+    """
+    kind = get_workload_kind(workload.kind)
+    if not kind.depends_on_point(workload):
+        return np.zeros(0, dtype=np.int32)
+    is_refused = np.zeros(grid.shape, dtype=bool)
+    # What the kind allows depends on its parameters alone: its own axes needn't be tried.
+    tried = [
+        range(1) if name in kind.axes else range(axis.count)
+        for name, axis in zip(workload.axes, grid.axes, strict=True)
+    ]
+    dims_of = [axis.dims for axis in grid.axes]
+    for positions in itertools.product(*tried):
+        dims = [each[n] for each, n in zip(dims_of, positions, strict=True)]
+        try:
+            kind.check_point(workload, dims)
+        except InvalidWorkloadError:
+            named = zip(workload.axes, positions, strict=True)
+            is_refused[tuple(slice(None) if a in kind.axes else n for a, n in named)] = True
+    return np.flatnonzero(is_refused).astype(np.int32)
 
 
 def _find_share(dim: int, grow: int) -> float:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from profiler_service.settings import Settings
 from profiler_service.wire import SweepInfo
 from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
+from tests.kind_packages import GROUPED, install_kind, loaded_anew
 
 pytestmark = pytest.mark.anyio
 
@@ -179,6 +181,36 @@ async def test_bad_requests_say_what_to_do_and_queue_nothing(
     )
     check_problem(response, status, hint)
     assert not sqlite_worker.store.list_sweeps().items
+
+
+async def test_combinations_that_the_kind_refuses_are_refused_before_they_are_measured(
+    client: httpx.AsyncClient,
+    sqlite_worker: Worker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    with loaded_anew():
+        install_kind(tmp_path, "grouped", GROUPED, attribute="GROUPED")
+        asked: dict[str, Any] = {"workload": "grouped", "vary": "batch,size", "wait": 0}
+        refused = await client.get("/lhp", params=asked | {"dims": "61,8"})
+        check_problem(refused, 422, "choose a multiple of groups")
+        assert refused.json()["detail"] == "at batch=61, size=8: groups must divide batch"
+        # A grid of batches 60 to 64 has some that 4 doesn't divide.
+        request = {
+            "workload": "grouped",
+            "params": {"vary": "batch,size"},
+            "axes": [{"first": 60, "last": 64}, {"first": 8, "last": 9}],
+        }
+        refused = await client.post("/sweeps", json=request)
+        check_problem(refused, 422, "choose a multiple of groups")
+        assert refused.json()["detail"].startswith("at batch=61, size=8: ")
+        assert not sqlite_worker.store.list_sweeps().items
+        # In steps of 4 it has none, and a race leaves them out.
+        axes = [{"first": 60, "last": 64, "step": 4}, {"first": 8, "last": 9}]
+        assert (await client.post("/sweeps", json=request | {"axes": axes})).status_code == 201
+        assert (await client.post("/sweeps", json=request | {"mode": "race"})).status_code == 201
+        assert (await client.get("/lhp", params=asked | {"dims": "60,8"})).status_code == 202
 
 
 async def test_a_body_without_a_length_is_bounded_too(client: httpx.AsyncClient) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
 from profiler_service.errors import InvalidDimsError, InvalidWorkloadError
 from profiler_service.grid import Grid
-from profiler_service.kinds import DEEPSPEECH2, HLSTM, LINEAR, LSTM
+from profiler_service.kinds import DEEPSPEECH2, HLSTM, LINEAR, LSTM, get_workload_kind
 from profiler_service.kinds.kernels import find_kernels
+from profiler_service.plan.create import create_planner
+from profiler_service.plan.modes import Mode
 from profiler_service.plan.race.guide import find_factors
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.plan.window import build_window
+from profiler_service.plan.window import build_window, find_refused
+from profiler_service.workload import WorkloadKind
+from tests.kind_packages import GROUPED, install_kind, loaded_anew
+from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice
 
 VARIED = LINEAR.describe({"vary": "batch,out_features", "in_features": "317"})
 
@@ -121,8 +128,60 @@ def test_bounds_of_a_parameter_clip_the_window_and_refuse_dims() -> None:
 
 
 def test_rules_for_several_parameters_still_hold() -> None:
+    given = {"sparsity": "0.5", "vary": "batch", "out_features": "5", "in_features": "6"}
+    with pytest.raises(InvalidWorkloadError, match="at batch=60: sparsity"):
+        build_window(LINEAR.describe(given), (60,), max_growth=0)
+    # If only the kind's own axes vary, the rule needs no point.
     with pytest.raises(InvalidWorkloadError, match="sparsity"):
-        LINEAR.describe({"vary": "batch", "out_features": 5, "in_features": 6, "sparsity": 0.5})
+        LINEAR.describe({"vary": "in_features,out_features", "sparsity": "0.5"})
+
+
+@pytest.fixture
+def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkloadKind]:
+    """A kind whose groups must divide its batch; by default, 4 and 16."""
+    monkeypatch.syspath_prepend(tmp_path)
+    with loaded_anew():
+        install_kind(tmp_path, "grouped", GROUPED, attribute="GROUPED")
+        yield get_workload_kind("grouped")
+
+
+def test_rules_see_the_values_that_are_measured(grouped: WorkloadKind) -> None:
+    given = {"vary": "batch,size", "groups": "5"}
+    by_five = grouped.describe(given)  # the default batch of 16 isn't asked about
+    assert build_window(by_five, (60, 8), max_growth=0).first == (60, 8)
+    with pytest.raises(InvalidWorkloadError, match="at batch=16, size=8: groups must") as caught:
+        build_window(by_five, (16, 8), max_growth=0)
+    assert caught.value.hint == "choose a multiple of groups"
+    with pytest.raises(InvalidWorkloadError, match=r"^groups must divide batch"):
+        grouped.describe({"groups": "5"})
+
+
+def test_points_that_a_rule_refuses_are_named(grouped: WorkloadKind) -> None:
+    both = grouped.describe({"vary": "batch,groups", "size": "8"})
+    # batch 8, 9, 10 × groups 2, 3: all but 8/2, 9/3 and 10/2.
+    assert find_refused(both, Grid.window((8, 2), (2, 1))).tolist() == [1, 2, 5]
+    # Own axes make no difference: batch 8, 9 × size 5, 6.
+    sized = grouped.describe({"vary": "batch,size"})
+    assert find_refused(sized, Grid.window((8, 5), (1, 1))).tolist() == [2, 3]
+    assert not len(find_refused(grouped.describe(), Grid.window((5,), (9,))))
+
+
+@pytest.mark.parametrize("mode", ["race", "survey", "nearest", "largest"])
+def test_a_race_visits_no_point_that_a_rule_refuses(grouped: WorkloadKind, mode: Mode) -> None:
+    workload = grouped.describe({"vary": "batch,size"})
+    grid = Grid.window((60, 60), (20, 20))
+    batch = grid.all_dims()[:, 0]
+    # A larger batch is faster: the fastest is 80, and 79 to 77 are refused.
+    device = SyntheticDevice(latency_s=1e-4 * (1 - (batch - 60) / 100), noise=0.01)
+    planner = create_planner(SweepSpec(workload=workload, mode=mode, grid=grid))
+    visited: set[int] = set()
+    while (asked := planner.next_batch()) is not None:
+        visited.update(batch[asked.point].tolist())
+        planner.record(device.measure(asked))
+    assert visited <= {60, 64, 68, 72, 76, 80}
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    target = int(planner.build_curve(PLATFORM, PROTOCOL, now).answers.target[0])
+    assert batch[target] > 60 and batch[target] % 4 == 0
 
 
 def test_kernels_and_guides_are_for_the_own_axes() -> None:
