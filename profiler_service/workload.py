@@ -23,6 +23,16 @@ VARY = "vary"
 """The parameter of a workload that says what varies, if that isn't the kind's own axes."""
 MAX_AXES = 16
 
+QUESTION_OPTIONS = frozenset(
+    (
+        *("dims", "workload", "vary", "prefer", "slack", "effort", "max_growth", "multiple_of"),
+        *("wait", "budget", "margin", "settle", "max_age", "host", "platform"),
+        *("verdict", "since", "cursor", "limit"),
+    )
+)
+"""What `GET /lhp` and `GET /facts` take besides the parameters of a workload, by the same way. No
+kind may use these names: its parameter couldn't be given."""
+
 DTYPE_SIZES_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -138,6 +148,11 @@ class WorkloadKind:
     def can_vary(self) -> tuple[str, ...]:
         """Names of all that can be an axis: the kind's own axes, and whole-number parameters."""
         return (*self.axes, *(each.name for each in self.parameters if each.can_vary))
+
+    def find_taken_names(self) -> tuple[str, ...]:
+        """The kind's axes and parameters that have the name of an option of a question."""
+        names = (*self.axes, *(each.name for each in self.parameters))
+        return tuple(name for name in names if name in QUESTION_OPTIONS)
 
     def describe(self, given: Mapping[str, object] | None = None) -> Workload:
         """The workload of this kind with the parameters `given` and defaults for the rest.

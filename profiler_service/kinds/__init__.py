@@ -76,9 +76,9 @@ class LeftOut:
 def workload_kinds() -> Mapping[str, WorkloadKind]:
     """Every workload kind by name: built-in ones, and those of installed packages.
 
-    A package whose entry point fails to import, isn't a WorkloadKind, or takes a name
-    already used is left out and logged: one broken package must not stop the service.
-    `kinds_left_out` lists it.
+    A package whose entry point fails to import, isn't a WorkloadKind, or takes a name already used
+    (that of a kind, or for a parameter that of an option) is left out and logged: one broken
+    package must not stop the service. `kinds_left_out` lists it.
     """
     return _load()[0]
 
@@ -105,6 +105,11 @@ def _load() -> tuple[Mapping[str, WorkloadKind], Sequence[LeftOut]]:
             elif kind.name in kinds:
                 reason = (
                     f"{entry_point.value} of {package} takes the name {kind.name!r}, which is taken"
+                )
+            elif taken := kind.find_taken_names():
+                reason = (
+                    f"{entry_point.value} of {package} has a parameter or axis named {taken[0]!r},"
+                    " which is an option of every question: it needs another name"
                 )
         if reason:
             logger.warning("workload kind %s is left out: %s", entry_point.name, reason)

@@ -11,12 +11,23 @@ import pytest
 from profiler_service import kinds
 from profiler_service.errors import UnknownWorkloadError
 from profiler_service.kinds import get_workload_kind, kinds_left_out, workload_kinds
+from profiler_service.wire import FactsQuery, LhpQuery
+from profiler_service.workload import QUESTION_OPTIONS
 from tests.kind_packages import install_kind, loaded_anew
 
 KIND = """
 from dataclasses import replace
 from profiler_service.kinds import MATMUL
 OTHER = replace(MATMUL, name="other")
+"""
+
+
+SHADOWED = """
+from dataclasses import replace
+from profiler_service.kinds import MATMUL
+from profiler_service.workload import Parameter
+MINE = Parameter(name="{name}", default=1, description="")
+OTHER = replace(MATMUL, name="other", parameters=(*MATMUL.parameters, MINE))
 """
 
 
@@ -42,6 +53,13 @@ def test_a_package_brings_its_kind(packages: Path) -> None:
         ("empty", "", "failed to import: AttributeError"),
         ("wrong", "OTHER = 5", "isn't a WorkloadKind"),
         ("taking", "from profiler_service.kinds import MATMUL as OTHER", "takes the name 'matmul'"),
+        ("shadowed", SHADOWED.format(name="margin"), "a parameter or axis named 'margin', which"),
+        ("varying", SHADOWED.format(name="vary"), "a parameter or axis named 'vary', which"),
+        (
+            "waiting",
+            KIND.replace('name="other"', 'name="other", axes=("wait",)'),
+            "a parameter or axis named 'wait', which is an option of every question",
+        ),
     ],
 )
 def test_a_package_that_brings_none_is_named_and_left_out(
@@ -61,6 +79,13 @@ def test_a_package_that_brings_none_is_named_and_left_out(
         get_workload_kind(name)
     assert "choose one of: deepspeech2" in caught.value.hint
     assert f"{name} is left out: " in caught.value.hint and reason in caught.value.hint
+
+
+def test_the_names_that_no_parameter_may_have_are_those_of_the_options() -> None:
+    fields = LhpQuery.model_fields.keys() | FactsQuery.model_fields.keys()
+    # These fields of a question are parameters of its workload.
+    assert fields - {"batch", "dtype", "backend"} == QUESTION_OPTIONS
+    assert not any(kind.find_taken_names() for kind in kinds._BUILT_IN)
 
 
 def test_one_broken_package_does_not_hide_another(packages: Path) -> None:
