@@ -131,23 +131,24 @@ def find_refused(workload: Workload, grid: Grid) -> npt.NDArray[np.int32]:
     They are never measured.
     """
     kind = get_workload_kind(workload.kind)
-    if not kind.depends_on_point(workload):
+    if kind.check is None or not kind.depends_on_point(workload):
         return np.zeros(0, dtype=np.int32)
-    is_refused = np.zeros(grid.shape, dtype=bool)
     # What the kind allows depends on its parameters alone: its own axes needn't be tried.
+    names = [name for name in workload.axes if name not in kind.axes]
     tried = [
-        range(1) if name in kind.axes else range(axis.count)
+        axis.dims[:1] if name in kind.axes else axis.dims
         for name, axis in zip(workload.axes, grid.axes, strict=True)
     ]
-    dims_of = [axis.dims for axis in grid.axes]
-    for positions in itertools.product(*tried):
-        dims = [each[n] for each, n in zip(dims_of, positions, strict=True)]
+    is_refused = np.zeros([len(dims) for dims in tried], dtype=bool)
+    params = kind.unfold(grid.first, dict(workload.params))[1]
+    varied = [dims for name, dims in zip(workload.axes, tried, strict=True) if name in names]
+    for number, values in enumerate(itertools.product(*varied)):
+        params.update(zip(names, values, strict=True))
         try:
-            kind.check_point(workload, dims)
+            kind.check(params)
         except InvalidWorkloadError:
-            named = zip(workload.axes, positions, strict=True)
-            is_refused[tuple(slice(None) if a in kind.axes else n for a, n in named)] = True
-    return np.flatnonzero(is_refused).astype(np.int32)
+            is_refused.flat[number] = True
+    return np.flatnonzero(np.broadcast_to(is_refused, grid.shape)).astype(np.int32)
 
 
 def _find_share(dim: int, grow: int) -> float:
