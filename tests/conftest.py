@@ -18,7 +18,6 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service.storage import schema
-from profiler_service.storage.database import find_sqlite_path, parse_url
 from profiler_service.storage.store import Store
 
 # Started in the background by a script, this process would ignore Ctrl-C, and its children, too:
@@ -77,18 +76,35 @@ def postgres_url() -> Iterator[str]:
         yield server.get_uri()
 
 
-@pytest.fixture
-def postgres_database_url(postgres_url: str) -> Iterator[str]:
-    """A new database without a schema on PostgreSQL."""
+@contextlib.contextmanager
+def new_database(postgres_url: str, options: str = "") -> Iterator[str]:
+    """A new database on the server: without a schema, unless `options` name a template."""
     server = sa.make_url(postgres_url).set(drivername="postgresql+psycopg")
     name = f"lhp_{next(_database_numbers)}"
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        connection.execute(sa.text(f"CREATE DATABASE {name} {options}"))
     yield server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
     with engine.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
     engine.dispose()
+
+
+@pytest.fixture
+def postgres_database_url(postgres_url: str) -> Iterator[str]:
+    """A new database without a schema on PostgreSQL."""
+    with new_database(postgres_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str) -> Iterator[str]:
+    """The name of a PostgreSQL database with the current schema; tests use copies."""
+    with new_database(postgres_url) as url:
+        schema.upgrade(url)
+        name = sa.make_url(url).database
+        assert name is not None
+        yield name
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -108,15 +124,18 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def database_url(empty_database_url: str, migrated_file: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path
+) -> Iterator[str]:
     """A new database with the current schema, once on SQLite and once on PostgreSQL."""
-    path = find_sqlite_path(parse_url(empty_database_url))
-    if path is None:
-        schema.upgrade(empty_database_url)
-    else:
-        shutil.copyfile(migrated_file, path)
-    return empty_database_url
+    if request.param == "sqlite":
+        path = shutil.copyfile(migrated_file, tmp_path / "lhp.sqlite")
+        yield f"sqlite:///{path}"
+        return
+    template: str = request.getfixturevalue("migrated_postgres")
+    with new_database(request.getfixturevalue("postgres_url"), f"TEMPLATE {template}") as url:
+        yield url
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from tests.storage.examples import (
 from tests.storage.test_leases import identity
 from tests.storage.test_schema import connect
 
-postgresql_only = pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+postgresql_only = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 """SQLite's clock is that of the one machine that its file is on."""
 MINUTE = dt.timedelta(minutes=1)
 
