@@ -12,6 +12,7 @@ import uvicorn
 from tests.processes.connecting import (
     LIMITS,
     MOST,
+    PATIENCE_S,
     App,
     Connect,
     app,
@@ -203,9 +204,12 @@ def test_requests_whose_clients_went_away_count_until_they_end(
 def test_requests_that_wait_for_others_are_bounded(connect: Connect, app: App) -> None:
     connection = connect()
     connection.sendall(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
-    with contextlib.suppress(ConnectionError):
+    # The server reads no further while the first one is held, so sending stops.
+    connection.settimeout(0.5)
+    with contextlib.suppress(ConnectionError, TimeoutError):
         for _ in range(64):
             connection.sendall(b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n" * 4096)
+    connection.settimeout(PATIENCE_S)
     app.release.set()
     # The first, and those that may wait; then the connection ends.
     answers = read_all(connection).count(b"HTTP/1.1 200 OK")
