@@ -18,8 +18,18 @@ from tests.plan.asking import ask, curve_from, random_dims, spec_above, true_rat
 from tests.synthetic import SyntheticDevice, smooth, stairs
 
 
+def small_spec(reach: int, dims: tuple[int, ...], mode: Mode, *, seed: int) -> SweepSpec:
+    """A sweep of a small window, `reach` beyond `dims`, with half a second to settle.
+
+    The rules are those of larger windows, whose fits and draws take several times as long.
+    """
+    spec = spec_above(dims, mode, seed=seed)
+    grid = Grid.window(dims, (reach,) * len(dims))
+    return replace(spec, grid=grid, terms=RaceTerms(settle_s=0.5))
+
+
 def dims_of(seed: int, axes: int) -> tuple[int, ...]:
-    """Small ones: their windows are as large as others' on an axis or two, and cheaper to fit."""
+    """Small ones, of fast calls: a race has time for many."""
     return tuple(dim // 4 + 75 for dim in random_dims(seed, axes))
 
 
@@ -28,8 +38,7 @@ def test_noise_alone_moves_no_answer(mode: Mode, axes: int, seeds: int) -> None:
     """A smooth curve under 3 % heavy-tailed noise and drift: at most 1 % of answers go wrong."""
     wrong = 0
     for seed in range(seeds):
-        spec = spec_above(dims_of(seed, axes), mode, seed=seed)
-        spec = replace(spec, terms=RaceTerms(settle_s=0.5))
+        spec = small_spec(15, dims_of(seed, axes), mode, seed=seed)
         truth = smooth(spec.grid)
         answer = ask(spec, SyntheticDevice(truth, seed=seed + 1000))
         wrong += true_ratio(spec, truth, answer) > 1.005
@@ -43,7 +52,7 @@ def test_true_steps_are_found(mode: Mode, axes: int, multiple: int, seeds: int) 
     """Multiples are 3 % faster an axis: at least 95 % of answers take the step."""
     found = possible = 0
     for seed in range(seeds):
-        spec = spec_above(random_dims(seed, axes), mode, seed=seed)
+        spec = small_spec(2 * multiple, random_dims(seed, axes), mode, seed=seed)
         truth = stairs(spec.grid, multiple)
         if truth.min() / truth[0] > 0.98:
             continue  # already on the step, or the smooth growth up to it eats the gain
@@ -57,7 +66,7 @@ def test_true_steps_are_found(mode: Mode, axes: int, multiple: int, seeds: int) 
 @functools.cache
 def quiet_clock_s(seed: int) -> float:
     """How long a race of `test_a_noisy_neighbour_moves_no_answer` takes without one."""
-    spec = spec_above((301, 233), "race", seed=seed)
+    spec = small_spec(32, (301, 233), "race", seed=seed)
     device = SyntheticDevice(smooth(spec.grid), seed=seed)
     ask(spec, device)
     return device.clock_s
@@ -67,7 +76,7 @@ def quiet_clock_s(seed: int) -> float:
 def test_a_noisy_neighbour_moves_no_answer(share: float) -> None:
     """It comes after that share of the time that the race takes without it."""
     for seed in range(8):
-        spec = spec_above((301, 233), "race", seed=seed)
+        spec = small_spec(32, (301, 233), "race", seed=seed)
         truth = smooth(spec.grid)
         from_s = share * quiet_clock_s(seed)
         device = SyntheticDevice(truth, seed=seed, neighbour_from_s=from_s)
@@ -119,7 +128,7 @@ def test_the_promised_interval_holds() -> None:
     """The interval claims 95 %; looking several times is paid for, so it must hold at least so."""
     covered = total = 0
     for seed in range(100):
-        spec = spec_above(random_dims(seed, 1), "race", seed=seed)
+        spec = small_spec(32, random_dims(seed, 1), "race", seed=seed)
         truth = stairs(spec.grid, 16)
         answer = ask(spec, SyntheticDevice(truth, seed=seed + 5000))
         if answer.lhp == answer.dims:
