@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from profiler_service import jobs
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.leases import LEASE_S
-from profiler_service.storage.store import Store
+from profiler_service.storage.store import Store, Sweep
 from tests.processes.fake_worker import HOST, PATIENCE_S, begun, spec, wait_until
 from tests.storage.test_leases import let_time_pass
 
@@ -61,6 +62,7 @@ class Machine:
 
 
 Make = Callable[..., Machine]
+HandIn = Callable[..., Sweep]
 
 
 @pytest.fixture
@@ -78,6 +80,21 @@ def make(database_url: str, tmp_path: Path) -> Iterator[Make]:
         process.wait()
 
 
+@pytest.fixture
+def hand_in(store: Store, make: Make, database_url: str) -> Iterator[HandIn]:
+    """Creates a sweep of so many batches and enqueues it, so that no heartbeat has to find it."""
+    with contextlib.ExitStack() as stack:
+
+        def hand_in_sweep(num_batches: int, host: str = HOST) -> Sweep:
+            settings = Settings(database_url=database_url, host=host)
+            client = stack.enter_context(contextlib.closing(jobs.JobClient(settings)))
+            sweep, _ = store.create_sweep(spec(num_batches), host=host)
+            client.enqueue(sweep)
+            return sweep
+
+        yield hand_in_sweep
+
+
 def num_kept(store: Store, sweep_id: str) -> int:
     return len(store.load_batches(sweep_id))
 
@@ -90,14 +107,14 @@ def is_registered(store: Store, host: str) -> bool:
 
 
 def test_a_second_worker_on_a_machine_waits_whatever_it_is_called_and_takes_over(
-    store: Store, make: Make
+    store: Store, make: Make, hand_in: HandIn
 ) -> None:
     """Two host names on one machine, each with its directories, as two users may have them."""
     same = {"LHP_PARTITION": f"{os.environ['LHP_PARTITION']} same"}
     one, two = make("one", **same), make("two", **same, LHP_HOST="other[name]")
     first = one.start()
     wait_until(lambda: is_registered(store, HOST))
-    sweep, _ = store.create_sweep(spec(10_000), host=HOST)
+    sweep = hand_in(10_000)
     wait_until(lambda: num_kept(store, sweep.id) >= 2)
 
     alone = two.start()
@@ -112,7 +129,7 @@ def test_a_second_worker_on_a_machine_waits_whatever_it_is_called_and_takes_over
 
     first.kill()
     wait_until(lambda: is_registered(store, "other[name]"))
-    other, _ = store.create_sweep(spec(2), host="other[name]")
+    other = hand_in(2, "other[name]")
     wait_until(lambda: store.get_sweep(other.id).state.is_final)
     assert store.get_sweep(other.id).state is SweepState.DONE
     assert waiting.poll() is None
@@ -132,7 +149,9 @@ def test_a_killed_worker_is_followed_at_once_on_its_machine(store: Store, make: 
 # Two machines of one name
 
 
-def test_a_cloned_machine_is_refused_by_name_and_told_what_to_do(store: Store, make: Make) -> None:
+def test_a_cloned_machine_is_refused_by_name_and_told_what_to_do(
+    store: Store, make: Make, hand_in: HandIn
+) -> None:
     original, clone = make("original"), make("clone")
     first = original.start()
     wait_until(lambda: is_registered(store, HOST))
@@ -143,7 +162,7 @@ def test_a_cloned_machine_is_refused_by_name_and_told_what_to_do(store: Store, m
 
     clone.start(FAKE_WAITS="1")
     wait_until(lambda: "give it another name with LHP_HOST" in clone.output())
-    sweep, _ = store.create_sweep(spec(5), host=HOST)
+    sweep = hand_in(5)
     wait_until(lambda: store.get_sweep(sweep.id).state.is_final)
     assert store.get_sweep(sweep.id).state is SweepState.DONE
     assert (begun(original.log), begun(clone.log)) == ([0, 1, 2, 3, 4], [])
@@ -151,12 +170,12 @@ def test_a_cloned_machine_is_refused_by_name_and_told_what_to_do(store: Store, m
 
 
 def test_a_clone_takes_over_once_the_originals_lease_has_run_out(
-    store: Store, make: Make, database_url: str
+    store: Store, make: Make, hand_in: HandIn, database_url: str
 ) -> None:
     original, clone = make("original"), make("clone", FAKE_WAITS="1")
     first = original.start()
     wait_until(lambda: is_registered(store, HOST))
-    sweep, _ = store.create_sweep(spec(200), host=HOST)
+    sweep = hand_in(200)
     wait_until(lambda: num_kept(store, sweep.id) >= 3)
     clone.start()
     wait_until(lambda: "has a running worker already" in clone.output())
@@ -175,13 +194,13 @@ def test_a_clone_takes_over_once_the_originals_lease_has_run_out(
 
 @pytest.mark.parametrize("model", ["fake", "another"])
 def test_no_curve_holds_samples_of_two_machines(
-    store: Store, make: Make, database_url: str, model: str
+    store: Store, make: Make, hand_in: HandIn, database_url: str, model: str
 ) -> None:
     original = make("original", FAKE_MACHINE="m1", FAKE_BATCH_S="0.5")
     other = make("other", FAKE_MACHINE="m2", FAKE_WAITS="1", FAKE_MODEL=model)
     first = original.start()
     wait_until(lambda: is_registered(store, HOST))
-    sweep, _ = store.create_sweep(spec(100), host=HOST)
+    sweep = hand_in(100)
     # Cut off in the middle of a batch, for so long that the other one takes over; then it goes on.
     wait_until(lambda: len(begun(original.log)) >= 3)
     first.send_signal(signal.SIGSTOP)
