@@ -13,6 +13,8 @@ INSTALL = $(PIP) install --quiet --constraint constraints.txt
 run: $(VENV)/service.installed
 	$(BIN)/lhp serve
 
+# Tests start hundreds of Python processes. Without bytecode, each would compile every module again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 

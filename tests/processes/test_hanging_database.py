@@ -64,9 +64,9 @@ def test_a_worker_goes_on_when_its_database_is_back(
     hanging: tuple[Proxy, Settings], store: Store, tmp_path: Path, connections_survive: bool
 ) -> None:
     proxy, settings = hanging
-    sweep = store.create_sweep(spec(150), host=HOST)[0]
+    sweep = store.create_sweep(spec(60), host=HOST)[0]
     with contextlib.closing(Fleet(store, settings, tmp_path)) as fleet:
-        process = fleet.start(batch_s=0.02)
+        process = fleet.start(batch_s=0.05)
         wait_until(lambda: len(begun(fleet.log)) > 3)
         proxy.hang()
         wait_until(lambda: "is put off" in fleet.output())
@@ -77,4 +77,4 @@ def test_a_worker_goes_on_when_its_database_is_back(
         assert ended.state is SweepState.DONE, ended.error
         assert process.poll() is None
         kept = store.load_batches(sweep.id)
-        assert [list(samples.point) for samples in kept] == [[i] for i in range(150)]
+        assert [list(samples.point) for samples in kept] == [[i] for i in range(60)]
