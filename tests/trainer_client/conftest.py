@@ -26,8 +26,9 @@ MakeOracle = Callable[..., HttpLatencyOracle]
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks of a few units: threads would wait for each other most of the time."""
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Networks of a few units: threads would wait for each other, in processes of tests, too."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -44,7 +44,7 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        env=environment,
         cwd=Path(__file__).parents[2],
     )
 
