@@ -3,17 +3,16 @@
 numpy only. It gets logarithms of latencies, and knows neither grids nor workloads. Logarithms
 turn ratios into differences, so that "3 % slower" means the same everywhere.
 
-Most intervals are order statistics of the sample (from the sign test). They hold for every
-continuous distribution of noise, however heavy its tails, as long as rounds are independent.
-Derivation: docs/explanation/hysteresis.md, "Comparing two points". `compare_alike` takes the
-signed-rank test instead: where noise is symmetric, its intervals are a fifth narrower.
+Intervals are order statistics of the sample (from the sign test). They hold for every continuous
+distribution of noise, however heavy its tails, as long as rounds are independent. Derivation:
+docs/explanation/hysteresis.md, "Comparing two points". Races compare few points with many visits
+more sharply: see `neighbours`.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import statistics
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +24,6 @@ Verdict = Literal["faster", "slower", "ambiguous"]
 
 CONFIDENCE = 0.95
 DRIFT_BLOCK = 32
-_EXACT_RANKS = 60
-"""Up to so many samples, ranks are exact. Beyond, the normal approximation is as good."""
 
 
 @functools.cache
@@ -47,27 +44,6 @@ def interval_rank(n: int, confidence: float = CONFIDENCE) -> int:
             break
         k += 1
     return k
-
-
-@functools.cache
-def signed_rank(n: int, confidence: float = CONFIDENCE) -> int:
-    """Rank k such that the k-th smallest and k-th largest Walsh averages enclose the centre.
-
-    Of n samples, the Walsh averages are the n (n + 1) / 2 means of two samples, each with itself
-    included. The interval covers the centre of a symmetric distribution with at least `confidence`;
-    0 if there are too few samples (n < 6 at 95 %).
-    Source: Wilcoxon's signed-rank test (Hollander and Wolfe, section 3.3).
-    """
-    tail = (1 - confidence) / 2
-    if n > _EXACT_RANKS:
-        deviation = math.sqrt(n * (n + 1) * (2 * n + 1) / 24)
-        z = statistics.NormalDist().inv_cdf(1 - tail)
-        return max(0, math.floor(n * (n + 1) / 4 - z * deviation))
-    ways = np.zeros(n * (n + 1) // 2 + 1)
-    ways[0] = 0.5**n
-    for rank in range(1, n + 1):
-        ways[rank:] += ways[:-rank].copy()
-    return int(np.searchsorted(np.cumsum(ways), tail, side="right"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,6 +96,17 @@ class Comparison:
     """Upper end of the interval; infinity if there are too few pairs."""
     num_pairs: int
 
+    def turned(self) -> Comparison:
+        """The comparison of the other point with this one."""
+        verdicts: dict[Verdict, Verdict] = {"faster": "slower", "slower": "faster"}
+        return Comparison(
+            verdict=verdicts.get(self.verdict, "ambiguous"),
+            ratio=1 / self.ratio,
+            low=1 / self.high,
+            high=1 / self.low if self.low > 0 else math.inf,
+            num_pairs=self.num_pairs,
+        )
+
 
 def compare(log_ratios: F64, confidence: float = CONFIDENCE) -> Comparison:
     """The comparison of a rival with a reference, from their paired log ratios [pairs].
@@ -133,64 +120,24 @@ def compare(log_ratios: F64, confidence: float = CONFIDENCE) -> Comparison:
         raise ValueError("no pairs to compare")
     ordered = np.sort(log_ratios)
     rank = interval_rank(n, confidence)
-    low = math.exp(ordered[rank - 1]) if rank else 0.0
-    high = math.exp(ordered[n - rank]) if rank else math.inf
-    return Comparison(
-        verdict="faster" if high < 1 else "slower" if low > 1 else "ambiguous",
-        ratio=math.exp(float(np.median(log_ratios))),
-        low=low,
-        high=high,
+    return judge(
+        float(np.median(log_ratios)),
+        float(ordered[rank - 1]) if rank else -math.inf,
+        float(ordered[n - rank]) if rank else math.inf,
         num_pairs=n,
     )
 
 
-def compare_alike(
-    log_ratios: F64, confidence: float = CONFIDENCE, *, between: float = 0.0
-) -> Comparison:
-    """The comparison of two points whose noise is alike, from their paired log ratios [pairs].
-
-    Then log ratios are symmetric about the true one, and the signed-rank test holds. The ratio is
-    the Hodges-Lehmann estimate. `between` is half the width, in log, of an interval for what all
-    pairs share, such as the processes that took them: independent of the noise, so the two add up
-    in squares. Raises ValueError for no pairs.
-    """
-    n = len(log_ratios)
-    if n == 0:
-        raise ValueError("no pairs to compare")
-    ordered = np.sort(log_ratios)
-    num_averages = n * (n + 1) // 2
-    center = _walsh_average(ordered, (num_averages + 1) // 2)
-    rank = signed_rank(n, confidence)
-    low, high = 0.0, math.inf
-    if rank:
-        below = center - _walsh_average(ordered, rank)
-        above = _walsh_average(ordered, num_averages + 1 - rank) - center
-        low = math.exp(center - math.hypot(below, between))
-        high = math.exp(center + math.hypot(above, between))
+def judge(center: float, low: float, high: float, *, num_pairs: int) -> Comparison:
+    """The comparison of this log ratio with its interval; infinite ends leave it open."""
+    ends = math.exp(low), math.exp(high) if high < math.inf else math.inf
     return Comparison(
-        verdict="faster" if high < 1 else "slower" if low > 1 else "ambiguous",
+        verdict="faster" if ends[1] < 1 else "slower" if ends[0] > 1 else "ambiguous",
         ratio=math.exp(center),
-        low=low,
-        high=high,
-        num_pairs=n,
+        low=ends[0],
+        high=ends[1],
+        num_pairs=num_pairs,
     )
-
-
-def _walsh_average(ordered: F64, rank: int) -> float:
-    """The `rank`-th smallest mean of two of the ascending values [n], to a billionth.
-
-    By bisection: how many means lie below a value takes n searches, and there are n² / 2 means.
-    """
-    low, high = float(ordered[0]), float(ordered[-1])
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        pairs = int(np.searchsorted(ordered, 2 * middle - ordered, side="right").sum())
-        own = int(np.searchsorted(ordered, middle, side="right"))
-        if (pairs + own) // 2 >= rank:
-            high = middle
-        else:
-            low = middle
-    return high
 
 
 def smooth_drift(

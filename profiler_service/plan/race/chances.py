@@ -55,7 +55,7 @@ def find_ratios(fit: StructureFit, point: npt.NDArray[np.integer]) -> Ratios:
     own_variance = np.full(len(predicted), fit.interaction**2)
     seen, median, count = grouped_medians(point, fit.residual)
     own = median - np.median(fit.residual)
-    error = (1.25 * fit.noise) ** 2 / count
+    error = fit.noise**2 / count
     prior = np.full(len(seen), fit.interaction**2)
     is_credible = count >= _CREDIBLE_VISITS
     prior[is_credible] = np.maximum(prior, own**2 - 9 * error)[is_credible]

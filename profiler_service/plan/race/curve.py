@@ -21,7 +21,7 @@ from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settle import Final, Judgement
-from profiler_service.plan.race.standing import fit_host_states
+from profiler_service.plan.race.standing import fit_own_levels
 from profiler_service.plan.spec import SweepSpec
 
 
@@ -61,7 +61,7 @@ def build_race_curve(
     if outcome.seen is not None and not outcome.seen.is_empty:
         seen, median = outcome.seen.medians()
         center[seen] = median
-    contested = fit_host_states(outcome.contested)
+    contested = fit_own_levels(outcome.contested)
     point, value = contested.point, contested.log_latency
     for raced in np.unique(point).tolist():
         medians = column_medians(value[point == raced][:, np.newaxis])

@@ -261,7 +261,7 @@ class RacePlanner(RaceSearch):
         unseen_margin = 0.0
         lead = None
         if len(unseen):
-            smallest = fit.draw_smallest(self._rng, settings.draws, unseen)
+            smallest = fit.draw_smallest(self._rng, settings.draws, unseen, contested)
             lead = find_unseen_lead(standing, judgement.answer, predicted[contested], smallest)
             unseen_margin = lead.exceeded_with(settings.unseen_risk)
         margin = max(judgement.margin, *leads.tolist(), unseen_margin)

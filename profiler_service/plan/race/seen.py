@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64, grouped_medians
+from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
 from profiler_service.plan.race.structure import Structure, StructureFit
@@ -24,9 +25,9 @@ class Seen:
         structure: Structure,
         shape: tuple[int, ...],
         *,
-        known_noise: float,
+        known_noise: Noise,
     ) -> None:
-        """`known_noise` is the relative noise of one point's samples."""
+        """`known_noise` is that of one point's samples."""
         self._structure = structure
         self._shape = shape
         self._known_noise = known_noise
@@ -51,15 +52,16 @@ class Seen:
     def fit(self) -> StructureFit:
         """The fit to all samples so far."""
         if self._fit is None:
-            point, log, time = join(self._batches)
+            point, log = join(self._batches)
             positions = np.stack(np.unravel_index(point, self._shape), axis=1)
-            self._fit = self._structure.fit(positions, log, time, self._known_noise)
+            near = Neighbours.of_lengths([len(batch) for batch in self._batches])
+            self._fit = self._structure.fit(positions, log, near, self._known_noise)
         return self._fit
 
     def medians(self) -> tuple[npt.NDArray[np.int64], F64]:
-        """The points seen, ascending, and the median log latency of each, drift removed."""
-        point, _, _ = join(self._batches)
-        seen, median, _ = grouped_medians(point, self.fit().without_drift)
+        """The points seen, ascending, and the median log latency of each, without host states."""
+        point, _ = join(self._batches)
+        seen, median, _ = grouped_medians(point, self.fit().without_states)
         return seen, median
 
     def fastest(self, field: Points, *, lenient: bool = False) -> Points:
@@ -70,18 +72,14 @@ class Seen:
         """
         seen, score = self.medians()
         if lenient:
-            point, _, _ = join(self._batches)
-            np.minimum.at(score, np.searchsorted(seen, point), self.fit().without_drift)
+            point, _ = join(self._batches)
+            np.minimum.at(score, np.searchsorted(seen, point), self.fit().without_states)
         ranked = seen[np.argsort(score.round(6), kind="stable")]
         return ranked[np.isin(ranked, field)].astype(np.int32)
 
 
-def join(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64, F64]:
-    """Points, log latencies and ascending times (seconds of measuring) [samples] of the batches."""
-    starts_s = np.cumsum([0.0, *(batch.seconds for batch in batches)])
+def join(batches: Sequence[Samples]) -> tuple[npt.NDArray[np.int64], F64]:
+    """Points and log latencies [samples] of the batches."""
     point = np.concatenate([np.zeros(0, dtype=np.int64), *(b.point for b in batches)])
     log = np.log(np.concatenate([np.zeros(0), *(b.latency_s for b in batches)]))
-    time = np.concatenate(
-        [np.zeros(0), *(s + b.time_s for s, b in zip(starts_s, batches, strict=False))]
-    )
-    return point.astype(np.int64), log, time
+    return point.astype(np.int64), log

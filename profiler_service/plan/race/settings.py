@@ -44,11 +44,6 @@ class PriorSettings:
         "log latency",
         "Standard deviation of the effect of a single point, beyond those of its positions.",
     )
-    drift_spread: float = _setting(
-        0.03,
-        "log latency",
-        "Standard deviation of each of drift's two parts, a straight line and a parabola.",
-    )
     known_weight: float = _setting(
         10.0, "samples", "The noise that calibration found counts like this many samples."
     )

@@ -13,7 +13,8 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.comparison import F64, Comparison, compare_alike
+from profiler_service.analysis.comparison import CONFIDENCE, Comparison
+from profiler_service.analysis.neighbours import NearPair, Neighbours
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.race.settings import SettleSettings
 
@@ -127,23 +128,18 @@ class Final:
         self._column = {point: number for number, point in enumerate([asked, *finalists])}
         # Bonferroni: over all pairs, so that any of them may be compared whatever the samples say.
         self._error = error / max(1, math.comb(len(self._column), 2))
-        self._rounds: list[F64] = []
-        self._arena: list[npt.NDArray[np.int64]] = []
-        self._child: list[npt.NDArray[np.int64]] = []
+        self._batches: list[Samples] = []
+        # Two points, the smaller number first → what is known of them since the last batch.
+        self._met: dict[Pair, _Meeting | None] = {}
+        self._compared: dict[tuple[Pair, float], Comparison] = {}
         self.field: list[int] = [asked, *finalists]
         """The points that the next rounds visit."""
         self.num_rounds = 0
 
     def add(self, samples: Samples, count: int) -> None:
         """Takes one batch of `count` rounds. A visit without a sample is left out."""
-        numbers, row = np.unique(samples.round, return_inverse=True)
-        log = np.full((len(numbers), len(self._column)), np.nan)
-        log[row, [self._column[point] for point in samples.point.tolist()]] = np.log(
-            samples.latency_s
-        )
-        self._rounds.append(log)
-        self._arena.append(np.full(len(numbers), len(self._arena)))
-        self._child.append(np.full(len(numbers), samples.child))
+        self._batches.append(samples)
+        self._met, self._compared = {}, {}
         self.num_rounds += count
 
     def drop(self, point: int) -> None:
@@ -187,14 +183,17 @@ class Final:
 
     def find_origin(self, point: int) -> PairOrigin:
         """Where the pairs of a finalist and the queried point come from; there is at least one."""
-        ratios, arena, child = self._pair(point, self._asked)
-        variance, free = _find_arena_variance(ratios, arena, child)
-        noise = compare_alike(ratios)
+        met = self._meet(point, self._asked)
+        assert met is not None
+        variance, free = met.find_arena_variance()
+        noise = met.pair.compare(CONFIDENCE)
         return PairOrigin(
-            num_children=len(np.unique(child)),
-            num_arenas=len(np.unique(arena)),
+            num_children=len(np.unique(met.child)),
+            num_arenas=len(np.unique(met.arena)),
             between_arenas=variance if free else None,
-            noise=math.log(noise.high / noise.low) / (2 * _Z) if noise.low > 0 else None,
+            noise=math.log(noise.high / noise.low) / (2 * _Z)
+            if noise.low > 0 and noise.high < math.inf
+            else None,
         )
 
     def _find_leader(self, points: Sequence[int], share: float) -> int:
@@ -212,59 +211,77 @@ class Final:
         return 1.0 if comparison is None else max(0.0, 1 - comparison.low)
 
     def _compare(self, point: int, over: int, share: float) -> Comparison | None:
-        ratios, arena, child = self._pair(point, over)
-        if not len(ratios):
+        key = min(point, over), max(point, over)
+        if key not in self._met:
+            self._met[key] = self._meet(*key)
+        met = self._met[key]
+        if met is None:
             return None
-        expected = self._repeatability
-        variance, free = _find_arena_variance(ratios, arena, child)
-        weight = self._settings.tau_weight
+        expected, weight = self._repeatability, self._settings.tau_weight
+        variance, free = met.find_arena_variance()
         pooled = (weight * expected.arenas**2 + free * variance) / (weight + free)
         here = Repeatability(children=expected.children, arenas=math.sqrt(max(pooled, 0.0)))
-        between = here.half_width(_count_effective(child), _count_effective(arena))
-        return compare_alike(ratios, 1 - self._error * share, between=between)
+        between = here.half_width(_count_effective(met.child), _count_effective(met.arena))
+        confidence = 1 - self._error * share
+        if (key, confidence) not in self._compared:
+            self._compared[key, confidence] = met.pair.compare(confidence, between=between)
+        found = self._compared[key, confidence]
+        return found if key == (point, over) else found.turned()
 
-    def _pair(
-        self, point: int, over: int
-    ) -> tuple[F64, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The log ratios of all rounds that have both, and the arena and child of each."""
-        if not self._rounds:
-            return np.zeros(0), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        log = np.concatenate(self._rounds)
-        ratios = log[:, self._column[point]] - log[:, self._column[over]]
-        is_pair = ~np.isnan(ratios)
-        arena, child = np.concatenate(self._arena), np.concatenate(self._child)
-        return ratios[is_pair], arena[is_pair], child[is_pair]
+    def _meet(self, point: int, over: int) -> _Meeting | None:
+        """The rounds that have both points; None if there is none."""
+        batches = [_select_pairs(batch, point, over) for batch in self._batches]
+        arena = np.concatenate([np.full(len(visit), i) for i, visit in enumerate(batches)])
+        if not len(arena):
+            return None
+        visits = np.concatenate(batches)
+        chosen = list(zip(self._batches, batches, strict=True))
+        met_point = np.concatenate([batch.point[visit] for batch, visit in chosen])
+        log = np.log(np.concatenate([batch.latency_s[visit] for batch, visit in chosen]))
+        rounds = np.concatenate([batch.round[visit] for batch, visit in chosen])
+        pair = NearPair(log, met_point == point, rounds, Neighbours(arena, visits))
+        _, first = np.unique(rounds, return_index=True)
+        child = np.array([batch.child for batch in self._batches])
+        return _Meeting(pair=pair, arena=arena[first], child=child[arena[first]])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Meeting:
+    """The rounds of two points; arrays [rounds]."""
+
+    pair: NearPair
+    arena: npt.NDArray[np.int64]
+    child: npt.NDArray[np.int64]
+
+    def find_arena_variance(self) -> tuple[float, int]:
+        """The variance between arenas beyond noise and children, and its degrees of freedom.
+
+        By the method of moments, so it may be negative. (0, 0) if no child has two arenas.
+        """
+        labels, group = np.unique(self.arena, return_inverse=True)
+        center, noise = self.pair.find_group_centers(group)
+        child = np.zeros(len(labels), dtype=np.int64)
+        child[group] = self.child
+        squares, expected, free = 0.0, 0.0, 0
+        for number in np.unique(child).tolist():
+            mine = (child == number) & ~np.isnan(center)
+            count = int(np.count_nonzero(mine))
+            if count < 2:
+                continue
+            squares += float(np.sum((center[mine] - center[mine].mean()) ** 2))
+            expected += float(noise[mine].mean()) * (count - 1)
+            free += count - 1
+        return ((squares - expected) / free, free) if free else (0.0, 0)
+
+
+def _select_pairs(batch: Samples, point: int, over: int) -> npt.NDArray[np.intp]:
+    """The visits of a batch to either point, in rounds that have both."""
+    is_met = np.isin(batch.point, [point, over])
+    rounds, count = np.unique(batch.round[is_met], return_counts=True)
+    return np.flatnonzero(is_met & np.isin(batch.round, rounds[count == 2]))
 
 
 def _count_effective(label: npt.NDArray[np.int64]) -> float:
     """How many groups of equal size would make as precise a mean as these groups of samples."""
     share = np.unique(label, return_counts=True)[1] / len(label)
     return float(1 / np.sum(share**2))
-
-
-def _find_spread(ratios: F64) -> float:
-    """A robust standard deviation."""
-    return 1.48 * float(np.median(np.abs(ratios - np.median(ratios))))
-
-
-def _find_arena_variance(
-    ratios: F64, arena: npt.NDArray[np.int64], child: npt.NDArray[np.int64]
-) -> tuple[float, int]:
-    """The variance between arenas beyond noise and children, and its degrees of freedom.
-
-    By the method of moments, so it may be negative. (0, 0) if no child has two arenas.
-    """
-    spread = _find_spread(ratios)
-    squares, noise, count, free = 0.0, 0.0, 0, 0
-    for number in np.unique(child).tolist():
-        mine = child == number
-        labels, sizes = np.unique(arena[mine], return_counts=True)
-        if len(labels) < 2:
-            continue
-        centers = np.array([np.median(ratios[mine & (arena == each)]) for each in labels.tolist()])
-        squares += float(np.sum((centers - centers.mean()) ** 2))
-        # 1.25: a median's error over that of a mean.
-        noise += float(np.sum((1.25 * spread) ** 2 / sizes))
-        count += len(labels)
-        free += len(labels) - 1
-    return (squares / free - noise / count, free) if free else (0.0, 0)

@@ -5,7 +5,6 @@ numpy only. Knows neither budgets nor how points are measured.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.neighbours import Neighbours, fit_levels
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
 from profiler_service.plan.race.seen import join
 from profiler_service.plan.race.structure import StructureFit
 
 _PASSES = 4
-_BLOCK = 8
-"""So many visits, one after the other, are taken to meet the host in the same state: states
-(clocks, neighbours) last for milliseconds."""
 _ANY_LEVEL = 1.0
 """Variance of the difference between the levels of the model and of the contest: any."""
 _FREEDOM = 3.0
@@ -83,12 +80,12 @@ def find_standing(batches: Sequence[Samples], points: Points, fit: StructureFit)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class HostStates:
-    """Samples without the states that the host was in; arrays [samples], and [points]."""
+class OwnLevels:
+    """What the samples of rounds say by themselves; arrays [samples], and [points]."""
 
     point: npt.NDArray[np.int64]
     log_latency: F64
-    """Log latencies as if the host had always been in its mean state."""
+    """Log latencies without the states that the host was in."""
     noise: float
     """Relative scale of one sample's noise."""
     points: npt.NDArray[np.int64]
@@ -99,54 +96,28 @@ class HostStates:
     """[points, points] The errors of differences of levels."""
 
 
-def fit_host_states(batches: Sequence[Samples]) -> HostStates:
-    """What the samples of rounds are without the states of the host.
-
-    Every sample is the level of its point, plus the state of the host during a block of visits,
-    plus noise. Levels and states are fitted together: by least squares, with Huber's weights. The
-    errors follow from the fit's own equations.
-    """
+def fit_own_levels(batches: Sequence[Samples]) -> OwnLevels:
+    """The levels of the points that these rounds visited: see `neighbours.fit_levels`."""
     batches = [batch for batch in batches if len(batch)]
-    point, log, _ = join(batches)
-    starts = np.cumsum([0, *(-(-len(batch) // _BLOCK) for batch in batches)])
-    blocks = [np.arange(len(batch)) // _BLOCK for batch in batches]
-    state = np.concatenate(
-        [np.zeros(0, dtype=np.intp), *map(np.add, starts[:-1].tolist(), blocks)]
-    ).astype(np.intp)
-    points, column = np.unique(point, return_inverse=True)
-    num_points, num_states = len(points), int(starts[-1])
-    level: F64 = np.zeros(num_points)
-    host: F64 = np.zeros(num_states)
-    equations: F64 = np.eye(num_points)
-    weight: F64 = np.ones(len(log))
-    spread = 0.0
-    for _ in range(_PASSES if len(log) else 0):
-        in_state = np.bincount(state, weight, num_states)
-        cells = np.bincount(column * num_states + state, weight, num_points * num_states)
-        cells = cells.reshape(num_points, num_states)
-        mean = np.bincount(state, weight * log, num_states) / in_state
-        # The states are eliminated. Only differences of levels are determined: their mean is 0.
-        equations = np.diag(cells.sum(axis=1)) - (cells / in_state) @ cells.T + 1 / num_points
-        right = np.bincount(column, weight * (log - mean[state]), num_points)
-        level = np.asarray(np.linalg.solve(equations, right), dtype=np.float64)
-        host = np.bincount(state, weight * (log - level[column]), num_states) / in_state
-        residual = log - level[column] - host[state]
-        spread = 1.48 * float(np.median(np.abs(residual)))
-        weight = np.minimum(1.0, 1.5 * spread / np.maximum(np.abs(residual), 1e-12))
-    noise = spread * math.sqrt(len(log) / max(len(log) - num_points - num_states, 1))
-    return HostStates(
+    point, log = join(batches)
+    points, group = np.unique(point, return_inverse=True)
+    rounds = np.concatenate([np.zeros(0, dtype=np.int64), *(batch.round for batch in batches)])
+    near = Neighbours.of_lengths([len(batch) for batch in batches])
+    fitted = fit_levels(log, group, rounds.astype(np.intp), near)
+    usual = float(np.median(fitted.residual)) if len(log) else 0.0
+    return OwnLevels(
         point=point,
-        log_latency=log - host[state] + (np.mean(host[state]) if len(log) else 0.0),
-        noise=noise,
+        log_latency=fitted.level[group] + usual + near.remove_states(fitted.residual),
+        noise=fitted.noise.deviation,
         points=points,
-        level=level,
-        covariance=np.asarray(noise**2 * np.linalg.inv(equations), dtype=np.float64),
+        level=fitted.level,
+        covariance=fitted.covariance,
     )
 
 
 def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
     """How the points stand by their visits alone. Those without visits have any level."""
-    fitted = fit_host_states(batches)
+    fitted = fit_own_levels(batches)
     is_seen = np.isin(points, fitted.points)
     at = np.searchsorted(fitted.points, points[is_seen])
     level = np.zeros(len(points))

@@ -20,22 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from profiler_service.analysis.comparison import F64, smooth_drift
+from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.plan.race.settings import RACE, PriorSettings
 
-_NUM_SHARED = 2
-"""Number of effects that all points share: drift as a line and a parabola."""
-_LOW = 0.2
-"""Disturbances make calls longer, so the noise is sharp below and smeared above. Only this share of
-the weight comes from above the fit. So the fit is lower, for all points alike, and more precise."""
-_LOWER_SCALE = 2.02
-"""Standard deviation of normal noise over the median distance of those residuals below such a fit.
-(By simulation of 4 million.)"""
-_DRIFT_BLOCK = 8
-"""Residuals whose median is the drift around them: states of a host last for milliseconds."""
 _MAX_PASSES = 12
 _CONVERGED = 0.02
-"""Passes end when the noise's scale changes by less than this share."""
+"""Passes end when the noise changes by less than this share."""
 _LEAST_NOISE = 1e-3
 
 
@@ -82,21 +73,17 @@ class StructureFit:
     effects: tuple[F64, ...]
     """Posterior means: one array an axis, of the axis' length."""
     noise: float
-    """Scale of the noise: 1.48 times the median absolute residual, corrected for the number of
-    effects that the samples determine."""
-    low_noise: float
-    """Scale of the normal noise that has the same lower part; the fit's weights use it."""
+    """Relative scale of one sample's noise, corrected for the effects that the samples settle."""
     residual: F64
-    """The residual of each sample's log latency, [samples]."""
-    without_drift: F64
-    """The samples' log latencies without drift."""
+    """What the effects and the host's states don't explain of each sample, [samples]."""
+    without_states: F64
+    """The samples' log latencies without the states that the host was in."""
     starts: tuple[int, ...]
     """For each axis: the first position that may be the fastest point's."""
     interaction: float
     """The usual effect of a single point, beyond the effects of its positions."""
     precision: F64
-    """Inverse posterior covariance of all effects: one axis after the other, then the shared ones
-    (drift)."""
+    """Inverse posterior covariance of all effects, one axis after the other."""
 
     def predict(self) -> F64:
         """The fit's log latency at every point, in the grid's shape."""
@@ -144,17 +131,6 @@ class StructureFit:
             variance += np.expand_dims(added, others)
         return variance
 
-    @property
-    def _error_factor(self) -> float:
-        """How much larger errors are than the precision says.
-
-        The fit's weights take the noise for as small as it is below, while a robust centre has the
-        errors of the whole noise (1.25 times those of a mean). Each sample also has the error of
-        the drift under it: a median of _DRIFT_BLOCK residuals.
-        """
-        own = max(1.25 * self.noise / self.low_noise, 1.0)
-        return own * math.sqrt(1 + 1.25**2 / _DRIFT_BLOCK)
-
     def believe(self, points: npt.NDArray[np.integer]) -> tuple[F64, F64]:
         """Log latency of each of the points, and the covariance of the errors, [n] and [n, n].
 
@@ -167,23 +143,29 @@ class StructureFit:
             columns[start + position, np.arange(len(points))] = 1.0
             start += len(effect)
         covariance = columns.T @ np.linalg.solve(self.precision, columns)
-        return self.predict().ravel()[points], self._error_factor**2 * covariance
+        return self.predict().ravel()[points], covariance
 
     def draw_smallest(
-        self, rng: np.random.Generator, count: int, points: npt.NDArray[np.integer]
+        self,
+        rng: np.random.Generator,
+        count: int,
+        points: npt.NDArray[np.integer],
+        beside: npt.NDArray[np.integer],
     ) -> F64:
         """The smallest log latency of any of `points` [points] in each of `count` draws, ascending.
 
-        A draw has its own effects of positions, and an effect of each single point.
+        A draw has its own effects of positions, and an effect of each single point. The mean of the
+        points `beside` is the same in all draws: only differences are known.
         """
-        deviation = self._error_factor * self._draw_deviations(rng, count)
-        positions = np.unravel_index(points, [len(effect) for effect in self.effects])
+        deviation = self._draw_deviations(rng, count)
         drawn = self.interaction * rng.standard_normal((len(points), count))
         drawn += self.predict().ravel()[points][:, np.newaxis]
-        start = 0
-        for effect, position in zip(self.effects, positions, strict=True):
-            drawn += deviation[start + position]
-            start += len(effect)
+        shape, start = [len(effect) for effect in self.effects], 0
+        for size, position, known in zip(
+            shape, np.unravel_index(points, shape), np.unravel_index(beside, shape), strict=True
+        ):
+            drawn += deviation[start + position] - deviation[start + known].mean(axis=0)
+            start += size
         smallest: F64 = np.sort(drawn.min(axis=0)).round(6)
         return smallest
 
@@ -219,9 +201,7 @@ class Structure:
             ]
         self._mean = np.concatenate([mean for mean, _ in priors])
         self._covariances = [covariance for _, covariance in priors]
-        num_effects = int(self._offsets[-1])
-        shared = (settings.drift_spread,) * _NUM_SHARED
-        self._precision = np.diag(np.r_[np.zeros(num_effects), np.power(shared, -2.0)])
+        self._precision = np.zeros((int(self._offsets[-1]),) * 2)
         for (_, covariance), (a, b) in zip(
             priors, itertools.pairwise(self._offsets.tolist()), strict=True
         ):
@@ -231,19 +211,18 @@ class Structure:
         self,
         positions: npt.NDArray[np.intp],
         log_latency: F64,
-        time: F64,
-        known_noise: float = 0.0,
+        near: Neighbours,
+        known: Noise | None = None,
     ) -> StructureFit:
-        """The posterior given samples [n] taken at ascending times at `positions` [n, axes].
+        """The posterior given samples [n] at `positions` [n, axes], which are neighbours in `near`.
 
-        `known_noise` is the noise of one point's samples, if it is known. Without it, a fit to few
+        `known` is the noise of one point's samples, if it is known. Without it, a fit to few
         samples could follow them so closely that no noise seems to be left.
 
-        The fit minimises weighted squares with Huber's weights, so that disturbed samples count
-        little. The weights are asymmetric, so it is an M-quantile (Breckling and Chambers, 1988).
-        Drift is the slow part of the residuals. Source: ours.
+        Only differences of neighbours count, each with the weight that `neighbours` gives it. So a
+        level of the host needs no model. Pairs share samples. The noise says how much all of them
+        tell together.
         """
-        known_weight = self._settings.known_weight if known_noise else 0.0
         # Both give the same fit. The first takes a time that grows with the cube of the number of
         # samples, the second with that of the effects: a window of long calls has many positions,
         # and few samples.
@@ -251,135 +230,117 @@ class Structure:
         smooth = self._smooth_by_samples if is_short else self._smooth_by_effects
         columns = positions + self._offsets[:-1]
         value = log_latency - self._mean[columns].sum(axis=1)
-        shared = _shared_causes(time)
-        level = float(np.median(value))
-        drift: F64 = np.zeros(len(value))
-        residual: F64 = value - level
+        fitted: F64 = np.zeros(len(value))
         # A start from large noise would converge slowly: the effects would explain nothing.
-        noise = known_noise or _scale(_spread(residual), len(residual), 0.0)
+        noise = known or self._find_noise(near, value, 0.0, None)
+        weight: F64 = np.zeros(len(near.first))
         for _ in range(_MAX_PASSES):
-            sampled = columns, shared, _weigh(residual, noise) / noise**2, value - level - drift
-            fitted, settled = smooth(*sampled)
-            level += _find_low_center(value - level - drift - fitted, noise)
-            if len(value) >= 8 * _DRIFT_BLOCK:
-                drift = smooth_drift(time, value - level - fitted, block=_DRIFT_BLOCK)
-                drift -= np.median(drift)
-                settled += len(value) / _DRIFT_BLOCK
-            residual = value - level - drift - fitted
-            low = _LOWER_SCALE * _find_lower_spread(residual)
-            before, noise = noise, _scale(low, len(residual), settled, known_noise, known_weight)
-            if abs(noise / before - 1) < _CONVERGED:
+            residual: F64 = value - fitted
+            weight = near.weigh(residual, noise.width)
+            hold = float(near.hold(residual, noise.width).mean()) if len(weight) else 0.0
+            if hold > 0:
+                # The slopes of single pairs may be negative. Their usual share of the weight isn't.
+                share = hold * len(value) / (2 * float(weight.sum()))
+                weight = weight * share / (hold * noise.deviation**2)
+            fitted, settled = smooth(columns, near, weight, value)
+            before = noise
+            noise = self._find_noise(near, value - fitted, settled, known)
+            if abs(noise.deviation / before.deviation - 1) < _CONVERGED:
                 break
-        precision, right = self._normal_equations(*sampled)
-        solution: F64 = np.asarray(np.linalg.solve(precision, right), dtype=np.float64)
-        effects = self._mean + solution[:-_NUM_SHARED]
+        precision, right = self._normal_equations(columns, near, weight, value)
+        effects = self._mean + np.asarray(np.linalg.solve(precision, right), dtype=np.float64)
+        residual = value - fitted
+        own = near.remove_states(residual)
+        level = float(np.median(residual)) if len(value) else 0.0
         return StructureFit(
             level=level,
             effects=tuple(
                 effects[a:b].round(6) for a, b in itertools.pairwise(self._offsets.tolist())
             ),
-            noise=_scale(_spread(residual), len(residual), settled, known_noise, known_weight),
-            low_noise=noise,
-            residual=residual,
-            without_drift=log_latency - drift - shared @ solution[-_NUM_SHARED:],
+            noise=noise.deviation,
+            residual=own,
+            without_states=log_latency - residual + own + level,
             starts=self._starts,
             interaction=self._settings.interaction,
             precision=precision,
         )
 
+    def _find_noise(
+        self, near: Neighbours, residual: F64, settled: float, known: Noise | None
+    ) -> Noise:
+        """The noise of a fit's residuals, of which the samples determine `settled` parameters.
+
+        `known` counts like `known_weight` samples.
+        """
+        count = len(residual)
+        found = near.find_noise(residual)
+        if found is None:
+            return known or Noise(width=_LEAST_NOISE, deviation=_LEAST_NOISE)
+        more = 0.0 if known is None else self._settings.known_weight
+        least = (0.0, 0.0) if known is None else (known.width**2, known.deviation**2)
+        free = max(count - settled, 0.1 * count)
+        width, deviation = (
+            max(math.sqrt((count * seen**2 + more * other) / (free + more)), _LEAST_NOISE)
+            for seen, other in zip((found.width, found.deviation), least, strict=True)
+        )
+        return Noise(width=width, deviation=deviation)
+
     def _smooth_by_effects(
-        self, columns: npt.NDArray[np.intp], shared: F64, weight: F64, value: F64
+        self, columns: npt.NDArray[np.intp], near: Neighbours, weight: F64, value: F64
     ) -> tuple[F64, float]:
         """The fitted values [samples], and how many parameters the samples determine.
 
         That is the trace of the hat matrix.
         """
-        precision, right = self._normal_equations(columns, shared, weight, value)
-        solved: F64 = np.linalg.solve(precision, np.column_stack([right, self._precision]))
-        solution = solved[:, 0]
-        fitted: F64 = solution[columns].sum(axis=1) + shared @ solution[-_NUM_SHARED:]
+        precision, right = self._normal_equations(columns, near, weight, value)
+        both: F64 = np.column_stack([right, self._precision])
+        solved: F64 = np.asarray(np.linalg.solve(precision, both), dtype=np.float64)
+        fitted: F64 = solved[:, 0][columns].sum(axis=1)
         return fitted, len(precision) - float(np.trace(solved[:, 1:]))
 
     def _smooth_by_samples(
-        self, columns: npt.NDArray[np.intp], shared: F64, weight: F64, value: F64
+        self, columns: npt.NDArray[np.intp], near: Neighbours, weight: F64, value: F64
     ) -> tuple[F64, float]:
-        """As `_smooth_by_effects`, from the prior covariance of the samples (Woodbury's identity).
+        """As `_smooth_by_effects`, from the prior covariance of the samples.
 
-        With the covariance K and the noise's variance D = 1 / weight, the fitted values are
-        K (K + D)⁻¹ value = value - D (K + D)⁻¹ value, and the hat matrix is 1 - D (K + D)⁻¹.
+        With the covariance K and the pairs' Laplacian L, the fitted values are
+        K (1 + L K)⁻¹ L value, and the trace of the hat matrix is n - trace((1 + L K)⁻¹).
         """
-        known = np.diag(self._precision)[-_NUM_SHARED:]
-        covariance: F64 = (shared / known) @ shared.T
+        count = len(value)
+        covariance = np.zeros((count, count))
         for row, start, each in zip(columns.T, self._offsets, self._covariances, strict=False):
             covariance += each[np.ix_(row - start, row - start)]
-        inverse: F64 = np.linalg.inv(covariance + np.diag(1 / weight)) / weight[:, np.newaxis]
-        return value - inverse @ value, len(value) - float(np.trace(inverse))
+        laplacian = np.zeros((count, count))
+        laplacian[near.first, near.second] = laplacian[near.second, near.first] = -weight
+        np.fill_diagonal(laplacian, -laplacian.sum(axis=1))
+        inner: F64 = np.eye(count) + laplacian @ covariance
+        inverse: F64 = np.linalg.inv(inner)
+        return covariance @ (inverse @ (laplacian @ value)), count - float(np.trace(inverse))
 
     def _normal_equations(
-        self, columns: npt.NDArray[np.intp], shared: F64, weight: F64, value: F64
+        self, columns: npt.NDArray[np.intp], near: Neighbours, weight: F64, value: F64
     ) -> tuple[F64, F64]:
-        """Matrix and right side of (prior + weighted samples) · effects = weighted values."""
-        count = int(self._offsets[-1])
+        """Matrix and right side of (prior + weighted pairs) · effects = weighted differences."""
         matrix = self._precision.copy()
         right = np.zeros(len(matrix))
-        weighted = shared * weight[:, np.newaxis]
-        for row in columns.T:
-            right[:count] += np.bincount(row, weight * value, count)
-            for number, cause in enumerate(weighted.T, start=count):
-                cells = np.bincount(row, cause, count)
-                matrix[:count, number] += cells
-                matrix[number, :count] += cells
-            for column in columns.T:
-                cells = np.bincount(row * count + column, weight, count * count)
-                matrix[:count, :count] += cells.reshape(count, count)
-        matrix[count:, count:] += weighted.T @ shared
-        right[count:] = weighted.T @ value
+        weighted = weight * near.differ(value)
+        axes = list(zip(columns.T, itertools.pairwise(self._offsets.tolist()), strict=True))
+        for column, (start, end) in axes:
+            size = end - start
+            first, second = column[near.first] - start, column[near.second] - start
+            right[start:end] = np.bincount(first, weighted, size)
+            right[start:end] -= np.bincount(second, weighted, size)
+        both = np.concatenate([near.first, near.second])
+        other = np.concatenate([near.second, near.first])
+        twice = np.concatenate([weight, weight])
+        for (row, (a, b)), (column, (c, d)) in itertools.combinations_with_replacement(axes, 2):
+            shape, size = (b - a, d - c), (b - a) * (d - c)
+            start = (row[both] - a) * shape[1] - c
+            cells = np.zeros(size)
+            cells += np.bincount(start + column[both], twice, size)
+            cells -= np.bincount(start + column[other], twice, size)
+            block = cells.reshape(shape)
+            matrix[a:b, c:d] += block
+            if a != c:
+                matrix[c:d, a:b] += block.T
         return matrix, right
-
-
-def _shared_causes(time: F64) -> F64:
-    """The shared effects of slow drift, [samples, _NUM_SHARED]."""
-    span = float(time[-1] - time[0]) if len(time) else 0.0
-    late = 2 * (time - time[0]) / span - 1 if span > 0 else np.zeros(len(time))
-    return np.stack([late, late**2 - 1 / 3], axis=1)
-
-
-def _weigh(residual: F64, noise: float) -> F64:
-    """The weight of each sample: Huber's, smaller above the fit than below."""
-    weight = np.minimum(1.0, 1.5 * noise / np.maximum(np.abs(residual), 1e-12))
-    weight[np.abs(residual) > 6 * noise] *= 0.2
-    asymmetric: F64 = weight * np.where(residual < 0, 2 - 2 * _LOW, 2 * _LOW)
-    return asymmetric
-
-
-def _find_low_center(value: F64, noise: float) -> float:
-    """The level at which these values' weighted deviations cancel, as in the fit."""
-    center = float(np.quantile(value, _LOW))
-    for _ in range(_MAX_PASSES):
-        weight = _weigh(value - center, noise)
-        center = float(weight @ value / weight.sum())
-    return center
-
-
-def _find_lower_spread(residual: F64) -> float:
-    """Median distance below zero of the residuals that are below."""
-    below = residual[residual < 0]
-    return -float(np.median(below)) if len(below) else 0.0
-
-
-def _spread(residual: F64) -> float:
-    """Standard deviation of normal noise with such a median absolute deviation."""
-    return 1.48 * float(np.median(np.abs(residual - np.median(residual))))
-
-
-def _scale(
-    seen: float, count: int, num_settled: float, known_noise: float = 0.0, known_weight: float = 0.0
-) -> float:
-    """The noise's scale, from the scale `seen` of `count` residuals of a fit.
-
-    Corrected for the `num_settled` parameters that the samples determine. `known_noise` counts like
-    `known_weight` samples.
-    """
-    free = max(count - num_settled, 0.1 * count)
-    pooled = (count * seen**2 + known_weight * known_noise**2) / (free + known_weight)
-    return max(math.sqrt(pooled), _LEAST_NOISE)

@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
+from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import MAX_BATCH_VISITS, Batch, Points, SteppedPlanner
 from profiler_service.plan.race.budget import Budget
@@ -67,10 +68,11 @@ class RaceVisits(SteppedPlanner):
         if not (yield from self._calibrate(QUERIED)):
             return None
         log = np.log(self._calibration_s)
-        self._calibrated_noise = float(1.48 * np.median(np.abs(log - np.median(log))))
-        if len(log) < FEW_CALLS:
-            reference = self.settings.budget.reference_noise
-            self._calibrated_noise = max(self._calibrated_noise, reference)
+        reference = self.settings.budget.reference_noise
+        known = Neighbours.of_lengths([len(log)]).find_noise(log)
+        if known is None or len(log) < FEW_CALLS:
+            known = Noise(width=reference, deviation=reference)
+        self._calibrated_noise = known.deviation
         self._round = 1
         if self._num_points == 1:
             return None
@@ -82,7 +84,7 @@ class RaceVisits(SteppedPlanner):
             noise=self._calibrated_noise,
             asked_s=self._spec.budget_s,
         )
-        seen = Seen(self._structure, self._spec.grid.shape, known_noise=self._calibrated_noise)
+        seen = Seen(self._structure, self._spec.grid.shape, known_noise=known)
         return seen, self._budget
 
     def _visit(self, points: Points, seen: Seen) -> Generator[Batch, Samples, None]:
