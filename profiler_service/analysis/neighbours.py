@@ -111,14 +111,18 @@ class Neighbours:
         """
         if not len(self.first):
             return None
-        usual = float(np.median(np.abs(self.differ(residual))))
+        difference = self.differ(residual)
+        usual = float(np.median(np.abs(difference)))
         found: list[Noise] = []
         for share in _SHARES:
             width = max(share * usual, _LEAST_WIDTH)
-            pull, hold = self.pull(residual, width), self.hold(residual, width)
-            mean = float(hold.mean())
-            if mean > 0:
-                deviation = math.sqrt(float(np.mean(pull**2))) / mean
+            weight = 1 / (1 + (difference / width) ** 2)
+            score = difference * weight
+            pull = self._sum(score, -score)
+            # The slope of a score is (1 - u²) / (1 + u²)² = (2 weight - 1) weight.
+            hold = 2 * float(np.sum((2 * weight - 1) * weight)) / self.size
+            if hold > 0:
+                deviation = math.sqrt(float(np.mean(pull**2))) / hold
                 found.append(Noise(width=width, deviation=deviation))
         return min(found, key=lambda each: each.deviation, default=None)
 

@@ -107,12 +107,12 @@ class NarrowSettings:
     """The search for the fast positions of each axis."""
 
     design_visits: int = _setting(
-        6, "visits", "Visits of each position of the longest axis before any position is preferred."
+        4, "visits", "Visits of each position of the longest axis before any position is preferred."
     )
     design_share: float = _setting(
         0.45, "share", "The largest share of narrowing's visits before any position is preferred."
     )
-    visits: int = _setting(14, "visits", "Visits of each position of the longest axis in total.")
+    visits: int = _setting(8, "visits", "Visits of each position of the longest axis in total.")
     batches: int = _setting(
         6, "batches", "Batches in which the other visits are drawn from the posterior."
     )
