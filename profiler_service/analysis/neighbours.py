@@ -29,7 +29,9 @@ REACH = 8
 """Samples at most so many visits apart are neighbours."""
 _SHARES = (0.5, 1.0, 2.0)
 """Widths of the centre that are tried, as shares of the median distance of neighbours."""
-_LEAST_WIDTH = 1e-4
+_LEAST_WIDTH = 0.005
+"""Processes and arenas differ by less than this. So all of them count, however small the noise."""
+_TINY = 1e-9
 _MAX_PASSES = 30
 _CONVERGED = 1e-6
 _STEPS = 12
@@ -155,7 +157,8 @@ def fit_levels(value: F64, group: Ints, round_number: Ints, near: Neighbours) ->
 
     In a round, each group has at most one sample, and any order was as likely as another one. The
     covariance follows from that alone: it is what other orders would have made of the same host.
-    Groups that were never neighbours of others have any level.
+    Groups that were never neighbours of others, not even through further ones, have any level, and
+    large errors.
     """
     count = int(group.max()) + 1 if len(group) else 0
     level: F64 = np.array([np.median(value[group == each]) for each in range(count)])
@@ -200,11 +203,14 @@ def _sum_pairs(first: Ints, second: Ints, weight: F64, count: int) -> F64:
 
 def _solve(laplacian: F64, right: F64) -> F64:
     """The solution with mean 0. What isn't determined at all has a tiny hold at 0."""
-    count = len(laplacian)
-    hold = max(float(np.trace(laplacian)) / max(count, 1), 1.0)
-    grounded = laplacian + hold / max(count, 1) + 1e-9 * hold * np.eye(count)
+    count, tiny = len(laplacian), _find_tiny(laplacian)
+    grounded = laplacian + tiny / _TINY / max(count, 1) + tiny * np.eye(count)
     solution: F64 = np.asarray(np.linalg.solve(grounded, right), dtype=np.float64)
     return solution - (solution.mean(axis=0) if count else 0.0)
+
+
+def _find_tiny(laplacian: F64) -> float:
+    return _TINY * max(float(np.trace(laplacian)) / max(len(laplacian), 1), 1.0)
 
 
 def _permute(pull: F64, group: Ints, round_number: Ints, count: int) -> F64:
@@ -220,7 +226,8 @@ def _permute(pull: F64, group: Ints, round_number: Ints, count: int) -> F64:
 
 
 def _find_covariance(laplacian: F64, of_sums: F64) -> F64:
-    half = _solve(laplacian, of_sums)
+    # The tiny hold is that of a value known to ± 1. What isn't determined has that error.
+    half = _solve(laplacian, of_sums + _find_tiny(laplacian) ** 2 * np.eye(len(laplacian)))
     covariance: F64 = _solve(laplacian, half.T)
     return (covariance + covariance.T) / 2
 
@@ -250,7 +257,7 @@ class NearPair:
         self._rival, self._other = order[::2], order[1::2]
         self.num_pairs = len(self._rival)
         self.center = self._find_center()
-        self.pull, self._hold = self._sum_rounds(self.center)
+        self.pull, self._hold = self._sum_rounds(self._value - self.center * is_rival)
 
     @property
     def error(self) -> float:
@@ -276,14 +283,32 @@ class NearPair:
     def find_group_centers(self, group: Ints) -> tuple[F64, F64]:
         """Centre and squared error for each group of rounds: arrays [groups].
 
-        `group` [rounds], from 0, in the order of the rounds. NaN where a group determines none.
+        `group` [rounds], from 0, in the order of the rounds. Only neighbours within a group count.
+        NaN where a group determines none, as one of a single round.
         """
-        hold = np.bincount(group, self._hold)
-        squares = np.bincount(group, self.pull**2)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            hold = np.where(hold > 0, hold, np.nan)
-            center: F64 = self.center + np.bincount(group, self.pull) / hold
-            return center, squares / hold**2
+        of_sample: Ints = np.zeros(self._near.size, dtype=np.intp)
+        of_sample[self._rival] = of_sample[self._other] = group
+        first, second = of_sample[self._near.first], of_sample[self._near.second]
+        sign = self._is_rival.astype(np.float64)
+        shift = self._near.differ(sign)
+        is_mine = (shift != 0) & (first == second)
+        difference = (self._near.differ(self._value) * shift)[is_mine]
+        number = np.bincount(group)
+        center: F64 = np.full(len(number), self.center)
+        for _ in range(_MAX_PASSES):
+            residual = self._value - center[of_sample] * sign
+            weight = self._near.weigh(residual, self.width)[is_mine]
+            total = np.bincount(first[is_mine], weight, len(number))
+            moved = np.bincount(first[is_mine], weight * difference, len(number))
+            before, center = center, moved / np.where(total > 0, total, np.nan)
+            if np.nanmax(np.abs(center - before), initial=0.0) < _CONVERGED:
+                break
+        residual = self._value - center[of_sample] * sign
+        pull, hold = self._sum_rounds(residual)
+        # As in `fit_levels`: a group's own slope may be near zero. The usual share of it isn't.
+        share = max(float(hold.sum()) / max(float(weight.sum()), 1e-12), 0.05)
+        squares = np.bincount(group, pull**2) * number / np.where(number > 1, number - 1, np.nan)
+        return np.where(number > 1, center, np.nan), squares / (share * total) ** 2
 
     def _find_center(self) -> float:
         center = float(np.median(self._value[self._rival] - self._value[self._other]))
@@ -302,9 +327,8 @@ class NearPair:
                 break
         return center
 
-    def _sum_rounds(self, center: float) -> tuple[F64, F64]:
-        """What each round says against `center`, and how much that changes with it: [rounds]."""
-        residual = self._value - center * self._is_rival
+    def _sum_rounds(self, residual: F64) -> tuple[F64, F64]:
+        """What each round says against a centre with this residual, and its slope: [rounds]."""
         pull = self._near.pull(residual, self.width)
         is_rival = self._is_rival
         is_cross = is_rival[self._near.first] != is_rival[self._near.second]
@@ -324,7 +348,7 @@ class NearPair:
         """How far from the centre the interval ends; infinity if no distance is ruled out."""
         step = z * self.error
         if not 0 < step < 1:
-            step = max(self.width, 1e-4)
+            step = self.width
         inside, outside = 0.0, step
         for _ in range(_STEPS):
             if -side * self._score(self.center + side * outside) >= z:
