@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.comparison import (
-    _walsh_average,
+    Comparison,
     column_medians,
     compare,
-    compare_alike,
     grouped_medians,
     interval_rank,
-    signed_rank,
+    judge,
     smooth_drift,
 )
 
@@ -121,88 +120,45 @@ def test_only_the_ranks_of_counts_that_occur_are_found() -> None:
     assert interval_rank.cache_info().misses <= before + 2
 
 
-@pytest.mark.parametrize(
-    ("n", "rank"),
-    [
-        # P(T = 0) = 1/32 > 0.025: not even the extremes suffice.
-        (0, 0),
-        (5, 0),
-        # P(T <= 0) = 1/64; P(T <= 1) = 2/64 is too much.
-        (6, 1),
-        # Tables of Wilcoxon's signed ranks, two-sided 5 %: T <= 8, 25, 52, 137 and 434 reject; one
-        # more is the rank.
-        (10, 9),
-        (15, 26),
-        (20, 53),
-        (30, 138),
-        (50, 435),
-    ],
-)
-def test_signed_rank(n: int, rank: int) -> None:
-    assert signed_rank(n) == rank
+def test_a_verdict_needs_the_whole_interval_on_one_side() -> None:
+    """Intervals of -2 to -1 %, 1 to 2 %, and -1 to 2 %, in log; one that touches 0 says nothing."""
+    for low, high, verdict in (
+        (-0.02, -0.01, "faster"),
+        (0.01, 0.02, "slower"),
+        (-0.01, 0.02, "ambiguous"),
+        (-0.02, 0.0, "ambiguous"),
+        (0.0, 0.02, "ambiguous"),
+    ):
+        found = judge((low + high) / 2, low, high, num_pairs=7)
+        assert (found.verdict, found.num_pairs) == (verdict, 7)
+        assert found.ratio == pytest.approx(math.exp((low + high) / 2))
+        assert (found.low, found.high) == pytest.approx((math.exp(low), math.exp(high)))
+    unknown = judge(-0.3, -math.inf, math.inf, num_pairs=2)
+    assert (unknown.verdict, unknown.low, unknown.high) == ("ambiguous", 0.0, math.inf)
 
 
-def test_signed_rank_goes_on_smoothly_where_it_is_approximated() -> None:
-    # 61 · 62 / 4 - 1.96 √(61 · 62 · 123 / 24) = 945.5 - 1.96 · 139.2 = 672.6; of 60, exactly 649.
-    assert signed_rank(61) == 672
-    assert signed_rank(60) == pytest.approx(915 - 1.96 * math.sqrt(60 * 61 * 121 / 24), abs=1.5)
-    # Ever surer intervals take ever more extreme averages, down to none.
-    ranks = [signed_rank(12, 1 - error) for error in (0.5, 0.05, 0.005, 1e-3, 2e-4)]
-    assert ranks == sorted(ranks, reverse=True)
-    assert ranks[-1] == 0, "P(T = 0) = 2**-12 is more than 1e-4"
+def test_the_other_point_has_the_turned_comparison() -> None:
+    # 0.8 with 0.5 to 0.9 is, seen from the other point, 1.25 with 1.11 to 2.
+    faster = Comparison(verdict="faster", ratio=0.8, low=0.5, high=0.9, num_pairs=9)
+    slower = faster.turned()
+    assert (slower.verdict, slower.num_pairs) == ("slower", 9)
+    assert (slower.ratio, slower.low, slower.high) == pytest.approx((1.25, 1 / 0.9, 2.0))
+    back = slower.turned()
+    assert back.verdict == "faster"
+    assert (back.ratio, back.low, back.high) == pytest.approx((0.8, 0.5, 0.9))
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 30])
-def test_walsh_averages_are_those_of_all_pairs(n: int) -> None:
-    rng = np.random.default_rng(n)
-    ordered = np.sort(np.r_[rng.standard_t(3, n - n // 3), np.repeat(0.25, n // 3)])
-    row, column = np.triu_indices(n)
-    every = np.sort((ordered[row] + ordered[column]) / 2)
-    found = [_walsh_average(ordered, rank + 1) for rank in range(len(every))]
-    np.testing.assert_allclose(found, every, rtol=0, atol=2e-9)
+def test_an_open_interval_stays_open_when_turned() -> None:
+    opened = Comparison(verdict="ambiguous", ratio=0.5, low=0.0, high=math.inf, num_pairs=1)
+    turned = opened.turned()
+    assert (turned.verdict, turned.ratio) == ("ambiguous", 2.0)
+    assert (turned.low, turned.high) == (0.0, math.inf)
+    half_open = Comparison(verdict="faster", ratio=0.5, low=0.0, high=0.8, num_pairs=1)
+    assert (half_open.turned().low, half_open.turned().high) == (1.25, math.inf)
 
 
-def test_alike_points_are_compared_by_walsh_averages() -> None:
-    # Six pairs: the smallest and largest of the averages are the smallest and largest pair. The
-    # middle one of 21 averages of -6 ... -1 is -3.5.
-    logs = np.array([-0.06, -0.01, -0.05, -0.02, -0.04, -0.03])
-    faster = compare_alike(logs)
-    assert (faster.verdict, faster.num_pairs) == ("faster", 6)
-    assert np.log([faster.low, faster.ratio, faster.high]) == pytest.approx([-0.06, -0.035, -0.01])
-    assert compare_alike(-logs).verdict == "slower"
-    assert compare_alike(logs + 0.02).verdict == "ambiguous"
-    few = compare_alike(logs[:5])
-    assert (few.verdict, few.low, few.high) == ("ambiguous", 0.0, math.inf)
-    with pytest.raises(ValueError, match="no pairs"):
-        compare_alike(np.zeros(0))
-
-
-def test_what_all_pairs_share_adds_in_squares() -> None:
-    logs = np.array([-0.06, -0.01, -0.05, -0.02, -0.04, -0.03])
-    # The sides are 2.5 % wide, and 6.0 % is shared: 6.5 % together.
-    shared = compare_alike(logs, between=0.06)
-    assert np.log([shared.low, shared.high]) == pytest.approx([-0.035 - 0.065, -0.035 + 0.065])
-    assert (shared.verdict, shared.num_pairs) == ("ambiguous", 6)
-
-
-@pytest.mark.parametrize("n", [8, 30, 100])
-@pytest.mark.parametrize("noise", ["normal", "heavy"])
-def test_alike_points_have_the_confidence_that_is_claimed(n: int, noise: str) -> None:
-    """1,000 sets of pairs of equal points: at most 5 % of intervals miss.
-
-    With 5 % exactly, 50 ± 6.9 miss: 3 deviations more are 71. With 8 pairs, the 4th average has
-    P(T < 4) = 5 of 256 = 1.95 % a side.
-    """
-    rng = np.random.default_rng(n)
-    draws = {"normal": rng.normal(size=(2, 1000, n)), "heavy": rng.standard_t(2, (2, 1000, n))}
-    first, second = draws[noise] * 0.01
-    missed = narrower = 0
-    for pairs in first - second:
-        found, by_signs = compare_alike(pairs), compare(pairs)
-        missed += not found.low <= 1 <= found.high
-        narrower += found.high / found.low < by_signs.high / by_signs.low
-    assert missed <= 71
-    assert missed >= (39 - 18 if n == 8 else 50 - 21), "nor is it wider than it need be"
-    if noise == "normal":
-        # Their widths are as √(3/π) to √(2/π) or 1 to 0.82, so almost always.
-        assert narrower > 600
+def test_turned_log_ratios_have_the_turned_comparison() -> None:
+    logs = np.log([0.90, 0.91, 0.92, 0.93, 0.94, 0.99])
+    one, other = compare(logs), compare(-logs).turned()
+    assert one.verdict == other.verdict == "faster"
+    assert (one.ratio, one.low, one.high) == pytest.approx((other.ratio, other.low, other.high))

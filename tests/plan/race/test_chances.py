@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.neighbours import Neighbours
 from profiler_service.plan.race.chances import (
     PreferredDraw,
     draw_preferred,
@@ -16,9 +18,15 @@ from profiler_service.plan.race.structure import Structure, StructureFit
 DIMS = [np.arange(64, 72), np.arange(64, 72)]
 
 
-def fit_to(number: np.ndarray, value: F64) -> StructureFit:
+def shuffled(visits: int) -> npt.NDArray[np.intp]:
+    """So many rounds of all points, each in random order."""
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.permutation(64) for _ in range(visits)])
+
+
+def fit_to(number: npt.NDArray[np.integer], value: F64) -> StructureFit:
     positions = np.stack(np.unravel_index(number, (8, 8)), axis=1)
-    return Structure(DIMS).fit(positions, value, np.arange(float(len(number))))
+    return Structure(DIMS).fit(positions, value, Neighbours.of_lengths([len(number)]))
 
 
 def test_ratios_hold_the_truth_as_often_as_they_promise() -> None:
@@ -36,7 +44,7 @@ def test_ratios_hold_the_truth_as_often_as_they_promise() -> None:
 
 
 def test_the_queried_point_has_no_ratio_to_itself() -> None:
-    number = np.tile(np.arange(64), 3)
+    number = shuffled(3)
     ratios = find_ratios(fit_to(number, np.zeros(192)), number)
     assert ratios.score(0.1)[0] == -np.inf
     assert (ratios.score(0.1)[1:] > 0).all()
@@ -44,7 +52,7 @@ def test_the_queried_point_has_no_ratio_to_itself() -> None:
 
 def test_a_point_that_many_visits_show_to_be_an_exception_counts_as_one() -> None:
     rng = np.random.default_rng(2)
-    number = np.tile(np.arange(64), 8)
+    number = shuffled(8)
     value = 0.01 * rng.standard_normal(len(number))
     value[number == 20] -= 0.2
     ratios = find_ratios(fit_to(number, value), number)
@@ -54,9 +62,9 @@ def test_a_point_that_many_visits_show_to_be_an_exception_counts_as_one() -> Non
 
 def test_one_disturbed_visit_makes_no_exception() -> None:
     rng = np.random.default_rng(3)
-    number = np.arange(64)
+    number = shuffled(1)
     value = 0.01 * rng.standard_normal(64)
-    value[20] += 0.5
+    value[number == 20] += 0.5
     ratios = find_ratios(fit_to(number, value), number)
     assert ratios.mean[20] < 0.1
 
@@ -65,7 +73,7 @@ def test_one_disturbed_visit_makes_no_exception() -> None:
 def columns() -> StructureFit:
     """Columns 3 and 6 are 10 % faster than the others; nothing else differs."""
     rng = np.random.default_rng(1)
-    number = np.tile(np.arange(64), 6)
+    number = shuffled(12)
     value = np.where(np.isin(number % 8, [3, 6]), -0.1, 0.0)
     return fit_to(number, value + 0.01 * rng.standard_normal(len(number)))
 
@@ -89,7 +97,7 @@ def test_where_no_point_is_no_slower_none_is_drawn(columns: StructureFit) -> Non
 
 
 def test_what_single_points_may_have_of_their_own_is_drawn_too(columns: StructureFit) -> None:
-    number = np.tile(np.arange(64), 6)
+    number = shuffled(12)
     ratios = find_ratios(columns, number)
     slow = np.flatnonzero(~np.isin(np.arange(64) % 8, [0, 3, 6])).astype(np.int32)
     rng = np.random.default_rng(5)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.standing import Standing, count_origins, find_standing
@@ -19,8 +20,8 @@ def model_of(count: int, *, visits: int = 30) -> StructureFit:
     rng = np.random.default_rng(0)
     position = rng.integers(0, count, visits)[:, np.newaxis]
     value = 0.03 * rng.standard_normal(visits)
-    time = np.arange(float(visits))
-    return Structure([np.arange(100, 100 + count)]).fit(position, value, time, 0.03)
+    near, known = Neighbours.of_lengths([visits]), Noise(width=0.03, deviation=0.03)
+    return Structure([np.arange(100, 100 + count)]).fit(position, value, near, known)
 
 
 def measure(

@@ -33,12 +33,12 @@ def start(
     )
 
 
-def rounds(ratios: list[float], *, child: int = 0) -> Samples:
-    """Rounds in which the queried point takes 1 ms, and the rival so many times as long."""
+def rounds(ratios: list[float], *, first: int = 0, child: int = 0) -> Samples:
+    """Rounds, from `first`: the queried point takes 1 ms, and the rival so many times as long."""
     n = len(ratios)
     return Samples(
         point=np.tile([0, RIVAL], n),
-        round=np.repeat(np.arange(n), 2),
+        round=np.repeat(np.arange(first, first + n), 2),
         time_s=np.arange(2.0 * n, dtype=np.float32),
         latency_s=1e-3 * np.stack([np.ones(n), np.array(ratios)], axis=1).ravel(),
         calls=1,
@@ -56,15 +56,15 @@ def test_all_attempts_share_the_error_of_one_answer() -> None:
 
 
 def test_the_looks_of_a_trial_share_its_error() -> None:
-    # 12 and 24 rounds. 12 pairs that all agree have an error of 2 · 2^-12 = 0.05 % at least: enough
-    # for half of 2.5 %, the first point's, and too much for half of 2 · 2.5 % / 132, the 11th's.
+    # 12 and 24 rounds. 12 rounds that all agree are √12 = 3.46 deviations off at most: enough for
+    # half of 5 %, the first point's (2.24), and too few for half of 5 % / 66, the 11th's (3.55).
     assert start().add(rounds([0.9] * 12), 12) is End.NO_SLOWER
     assert start(attempt=11).add(rounds([0.9] * 12), 12) is None
     trial = start()
     assert trial.rounds_to_look == 12
     assert trial.add(rounds([1.0, 1.1, 0.9] * 4), 12) is None
     assert trial.rounds_to_look == 12
-    assert trial.add(rounds([1.0, 1.1, 0.9] * 4), 12) is End.UNDECIDED
+    assert trial.add(rounds([1.0, 1.1, 0.9] * 4, first=12), 12) is End.UNDECIDED
 
 
 def test_each_look_is_divided_into_several_arenas() -> None:
@@ -72,14 +72,14 @@ def test_each_look_is_divided_into_several_arenas() -> None:
     assert trial.rounds_per_arena == 3
     trial.add(rounds([1.0, 1.1, 0.9] * 4), 12)
     assert trial.rounds_per_arena == 3  # 12 more
-    trial.add(rounds([1.0, 1.1, 0.9] * 4), 12)
+    trial.add(rounds([1.0, 1.1, 0.9] * 4, first=12), 12)
     assert trial.rounds_per_arena == 6  # 24 more
 
 
 def test_without_slack_a_point_must_be_faster() -> None:
     trial = start()
     assert trial.add(rounds([0.99] * 6), 6) is None
-    assert trial.add(rounds([0.99] * 6), 6) is End.NO_SLOWER
+    assert trial.add(rounds([0.99] * 6, first=6), 6) is End.NO_SLOWER
     assert trial.holds
     equal = start()
     assert equal.add(rounds([1.0] * 12), 12) is not End.NO_SLOWER
@@ -105,8 +105,8 @@ def test_what_differs_between_processes_widens_the_interval() -> None:
 
 
 def test_later_attempts_need_more() -> None:
-    # 12 pairs: the first attempt's first look has half of 2.5 %. The 20th's has half of
-    # 2 · 2.5 % / 420, which is 0.006 %: its interval has no end, because 2 · 2^-12 is 0.05 %.
+    # 12 rounds: the first attempt's first look has half of 5 %. The 20th's has half of 5 % / 210,
+    # which takes 3.84 deviations: its interval has no end, because √12 is 3.46.
     ratios = [0.9] * 12
     assert start().add(rounds(ratios), 12) is End.NO_SLOWER
     assert start(attempt=20).add(rounds(ratios), 12) is None
