@@ -102,13 +102,13 @@ def _take(
     rng: np.random.Generator, final: Final, count: int, children: list[F64], number: int
 ) -> Samples:
     field = np.array(final.field, dtype=np.int32)
-    point = np.tile(field, count)
+    point = np.concatenate([rng.permutation(field) for _ in range(count)])
     child = number % len(children)
     log = np.log([TRUTH[each] for each in point.tolist()]) + children[child][point]
     log += NOISE * rng.standard_t(4, len(point)) / np.sqrt(2)
     return Samples(
         point=point,
-        round=np.repeat(np.arange(count), len(field)).astype(np.int32),
+        round=np.repeat(final.num_rounds + np.arange(count), len(field)).astype(np.int32),
         time_s=np.arange(len(point), dtype=np.float32),
         latency_s=1e-4 * np.exp(log),
         calls=1,
