@@ -139,6 +139,15 @@ class Neighbours:
         return without
 
 
+def number_rounds(
+    batch: npt.NDArray[np.integer], round_number: npt.NDArray[np.integer]
+) -> npt.NDArray[np.intp]:
+    """A number from 0 for each round of each batch, ascending: arrays [samples]."""
+    both = np.stack([batch, round_number])
+    number: Ints = np.unique(both, axis=1, return_inverse=True)[1].reshape(-1).astype(np.intp)
+    return number
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Levels:
     """The levels of groups of samples; arrays [groups]."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import CONFIDENCE, Comparison
-from profiler_service.analysis.neighbours import NearPair, Neighbours
+from profiler_service.analysis.neighbours import NearPair, Neighbours, number_rounds
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.race.settings import SettleSettings
 
@@ -239,6 +239,7 @@ class Final:
         met_point = np.concatenate([batch.point[visit] for batch, visit in chosen])
         log = np.log(np.concatenate([batch.latency_s[visit] for batch, visit in chosen]))
         rounds = np.concatenate([batch.round[visit] for batch, visit in chosen])
+        rounds = number_rounds(arena, rounds)
         pair = NearPair(log, met_point == point, rounds, Neighbours(arena, visits))
         _, first = np.unique(rounds, return_index=True)
         child = np.array([batch.child for batch in self._batches])

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
-from profiler_service.analysis.neighbours import Neighbours, fit_levels
+from profiler_service.analysis.neighbours import Neighbours, fit_levels, number_rounds
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
 from profiler_service.plan.race.seen import join
@@ -102,8 +102,10 @@ def fit_own_levels(batches: Sequence[Samples]) -> OwnLevels:
     point, log = join(batches)
     points, group = np.unique(point, return_inverse=True)
     rounds = np.concatenate([np.zeros(0, dtype=np.int64), *(batch.round for batch in batches)])
-    near = Neighbours.of_lengths([len(batch) for batch in batches])
-    fitted = fit_levels(log, group, rounds.astype(np.intp), near)
+    lengths = [len(batch) for batch in batches]
+    rounds = number_rounds(np.repeat(np.arange(len(batches)), lengths), rounds)
+    near = Neighbours.of_lengths(lengths)
+    fitted = fit_levels(log, group, rounds, near)
     usual = float(np.median(fitted.residual)) if len(log) else 0.0
     return OwnLevels(
         point=point,

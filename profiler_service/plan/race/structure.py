@@ -313,9 +313,9 @@ class Structure:
         laplacian = np.zeros((count, count))
         laplacian[near.first, near.second] = laplacian[near.second, near.first] = -weight
         np.fill_diagonal(laplacian, -laplacian.sum(axis=1))
-        inner: F64 = np.eye(count) + laplacian @ covariance
-        inverse: F64 = np.linalg.inv(inner)
-        return covariance @ (inverse @ (laplacian @ value)), count - float(np.trace(inverse))
+        inverse = np.linalg.inv(np.eye(count) + laplacian @ covariance)
+        fitted: F64 = np.asarray(covariance @ (inverse @ (laplacian @ value)), dtype=np.float64)
+        return fitted, count - float(np.trace(inverse))
 
     def _normal_equations(
         self, columns: npt.NDArray[np.intp], near: Neighbours, weight: F64, value: F64
