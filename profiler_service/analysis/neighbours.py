@@ -32,8 +32,10 @@ _SHARES = (0.5, 1.0, 2.0)
 _LEAST_WIDTH = 0.005
 """Processes and arenas differ by less than this. So all of them count, however small the noise."""
 _TINY = 1e-9
+_WIDTH_PASSES = 3
+"""Passes of a fit that learn the width; then it stays, so that the levels converge."""
 _MAX_PASSES = 30
-_CONVERGED = 1e-6
+_CONVERGED = 1e-5
 _STEPS = 12
 """Steps in which the end of an interval is searched for."""
 
@@ -176,16 +178,17 @@ def fit_levels(value: F64, group: Ints, round_number: Ints, near: Neighbours) ->
     first, second = group[near.first], group[near.second]
     difference = near.differ(value)
     laplacian: F64 = np.zeros((count, count))
-    for _ in range(_MAX_PASSES):
+    for number in range(_MAX_PASSES):
         residual = value - level[group]
-        noise = near.find_noise(residual) or noise
+        if number < _WIDTH_PASSES:
+            noise = near.find_noise(residual) or noise
         weight = near.weigh(residual, noise.width)
         laplacian = _sum_pairs(first, second, weight, count)
         right = np.zeros(count)
         right += np.bincount(first, weight * difference, count)
         right -= np.bincount(second, weight * difference, count)
         before, level = level, np.asarray(_solve(laplacian, right), dtype=np.float64)
-        if np.abs(level - before).max(initial=0.0) < _CONVERGED:
+        if number >= _WIDTH_PASSES and np.abs(level - before).max(initial=0.0) < _CONVERGED:
             break
     residual = value - level[group]
     pull = near.pull(residual, noise.width)
@@ -326,13 +329,13 @@ class NearPair:
         is_cross = shift != 0
         difference = (self._near.differ(self._value) * shift)[is_cross]
         self.width = _LEAST_WIDTH
-        for _ in range(_MAX_PASSES):
+        for number in range(_MAX_PASSES):
             residual = self._value - center * sign
-            noise = self._near.find_noise(residual)
-            self.width = self.width if noise is None else noise.width
+            if number < _WIDTH_PASSES and (noise := self._near.find_noise(residual)) is not None:
+                self.width = noise.width
             weight = self._near.weigh(residual, self.width)[is_cross]
             before, center = center, float(weight @ difference / weight.sum())
-            if abs(center - before) < _CONVERGED:
+            if number >= _WIDTH_PASSES and abs(center - before) < _CONVERGED:
                 break
         return center
 

@@ -110,7 +110,7 @@ class NarrowSettings:
         4, "visits", "Visits of each position of the longest axis before any position is preferred."
     )
     design_share: float = _setting(
-        0.45, "share", "The largest share of narrowing's visits before any position is preferred."
+        0.5, "share", "The largest share of narrowing's visits before any position is preferred."
     )
     visits: int = _setting(8, "visits", "Visits of each position of the longest axis in total.")
     batches: int = _setting(

@@ -32,20 +32,18 @@ def narrowing_of(allowed: int) -> Narrowing:
 @pytest.mark.parametrize(
     ("allowed", "design"),
     [
-        # 14 visits of each of 20 positions are 280; 6 of each, 120, are less than 45 % of them.
-        (1000, 120),
-        # 45 % of 50 are 22.5.
-        (50, 23),
-        # 45 % of 3 are 1.35; two at least.
+        # 8 visits of each of 20 positions are 160; 4 of each, 80, are no more than half of them.
+        (1000, 80),
+        # Half of 50.
+        (50, 25),
+        # Half of 3 are 1.5; two at least.
         (3, 2),
         (0, 2),
     ],
 )
-def test_the_design_is_six_visits_a_position_or_nearly_half_of_all(
-    allowed: int, design: int
-) -> None:
+def test_the_design_is_four_visits_a_position_or_half_of_all(allowed: int, design: int) -> None:
     narrowing = narrowing_of(allowed)
-    assert narrowing.wanted == 280
+    assert narrowing.wanted == 160
     assert narrowing.design_size == design
     assert len(narrowing.design()) == design
 
@@ -53,42 +51,42 @@ def test_the_design_is_six_visits_a_position_or_nearly_half_of_all(
 def test_the_design_visits_positions_equally_often_in_random_pairs() -> None:
     points = narrowing_of(1000).design()
     rows, columns = np.unravel_index(points, SHAPE)
-    # 120 visits: 12 of each of 10 rows, 6 of each of 20 columns.
-    assert np.bincount(rows).tolist() == [12] * 10
-    assert np.bincount(columns).tolist() == [6] * 20
-    assert len(np.unique(points)) > 60
+    # 80 visits: 8 of each of 10 rows, 4 of each of 20 columns.
+    assert np.bincount(rows).tolist() == [8] * 10
+    assert np.bincount(columns).tolist() == [4] * 20
+    assert len(np.unique(points)) > 40
 
 
 def test_the_rest_is_drawn_in_six_batches() -> None:
     narrowing, posterior = narrowing_of(1000), Posterior((2, 5), (2, 6), (3, 5), (4, 5))
-    draw = narrowing.suggest(posterior, wanted=280, left=1000)
-    # (280 - 120) / 6 = 26.7
+    draw = narrowing.suggest(posterior, wanted=160, left=1000)
+    # (160 - 80) / 6 = 13.3
     assert isinstance(draw, Draw)
-    assert posterior.counts == [27] and len(draw.points) == 27
+    assert posterior.counts == [14] and len(draw.points) == 14
     # Rows 2, 3, 4 of 10 and columns 5, 6 of 20; point (2, 5) is number 2 · 20 + 5.
     assert (draw.field, draw.alive, draw.is_last) == (SHAPE, (3, 2), False)
     assert draw.points[0] == 45
-    again = narrowing.suggest(posterior, wanted=280, left=1000)
+    again = narrowing.suggest(posterior, wanted=160, left=1000)
     assert isinstance(again, Draw) and again.field == (3, 2)
 
 
 def test_noise_wants_more_visits_but_no_more_than_are_allowed() -> None:
     posterior = Posterior((0, 1))
-    narrowing_of(1000).suggest(posterior, wanted=420, left=1000)  # (420 - 120) / 6
-    narrowing_of(300).suggest(posterior, wanted=420, left=1000)  # (300 - 120) / 6
-    narrowing_of(1000).suggest(posterior, wanted=121, left=1000)  # (121 - 120) / 6, but four
-    assert posterior.counts == [50, 30, 4]
+    narrowing_of(1000).suggest(posterior, wanted=320, left=1000)  # (320 - 80) / 6
+    narrowing_of(200).suggest(posterior, wanted=320, left=1000)  # (200 - 80) / 6
+    narrowing_of(1000).suggest(posterior, wanted=81, left=1000)  # (81 - 80) / 6, but four
+    assert posterior.counts == [40, 20, 4]
 
 
 def test_nothing_is_drawn_where_a_batch_does_not_fit() -> None:
     posterior = Posterior((0, 1))
-    assert narrowing_of(1000).suggest(posterior, wanted=280, left=26) is End.OUT_OF_TIME
+    assert narrowing_of(1000).suggest(posterior, wanted=160, left=13) is End.OUT_OF_TIME
     assert posterior.counts == []
 
 
 def test_narrowing_ends_at_a_few_points_but_not_at_the_first_draw() -> None:
     narrowing, few = narrowing_of(1000), Posterior((2, 5), (2, 6), (3, 5))
-    first = narrowing.suggest(few, wanted=280, left=1000)
-    second = narrowing.suggest(few, wanted=280, left=1000)
+    first = narrowing.suggest(few, wanted=160, left=1000)
+    second = narrowing.suggest(few, wanted=160, left=1000)
     assert isinstance(first, Draw) and isinstance(second, Draw)
     assert (first.is_last, second.is_last) == (False, True)
