@@ -27,8 +27,11 @@ Ints = npt.NDArray[np.intp]
 
 REACH = 8
 """Samples at most so many visits apart are neighbours."""
-_SHARES = (0.5, 1.0, 2.0)
+_SHARES = (1.0, 2.0)
 """Widths of the centre that are tried, as shares of the median distance of neighbours."""
+_SHARES_OF_TWO = (0.5, *_SHARES)
+"""The same for two points with many samples each. With few of each point, so sharp a centre misses
+points whose samples happened to meet other states."""
 _LEAST_WIDTH = 0.005
 """Processes and arenas differ by less than this. So all of them count, however small the noise."""
 _TINY = 1e-9
@@ -108,7 +111,7 @@ class Neighbours:
         total += np.bincount(self.second, of_second, self.size)
         return total
 
-    def find_noise(self, residual: F64) -> Noise | None:
+    def find_noise(self, residual: F64, shares: Sequence[float] = _SHARES) -> Noise | None:
         """The noise of the residuals, with the width that makes levels most precise.
 
         None if there are no pairs, or if their differences have no sharp centre.
@@ -118,7 +121,7 @@ class Neighbours:
         difference = self.differ(residual)
         usual = float(np.median(np.abs(difference)))
         found: list[Noise] = []
-        for share in _SHARES:
+        for share in shares:
             width = max(share * usual, _LEAST_WIDTH)
             weight = 1 / (1 + (difference / width) ** 2)
             score = difference * weight
@@ -234,7 +237,12 @@ def _permute(pull: F64, group: Ints, round_number: Ints, count: int) -> F64:
     member = np.zeros((len(size), count))
     member[row, group] = 1.0
     covariance: F64 = np.diag(variance @ member) - (member * (variance / size)[:, None]).T @ member
-    return covariance
+    # A group whose samples disagree more than others do is known less well.
+    own = np.bincount(group, pull**2, count)
+    usual = np.diag(covariance)
+    factor = np.sqrt(np.maximum(own / np.where(usual > 0, usual, np.inf), 1.0))
+    scaled: F64 = covariance * np.outer(factor, factor)
+    return scaled
 
 
 def _find_covariance(laplacian: F64, of_sums: F64) -> F64:
@@ -331,8 +339,9 @@ class NearPair:
         self.width = _LEAST_WIDTH
         for number in range(_MAX_PASSES):
             residual = self._value - center * sign
-            if number < _WIDTH_PASSES and (noise := self._near.find_noise(residual)) is not None:
-                self.width = noise.width
+            if number < _WIDTH_PASSES:
+                noise = self._near.find_noise(residual, _SHARES_OF_TWO)
+                self.width = self.width if noise is None else noise.width
             weight = self._near.weigh(residual, self.width)[is_cross]
             before, center = center, float(weight @ difference / weight.sum())
             if number >= _WIDTH_PASSES and abs(center - before) < _CONVERGED:
