@@ -5,6 +5,7 @@ numpy only: gets samples. The caller keeps the time limits. Derivation: docs/exp
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -185,7 +186,7 @@ class Final:
         """Where the pairs of a finalist and the queried point come from; there is at least one."""
         met = self._meet(point, self._asked)
         assert met is not None
-        variance, free = met.find_arena_variance()
+        variance, free = met.arena_variance
         noise = met.pair.compare(CONFIDENCE)
         return PairOrigin(
             num_children=len(np.unique(met.child)),
@@ -217,16 +218,20 @@ class Final:
         met = self._met[key]
         if met is None:
             return None
-        expected, weight = self._repeatability, self._settings.tau_weight
-        variance, free = met.find_arena_variance()
-        pooled = (weight * expected.arenas**2 + free * variance) / (weight + free)
-        here = Repeatability(children=expected.children, arenas=math.sqrt(max(pooled, 0.0)))
-        between = here.half_width(_count_effective(met.child), _count_effective(met.arena))
         confidence = 1 - self._error * share
         if (key, confidence) not in self._compared:
+            between = self._find_between(met)
             self._compared[key, confidence] = met.pair.compare(confidence, between=between)
         found = self._compared[key, confidence]
         return found if key == (point, over) else found.turned()
+
+    def _find_between(self, met: _Meeting) -> float:
+        """Half of the interval, in log, for what differs between processes and arenas."""
+        expected, weight = self._repeatability, self._settings.tau_weight
+        variance, free = met.arena_variance
+        pooled = (weight * expected.arenas**2 + free * variance) / (weight + free)
+        here = Repeatability(children=expected.children, arenas=math.sqrt(max(pooled, 0.0)))
+        return here.half_width(_count_effective(met.child), _count_effective(met.arena))
 
     def _meet(self, point: int, over: int) -> _Meeting | None:
         """The rounds that have both points; None if there is none."""
@@ -254,7 +259,8 @@ class _Meeting:
     arena: npt.NDArray[np.int64]
     child: npt.NDArray[np.int64]
 
-    def find_arena_variance(self) -> tuple[float, int]:
+    @functools.cached_property
+    def arena_variance(self) -> tuple[float, int]:
         """The variance between arenas beyond noise and children, and its degrees of freedom.
 
         By the method of moments, so it may be negative. (0, 0) if no child has two arenas.
