@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 import sqlalchemy as sa
 
@@ -28,6 +29,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # So that a worker that measures on this machine, or other tests, don't keep ours from running.
 os.environ["LHP_PARTITION"] = f"tests {uuid.uuid4().hex}"
+
+# anyio imports its parts when they are first used, and pytest compiles them anew. If two threads
+# compiled at the same time, CPython 3.11 could fail ("AST constructor recursion depth mismatch").
+for _name in dir(anyio):
+    getattr(anyio, _name)
 
 _database_numbers = itertools.count(1)
 
