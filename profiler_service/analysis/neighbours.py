@@ -238,7 +238,7 @@ def _permute(pull: F64, group: Ints, round_number: Ints, count: int) -> F64:
     member[row, group] = 1.0
     covariance: F64 = np.diag(variance @ member) - (member * (variance / size)[:, None]).T @ member
     # A group whose samples disagree more than others do is known less well.
-    own = np.bincount(group, pull**2, count)
+    own = np.bincount(group, (pull - mean[row]) ** 2, count)
     usual = np.diag(covariance)
     factor = np.sqrt(np.maximum(own / np.where(usual > 0, usual, np.inf), 1.0))
     scaled: F64 = covariance * np.outer(factor, factor)
