@@ -236,7 +236,7 @@ class Final:
     def _meet(self, point: int, over: int) -> _Meeting | None:
         """The rounds that have both points; None if there is none."""
         batches = [_select_pairs(batch, point, over) for batch in self._batches]
-        arena = np.concatenate([np.full(len(visit), i) for i, visit in enumerate(batches)])
+        arena = np.repeat(np.arange(len(batches)), [len(visit) for visit in batches])
         if not len(arena):
             return None
         visits = np.concatenate(batches)
