@@ -1,4 +1,4 @@
-"""What the noise of a machine allows: no service could state smaller margins in its time."""
+"""What the noise of a machine allows: the smallest margins that medians of pairs could state."""
 
 from __future__ import annotations
 
