@@ -217,7 +217,7 @@ def _sum_pairs(first: Ints, second: Ints, weight: F64, count: int) -> F64:
 
 
 def _solve(laplacian: F64, right: F64) -> F64:
-    """The solution with mean 0. What isn't determined at all has a tiny hold at 0."""
+    """The solution with mean 0. What isn't determined at all is pulled to 0, very weakly."""
     count, tiny = len(laplacian), _find_tiny(laplacian)
     grounded = laplacian + tiny / _TINY / max(count, 1) + tiny * np.eye(count)
     solution: F64 = np.asarray(np.linalg.solve(grounded, right), dtype=np.float64)
@@ -246,7 +246,7 @@ def _permute(pull: F64, group: Ints, round_number: Ints, count: int) -> F64:
 
 
 def _find_covariance(laplacian: F64, of_sums: F64) -> F64:
-    # The tiny hold is that of a value known to ± 1. What isn't determined has that error.
+    # What isn't determined at all has a very large error.
     half = _solve(laplacian, of_sums + _find_tiny(laplacian) ** 2 * np.eye(len(laplacian)))
     covariance: F64 = _solve(laplacian, half.T)
     return (covariance + covariance.T) / 2
@@ -265,7 +265,7 @@ class NearPair:
     ) -> None:
         """Arrays [samples]; each round has one sample of each point.
 
-        Raises ValueError without a round.
+        Raises ValueError without a round, or if the two points were never neighbours.
         """
         if not len(value):
             raise ValueError("no pairs to compare")
@@ -335,6 +335,8 @@ class NearPair:
         sign = self._is_rival.astype(np.float64)
         shift = self._near.differ(sign)
         is_cross = shift != 0
+        if not is_cross.any():
+            raise ValueError("no samples of the two points are neighbours")
         difference = (self._near.differ(self._value) * shift)[is_cross]
         self.width = _LEAST_WIDTH
         for number in range(_MAX_PASSES):

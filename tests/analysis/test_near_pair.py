@@ -23,6 +23,9 @@ def test_a_pair_needs_a_round() -> None:
     nothing = np.zeros(0, dtype=np.intp)
     with pytest.raises(ValueError, match="no pairs"):
         NearPair(np.zeros(0), nothing.astype(bool), nothing, Neighbours.of_lengths([]))
+    far_apart = Neighbours(np.zeros(2, dtype=np.intp), np.array([0, 20]))
+    with pytest.raises(ValueError, match="neighbours"):
+        NearPair(np.zeros(2), np.array([True, False]), np.zeros(2, dtype=np.intp), far_apart)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.9])

@@ -7,6 +7,7 @@ the model says something.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -53,13 +54,20 @@ class UnseenLead:
         return float(np.mean(self.leads > margin))
 
 
-def find_unseen_lead(standing: Standing, answer: int, expected: F64, smallest: F64) -> UnseenLead:
-    """From the `smallest` log latency of any unseen point in each draw, ascending.
+def find_unseen_lead(
+    standing: Standing, answer: int, expected: F64, smallest: F64, rng: np.random.Generator
+) -> UnseenLead:
+    """From the `smallest` log latency of any unseen point in each draw.
 
     `expected` [points] are the model's log latencies of the points that stand. The usual difference
-    from their levels is the drift since the model's samples were taken.
+    from their levels is the drift since the model's samples were taken. Each draw also has an error
+    of the answer's level among theirs.
     """
     at = standing.points.tolist().index(answer)
     level = standing.level[at] + float(np.median(expected - standing.level))
-    leads = 1 - np.exp(-np.maximum(level - smallest, 0.0))
+    among = np.full(len(expected), -1 / len(expected))
+    among[at] += 1
+    error = math.sqrt(max(float(among @ standing.covariance @ among), 0.0))
+    drawn = level + error * rng.standard_normal(len(smallest)) - smallest
+    leads = np.sort(1 - np.exp(-np.maximum(drawn, 0.0)))[::-1]
     return UnseenLead(leads=leads.round(6))

@@ -252,7 +252,7 @@ class RacePlanner(RaceSearch):
             standing,
             judgement.answer,
             [QUERIED, *judgement.comparisons],
-            error=self.settings.contest.error,
+            error=self.settings.contest.error / settings.passes,
             between=np.array([*map(self._repeatability.half_width, *origins)]),
         )
         predicted = fit.predict().ravel().round(6)
@@ -262,8 +262,10 @@ class RacePlanner(RaceSearch):
         lead = None
         if len(unseen):
             smallest = fit.draw_smallest(self._rng, settings.draws, unseen, contested)
-            lead = find_unseen_lead(standing, judgement.answer, predicted[contested], smallest)
-            unseen_margin = lead.exceeded_with(settings.unseen_risk)
+            lead = find_unseen_lead(
+                standing, judgement.answer, predicted[contested], smallest, self._rng
+            )
+            unseen_margin = lead.exceeded_with(settings.unseen_risk / settings.passes)
         margin = max(judgement.margin, *leads.tolist(), unseen_margin)
         # What was known of the same answer still holds, if newcomers were visited too little.
         if self._bounded is None or self._bounded != judgement.answer or margin < self._margin:

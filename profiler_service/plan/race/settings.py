@@ -151,7 +151,8 @@ class ContestSettings:
     error: float = _setting(
         0.01,
         "probability",
-        "The share of the error that is spent on the points that left the contest, all together.",
+        "The share of the error that is spent on the points that left the contest, all together, "
+        "in all passes.",
     )
 
 
@@ -223,7 +224,7 @@ class SettleSettings:
         0.025,
         "probability",
         "The margin is so large that a point that was never compared exceeds it with this "
-        "probability at most, by the model.",
+        "probability at most, by the model, in all passes together.",
     )
     draws: int = _setting(256, "draws", "Draws from the model that this probability is taken from.")
     unseen_points: int = _setting(

@@ -152,7 +152,7 @@ class StructureFit:
         points: npt.NDArray[np.integer],
         beside: npt.NDArray[np.integer],
     ) -> F64:
-        """The smallest log latency of any of `points` [points] in each of `count` draws, ascending.
+        """The smallest log latency of any of `points` [points] in each of `count` draws.
 
         A draw has its own effects of positions, and an effect of each single point. The mean of the
         points `beside` is the same in all draws: only differences are known.
@@ -166,7 +166,7 @@ class StructureFit:
         ):
             drawn += deviation[start + position] - deviation[start + known].mean(axis=0)
             start += size
-        smallest: F64 = np.sort(drawn.min(axis=0)).round(6)
+        smallest: F64 = drawn.min(axis=0).round(6)
         return smallest
 
     def _draw_deviations(self, rng: np.random.Generator, count: int) -> F64:
@@ -231,17 +231,19 @@ class Structure:
         columns = positions + self._offsets[:-1]
         value = log_latency - self._mean[columns].sum(axis=1)
         fitted: F64 = np.zeros(len(value))
+        if known is not None:  # a coarse clock may show none
+            known = Noise(
+                width=max(known.width, _LEAST_NOISE), deviation=max(known.deviation, _LEAST_NOISE)
+            )
         # A start from large noise would converge slowly: the effects would explain nothing.
         noise = known or self._find_noise(near, value, 0.0, None)
         weight: F64 = np.zeros(len(near.first))
         for _ in range(_MAX_PASSES):
             residual: F64 = value - fitted
             weight = near.weigh(residual, noise.width)
-            hold = float(near.hold(residual, noise.width).mean()) if len(weight) else 0.0
-            if hold > 0:
-                # The slopes of single pairs may be negative. Their usual share of the weight isn't.
-                share = hold * len(value) / (2 * float(weight.sum()))
-                weight = weight * share / (hold * noise.deviation**2)
+            if len(weight):
+                # Each pair belongs to two samples, and a sample tells 1 / deviation².
+                weight *= len(value) / (2 * float(weight.sum()) * noise.deviation**2)
             fitted, settled = smooth(columns, near, weight, value)
             before = noise
             noise = self._find_noise(near, value - fitted, settled, known)

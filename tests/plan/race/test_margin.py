@@ -64,8 +64,23 @@ def test_drift_since_the_model_is_no_lead() -> None:
 
     The answer then is at -0.1 by the model, and draws of -0.12, -0.11 and 0 lead by 2, 1 and 0 %.
     """
-    standing = standing_of(0.0, 0.02, 0.03, error=0.01)
+    standing = standing_of(0.0, 0.02, 0.03, error=0.0)
     expected = np.array([-0.1, -0.08, -0.07])
-    lead = find_unseen_lead(standing, 1, expected, np.array([-0.12, -0.11, 0.0]))
+    drawn = np.array([-0.12, -0.11, 0.0])
+    lead = find_unseen_lead(standing, 1, expected, drawn, np.random.default_rng(0))
     by = [1 - math.exp(-0.02), 1 - math.exp(-0.01), 0.0]
     assert lead.leads.tolist() == pytest.approx(by, abs=1e-6)
+
+
+def test_the_error_of_the_answers_level_is_in_the_draws() -> None:
+    """Three levels with errors of 1 %: one less their mean errs by √(4/9 + 1/9 + 1/9) = 0.82 %.
+
+    No draw of an unseen point differs from the answer. So half of them lead, and a lead is exceeded
+    in 2.5 % of them at 1.96 of these errors.
+    """
+    standing = standing_of(0.0, 0.02, 0.03, error=0.01)
+    lead = find_unseen_lead(
+        standing, 1, np.array([0.0, 0.02, 0.03]), np.zeros(20_000), np.random.default_rng(0)
+    )
+    assert lead.find_risk(0.0) == pytest.approx(0.5, abs=0.01)
+    assert lead.exceeded_with(0.025) == pytest.approx(1.96 * 0.01 * math.sqrt(6) / 3, rel=0.03)
