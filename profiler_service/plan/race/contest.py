@@ -65,17 +65,22 @@ class Contest:
     back when another leader or more samples make that doubtful again.
     """
 
-    def __init__(self, settings: ContestSettings, points: Points, *, margin: float) -> None:
-        """`points` take part; nothing is lost by leaving out points that aren't `margin` faster."""
+    def __init__(
+        self, settings: ContestSettings, points: Points, *, margin: float, error: float
+    ) -> None:
+        """`points` take part; nothing is lost by leaving out points that aren't `margin` faster.
+
+        `error` is that of all claims about points that left, which `margin.bound_leads` makes.
+        """
         self._settings = settings
         self._least_log = math.log(1 - margin)
         self.points = points
         self.open_points = points
         self.number = 0
         """How many parts have ended."""
-        # The same confidence as in `margin.bound_leads`. The claims are made there, once, from all
-        # samples; here, a point that leaves too early may come back.
-        self._z = statistics.NormalDist().inv_cdf(1 - settings.error / max(len(points), 1))
+        # The same confidence as there: a point that leaves can then be bounded. Leaving claims
+        # nothing by itself, and a point that left too early may come back.
+        self._z = statistics.NormalDist().inv_cdf(1 - error / max(len(points), 1))
 
     def suggest(self, scale: Callable[[int], int], *, affordable: int) -> Rounds | None:
         """The rounds of the next part; None if at most one point is open, or after the last part.

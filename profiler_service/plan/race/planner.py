@@ -105,7 +105,12 @@ class RacePlanner(RaceSearch):
         self, points: Points, seen: Seen, budget: Budget, number: int
     ) -> Generator[Batch, Samples, Points]:
         """The points that are still open at the end, fastest first."""
-        contest = Contest(self.settings.contest, points, margin=self._wanted_margin)
+        contest = Contest(
+            self.settings.contest,
+            points,
+            margin=self._wanted_margin,
+            error=self._find_error_of_left(),
+        )
         until = self._find_contest_end(budget, number)
         self.ends["contest"] = End.ONE_LEFT
         while True:
@@ -139,6 +144,10 @@ class RacePlanner(RaceSearch):
                 dropped=dropped.tolist(),
             )
         return self._without_failed(contest.open_points)
+
+    def _find_error_of_left(self) -> float:
+        """The error of all claims of one pass about the points that left the contest."""
+        return self.settings.contest.error / self.settings.settle.passes
 
     def _find_contest_end(self, budget: Budget, number: int) -> float:
         """The share of the time at which a contest ends. A second one has half of what is left."""
@@ -252,7 +261,7 @@ class RacePlanner(RaceSearch):
             standing,
             judgement.answer,
             [QUERIED, *judgement.comparisons],
-            error=self.settings.contest.error / settings.passes,
+            error=self._find_error_of_left(),
             between=np.array([*map(self._repeatability.half_width, *origins)]),
         )
         predicted = fit.predict().ravel().round(6)

@@ -29,7 +29,8 @@ def points(*numbers: int) -> Points:
 
 def contest_of(candidates: int) -> Contest:
     """A contest of points 1, 2, …"""
-    return Contest(RACE.contest, np.arange(1, candidates + 1, dtype=np.int32), margin=MARGIN)
+    points = np.arange(1, candidates + 1, dtype=np.int32)
+    return Contest(RACE.contest, points, margin=MARGIN, error=RACE.contest.error)
 
 
 def standing_of(level: F64, *, error: float, visits: int = 6) -> Standing:
