@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.storage import hosts, leases
 from profiler_service.storage.open_database import OpenDatabase
-from profiler_service.storage.records import Host
+from profiler_service.storage.records import Host, HostStatus
 
 
 class HostStore(OpenDatabase):
@@ -64,6 +64,34 @@ class HostStore(OpenDatabase):
         """Records a heartbeat. Raises UnknownHostError."""
         with self._write() as connection:
             hosts.touch_host(connection, name, worker=self._worker)
+
+    def set_labels(self, name: str, labels: Mapping[str, str]) -> Host:
+        """The host, which has these labels and no others from now on. Raises UnknownHostError."""
+        with self._write() as connection:
+            return hosts.set_labels(connection, name, labels)
+
+    def set_status(self, name: str, status: HostStatus) -> Host:
+        """The host in that status. Raises UnknownHostError.
+
+        Approving a host whose platform has changed accepts the new platform.
+        """
+        with self._write() as connection:
+            return hosts.set_status(connection, name, status)
+
+    def rename_host(self, name: str, new_name: str) -> Host:
+        """The host under its new name, with everything that it has measured.
+
+        Raises UnknownHostError; InvalidRequestError for a name that a host can't have;
+        ConflictError if another host has it, or while a worker measures or sweeps wait under the
+        old name.
+        """
+        with self._write() as connection:
+            return hosts.rename_host(connection, name, new_name)
+
+    def remove_host(self, name: str) -> Host:
+        """The host, which is retired. What it measured stays. Raises UnknownHostError."""
+        with self._write() as connection:
+            return hosts.remove_host(connection, name)
 
     def get_host(self, name: str) -> Host:
         """The host called `name`. Raises UnknownHostError."""

@@ -14,18 +14,24 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.errors import InvalidRequestError, UnknownHostError, UnknownPlatformError
+from profiler_service.errors import (
+    ConflictError,
+    InvalidRequestError,
+    UnknownHostError,
+    UnknownPlatformError,
+)
 from profiler_service.host_name import check_host_name
+from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
-from profiler_service.storage.leases import check_lease
-from profiler_service.storage.records import Host, WorkerIdentity
+from profiler_service.storage.leases import check_lease, is_held
+from profiler_service.storage.records import Host, HostStatus, WorkerIdentity
 from profiler_service.storage.statements import (
     database_now,
     insert_or_ignore,
     raise_generation,
     read_now,
 )
-from profiler_service.storage.tables import hosts, platforms
+from profiler_service.storage.tables import curves, facts, hosts, platforms, sweeps
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +50,7 @@ def register_host(
 
     Raises InvalidRequestError for a name that a host can't have; HostTakenError.
     """
-    try:
-        check_host_name(name)
-    except ValueError as error:
-        raise InvalidRequestError(str(error), hint="choose another one in LHP_HOST") from error
+    _check_name(name, hint="choose another one in LHP_HOST")
     check_lease(connection, name, worker)
     now = read_now(connection)
     facts = {
@@ -89,6 +92,75 @@ def touch_host(connection: Connection, name: str, *, worker: WorkerIdentity | No
     )
     if touched.rowcount == 0:
         raise _unknown_host(name)
+
+
+def set_labels(connection: Connection, name: str, labels: Mapping[str, str]) -> Host:
+    """The host, which has these labels and no others from now on. Raises UnknownHostError."""
+    return _change(connection, name, labels=dict(labels))
+
+
+def set_status(connection: Connection, name: str, status: HostStatus) -> Host:
+    """The host in that status. Raises UnknownHostError.
+
+    Approving a host whose platform has changed accepts the new platform.
+    """
+    host = get_host(connection, name, lock=True)
+    changes: dict[str, Any] = {"status": status}
+    if status is HostStatus.APPROVED and host.offered_platform_key is not None:
+        changes |= {"platform_key": host.offered_platform_key, "offered_platform_key": None}
+    return _change(connection, name, **changes)
+
+
+def rename_host(connection: Connection, name: str, new_name: str) -> Host:
+    """The host under its new name, with everything that it has measured.
+
+    Raises UnknownHostError; InvalidRequestError for a name that a host can't have; ConflictError if
+    another host has it, or while a worker measures or sweeps wait under the old name.
+    """
+    _check_name(new_name, hint="choose another one")
+    host = get_host(connection, name, lock=True)
+    if new_name == name:
+        return host
+    if is_held(connection, name):
+        raise ConflictError(
+            f"host {name!r} has a running worker",
+            hint="stop the worker, rename the host, and start the worker again",
+        )
+    is_open = sweeps.c.state.in_((SweepState.QUEUED, SweepState.RUNNING))
+    if connection.scalar(sa.select(sa.exists().where(sweeps.c.host == name, is_open))):
+        raise ConflictError(
+            f"host {name!r} has sweeps that haven't ended",
+            hint="drain it first and let them end, or cancel them",
+        )
+    columns = [each for each in hosts.c if each.name != "name"]
+    copied = sa.select(sa.literal(new_name), *columns).where(hosts.c.name == name)
+    taken = connection.scalar(sa.select(sa.exists().where(hosts.c.name == new_name)))
+    if taken:
+        raise ConflictError(
+            f"there is a host {new_name!r} already", hint="choose another name", see="/hosts"
+        )
+    connection.execute(
+        sa.insert(hosts).from_select(["name", *(each.name for each in columns)], copied)
+    )
+    for table in (sweeps, curves, facts):
+        moved = sa.update(table).where(table.c.host == name).values(host=new_name)
+        connection.execute(moved)
+    connection.execute(sa.delete(hosts).where(hosts.c.name == name))
+    raise_generation(connection)
+    return get_host(connection, new_name)
+
+
+def remove_host(connection: Connection, name: str) -> Host:
+    """The host, which is retired. What it measured stays. Raises UnknownHostError."""
+    return _change(connection, name, status=HostStatus.RETIRED, offered_platform_key=None)
+
+
+def _change(connection: Connection, name: str, **values: Any) -> Host:
+    changed = connection.execute(sa.update(hosts).where(hosts.c.name == name).values(**values))
+    if changed.rowcount == 0:
+        raise _unknown_host(name)
+    raise_generation(connection)
+    return get_host(connection, name)
 
 
 def get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:
@@ -144,6 +216,13 @@ def list_platforms(connection: Connection) -> list[Platform]:
 
 def _select_hosts(connection: Connection) -> sa.Select[Any]:
     return sa.select(hosts, database_now(connection).label("now"))
+
+
+def _check_name(name: str, *, hint: str) -> None:
+    try:
+        check_host_name(name)
+    except ValueError as error:
+        raise InvalidRequestError(str(error), hint=hint) from error
 
 
 def _unknown_host(name: str) -> UnknownHostError:

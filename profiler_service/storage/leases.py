@@ -74,6 +74,15 @@ def release_lease(connection: Connection, host: str, worker: WorkerIdentity) -> 
     )
 
 
+def is_held(connection: Connection, host: str) -> bool:
+    """Whether a worker holds the host's lease, which hasn't run out."""
+    renewed_at = connection.scalar(sa.select(leases.c.renewed_at).where(leases.c.host == host))
+    if renewed_at is None:
+        return False
+    silent_s = (read_now(connection) - renewed_at).total_seconds()
+    return bool(abs(silent_s) <= LEASE_S)
+
+
 def check_lease(connection: Connection, host: str, worker: WorkerIdentity | None) -> None:
     """Returns if `worker` holds the host's lease, which nobody takes until this transaction ends.
 

@@ -95,7 +95,7 @@ class OpenDatabase:
         """
         with self._read() as connection:
             read_generation(connection)
-            check_tables(connection)
+            check_tables(connection, for_worker=self._worker is not None)
             if is_read_only(connection):
                 raise StoreNotWritableError(
                     f"{describe(self._engine.url)} is read-only",

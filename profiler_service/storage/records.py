@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from profiler_service.analysis.comparison import Verdict
@@ -36,6 +37,26 @@ class WorkerIdentity:
     """Stays the same until the machine's system is installed anew; empty if it shows none."""
 
 
+class HostStatus(StrEnum):
+    """What operators have decided about a host, or must decide."""
+
+    PENDING = "pending"
+    """It has joined, and measures when somebody approves it."""
+    APPROVED = "approved"
+    """It may measure."""
+    QUARANTINED = "quarantined"
+    """Its machine isn't fit to measure, or isn't what was approved. Somebody must decide."""
+    DRAINING = "draining"
+    """It ends the sweeps that it has, and takes no new ones."""
+    RETIRED = "retired"
+    """It is removed; its curves and facts stay."""
+
+    @property
+    def takes_sweeps(self) -> bool:
+        """Whether new sweeps may be queued for it."""
+        return self is HostStatus.APPROVED
+
+
 @dataclass(frozen=True, kw_only=True)
 class Host:
     """A machine that measures, as it registered itself."""
@@ -53,6 +74,21 @@ class Host:
     """Last heartbeat of its worker."""
     silent_s: float = field(default=0.0, compare=False)
     """Seconds since then when this was read, by the database's clock."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What operators say of it, `pool` → `train`."""
+    status: HostStatus = HostStatus.APPROVED
+    machine: str = ""
+    """Identity of its machine; empty if that shows none, or hasn't registered since there are."""
+    is_ephemeral: bool = False
+    """Whether it is removed by itself after a day's silence."""
+    findings: Mapping[str, str] = field(default_factory=dict)
+    """What the doctor found when it joined: name of each check → its verdict and text."""
+    role: str | None = None
+    """Its own role in PostgreSQL, if it joined with a key."""
+    offered_platform_key: str | None = None
+    """The platform that it has changed to, which nobody has approved yet."""
+    clock_skew_s: float | None = field(default=None, compare=False)
+    """How far its clock is ahead of the database's, seconds; None if it isn't known."""
 
 
 @dataclass(frozen=True, kw_only=True)

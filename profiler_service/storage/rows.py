@@ -32,7 +32,7 @@ from profiler_service.plan.spec import (
 )
 from profiler_service.plan.turns import Demand, OpenSweep
 from profiler_service.storage import blobs
-from profiler_service.storage.records import CurveHeader, Fact, Host, Sweep
+from profiler_service.storage.records import CurveHeader, Fact, Host, HostStatus, Sweep
 from profiler_service.workload import Dims, Workload
 
 Row = sa.Row[Any]
@@ -79,6 +79,16 @@ def host_from_row(row: Row) -> Host:
         registered_at=row.registered_at,
         last_seen_at=row.last_seen_at,
         silent_s=(row.now - row.last_seen_at).total_seconds(),
+        labels=dict(row.labels),
+        status=HostStatus.QUARANTINED
+        if row.status == HostStatus.APPROVED and row.offered_platform_key is not None
+        else HostStatus(row.status),
+        machine=row.machine,
+        is_ephemeral=row.is_ephemeral,
+        findings=dict(row.findings),
+        role=row.role,
+        offered_platform_key=row.offered_platform_key,
+        clock_skew_s=row.clock_skew_s,
     )
 
 

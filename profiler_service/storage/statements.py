@@ -60,10 +60,14 @@ def is_read_only(connection: Connection) -> bool:
     return connection.scalar(sa.select(setting)) == "on"
 
 
-def check_tables(connection: Connection) -> None:
-    """Returns if every table has the columns that this version uses. Reads no row."""
+def check_tables(connection: Connection, *, for_worker: bool = False) -> None:
+    """Returns if every table has the columns that this version uses. Reads no row.
+
+    For a worker, only those tables count that it may read.
+    """
     for table in metadata.sorted_tables:
-        connection.execute(sa.select(table).limit(0))
+        if not for_worker or table.info.get("for_workers", True):
+            connection.execute(sa.select(table).limit(0))
 
 
 def raise_generation(connection: Connection) -> int:

@@ -23,6 +23,7 @@ from profiler_service.storage.records import (
     Fact,
     FactFilter,
     Host,
+    HostStatus,
     Page,
     Sweep,
     WorkerIdentity,
@@ -30,7 +31,17 @@ from profiler_service.storage.records import (
 from profiler_service.storage.statements import check_page, read_generation
 from profiler_service.workload import Dims, Workload
 
-__all__ = ["CurveHeader", "Fact", "FactFilter", "Host", "Page", "Store", "Sweep", "WorkerIdentity"]
+__all__ = [
+    "CurveHeader",
+    "Fact",
+    "FactFilter",
+    "Host",
+    "HostStatus",
+    "Page",
+    "Store",
+    "Sweep",
+    "WorkerIdentity",
+]
 
 
 class Store(HostStore):

@@ -1,7 +1,8 @@
 """The tables for SQLAlchemy; no logic.
 
 The migrations make the schema, not this module; a test compares the two. Large arrays are in
-tables of their own, so that listing never reads them.
+tables of their own, so that listing never reads them. A table with `for_workers` false is the
+service's alone: no host's database role may read it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,39 @@ hosts = sa.Table(
     sa.Column("backends", sa.JSON(none_as_null=True)),
     sa.Column("registered_at", UtcDateTime, nullable=False),
     sa.Column("last_seen_at", UtcDateTime, nullable=False),
+    sa.Column("labels", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("status", Text, nullable=False, server_default="approved"),
+    sa.Column("machine", Text, nullable=False, server_default=""),
+    sa.Column("is_ephemeral", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("findings", sa.JSON, nullable=False, server_default="{}"),
+    sa.Column("role", Text),
+    sa.Column("offered_platform_key", Text),
+    sa.Column("clock_skew_s", sa.Double),
+)
+
+join_keys = sa.Table(
+    "join_keys",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("digest", Text, nullable=False),
+    sa.Column("name", Text),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("is_approved", sa.Boolean, nullable=False),
+    sa.Column("is_ephemeral", sa.Boolean, nullable=False),
+    sa.Column("is_reusable", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Column("used_at", UtcDateTime),
+    sa.Column("used_by", Text),
+    info={"for_workers": False},
+)
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("value", Text, nullable=False),
+    info={"for_workers": False},
 )
 
 leases = sa.Table(
