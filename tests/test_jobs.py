@@ -303,7 +303,7 @@ def test_a_sweep_that_workers_keep_ending_with_is_given_up(
     client: jobs.JobClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "MAX_RESTARTS", 0)
+    monkeypatch.setattr("profiler_service.jobs.engine.MAX_RESTARTS", 0)
     sweep = fleet.create_sweep(1)
     client.enqueue(sweep)
     called = threading.Event()
