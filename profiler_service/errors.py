@@ -6,8 +6,10 @@
     │  ├─ MalformedHttpError, MethodNotAllowedError
     │  └─ RequestTooLargeError    (QueryTooLongError, HeadersTooLargeError)
     ├─ NotFoundError              the thing named doesn't exist
-    │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …AddressError
+    │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …TokenError,
+    │     …AddressError
     ├─ ForeignHostError, ForeignOriginError
+    ├─ UnauthenticatedError, InsufficientScopeError
     ├─ ConflictError, PlatformMismatchError, SweepCancelledError
     ├─ HostAwayError (HostStartingError), NotReadyError, ShuttingDownError
     ├─ OverloadedError, RequestTimeoutError
@@ -111,6 +113,14 @@ class ForeignOriginError(LhpError):
     """A web page of another site has sent the request, which would start or end work."""
 
 
+class UnauthenticatedError(LhpError):
+    """The service wants an access token: none was sent, or one that isn't valid (any more)."""
+
+
+class InsufficientScopeError(LhpError):
+    """The token is valid, but doesn't allow this."""
+
+
 class NotFoundError(LhpError):
     """The thing named doesn't exist."""
 
@@ -133,6 +143,10 @@ class UnknownCurveError(NotFoundError):
 
 class UnknownSweepError(NotFoundError):
     """No sweep with that id."""
+
+
+class UnknownTokenError(NotFoundError):
+    """No token with that id."""
 
 
 class UnknownAddressError(NotFoundError):

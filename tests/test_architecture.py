@@ -26,6 +26,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "grid": ({"errors"}, PURE),
     "host_name": (set(), set()),
     "workload": ({"errors", "grid", "suggestions"}, set()),
+    "access": ({"errors"}, set()),
     "kinds": ({"errors", "grid", "suggestions", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
@@ -49,7 +50,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "torch", "pynvml"},
     ),
     "storage": (
-        {"analysis", "errors", "grid", "host_name", "plan", "workload", "migrations"},
+        {"access", "analysis", "errors", "grid", "host_name", "plan", "workload", "migrations"},
         {"numpy", "sqlalchemy", "alembic", "psycopg", "pyarrow"},
     ),
     "jobs": ({"errors", "plan", "settings", "storage"}, {"dbos", "sqlalchemy"}),
@@ -62,21 +63,31 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "answering": (
         {
-            *("analysis", "errors", "grid", "jobs", "kinds", "plan", "settings", "storage"),
-            *("suggestions", "wire", "workload"),
+            *("access", "analysis", "errors", "grid", "jobs", "kinds", "plan", "settings"),
+            *("storage", "suggestions", "wire", "workload"),
         },
         {"cachetools", "numpy", "pyarrow"},
     ),
     "api": (
         {
-            *("answering", "distribution", "errors", "kinds", "loopback", "plan", "settings"),
+            *("access", "answering", "distribution", "errors", "kinds", "loopback", "plan"),
+            "settings",
             *("storage", "suggestions", "wire"),
         },
-        {"cachetools", "fastapi", "fastapi_offline", "starlette", "pydantic"},
+        {"cachetools", "fastapi", "fastapi_offline", "limits", "starlette", "pydantic"},
     ),
     "cli": (
         {
-            *("advice", "client", "distribution", "errors", "grid", "measurement", "plan"),
+            *(
+                "access",
+                "advice",
+                "client",
+                "distribution",
+                "errors",
+                "grid",
+                "measurement",
+                "plan",
+            ),
             *("plots", "printable", "processes", "settings", "standard_streams", "storage"),
             *("suggestions", "wire", "workload"),
         },

@@ -2,8 +2,8 @@
 
 This is the contract, and the one module of this package that others import, with `schema`. Each
 method is a transaction; the statements stand in a module for each subject: `hosts`, `sweeps`,
-`batches`, `curves`, `facts`. It measures nothing and computes no statistics: a curve is kept as it
-is given.
+`batches`, `curves`, `facts`, `tokens`, `audit`. It measures nothing and computes no statistics: a
+curve is kept as it is given.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 
+from profiler_service.access.caller import Caller
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, OpenSweep
-from profiler_service.storage import batches, curves, facts, rows, sweeps
+from profiler_service.storage import audit, batches, curves, facts, rows, sweeps
+from profiler_service.storage.access_store import AccessStore
 from profiler_service.storage.host_store import HostStore
 from profiler_service.storage.records import (
     CurveHeader,
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 
-class Store(HostStore):
+class Store(HostStore, AccessStore):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the
@@ -66,6 +68,7 @@ class Store(HostStore):
         demand: Demand | None = None,
         max_open: int | None = None,
         max_open_of_client: int | None = None,
+        by: Caller | None = None,
     ) -> tuple[Sweep, bool]:
         """A queued sweep, and whether it is new.
 
@@ -73,10 +76,10 @@ class Store(HostStore):
         is returned instead of making a second one, also when two processes ask at the same
         moment. Raises UnknownHostError; TooManyRequestsError if a new one would be one more than
         `max_open` unfinished ones of the host, or than `max_open_of_client` of them that its
-        client asked for.
+        client asked for. A new one that a caller asked for, `by`, is in the audit trail.
         """
         with self._write() as connection:
-            return sweeps.create_sweep(
+            sweep, is_new = sweeps.create_sweep(
                 connection,
                 spec,
                 host=host,
@@ -84,6 +87,10 @@ class Store(HostStore):
                 max_open=max_open,
                 max_open_of_client=max_open_of_client,
             )
+            if is_new and by is not None:
+                details = {"host": host, "mode": spec.mode, "workload": spec.workload.key}
+                audit.add_entry(connection, by, "sweep.create", sweep.id, details)
+            return sweep, is_new
 
     def list_open(self, host: str) -> list[OpenSweep]:
         """What the turns of the host's sweeps depend on that haven't ended."""
@@ -145,13 +152,16 @@ class Store(HostStore):
                 connection, sweep_id, measured_as=measured_as, worker=self._worker
             )
 
-    def request_cancel(self, sweep_id: str) -> Sweep:
+    def request_cancel(self, sweep_id: str, *, by: Caller | None = None) -> Sweep:
         """The sweep, marked to be cancelled; a queued one is cancelled at once.
 
         Raises UnknownSweepError; ConflictError if it has already ended.
         """
         with self._write() as connection:
-            return sweeps.request_cancel(connection, sweep_id)
+            sweep = sweeps.request_cancel(connection, sweep_id)
+            if by is not None:
+                audit.add_entry(connection, by, "sweep.cancel", sweep_id)
+            return sweep
 
     def fail_sweep(self, sweep_id: str, error: str) -> None:
         """Ends the sweep as failed, with the reason; one that has ended stays as it is.

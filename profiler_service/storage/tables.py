@@ -273,6 +273,36 @@ sa.Index(
     "ix_facts_overruled", facts.c.overruled_by, sqlite_where=overruled, postgresql_where=overruled
 )
 
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("digest", Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", Text, nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("last_used_at", UtcDateTime),
+    info={"for_workers": False},
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("who", Text, nullable=False),
+    sa.Column("address", Text, nullable=False),
+    sa.Column("action", Text, nullable=False),
+    sa.Column("subject", Text, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
+    sa.Index(None, "action", "id"),
+    sa.Index(None, "subject", "id"),
+    info={"for_workers": False},
+)
+
 generation = sa.Table(
     "generation",
     metadata,

@@ -1,0 +1,57 @@
+"""Every token, in memory: whether a text is one that is valid now. Asks no database."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+from profiler_service.access.scopes import Scope, expand
+from profiler_service.access.tokens import Token, is_secret, split_token
+from profiler_service.errors import UnauthenticatedError
+
+_NO_DIGEST = "0" * 64
+"""No secret has it."""
+HINT = "send `Authorization: Bearer lhp_…`; commands and the client take the token from LHP_TOKEN"
+
+
+class Keyring:
+    """The tokens as they were when they were read."""
+
+    def __init__(self, tokens: Iterable[Token], *, now: dt.datetime, clock_s: float) -> None:
+        """`now` is the database's time of reading, `clock_s` a local clock's at that moment.
+
+        Tokens expire by the database's time, also while the database is away.
+        """
+        self._tokens = {each.id: each for each in tokens}
+        self._allowed = {each.id: expand(each.scopes) for each in self._tokens.values()}
+        self._ends_s = {
+            each.id: clock_s + (each.expires_at - now).total_seconds()
+            for each in self._tokens.values()
+            if each.expires_at is not None
+        }
+
+    def __len__(self) -> int:
+        """How many there are, revoked and expired ones included."""
+        return len(self._tokens)
+
+    def verify(self, text: str, clock_s: float) -> tuple[Token, frozenset[Scope]]:
+        """The token, and everything that it allows. Raises UnauthenticatedError.
+
+        Only who knows the secret learns whether a token has expired or was revoked.
+        """
+        parts = split_token(text)
+        if parts is None:
+            raise UnauthenticatedError("this is no token: lhp_ID_SECRET", hint=HINT)
+        token_id, secret = parts
+        token = self._tokens.get(token_id)
+        if not is_secret(secret, _NO_DIGEST if token is None else token.digest) or token is None:
+            raise UnauthenticatedError("the token isn't known here", hint=HINT)
+        if token.revoked_at is not None:
+            raise UnauthenticatedError(
+                f"the token {token_id} was revoked", hint="ask an operator for another one"
+            )
+        if clock_s >= self._ends_s.get(token_id, float("inf")):
+            raise UnauthenticatedError(
+                f"the token {token_id} has expired", hint="ask an operator for another one"
+            )
+        return token, self._allowed[token_id]
