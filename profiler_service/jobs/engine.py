@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+from dbos._error import DBOSInitializationError
 from dbos._serialization import DefaultSerializer
 
 from profiler_service.errors import StoreUnavailableError, StoreUnusableError
@@ -114,7 +115,7 @@ def engine_errors(url: sa.URL) -> Iterator[None]:
     """Turns every failure of the engine's database into StoreUnavailableError."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, DBOSInitializationError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         if is_spoilt(error):
             raise StoreUnusableError(

@@ -33,6 +33,7 @@ from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
 from profiler_service.settings import Settings
+from profiler_service.storage.database import find_sqlite_path, parse_url
 from profiler_service.storage.store import Store, WorkerIdentity
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ def run(
         store = Store.open(settings.database_url, worker=_identify_worker(lock))
         stack.callback(store.close)
         stack.enter_context(_hold_lease(store, settings.host))
-        jobs.upgrade(settings)
+        if find_sqlite_path(parse_url(settings.database_url)) is not None:
+            jobs.upgrade(settings)  # on PostgreSQL, only an operator changes tables
         measurer = create_measurer(settings)
         stack.callback(measurer.close)
         measured_id = correct_device_id(device_id, kind=measurer.platform.device)

@@ -1,6 +1,8 @@
 """The schema's revision: finds the one that a database has, checks it, and upgrades it.
 
-Knows no table: the migrations make them.
+Migrations first only add. So a version can use a newer schema than its own until a later migration
+takes away what that version needs, which the table `compatibility` says. Knows no other table: the
+migrations make them.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from profiler_service.storage.database import (
     parse_url,
     write_access,
 )
+from profiler_service.storage.tables import compatibility
 
 _LOCK_NUMBER = 0x6C6870  # "lhp": the PostgreSQL advisory lock that one upgrade at a time holds
 
@@ -31,10 +34,11 @@ def upgrade(url: str) -> None:
     """Returns when the database at `url` has this version's schema; makes it if needed.
 
     One transaction, so an error changes nothing. If several processes ask, only one does the work.
+    A newer schema that this version can use stays as it is.
 
     Raises:
         StoreUnavailableError: the database can't be reached, or `url` is malformed.
-        SchemaTooNewError: a newer version wrote the schema.
+        SchemaTooNewError: a newer version wrote the schema, and this one can't use it.
     """
     parsed = parse_url(url)
     path = find_sqlite_path(parsed)
@@ -53,8 +57,9 @@ def upgrade(url: str) -> None:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
             config = _alembic_config()
             revision = _find_revision(connection)
-            if revision is not None:
-                _refuse_unknown(revision, ScriptDirectory.from_config(config), parsed)
+            if revision is not None and not _is_known(revision):
+                _check_newer(connection, revision, parsed)
+                return
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     finally:
@@ -79,24 +84,24 @@ def current_revision(url: str) -> str | None:
 
 
 def check(engine: Engine) -> None:
-    """Returns if the schema is this version's.
+    """Returns if the schema is this version's, or a newer one that this version can use.
 
     Raises:
         StoreUnavailableError: the database can't be reached.
         SchemaTooOldError: `lhp db upgrade` must be run first (also on an empty database).
-        SchemaTooNewError: a newer version wrote the schema.
+        SchemaTooNewError: a newer version wrote the schema, and this one can't use it.
     """
     path = find_sqlite_path(engine.url)
     if path is not None and not path.exists():
         raise SchemaTooOldError(f"{describe(engine.url)} doesn't exist yet", hint=_UPGRADE)
     with connection_errors(engine.url), engine.connect() as connection:
         revision = _find_revision(connection)
+        if revision is not None and not _is_known(revision):
+            _check_newer(connection, revision, engine.url)
+            return
     if revision is None:
         raise SchemaTooOldError(f"{describe(engine.url)} has no schema yet", hint=_UPGRADE)
-    script = ScriptDirectory.from_config(_alembic_config())
-    _refuse_unknown(revision, script, engine.url)
-    head = script.get_current_head()
-    if revision != head:
+    if revision != (head := _head()):
         raise SchemaTooOldError(
             f"{describe(engine.url)} has schema {revision}; this version needs {head}",
             hint=_UPGRADE,
@@ -117,9 +122,24 @@ def _find_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _refuse_unknown(revision: str, script: ScriptDirectory, url: sa.URL) -> None:
-    if revision not in {known.revision for known in script.walk_revisions()}:
+def _head() -> str:
+    """The newest revision that this version knows."""
+    return str(ScriptDirectory.from_config(_alembic_config()).get_current_head())
+
+
+def _is_known(revision: str) -> bool:
+    script = ScriptDirectory.from_config(_alembic_config())
+    return revision in {known.revision for known in script.walk_revisions()}
+
+
+def _check_newer(connection: Connection, revision: str, url: sa.URL) -> None:
+    """Returns if this version can use a schema that it doesn't know. Raises SchemaTooNewError."""
+    oldest = None
+    if sa.inspect(connection).has_table(compatibility.name):
+        oldest = connection.scalar(sa.select(compatibility.c.oldest))
+    # Revisions are numbers of four digits, so their texts have the same order.
+    if oldest is None or _head() < oldest:
         raise SchemaTooNewError(
-            f"{describe(url)} has schema {revision}, which this version doesn't know",
+            f"{describe(url)} has schema {revision}, which this version can't use",
             hint="a newer version wrote it: install that version here, or use another database",
         )

@@ -150,6 +150,8 @@ sweeps = sa.Table(
     sa.Column("finished_at", UtcDateTime),
     sa.Column("progress", sa.JSON(none_as_null=True)),
     sa.Column("error", Text, nullable=False),
+    sa.Column("pruned_to", sa.Integer),
+    sa.Column("pruned_at", UtcDateTime),
     sa.Index(None, "host", "id"),
     sa.Index(None, "state", "id"),
 )
@@ -204,6 +206,7 @@ curves = sa.Table(
     sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("raced_from", Text),
+    sa.Column("origin", sa.JSON(none_as_null=True)),
     sa.Index(None, "workload_key", "platform_key", "protocol_key", "generation"),
     sa.Index(
         "ix_curves_answering",
@@ -309,3 +312,11 @@ generation = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("value", sa.BigInteger, nullable=False),
 )
+
+compatibility = sa.Table(
+    "compatibility",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("oldest", Text, nullable=False),
+)
+"""One row: versions whose newest migration is this one or a later one can use the schema."""

@@ -114,9 +114,10 @@ def test_empty_database_is_too_old(empty_database_url: str) -> None:
     assert "lhp db upgrade" in caught.value.hint
 
 
-def test_schema_of_a_newer_version_is_refused(database_url: str) -> None:
+def test_newer_schema_that_takes_away_what_this_version_uses_is_refused(database_url: str) -> None:
     with connect(database_url) as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE compatibility SET oldest = '9998'"))
     for use in (Store.open, schema.upgrade):
         with pytest.raises(SchemaTooNewError, match="9999") as caught:
             use(database_url)
