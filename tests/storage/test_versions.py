@@ -30,7 +30,7 @@ from tests.storage.examples import (
 from tests.storage.test_schema import connect
 
 ROOT = Path(__file__).parents[2]
-EXPANDING_SINCE = "0013"
+EXPANDING_SINCE = "0014"
 """From here on, a migration only adds, or says in `compatibility` whom it leaves behind."""
 
 OLD_WORKER = """
@@ -83,16 +83,16 @@ def git(*arguments: str) -> str:
 
 @pytest.fixture
 def previous_version(tmp_path: Path) -> Path:
-    """The source of the last version that didn't have the newest migration."""
-    newest = sorted(path.name for path in (ROOT / "migrations/versions").glob("[0-9]*.py"))[-1]
-    added = git("log", "--diff-filter=A", "--format=%H", "--", f"migrations/versions/{newest}")
-    before = f"{added.splitlines()[-1]}^" if added else "HEAD"
-    if not git("rev-parse", "--verify", "--quiet", f"{before}^{{commit}}"):
+    """The source of the version that brought the migration before the newest one."""
+    before = sorted(path.name for path in (ROOT / "migrations/versions").glob("[0-9]*.py"))[-2]
+    added = git("log", "--diff-filter=A", "--format=%H", "--", f"migrations/versions/{before}")
+    if not added:
         pytest.skip("needs the project's history")
+    commit = added.splitlines()[-1]
     directory = tmp_path / "previous"
     directory.mkdir()
     archive = subprocess.run(
-        ["git", "archive", before, "profiler_service", "migrations", "tests"],
+        ["git", "archive", commit, "profiler_service", "migrations", "tests"],
         cwd=ROOT,
         capture_output=True,
         check=True,
