@@ -207,6 +207,10 @@ class Settings(BaseSettings):
         description="Share of its time that an idle worker may spend on confirming its oldest facts"
         " again; 0: none.",
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="Form of log lines: `text` for people, `json` for programs, one object a line.",
+    )
     url: str = Field(
         default="http://127.0.0.1:8000", description="Address of the service that the commands ask."
     )

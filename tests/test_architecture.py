@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "kinds": ({"errors", "grid", "suggestions", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
+    "telemetry": (set(), {"structlog"}),
     "settings": ({"host_name"}, {"pydantic", "pydantic_settings"}),
     "wire": ({"errors", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
@@ -57,22 +58,21 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "processes": (
         {
             *("analysis", "answering", "api", "errors", "grid", "jobs", "measurement", "plan"),
-            *("settings", "storage", "workload"),
+            *("settings", "storage", "telemetry", "workload"),
         },
         {"httptools", "numpy", "uvicorn"},
     ),
     "answering": (
         {
             *("access", "analysis", "errors", "grid", "jobs", "kinds", "plan", "settings"),
-            *("storage", "suggestions", "wire", "workload"),
+            *("storage", "suggestions", "telemetry", "wire", "workload"),
         },
         {"cachetools", "numpy", "pyarrow"},
     ),
     "api": (
         {
             *("access", "answering", "distribution", "errors", "kinds", "loopback", "plan"),
-            "settings",
-            *("storage", "suggestions", "wire"),
+            *("settings", "storage", "suggestions", "telemetry", "wire"),
         },
         {"cachetools", "fastapi", "fastapi_offline", "limits", "starlette", "pydantic"},
     ),
@@ -89,7 +89,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
                 "plan",
             ),
             *("plots", "printable", "processes", "settings", "standard_streams", "storage"),
-            *("suggestions", "wire", "workload"),
+            *("suggestions", "telemetry", "wire", "workload"),
         },
         {"typer", "click", "rich", "pydantic", "pydantic_core"},
     ),

@@ -22,6 +22,7 @@ from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, Place, find_places
 from profiler_service.storage.store import Store, Sweep
+from profiler_service.telemetry.log_context import current_request_id
 
 POLL_S = 0.05
 """How often to ask which sweeps have ended: one question for all who wait."""
@@ -86,7 +87,10 @@ class SweepQueue:
             )
             spec = replace(spec, guide=guide, tau=tau)
         demand = Demand(
-            expected_s=admitted.expected_s, is_awaited=admitted.is_awaited, client=client
+            expected_s=admitted.expected_s,
+            is_awaited=admitted.is_awaited,
+            client=client,
+            request_id=current_request_id(),
         )
         return await asyncio.to_thread(self._create, spec, host.name, demand)
 

@@ -73,6 +73,7 @@ def sweep_info(sweep: Sweep, place: Place | None = None) -> SweepInfo:
         expected_s=None if place is None else round(place.left_s, 1),
         error=sweep.error,
         curve=sweep.curve_id,
+        request_id=sweep.request_id,
     )
 
 

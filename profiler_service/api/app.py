@@ -29,6 +29,7 @@ from profiler_service.api import (
 from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
 from profiler_service.api.limits import RequestLimits
+from profiler_service.api.observing import ObserveRequests
 from profiler_service.api.origins import RefuseForeign
 from profiler_service.api.problems import install_problem_handlers, problem_responses
 from profiler_service.api.questions import ReadyResponses
@@ -109,6 +110,7 @@ def create_app(
         allowed_hosts=[name for name in settings.allowed_hosts.split(",") if name],
     )
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
+    app.add_middleware(ObserveRequests)
     refused = problem_responses()
     # Not for questions and facts: they have parameters that only their workload kind knows.
     for each in (questions, facts):

@@ -54,6 +54,8 @@ class Demand:
     """Whether a question waits for it. All others are measured in the background."""
     client: str | None = None
     """Who asked for it; None if nobody did, as for a comparison of kernels."""
+    request_id: str | None = None
+    """Of the request that asked for it first, for the logs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,8 @@ class OpenSweep:
     progress: Progress | None = None
     is_ending: bool = False
     """Whether it is to be cancelled, so that it takes no time any more."""
+    request_id: str | None = None
+    """Of the request that asked for it first, for the logs; no turn depends on it."""
 
     def left_s(self, under_way_s: float = 0.0, settings: TurnSettings = TURNS) -> float:
         """Expected measuring time until it ends; `under_way_s`: time of a batch not kept yet.

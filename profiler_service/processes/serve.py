@@ -23,6 +23,7 @@ from profiler_service.measurement.processors import find_measured_cpus, pin_away
 from profiler_service.processes.exit_codes import INTERRUPTED
 from profiler_service.processes.supervisor import WorkerKeeper
 from profiler_service.settings import Settings
+from profiler_service.telemetry.logs import configure_logging
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +34,6 @@ GRACE_S = 1
 
 class ListenError(LhpError):
     """The service can't listen on the given address or port."""
-
-
-def configure_logging() -> None:
-    """Sends logs to stderr, one line each: ours from level info, the libraries' from warning."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
-    logging.getLogger("profiler_service").setLevel(logging.INFO)
 
 
 def upgrade_database(settings: Settings) -> None:
@@ -75,7 +68,7 @@ def run_service(settings: Settings, *, with_worker: bool, greet: Callable[[str],
     MeasurementFailedError if the machine doesn't have the threads asked for. Nothing has been
     started then.
     """
-    configure_logging()
+    configure_logging(settings.log_format)
     with contextlib.closing(listen_on(settings.listen, settings.port)) as listener:
         prepare_database(settings)
         if with_worker:

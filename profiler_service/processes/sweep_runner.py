@@ -29,11 +29,12 @@ from profiler_service.plan.base import Batch, Part, Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.replay import replay
 from profiler_service.plan.spec import SweepSpec, SweepState
-from profiler_service.plan.turns import Turns
+from profiler_service.plan.turns import OpenSweep, Turns
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.running_sweep import RunningSweep
 from profiler_service.storage.store import Store, Sweep
+from profiler_service.telemetry.log_context import log_context
 from profiler_service.workload import Workload
 
 logger = logging.getLogger(__name__)
@@ -153,17 +154,18 @@ class SweepRunner:
             if self._stopping.is_set():
                 raise StopRequest(0)
             self._check_store()
-            chosen_id = self._choose(sweep_id)
-            if chosen_id is None:
+            chosen = self._choose(sweep_id)
+            if chosen is None:
                 return True
             try:
-                has_ended = self._run_batch_or_fail(chosen_id)
+                with log_context(sweep=chosen.id, request_id=chosen.request_id):
+                    has_ended = self._run_batch_or_fail(chosen.id)
             except HostTakenError as error:
                 self._stopping.set()
                 raise StopRequest(TRY_LATER) from error
             if has_ended:
                 self._say_measuring()  # a sweep that was cancelled in a pause, for example
-            return has_ended and chosen_id == sweep_id
+            return has_ended and chosen.id == sweep_id
 
     def _check_store(self) -> None:
         """Returns if samples can be kept: otherwise measuring them would be in vain.
@@ -187,14 +189,15 @@ class SweepRunner:
                 return
         self._busy.release()
 
-    def _choose(self, sweep_id: str) -> str | None:
+    def _choose(self, sweep_id: str) -> OpenSweep | None:
         """The sweep whose turn it is; None if `sweep_id` has ended."""
         if self._host is None:
             self._host = self._store.get_sweep(sweep_id).host
         sweeps = self._store.list_open(self._host)
         if not any(each.id == sweep_id for each in sweeps):
             return None
-        return self._turns.choose(sweeps, now_s=time.monotonic())
+        chosen_id = self._turns.choose(sweeps, now_s=time.monotonic())
+        return next(each for each in sweeps if each.id == chosen_id)
 
     def _run_batch_or_fail(self, sweep_id: str) -> bool:
         try:

@@ -108,6 +108,8 @@ class Sweep:
     error: str
     """Why it failed or, if it is running, why it is paused; empty otherwise."""
     curve_id: str | None
+    request_id: str | None = None
+    """Of the request that asked for it first; None if nobody did, or it isn't known."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,7 @@ def sweep_to_values(
         "expected_s": None if demand is None else demand.expected_s,
         "is_awaited": None if demand is None else demand.is_awaited,
         "client": None if demand is None else demand.client,
+        "request_id": None if demand is None else demand.request_id,
         "state": SweepState.QUEUED,
         "cancel_requested": False,
         "created_at": now,
@@ -155,6 +156,7 @@ def sweep_from_row(row: Row) -> Sweep:
         progress=None if row.progress is None else Progress(**row.progress),
         error=row.error,
         curve_id=row.curve_id,
+        request_id=row.request_id,
     )
 
 
@@ -167,6 +169,7 @@ def open_sweep_from_row(row: Row) -> OpenSweep:
         is_awaited=MODES[row.mode].is_race if row.is_awaited is None else row.is_awaited,
         progress=None if row.progress is None else Progress(**row.progress),
         is_ending=row.cancel_requested,
+        request_id=row.request_id,
     )
 
 

@@ -146,6 +146,10 @@ class SweepInfo(ResponseModel):
         description="Why it failed or, while it is running, why it is paused; empty otherwise."
     )
     curve: str | None = Field(description="Id of its curve, as soon as there is one.")
+    request_id: str | None = Field(
+        default=None,
+        description="`X-Request-Id` of the request that asked for it first; null if nobody did.",
+    )
 
     @property
     def is_final(self) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -80,6 +81,15 @@ def test_it_makes_its_database_serves_says_what_to_try_and_ends_cleanly(
     subprocess.run([typed[1], "--version"], cwd=tmp_path, env={"PATH": os.defpath}, check=True)
     assert "Traceback" not in err
     assert (tmp_path / "data" / "lhp" / "lhp.sqlite").exists()
+
+
+def test_its_log_can_be_json(start_lhp: Start) -> None:
+    process = start_lhp("serve", "--port", "0", "--no-worker", LHP_LOG_FORMAT="json")
+    read_greeting(process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert [(each["level"], each["event"]) for each in lines] == [("info", "stopped")]
 
 
 def test_behind_a_proxy_that_strips_a_path_its_pages_know_the_path(start_lhp: Start) -> None:

@@ -121,10 +121,11 @@ def worker(
 
 
 def _run_worker(settings: Settings, tell: Tell, *, is_kept: bool) -> None:
-    from profiler_service.processes.serve import configure_logging, prepare_database
+    from profiler_service.processes.serve import prepare_database
     from profiler_service.processes.supervisor import run_worker_alone
+    from profiler_service.telemetry.logs import configure_logging
 
-    configure_logging()
+    configure_logging(settings.log_format)
     from profiler_service.processes.worker import run
 
     if is_kept:

@@ -1,0 +1,42 @@
+"""An ASGI layer around all others: gives every request its id. Knows no route."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from profiler_service.telemetry.log_context import choose_request_id, log_context
+
+REQUEST_ID_HEADER = b"x-request-id"
+
+
+class ObserveRequests:
+    """An ASGI layer that names each request, for the logs and for whoever asked.
+
+    The client's own `X-Request-Id` is kept if it can be. The response has it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = choose_request_id(_find_request_id(scope))
+        header = (REQUEST_ID_HEADER, request_id.encode("ascii"))
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        with log_context(request_id=request_id):
+            await self.app(scope, receive, send_with_id)
+
+
+def _find_request_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID_HEADER:
+            return str(value, "latin-1")
+    return None
