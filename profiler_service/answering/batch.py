@@ -9,8 +9,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from profiler_service.answering.ask import Asking
 from profiler_service.answering.lhp import LhpQuestion
+from profiler_service.answering.platforms import PlatformsAsking
 from profiler_service.answering.questions import Where
 from profiler_service.errors import LhpError, StoreUnavailableError
 from profiler_service.storage.store import Sweep
@@ -40,7 +40,7 @@ class _Turn:
 
 
 async def ask_all(
-    asking: Asking, questions: Sequence[Asked], *, wait_s: float, client: str | None = None
+    asking: PlatformsAsking, questions: Sequence[Asked], *, wait_s: float, client: str | None = None
 ) -> list[Outcome]:
     """The outcome of each question, in their order: as `Asking.ask`, with errors as values.
 

@@ -20,10 +20,12 @@ from profiler_service.errors import (
     ConflictError,
     HostAwayError,
     HostStartingError,
+    InvalidRequestError,
     UnknownHostError,
     UnknownPlatformError,
 )
 from profiler_service.settings import Settings
+from profiler_service.storage.records import HostStatus
 from profiler_service.storage.store import Host, Store
 from profiler_service.suggestions import did_you_mean
 
@@ -32,7 +34,8 @@ POLL_S = 0.1
 LONGEST_ABSENCE = 4
 """A silent host may come back for this many times LHP_PRESENCE_S: its worker may be restarting,
 which takes some seconds."""
-
+MAX_PLATFORMS = 16
+"""So many platforms may be named in one question."""
 
 Asked = tuple[str | None, str | None]
 """The name of a host, or the key of a platform; the other one is None."""
@@ -82,6 +85,32 @@ class HostDirectory:
                 see="/platforms",
             )
         return Where(host=where.host, platform=platform)
+
+    async def resolve_platforms(self, where: Where) -> tuple[str, ...]:
+        """The keys of the platforms that `where.platforms` names, each once.
+
+        `all` are those that hosts are on now. Raises UnknownPlatformError; InvalidRequestError for
+        a key that is ambiguous, or if there is none.
+        """
+        assert where.platforms is not None
+        if where.platforms.strip() == "all":
+            if not self._curves.snapshot.hosts:
+                await self._curves.refresh()
+            keys = {each.platform_key for each in _list_active(self._curves.snapshot)}
+            if not keys:
+                raise UnknownPlatformError(
+                    "no host has registered yet", hint="start `lhp worker` on one", see="/hosts"
+                )
+            return tuple(sorted(keys))
+        given = [key for each in where.platforms.split(",") if (key := each.strip())]
+        if not given or len(given) > MAX_PLATFORMS:
+            raise InvalidRequestError(
+                f"platforms= names {len(given)} platforms",
+                hint=f"write `all`, or 1 to {MAX_PLATFORMS} keys separated by commas",
+                see="/platforms",
+            )
+        resolved = [await self.resolve(Where(platform=key)) for key in given]
+        return tuple(dict.fromkeys(each.platform for each in resolved if each.platform))
 
     def _is_known(self, where: Where, snapshot: Snapshot) -> bool:
         return where.host in (None, *snapshot.hosts) and (
@@ -247,6 +276,12 @@ class HostDirectory:
             hint="start it there with `lhp worker`, or ask for another host",
             see="/hosts",
         )
+
+
+def _list_active(snapshot: Snapshot) -> list[Host]:
+    """The hosts that belong to the fleet now: neither pending, nor quarantined, nor retired."""
+    active = (HostStatus.APPROVED, HostStatus.DRAINING)
+    return [host for host in snapshot.hosts.values() if host.status in active]
 
 
 def _conditions_on(platform: str, snapshot: Snapshot, *, preferred: str) -> Conditions:

@@ -33,7 +33,7 @@ from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plan.spec import RaceTerms, SweepSpec
 from profiler_service.plan.window import WindowLimits, build_window, read_multiples
 from profiler_service.storage.store import CurveHeader, Host
-from profiler_service.wire import LhpAnswer, parse_duration
+from profiler_service.wire import LhpAnswer, parse_duration, parse_share
 from profiler_service.workload import Dims, Workload, parse_dims
 
 Effort = Literal["quick", "thorough"]
@@ -57,6 +57,8 @@ class LhpQuestion:
     """How closely the answer must be known, and how long a race may go on for that."""
     not_before: dt.datetime | None = None
     """What was measured earlier doesn't count."""
+    shared_slack: float | None = None
+    """For an answer for several platforms: how much slower it may be on any. None: the default."""
 
     @classmethod
     def parse(
@@ -75,8 +77,11 @@ class LhpQuestion:
         max_age: str | None = None,
         multiple_of: str | None = None,
         limits: WindowLimits | None = None,
+        is_shared: bool = False,
     ) -> LhpQuestion:
         """The question, read from texts. The age of what may answer counts from now.
+
+        `is_shared`: one answer for several platforms is wanted; its `slack` is about all of them.
 
         Raises InvalidDimsError, UnknownWorkloadError, InvalidWorkloadError, InvalidRequestError.
         """
@@ -93,7 +98,10 @@ class LhpQuestion:
             ),
             multiple_of=multiples,
             budget_s=budget_s,
-            terms=_read_terms(prefer, margin, settle_s, slack),
+            terms=_read_terms(
+                prefer, margin, settle_s, None if is_shared and prefer == "fastest" else slack
+            ),
+            shared_slack=parse_share(slack, name="slack") if is_shared and slack else None,
             not_before=None if max_age is None else _find_earliest(max_age),
         )
 
@@ -199,7 +207,7 @@ class LhpQuestion:
         for header in await known.curves.find_covering(
             self.workload, self.window, self.mode, conditions
         ):
-            if (header.mode, header.grid) in overruled or not self._is_fresh(header, measured):
+            if (header.mode, header.grid) in overruled or not self.is_fresh(header, measured):
                 continue
             curve = await known.curves.load_curve(header.id)
             answer = self._read_curve(curve, header, is_for_this=header.id == measured)
@@ -213,7 +221,8 @@ class LhpQuestion:
                 overruled |= {(mode, header.grid) for mode in MODES[header.mode].overrules}
         return undecided and newest and Reading(decided=undecided, newest=newest)
 
-    def _is_fresh(self, header: CurveHeader, measured: str | None) -> bool:
+    def is_fresh(self, header: CurveHeader, measured: str | None) -> bool:
+        """Whether the curve is new enough; `measured` is, as it was measured for the question."""
         return (
             self.not_before is None
             or header.measured_at >= self.not_before
@@ -268,10 +277,10 @@ class LhpQuestion:
         snapshot = known.curves.snapshot
         if self.prefer != "fastest":
             # Facts know which points are faster, not which nearer ones aren't.
-            labelled = _label(answer, header, snapshot)
+            labelled = label_answer(answer, header, snapshot)
             return self._finish(labelled, reading).model_copy(update={"slack": self.terms.slack})
         if not MODES[header.mode].is_race:
-            return self._finish(_label(answer, header, snapshot), None)
+            return self._finish(label_answer(answer, header, snapshot), None)
         races = await known.curves.find_races(
             self.workload, self.dims, header.platform_key, header.protocol_key
         )
@@ -280,7 +289,7 @@ class LhpQuestion:
         )
         choice = point.choose(
             self.window,
-            lambda fact: fact.curve_id in races and self._is_fresh(races[fact.curve_id], measured),
+            lambda fact: fact.curve_id in races and self.is_fresh(races[fact.curve_id], measured),
         )
         if choice.fastest is not None:
             header = races[choice.counted[-1].curve_id]
@@ -290,7 +299,7 @@ class LhpQuestion:
             # What its race confirmed, later facts about the same pair take back.
             curve = await known.curves.load_curve(header.id)
             answer = keep_asked(curve, self.dims, are_all_slower=choice.are_all_slower)
-        labelled = _label(answer, header, snapshot)
+        labelled = label_answer(answer, header, snapshot)
         return self._finish(labelled, reading).model_copy(
             update={
                 "facts": [fact.id for fact in choice.counted],
@@ -358,7 +367,7 @@ def _find_earliest(max_age: str) -> dt.datetime:
     return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=parse_duration(max_age, name="max_age"))
 
 
-def _label(answer: Answer, header: CurveHeader, snapshot: Snapshot) -> LhpAnswer:
+def label_answer(answer: Answer, header: CurveHeader, snapshot: Snapshot) -> LhpAnswer:
     """The answer as sent to the client: what was measured, where and when."""
     low_s, high_s = (None if math.isnan(s) else s for s in answer.latency_interval_s)
     width = find_width(answer.latency_s, (low_s, high_s))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from profiler_service.answering.curves import Conditions
+from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import Host
 
@@ -21,10 +22,22 @@ AnswerT = TypeVar("AnswerT", covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """The host or platform that a question is about; if both are None, the service's own host."""
+    """The host or platform that a question is about; if all are None, the only platform there is.
+
+    Raises InvalidRequestError for `platforms` together with one of the others.
+    """
 
     host: str | None = None
     platform: str | None = None
+    platforms: str | None = None
+    """Several at once: `all`, or keys separated by commas."""
+
+    def __post_init__(self) -> None:
+        if self.platforms is not None and (self.host, self.platform) != (None, None):
+            raise InvalidRequestError(
+                "platforms= asks for one answer for several platforms",
+                hint="leave out `platforms`, or `host` and `platform`",
+            )
 
 
 class Question(Protocol[AnswerT]):

@@ -14,6 +14,7 @@ from profiler_service.answering.database_watch import DatabaseWatch
 from profiler_service.answering.hosts import HostDirectory
 from profiler_service.answering.known import Known
 from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
+from profiler_service.answering.platforms import PlatformsAsking
 from profiler_service.answering.queue import SweepQueue
 from profiler_service.answering.race_history import RaceHistory
 from profiler_service.answering.shutdown import Shutdown
@@ -37,7 +38,7 @@ class Services:
     hosts: HostDirectory
     admission: Admission
     queue: SweepQueue
-    asking: Asking
+    asking: PlatformsAsking
     races: RaceHistory
     database: DatabaseWatch
     shutdown: Shutdown
@@ -122,13 +123,17 @@ async def open_services(
             hosts=hosts,
             admission=admission,
             queue=queue,
-            asking=Asking(
-                known=known,
-                hosts=hosts,
-                admission=admission,
-                queue=queue,
-                shutdown=shutdown,
-                beyond_wait_s=settings.longest_answer_s,
+            asking=PlatformsAsking(
+                Asking(
+                    known=known,
+                    hosts=hosts,
+                    admission=admission,
+                    queue=queue,
+                    shutdown=shutdown,
+                    beyond_wait_s=settings.longest_answer_s,
+                ),
+                known,
+                hosts,
             ),
             races=races,
             database=database,

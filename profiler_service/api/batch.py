@@ -9,13 +9,12 @@ from fastapi import APIRouter, Body, Depends, Query
 from pydantic import ValidationError
 
 from profiler_service.answering.batch import Asked, Outcome, ask_all
-from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import sweep_info
 from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import Client, ServicesDep
 from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import error_of_invalid, problem_of, problem_responses
-from profiler_service.api.questions import choose_wait_s, read_lhp_question
+from profiler_service.api.questions import choose_wait_s, read_lhp_question, read_where
 from profiler_service.errors import (
     ForeignOriginError,
     InvalidRequestError,
@@ -100,7 +99,7 @@ def _read(question: object, services: Services) -> Asked | LhpError:
             )
         texts = {name: _as_text(name, value) for name, value in question.items()}
         query = LhpQuery.model_validate(texts)
-        return read_lhp_question(query, services), Where(host=query.host, platform=query.platform)
+        return read_lhp_question(query, services), read_where(query)
     except ValidationError as error:
         found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
         return error_of_invalid(found)

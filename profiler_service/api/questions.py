@@ -188,12 +188,19 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
 
     An answer never mixes platforms or timing protocols. It comes from the platform that `host` has
     now, or from the one that `platform` names. Its curves were measured with the protocol that the
-    platform's hosts use now. If no host has the platform any more, its newest curves answer, marked
-    `stale`. A new curve is used at most 0.3 s after it was stored, and at once if this service
-    waited for it.
+    platform's hosts use now. With `platforms`, one answer holds on several platforms: each is asked
+    by itself, and what one prefers is compared with `dims` on all the others. If no host has the
+    platform any more, its newest curves answer, marked `stale`. A new curve is used at most 0.3 s
+    after it was stored, and at once if this service waited for it.
     """
     query = parse_query(request, LhpQuery)
     return await _respond(request, services, read_lhp_question(query, services), query)
+
+
+def read_where(query: LhpQuery | CrossoverQuery) -> Where:
+    """Where the question is asked. Raises InvalidRequestError for what excludes each other."""
+    platforms = query.platforms if isinstance(query, LhpQuery) else None
+    return Where(host=query.host, platform=query.platform, platforms=platforms)
 
 
 def read_lhp_question(query: LhpQuery, services: Services) -> LhpQuestion:
@@ -213,6 +220,7 @@ def read_lhp_question(query: LhpQuery, services: Services) -> LhpQuestion:
             max_age=query.max_age,
             multiple_of=query.multiple_of,
             limits=services.admission.limits,
+            is_shared=query.platforms is not None,
         )
     except InvalidWorkloadError as error:
         # A misspelled parameter of the question was taken for one of the workload.
@@ -257,10 +265,13 @@ async def _respond(
     """200 with the answer, or 202 with the sweep that will give it."""
     given_s = query.wait if "wait" in query.model_fields_set else None
     wait_s = choose_wait_s(given_s, services.settings.max_wait_s)
-    where = Where(host=query.host, platform=query.platform)
+    where = read_where(query)
     generation = services.known.curves.snapshot.generation
     ready: ReadyResponses = request.app.state.ready
-    meaning, conditions = question.meaning, services.hosts.find_known_conditions(where)
+    meaning = question.meaning
+    conditions = (
+        services.hosts.find_known_conditions(where) if where.platforms is None else where.platforms
+    )
     key = None if meaning is None or conditions is None else (meaning, conditions)
     body = None if key is None else ready.find(key, generation)
     if body is not None:

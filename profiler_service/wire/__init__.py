@@ -30,6 +30,7 @@ from profiler_service.wire.questions import (
     KernelCrossover,
     LhpAnswer,
     LhpQuery,
+    PlatformFigures,
     SparsePoint,
 )
 from profiler_service.wire.sweeps import (
@@ -71,6 +72,7 @@ __all__ = [
     "LhpBatchRequest",
     "LhpQuery",
     "ParameterInfo",
+    "PlatformFigures",
     "PlatformInfo",
     "Problem",
     "ProblemType",

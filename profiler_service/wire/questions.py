@@ -40,7 +40,8 @@ class LhpQuery(BaseModel):
     slack: str | SkipJsonSchema[None] = Field(
         default=None,
         description="For `nearest` and `largest`: larger dims also count if they are confidently"
-        " at most this share slower, `1%` or `0.01`. Default: only if they are confidently faster.",
+        " at most this share slower, `1%` or `0.01`. Default: only if they are confidently faster."
+        " With `platforms`, for every preference.",
         json_schema_extra={"pattern": SHARE_PATTERN},
         examples=["1%"],
     )
@@ -112,6 +113,15 @@ class LhpQuery(BaseModel):
         description="Key of a platform (`/platforms`) to answer for, instead of the platform"
         " that `host` is on now.",
     )
+    platforms: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="One answer for several platforms, instead of `platform`: `all` those that"
+        " hosts are on now, or keys separated by commas. `lhp` is confidently no slower on each"
+        " and faster on one at least; it gains most where it gains least. `slack` (default 0.5 %)"
+        " is how much slower still counts as no slower.",
+        examples=["all"],
+        json_schema_extra={"minLength": 1},
+    )
     vary: str | SkipJsonSchema[None] = Field(
         default=None,
         description="What may grow, if not the workload's own axes: names of axes and of"
@@ -161,6 +171,33 @@ class FasterBackend(ResponseModel):
         description="95 % interval on `speedup`, from rounds that had no part in the choice."
     )
     curve: str = Field(description="Id of the curve that compares the kernels.")
+
+
+class PlatformFigures(ResponseModel):
+    """What an answer for several platforms says of one of them."""
+
+    platform: str = Field(description="Key of the platform.")
+    host: str = Field(description="Host that measured.")
+    latency_s: float = Field(description="Median latency at `dims`, seconds per call.")
+    lhp_latency_s: float = Field(description="Median latency at `lhp`, seconds per call.")
+    speedup: float = Field(description="`latency_s` divided by `lhp_latency_s`, paired.")
+    speedup_interval: tuple[float, float] = Field(
+        description="95 % interval on `speedup`. It allows for the choice among several dims."
+    )
+    verdict: Literal["faster", "slower", "ambiguous"] = Field(
+        description="How `lhp` compares with `dims` here. `ambiguous`: it is confidently slower by"
+        " less than `slack`, if at all."
+    )
+    margin: float | None = Field(
+        description="Nothing larger in this window is more than this share faster here than `lhp`."
+        " Null if that isn't known."
+    )
+    facts: list[str] = Field(description="Ids of the facts that `speedup` was combined from.")
+    curve: str = Field(description="Id of the curve that the latencies were read from.")
+    measured_at: dt.datetime = Field(description="When the curve's last sample was taken.")
+    stale: bool = Field(description="As in the answer.")
+    own_lhp: Dims = Field(description="What the answer for this platform alone would be.")
+    own_speedup: float = Field(description="The `speedup` of `own_lhp`.")
 
 
 class LhpAnswer(ResponseModel):
@@ -280,6 +317,12 @@ class LhpAnswer(ResponseModel):
         default_factory=list,
         description="If it is stale: each field of the platform, or of the timing, that is"
         " different now, with the value then and now.",
+    )
+    platforms: list[PlatformFigures] = Field(
+        default_factory=list,
+        description="If the answer is for several platforms (`platforms` in the query): what holds"
+        " on each. All other figures then are those of the platform where `lhp` gains least."
+        " `settled` and `verdict` are said only if they hold on each; `margin` is the largest.",
     )
 
 

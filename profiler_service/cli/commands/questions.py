@@ -66,7 +66,9 @@ def query(
     ] = "fastest",
     slack: Annotated[
         str | None,
-        typer.Option(help="With nearest or largest: dims may be at most this much slower: 1%."),
+        typer.Option(
+            help="Dims may be this much slower: 1%. With nearest, largest or --platforms."
+        ),
     ] = None,
     effort: Annotated[
         str, typer.Option(help="quick measures a part of the window, thorough every point.")
@@ -101,6 +103,10 @@ def query(
         str | None,
         typer.Option(help="Key of a platform, or its beginning; `lhp hosts` shows it."),
     ] = None,
+    platforms: Annotated[
+        str | None,
+        typer.Option(help="One answer for several platforms: all, or keys with commas between."),
+    ] = None,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -109,6 +115,7 @@ def query(
     With --file, prints a line for each question, and exits with 3 if some have no answer.
     """
     from profiler_service.cli.asking import ask
+    from profiler_service.cli.platforms import describe_platforms
     from profiler_service.cli.text import describe_answer, format_dims
 
     if fresh:
@@ -135,6 +142,7 @@ def query(
         ("max_age", max_age),
         ("host", host),
         ("platform", platform),
+        ("platforms", platforms),
     ):
         if value is not None:
             request[name] = value
@@ -144,7 +152,7 @@ def query(
         & {
             *request,
             *("max_growth", "multiple_of", "budget", "slack", "margin", "settle", "max_age"),
-            *("host", "platform", "wait"),
+            *("host", "platform", "platforms", "wait"),
         }
     ):
         raise InvalidRequestError(
@@ -162,7 +170,8 @@ def query(
     if json:
         print_json(answer)
     else:
-        show(*describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode).splitlines())
+        text = describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode)
+        show(*text.splitlines(), *describe_platforms(answer))
 
 
 def _ask_file(
