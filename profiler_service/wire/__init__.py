@@ -11,6 +11,12 @@ from profiler_service.wire.batch import (
     LhpBatchItem,
     LhpBatchRequest,
 )
+from profiler_service.wire.crossover import (
+    CrossoverAnswer,
+    CrossoverQuery,
+    KernelCrossover,
+    SparsePoint,
+)
 from profiler_service.wire.curves import (
     BinInfo,
     CurveDetail,
@@ -24,14 +30,10 @@ from profiler_service.wire.hosts import HostInfo, ParameterInfo, PlatformInfo, W
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
 from profiler_service.wire.quantities import parse_duration, parse_share
 from profiler_service.wire.questions import (
-    CrossoverAnswer,
-    CrossoverQuery,
     FasterBackend,
-    KernelCrossover,
     LhpAnswer,
     LhpQuery,
     PlatformFigures,
-    SparsePoint,
 )
 from profiler_service.wire.sweeps import (
     AxisRange,
