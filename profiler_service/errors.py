@@ -10,12 +10,12 @@
     │     …AddressError
     ├─ ForeignHostError, ForeignOriginError
     ├─ UnauthenticatedError, InsufficientScopeError
-    ├─ ConflictError, PlatformMismatchError, SweepCancelledError
+    ├─ ConflictError, PlatformMismatchError, SweepCancelledError, HostNotAdmittedError
     ├─ HostAwayError (HostStartingError), NotReadyError, ShuttingDownError
     ├─ OverloadedError, RequestTimeoutError
     ├─ StoreError                 (StoreUnavailableError, …)
     ├─ MeasurementFailedError     (MeasurementChildDiedError, DeviceLostError, …)
-    └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError (HostTakenError)
+    └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError (HostTakenError), HostRefusedError
 
 An error keeps its class on the wire: `HostAwayError` travels as the problem `/problems/host-away`,
 and the client raises `HostAwayError` again. Knows no HTTP status and no exit code; `api.problems`
@@ -161,6 +161,10 @@ class ReplayError(ConflictError):
     """The stored samples of a sweep don't fit its plan: another version measured them."""
 
 
+class HostNotAdmittedError(ConflictError):
+    """The host is pending, quarantined, draining or retired: it takes no new measurements."""
+
+
 class SweepCancelledError(ConflictError):
     """The sweep that should have brought the answer has been cancelled."""
 
@@ -276,3 +280,7 @@ class WorkerAlreadyRunningError(LhpError):
 
 class HostTakenError(WorkerAlreadyRunningError):
     """Another worker, on another machine perhaps, measures under this host's name."""
+
+
+class HostRefusedError(LhpError):
+    """The host is removed or quarantined: its worker ends, until an operator lets it in again."""

@@ -58,6 +58,11 @@ List the sweeps with `GET /sweeps`, and copy the whole id.
 The request is valid, but not now. The usual case is a sweep that has ended or was cancelled by
 someone else. Look at its state with `GET /sweeps/{id}`, and ask again if you still need the answer.
 """,
+    "HostNotAdmittedError": """
+An operator has decided that the host measures nothing new for now, or hasn't decided yet. Ask for
+another host. `lhp hosts` shows the state of each one; `lhp hosts approve` lets a host measure.
+What it has measured is still answered, and the sweeps of a draining host end as they would.
+""",
     "PlatformMismatchError": """
 The request would mix latencies of different workloads, platforms or timing protocols. The answer
 would be wrong. Compare curves of one platform only, or measure again on the platform that you need.
@@ -201,6 +206,12 @@ and its host's name. Stop it first. `lhp serve` starts a worker of its own unles
 Another process measures under the same name, most likely on another machine: a clone, or a machine
 that has the name by chance. The message names the process and the machine. Give one of the two
 machines another name with `LHP_HOST`. If the other process has died, its place is free 15 seconds
-after it was last heard of.
+after it was last heard of. A host that joined with a key belongs to the machine that joined: give
+another machine a key of its own with `lhp hosts add`.
+""",
+    "HostRefusedError": """
+An operator has removed the host, or it is quarantined: its machine isn't fit to measure, or its
+platform has changed since it was approved. `lhp hosts --all` says which. The worker ends with exit
+code 78. `lhp hosts approve` lets the host measure again, as it is now.
 """,
 }

@@ -10,10 +10,10 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from profiler_service.answering.curves import Conditions, KnownCurves, Snapshot
+from profiler_service.answering.host_states import is_present
 from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.polling import SharedPoll
 from profiler_service.answering.questions import Where
-from profiler_service.answering.resources import is_present
 from profiler_service.answering.shortened import complete, may_be_shortened
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.errors import (

@@ -25,7 +25,6 @@ from profiler_service.wire import (
     EvidenceInfo,
     FactInfo,
     GridAxisRange,
-    HostInfo,
     ParameterInfo,
     PlatformInfo,
     ProgressInfo,
@@ -192,30 +191,6 @@ def fact_info(fact: Fact, host: Host | None, *, contradicts: Sequence[str]) -> F
         repeats=fact.repeats,
         contradicts=list(contradicts),
         overruled_by=fact.overruled_by,
-    )
-
-
-def is_present(host: Host, *, presence_s: float) -> bool:
-    """Whether the host's worker was heard of within the last `presence_s` seconds.
-
-    By the database's clock, when the host was read. A time long after that is no sign of life:
-    older versions stored the time of the host's own clock.
-    """
-    return abs(host.silent_s) <= presence_s
-
-
-def host_info(host: Host, *, presence_s: float) -> HostInfo:
-    """The host as a resource."""
-    return HostInfo(
-        name=host.name,
-        platform=host.platform_key,
-        protocol=host.protocol_key,
-        dtypes=list(host.dtypes),
-        backends={name: list(dtypes) for name, dtypes in host.backends.items()},
-        registered_at=host.registered_at,
-        last_seen_at=host.last_seen_at,
-        silent_s=round(host.silent_s, 1),
-        present=is_present(host, presence_s=presence_s),
     )
 
 

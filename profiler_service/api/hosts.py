@@ -5,31 +5,54 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 
+from profiler_service.answering.host_states import host_info
 from profiler_service.answering.questions import Where
-from profiler_service.answering.resources import host_info, platform_info
+from profiler_service.answering.resources import platform_info
+from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import SHORTENED, BoundedRoute, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
+    ConflictError,
+    ForeignOriginError,
     InvalidRequestError,
+    RequestTooLargeError,
     StoreUnavailableError,
     UnknownHostError,
     UnknownPlatformError,
 )
-from profiler_service.wire import HostInfo, PlatformInfo
+from profiler_service.storage.store import Host, HostStatus
+from profiler_service.wire import HostChange, HostInfo, PlatformInfo
 
 router = APIRouter(route_class=BoundedRoute, tags=["hosts"])
+
+
+HostName = Annotated[str, Path(description="Name of a host.")]
+
+
+async def _info(host: Host, services: Services) -> HostInfo:
+    busy = await asyncio.to_thread(services.store.find_busy_hosts)
+    presence_s = services.settings.presence_s
+    return host_info(host, presence_s=presence_s, is_busy=host.name in busy)
 
 
 @router.get(
     "/hosts", summary="Every host, by name", responses=problem_responses(StoreUnavailableError)
 )
-async def list_hosts(services: ServicesDep) -> list[HostInfo]:
-    """Every host that has ever registered. A host registers when its worker starts."""
+async def list_hosts(
+    services: ServicesDep,
+    retired: Annotated[bool, Query(description="Also those that were removed.")] = False,
+) -> list[HostInfo]:
+    """Every host that has joined or registered. A host registers when its worker starts."""
     presence_s = services.settings.presence_s
     hosts = await asyncio.to_thread(services.store.list_hosts)
-    return [host_info(host, presence_s=presence_s) for host in hosts]
+    busy = await asyncio.to_thread(services.store.find_busy_hosts)
+    return [
+        host_info(host, presence_s=presence_s, is_busy=host.name in busy)
+        for host in hosts
+        if retired or host.status is not HostStatus.RETIRED
+    ]
 
 
 @router.get(
@@ -37,13 +60,48 @@ async def list_hosts(services: ServicesDep) -> list[HostInfo]:
     summary="One host",
     responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
 )
-async def get_host(
-    name: Annotated[str, Path(description="Name of a host.")], services: ServicesDep
-) -> HostInfo:
+async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
     """The host, its platform, and whether its worker runs."""
     await services.hosts.resolve(Where(host=name))
-    host = await asyncio.to_thread(services.store.get_host, name)
-    return host_info(host, presence_s=services.settings.presence_s)
+    return await _info(await asyncio.to_thread(services.store.get_host, name), services)
+
+
+@router.patch(
+    "/hosts/{name}",
+    summary="Approve, drain, label or rename a host",
+    responses=problem_responses(
+        ForeignOriginError,
+        UnknownHostError,
+        ConflictError,
+        RequestTooLargeError,
+        InvalidRequestError,
+        StoreUnavailableError,
+    ),
+)
+async def change_host(name: HostName, change: HostChange, services: ServicesDep) -> HostInfo:
+    """The host as it is after the change. A host is renamed while its worker is stopped."""
+    store = services.store
+    host = await asyncio.to_thread(store.get_host, name)
+    if change.name is not None:
+        host = await asyncio.to_thread(store.rename_host, host.name, change.name)
+    if change.labels is not None:
+        host = await asyncio.to_thread(store.set_labels, host.name, change.labels)
+    if change.status is not None:
+        status = HostStatus(change.status)
+        host = await asyncio.to_thread(store.set_status, host.name, status)
+    return await _info(host, services)
+
+
+@router.delete(
+    "/hosts/{name}",
+    summary="Remove a host",
+    responses=problem_responses(
+        ForeignOriginError, UnknownHostError, InvalidRequestError, StoreUnavailableError
+    ),
+)
+async def remove_host(name: HostName, services: ServicesDep) -> HostInfo:
+    """The host, retired: its worker ends, and its open sweeps fail. Its curves and facts stay."""
+    return await _info(await asyncio.to_thread(services.store.remove_host, name), services)
 
 
 @router.get(

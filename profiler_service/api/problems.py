@@ -64,6 +64,7 @@ NOT_ON_THE_WIRE = frozenset(
         errors.ModelError,
         errors.WorkerAlreadyRunningError,
         errors.HostTakenError,
+        errors.HostRefusedError,
     }
 )
 """Classes that no response carries: only the base of others, or met by the worker, the command line

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profiler_service.cli.commands import curves, machines, questions, sweeps
+from profiler_service.cli.commands import curves, hosts, machines, questions, sweeps
 from profiler_service.cli.explaining import explain
 from profiler_service.cli.options import DimsCommand
 from profiler_service.cli.terminal import print_error, print_json_error
@@ -129,6 +129,6 @@ app.command()(sweeps.cancel)
 app.command()(curves.curves)
 app.command()(curves.facts)
 app.command()(curves.plot)
-app.command()(machines.hosts)
+app.add_typer(hosts.app, name="hosts")
 app.command()(machines.workloads)
 app.command()(machines.doctor)

@@ -30,6 +30,7 @@ from profiler_service.client.following import (
     check_measured,
     ignore,
 )
+from profiler_service.client.hosts import HostOperations
 from profiler_service.client.operation import Asynchronous, Blocking, operation
 from profiler_service.client.problems import parse
 from profiler_service.client.retries import ATTEMPTS, Deadline, Patience, retry_after_s
@@ -48,7 +49,6 @@ from profiler_service.wire import (
     CurvePage,
     FactPage,
     Health,
-    HostInfo,
     LhpAnswer,
     LhpBatchItem,
     PlatformInfo,
@@ -75,7 +75,7 @@ ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
 
-class Service(Generic[H]):
+class Service(HostOperations, Generic[H]):
     """The methods of both clients of the service at `url`.
 
     Every method raises the error classes of `profiler_service.errors`, from the service's
@@ -235,11 +235,6 @@ class Service(Generic[H]):
         return await self._get(Health, "/healthz")
 
     @operation
-    async def list_hosts(self) -> list[HostInfo]:
-        """Every host that has registered."""
-        return await self._get(list[HostInfo], "/hosts")
-
-    @operation
     async def list_workloads(self) -> list[WorkloadInfo]:
         """Every workload kind, and those that are left out, with their `error`."""
         return await self._get(list[WorkloadInfo], "/workloads")
@@ -339,6 +334,9 @@ class Service(Generic[H]):
 
     async def _get(self, kind: type[T], path: str, deadline: Deadline | None = None) -> T:
         return parse(kind, await self._send(Call(path=path), deadline))
+
+    async def _request(self, call: Call) -> httpx.Response:
+        return await self._send(call)
 
     async def _send(
         self,

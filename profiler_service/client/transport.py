@@ -49,7 +49,7 @@ class Call:
 
     path: str
     """Relative to the service's address: `/hosts`."""
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "PATCH", "DELETE"] = "GET"
     params: Query = field(default_factory=dict)
     body: BaseModel | None = None
     hold_s: float | None = None

@@ -245,7 +245,7 @@ def run_worker_alone(settings: Settings, run: Callable[[Settings], None], tell: 
 
 def _describe_other_worker(settings: Settings, other_host: str) -> str:
     """Says whether the worker that already runs measures for the service on this database."""
-    from profiler_service.answering.resources import is_present
+    from profiler_service.answering.host_states import is_present
     from profiler_service.storage.store import Store
 
     if other_host not in ("", settings.host):

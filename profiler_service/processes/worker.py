@@ -12,11 +12,12 @@ import os
 import platform
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 
 from profiler_service import jobs
-from profiler_service.errors import HostTakenError, StoreUnavailableError
+from profiler_service.errors import HostRefusedError, HostTakenError, StoreUnavailableError
 from profiler_service.measurement.device_lock import hold_device
 from profiler_service.measurement.identity import (
     correct_device_id,
@@ -28,13 +29,13 @@ from profiler_service.measurement.processors import pin_away
 from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
+from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
 from profiler_service.settings import Settings
 from profiler_service.storage.database import find_sqlite_path, parse_url
-from profiler_service.storage.store import Store, WorkerIdentity
+from profiler_service.storage.store import CLOCK_SKEW_S, Host, HostStatus, Store, WorkerIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,9 @@ def run(
         StoreError: the database can't be used at the start. (Later, the worker waits for it.)
         MeasurementFailedError: the machine doesn't have the device asked for.
         SystemExit: with the code PLATFORM_CHANGED, if the platform has changed meanwhile; with
-            TRY_LATER, if another worker has taken this host's name meanwhile.
+            TRY_LATER, if another worker has taken this host's name meanwhile; with CANNOT_RUN, if
+            an operator has removed the host meanwhile.
+        HostRefusedError: the host is removed or quarantined.
     """
     with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
         device_id = find_device_id(settings.device)
@@ -97,6 +100,7 @@ def run(
             dtypes=measurer.dtypes,
             backends=measurer.backends,
         )
+        _wait_for_approval(store, host, tell)
         client = jobs.JobClient(settings)
         stack.callback(client.close)
         rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
@@ -113,21 +117,49 @@ def run(
         tell(Told(state="measuring"))
         while True:
             try:
-                store.touch_host(settings.host)
+                status, _ = store.touch_host(settings.host)
                 if client.has_lost_tables():
                     # Nothing was in them that the next worker doesn't make anew from the store.
                     stop(TRY_LATER)
                 client.reconcile(store, running)
-                rechecks.consider()
+                if status.takes_sweeps:
+                    rechecks.consider()
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
             except HostTakenError as error:
                 logger.error("%s: this worker ends (%s)", error, error.hint)
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))
                 stop(TRY_LATER)
+            except HostRefusedError as error:
+                logger.error("%s: this worker ends (%s)", error, error.hint)
+                tell(Told(state="ending", reason=f"{error} ({error.hint})"))
+                stop(CANNOT_RUN)
             if runner.platform_changed.wait(HEARTBEAT_S):
                 tell(Told(state="ending", reason="the platform has changed"))
                 stop(PLATFORM_CHANGED)
+
+
+def _wait_for_approval(store: Store, host: Host, tell: Tell) -> None:
+    """Returns when the host may measure, and says that it waits. Names a clock that is wrong.
+
+    Raises HostRefusedError.
+    """
+    status, skew_s = store.touch_host(host.name)
+    if abs(skew_s) > CLOCK_SKEW_S:
+        logger.warning(
+            "this machine's clock is %g s %s the database's; only the database's counts, but logs"
+            " will disagree: set the clock (chrony, systemd-timesyncd)",
+            abs(skew_s),
+            "ahead of" if skew_s > 0 else "behind",
+        )
+    if status is HostStatus.PENDING:
+        reason = f"host {host.name!r} waits for approval: `lhp hosts approve {host.name}`"
+        logger.warning("%s", reason)
+        tell(Told(state="standing by", reason=reason))
+    while status is HostStatus.PENDING:
+        time.sleep(HEARTBEAT_S)
+        with contextlib.suppress(StoreUnavailableError):  # the lease's thread lives with it, too
+            status, _ = store.touch_host(host.name)
 
 
 def _hold_device(device_id: str, settings: Settings) -> contextlib.AbstractContextManager[str]:

@@ -46,8 +46,9 @@ class HostStore(OpenDatabase):
         """The host `name`, now on `platform` and seen just now; registers both if new.
 
         `protocol` is how it takes time from now on, `backends` the dtypes that each backend of
-        products multiplies; None stands for `dense` alone. Raises InvalidRequestError for a name
-        that a host can't have.
+        products multiplies; None stands for `dense` alone. A host that joined with a key keeps the
+        platform that was approved, and is quarantined while it offers another one. Raises
+        InvalidRequestError for a name that a host can't have; HostRefusedError for a removed host.
         """
         with self._write() as connection:
             return hosts.register_host(
@@ -60,10 +61,13 @@ class HostStore(OpenDatabase):
                 worker=self._worker,
             )
 
-    def touch_host(self, name: str) -> None:
-        """Records a heartbeat. Raises UnknownHostError."""
+    def touch_host(self, name: str) -> tuple[HostStatus, float]:
+        """Records a heartbeat. The host's status, and how far this clock is ahead, seconds.
+
+        Raises UnknownHostError; HostRefusedError if the host's worker may not go on.
+        """
         with self._write() as connection:
-            hosts.touch_host(connection, name, worker=self._worker)
+            return hosts.touch_host(connection, name, worker=self._worker)
 
     def set_labels(self, name: str, labels: Mapping[str, str]) -> Host:
         """The host, which has these labels and no others from now on. Raises UnknownHostError."""
@@ -89,7 +93,10 @@ class HostStore(OpenDatabase):
             return hosts.rename_host(connection, name, new_name)
 
     def remove_host(self, name: str) -> Host:
-        """The host, which is retired. What it measured stays. Raises UnknownHostError."""
+        """The host, which is retired: its open sweeps fail. What it measured stays.
+
+        Raises UnknownHostError.
+        """
         with self._write() as connection:
             return hosts.remove_host(connection, name)
 

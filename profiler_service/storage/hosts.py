@@ -5,6 +5,7 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from sqlalchemy.engine import Connection
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import (
     ConflictError,
+    HostRefusedError,
+    HostTakenError,
     InvalidRequestError,
     UnknownHostError,
     UnknownPlatformError,
@@ -48,50 +51,110 @@ def register_host(
 ) -> Host:
     """The host `name`, now on `platform` and seen just now; registers both if new.
 
-    Raises InvalidRequestError for a name that a host can't have; HostTakenError.
+    A host that joined with a key keeps the platform that was approved: it is quarantined while it
+    offers another one. Raises InvalidRequestError for a name that a host can't have;
+    HostTakenError, also for another machine than the one that joined; HostRefusedError.
     """
     _check_name(name, hint="choose another one in LHP_HOST")
     check_lease(connection, name, worker)
     now = read_now(connection)
-    facts = {
+    values = {
         "platform_key": platform.key,
         "protocol_key": protocol.key,
         "dtypes": list(dtypes),
         "backends": None
         if backends is None
         else {name: list(having) for name, having in backends.items()},
+        "last_seen_at": now,
+        "clock_skew_s": _find_skew_s(now),
     }
+    if worker is not None:
+        values["machine"] = worker.machine
     register_platform(connection, platform)
-    new = insert_or_ignore(
-        connection,
-        hosts,
-        {"name": name, **facts, "registered_at": now, "last_seen_at": now},
-    )
-    host = get_host(connection, name, lock=True)
-    if host.platform_key != platform.key:
-        earlier = get_platform(connection, host.platform_key)
+    before = find_host(connection, name, lock=True)
+    if before is None:
+        new = {"name": name, **values, "registered_at": now}
+        if insert_or_ignore(connection, hosts, new):
+            raise_generation(connection)
+            return get_host(connection, name)
+        before = get_host(connection, name, lock=True)
+    _check_machine(before, worker)
+    if before.status is HostStatus.RETIRED:
+        raise _refused(name, before.status)
+    if before.platform_key != platform.key:
+        earlier = get_platform(connection, before.platform_key)
         logger.warning(
             "the platform of host %s has changed, so its earlier curves are stale: %s",
             name,
             "; ".join(earlier.describe_change(platform)),
         )
-    connection.execute(
-        sa.update(hosts).where(hosts.c.name == name).values(**facts, last_seen_at=now)
-    )
+    if before.role is not None:
+        # What was approved is the operators' to change.
+        del values["platform_key"], values["machine"]
+        is_other = before.platform_key != platform.key
+        values["offered_platform_key"] = platform.key if is_other else None
+    connection.execute(sa.update(hosts).where(hosts.c.name == name).values(values))
     latest = get_host(connection, name)
-    if new or replace(latest, last_seen_at=host.last_seen_at) != host:
+    if replace(latest, last_seen_at=before.last_seen_at) != before:
         raise_generation(connection)
     return latest
 
 
-def touch_host(connection: Connection, name: str, *, worker: WorkerIdentity | None) -> None:
-    """Records a heartbeat. Raises UnknownHostError, HostTakenError."""
+def touch_host(
+    connection: Connection, name: str, *, worker: WorkerIdentity | None
+) -> tuple[HostStatus, float]:
+    """Records a heartbeat. The host's status, and how far this clock is ahead, seconds.
+
+    Raises UnknownHostError, HostTakenError; HostRefusedError if the host's worker may not go on.
+    """
     check_lease(connection, name, worker)
+    now = read_now(connection)
+    skew_s = _find_skew_s(now)
     touched = connection.execute(
-        sa.update(hosts).where(hosts.c.name == name).values(last_seen_at=read_now(connection))
-    )
-    if touched.rowcount == 0:
+        sa.update(hosts)
+        .where(hosts.c.name == name)
+        .values(last_seen_at=now, clock_skew_s=skew_s)
+        .returning(hosts.c.status, hosts.c.offered_platform_key)
+    ).one_or_none()
+    if touched is None:
         raise _unknown_host(name)
+    status = HostStatus(touched.status)
+    if status is HostStatus.APPROVED and touched.offered_platform_key is not None:
+        status = HostStatus.QUARANTINED
+    if not status.may_run:
+        raise _refused(name, status)
+    return status, skew_s
+
+
+def _find_skew_s(now: dt.datetime) -> float:
+    """How far this machine's clock is ahead of the database's, which reads `now`, seconds."""
+    return round((dt.datetime.now(dt.UTC) - now).total_seconds(), 1)
+
+
+def _check_machine(host: Host, worker: WorkerIdentity | None) -> None:
+    """Returns if the worker runs on the machine that joined as the host. Raises HostTakenError."""
+    if host.role is None or worker is None or host.machine == worker.machine:
+        return
+    raise HostTakenError(
+        f"host {host.name!r} is machine {host.machine[:12]}; this one is machine"
+        f" {worker.machine[:12] or 'without an identity'} ({worker.description})",
+        hint="a name belongs to the machine that joined with it: this disk may be a copy. Join this"
+        " machine with a key of its own (`lhp hosts add`); if the machine was set up anew, remove"
+        " the host and join again",
+    )
+
+
+def _refused(name: str, status: HostStatus) -> HostRefusedError:
+    if status is HostStatus.QUARANTINED:
+        return HostRefusedError(
+            f"host {name!r} is quarantined: its machine isn't what was approved, or isn't fit",
+            hint="`lhp hosts` says why; `lhp hosts approve` lets it measure as it is now",
+        )
+    return HostRefusedError(
+        f"host {name!r} has been removed",
+        hint="an operator lets it in again with `lhp hosts approve`, or with a new key from"
+        " `lhp hosts add`",
+    )
 
 
 def set_labels(connection: Connection, name: str, labels: Mapping[str, str]) -> Host:
@@ -151,7 +214,20 @@ def rename_host(connection: Connection, name: str, new_name: str) -> Host:
 
 
 def remove_host(connection: Connection, name: str) -> Host:
-    """The host, which is retired. What it measured stays. Raises UnknownHostError."""
+    """The host, which is retired: its open sweeps fail. What it measured stays.
+
+    Raises UnknownHostError.
+    """
+    connection.execute(
+        sa.update(sweeps)
+        .where(sweeps.c.host == name)
+        .where(sweeps.c.state.in_((SweepState.QUEUED, SweepState.RUNNING)))
+        .values(
+            state=SweepState.FAILED,
+            error=f"host {name!r} was removed",
+            finished_at=read_now(connection),
+        )
+    )
     return _change(connection, name, status=HostStatus.RETIRED, offered_platform_key=None)
 
 
@@ -168,11 +244,17 @@ def get_host(connection: Connection, name: str, *, lock: bool = False) -> Host:
 
     Raises UnknownHostError.
     """
+    host = find_host(connection, name, lock=lock)
+    if host is None:
+        raise _unknown_host(name)
+    return host
+
+
+def find_host(connection: Connection, name: str, *, lock: bool = False) -> Host | None:
+    """The host as `get_host` gives it; None if there is none of that name."""
     query = _select_hosts(connection).where(hosts.c.name == name)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    if row is None:
-        raise _unknown_host(name)
-    return rows.host_from_row(row)
+    return None if row is None else rows.host_from_row(row)
 
 
 def list_hosts(connection: Connection) -> list[Host]:

@@ -45,7 +45,8 @@ def take_lease(connection: Connection, host: str, worker: WorkerIdentity) -> Non
     has_ended = held.device_lock == worker.device_lock
     if not (has_run_out or has_ended or held.worker == worker.id):
         raise HostTakenError(
-            f"host {host!r} has a running worker already ({held.description})",
+            f"host {host!r} has a running worker already ({held.description}); this one"
+            f" is {worker.description}",
             hint="if this machine is a copy of that one, or has its name by chance, give it another"
             " name with LHP_HOST; otherwise stop that worker, or wait:"
             f" {LEASE_S:g} s after it was last heard of, its place is free",

@@ -56,6 +56,17 @@ class HostStatus(StrEnum):
         """Whether new sweeps may be queued for it."""
         return self is HostStatus.APPROVED
 
+    @property
+    def may_run(self) -> bool:
+        """Whether its worker may go on: to measure, to end its sweeps, or to wait for approval."""
+        return self not in (HostStatus.QUARANTINED, HostStatus.RETIRED)
+
+
+CLOCK_SKEW_S = 5.0
+"""A host's clock that differs by more from the database's is named."""
+EPHEMERAL_SILENCE_S = 86_400.0
+"""After so long a silence, an ephemeral host counts as removed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
@@ -80,7 +91,7 @@ class Host:
     machine: str = ""
     """Identity of its machine; empty if that shows none, or hasn't registered since there are."""
     is_ephemeral: bool = False
-    """Whether it is removed by itself after a day's silence."""
+    """Whether it counts as retired after `EPHEMERAL_SILENCE_S` of silence."""
     findings: Mapping[str, str] = field(default_factory=dict)
     """What the doctor found when it joined: name of each check → its verdict and text."""
     role: str | None = None

@@ -32,7 +32,14 @@ from profiler_service.plan.spec import (
 )
 from profiler_service.plan.turns import Demand, OpenSweep
 from profiler_service.storage import blobs
-from profiler_service.storage.records import CurveHeader, Fact, Host, HostStatus, Sweep
+from profiler_service.storage.records import (
+    EPHEMERAL_SILENCE_S,
+    CurveHeader,
+    Fact,
+    Host,
+    HostStatus,
+    Sweep,
+)
 from profiler_service.workload import Dims, Workload
 
 Row = sa.Row[Any]
@@ -67,6 +74,7 @@ def least_id(moment: dt.datetime) -> str:
 
 def host_from_row(row: Row) -> Host:
     """The host in a row of `hosts` with the database's time, `now`."""
+    silent_s = (row.now - row.last_seen_at).total_seconds()
     return Host(
         name=row.name,
         platform_key=row.platform_key,
@@ -78,11 +86,9 @@ def host_from_row(row: Row) -> Host:
         else {name: tuple(dtypes) for name, dtypes in row.backends.items()},
         registered_at=row.registered_at,
         last_seen_at=row.last_seen_at,
-        silent_s=(row.now - row.last_seen_at).total_seconds(),
+        silent_s=silent_s,
         labels=dict(row.labels),
-        status=HostStatus.QUARANTINED
-        if row.status == HostStatus.APPROVED and row.offered_platform_key is not None
-        else HostStatus(row.status),
+        status=_status(row, silent_s),
         machine=row.machine,
         is_ephemeral=row.is_ephemeral,
         findings=dict(row.findings),
@@ -90,6 +96,14 @@ def host_from_row(row: Row) -> Host:
         offered_platform_key=row.offered_platform_key,
         clock_skew_s=row.clock_skew_s,
     )
+
+
+def _status(row: Row, silent_s: float) -> HostStatus:
+    if row.is_ephemeral and silent_s > EPHEMERAL_SILENCE_S:
+        return HostStatus.RETIRED
+    if row.status == HostStatus.APPROVED and row.offered_platform_key is not None:
+        return HostStatus.QUARANTINED
+    return HostStatus(row.status)
 
 
 def workload_to_values(workload: Workload) -> Values:

@@ -21,6 +21,7 @@ from profiler_service.storage import audit, batches, curves, facts, rows, sweeps
 from profiler_service.storage.access_store import AccessStore
 from profiler_service.storage.host_store import HostStore
 from profiler_service.storage.records import (
+    CLOCK_SKEW_S,
     CurveHeader,
     Fact,
     FactFilter,
@@ -34,6 +35,7 @@ from profiler_service.storage.statements import check_page, read_generation
 from profiler_service.workload import Dims, Workload
 
 __all__ = [
+    "CLOCK_SKEW_S",
     "CurveHeader",
     "Fact",
     "FactFilter",
@@ -129,6 +131,11 @@ class Store(HostStore, AccessStore):
                 cursor=cursor,
                 limit=limit,
             )
+
+    def find_busy_hosts(self) -> set[str]:
+        """Names of the hosts that run a sweep."""
+        with self._read() as connection:
+            return sweeps.find_busy_hosts(connection)
 
     def find_ended(self, sweep_ids: Collection[str]) -> list[str]:
         """Those of the sweeps that have ended."""

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from profiler_service.errors import (
     ConflictError,
+    HostNotAdmittedError,
     PlatformMismatchError,
     TooManyRequestsError,
     UnknownSweepError,
@@ -45,13 +46,13 @@ def create_sweep(
 
     If it isn't new and a question waits for it from now on, it is stored so.
 
-    Raises UnknownHostError; TooManyRequestsError if it would be one more than `max_open` for the
-    host, or than `max_open_of_client` for its client.
+    Raises UnknownHostError; HostNotAdmittedError; TooManyRequestsError if it would be one more than
+    `max_open` for the host, or than `max_open_of_client` for its client.
     """
     equal = (
         _SWEEPS.where(sweeps.c.host == host).where(sweeps.c.spec_key == spec.key).where(unfinished)
     )
-    get_host(connection, host)
+    status = get_host(connection, host).status
     while True:
         # The unique index on unfinished sweeps decides which of two requests is first.
         values = rows.sweep_to_values(spec, host=host, demand=demand, now=read_now(connection))
@@ -59,6 +60,13 @@ def create_sweep(
         row = connection.execute(equal).one_or_none()
         if row is not None:
             if new:  # raising takes the new one back
+                if not status.takes_sweeps:
+                    raise HostNotAdmittedError(
+                        f"host {host!r} is {status}: it takes no new measurements",
+                        hint="ask for another host; an operator lets it measure with"
+                        " `lhp hosts approve`",
+                        see="/hosts",
+                    )
                 if max_open is not None:
                     _refuse_more(connection, host, max_open)
                 if max_open_of_client is not None and demand is not None and demand.client:
@@ -77,6 +85,12 @@ def get_sweep(connection: Connection, sweep_id: str) -> Sweep:
     if row is None:
         raise _unknown_sweep(sweep_id)
     return rows.sweep_from_row(row)
+
+
+def find_busy_hosts(connection: Connection) -> set[str]:
+    """Names of the hosts that run a sweep."""
+    running = sa.select(sweeps.c.host).where(sweeps.c.state == SweepState.RUNNING)
+    return set(connection.scalars(running.distinct()))
 
 
 def find_ended(connection: Connection, sweep_ids: Collection[str]) -> list[str]:

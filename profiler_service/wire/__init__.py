@@ -26,7 +26,14 @@ from profiler_service.wire.curves import (
     FailedPoint,
 )
 from profiler_service.wire.facts import FactInfo, FactPage, FactsQuery, RepeatabilityInfo
-from profiler_service.wire.hosts import HostInfo, ParameterInfo, PlatformInfo, WorkloadInfo
+from profiler_service.wire.hosts import (
+    HostChange,
+    HostInfo,
+    HostState,
+    ParameterInfo,
+    PlatformInfo,
+    WorkloadInfo,
+)
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
 from profiler_service.wire.quantities import parse_duration, parse_share
 from profiler_service.wire.questions import (
@@ -66,7 +73,9 @@ __all__ = [
     "FasterBackend",
     "GridAxisRange",
     "Health",
+    "HostChange",
     "HostInfo",
+    "HostState",
     "KernelCrossover",
     "LhpAnswer",
     "LhpBatchAnswer",

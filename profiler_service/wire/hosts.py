@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from enum import StrEnum
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from profiler_service.wire.base import ResponseModel
+from profiler_service.wire.base import RequestModel, ResponseModel
 
 
 class PlatformInfo(ResponseModel):
@@ -27,10 +29,60 @@ class PlatformInfo(ResponseModel):
     )
 
 
+Label = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")
+]
+Labels = Annotated[dict[Label, Label], Field(max_length=32)]
+
+
+class HostState(StrEnum):
+    """`pending → approved → ready ⇄ busy → draining → retired`; `away` while its worker is silent;
+    `quarantined` until an operator decides.
+    """
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    READY = "ready"
+    BUSY = "busy"
+    AWAY = "away"
+    QUARANTINED = "quarantined"
+    DRAINING = "draining"
+    RETIRED = "retired"
+
+
+class HostChange(RequestModel):
+    """What an operator changes of a host; what is left out stays."""
+
+    name: str | None = Field(default=None, description="Its new name.", max_length=255)
+    labels: Labels | None = Field(
+        default=None, description="Its labels, all of them: name → value."
+    )
+    status: Literal["approved", "draining"] | None = Field(
+        default=None,
+        description="`approved`: it may measure, on the platform that it has now; `draining`: it"
+        " ends the sweeps that it has, and takes no new ones.",
+    )
+
+
 class HostInfo(ResponseModel):
     """A machine that measures."""
 
     name: str = Field(description="The name under which it has registered.")
+    state: str | None = Field(
+        default=None,
+        description="Whether it measures; null from older services. `approved`: its worker hasn't"
+        " been heard of yet; `away`: not lately; `draining`: it takes no new sweeps;"
+        " `quarantined`: an operator must decide, see `wrong`.",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="What operators say of it: name → value."
+    )
+    ephemeral: bool = Field(
+        default=False, description="Whether it counts as retired after a day's silence."
+    )
+    wrong: str = Field(
+        default="", description="What an operator should know of it; empty if nothing is wrong."
+    )
     platform: str = Field(description="Key of the platform that it is on now.")
     protocol: str = Field(
         description="Key of its timing protocol; curves of another protocol are stale."
@@ -44,6 +96,11 @@ class HostInfo(ResponseModel):
     silent_s: float | None = Field(
         default=None,
         description="Seconds since then, by the database's clock; null from older services.",
+    )
+    clock_skew_s: float | None = Field(
+        default=None,
+        description="How far its clock is ahead of the database's, seconds; null if not known. Only"
+        " the database's clock counts.",
     )
     present: bool = Field(description="Whether its worker has been heard of lately.")
 

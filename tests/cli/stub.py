@@ -342,7 +342,7 @@ class StubService:
     def start(self) -> None:
         """Listens, on the same port as before if it did before."""
         app = FastAPI()
-        app.add_api_route("/{path:path}", self._answer, methods=["GET", "POST"])
+        app.add_api_route("/{path:path}", self._answer, methods=["GET", "POST", "PATCH", "DELETE"])
         listener = socket.create_server(("127.0.0.1", self.port))
         self.port = listener.getsockname()[1]
         self._server = _Server(uvicorn.Config(app, log_level="warning"))

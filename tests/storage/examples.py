@@ -14,7 +14,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
-from profiler_service.storage.store import Store
+from profiler_service.storage.store import Host, HostStatus, Store
 from profiler_service.workload import Workload
 
 PROTOCOL = TimingProtocol(timer="perf_counter")
@@ -32,6 +32,29 @@ def create_platform(*, threads: int = 1) -> Platform:
         threads=threads,
         cpus=threads,
         flags=(("denormals", "kept"),),
+    )
+
+
+def create_host(
+    *,
+    status: HostStatus,
+    silent_s: float,
+    clock_skew_s: float | None = None,
+    has_been_heard: bool = True,
+) -> Host:
+    """A host that registered some time ago, and whose worker spoke since unless said otherwise."""
+    registered_at = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    return Host(
+        name="east",
+        platform_key=create_platform().key,
+        protocol_key=PROTOCOL.key,
+        dtypes=("float32",),
+        backends={},
+        registered_at=registered_at,
+        last_seen_at=registered_at + dt.timedelta(hours=1 if has_been_heard else 0),
+        silent_s=silent_s,
+        status=status,
+        clock_skew_s=clock_skew_s,
     )
 
 

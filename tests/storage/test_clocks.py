@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import sqlalchemy as sa
 
-from profiler_service.answering.resources import is_present
+from profiler_service.answering.host_states import is_present
 from profiler_service.errors import HostTakenError
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Store

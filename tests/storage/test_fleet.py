@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import datetime as dt
 
-from profiler_service.errors import ConflictError, InvalidRequestError, UnknownHostError
+import pytest
+import sqlalchemy as sa
+
+from profiler_service.errors import (
+    ConflictError,
+    HostNotAdmittedError,
+    HostRefusedError,
+    InvalidRequestError,
+    UnknownHostError,
+)
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage.store import Host, HostStatus, Store, Sweep, WorkerIdentity
-from tests.storage.examples import PROTOCOL, create_curve, create_platform
+from profiler_service.storage.tables import hosts
+from tests.storage.examples import PROTOCOL, create_curve, create_platform, create_spec
+from tests.storage.test_schema import connect
 
 WORKER = WorkerIdentity(id="1", description="process 1 on east", device_lock="a", machine="m1")
 
@@ -83,3 +94,51 @@ def test_nobody_decides_about_a_host_that_isn_t_there(store: Store) -> None:
         store.rename_host("east", "west")
     with pytest.raises(UnknownHostError, match="'east'"):
         store.remove_host("east")
+
+
+def test_a_removed_host_that_talks_again_is_told_so(store: Store, host: Host) -> None:
+    store.remove_host("east")
+    with pytest.raises(HostRefusedError, match="'east' has been removed") as refusal:
+        store.touch_host("east")
+    assert "lhp hosts approve" in refusal.value.hint
+    with pytest.raises(HostRefusedError, match="removed"):
+        store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
+    store.set_status("east", HostStatus.APPROVED)
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
+    assert store.touch_host("east")[0] is HostStatus.APPROVED
+
+
+def test_only_an_approved_host_takes_sweeps(store: Store, sweep: Sweep) -> None:
+    for status in HostStatus:
+        if status is not HostStatus.APPROVED:
+            store.set_status("east", status)
+            with pytest.raises(HostNotAdmittedError, match=f"'east' is {status}"):
+                store.create_sweep(create_spec(start=2), host="east")
+            # what is there already is shared: it ends as it would
+            assert store.create_sweep(create_spec(), host="east") == (sweep, False)
+    assert len(store.list_sweeps().items) == 1
+
+
+def test_the_open_sweeps_of_a_removed_host_fail(store: Store, sweep: Sweep) -> None:
+    store.remove_host("east")
+    ended = store.get_sweep(sweep.id)
+    assert (ended.state, ended.error) == (SweepState.FAILED, "host 'east' was removed")
+    assert ended.finished_at is not None
+
+
+def test_an_ephemeral_host_is_gone_after_a_day_s_silence(
+    store: Store, database_url: str, host: Host
+) -> None:
+    def be_silent_for(**time: float) -> HostStatus:
+        seen_at = dt.datetime.now(dt.UTC) - dt.timedelta(**time)
+        with connect(database_url) as connection:
+            connection.execute(sa.update(hosts).values(last_seen_at=seen_at))
+        return store.get_host("east").status
+
+    assert be_silent_for(hours=25) is HostStatus.APPROVED
+    with connect(database_url) as connection:
+        connection.execute(sa.update(hosts).values(is_ephemeral=True))
+    assert be_silent_for(hours=23) is HostStatus.APPROVED
+    assert be_silent_for(hours=25) is HostStatus.RETIRED
+    with pytest.raises(HostRefusedError):
+        store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])

@@ -1,4 +1,4 @@
-"""`lhp serve`, `worker`, `hosts`, `workloads`, `doctor` and `db upgrade`: running the service.
+"""`lhp serve`, `worker`, `workloads`, `doctor` and `db upgrade`: running the service.
 
 Each command imports its packages only when it runs.
 """
@@ -6,7 +6,6 @@ Each command imports its packages only when it runs.
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import functools
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +27,7 @@ from profiler_service.cli.terminal import (
 )
 from profiler_service.distribution import MissingExtraError
 from profiler_service.errors import (
+    HostRefusedError,
     InvalidRequestError,
     LhpError,
     MeasurementChildDiedError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from profiler_service.settings import Settings
 
 VERDICTS = (
+    HostRefusedError,
     InvalidRequestError,
     MissingExtraError,
     MeasurementFailedError,
@@ -142,46 +143,6 @@ def upgrade() -> None:
 
     upgrade_database(load_settings())
     say("the database is up to date")
-
-
-def hosts(url: UrlOption = None, json: JsonOption = False) -> None:
-    """List the machines that measure."""
-    from profiler_service.cli.text import format_age, format_ago
-
-    with open_client(url) as client:
-        listed = client.list_hosts()
-        platforms = {platform.key: platform for platform in client.list_platforms()}
-        health = client.get_health()
-    # The service itself knows more about its worker than the last heartbeat says.
-    unwell = health.worker if health.detail else None
-    if unwell is not None:
-        say(f"{unwell.detail} ({unwell.hint})")
-    if json:
-        print_json(listed)
-        return
-    if not listed:
-        say("no hosts: start a worker with `lhp serve` or `lhp worker`")
-        return
-    now = dt.datetime.now(dt.UTC)
-    table = make_table("HOST", "STATE", "LAST SEEN", "DEVICE", "THREADS", "DTYPES", "PLATFORM")
-    for host in listed:
-        platform = platforms[host.platform]
-        state = "present" if host.present else "away"
-        if unwell is not None and unwell.host == host.name:
-            state = unwell.state
-        table.add_row(
-            host.name,
-            state,
-            # This machine's clock may differ from that of the service.
-            format_age(host.last_seen_at, now)
-            if host.silent_s is None
-            else format_ago(host.silent_s),
-            f"{platform.device}: {platform.device_model}",
-            str(platform.threads),
-            " ".join(host.dtypes),
-            host.platform,
-        )
-    print_table(table)
 
 
 def workloads(url: UrlOption = None, json: JsonOption = False) -> None:
