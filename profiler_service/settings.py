@@ -211,6 +211,12 @@ class Settings(BaseSettings):
         default="text",
         description="Form of log lines: `text` for people, `json` for programs, one object a line.",
     )
+    keep_raw_days: float = Field(
+        default=0,
+        ge=0,
+        description="An idle worker prunes the raw samples of sweeps that ended so many days ago;"
+        " 0: never. First visits, curves and facts stay.",
+    )
     url: str = Field(
         default="http://127.0.0.1:8000", description="Address of the service that the commands ask."
     )

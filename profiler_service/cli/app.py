@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from profiler_service.cli.commands import curves, hosts, machines, questions, sweeps
+from profiler_service.cli.commands import curves, database, hosts, machines, questions, sweeps
 from profiler_service.cli.explaining import explain
 from profiler_service.cli.options import DimsCommand
 from profiler_service.cli.terminal import print_error, print_json_error
@@ -119,7 +119,8 @@ def _root(
 
 app.command()(machines.serve)
 app.command()(machines.worker)
-db.command()(machines.upgrade)
+for each in (database.upgrade, database.stats, database.prune):
+    db.command()(each)
 app.command(cls=DimsCommand)(questions.query)
 app.command(cls=DimsCommand)(questions.crossover)
 app.command()(questions.advise)

@@ -30,6 +30,7 @@ from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
+from profiler_service.processes.idle_pruning import IdlePruning
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
@@ -104,6 +105,7 @@ def run(
         client = jobs.JobClient(settings)
         stack.callback(client.close)
         rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
+        pruning = IdlePruning(store, settings.host, keep_days=settings.keep_raw_days)
         runner = SweepRunner(
             store=store,
             measurer=measurer,
@@ -124,6 +126,7 @@ def run(
                 client.reconcile(store, running)
                 if status.takes_sweeps:
                     rechecks.consider()
+                pruning.consider()
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
             except HostTakenError as error:

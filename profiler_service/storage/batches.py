@@ -56,8 +56,18 @@ def commit_batch(
 
 
 def load_batches(connection: Connection, sweep_id: str) -> list[Samples]:
-    """Every stored batch of the sweep, ordered by index. Raises UnknownSweepError."""
+    """Every stored batch of the sweep, ordered by index.
+
+    Raises UnknownSweepError; ConflictError if its raw samples were pruned.
+    """
     get_sweep(connection, sweep_id)
+    pruned_to = connection.scalar(sa.select(sweeps.c.pruned_to).where(sweeps.c.id == sweep_id))
+    if pruned_to is not None:
+        raise ConflictError(
+            f"the raw samples of sweep {sweep_id} were pruned",
+            hint="its curve has what they said; measure again for new ones",
+            see="/curves",
+        )
     found = connection.execute(
         sa.select(batches).where(batches.c.sweep_id == sweep_id).order_by(batches.c.number)
     )

@@ -192,6 +192,35 @@ class FactFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableSize:
+    """The room that one table takes, with its indexes."""
+
+    name: str
+    num_rows: int
+    size_bytes: int | None
+    """None if the database can't tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prunable:
+    """Sweeps whose raw samples can be pruned."""
+
+    num_sweeps: int
+    size_bytes: int
+    """Of all their raw samples. The first sample of each point stays, so less is freed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What one step of pruning took away."""
+
+    num_sweeps: int
+    """Sweeps that are pruned to their end now."""
+    num_batches: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page(Generic[T]):
     """One page of a long list, newest first unless asked for otherwise."""
 

@@ -28,10 +28,14 @@ from profiler_service.storage.records import (
     Host,
     HostStatus,
     Page,
+    Prunable,
+    Pruned,
     Sweep,
+    TableSize,
     WorkerIdentity,
 )
 from profiler_service.storage.statements import check_page, read_generation
+from profiler_service.storage.upkeep_store import UpkeepStore
 from profiler_service.workload import Dims, Workload
 
 __all__ = [
@@ -42,13 +46,16 @@ __all__ = [
     "Host",
     "HostStatus",
     "Page",
+    "Prunable",
+    "Pruned",
     "Store",
     "Sweep",
+    "TableSize",
     "WorkerIdentity",
 ]
 
 
-class Store(HostStore, AccessStore):
+class Store(HostStore, AccessStore, UpkeepStore):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the
@@ -201,7 +208,7 @@ class Store(HostStore, AccessStore):
     def load_batches(self, sweep_id: str) -> list[Samples]:
         """Every stored batch of the sweep, ordered by index (0, 1, 2, …).
 
-        Raises UnknownSweepError.
+        Raises UnknownSweepError; ConflictError if its raw samples were pruned.
         """
         with self._read() as connection:
             return batches.load_batches(connection, sweep_id)

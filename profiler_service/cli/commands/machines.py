@@ -1,4 +1,4 @@
-"""`lhp serve`, `worker`, `workloads`, `doctor` and `db upgrade`: running the service.
+"""`lhp serve`, `worker`, `workloads` and `doctor`: running the service.
 
 Each command imports its packages only when it runs.
 """
@@ -135,14 +135,6 @@ def _run_worker(settings: Settings, tell: Tell, *, is_kept: bool) -> None:
     else:
         prepare_database(settings)
         run(settings)
-
-
-def upgrade() -> None:
-    """Bring the database's schema up to date; create the database if there is none."""
-    from profiler_service.processes.serve import upgrade_database
-
-    upgrade_database(load_settings())
-    say("the database is up to date")
 
 
 def workloads(url: UrlOption = None, json: JsonOption = False) -> None:

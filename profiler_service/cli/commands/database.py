@@ -1,0 +1,114 @@
+"""`lhp db`: what an operator does with the database.
+
+These commands use the database itself, not the service. Each imports its packages only when it
+runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from profiler_service.cli.options import JsonOption
+from profiler_service.cli.progress import show_progress
+from profiler_service.cli.terminal import (
+    load_settings,
+    make_console,
+    make_table,
+    print_json,
+    print_table,
+    say,
+)
+
+if TYPE_CHECKING:
+    from profiler_service.storage.store import Store
+
+PATIENCE_S = 600.0
+"""How long one statement of these commands may take. The service's are shorter."""
+
+OlderThan = Annotated[
+    str,
+    typer.Option(
+        metavar="AGE", help="Prune sweeps that ended so long ago, such as 30d. Others stay whole."
+    ),
+]
+
+
+@contextlib.contextmanager
+def _open_store() -> Iterator[Store]:
+    """The store that the settings name. Raises StoreError."""
+    from profiler_service.storage.store import Store
+
+    store = Store.open(load_settings().database_url, timeout_s=PATIENCE_S)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def upgrade() -> None:
+    """Bring the database's schema up to date; create the database if there is none."""
+    from profiler_service.processes.serve import upgrade_database
+
+    upgrade_database(load_settings())
+    say("the database is up to date")
+
+
+def stats(raw_older_than: OlderThan = "30d", json: JsonOption = False) -> None:
+    """Show the size of each table, and what pruning would free."""
+    from profiler_service.wire import parse_duration
+
+    age_s = parse_duration(raw_older_than, name="--raw-older-than")
+    with _open_store() as store:
+        sizes = store.measure_sizes()
+        prunable = store.find_prunable(older_than_s=age_s)
+    if json:
+        print_json(
+            {
+                "tables": [dataclasses.asdict(size) for size in sizes],
+                "prunable": {"older_than_s": age_s, **dataclasses.asdict(prunable)},
+            }
+        )
+        return
+    table = make_table("TABLE", "ROWS", "SIZE")
+    for size in sizes:
+        table.add_row(size.name, f"{size.num_rows:,}", _format_bytes(size.size_bytes))
+    print_table(table)
+    typer.echo(
+        f"`lhp db prune --raw-older-than {raw_older_than}` would free"
+        f" {_format_bytes(prunable.size_bytes)} at most (sweeps to prune: {prunable.num_sweeps:,})"
+    )
+
+
+def prune(raw_older_than: OlderThan) -> None:
+    """Delete raw samples of old sweeps. First visits, curves and facts stay.
+
+    What you ask later of a sweep's raw samples, such as the history of its race, can't be answered
+    any more. Measuring goes on meanwhile.
+    """
+    from profiler_service.wire import parse_duration
+
+    age_s = parse_duration(raw_older_than, name="--raw-older-than")
+    num_sweeps = freed_bytes = 0
+    with _open_store() as store, show_progress(make_console()) as report:
+        while (pruned := store.prune_some(older_than_s=age_s)) is not None:
+            num_sweeps += pruned.num_sweeps
+            freed_bytes += pruned.freed_bytes
+            report(f"sweeps pruned: {num_sweeps:,}; freed: {_format_bytes(freed_bytes)}")
+    say(f"sweeps pruned: {num_sweeps:,}; freed: {_format_bytes(freed_bytes)}")
+
+
+def _format_bytes(size_bytes: int | None) -> str:
+    """`1.5 MiB`; three digits at least."""
+    if size_bytes is None:
+        return "not known"
+    size, unit = float(size_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,0 +1,32 @@
+"""The part of the store that an operator looks after: sizes, and the pruning of raw samples.
+
+Others use it as part of `store.Store`.
+"""
+
+from __future__ import annotations
+
+from profiler_service.storage import retention
+from profiler_service.storage.open_database import OpenDatabase
+from profiler_service.storage.records import Prunable, Pruned, TableSize
+
+
+class UpkeepStore(OpenDatabase):
+    """What operators look after, in SQLite or PostgreSQL. What it raises: see `store.Store`."""
+
+    def measure_sizes(self) -> list[TableSize]:
+        """The rows and bytes of each table, the largest first. Takes long in a large database."""
+        with self._read() as connection:
+            return retention.measure_sizes(connection)
+
+    def find_prunable(self, *, older_than_s: float) -> Prunable:
+        """What `prune_some` would take away in all, at most."""
+        with self._read() as connection:
+            return retention.find_prunable(connection, older_than_s=older_than_s)
+
+    def prune_some(self, *, older_than_s: float) -> Pruned | None:
+        """What was pruned now, in one short transaction; None if nothing is left to prune.
+
+        Only sweeps that ended so long ago. Call it until it returns None.
+        """
+        with self._write() as connection:
+            return retention.prune_some(connection, older_than_s=older_than_s)

@@ -1,0 +1,54 @@
+"""`lhp db`: sizes, pruning, backups, and curves that leave and enter."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from profiler_service.storage.store import Store
+from tests.cli.conftest import Lhp
+from tests.storage.examples import PROTOCOL, create_platform
+from tests.storage.test_retention import finish, visits
+
+
+@pytest.fixture(autouse=True)
+def settings(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LHP_DATABASE_URL", database_url)
+
+
+@pytest.fixture
+def sweep_id(store: Store) -> str:
+    """A sweep that has ended, with two samples of one point, and a curve."""
+    store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
+    return finish(store, visits(0, 0))
+
+
+def test_stats_shows_each_table_and_what_a_prune_would_free(lhp: Lhp, sweep_id: str) -> None:
+    done = lhp("db", "stats", "--raw-older-than", "0s")
+    assert done.code == 0
+    heading, *lines, last = done.out.splitlines()
+    assert heading.split() == ["TABLE", "ROWS", "SIZE"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert rows["batches"][0] == rows["curves"][0] == "1"
+    assert last.startswith("`lhp db prune --raw-older-than 0s` would free")
+    assert last.endswith("(sweeps to prune: 1)")
+    shown = json.loads(lhp("db", "stats", "--json").out)
+    assert {table["name"] for table in shown["tables"]} >= {"batches", "facts"}
+    assert shown["prunable"]["num_sweeps"] == 0  # it hasn't been there for 30 days
+
+
+def test_prune_says_what_it_did_and_refuses_what_is_no_age(lhp: Lhp, sweep_id: str) -> None:
+    assert "sweeps pruned: 0;" in lhp("db", "prune", "--raw-older-than", "30d").err
+    assert "sweeps pruned: 1;" in lhp("db", "prune", "--raw-older-than", "0s").err
+    refused = lhp("db", "prune", "--raw-older-than", "a month")
+    assert refused.code == 2 and "no duration" in refused.err
+    assert lhp("db", "prune").code == 2  # nothing is pruned by default
+
+
+def test_a_database_without_a_schema_is_told_what_to_do(
+    lhp: Lhp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LHP_DATABASE_URL", "sqlite:///missing.sqlite")
+    done = lhp("db", "stats")
+    assert done.code == 1 and "lhp db upgrade" in done.err
