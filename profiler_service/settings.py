@@ -12,10 +12,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from profiler_service.host_name import check_host_name
+from profiler_service.loopback import is_loopback
 
 
 def default_data_dir() -> Path:
@@ -84,6 +85,26 @@ def _check_variables(text: str) -> str:
     return ",".join(names)
 
 
+def _check_networks(text: str) -> str:
+    """Addresses and networks, separated by commas without spaces."""
+    networks = [each.strip() for each in text.split(",") if each.strip()]
+    for each in networks:
+        try:
+            network = ipaddress.ip_network(each)
+        except ValueError as error:
+            raise ValueError(f"{error}: give addresses or networks such as 10.0.0.0/8") from None
+        if network.prefixlen == 0:
+            raise ValueError(f"{each} is everybody, and anybody can write X-Forwarded-For")
+    return ",".join(networks)
+
+
+def _check_rate(text: str) -> str:
+    """A number of requests in a time, such as `1000/second`; or nothing."""
+    if not re.fullmatch(r"([1-9][0-9]{0,8}/(second|minute|hour))?", text.strip()):
+        raise ValueError("write a number and a time: 1000/second, 60/minute, 500/hour")
+    return text.strip()
+
+
 class Settings(BaseSettings):
     """Everything that operators can set, with defaults."""
 
@@ -132,6 +153,23 @@ class Settings(BaseSettings):
         default="",
         description="Names of this service behind a proxy, separated by commas; `*.example.com` for"
         " all below. Requests for other names than these and loopback are refused.",
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = Field(
+        default="",
+        description="Addresses or networks of proxies whose `X-Forwarded-For` is believed,"
+        " separated by commas. With a proxy, the service always needs tokens.",
+    )
+    ssl_certfile: str = Field(
+        default="", description="File with the certificate (PEM) for HTTPS, and its chain."
+    )
+    ssl_keyfile: str = Field(default="", description="File with the certificate's key (PEM).")
+    rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
+        default="1000/second",
+        description="Requests that one token may send, for each process of the service: a number"
+        " each `/second`, `/minute` or `/hour`; empty for any number.",
+    )
+    open_metrics: bool = Field(
+        default=False, description="Whether /metrics can be read without a token."
     )
     max_connections: int = Field(
         default=512, ge=1, description="Most connections at a time, and most requests under way."
@@ -220,6 +258,16 @@ class Settings(BaseSettings):
     url: str = Field(
         default="http://127.0.0.1:8000", description="Address of the service that the commands ask."
     )
+
+    token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Access token that the commands and the Python client send.",
+    )
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether others than programs of this machine may reach the service."""
+        return bool(self.trusted_proxies) or not is_loopback(self.listen)
 
     @property
     def longest_answer_s(self) -> float:

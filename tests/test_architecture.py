@@ -31,7 +31,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "telemetry": (set(), {"structlog"}),
-    "settings": ({"host_name"}, {"pydantic", "pydantic_settings"}),
+    "settings": ({"host_name", "loopback"}, {"pydantic", "pydantic_settings"}),
     "wire": ({"errors", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
         {"analysis", "errors", "kinds", "plan", "printable", "wire"},

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from profiler_service.access.caller import current_caller
+from profiler_service.access.scopes import Scope
 from profiler_service.answering.admission import Admission
 from profiler_service.answering.curves import Conditions
 from profiler_service.answering.hosts import HostDirectory
@@ -93,7 +95,8 @@ class Asking:
 
         Also the sweep if the service is about to end.
 
-        Raises UnknownHostError, UnknownPlatformError, HostAwayError; InvalidRequestError for an
+        Raises InsufficientScopeError if the caller may not have it measured;
+        UnknownHostError, UnknownPlatformError, HostAwayError; InvalidRequestError for an
         ambiguous beginning of a platform's key; WindowTooLargeError, UnsupportedOnHostError;
         ConflictError if the host isn't on that platform;
         SweepCancelledError; MeasurementFailedError if the sweep ended without an answer;
@@ -142,6 +145,7 @@ class Asking:
         when_queued: Callable[[], object],
     ) -> AnswerT | Sweep:
         """The answer, measured by a host; or the sweep, if it hasn't ended by the deadline."""
+        current_caller().check(Scope.MEASURE)
         host = await self._hosts.choose(where, wait_s=_left_s(deadline_s))
         key = (host.name, question.sweep.key)
         measurement = await self._find_measurement(key)

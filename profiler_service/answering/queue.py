@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from profiler_service.access.caller import current_caller
 from profiler_service.answering.admission import Admitted
 from profiler_service.answering.polling import SharedPoll
 from profiler_service.answering.race_guide import find_guide
@@ -101,6 +102,7 @@ class SweepQueue:
             demand=demand,
             max_open=self._max_queued,
             max_open_of_client=self._max_queued_per_client,
+            by=None if demand.client is None else current_caller(),
         )
         # Also for a sweep that isn't new: a process may have died before it enqueued the sweep.
         if sweep.state == SweepState.QUEUED:

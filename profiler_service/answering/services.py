@@ -18,6 +18,7 @@ from profiler_service.answering.platforms import PlatformsAsking
 from profiler_service.answering.queue import SweepQueue
 from profiler_service.answering.race_history import RaceHistory
 from profiler_service.answering.shutdown import Shutdown
+from profiler_service.answering.tokens import KnownTokens
 from profiler_service.errors import NotReadyError, StoreError
 from profiler_service.kinds import workload_kinds
 from profiler_service.settings import Settings
@@ -40,6 +41,7 @@ class Services:
     queue: SweepQueue
     asking: PlatformsAsking
     races: RaceHistory
+    tokens: KnownTokens
     database: DatabaseWatch
     shutdown: Shutdown
     own_worker: FindOwnWorker | None
@@ -112,6 +114,8 @@ async def open_services(
             max_queued_per_client=settings.max_queued_per_client,
         )
         stack.push_async_callback(queue.close)
+        tokens = KnownTokens(store, is_exposed=settings.is_exposed)
+        await stack.enter_async_context(tokens.running())
         races = RaceHistory(store)
         stack.callback(races.close)
         refreshing = asyncio.create_task(_refresh_forever(known))
@@ -136,6 +140,7 @@ async def open_services(
                 hosts,
             ),
             races=races,
+            tokens=tokens,
             database=database,
             shutdown=shutdown,
             own_worker=own_worker,

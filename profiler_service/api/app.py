@@ -16,6 +16,7 @@ from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.services import open_services
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.api import (
+    audit,
     batch,
     curves,
     facts,
@@ -24,7 +25,14 @@ from profiler_service.api import (
     problems,
     questions,
     sweeps,
+    tokens,
     workloads,
+)
+from profiler_service.api.access import (
+    Authenticate,
+    describe_access,
+    find_public_paths,
+    require_read_by_default,
 )
 from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
@@ -58,6 +66,7 @@ TAGS = [
     {"name": "facts", "description": "Pairs of dims that races confirmed."},
     {"name": "hosts", "description": "Machines that measure, and the platforms they are."},
     {"name": "workloads", "description": "What can be measured, with its fixed parameters."},
+    {"name": "access", "description": "Tokens, and the trail of what was done."},
     {"name": "problems", "description": "Every `type` of an error."},
     {"name": "health", "description": "For supervisors and load balancers."},
 ]
@@ -98,12 +107,15 @@ def create_app(
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
+        dependencies=[Depends(require_read_by_default)],
     )
     app.state.shutdown = shutdown
     app.state.ready = ReadyResponses()
     app.add_middleware(AnswerHead)
     app.add_middleware(RedirectRelatively)
     app.add_middleware(RequestLimits)
+    public: set[str] = set()  # filled below, when all routes are there
+    app.add_middleware(Authenticate, public=public, rate_limit=settings.rate_limit)
     app.add_middleware(
         RefuseForeign,
         listen=settings.listen,
@@ -113,13 +125,21 @@ def create_app(
     app.add_middleware(ObserveRequests)
     refused = problem_responses()
     # Not for questions and facts: they have parameters that only their workload kind knows.
-    for each in (questions, facts):
+    with_parameters = (questions, facts)
+    for each in with_parameters:
         app.include_router(each.router, responses=refused)
-    for each in (batch, sweeps, curves, hosts, workloads, problems, health):
+    rest = (batch, sweeps, curves, hosts, workloads, tokens, audit, problems, health)
+    for each in rest:
         app.include_router(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused
         )
     install_problem_handlers(app)
+    routes = [
+        *app.routes,
+        *(route for each in (*with_parameters, *rest) for route in each.router.routes),
+    ]
+    public |= find_public_paths(routes, open_metrics=settings.open_metrics)
+    describe_access(app, routes, is_exposed=settings.is_exposed)
     _describe_longest_wait(app, settings.max_wait_s)
     return app
 

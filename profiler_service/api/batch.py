@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Query
 from pydantic import ValidationError
 
+from profiler_service.access.scopes import Scope
 from profiler_service.answering.batch import Asked, Outcome, ask_all
 from profiler_service.answering.resources import sweep_info
 from profiler_service.answering.services import Services
+from profiler_service.api.access import require
 from profiler_service.api.dependencies import Client, ServicesDep
 from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import error_of_invalid, problem_of, problem_responses
@@ -40,7 +42,7 @@ QUESTION_SCHEMA: Mapping[str, Any] = {
     "/lhp/batch",
     summary="Which larger dims cost no more? For many at once",
     response_description="What each question got, in their order.",
-    dependencies=[Depends(refuse_foreign)],
+    dependencies=[Depends(refuse_foreign), require(Scope.READ)],
     responses=problem_responses(
         ForeignOriginError, RequestTooLargeError, InvalidRequestError, StoreUnavailableError
     ),
@@ -71,7 +73,8 @@ async def post_lhp_batch(
 
     A question that can't be answered has its own problem, and spoils no other. What isn't measured
     within `wait` seconds has its own sweep, which continues. A question that no longer fits into
-    the host's queue has the problem `too-many-requests`: ask it again later.
+    the host's queue has the problem `too-many-requests`: ask it again later. One that would
+    have to be measured has the problem `insufficient-scope` if the token only reads.
     """
     read = [_read(question, services) for question in questions]
     outcomes = iter(

@@ -20,6 +20,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
+from profiler_service.access.caller import current_caller
 from profiler_service.answering.services import Services
 from profiler_service.answering.shortened import (
     MIN_LENGTH,
@@ -47,11 +48,11 @@ ServicesDep = Annotated[Services, Depends(_services)]
 
 
 def identify_client(request: Request) -> str:
-    """Who asks: the address that the connection comes from.
+    """Who asks: the request's token; without one, the address that the connection comes from.
 
-    `Forwarded` headers aren't believed: anybody can write them.
+    `X-Forwarded-For` is believed only from LHP_TRUSTED_PROXIES: anybody can write it.
     """
-    return "" if request.client is None else request.client.host
+    return current_caller().key
 
 
 Client = Annotated[str, Depends(identify_client)]

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from profiler_service.answering.resources import own_worker_info
 from profiler_service.answering.services import Services
+from profiler_service.api.access import PUBLIC
 from profiler_service.api.dependencies import BoundedRoute, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import NotReadyError
@@ -14,7 +15,7 @@ from profiler_service.wire import Health
 router = APIRouter(route_class=BoundedRoute, tags=["health"])
 
 
-@router.get("/healthz", summary="Does the process live?")
+@router.get("/healthz", dependencies=[PUBLIC], summary="Does the process live?")
 async def healthz(services: ServicesDep) -> Health:
     """Always 200: a restart of this process would repair neither its database, which isn't checked,
     nor its own worker, which is started again by itself. `worker` says how that is.
@@ -22,7 +23,12 @@ async def healthz(services: ServicesDep) -> Health:
     return _describe_health(services)
 
 
-@router.get("/readyz", summary="Can it serve?", responses=problem_responses(NotReadyError))
+@router.get(
+    "/readyz",
+    dependencies=[PUBLIC],
+    summary="Can it serve?",
+    responses=problem_responses(NotReadyError),
+)
 async def readyz(services: ServicesDep) -> Health:
     """Checks the database and, if the service has its own worker, whether that measures.
 

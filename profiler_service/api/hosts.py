@@ -7,10 +7,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from profiler_service.access.caller import current_caller
+from profiler_service.access.scopes import Scope
 from profiler_service.answering.host_states import host_info
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import platform_info
 from profiler_service.answering.services import Services
+from profiler_service.api.access import require
 from profiler_service.api.dependencies import SHORTENED, BoundedRoute, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
@@ -69,6 +72,7 @@ async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
 @router.patch(
     "/hosts/{name}",
     summary="Approve, drain, label or rename a host",
+    dependencies=[require(Scope.ADMIN)],
     responses=problem_responses(
         ForeignOriginError,
         UnknownHostError,
@@ -89,19 +93,24 @@ async def change_host(name: HostName, change: HostChange, services: ServicesDep)
     if change.status is not None:
         status = HostStatus(change.status)
         host = await asyncio.to_thread(store.set_status, host.name, status)
+    changed = {key: str(value) for key, value in change.model_dump(exclude_none=True).items()}
+    await asyncio.to_thread(store.add_audit, current_caller(), "host.change", name, changed)
     return await _info(host, services)
 
 
 @router.delete(
     "/hosts/{name}",
     summary="Remove a host",
+    dependencies=[require(Scope.ADMIN)],
     responses=problem_responses(
         ForeignOriginError, UnknownHostError, InvalidRequestError, StoreUnavailableError
     ),
 )
 async def remove_host(name: HostName, services: ServicesDep) -> HostInfo:
     """The host, retired: its worker ends, and its open sweeps fail. Its curves and facts stay."""
-    return await _info(await asyncio.to_thread(services.store.remove_host, name), services)
+    host = await asyncio.to_thread(services.store.remove_host, name)
+    await asyncio.to_thread(services.store.add_audit, current_caller(), "host.remove", name)
+    return await _info(host, services)
 
 
 @router.get(

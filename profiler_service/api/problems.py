@@ -30,7 +30,9 @@ RETRY_STATUSES = (429, 503)
 STATUS: Mapping[type[errors.LhpError], int] = {
     errors.InvalidRequestError: 422,
     errors.MalformedHttpError: 400,
+    errors.UnauthenticatedError: 401,
     errors.ForeignOriginError: 403,
+    errors.InsufficientScopeError: 403,
     errors.MethodNotAllowedError: 405,
     errors.RequestTimeoutError: 408,
     errors.RequestTooLargeError: 413,
@@ -83,10 +85,13 @@ OF_THE_STORE = (
 
 OF_ANY_ROUTE = (
     errors.MalformedHttpError,
+    errors.UnauthenticatedError,
+    errors.InsufficientScopeError,
     errors.RequestTimeoutError,
     errors.QueryTooLongError,
     errors.ForeignHostError,
     errors.InvalidRequestError,
+    errors.TooManyRequestsError,
     errors.HeadersTooLargeError,
     errors.ServiceDefectError,
     errors.OverloadedError,
@@ -96,8 +101,10 @@ OF_ANY_ROUTE = (
 
 _DESCRIPTIONS: Mapping[int, str] = {
     400: "The request breaks the rules of HTTP.",
-    403: "A web page of another site has sent the request, which would start or end work.",
-    404: "The named workload, host, platform, sweep or curve doesn't exist.",
+    401: "The service needs a token, and none was sent, or one that isn't valid.",
+    403: "The token doesn't allow this; or a web page of another site has sent the request, which"
+    " would start or end work.",
+    404: "The named workload, host, platform, sweep, curve or token doesn't exist.",
     405: "The address exists, but doesn't have this method.",
     408: "The rest of the request didn't arrive in time.",
     409: "The named resource is in a state that doesn't allow this, such as a cancelled sweep.",

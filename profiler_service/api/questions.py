@@ -18,6 +18,8 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from profiler_service.access.caller import current_caller
+from profiler_service.access.scopes import Scope
 from profiler_service.answering.crossover import CrossoverQuestion
 from profiler_service.answering.lhp import LhpQuestion
 from profiler_service.answering.questions import Question, Where
@@ -125,6 +127,7 @@ class WarmRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             await refuse_foreign(request)
+            current_caller().check(Scope.READ)
             state = request.app.state
             generation = state.services.known.curves.snapshot.generation
             body = state.ready.find(_address(request), generation)
@@ -181,9 +184,9 @@ router = APIRouter(route_class=WarmRoute, tags=["query"])
 async def get_lhp(request: Request, services: ServicesDep) -> Response:
     """Answers from a stored curve if one covers the window above `dims`.
 
-    Otherwise the host measures the window; equal requests share one measurement. The call waits
-    for it up to `wait` seconds, then returns 202. If the client disconnects, the measurement
-    continues, and its result is kept.
+    Otherwise the host measures the window, which needs a token with the scope `measure`; equal
+    requests share one measurement. The call waits for it up to `wait` seconds, then returns 202. If
+    the client disconnects, the measurement continues, and its result is kept.
 
     The fixed parameters of the workload kind (such as `batch`, `dtype` and `backend`; `/workloads`
     lists them all) are query parameters of the same name.

@@ -10,10 +10,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from profiler_service.access.caller import current_caller
+from profiler_service.access.scopes import Scope
 from profiler_service.answering.questions import Where
 from profiler_service.answering.queue import PlacedSweep
 from profiler_service.answering.resources import read_sweep_request, sweep_info
 from profiler_service.answering.services import Services
+from profiler_service.api.access import require
 from profiler_service.api.dependencies import BoundedRoute, Client, Cursor, ServicesDep, SweepId
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
 from profiler_service.api.origins import refuse_foreign
@@ -52,6 +55,7 @@ router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
 @router.post(
     "",
     status_code=201,
+    dependencies=[require(Scope.MEASURE)],
     summary="Measure a grid",
     response_description="A new sweep, queued.",
     responses={
@@ -143,6 +147,7 @@ async def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
 @router.post(
     "/{sweep_id}/cancel",
     summary="Cancel a sweep",
+    dependencies=[require(Scope.MEASURE)],
     responses=problem_responses(
         ForeignOriginError,
         UnknownSweepError,
@@ -154,7 +159,10 @@ async def get_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
 )
 async def cancel_sweep(sweep_id: SweepId, services: ServicesDep) -> SweepInfo:
     """Marks the sweep to be cancelled. Points measured until then are kept."""
-    return sweep_info(await asyncio.to_thread(services.store.request_cancel, sweep_id))
+    cancelled = await asyncio.to_thread(
+        services.store.request_cancel, sweep_id, by=current_caller()
+    )
+    return sweep_info(cancelled)
 
 
 @router.get(

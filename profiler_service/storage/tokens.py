@@ -21,6 +21,7 @@ from profiler_service.storage.statements import fetch_page, read_now
 from profiler_service.storage.tables import tokens
 
 MAX_NAME_LENGTH = 100
+MAX_LIFETIME_S = 3650 * 86_400.0
 
 
 def create_token(
@@ -41,6 +42,11 @@ def create_token(
         raise InvalidRequestError(
             f"the name of a token has 1 to {MAX_NAME_LENGTH} printable characters",
             hint="say what the token is for",
+        )
+    if lifetime_s is not None and not 1 <= lifetime_s <= MAX_LIFETIME_S:
+        raise InvalidRequestError(
+            f"a token can't be valid for {lifetime_s:g} seconds",
+            hint="write a time from 1s to 3650d, or never",
         )
     for scope in scopes:
         by.check(scope)

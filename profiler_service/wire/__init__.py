@@ -3,6 +3,14 @@
 Knows the domain's names, but neither HTTP nor how anything is found or stored.
 """
 
+from profiler_service.wire.access import (
+    AuditInfo,
+    AuditPage,
+    NewToken,
+    TokenInfo,
+    TokenPage,
+    TokenRequest,
+)
 from profiler_service.wire.base import EvidenceInfo, RequestModel, ResponseModel
 from profiler_service.wire.batch import (
     MAX_BATCH,
@@ -56,6 +64,8 @@ from profiler_service.wire.sweeps import (
 __all__ = [
     "MAX_BATCH",
     "PROBLEM_PATH",
+    "AuditInfo",
+    "AuditPage",
     "AxisRange",
     "BatchQuestion",
     "BinInfo",
@@ -82,6 +92,7 @@ __all__ = [
     "LhpBatchItem",
     "LhpBatchRequest",
     "LhpQuery",
+    "NewToken",
     "ParameterInfo",
     "PlatformFigures",
     "PlatformInfo",
@@ -97,6 +108,9 @@ __all__ = [
     "SweepInfo",
     "SweepPage",
     "SweepRequest",
+    "TokenInfo",
+    "TokenPage",
+    "TokenRequest",
     "WorkerInfo",
     "WorkloadInfo",
     "parse_duration",

@@ -39,7 +39,13 @@ async def ids(sqlite_worker: Worker) -> dict[str, str]:
     curve = keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
     [sweep] = sqlite_worker.store.list_sweeps().items
     platform = sqlite_worker.store.get_host(HOST).platform_key
-    return {"curve_id": curve, "sweep_id": sweep.id, "name": HOST, "key": platform}
+    return {
+        "curve_id": curve,
+        "sweep_id": sweep.id,
+        "name": HOST,
+        "key": platform,
+        "token_id": "0" * 32,
+    }
 
 
 def fill(path: str, ids: dict[str, str]) -> str:
@@ -146,6 +152,8 @@ def test_every_route_says_what_all_may_answer() -> None:
                 for status, response in operation["responses"].items()
             }
             for status, name in (
+                *(("401", "unauthenticated"), ("403", "insufficient-scope")),
+                *(("429", "too-many-requests"),),
                 *(("400", "malformed-http"), ("408", "request-timeout"), ("414", "query-too-long")),
                 *(("421", "foreign-host"), ("422", "invalid-request"), ("500", "service-defect")),
                 *(("431", "headers-too-large"), ("503", "overloaded"), ("503", "shutting-down")),

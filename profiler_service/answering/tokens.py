@@ -1,0 +1,106 @@
+"""The tokens that this process knows, verified in memory, and when they were last used.
+
+A token that is made or revoked through this process counts at once, and after `REFRESH_S` in every
+other process. While the database is away, what is known stays valid until it expires.
+
+Knows no HTTP. Belongs to one event loop, and calls the store only from threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from profiler_service.access.keyring import Keyring
+from profiler_service.access.scopes import Scope
+from profiler_service.access.tokens import Token
+from profiler_service.errors import StoreError
+from profiler_service.storage.store import Store
+
+REFRESH_S = 1.0
+"""How often to look for tokens that other processes made or revoked."""
+LAST_USE_S = 60.0
+"""How often to store which tokens were used."""
+
+logger = logging.getLogger(__name__)
+
+
+class KnownTokens:
+    """Whether a token is needed, and whether one is valid."""
+
+    def __init__(self, store: Store, *, is_exposed: bool) -> None:
+        """If `is_exposed`, others than this machine reach the service: it always needs a token."""
+        self._store = store
+        self._is_exposed = is_exposed
+        self._changes: tuple[int, int] | None = None
+        self._keyring: Keyring
+        self._used: set[str] = set()
+        self.is_required = True
+        """Whether every request needs a token: also once there ever was one. The last one's end
+        must not open the service to everybody."""
+
+    def verify(self, text: str) -> tuple[Token, frozenset[Scope]]:
+        """The token, and what it allows. Raises UnauthenticatedError. Takes microseconds."""
+        token, allowed = self._keyring.verify(text, time.monotonic())
+        self._used.add(token.id)
+        return token, allowed
+
+    async def refresh(self) -> None:
+        """Returns when all that the store had at the time of the call is known.
+
+        Raises StoreUnavailableError; everything then stays as it was.
+        """
+        # Counted first: what is made or revoked between the two is read again the next time.
+        changes = await asyncio.to_thread(self._store.count_token_changes)
+        if changes == self._changes:
+            return
+        self._keyring = await asyncio.to_thread(self._store.load_keyring)
+        self._changes = changes
+        self.is_required = self._is_exposed or len(self._keyring) > 0
+
+    async def store_last_use(self) -> None:
+        """Stores that those were used now that were used since the call before."""
+        used, self._used = self._used, set()
+        if used:
+            await asyncio.to_thread(self._store.note_tokens_used, used)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """In this context, tokens are refreshed, and their last use is stored. Raises StoreError.
+
+        Raises only if the tokens can't be read at the beginning.
+        """
+        await self.refresh()
+        tasks = [
+            asyncio.create_task(_repeat(self.refresh, REFRESH_S)),
+            asyncio.create_task(_repeat(self.store_last_use, LAST_USE_S)),
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(StoreError):
+                await self.store_last_use()
+
+
+async def _repeat(step: Callable[[], Awaitable[None]], every_s: float) -> None:
+    is_well = True
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await step()
+        except Exception as error:  # if it ended here, a revoked token would stay valid for ever
+            if is_well:
+                logger.warning(
+                    "tokens may be out of date: %s",
+                    error,
+                    exc_info=None if isinstance(error, StoreError) else error,
+                )
+            is_well = False
+        else:
+            is_well = True

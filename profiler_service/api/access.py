@@ -1,0 +1,196 @@
+"""Who may use which route: authentication of every request, and the scope that each route needs.
+
+`Authenticate` refuses what has no valid token before anything else is read. A route names its scope
+with `require`, or is `PUBLIC`. One that names nothing needs `read`, if it only reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from profiler_service.access import scopes
+from profiler_service.access.caller import Caller, current_caller, set_caller
+from profiler_service.access.keyring import HINT
+from profiler_service.answering.tokens import KnownTokens
+from profiler_service.api.origins import READING
+from profiler_service.api.problems import problem_response
+from profiler_service.api.rate_limit import RateLimit
+from profiler_service.errors import TooManyRequestsError, UnauthenticatedError
+
+SCHEME = "token"
+"""Name of the security scheme in OpenAPI."""
+_IS_PUBLIC = "lhp.is_public"
+_NOTHING: frozenset[scopes.Scope] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Need:
+    """A dependency that checks the caller's scope. None: the route is for everybody."""
+
+    scope: scopes.Scope | None
+
+    async def __call__(self) -> None:
+        if self.scope is not None:
+            current_caller().check(self.scope)
+
+
+def require(scope: scopes.Scope) -> Any:
+    """For `dependencies=[…]` of a route: only callers with this scope may use it."""
+    return Depends(_Need(scope))
+
+
+PUBLIC: Any = Depends(_Need(None))
+"""For `dependencies=[…]` of a route that needs no token. Its path has no parameters."""
+
+
+def _needs_of(route: APIRoute) -> list[_Need]:
+    return [each.dependency for each in route.dependencies if isinstance(each.dependency, _Need)]
+
+
+async def require_read_by_default(request: Request) -> None:
+    """Checks the scope `read` where the route names none. Raises InsufficientScopeError."""
+    if _IS_PUBLIC not in request.scope and not _needs_of(request.scope["route"]):
+        current_caller().check(scopes.Scope.READ)
+
+
+def scope_of(route: APIRoute) -> scopes.Scope | None:
+    """The scope that a route needs; None if it is public."""
+    needs = _needs_of(route)
+    return needs[-1].scope if needs else scopes.Scope.READ
+
+
+class Authenticate:
+    """An ASGI layer that knows who sends a request, and answers 401 to those who may not.
+
+    It also answers 429 to a token that sends too much. The token stands in the header
+    `Authorization`, and nowhere else: addresses end up in logs and histories.
+    """
+
+    def __init__(self, app: ASGIApp, *, public: Collection[str], rate_limit: str) -> None:
+        """`public` are the paths that need no token; one that ends with a slash, all below it."""
+        self.app = app
+        self._public = public
+        self._rate = RateLimit(rate_limit)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, with its caller, if it may be there."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        known: KnownTokens = scope["app"].state.services.tokens
+        client = scope.get("client")
+        address = "" if client is None else client[0]
+        if not known.is_required:
+            set_caller(Caller(address=address))
+            await self.app(scope, receive, send)
+            return
+        text: str | None = None
+        try:
+            text = _find_token(scope)
+            token, allowed = known.verify(text)
+        except UnauthenticatedError as error:
+            if not self._is_public(scope):
+                await self._refuse(error, text is not None, address)(scope, receive, send)
+                return
+            scope[_IS_PUBLIC] = True
+            set_caller(Caller(allowed=_NOTHING, address=address))
+        else:
+            pause_s = self._rate.take(token.id)
+            if pause_s is not None:
+                await _too_many(pause_s)(scope, receive, send)
+                return
+            set_caller(Caller(allowed, token.id, token.name, address))
+        await self.app(scope, receive, send)
+
+    def _is_public(self, scope: Scope) -> bool:
+        whole: str = scope["path"]
+        path = whole.removeprefix(scope.get("root_path", ""))
+        first = path[: path.find("/", 1) + 1]
+        return path in self._public or (first in self._public and ".." not in path)
+
+    def _refuse(self, error: UnauthenticatedError, has_token: bool, address: str) -> ASGIApp:
+        pause_s = self._rate.take_one(f"address {address}")
+        if pause_s is not None:
+            return _too_many(pause_s)
+        # RFC 6750, section 3: no error code where no token was sent.
+        challenge = 'Bearer realm="lhp"' + (', error="invalid_token"' if has_token else "")
+        return problem_response(error, headers={"WWW-Authenticate": challenge})
+
+
+def _find_token(scope: Scope) -> str:
+    """The token in the request's headers. Raises UnauthenticatedError if there isn't just one."""
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not found:
+        raise UnauthenticatedError("this service needs a token", hint=HINT)
+    value: bytes = found[0]
+    kind, _, text = value.decode("latin-1").partition(" ")
+    if len(found) > 1 or kind.lower() != "bearer":
+        raise UnauthenticatedError("the token must be sent as one Bearer token", hint=HINT)
+    return text.strip(" ")
+
+
+def _too_many(pause_s: int) -> ASGIApp:
+    return problem_response(
+        TooManyRequestsError(
+            "more requests than one client may send",
+            hint="send fewer, or many questions at once: POST /lhp/batch; operators set"
+            " LHP_RATE_LIMIT",
+        ),
+        headers={"Retry-After": str(pause_s)},
+    )
+
+
+def find_public_paths(routes: Iterable[BaseRoute], *, open_metrics: bool) -> set[str]:
+    """The paths that need no token: those of public routes, and below those of static files.
+
+    Raises ValueError for a route that starts or changes something and names no scope.
+    """
+    public = {"/metrics"} if open_metrics else set()
+    for route in routes:
+        if isinstance(route, Mount):
+            public.add(f"{route.path}/")
+        elif isinstance(route, APIRoute):
+            if not _needs_of(route) and not set(route.methods or ()) <= set(READING):
+                raise ValueError(f"{route.name} names no scope: give it `require(…)`")
+            if scope_of(route) is None:
+                public.add(route.path)
+    return public
+
+
+def describe_access(app: FastAPI, routes: Iterable[BaseRoute], *, is_exposed: bool) -> None:
+    """Makes the OpenAPI description name the token, and the scope of every route."""
+    describe = app.openapi
+    needed = {
+        (route.path, method.lower()): scope_of(route)
+        for route in routes
+        if isinstance(route, APIRoute)
+        for method in route.methods or ()
+    }
+
+    def openapi() -> dict[str, Any]:
+        described = describe()
+        described["components"].setdefault("securitySchemes", {})[SCHEME] = {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "lhp_ID_SECRET",
+            "description": "An access token (`lhp tokens create`). Needed as soon as there is one,"
+            " or if other machines reach the service. Scopes: "
+            + "; ".join(f"`{each}`: {scopes.MEANINGS[each]}" for each in scopes.Scope)
+            + ".",
+        }
+        for path, operations in described["paths"].items():
+            for method, operation in operations.items():
+                scope = needed[path, method]
+                operation["security"] = [] if scope is None else [{SCHEME: [scope.value]}]
+                if scope is not None and not is_exposed:
+                    operation["security"].append({})  # as long as there is no token
+        return described
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
