@@ -119,8 +119,11 @@ def _root(
 
 app.command()(machines.serve)
 app.command()(machines.worker)
-for each in (database.upgrade, database.stats, database.prune):
-    db.command()(each)
+for _each in (
+    *(database.upgrade, database.stats, database.prune),
+    *(database.backup, database.restore),
+):
+    db.command()(_each)
 app.command(cls=DimsCommand)(questions.query)
 app.command(cls=DimsCommand)(questions.crossover)
 app.command()(questions.advise)

@@ -106,3 +106,10 @@ def check_lease(connection: Connection, host: str, worker: WorkerIdentity | None
         f"host {host!r} is measured by another worker now ({held.description})",
         hint="if both machines shall measure, give one of them another name with LHP_HOST",
     )
+
+
+def find_holders(connection: Connection) -> list[str]:
+    """The hosts whose leases haven't run out."""
+    found = connection.execute(sa.select(leases.c.host, leases.c.renewed_at))
+    now = read_now(connection)
+    return [row.host for row in found if abs((now - row.renewed_at).total_seconds()) <= LEASE_S]

@@ -137,9 +137,18 @@ def _check_newer(connection: Connection, revision: str, url: sa.URL) -> None:
     oldest = None
     if sa.inspect(connection).has_table(compatibility.name):
         oldest = connection.scalar(sa.select(compatibility.c.oldest))
+    check_revision(revision, oldest, where=describe(url))
+
+
+def check_revision(revision: str, oldest: str | None, *, where: str) -> None:
+    """Returns if this version can use or upgrade a schema of that revision.
+
+    `oldest` is what the schema says in `compatibility`, if it has that table. Raises
+    SchemaTooNewError.
+    """
     # Revisions are numbers of four digits, so their texts have the same order.
-    if oldest is None or _head() < oldest:
+    if not _is_known(revision) and (oldest is None or _head() < oldest):
         raise SchemaTooNewError(
-            f"{describe(url)} has schema {revision}, which this version can't use",
+            f"{where} has schema {revision}, which this version can't use",
             hint="a newer version wrote it: install that version here, or use another database",
         )

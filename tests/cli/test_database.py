@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +55,19 @@ def test_a_database_without_a_schema_is_told_what_to_do(
     monkeypatch.setenv("LHP_DATABASE_URL", "sqlite:///missing.sqlite")
     done = lhp("db", "stats")
     assert done.code == 1 and "lhp db upgrade" in done.err
+
+
+def test_a_backup_is_made_and_put_back(
+    lhp: Lhp, sweep_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not os.environ["LHP_DATABASE_URL"].startswith("sqlite"):
+        pytest.skip("tests/storage/test_backup.py does this with PostgreSQL's programs")
+    assert "the backup is monday" in lhp("db", "backup", "monday").err
+    refused = lhp("db", "restore", "monday")
+    assert refused.code == 1 and "--replace" in refused.err
+    monkeypatch.setenv("LHP_DATABASE_URL", f"sqlite:///{tmp_path / 'new.sqlite'}")
+    assert "restored" in lhp("db", "restore", "monday").err
+    with closing(Store.open(f"sqlite:///{tmp_path / 'new.sqlite'}")) as restored:
+        assert restored.get_sweep(sweep_id).id == sweep_id
+    missing = lhp("db", "restore", "tuesday")
+    assert missing.code == 1 and "tuesday" in missing.err

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,6 +101,35 @@ def prune(raw_older_than: OlderThan) -> None:
             freed_bytes += pruned.freed_bytes
             report(f"sweeps pruned: {num_sweeps:,}; freed: {_format_bytes(freed_bytes)}")
     say(f"sweeps pruned: {num_sweeps:,}; freed: {_format_bytes(freed_bytes)}")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The file to make. It must not be there yet.")],
+) -> None:
+    """Make a backup of the whole database, while it is in use."""
+    from profiler_service.storage.backup import back_up
+
+    back_up(load_settings().database_url, file)
+    say(f"the backup is {file}, {_format_bytes(file.stat().st_size)}")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `lhp db backup` has made.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Lose what the database holds now.")
+    ] = False,
+) -> None:
+    """Put a backup back. Stop every service and worker before.
+
+    A database that isn't empty is refused without `--replace`.
+    """
+    from profiler_service.processes.serve import upgrade_database
+    from profiler_service.storage import backup
+
+    settings = load_settings()
+    backup.restore(settings.database_url, file, replace=replace)
+    upgrade_database(settings)  # the job engine's tables
+    say("the backup is restored")
 
 
 def _format_bytes(size_bytes: int | None) -> str:

