@@ -30,7 +30,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "kinds": ({"errors", "grid", "suggestions", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
-    "telemetry": (set(), {"structlog"}),
+    "telemetry": (set(), {"prometheus_client", "structlog"}),
     "settings": ({"host_name", "loopback"}, {"pydantic", "pydantic_settings"}),
     "wire": ({"errors", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
@@ -67,14 +67,17 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             *("access", "analysis", "errors", "grid", "jobs", "kinds", "plan", "settings"),
             *("storage", "suggestions", "telemetry", "wire", "workload"),
         },
-        {"cachetools", "numpy", "pyarrow"},
+        {"cachetools", "numpy", "prometheus_client", "pyarrow"},
     ),
     "api": (
         {
             *("access", "answering", "distribution", "errors", "kinds", "loopback", "plan"),
             *("settings", "storage", "suggestions", "telemetry", "wire"),
         },
-        {"cachetools", "fastapi", "fastapi_offline", "limits", "starlette", "pydantic"},
+        {
+            *("cachetools", "fastapi", "fastapi_offline", "limits", "prometheus_client"),
+            *("pydantic", "starlette"),
+        },
     ),
     "cli": (
         {

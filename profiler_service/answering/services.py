@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from profiler_service.answering.admission import Admission
 from profiler_service.answering.ask import Asking
 from profiler_service.answering.database_watch import DatabaseWatch
+from profiler_service.answering.fleet_metrics import MAX_HOSTS, FleetMetrics
 from profiler_service.answering.hosts import HostDirectory
 from profiler_service.answering.known import Known
 from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
@@ -43,6 +45,7 @@ class Services:
     races: RaceHistory
     tokens: KnownTokens
     database: DatabaseWatch
+    fleet_metrics: FleetMetrics
     shutdown: Shutdown
     own_worker: FindOwnWorker | None
     """The state of this service's own worker; None if it has none. It isn't ready without it."""
@@ -118,6 +121,12 @@ async def open_services(
         await stack.enter_async_context(tokens.running())
         races = RaceHistory(store)
         stack.callback(races.close)
+        fleet_metrics = FleetMetrics(
+            functools.partial(store.read_fleet, kinds=[*workload_kinds()], max_hosts=MAX_HOSTS),
+            is_database_up=lambda: database.problem is None,
+            presence_s=settings.presence_s,
+        )
+        stack.push_async_callback(fleet_metrics.close)
         refreshing = asyncio.create_task(_refresh_forever(known))
         stack.push_async_callback(_end, refreshing)
         yield Services(
@@ -142,6 +151,7 @@ async def open_services(
             races=races,
             tokens=tokens,
             database=database,
+            fleet_metrics=fleet_metrics,
             shutdown=shutdown,
             own_worker=own_worker,
         )

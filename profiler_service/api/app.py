@@ -22,6 +22,7 @@ from profiler_service.api import (
     facts,
     health,
     hosts,
+    metrics,
     problems,
     questions,
     sweeps,
@@ -45,6 +46,7 @@ from profiler_service.api.shutdown import EndRequestsQuietly
 from profiler_service.distribution import find_version
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
+from profiler_service.telemetry.metrics import ServiceMetrics
 
 DESCRIPTION = """
 Measures how long matrix products take, depending on their dimensions, and answers:
@@ -122,13 +124,14 @@ def create_app(
         allowed_hosts=[name for name in settings.allowed_hosts.split(",") if name],
     )
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
-    app.add_middleware(ObserveRequests)
+    app.state.metrics = ServiceMetrics(version=find_version())
+    app.add_middleware(ObserveRequests, metrics=app.state.metrics)
     refused = problem_responses()
     # Not for questions and facts: they have parameters that only their workload kind knows.
     with_parameters = (questions, facts)
     for each in with_parameters:
         app.include_router(each.router, responses=refused)
-    rest = (batch, sweeps, curves, hosts, workloads, tokens, audit, problems, health)
+    rest = (batch, sweeps, curves, hosts, workloads, tokens, audit, problems, health, metrics)
     for each in rest:
         app.include_router(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Depends, Query, Request
 from pydantic import ValidationError
 
 from profiler_service.access.scopes import Scope
@@ -25,6 +25,7 @@ from profiler_service.errors import (
     StoreUnavailableError,
 )
 from profiler_service.storage.store import Sweep
+from profiler_service.telemetry.metrics import ServiceMetrics
 from profiler_service.wire import LhpAnswer, LhpQuery
 from profiler_service.wire.batch import MAX_BATCH, LhpBatchAnswer, LhpBatchItem
 
@@ -48,6 +49,7 @@ QUESTION_SCHEMA: Mapping[str, Any] = {
     ),
 )
 async def post_lhp_batch(
+    request: Request,
     questions: Annotated[
         list[Any],
         Body(
@@ -86,6 +88,10 @@ async def post_lhp_batch(
         )
     )
     in_order = [each if isinstance(each, LhpError) else next(outcomes) for each in read]
+    metrics: ServiceMetrics = request.app.state.metrics
+    for each in in_order:
+        if isinstance(each, LhpAnswer):
+            metrics.find_answer_counter(each.verdict, each.settled)()
     return LhpBatchAnswer(items=await _describe(in_order, services))
 
 

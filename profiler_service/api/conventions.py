@@ -28,16 +28,16 @@ class AnswerHead:
             await self.app(scope, receive, send)
             return
         started = asyncio.Event()
+        as_get = {**scope, "method": "GET"}
 
         async def send_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                scope["route"] = as_get.get("route")  # for layers around this one
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
                 started.set()
 
-        answering = asyncio.ensure_future(
-            self.app({**scope, "method": "GET"}, receive, send_headers)
-        )
+        answering = asyncio.ensure_future(self.app(as_get, receive, send_headers))
         begun = asyncio.ensure_future(started.wait())
         try:
             await asyncio.wait((answering, begun), return_when=asyncio.FIRST_COMPLETED)

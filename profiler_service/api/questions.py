@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 from fastapi import APIRouter, Request
@@ -57,6 +57,7 @@ from profiler_service.errors import (
 from profiler_service.plan.turns import Place
 from profiler_service.storage.store import Sweep
 from profiler_service.suggestions import did_you_mean
+from profiler_service.telemetry.metrics import ServiceMetrics
 from profiler_service.wire import (
     CrossoverAnswer,
     CrossoverQuery,
@@ -74,35 +75,51 @@ MAX_RETRY_AFTER_S = 60.0
 """Longest time after which to ask again: what is expected may be wrong."""
 
 
+class ReadyResponse(NamedTuple):
+    """The body of a response, and what counts that it is sent."""
+
+    body: bytes
+    note_sent: Callable[[], object]
+
+    def send(self) -> Response:
+        """The response, which counts as sent."""
+        self.note_sent()
+        return Response(self.body, media_type="application/json")
+
+
+def _count_nothing() -> None:
+    pass
+
+
 class ReadyResponses:
-    """Bodies of responses by address and by meaning, valid for one generation of the store.
+    """Responses by address and by meaning, valid for one generation of the store.
 
     Meanings that are asked for stay longest, however many addresses they have.
     """
 
     def __init__(self) -> None:
         self._generation = -1
-        self._bodies: LRUCache[Hashable, bytes] = LRUCache(MAX_READY_RESPONSES)
+        self._ready: LRUCache[Hashable, ReadyResponse] = LRUCache(MAX_READY_RESPONSES)
 
-    def find(self, key: Hashable, generation: int) -> bytes | None:
-        """The body kept for that address or meaning in that generation; None if there is none."""
+    def find(self, key: Hashable, generation: int) -> ReadyResponse | None:
+        """The one kept for that address or meaning in that generation; None if there is none."""
         if generation != self._generation:
             return None
         try:
-            return self._bodies[key]  # `get` would look three times, and meanings are hashed slowly
+            return self._ready[key]  # `get` would look three times, and meanings are hashed slowly
         except KeyError:
             return None
 
-    def keep(self, key: Hashable, body: bytes, generation: int) -> None:
+    def keep(self, key: Hashable, response: ReadyResponse, generation: int) -> None:
         """Keeps the response of that generation, and drops those of earlier generations.
 
         Not by a long address: there may be many of one meaning.
         """
         if generation != self._generation:
-            self._bodies.clear()
+            self._ready.clear()
             self._generation = generation
         if not isinstance(key, bytes) or len(key) <= MAX_READY_ADDRESS_BYTES:
-            self._bodies[key] = body
+            self._ready[key] = response
 
 
 def _address(request: Request) -> bytes:
@@ -130,9 +147,9 @@ class WarmRoute(APIRoute):
             current_caller().check(Scope.READ)
             state = request.app.state
             generation = state.services.known.curves.snapshot.generation
-            body = state.ready.find(_address(request), generation)
-            if body is not None:
-                return Response(body, media_type="application/json")
+            ready: ReadyResponse | None = state.ready.find(_address(request), generation)
+            if ready is not None:
+                return ready.send()
             return await answer(request, state.services)
 
         return handler
@@ -278,10 +295,10 @@ async def _respond(
         services.hosts.find_known_conditions(where) if where.platforms is None else where.platforms
     )
     key = None if meaning is None or conditions is None else (meaning, conditions)
-    body = None if key is None else ready.find(key, generation)
-    if body is not None:
-        ready.keep(_address(request), body, generation)
-        return Response(body, media_type="application/json")
+    known = None if key is None else ready.find(key, generation)
+    if known is not None:
+        ready.keep(_address(request), known, generation)
+        return known.send()
     answer = await services.asking.ask(
         question, where, wait_s=wait_s, client=identify_client(request)
     )
@@ -296,15 +313,19 @@ async def _respond(
             },
             media_type="application/json",
         )
-    body = answer.model_dump_json().encode()
+    count = _count_nothing
+    if isinstance(answer, LhpAnswer):
+        metrics: ServiceMetrics = request.app.state.metrics
+        count = metrics.find_answer_counter(answer.verdict, answer.settled)
+    response = ReadyResponse(answer.model_dump_json().encode(), count)
     # The end of a comparison changes the answer, even if it leaves no curve.
     may_change = isinstance(answer, LhpAnswer) and answer.comparing_backends
     may_change = may_change or meaning is None
     if not may_change and generation == services.known.curves.snapshot.generation:
         for each in (_address(request), key):
             if each is not None:
-                ready.keep(each, body, generation)
-    return Response(body, media_type="application/json")
+                ready.keep(each, response, generation)
+    return response.send()
 
 
 def _retry_after_s(place: Place | None) -> float:

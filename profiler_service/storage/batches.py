@@ -14,6 +14,7 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.errors import ConflictError
 from profiler_service.plan.spec import Progress
 from profiler_service.storage import rows
+from profiler_service.storage.monitoring import count
 from profiler_service.storage.records import WorkerIdentity
 from profiler_service.storage.statements import insert_or_ignore, read_now
 from profiler_service.storage.sweeps import get_sweep, lock_sweep
@@ -47,11 +48,15 @@ def commit_batch(
             f"sweep {sweep_id} has already ended: {state}",
             hint="its curve is made: ask for a new sweep to measure more",
         )
-    connection.execute(
+    host = connection.scalar(
         sa.update(sweeps)
         .where(sweeps.c.id == sweep_id)
         .values(progress=rows.progress_to_json(progress), error="")
+        .returning(sweeps.c.host)
     )
+    if num_discarded := values["num_discarded"]:
+        assert host is not None  # the sweep is locked
+        count(connection, "discarded", num_discarded, host=host)
     return True
 
 

@@ -5,12 +5,12 @@ Others use it as part of `store.Store`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.storage import hosts, leases
+from profiler_service.storage import hosts, leases, monitoring
 from profiler_service.storage.open_database import OpenDatabase
-from profiler_service.storage.records import Host, HostStatus
+from profiler_service.storage.records import FleetStatus, Host, HostStatus
 
 
 class HostStore(OpenDatabase):
@@ -109,6 +109,14 @@ class HostStore(OpenDatabase):
         """Every host, by name."""
         with self._read() as connection:
             return hosts.list_hosts(connection)
+
+    def read_fleet(self, *, kinds: Collection[str], max_hosts: int) -> FleetStatus:
+        """What monitoring wants to know of at most `max_hosts` hosts; reads few rows.
+
+        `kinds` are the workload kinds whose redundancy is looked for.
+        """
+        with self._read() as connection:
+            return monitoring.read_status(connection, kinds=kinds, max_hosts=max_hosts)
 
     def get_platform(self, key: str) -> Platform:
         """The platform with `key`. Raises UnknownPlatformError."""

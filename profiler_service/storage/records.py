@@ -124,6 +124,22 @@ class Sweep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetStatus:
+    """What monitoring wants to know of all hosts. What isn't there is zero."""
+
+    hosts: Sequence[Host]
+    """Those that aren't retired, the last heard of first."""
+    num_open: Mapping[str, int]
+    """Host → its sweeps that haven't ended."""
+    num_ended: Mapping[tuple[str, str, str], int]
+    """Host, mode and final state → sweeps that ended so, ever."""
+    num_discarded: Mapping[str, int]
+    """Host → samples that were discarded, ever."""
+    redundancy: Mapping[tuple[str, str], float]
+    """Host and workload kind → redundancy of the newest grid of that kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurveHeader:
     """Everything about a stored curve except its arrays."""
 

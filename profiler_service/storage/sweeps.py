@@ -23,6 +23,7 @@ from profiler_service.plan.turns import Demand, OpenSweep
 from profiler_service.storage import rows
 from profiler_service.storage.hosts import get_host
 from profiler_service.storage.leases import check_lease
+from profiler_service.storage.monitoring import count
 from profiler_service.storage.records import Page, Sweep, WorkerIdentity
 from profiler_service.storage.statements import fetch_page, insert_or_ignore, read_now
 from profiler_service.storage.tables import batches, curves, hosts, sweeps, unfinished
@@ -217,13 +218,11 @@ def request_cancel(connection: Connection, sweep_id: str) -> Sweep:
             f"sweep {sweep_id} has already ended: {state}",
             hint="there is nothing left to cancel",
         )
-    values: dict[str, Any] = {"cancel_requested": True}
+    connection.execute(
+        sa.update(sweeps).where(sweeps.c.id == sweep_id).values(cancel_requested=True)
+    )
     if state == SweepState.QUEUED:
-        values |= {
-            "state": SweepState.CANCELLED,
-            "finished_at": read_now(connection),
-        }
-    connection.execute(sa.update(sweeps).where(sweeps.c.id == sweep_id).values(values))
+        end_sweep(connection, sweep_id, SweepState.CANCELLED)
     return get_sweep(connection, sweep_id)
 
 
@@ -250,12 +249,14 @@ def pause_sweep(
 
 
 def end_sweep(connection: Connection, sweep_id: str, state: SweepState, *, error: str = "") -> None:
-    """Ends the sweep, whatever its state. The caller has locked it."""
-    connection.execute(
+    """Ends the sweep, whatever its state, and counts it. The caller has locked it."""
+    ended = connection.execute(
         sa.update(sweeps)
         .where(sweeps.c.id == sweep_id)
         .values(state=state, finished_at=read_now(connection), error=error)
-    )
+        .returning(sweeps.c.host, sweeps.c.mode)
+    ).one()
+    count(connection, "sweeps", host=ended.host, mode=ended.mode, state=state)
 
 
 def _lock(connection: Connection, sweep_id: str) -> sa.Row[str, str]:

@@ -307,6 +307,27 @@ audit = sa.Table(
     info={"for_workers": False},
 )
 
+counts = sa.Table(
+    "counts",
+    metadata,
+    # No foreign key: what a host did stays counted.
+    sa.Column("host", Text, primary_key=True),
+    sa.Column("subject", Text, primary_key=True),
+    sa.Column("mode", Text, primary_key=True),
+    sa.Column("state", Text, primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+grids = sa.text("mode = 'grid'")
+"""Curves whose redundancy has a meaning."""
+
+sa.Index(
+    "ix_curves_grids",
+    *(curves.c.host, curves.c.kind, curves.c.id),
+    sqlite_where=grids,
+    postgresql_where=grids,
+)
+
 generation = sa.Table(
     "generation",
     metadata,

@@ -12,37 +12,39 @@ from starlette.datastructures import QueryParams
 from profiler_service.answering.lhp import LhpQuestion
 from profiler_service.api import questions
 from profiler_service.api.dependencies import _read_items
-from profiler_service.api.questions import ReadyResponses
+from profiler_service.api.questions import ReadyResponse, ReadyResponses
 from tests.api.conftest import DTYPES, HOST, Worker, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
 from tests.api.kernels import BACKENDS, measure
+
+ANSWER, NEWER = ReadyResponse(b"answer", list), ReadyResponse(b"newer", list)
 
 
 def test_ready_responses_are_of_one_generation() -> None:
     ready = ReadyResponses()
     assert ready.find(b"/lhp?a", 1) is None
-    ready.keep(b"/lhp?a", b"answer", 1)
-    assert ready.find(b"/lhp?a", 1) == b"answer"
+    ready.keep(b"/lhp?a", ANSWER, 1)
+    assert ready.find(b"/lhp?a", 1) == ANSWER
     assert ready.find(b"/lhp?b", 1) is None
     assert ready.find(b"/lhp?a", 2) is None
-    ready.keep(b"/lhp?b", b"newer", 2)
+    ready.keep(b"/lhp?b", NEWER, 2)
     assert ready.find(b"/lhp?a", 2) is None
-    assert ready.find(b"/lhp?b", 2) == b"newer"
+    assert ready.find(b"/lhp?b", 2) == NEWER
 
 
 def test_ready_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "MAX_READY_RESPONSES", 2)
     ready = ReadyResponses()
     for address in (b"a", b"b", b"c"):
-        ready.keep(address, b"answer", 1)
+        ready.keep(address, ANSWER, 1)
     assert [ready.find(address, 1) for address in (b"a", b"b", b"c")] == [
         None,
-        b"answer",
-        b"answer",
+        ANSWER,
+        ANSWER,
     ]
-    ready.keep(b"x" * 600, b"answer", 1)
+    ready.keep(b"x" * 600, ANSWER, 1)
     assert ready.find(b"x" * 600, 1) is None
-    assert ready.find(b"b", 1) == b"answer"
+    assert ready.find(b"b", 1) == ANSWER
 
 
 @pytest.mark.anyio
@@ -59,9 +61,10 @@ async def test_two_questions_of_the_same_parameters_keep_their_own_responses(
     await client.get("/curves")  # brings the service up to date
     for _ in range(2):  # read from curves, and then as it was kept
         for path, field in (("/lhp", "lhp"), ("/crossover", "kernels")):
-            answer = await client.get(f"{path}?dims=5,6")
+            headers = {"X-Request-Id": "same"}
+            answer = await client.get(f"{path}?dims=5,6", headers=headers)
             assert field in answer.json(), path
-            head = await client.head(f"{path}?dims=5,6")
+            head = await client.head(f"{path}?dims=5,6", headers=headers)
             assert head.headers == answer.headers
 
 
