@@ -13,9 +13,10 @@
     ├─ ConflictError, PlatformMismatchError, SweepCancelledError, HostNotAdmittedError
     ├─ HostAwayError (HostStartingError), NotReadyError, ShuttingDownError
     ├─ OverloadedError, RequestTimeoutError
-    ├─ StoreError                 (StoreUnavailableError, …)
+    ├─ StoreError                 (StoreUnavailableError, HostRefusedError, …)
+    ├─ JoinKeyRefusedError
     ├─ MeasurementFailedError     (MeasurementChildDiedError, DeviceLostError, …)
-    └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError (HostTakenError), HostRefusedError
+    └─ ServiceDefectError, ModelError, WorkerAlreadyRunningError (HostTakenError)
 
 An error keeps its class on the wire: `HostAwayError` travels as the problem `/problems/host-away`,
 and the client raises `HostAwayError` again. Knows no HTTP status and no exit code; `api.problems`
@@ -123,6 +124,10 @@ class InsufficientScopeError(LhpError):
 
 class NotFoundError(LhpError):
     """The thing named doesn't exist."""
+
+
+class JoinKeyRefusedError(LhpError):
+    """The join key is used, expired, of another installation, or none at all."""
 
 
 class UnknownWorkloadError(NotFoundError):
@@ -282,5 +287,7 @@ class HostTakenError(WorkerAlreadyRunningError):
     """Another worker, on another machine perhaps, measures under this host's name."""
 
 
-class HostRefusedError(LhpError):
+class HostRefusedError(StoreUnavailableError):
     """The host is removed or quarantined: its worker ends, until an operator lets it in again."""
+
+    is_transient = False

@@ -209,6 +209,11 @@ machines another name with `LHP_HOST`. If the other process has died, its place 
 after it was last heard of. A host that joined with a key belongs to the machine that joined: give
 another machine a key of its own with `lhp hosts add`.
 """,
+    "JoinKeyRefusedError": """
+A join key lets one machine in, or several if it is reusable, until it expires. The message says
+whether it was used, by which host and when, or has expired, or is of another installation. Make a
+new one with `lhp hosts add`.
+""",
     "HostRefusedError": """
 An operator has removed the host, or it is quarantined: its machine isn't fit to measure, or its
 platform has changed since it was approved. `lhp hosts --all` says which. The worker ends with exit

@@ -33,6 +33,7 @@ STATUS: Mapping[type[errors.LhpError], int] = {
     errors.UnauthenticatedError: 401,
     errors.ForeignOriginError: 403,
     errors.InsufficientScopeError: 403,
+    errors.JoinKeyRefusedError: 403,
     errors.MethodNotAllowedError: 405,
     errors.RequestTimeoutError: 408,
     errors.RequestTooLargeError: 413,

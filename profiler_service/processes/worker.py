@@ -85,6 +85,9 @@ def run(
         lock = stack.enter_context(_hold_device(device_id, settings))
         store = Store.open(settings.database_url, worker=_identify_worker(lock))
         stack.callback(store.close)
+        if (name := store.find_joined_name()) is not None:
+            # Operators name a host that has joined.
+            settings = settings.model_copy(update={"host": name})
         stack.enter_context(_hold_lease(store, settings.host))
         if find_sqlite_path(parse_url(settings.database_url)) is not None:
             jobs.upgrade(settings)  # on PostgreSQL, only an operator changes tables
@@ -127,16 +130,16 @@ def run(
                 if status.takes_sweeps:
                     rechecks.consider()
                 pruning.consider()
+            except HostRefusedError as error:
+                logger.error("%s: this worker ends (%s)", error, error.hint)
+                tell(Told(state="ending", reason=f"{error} ({error.hint})"))
+                stop(CANNOT_RUN)
             except StoreUnavailableError as error:
                 logger.warning("%s; trying again", error)
             except HostTakenError as error:
                 logger.error("%s: this worker ends (%s)", error, error.hint)
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))
                 stop(TRY_LATER)
-            except HostRefusedError as error:
-                logger.error("%s: this worker ends (%s)", error, error.hint)
-                tell(Told(state="ending", reason=f"{error} ({error.hint})"))
-                stop(CANNOT_RUN)
             if runner.platform_changed.wait(HEARTBEAT_S):
                 tell(Told(state="ending", reason="the platform has changed"))
                 stop(PLATFORM_CHANGED)
@@ -161,8 +164,12 @@ def _wait_for_approval(store: Store, host: Host, tell: Tell) -> None:
         tell(Told(state="standing by", reason=reason))
     while status is HostStatus.PENDING:
         time.sleep(HEARTBEAT_S)
-        with contextlib.suppress(StoreUnavailableError):  # the lease's thread lives with it, too
+        try:
             status, _ = store.touch_host(host.name)
+        except HostRefusedError:
+            raise
+        except StoreUnavailableError as error:
+            logger.warning("%s; trying again", error)
 
 
 def _hold_device(device_id: str, settings: Settings) -> contextlib.AbstractContextManager[str]:

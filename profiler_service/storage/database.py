@@ -21,6 +21,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from profiler_service.errors import (
+    HostRefusedError,
     StoreNotWritableError,
     StoreUnavailableError,
     StoreUnusableError,
@@ -29,6 +30,8 @@ from profiler_service.storage.postgres import bound_connections, connect_argumen
 from profiler_service.storage.sqlite_files import SqliteFiles
 
 URL_FORMS = "write it as sqlite:////absolute/path or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+ROLE_PREFIX = "lhp_host_"
+"""How the roles of hosts that have joined begin."""
 BUSY_TIMEOUT_S = 15.0
 """Default time that a SQLite connection waits for another's write to end."""
 POOL_TIMEOUT_S = 1.0
@@ -207,6 +210,12 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
         return StoreNotWritableError(
             f"nothing can be kept in {describe(url)}: {reason}",
             hint="make room on its disk, and see that it may be written",
+        )
+    if (url.username or "").startswith(ROLE_PREFIX) and "not permitted to log in" in str(reason):
+        return HostRefusedError(
+            "this host has been removed, or waits for approval: its role can't log in",
+            hint="`lhp hosts --all` shows its state; an operator lets it in with"
+            " `lhp hosts approve`, or with a new key from `lhp hosts add`",
         )
     if _is_not_set_up(reason):
         return StoreUnavailableError(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.storage import hosts, leases, monitoring
+from profiler_service.storage import hosts, joining, leases, monitoring, roles
 from profiler_service.storage.open_database import OpenDatabase
-from profiler_service.storage.records import FleetStatus, Host, HostStatus
+from profiler_service.storage.records import FleetStatus, Host, HostStatus, Joined, Joining
 
 
 class HostStore(OpenDatabase):
@@ -93,12 +94,16 @@ class HostStore(OpenDatabase):
             return hosts.rename_host(connection, name, new_name)
 
     def remove_host(self, name: str) -> Host:
-        """The host, which is retired: its open sweeps fail. What it measured stays.
+        """The host, which is retired: its open sweeps fail, and its connections are ended.
 
-        Raises UnknownHostError.
+        What it measured stays. Raises UnknownHostError.
         """
         with self._write() as connection:
-            return hosts.remove_host(connection, name)
+            host = hosts.remove_host(connection, name)
+        if host.role is not None:
+            with self._write() as connection:
+                roles.end_sessions(connection, host.role)
+        return host
 
     def get_host(self, name: str) -> Host:
         """The host called `name`. Raises UnknownHostError."""
@@ -117,6 +122,29 @@ class HostStore(OpenDatabase):
         """
         with self._read() as connection:
             return monitoring.read_status(connection, kinds=kinds, max_hosts=max_hosts)
+
+    def create_join_key(self, terms: JoinTerms, *, lifetime_s: float) -> tuple[JoinKey, str]:
+        """The new key and its text, which can't be read again.
+
+        Raises ConflictError on SQLite, which only one machine can use; InvalidRequestError for a
+        name that a host can't have.
+        """
+        with self._write() as connection:
+            return joining.create_join_key(connection, terms, lifetime_s=lifetime_s)
+
+    def join(self, key: str, machine: Joining) -> Joined:
+        """The machine as a host, with the credentials of its new role in PostgreSQL.
+
+        Raises JoinKeyRefusedError; ConflictError if the name belongs to another machine, and on
+        SQLite; InvalidRequestError for a name that a host can't have.
+        """
+        with self._write() as connection:
+            return joining.join(connection, key, machine)
+
+    def find_joined_name(self) -> str | None:
+        """The name of the host whose role this store connects as; None if it is no host's."""
+        with self._read() as connection:
+            return joining.find_joined_name(connection)
 
     def get_platform(self, key: str) -> Platform:
         """The platform with `key`. Raises UnknownPlatformError."""

@@ -28,6 +28,7 @@ from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.leases import check_lease, is_held
 from profiler_service.storage.records import Host, HostStatus, WorkerIdentity
+from profiler_service.storage.roles import let_log_in, shut_out
 from profiler_service.storage.statements import (
     database_now,
     insert_or_ignore,
@@ -55,7 +56,7 @@ def register_host(
     offers another one. Raises InvalidRequestError for a name that a host can't have;
     HostTakenError, also for another machine than the one that joined; HostRefusedError.
     """
-    _check_name(name, hint="choose another one in LHP_HOST")
+    check_name(name, hint="choose another one in LHP_HOST")
     check_lease(connection, name, worker)
     now = read_now(connection)
     values = {
@@ -169,6 +170,10 @@ def set_status(connection: Connection, name: str, status: HostStatus) -> Host:
     """
     host = get_host(connection, name, lock=True)
     changes: dict[str, Any] = {"status": status}
+    if status is HostStatus.APPROVED:
+        changes["findings"] = {}  # whoever approves has seen them
+        if host.role is not None:
+            let_log_in(connection, host.role)
     if status is HostStatus.APPROVED and host.offered_platform_key is not None:
         changes |= {"platform_key": host.offered_platform_key, "offered_platform_key": None}
     return _change(connection, name, **changes)
@@ -180,7 +185,7 @@ def rename_host(connection: Connection, name: str, new_name: str) -> Host:
     Raises UnknownHostError; InvalidRequestError for a name that a host can't have; ConflictError if
     another host has it, or while a worker measures or sweeps wait under the old name.
     """
-    _check_name(new_name, hint="choose another one")
+    check_name(new_name, hint="choose another one")
     host = get_host(connection, name, lock=True)
     if new_name == name:
         return host
@@ -214,10 +219,13 @@ def rename_host(connection: Connection, name: str, new_name: str) -> Host:
 
 
 def remove_host(connection: Connection, name: str) -> Host:
-    """The host, which is retired: its open sweeps fail. What it measured stays.
+    """The host, which is retired: its open sweeps fail, and its role can't log in any more.
 
-    Raises UnknownHostError.
+    What it measured stays. Raises UnknownHostError.
     """
+    host = get_host(connection, name, lock=True)
+    if host.role is not None:
+        shut_out(connection, host.role)
     connection.execute(
         sa.update(sweeps)
         .where(sweeps.c.host == name)
@@ -300,7 +308,8 @@ def _select_hosts(connection: Connection) -> sa.Select[Any]:
     return sa.select(hosts, database_now(connection).label("now"))
 
 
-def _check_name(name: str, *, hint: str) -> None:
+def check_name(name: str, *, hint: str) -> None:
+    """Returns if a host may be called so. Raises InvalidRequestError."""
     try:
         check_host_name(name)
     except ValueError as error:

@@ -15,6 +15,7 @@ from profiler_service.analysis.comparison import Verdict
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.facts import Confirmation, ConfirmedPair
 from profiler_service.analysis.repeatability import REPEATABILITY
+from profiler_service.analysis.samples import Platform
 from profiler_service.grid import Grid
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
@@ -93,13 +94,40 @@ class Host:
     is_ephemeral: bool = False
     """Whether it counts as retired after `EPHEMERAL_SILENCE_S` of silence."""
     findings: Mapping[str, str] = field(default_factory=dict)
-    """What the doctor found when it joined: name of each check → its verdict and text."""
+    """What the doctor found poor when it joined: name of the check → text."""
     role: str | None = None
     """Its own role in PostgreSQL, if it joined with a key."""
     offered_platform_key: str | None = None
     """The platform that it has changed to, which nobody has approved yet."""
     clock_skew_s: float | None = field(default=None, compare=False)
     """How far its clock is ahead of the database's, seconds; None if it isn't known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """What a machine that joins says of itself."""
+
+    name: str
+    """The name that it would have, unless the key gives another."""
+    machine: str
+    """Its identity, as in `WorkerIdentity`."""
+    node: str
+    """Its network name, for messages."""
+    platform: Platform
+    protocol_key: str
+    dtypes: tuple[str, ...]
+    backends: Mapping[str, tuple[str, ...]]
+    findings: Mapping[str, str]
+    """What the doctor found poor; name of the check → text. Empty: it is fit to measure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A host that has joined, and the credentials of its role in PostgreSQL."""
+
+    host: Host
+    role: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,116 @@
+"""Roles in PostgreSQL: each host that joins has its own, with what a worker needs and no more.
+
+The rights belong to one role of the installation, which the hosts' roles are members of. A worker
+reads and writes rows. It makes and changes no table, sees neither tokens nor join keys, and can't
+change what operators decide about hosts.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from profiler_service.errors import ConflictError
+from profiler_service.storage.database import ROLE_PREFIX
+from profiler_service.storage.tables import metadata
+
+JOBS_SCHEMA = "dbos"
+"""Where the job engine has its tables."""
+RIGHTS = {
+    "hosts": "SELECT, UPDATE (protocol_key, dtypes, backends, last_seen_at, offered_platform_key,"
+    " clock_skew_s)",
+    "leases": "SELECT, INSERT, UPDATE, DELETE",
+    "platforms": "SELECT, INSERT",
+    "sweeps": "SELECT, INSERT, UPDATE",
+    "batches": "SELECT, INSERT, UPDATE, DELETE",
+    "curves": "SELECT, INSERT, UPDATE (generation)",
+    "curve_arrays": "SELECT, INSERT",
+    "facts": "SELECT, INSERT, UPDATE",
+    "generation": "SELECT, UPDATE",
+}
+"""Table → what a worker may do. It reads every other table that is for workers."""
+
+
+def create_role(connection: Connection, installation: str, *, may_log_in: bool) -> tuple[str, str]:
+    """The name and the password of a new role for a host.
+
+    Raises ConflictError if the service's own role may not create roles.
+    """
+    group = f"lhp_workers_{installation}"
+    is_superuser, may_create = connection.execute(
+        sa.text("SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user")
+    ).one()
+    if not (is_superuser or may_create):
+        user = connection.engine.url.username
+        raise ConflictError(
+            f"the service's role {user!r} in PostgreSQL may not create roles for hosts",
+            hint=f"let it: ALTER ROLE {user} CREATEROLE",
+        )
+    exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name")
+    if connection.scalar(exists, {"name": group}) is None:
+        connection.exec_driver_sql(f"CREATE ROLE {group} NOLOGIN")
+    _grant(connection, group)
+    name = f"{ROLE_PREFIX}{secrets.token_hex(8)}"
+    password = secrets.token_urlsafe(32)
+    # Only a verifier of the password is sent: the server may log statements.
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    verifier = driver.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
+    log_in = "LOGIN" if may_log_in else "NOLOGIN"
+    connection.exec_driver_sql(
+        f"CREATE ROLE {name} {log_in} IN ROLE {group} PASSWORD '{verifier.decode()}'"
+    )
+    if not is_superuser:
+        # Whoever isn't a superuser may end only sessions of roles that it is a member of.
+        connection.exec_driver_sql(f"GRANT {name} TO CURRENT_USER")
+    return name, password
+
+
+def let_log_in(connection: Connection, role: str) -> None:
+    """Lets the role log in."""
+    connection.exec_driver_sql(f"ALTER ROLE {_check(role)} LOGIN")
+
+
+def shut_out(connection: Connection, role: str) -> None:
+    """Keeps the role from logging in, from when this transaction is committed."""
+    connection.exec_driver_sql(f"ALTER ROLE {_check(role)} NOLOGIN")
+
+
+def end_sessions(connection: Connection, role: str) -> None:
+    """Ends the role's connections. Shut it out before: whoever may log in comes back at once."""
+    connection.execute(
+        sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"),
+        {"role": role},
+    )
+
+
+def _grant(connection: Connection, group: str) -> None:
+    """Gives the group the rights that a worker of this version needs. Safe to repeat."""
+    for table in metadata.sorted_tables:
+        if table.info.get("for_workers", True):
+            _grant_on(connection, group, table.name, RIGHTS.get(table.name, "SELECT"))
+    _grant_on(connection, group, "alembic_version", "SELECT")
+    has_jobs = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+    if connection.scalar(has_jobs, {"name": JOBS_SCHEMA}) is not None:
+        for right in (
+            f"USAGE ON SCHEMA {JOBS_SCHEMA}",
+            f"SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {JOBS_SCHEMA}",
+            f"USAGE ON ALL SEQUENCES IN SCHEMA {JOBS_SCHEMA}",
+            f"EXECUTE ON ALL FUNCTIONS IN SCHEMA {JOBS_SCHEMA}",
+        ):
+            connection.exec_driver_sql(f"GRANT {right} TO {group}")
+
+
+def _grant_on(connection: Connection, group: str, table: str, rights: str) -> None:
+    connection.exec_driver_sql(f"GRANT {rights} ON {table} TO {group}")
+
+
+def _check(role: str) -> str:
+    """The role, if it has the form of those made here: statements about roles take no values."""
+    if not role.removeprefix(ROLE_PREFIX).isalnum():
+        raise ValueError(f"{role!r} is no role of a host")
+    return role
