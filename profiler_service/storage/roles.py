@@ -31,6 +31,7 @@ RIGHTS = {
     "curve_arrays": "SELECT, INSERT",
     "facts": "SELECT, INSERT, UPDATE",
     "generation": "SELECT, UPDATE",
+    "counts": "SELECT, INSERT, UPDATE",
 }
 """Table → what a worker may do. It reads every other table that is for workers."""
 
