@@ -54,6 +54,9 @@ List the curves with `lhp curves` or `GET /curves`, and copy the whole id.
     "UnknownSweepError": """
 List the sweeps with `GET /sweeps`, and copy the whole id.
 """,
+    "UnknownTokenError": """
+List the tokens with `lhp tokens list`, and copy the whole id.
+""",
     "ConflictError": """
 The request is valid, but not now. The usual case is a sweep that has ended or was cancelled by
 someone else. Look at its state with `GET /sweeps/{id}`, and ask again if you still need the answer.
@@ -146,6 +149,17 @@ Ask from a program, or from the service's own `/docs`. Web pages of other sites,
 of the same machine, may not start measurements, end them, or have races replayed. If such a page is
 yours, list its host in `LHP_ALLOWED_HOSTS`
 ([who can reach it](../guides/operate.md#who-can-reach-it)).
+""",
+    "UnauthenticatedError": """
+Ask an operator for a token, and set `LHP_TOKEN` to it. Other programs than the commands and the
+Python client send it as `Authorization: Bearer lhp_…`. The `detail` says if a token has expired or
+was revoked. Operators make tokens with `lhp tokens create`, and the first one with
+`lhp tokens bootstrap` ([who can reach it](../guides/operate.md#who-can-reach-it)).
+""",
+    "InsufficientScopeError": """
+Ask an operator for a token with the scope that the `detail` names. A token with `read` gets only
+answers that are stored: what must be measured needs `measure`. Tokens, hosts and the audit trail
+need `admin`.
 """,
     "OverloadedError": """
 Wait, and ask again after `Retry-After` seconds. Close connections that you don't use. An operator

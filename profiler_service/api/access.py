@@ -164,11 +164,13 @@ def find_public_paths(routes: Iterable[BaseRoute], *, open_metrics: bool) -> set
     return public
 
 
-def describe_access(app: FastAPI, routes: Iterable[BaseRoute], *, is_exposed: bool) -> None:
+def describe_access(
+    app: FastAPI, routes: Iterable[BaseRoute], *, public: Collection[str], is_exposed: bool
+) -> None:
     """Makes the OpenAPI description name the token, and the scope of every route."""
     describe = app.openapi
     needed = {
-        (route.path, method.lower()): scope_of(route)
+        (route.path, method.lower()): None if route.path in public else scope_of(route)
         for route in routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()

@@ -142,7 +142,7 @@ def create_app(
         *(route for each in (*with_parameters, *rest) for route in each.router.routes),
     ]
     public |= find_public_paths(routes, open_metrics=settings.open_metrics)
-    describe_access(app, routes, is_exposed=settings.is_exposed)
+    describe_access(app, routes, public=public, is_exposed=settings.is_exposed)
     _describe_longest_wait(app, settings.max_wait_s)
     return app
 

@@ -11,7 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from profiler_service.cli.commands import curves, database, hosts, machines, questions, sweeps
+from profiler_service.cli.commands import (
+    curves,
+    database,
+    hosts,
+    machines,
+    questions,
+    sweeps,
+    tokens,
+)
 from profiler_service.cli.explaining import explain
 from profiler_service.cli.options import DimsCommand
 from profiler_service.cli.terminal import print_error, print_json_error
@@ -134,5 +142,6 @@ app.command()(curves.curves)
 app.command()(curves.facts)
 app.command()(curves.plot)
 app.add_typer(hosts.app, name="hosts")
+app.add_typer(tokens.app, name="tokens")
 app.command()(machines.workloads)
 app.command()(machines.doctor)

@@ -73,7 +73,9 @@ def open_client(url: str | None) -> Iterator[ServiceClient]:
     """
     from profiler_service.client import ContractError, ServiceClient, ServiceUnreachableError
 
-    with ServiceClient(service_url(load_settings(), url), attempts=1) as client:
+    settings = load_settings()
+    token = settings.token.get_secret_value()
+    with ServiceClient(service_url(settings, url), token=token, attempts=1) as client:
         try:
             yield client
         except LhpError as error:

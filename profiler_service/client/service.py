@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
+from profiler_service.client.access import AccessOperations
 from profiler_service.client.address import Address
 from profiler_service.client.batch import ask_batch
 from profiler_service.client.errors import ServiceFailedError
@@ -75,7 +76,7 @@ ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
 
-class Service(HostOperations, Generic[H]):
+class Service(HostOperations, AccessOperations, Generic[H]):
     """The methods of both clients of the service at `url`.
 
     Every method raises the error classes of `profiler_service.errors`, from the service's
@@ -99,11 +100,12 @@ class Service(HostOperations, Generic[H]):
     ) -> None:
         """Sends nothing yet. Raises InvalidRequestError, NetworkSettingsError.
 
-        `host` and `platform` are sent with every question that names neither. `timeout_s` is how
-        long to wait for one response, in addition to the time that the service was asked to wait.
-        `attempts` is how often a request is tried if another attempt may help. A stream of events
-        that is silent for `quiet_s` is given up or opened again. `clock` and `sleep` are for tests;
-        an asynchronous client awaits the result of `sleep`.
+        `token` is the access token (default: LHP_TOKEN). `host` and `platform` are sent with every
+        question that names neither. `timeout_s` is how long to wait for one response, in addition
+        to the time that the service was asked to wait. `attempts` is how often a request is tried
+        if another attempt may help. A stream of events that is silent for `quiet_s` is given up or
+        opened again. `clock` and `sleep` are for tests; an asynchronous client awaits the result
+        of `sleep`.
         """
         if attempts < 1 or not (timeout_s > 0 and quiet_s > 0):
             raise InvalidRequestError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import time
 from abc import ABC, abstractmethod
@@ -263,6 +264,21 @@ class AsyncTransport(Transport[httpx.AsyncClient]):
         await self._sleep(seconds)
 
 
+def _authorization(token: str | None) -> dict[str, str]:
+    """The header that carries the token, or LHP_TOKEN if that is None. Raises InvalidRequestError.
+
+    The client follows no redirects, so the token goes to the service's address alone.
+    """
+    text = (os.environ.get("LHP_TOKEN", "") if token is None else token).strip()
+    if not text:
+        return {}
+    if not (text.isascii() and text.isprintable()):
+        raise InvalidRequestError(
+            "the access token has characters that can't be sent", hint="correct or unset LHP_TOKEN"
+        )
+    return {"Authorization": f"Bearer {text}"}
+
+
 def open_http(
     client: type[H], transport: Callable[..., object], address: Address, token: str | None
 ) -> H:
@@ -273,7 +289,7 @@ def open_http(
     """
     options: dict[str, object] = {
         "base_url": address.url,
-        "headers": {} if token is None else {"Authorization": f"Bearer {token}"},
+        "headers": _authorization(token),
     }
     try:
         if address.is_loopback:

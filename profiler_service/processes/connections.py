@@ -247,7 +247,8 @@ class BoundedConnection(HttpToolsProtocol):
             return
         self._write_error(error)
         # If it were closed at once, a client that still sends would never see the response.
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # not with TLS: it is closed after `linger_s`
+            self.transport.write_eof()
         self._receiving_since_s = self.loop.time()
 
     def _write_error(self, error: LhpError) -> None:

@@ -32,6 +32,17 @@ GRACE_S = 1
 """How long open requests may take to end once the service is asked to stop."""
 
 
+SECURITY_HEADERS = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("content-security-policy", "frame-ancestors 'none'; base-uri 'none'; object-src 'none'"),
+]
+"""Sent with every response: no browser takes it for something else, or shows it in another page."""
+
+
 class ListenError(LhpError):
     """The service can't listen on the given address or port."""
 
@@ -71,6 +82,7 @@ def run_service(settings: Settings, *, with_worker: bool, greet: Callable[[str],
     configure_logging(settings.log_format)
     with contextlib.closing(listen_on(settings.listen, settings.port)) as listener:
         prepare_database(settings)
+        _refuse_without_tokens(settings, listener)
         if with_worker:
             _make_way(settings)
         return _serve(settings, listener, with_worker=with_worker, greet=greet)
@@ -79,7 +91,7 @@ def run_service(settings: Settings, *, with_worker: bool, greet: Callable[[str],
 def listen_on(address: str, port: int) -> socket.socket:
     """A socket that listens on `address` and `port` (0: any free port).
 
-    Raises ListenError if the port is in use, or if other machines could reach the address.
+    Raises ListenError if the port is in use, or the address isn't one of this machine.
     """
     try:
         family, _, _, _, target = socket.getaddrinfo(
@@ -89,12 +101,6 @@ def listen_on(address: str, port: int) -> socket.socket:
         raise ListenError(
             f"can't listen on {address!r}: {error}", hint="use --listen 127.0.0.1"
         ) from error
-    if not ipaddress.ip_address(target[0]).is_loopback:
-        raise ListenError(
-            f"refusing to listen on {address}: anyone who reaches it could start measurements,"
-            " and there are no access tokens yet",
-            hint="listen on 127.0.0.1, and reach it from elsewhere through an SSH tunnel",
-        )
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -112,6 +118,45 @@ def listen_on(address: str, port: int) -> socket.socket:
             hint="choose another address with --listen, or another port with --port",
         ) from error
     return listener
+
+
+def _refuse_without_tokens(settings: Settings, listener: socket.socket) -> None:
+    """Returns if only this machine reaches the service, or if there is an access token.
+
+    Raises ListenError.
+    """
+    from profiler_service.storage.store import Store
+
+    is_wide = not ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+    if not (settings.is_exposed or is_wide):
+        return
+    with contextlib.closing(Store.open(settings.database_url)) as store:
+        num_tokens, _ = store.count_token_changes()
+    if not num_tokens:
+        where = f"listen on {settings.listen}" if is_wide else "serve a proxy"
+        raise ListenError(
+            f"refusing to {where}: anyone who reaches it could start measurements, and there are no"
+            " access tokens yet",
+            hint="run `lhp tokens bootstrap` first; or listen on 127.0.0.1, and reach it from"
+            " elsewhere through an SSH tunnel",
+        )
+    if is_wide and not (settings.ssl_certfile or settings.trusted_proxies):
+        logger.warning("listening without HTTPS: others on the network can read the tokens")
+
+
+def _load(config: uvicorn.Config) -> None:
+    """Returns when the server can start. Raises ListenError if HTTPS can't be set up."""
+    if config.ssl_keyfile and not config.ssl_certfile:
+        raise ListenError(
+            "there is a key for HTTPS, but no certificate", hint="set LHP_SSL_CERTFILE"
+        )
+    try:
+        config.load()
+    except OSError as error:  # an ssl.SSLError is one
+        raise ListenError(
+            f"the certificate or the key for HTTPS can't be used: {error}",
+            hint="LHP_SSL_CERTFILE and LHP_SSL_KEYFILE name PEM files that belong together",
+        ) from error
 
 
 def _make_way(settings: Settings) -> None:
@@ -136,13 +181,18 @@ def _serve(
     )
     app = create_app(settings, own_worker=(lambda: keeper.worker) if with_worker else None)
     host, port = listener.getsockname()[:2]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if settings.ssl_certfile else "http"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     config = uvicorn.Config(
         app,
         loop="uvloop",
         http=BoundedConnection,
         ws="none",
-        proxy_headers=False,  # no response depends on them
+        headers=SECURITY_HEADERS,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies.split(","),
+        ssl_certfile=settings.ssl_certfile or None,
+        ssl_keyfile=settings.ssl_keyfile or None,
         lifespan="off",  # the server below runs it
         log_config=None,
         access_log=False,
@@ -151,6 +201,7 @@ def _serve(
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
     )
+    _load(config)
 
     def begin_stopping() -> None:
         app.state.shutdown.begin()

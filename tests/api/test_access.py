@@ -154,6 +154,18 @@ async def test_health_and_static_files_need_no_token(
         assert (await guarded.get(path)).status_code in (401, 404)
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+async def test_metrics_need_a_token_unless_an_operator_opens_them(
+    sqlite_worker: Worker, given: dict[str, str], is_open: bool
+) -> None:
+    settings = Settings(database_url="sqlite:///unused", host=HOST, open_metrics=is_open)
+    async with serving(settings, sqlite_worker) as client:
+        assert (await client.get("/metrics")).status_code == (200 if is_open else 401)
+        assert (await client.get("/hosts")).status_code == 401
+        allowed = await client.get("/metrics", headers=bearer(given["read"]))
+        assert allowed.status_code == 200
+
+
 async def test_a_known_answer_is_read_and_an_unknown_one_is_measured(
     guarded: httpx.AsyncClient, sqlite_worker: Worker, given: dict[str, str]
 ) -> None:
