@@ -125,7 +125,7 @@ class Asking:
         when_queued: Callable[[], object],
     ) -> AnswerT | Sweep:
         deadline_s = time.monotonic() + wait_s
-        where = await self._hosts.resolve(where)
+        where = await self._hosts.locate(where)
         conditions = await self._hosts.find_conditions(where)
         if conditions is not None:
             answer = await question.find(self._known, conditions)
@@ -146,8 +146,14 @@ class Asking:
     ) -> AnswerT | Sweep:
         """The answer, measured by a host; or the sweep, if it hasn't ended by the deadline."""
         current_caller().check(Scope.MEASURE)
-        host = await self._hosts.choose(where, wait_s=_left_s(deadline_s))
-        key = (host.name, question.sweep.key)
+        spec_key = question.sweep.key
+        host = await self._hosts.choose(
+            where,
+            wait_s=_left_s(deadline_s),
+            spec_key=spec_key,
+            preferred={name for name, each in self._measurements if each == spec_key},
+        )
+        key = (host.name, spec_key)
         measurement = await self._find_measurement(key)
         if measurement is None:
             measurement = _Measurement(

@@ -8,12 +8,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from profiler_service.answering.curves import Conditions, KnownCurves, Snapshot
+from profiler_service.answering.fleet import (
+    choose_least_loaded,
+    choose_platform,
+    list_active,
+    list_labelled,
+    read_loads,
+)
 from profiler_service.answering.host_states import is_present
 from profiler_service.answering.own_worker import FindOwnWorker
 from profiler_service.answering.polling import SharedPoll
-from profiler_service.answering.questions import Where
+from profiler_service.answering.questions import Label, Where
 from profiler_service.answering.shortened import complete, may_be_shortened
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.errors import (
@@ -37,8 +46,15 @@ which takes some seconds."""
 MAX_PLATFORMS = 16
 """So many platforms may be named in one question."""
 
-Asked = tuple[str | None, str | None]
-"""The name of a host, or the key of a platform; the other one is None."""
+
+class Asked(NamedTuple):
+    """Which hosts may measure: the one of that name, or all on that platform with that label."""
+
+    name: str | None
+    platform_key: str | None
+    label: Label | None = None
+
+
 Candidates = Mapping[str, Host | None]
 
 
@@ -84,7 +100,26 @@ class HostDirectory:
                 hint="ask for one that a host has registered",
                 see="/platforms",
             )
-        return Where(host=where.host, platform=platform)
+        return replace(where, platform=platform)
+
+    async def locate(self, where: Where) -> Where:
+        """The same, resolved and about one host or one platform: the only one, if none is named.
+
+        Raises as `resolve`; InvalidRequestError if there are several platforms.
+        """
+        resolved = await self.resolve(where)
+        if not list_active(self._curves.snapshot.hosts.values()):
+            await self._curves.refresh()
+        return self._choose_platform(resolved)
+
+    def _choose_platform(self, where: Where) -> Where:
+        snapshot = self._curves.snapshot
+        own = self._settings.host
+        return choose_platform(where, snapshot.hosts, snapshot.platforms, own=own)
+
+    async def list_labelled(self, label: Label) -> list[Host]:
+        """The active hosts with that label. Raises UnknownHostError, StoreError."""
+        return list_labelled(await asyncio.to_thread(self._store.list_hosts), label)
 
     async def resolve_platforms(self, where: Where) -> tuple[str, ...]:
         """The keys of the platforms that `where.platforms` names, each once.
@@ -96,7 +131,7 @@ class HostDirectory:
         if where.platforms.strip() == "all":
             if not self._curves.snapshot.hosts:
                 await self._curves.refresh()
-            keys = {each.platform_key for each in _list_active(self._curves.snapshot)}
+            keys = {each.platform_key for each in list_active(self._curves.snapshot.hosts.values())}
             if not keys:
                 raise UnknownPlatformError(
                     "no host has registered yet", hint="start `lhp worker` on one", see="/hosts"
@@ -146,6 +181,10 @@ class HostDirectory:
     def find_known_conditions(self, where: Where) -> Conditions | None:
         """What `find_conditions` gives, from memory; None if that doesn't have host or platform."""
         snapshot = self._curves.snapshot
+        try:
+            where = self._choose_platform(where)
+        except (InvalidRequestError, UnknownHostError):
+            return None
         host = snapshot.hosts.get(self._resolve(where.host))
         if where.platform is None:
             return None if host is None else Conditions.of(host)
@@ -153,13 +192,31 @@ class HostDirectory:
             return None
         return _conditions_on(where.platform, snapshot, preferred=self._resolve(where.host))
 
-    async def choose(self, where: Where, *, wait_s: float) -> Host:
+    async def choose(
+        self,
+        where: Where,
+        *,
+        wait_s: float,
+        spec_key: str | None = None,
+        preferred: Collection[str] = (),
+    ) -> Host:
         """The host that measures for such a question. Waits for it as `get_present` does.
+
+        Of several, one of `preferred`; else the one that has such a sweep (`spec_key`) already;
+        else the one with the least to measure.
 
         Raises UnknownHostError, HostAwayError; ConflictError if host and platform don't match.
         """
         if where.platform is not None and where.host is None:
-            return await self._wait_for_present(None, where.platform, wait_s=wait_s)
+            asked = Asked(None, where.platform, where.label)
+            present = await self._wait_for_present(asked, wait_s=wait_s)
+            among = [each for each in present if each.name in preferred] or present
+            if len(among) == 1:
+                return among[0]
+            names = [each.name for each in among]
+            loads = read_loads(await asyncio.to_thread(self._store.find_open_of, names))
+            least = choose_least_loaded(names, loads, spec_key=spec_key)
+            return next(each for each in among if each.name == least)
         host = await self.get_present(where.host, wait_s=wait_s)
         if where.platform not in (None, host.platform_key):
             raise ConflictError(
@@ -176,7 +233,8 @@ class HostDirectory:
 
         Raises UnknownHostError; HostAwayError; HostStartingError if the worker is still starting.
         """
-        return await self._wait_for_present(self._resolve(name), None, wait_s=wait_s)
+        asked = Asked(self._resolve(name), None)
+        return (await self._wait_for_present(asked, wait_s=wait_s))[0]
 
     async def close(self) -> None:
         """Ends the polling. Call it when nobody waits any more."""
@@ -203,30 +261,31 @@ class HostDirectory:
         except UnknownHostError:
             return None
 
-    async def _wait_for_present(
-        self, name: str | None, platform_key: str | None, *, wait_s: float
-    ) -> Host:
-        """A present host of that name, or on that platform; the other one is None."""
+    async def _wait_for_present(self, asked: Asked, *, wait_s: float) -> list[Host]:
+        """The present hosts that take sweeps, at least one."""
         deadline_s = time.monotonic() + wait_s
-        found = await asyncio.to_thread(self._find_candidates, name, platform_key)
+        found = await asyncio.to_thread(self._find_candidates, asked)
         while True:
-            for host in found.values():
-                if host is not None and self._is_present(host):
-                    return host
+            hosts = [each for each in found.values() if each is not None]
+            taking = [each for each in hosts if each.status.takes_sweeps]
+            if present := [each for each in taking if self._is_present(each)]:
+                return present
+            if hosts and not taking:
+                raise _refusing(hosts)
             is_coming = not self._shutdown.has_begun and any(
                 self._is_coming(each, host) for each, host in found.items()
             )
             now_s = time.monotonic()
             if not is_coming or now_s >= deadline_s:
-                if name is None:
+                if asked.name is None:
                     kind = HostStartingError if is_coming else HostAwayError
                     raise kind(
-                        f"no host on platform {platform_key} has a running worker",
+                        f"no host on platform {asked.platform_key} has a running worker",
                         hint="start one with `lhp worker`, or leave out `platform`",
                         see="/hosts",
                     )
-                raise self._away(name, found[name], is_coming=is_coming)
-            looking = asyncio.create_task(self._candidates.get((name, platform_key)))
+                raise self._away(asked.name, found[asked.name], is_coming=is_coming)
+            looking = asyncio.create_task(self._candidates.get(asked))
             try:
                 await self._shutdown.wait(looking, timeout_s=deadline_s - now_s)
                 if looking.done():
@@ -234,21 +293,21 @@ class HostDirectory:
             finally:
                 looking.cancel()
 
-    def _find_candidates(self, name: str | None, platform_key: str | None) -> Candidates:
+    def _find_candidates(self, asked: Asked) -> Candidates:
         """The hosts that may measure, by name. Our own may not have registered yet: then None.
 
         Raises UnknownHostError. Asks the store: call it from a thread.
         """
-        if name is None:
-            return _candidates_among(self._store.list_hosts(), None, platform_key)
-        host = self._find(name)
-        if host is None and name != self._settings.host:
-            raise _unknown_host(name, self._curves.snapshot.hosts)
-        return {name: host}
+        if asked.name is None:
+            return _candidates_among(self._store.list_hosts(), asked)
+        host = self._find(asked.name)
+        if host is None and asked.name != self._settings.host:
+            raise _unknown_host(asked.name, self._curves.snapshot.hosts)
+        return {asked.name: host}
 
     def _read_candidates(self, asked: Collection[Asked]) -> Mapping[Asked, Candidates]:
         hosts = self._store.list_hosts()
-        return {each: _candidates_among(hosts, *each) for each in asked}
+        return {each: _candidates_among(hosts, each) for each in asked}
 
     def _is_coming(self, name: str, host: Host | None) -> bool:
         """Whether the worker of an absent host may be present soon."""
@@ -278,12 +337,6 @@ class HostDirectory:
         )
 
 
-def _list_active(snapshot: Snapshot) -> list[Host]:
-    """The hosts that belong to the fleet now: neither pending, nor quarantined, nor retired."""
-    active = (HostStatus.APPROVED, HostStatus.DRAINING)
-    return [host for host in snapshot.hosts.values() if host.status in active]
-
-
 def _conditions_on(platform: str, snapshot: Snapshot, *, preferred: str) -> Conditions:
     on_it = [each for each in snapshot.hosts.values() if each.platform_key == platform]
     if not on_it:
@@ -292,13 +345,27 @@ def _conditions_on(platform: str, snapshot: Snapshot, *, preferred: str) -> Cond
     return Conditions.of(max(on_it, key=lambda each: (each.name == preferred, each.last_seen_at)))
 
 
-def _candidates_among(
-    hosts: Sequence[Host], name: str | None, platform_key: str | None
-) -> Candidates:
+def _candidates_among(hosts: Sequence[Host], asked: Asked) -> Candidates:
     """The hosts that may measure, by name; None for the one of that name that isn't there."""
-    if name is None:
-        return {host.name: host for host in hosts if host.platform_key == platform_key}
-    return {name: next((host for host in hosts if host.name == name), None)}
+    if asked.name is not None:
+        return {asked.name: next((host for host in hosts if host.name == asked.name), None)}
+    return {
+        host.name: host
+        for host in hosts
+        if host.platform_key == asked.platform_key
+        and host.status is not HostStatus.RETIRED
+        and (asked.label is None or host.labels.get(asked.label[0]) == asked.label[1])
+    }
+
+
+def _refusing(hosts: Sequence[Host]) -> HostAwayError:
+    """Says that none of the hosts takes sweeps now."""
+    listed = ", ".join(f"{each.name} ({each.status})" for each in hosts)
+    return HostAwayError(
+        f"no sweeps are taken by {listed}",
+        hint="ask for another host, or let an operator look at it",
+        see="/hosts",
+    )
 
 
 def _unknown_host(name: str, known: Iterable[str]) -> UnknownHostError:

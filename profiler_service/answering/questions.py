@@ -17,6 +17,8 @@ from profiler_service.storage.store import Host
 if TYPE_CHECKING:
     from profiler_service.answering.known import Known
 
+Label = tuple[str, str]
+"""Name and value of a host's label."""
 AnswerT = TypeVar("AnswerT", covariant=True)
 
 
@@ -24,19 +26,26 @@ AnswerT = TypeVar("AnswerT", covariant=True)
 class Where:
     """The host or platform that a question is about; if all are None, the only platform there is.
 
-    Raises InvalidRequestError for `platforms` together with one of the others.
+    Raises InvalidRequestError for `platforms` together with one of the others, and for a host with
+    a label.
     """
 
     host: str | None = None
     platform: str | None = None
+    label: Label | None = None
+    """Only hosts with this label measure, and the platform is theirs."""
     platforms: str | None = None
     """Several at once: `all`, or keys separated by commas."""
 
     def __post_init__(self) -> None:
-        if self.platforms is not None and (self.host, self.platform) != (None, None):
+        if self.platforms is not None and (self.host or self.platform or self.label):
             raise InvalidRequestError(
                 "platforms= asks for one answer for several platforms",
-                hint="leave out `platforms`, or `host` and `platform`",
+                hint="leave out `platforms`, or `host`, `platform` and `label`",
+            )
+        if self.host is not None and self.label is not None:
+            raise InvalidRequestError(
+                "host= names one host already", hint="leave out `host` or `label`"
             )
 
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.crossover import CrossoverQuestion
+from profiler_service.answering.fleet import read_label
 from profiler_service.answering.lhp import LhpQuestion
 from profiler_service.answering.questions import Question, Where
 from profiler_service.answering.resources import sweep_info
@@ -209,7 +210,9 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
     lists them all) are query parameters of the same name.
 
     An answer never mixes platforms or timing protocols. It comes from the platform that `host` has
-    now, or from the one that `platform` names. Its curves were measured with the protocol that the
+    now, or the hosts with that `label`, or from the one that `platform` names; without any of
+    these, from the only platform there is. Of several hosts, the least loaded one measures. Its
+    curves were measured with the protocol that the
     platform's hosts use now. With `platforms`, one answer holds on several platforms: each is asked
     by itself, and what one prefers is compared with `dims` on all the others. If no host has the
     platform any more, its newest curves answer, marked `stale`. A new curve is used at most 0.3 s
@@ -222,7 +225,8 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
 def read_where(query: LhpQuery | CrossoverQuery) -> Where:
     """Where the question is asked. Raises InvalidRequestError for what excludes each other."""
     platforms = query.platforms if isinstance(query, LhpQuery) else None
-    return Where(host=query.host, platform=query.platform, platforms=platforms)
+    label = None if query.label is None else read_label(query.label)
+    return Where(host=query.host, platform=query.platform, label=label, platforms=platforms)
 
 
 def read_lhp_question(query: LhpQuery, services: Services) -> LhpQuestion:

@@ -88,7 +88,8 @@ async def post_sweep(
 ) -> SweepInfo:
     """Queues the sweep on the host and returns at once. Equal open sweeps are measured once."""
     spec = read_sweep_request(request)
-    host = await services.hosts.get_present(request.host)
+    where = await services.hosts.locate(Where(host=request.host))
+    host = await services.hosts.choose(where, wait_s=0, spec_key=spec.key)
     admitted = await services.admission.admit(spec, host, for_question=False)
     sweep, is_new = await services.queue.submit(admitted, client=client)
     response.status_code = 201 if is_new else 200

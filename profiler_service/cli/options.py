@@ -16,7 +16,7 @@ UrlOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only JSON on stdout.")]
 HostOption = Annotated[
-    str | None, typer.Option(help="Host that measures (default: the service's own).")
+    str | None, typer.Option(help="Host that measures (default: one on the only platform).")
 ]
 BudgetOption = Annotated[
     float | None,
@@ -37,6 +37,9 @@ VaryOption = Annotated[
     ),
 ]
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+LabelOption = Annotated[
+    str | None, typer.Option(help="Only hosts with this label measure: pool:train.")
+]
 BackendOption = Annotated[
     str | None, typer.Option(help="Which kernel runs: dense, packed, compiled or csr.")
 ]

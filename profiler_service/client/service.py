@@ -72,6 +72,8 @@ WORKER_START_S = 20.0
 """How long the service may hold a question at a time while the worker isn't ready yet."""
 AGE_S = 1.0
 """How much older a measurement may seem than it is: two clocks and rounding."""
+PLACES = frozenset({"host", "platform", "label", "platforms"})
+"""Parameters of a question that say where it is asked."""
 ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
@@ -101,7 +103,7 @@ class Service(HostOperations, AccessOperations, Generic[H]):
         """Sends nothing yet. Raises InvalidRequestError, NetworkSettingsError.
 
         `token` is the access token (default: LHP_TOKEN). `host` and `platform` are sent with every
-        question that names neither. `timeout_s` is how long to wait for one response, in addition
+        question that names no place. `timeout_s` is how long to wait for one response, in addition
         to the time that the service was asked to wait. `attempts` is how often a request is tried
         if another attempt may help. A stream of events that is silent for `quiet_s` is given up or
         opened again. `clock` and `sleep` are for tests; an asynchronous client awaits the result
@@ -255,7 +257,7 @@ class Service(HostOperations, AccessOperations, Generic[H]):
         self, path: str, kind: type[T], query: Query, wait_s: float, on_progress: OnProgress
     ) -> T:
         deadline = Deadline.after(wait_s, self._clock)
-        given = {**self._defaults, **query}
+        given = {**({} if PLACES & query.keys() else self._defaults), **query}
         asked_s = self._clock()
         call = Call(path=path, params=given)
         for round_ in range(ROUNDS):

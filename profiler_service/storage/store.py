@@ -19,6 +19,7 @@ from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, OpenSweep
 from profiler_service.storage import audit, batches, curves, facts, rows, sweeps
 from profiler_service.storage.access_store import AccessStore
+from profiler_service.storage.fleet_store import FleetStore
 from profiler_service.storage.host_store import HostStore
 from profiler_service.storage.records import (
     CLOCK_SKEW_S,
@@ -61,7 +62,7 @@ __all__ = [
 ]
 
 
-class Store(HostStore, AccessStore, UpkeepStore):
+class Store(HostStore, FleetStore, AccessStore, UpkeepStore):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the

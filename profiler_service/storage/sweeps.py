@@ -124,6 +124,17 @@ def list_open(connection: Connection, host: str) -> list[OpenSweep]:
     return [rows.open_sweep_from_row(row) for row in connection.execute(query)]
 
 
+def find_open_of(
+    connection: Connection, host_names: Collection[str]
+) -> dict[str, list[tuple[str, OpenSweep]]]:
+    """The open sweeps of each of the hosts that has any, with their `SweepSpec.key`."""
+    query = sa.select(sweeps).where(unfinished).where(sweeps.c.host.in_(host_names))
+    found: dict[str, list[tuple[str, OpenSweep]]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row.host, []).append((row.spec_key, rows.open_sweep_from_row(row)))
+    return found
+
+
 def find_unfinished_of_kinds(
     connection: Connection, kinds: Sequence[str]
 ) -> list[tuple[Workload, str, str]]:

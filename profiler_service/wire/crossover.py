@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import Dims, RequestModel, ResponseModel
-from profiler_service.wire.questions import DIMS_PATTERN
+from profiler_service.wire.questions import DIMS_PATTERN, LABEL_PATTERN
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
 
@@ -38,12 +38,21 @@ class CrossoverQuery(RequestModel):
         description="How long to wait for a measurement, seconds, before 202 is returned.",
     )
     host: str | SkipJsonSchema[None] = Field(
-        default=None, description="Which host measures. Default: the service's own."
+        default=None,
+        description="Which host measures. Default: one on the only platform there is. If there are"
+        " several platforms, name a host, a platform or a label.",
     )
     platform: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Key of a platform (`/platforms`) to answer for, instead of the platform"
         " that `host` is on now.",
+    )
+    label: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="A label of hosts, `pool:train`: only they measure, and the answer is for their"
+        " platform.",
+        examples=["pool:train"],
+        json_schema_extra={"pattern": LABEL_PATTERN},
     )
 
 

@@ -14,6 +14,8 @@ from profiler_service.workload import DTYPE_SIZES_BYTES
 
 DIMS_PATTERN = r"^\s*[0-9]+\s*(,\s*[0-9]+\s*)*$"
 
+LABEL_PATTERN = r"^\s*[^:=\s][^:=]*[:=]\s*\S.*$"
+
 
 class LhpQuery(BaseModel):
     """The query parameters of `GET /lhp`.
@@ -106,12 +108,21 @@ class LhpQuery(BaseModel):
         examples=["7d"],
     )
     host: str | SkipJsonSchema[None] = Field(
-        default=None, description="Which host measures. Default: the service's own."
+        default=None,
+        description="Which host measures. Default: one on the only platform there is. If there are"
+        " several platforms, name a host, a platform or a label.",
     )
     platform: str | SkipJsonSchema[None] = Field(
         default=None,
         description="Key of a platform (`/platforms`) to answer for, instead of the platform"
         " that `host` is on now.",
+    )
+    label: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="A label of hosts, `pool:train`: only they measure, and the answer is for their"
+        " platform.",
+        examples=["pool:train"],
+        json_schema_extra={"pattern": LABEL_PATTERN},
     )
     platforms: str | SkipJsonSchema[None] = Field(
         default=None,

@@ -67,7 +67,8 @@ class SweepRequest(RequestModel):
         " `quick` and `thorough`; `nearest` and `largest` as `/lhp` does with that preference.",
     )
     host: str | None = Field(
-        default=None, description="Which host measures. Default: the service's own."
+        default=None,
+        description="Which host measures. Default: the least loaded on the only platform there is.",
     )
     budget: float | None = Field(
         default=None,

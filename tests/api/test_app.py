@@ -174,7 +174,17 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
     names = [parameter["name"] for parameter in operation["parameters"]]
     assert names == [
         *("dims", "workload", "prefer", "slack", "effort", "max_growth", "multiple_of", "wait"),
-        *("budget", "margin", "settle", "max_age", "host", "platform", "vary"),
+        *(
+            "budget",
+            "margin",
+            "settle",
+            "max_age",
+            "host",
+            "platform",
+            "label",
+            "platforms",
+            "vary",
+        ),
         *("batch", "dtype", "backend"),
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])

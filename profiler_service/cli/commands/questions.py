@@ -18,6 +18,7 @@ from profiler_service.cli.options import (
     DtypeOption,
     HostOption,
     JsonOption,
+    LabelOption,
     ParamOption,
     UrlOption,
     VaryOption,
@@ -103,6 +104,7 @@ def query(
         str | None,
         typer.Option(help="Key of a platform, or its beginning; `lhp hosts` shows it."),
     ] = None,
+    label: LabelOption = None,
     platforms: Annotated[
         str | None,
         typer.Option(help="One answer for several platforms: all, or keys with commas between."),
@@ -142,6 +144,7 @@ def query(
         ("max_age", max_age),
         ("host", host),
         ("platform", platform),
+        ("label", label),
         ("platforms", platforms),
     ):
         if value is not None:
@@ -152,7 +155,7 @@ def query(
         & {
             *request,
             *("max_growth", "multiple_of", "budget", "slack", "margin", "settle", "max_age"),
-            *("host", "platform", "platforms", "wait"),
+            *("host", "platform", "label", "platforms", "wait"),
         }
     ):
         raise InvalidRequestError(
@@ -208,6 +211,7 @@ def crossover(
         str | None,
         typer.Option(help="Key of a platform, or its beginning; `lhp hosts` shows it."),
     ] = None,
+    label: LabelOption = None,
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -215,7 +219,7 @@ def crossover(
     from profiler_service.cli.asking import ask_crossover
     from profiler_service.cli.text import describe_crossover, format_dims
 
-    given = {"batch": batch, "dtype": dtype, "host": host, "platform": platform}
+    given = {"batch": batch, "dtype": dtype, "host": host, "platform": platform, "label": label}
     request: dict[str, str | int | float] = {
         "dims": format_dims(_read_dims(dims)),
         **{name: value for name, value in given.items() if value is not None},
