@@ -129,9 +129,10 @@ app.command()(machines.serve)
 app.command()(machines.worker)
 for _each in (
     *(database.upgrade, database.stats, database.prune),
-    *(database.backup, database.restore),
+    *(database.backup, database.restore, database.export),
 ):
     db.command()(_each)
+db.command("import")(database.import_)
 app.command(cls=DimsCommand)(questions.query)
 app.command(cls=DimsCommand)(questions.crossover)
 app.command()(questions.advise)

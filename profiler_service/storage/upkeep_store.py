@@ -1,11 +1,12 @@
-"""The part of the store that an operator looks after: sizes, and the pruning of raw samples.
+"""The part of the store that operators look after: sizes, pruning, curves that leave and enter.
 
 Others use it as part of `store.Store`.
 """
 
 from __future__ import annotations
 
-from profiler_service.storage import retention
+from profiler_service.storage import imports, retention
+from profiler_service.storage.curve_file import CurveRecord
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.records import Prunable, Pruned, TableSize
 
@@ -30,3 +31,16 @@ class UpkeepStore(OpenDatabase):
         """
         with self._write() as connection:
             return retention.prune_some(connection, older_than_s=older_than_s)
+
+    def read_record(self, curve_id: str) -> CurveRecord:
+        """The stored curve of that id with where it comes from."""
+        with self._read() as connection:
+            return imports.read_record(connection, curve_id)
+
+    def import_curve(self, record: CurveRecord) -> bool:
+        """Whether the curve is new here. Then it is kept, with where it comes from.
+
+        Raises ImportRefusedError if it contradicts what is here.
+        """
+        with self._write() as connection:
+            return imports.import_curve(connection, record)

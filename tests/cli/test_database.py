@@ -71,3 +71,18 @@ def test_a_backup_is_made_and_put_back(
         assert restored.get_sweep(sweep_id).id == sweep_id
     missing = lhp("db", "restore", "tuesday")
     assert missing.code == 1 and "tuesday" in missing.err
+
+
+def test_curves_leave_as_parquet_and_enter_another_database_once(
+    lhp: Lhp, sweep_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "curves exported: 1" in lhp("db", "export", "curves.parquet").err
+    assert lhp("db", "export", "curves.parquet").code == 1  # it is there already
+    assert "curves exported: 0" in lhp("db", "export", "none.parquet", "--kind", "linear").err
+    monkeypatch.setenv("LHP_DATABASE_URL", f"sqlite:///{tmp_path / 'new.sqlite'}")
+    assert lhp("db", "upgrade").code == 0
+    assert "imported: 1; here already: 0" in lhp("db", "import", "curves.parquet").err
+    assert "imported: 0; here already: 1" in lhp("db", "import", "curves.parquet").err
+    Path("curves.parquet").write_bytes(b"PAR1 of something else")
+    refused = lhp("db", "import", "curves.parquet")
+    assert refused.code == 1 and "hint: the file is damaged" in refused.err

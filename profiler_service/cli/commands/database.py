@@ -132,6 +132,52 @@ def restore(
     say("the backup is restored")
 
 
+def export(
+    file: Annotated[Path, typer.Argument(help="The Parquet file to make.")],
+    kind: Annotated[str | None, typer.Option(help="Only curves of this workload kind.")] = None,
+    platform: Annotated[str | None, typer.Option(help="Only those of this platform.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only those that this host measured.")] = None,
+) -> None:
+    """Write curves to a Parquet file, with their platforms, hosts, times and evidence.
+
+    Comparisons of kernels are left out: their answers are in their raw samples.
+    """
+    from profiler_service.storage.curve_file import CurveRecord, is_portable, write_curves
+
+    def read(store: Store) -> Iterator[CurveRecord]:
+        cursor = None
+        while True:
+            page = store.list_curves(kind=kind, platform_key=platform, host=host, cursor=cursor)
+            for header in page.items:
+                if is_portable(header.mode):
+                    yield store.read_record(header.id)
+            if (cursor := page.next_cursor) is None:
+                return
+
+    with _open_store() as store:
+        num_curves = write_curves(file, read(store))
+    say(f"curves exported: {num_curves:,}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file that `lhp db export` has made.")],
+) -> None:
+    """Take in the curves of a Parquet file. Those that are here already stay as they are.
+
+    Each keeps its platform, and where it comes from. The whole file is checked first: if anything
+    in it is wrong, nothing is imported.
+    """
+    from profiler_service.storage.curve_file import read_curves
+
+    num_curves = num_new = 0
+    for _ in read_curves(file):
+        num_curves += 1
+    with _open_store() as store:
+        for record in read_curves(file):
+            num_new += store.import_curve(record)
+    say(f"curves imported: {num_new:,}; here already: {num_curves - num_new:,}")
+
+
 def _format_bytes(size_bytes: int | None) -> str:
     """`1.5 MiB`; three digits at least."""
     if size_bytes is None:

@@ -1,0 +1,141 @@
+"""Curves that leave and enter the database, with where they come from.
+
+Every function runs in the transaction of the `connection` that it is given.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from profiler_service.plan.modes import MODES
+from profiler_service.plan.spec import SweepState
+from profiler_service.storage import rows
+from profiler_service.storage.curve_file import CurveRecord, ImportRefusedError
+from profiler_service.storage.hosts import register_platform
+from profiler_service.storage.records import HostStatus
+from profiler_service.storage.statements import insert_or_ignore, raise_generation, read_now
+from profiler_service.storage.tables import (
+    curve_arrays,
+    curves,
+    hosts,
+    installation,
+    platforms,
+    sweeps,
+)
+
+_MAX_AHEAD = dt.timedelta(days=1)
+"""A curve that was measured later than so long from now is refused: it would never grow old."""
+
+
+def read_record(connection: Connection, curve_id: str) -> CurveRecord:
+    """The curve with where it comes from. The id is that of a stored curve."""
+    row = connection.execute(
+        sa.select(curves, curve_arrays, platforms.c.fields)
+        .join_from(curves, curve_arrays)
+        .join(platforms)
+        .where(curves.c.id == curve_id)
+    ).one()
+    none = sa.null().label("curve_id")
+    sweep_row = connection.execute(sa.select(sweeps, none).where(sweeps.c.id == row.sweep_id)).one()
+    origin = row.origin or {}
+    return CurveRecord(
+        curve_id=row.id,
+        sweep_id=row.sweep_id,
+        installation=origin.get("installation") or _read_installation(connection),
+        host=origin.get("host") or row.host,
+        spec=rows.sweep_from_row(sweep_row).spec,
+        created_at=sweep_row.created_at,
+        curve=rows.curve_from_row(row),
+    )
+
+
+def import_curve(connection: Connection, record: CurveRecord) -> bool:
+    """Whether the curve is new here. Then it is kept, with where it comes from.
+
+    Its host is a retired one of its own, unless this installation measured it. Raises
+    ImportRefusedError.
+    """
+    now = read_now(connection)
+    if connection.scalar(sa.select(curves.c.id).where(curves.c.id == record.curve_id)) is not None:
+        return False
+    curve, spec = record.curve, record.spec
+    if curve.measured_at > now + _MAX_AHEAD:
+        raise ImportRefusedError(
+            f"curve {record.curve_id} was measured at {curve.measured_at}, in the future",
+            hint="see the clock of this machine, or of the one that measured it",
+        )
+    host, origin = _find_host(connection, record, now)
+    register_platform(connection, curve.platform)
+    insert_or_ignore(
+        connection,
+        hosts,
+        {
+            "name": host,
+            "platform_key": curve.platform.key,
+            "protocol_key": curve.protocol.key,
+            "dtypes": [],
+            "registered_at": now,
+            "last_seen_at": curve.measured_at,
+            "status": HostStatus.RETIRED,
+        },
+    )
+    new = insert_or_ignore(
+        connection,
+        sweeps,
+        {
+            **rows.sweep_to_values(spec, host=host, demand=None, now=now),
+            "id": record.sweep_id,
+            "state": SweepState.DONE,
+            "created_at": record.created_at,
+            "finished_at": curve.measured_at,
+            # It comes without raw samples.
+            "pruned_to": 0,
+            "pruned_at": now,
+        },
+    )
+    if not new:
+        raise ImportRefusedError(
+            f"sweep {record.sweep_id} is here already, without curve {record.curve_id}",
+            hint="two files claim the same sweep: import the one that you trust",
+        )
+    is_race = MODES[spec.mode].is_race
+    values = rows.curve_to_values(curve, now=now) | {
+        "id": record.curve_id,
+        "sweep_id": record.sweep_id,
+        "host": host,
+        "mode": spec.mode,
+        "raced_from": rows.dims_to_text(curve.grid.first) if is_race else None,
+        "origin": origin,
+        "generation": 0,
+    }
+    connection.execute(sa.insert(curves).values(values))
+    arrays = rows.curve_arrays_to_values(curve)
+    connection.execute(sa.insert(curve_arrays).values(curve_id=record.curve_id, **arrays))
+    connection.execute(
+        sa.update(curves)
+        .where(curves.c.id == record.curve_id)
+        .values(generation=raise_generation(connection))
+    )
+    return True
+
+
+def _read_installation(connection: Connection) -> str:
+    return str(connection.execute(sa.select(installation.c.value)).scalar_one())
+
+
+def _find_host(
+    connection: Connection, record: CurveRecord, now: dt.datetime
+) -> tuple[str, rows.Values | None]:
+    """The name of the curve's host here, and its `origin`."""
+    if record.installation == _read_installation(connection):
+        return record.host, None
+    # A host of that name here is another machine. One host has one platform.
+    of = f" ({record.installation}/{record.curve.platform.key})"
+    return record.host[: 255 - len(of)] + of, {
+        "installation": record.installation,
+        "host": record.host,
+        "imported_at": now.isoformat(),
+    }
