@@ -48,12 +48,16 @@ class ListenError(LhpError):
 
 
 def upgrade_database(settings: Settings) -> None:
-    """Brings the tables of the store and of the job engine up to date. Raises StoreError."""
+    """Brings the tables of the store and of the job engine up to date. Raises StoreError.
+
+    Hosts' roles get the rights on what is new.
+    """
     from profiler_service import jobs
     from profiler_service.storage import schema
 
     schema.upgrade(settings.database_url)
     jobs.upgrade(settings)
+    schema.renew_rights(settings.database_url)
 
 
 def prepare_database(settings: Settings) -> None:

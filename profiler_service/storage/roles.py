@@ -36,6 +36,14 @@ RIGHTS = {
 """Table → what a worker may do. It reads every other table that is for workers."""
 
 
+def renew_rights(connection: Connection, installation: str) -> None:
+    """Gives the hosts' roles, if there are any, the rights that a worker of this version needs."""
+    group = f"lhp_workers_{installation}"
+    exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name")
+    if connection.scalar(exists, {"name": group}) is not None:
+        _grant(connection, group)
+
+
 def create_role(connection: Connection, installation: str, *, may_log_in: bool) -> tuple[str, str]:
     """The name and the password of a new role for a host.
 

@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
 from profiler_service.errors import SchemaTooNewError, SchemaTooOldError, StoreUnavailableError
+from profiler_service.storage import roles
 from profiler_service.storage.database import (
     connection_errors,
     create_database_engine,
@@ -25,7 +26,7 @@ from profiler_service.storage.database import (
     parse_url,
     write_access,
 )
-from profiler_service.storage.tables import compatibility
+from profiler_service.storage.tables import compatibility, installation
 
 _LOCK_NUMBER = 0x6C6870  # "lhp": the PostgreSQL advisory lock that one upgrade at a time holds
 
@@ -62,6 +63,24 @@ def upgrade(url: str) -> None:
                 return
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def renew_rights(url: str) -> None:
+    """Gives the roles of joined hosts their rights on all tables, new ones included.
+
+    Does nothing in SQLite. Run it after upgrading this schema and the job engine's. Raises
+    StoreUnavailableError.
+    """
+    parsed = parse_url(url)
+    if find_sqlite_path(parsed) is not None:
+        return
+    engine = create_database_engine(parsed)
+    try:
+        with connection_errors(parsed), engine.begin() as connection:
+            value = connection.execute(sa.select(installation.c.value)).scalar_one()
+            roles.renew_rights(connection, value)
     finally:
         engine.dispose()
 

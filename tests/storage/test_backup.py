@@ -13,7 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service.errors import ConflictError, LhpError, SchemaTooNewError
-from profiler_service.storage import schema
+from profiler_service.processes.serve import upgrade_database
+from profiler_service.settings import Settings
+from profiler_service.storage import roles, schema
 from profiler_service.storage.backup import BackupError, back_up, restore
 from profiler_service.storage.store import Host, Store, WorkerIdentity
 from tests.conftest import new_database
@@ -173,3 +175,38 @@ def test_missing_programs_of_postgresql_are_named(
         back_up(postgres_database_url, tmp_path / "backup")
     assert "client programs" in caught.value.hint
     assert not (tmp_path / "backup").exists()
+
+
+def test_upgrade_and_restore_give_the_hosts_roles_their_rights_again(
+    postgres_database_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(database_url=postgres_database_url)
+    upgrade_database(settings)
+    rights = (
+        "SELECT has_table_privilege(:role, 'batches', 'INSERT'),"
+        " has_table_privilege(:role, 'dbos.workflow_status', 'UPDATE'),"
+        " has_column_privilege(:role, 'hosts', 'last_seen_at', 'UPDATE')"
+    )
+    with connect(postgres_database_url) as connection:
+        installation = connection.scalar(sa.text("SELECT value FROM installation"))
+        role, _ = roles.create_role(connection, str(installation), may_log_in=False)
+    group = f"lhp_workers_{installation}"
+    try:
+        with connect(postgres_database_url) as connection:
+            assert connection.execute(sa.text(rights), {"role": role}).one() == (True,) * 3
+        back_up(postgres_database_url, tmp_path / "backup")
+        restore(postgres_database_url, tmp_path / "backup", replace=True)
+        with connect(postgres_database_url) as connection:
+            # As if an upgrade had made these tables.
+            for name in ("public", "dbos"):
+                connection.execute(
+                    sa.text(f"REVOKE ALL ON ALL TABLES IN SCHEMA {name} FROM {group}")
+                )
+        upgrade_database(settings)
+        with connect(postgres_database_url) as connection:
+            assert connection.execute(sa.text(rights), {"role": role}).one() == (True,) * 3
+    finally:
+        with connect(postgres_database_url) as connection:
+            connection.execute(sa.text(f"DROP OWNED BY {group}"))
+            connection.execute(sa.text(f"DROP ROLE {role}"))
+            connection.execute(sa.text(f"DROP ROLE {group}"))
