@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from profiler_service.errors import StoreError, TooManyRequestsError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, Place, find_places
+from profiler_service.storage.records import FleetSweep
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.log_context import current_request_id
 
@@ -79,6 +80,38 @@ class SweepQueue:
 
         Raises TooManyRequestsError, StoreError.
         """
+        spec, demand = await self._prepare(admitted, client)
+        return await asyncio.to_thread(self._create, spec, admitted.host.name, demand)
+
+    async def submit_fleet(
+        self, label: str, admitted: Sequence[Admitted], *, client: str | None
+    ) -> tuple[FleetSweep, bool]:
+        """The sweep of several hosts, queued on each of them, and whether it is new.
+
+        Raises TooManyRequestsError if one of them has too many; nothing is queued then. StoreError.
+        """
+        parts = []
+        for each in admitted:
+            spec, demand = await self._prepare(each, client)
+            parts.append((each.host.name, spec, demand))
+
+        def create() -> tuple[FleetSweep, bool]:
+            sweep, is_new = self._store.create_fleet_sweep(
+                label,
+                parts,
+                max_open=self._max_queued,
+                max_open_of_client=self._max_queued_per_client,
+                by=current_caller(),
+            )
+            for each in sweep.sweeps:
+                if each.state == SweepState.QUEUED:
+                    self._enqueue(each)
+            return sweep, is_new
+
+        return await asyncio.to_thread(create)
+
+    async def _prepare(self, admitted: Admitted, client: str | None) -> tuple[SweepSpec, Demand]:
+        """The spec with what its race should know, and who wants it."""
         spec, host = admitted.spec, admitted.host
         spec = replace(spec, seed=random.SystemRandom().getrandbits(31))
         if MODES[spec.mode].is_race:
@@ -93,7 +126,7 @@ class SweepQueue:
             client=client,
             request_id=current_request_id(),
         )
-        return await asyncio.to_thread(self._create, spec, host.name, demand)
+        return spec, demand
 
     def _create(self, spec: SweepSpec, host: str, demand: Demand) -> tuple[Sweep, bool]:
         sweep, is_new = self._store.create_sweep(

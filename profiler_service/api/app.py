@@ -20,6 +20,7 @@ from profiler_service.api import (
     batch,
     curves,
     facts,
+    fleet_sweeps,
     health,
     hosts,
     metrics,
@@ -131,7 +132,19 @@ def create_app(
     with_parameters = (questions, facts)
     for each in with_parameters:
         app.include_router(each.router, responses=refused)
-    rest = (batch, sweeps, curves, hosts, workloads, tokens, audit, problems, health, metrics)
+    rest = (
+        batch,
+        sweeps,
+        fleet_sweeps,
+        curves,
+        hosts,
+        workloads,
+        tokens,
+        audit,
+        problems,
+        health,
+        metrics,
+    )
     for each in rest:
         app.include_router(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused

@@ -23,6 +23,7 @@ from profiler_service.client.access import AccessOperations
 from profiler_service.client.address import Address
 from profiler_service.client.batch import ask_batch
 from profiler_service.client.errors import ServiceFailedError
+from profiler_service.client.fleet_sweeps import FleetSweepOperations
 from profiler_service.client.following import (
     QUIET_S,
     Follower,
@@ -72,13 +73,12 @@ WORKER_START_S = 20.0
 """How long the service may hold a question at a time while the worker isn't ready yet."""
 AGE_S = 1.0
 """How much older a measurement may seem than it is: two clocks and rounding."""
-PLACES = frozenset({"host", "platform", "label", "platforms"})
-"""Parameters of a question that say where it is asked."""
+PLACES = frozenset({"host", "platform", "label", "platforms"})  # where a question is asked
 ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
 
-class Service(HostOperations, AccessOperations, Generic[H]):
+class Service(HostOperations, FleetSweepOperations, AccessOperations, Generic[H]):
     """The methods of both clients of the service at `url`.
 
     Every method raises the error classes of `profiler_service.errors`, from the service's

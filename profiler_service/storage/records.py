@@ -168,6 +168,38 @@ class FleetStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FleetSweep:
+    """The same sweep on several hosts."""
+
+    id: str
+    """Sortable by creation time (UUID version 7)."""
+    label: str
+    """That of the hosts, `pool:train`."""
+    created_at: dt.datetime
+    sweeps: tuple[Sweep, ...]
+    """One for each host that had the label, by the host's name."""
+
+    @property
+    def state(self) -> SweepState:
+        """That of all together: final once all have ended, and done if all are."""
+        states = {each.state for each in self.sweeps}
+        if not all(each.is_final for each in states):
+            has_begun = states != {SweepState.QUEUED}
+            return SweepState.RUNNING if has_begun else SweepState.QUEUED
+        worst = (SweepState.FAILED, SweepState.CANCELLED)
+        return next((each for each in worst if each in states), SweepState.DONE)
+
+    @property
+    def fraction(self) -> float:
+        """Mean share of the work that is done, 0 to 1."""
+        done = [
+            1.0 if each.state.is_final else 0.0 if each.progress is None else each.progress.fraction
+            for each in self.sweeps
+        ]
+        return sum(done) / len(done) if done else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class CurveHeader:
     """Everything about a stored curve except its arrays."""
 

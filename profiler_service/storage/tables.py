@@ -328,6 +328,25 @@ sa.Index(
     postgresql_where=grids,
 )
 
+fleet_sweeps = sa.Table(
+    "fleet_sweeps",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("label", Text, nullable=False),
+    sa.Column("spec_key", Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index(None, "label", "spec_key"),
+    info={"for_workers": False},
+)
+
+fleet_sweep_hosts = sa.Table(
+    "fleet_sweep_hosts",
+    metadata,
+    sa.Column("fleet_sweep_id", Text, sa.ForeignKey("fleet_sweeps.id"), primary_key=True),
+    sa.Column("sweep_id", Text, sa.ForeignKey("sweeps.id"), primary_key=True),
+    info={"for_workers": False},
+)
+
 generation = sa.Table(
     "generation",
     metadata,

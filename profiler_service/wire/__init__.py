@@ -34,6 +34,7 @@ from profiler_service.wire.curves import (
     FailedPoint,
 )
 from profiler_service.wire.facts import FactInfo, FactPage, FactsQuery, RepeatabilityInfo
+from profiler_service.wire.fleet_sweeps import FleetSweepInfo, FleetSweepPage, FleetSweepRequest
 from profiler_service.wire.hosts import (
     HostChange,
     HostInfo,
@@ -81,6 +82,9 @@ __all__ = [
     "FactsQuery",
     "FailedPoint",
     "FasterBackend",
+    "FleetSweepInfo",
+    "FleetSweepPage",
+    "FleetSweepRequest",
     "GridAxisRange",
     "Health",
     "HostChange",

@@ -18,6 +18,7 @@ from profiler_service.cli.options import (
     DtypeOption,
     HostOption,
     JsonOption,
+    LabelOption,
     ParamOption,
     UrlOption,
     VaryOption,
@@ -33,7 +34,7 @@ from profiler_service.cli.terminal import (
     show,
 )
 from profiler_service.errors import InvalidRequestError
-from profiler_service.processes.exit_codes import FAILED, INTERRUPTED
+from profiler_service.processes.exit_codes import DONE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from profiler_service.cli.asking import SweepOutcome
@@ -60,6 +61,7 @@ def sweep(
     param: ParamOption = None,
     budget: BudgetOption = None,
     host: HostOption = None,
+    label: LabelOption = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Start the sweep and don't wait for it.")
     ] = False,
@@ -69,7 +71,8 @@ def sweep(
     """Measure every point of a grid: `lhp sweep matmul 256:512`.
 
     A kind with several axes takes one range for each: `lhp sweep linear 1190:1210 310:330:2`.
-    Ctrl-C stops the sweep and keeps the points measured so far.
+    Ctrl-C stops the sweep and keeps the points measured so far. With --label, every host that has
+    the label measures the grid.
     """
     from pydantic import ValidationError
 
@@ -91,6 +94,12 @@ def sweep(
         raise InvalidRequestError(
             f"{len(ranges)} ranges are too many", hint="give one range for each axis"
         ) from error
+    if label is not None:
+        from profiler_service.cli.fleet_sweeps import run_fleet_sweep
+
+        if (code := run_fleet_sweep(request, label, url=url, detach=detach, json=json)) != DONE:
+            raise typer.Exit(code)
+        return
     with open_client(url) as client:
         if detach:
             started, _ = client.create_sweep(request)
