@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from profiler_service.access.scopes import Scope, expand
 from profiler_service.access.tokens import Token, is_secret, split_token
@@ -12,6 +14,16 @@ from profiler_service.errors import UnauthenticatedError
 _NO_DIGEST = "0" * 64
 """No secret has it."""
 HINT = "send `Authorization: Bearer lhp_…`; commands and the client take the token from LHP_TOKEN"
+
+
+class Verified(NamedTuple):
+    """A valid token."""
+
+    token: Token
+    allowed: frozenset[Scope]
+    """Everything that it allows."""
+    ends_s: float
+    """When it expires, by the local clock; infinite: never."""
 
 
 class Keyring:
@@ -34,7 +46,7 @@ class Keyring:
         """How many there are, revoked and expired ones included."""
         return len(self._tokens)
 
-    def verify(self, text: str, clock_s: float) -> tuple[Token, frozenset[Scope]]:
+    def verify(self, text: str, clock_s: float) -> Verified:
         """The token, and everything that it allows. Raises UnauthenticatedError.
 
         Only who knows the secret learns whether a token has expired or was revoked.
@@ -50,8 +62,9 @@ class Keyring:
             raise UnauthenticatedError(
                 f"the token {token_id} was revoked", hint="ask an operator for another one"
             )
-        if clock_s >= self._ends_s.get(token_id, float("inf")):
+        ends_s = self._ends_s.get(token_id, math.inf)
+        if clock_s >= ends_s:
             raise UnauthenticatedError(
                 f"the token {token_id} has expired", hint="ask an operator for another one"
             )
-        return token, self._allowed[token_id]
+        return Verified(token, self._allowed[token_id], ends_s)

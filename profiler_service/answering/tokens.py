@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from profiler_service.access.keyring import Keyring
-from profiler_service.access.scopes import Scope
-from profiler_service.access.tokens import Token
+from profiler_service.access.keyring import Keyring, Verified
 from profiler_service.errors import StoreError
 from profiler_service.storage.store import Store
 
@@ -37,16 +36,23 @@ class KnownTokens:
         self._is_exposed = is_exposed
         self._changes: tuple[int, int] | None = None
         self._keyring: Keyring
+        self._verified: dict[bytes, Verified] = {}
         self._used: set[str] = set()
         self.is_required = True
         """Whether every request needs a token: also once there ever was one. The last one's end
         must not open the service to everybody."""
 
-    def verify(self, text: str) -> tuple[Token, frozenset[Scope]]:
-        """The token, and what it allows. Raises UnauthenticatedError. Takes microseconds."""
-        token, allowed = self._keyring.verify(text, time.monotonic())
-        self._used.add(token.id)
-        return token, allowed
+    def verify(self, text: str) -> Verified:
+        """The token, and what it allows. Raises UnauthenticatedError. Takes microseconds.
+
+        What was verified is remembered by its digest, until a token is made or revoked.
+        """
+        key = hashlib.sha256(text.encode()).digest()
+        verified = self._verified.get(key)
+        if verified is None or time.monotonic() >= verified.ends_s:
+            verified = self._verified[key] = self._keyring.verify(text, time.monotonic())
+        self._used.add(verified.token.id)
+        return verified
 
     async def refresh(self) -> None:
         """Returns when all that the store had at the time of the call is known.
@@ -58,6 +64,7 @@ class KnownTokens:
         if changes == self._changes:
             return
         self._keyring = await asyncio.to_thread(self._store.load_keyring)
+        self._verified.clear()
         self._changes = changes
         self.is_required = self._is_exposed or len(self._keyring) > 0
 

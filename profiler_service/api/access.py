@@ -94,7 +94,7 @@ class Authenticate:
         text: str | None = None
         try:
             text = _find_token(scope)
-            token, allowed = known.verify(text)
+            token, allowed, _ = known.verify(text)
         except UnauthenticatedError as error:
             if not self._is_public(scope):
                 await self._refuse(error, text is not None, address)(scope, receive, send)
@@ -126,13 +126,17 @@ class Authenticate:
 
 def _find_token(scope: Scope) -> str:
     """The token in the request's headers. Raises UnauthenticatedError if there isn't just one."""
-    found = [value for name, value in scope["headers"] if name == b"authorization"]
-    if not found:
+    found: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if found is not None:
+                raise UnauthenticatedError("send one token, not several", hint=HINT)
+            found = value
+    if found is None:
         raise UnauthenticatedError("this service needs a token", hint=HINT)
-    value: bytes = found[0]
-    kind, _, text = value.decode("latin-1").partition(" ")
-    if len(found) > 1 or kind.lower() != "bearer":
-        raise UnauthenticatedError("the token must be sent as one Bearer token", hint=HINT)
+    kind, _, text = found.decode("latin-1").partition(" ")
+    if kind.lower() != "bearer":
+        raise UnauthenticatedError("the token must be sent as a Bearer token", hint=HINT)
     return text.strip(" ")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from typing import Any
 
 import pytest
@@ -36,9 +37,9 @@ def keyring(**changed: Any) -> Keyring:
 
 
 def test_a_token_is_known_by_its_secret() -> None:
-    token, allowed = keyring().verify(write_token(ID, SECRET), 100.0)
-    assert token.name == "trainer"
-    assert allowed == {Scope.READ, Scope.MEASURE}
+    verified = keyring().verify(write_token(ID, SECRET), 100.0)
+    assert (verified.token.name, verified.ends_s) == ("trainer", math.inf)
+    assert verified.allowed == {Scope.READ, Scope.MEASURE}
 
 
 OTHER = ("A" if SECRET[0] != "A" else "B") + SECRET[1:]
