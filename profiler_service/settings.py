@@ -231,6 +231,12 @@ class Settings(BaseSettings):
     presence_s: float = Field(
         default=15, gt=0, description="A host without a sign of life for so long is away, seconds."
     )
+    sleep_after_s: float = Field(
+        default=10,
+        ge=0,
+        description="A worker on PostgreSQL that had nothing to measure for so long stops looking"
+        " for work by itself, seconds. The database then tells it of the next sweep.",
+    )
     yield_s: float = Field(
         default=10,
         ge=0,

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,14 @@ class Fleet:
         for process in self._processes:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def awake(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[set[str]]:
+    """In this context, jobs run; gives those that run at the moment."""
+    with contextlib.closing(jobs.JobRunner(settings, run_batch)) as runner:
+        runner.wake()
+        yield runner.running
 
 
 @pytest.fixture
@@ -256,7 +264,7 @@ def test_a_job_that_nobody_runs_is_run_again_and_forgotten_in_the_end(
         fleet.store.fail_sweep(sweep.id, "seen")
         return True
 
-    with jobs.run_jobs(settings, run_batch) as running:
+    with awake(settings, run_batch) as running:
         wait_until(lambda: bool(calls) and not running and client.list_jobs()[sweep.id] == status)
 
         def ended() -> bool:
@@ -288,7 +296,7 @@ def test_a_job_under_way_is_left_alone(
         fleet.store.fail_sweep(sweep.id, "seen")
         return True
 
-    with jobs.run_jobs(settings, run_batch) as running:
+    with awake(settings, run_batch) as running:
         assert begins.wait(PATIENCE_S)
         for _ in range(3):
             client.reconcile(fleet.store, running)
@@ -312,9 +320,9 @@ def test_a_sweep_that_workers_keep_ending_with_is_given_up(
         called.set()
         raise SystemExit
 
-    with jobs.run_jobs(settings, run_batch):
+    with awake(settings, run_batch):
         assert called.wait(PATIENCE_S)
-    with jobs.run_jobs(settings, run_batch) as running:
+    with awake(settings, run_batch) as running:
         wait_until(lambda: "EXCEEDED" in client.list_jobs()[sweep.id])
         another = settings.model_copy(update={"host": "another"})
         with contextlib.closing(jobs.JobClient(another)) as theirs:

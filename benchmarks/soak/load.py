@@ -9,8 +9,9 @@ import contextlib
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -32,6 +33,20 @@ class Seen:
     """How often each kind of request got each status, or `transport` for none."""
     defects: list[str] = field(default_factory=list)
     """Replies that no kill excuses: 500, or a status that the request can't deserve."""
+
+
+def find_wrong(answer: Mapping[str, Any], dims: tuple[int, int]) -> str:
+    """What contradicts itself in an answer, or is about another question; empty if nothing does."""
+    if tuple(answer["dims"]) != dims:
+        return f"about {answer['dims']} instead of {list(dims)}"
+    if any(larger < asked for larger, asked in zip(answer["lhp"], dims, strict=True)):
+        return f"{answer['lhp']} is smaller than {list(dims)}"
+    low, high = answer["speedup_interval"]
+    if not 0 < low <= high or answer["latency_s"] <= 0 or answer["lhp_latency_s"] <= 0:
+        return "an interval or a latency that can't be"
+    if answer["verdict"] == "faster" and low < 1:
+        return f"confidently faster, by {low:g} to {high:g}"
+    return ""
 
 
 class Client:
@@ -64,6 +79,8 @@ class Client:
         )
         if reply.status_code == 200:
             self._seen.curves.add(str(reply.json()["curve"]))
+            if wrong := find_wrong(reply.json(), (out, fed)):
+                self._seen.defects.append(f"query: wrong answer: {wrong}")
         elif reply.status_code == 202:
             self._seen.sweeps.add(str(reply.json()["id"]))
 

@@ -125,15 +125,18 @@ class Postgres:
 class Service:
     """`lhp serve` in `folder`, and the processes below it."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, *options: str) -> None:
+        """`options` are those of `lhp serve`; PostgreSQL knows its connections as `service`."""
         self._command = Path(sys.executable).with_name("lhp")
         if not self._command.exists():
             raise SoakError("no `lhp` beside this Python: install the package first")
         self.folder = folder
+        self._options = options
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._environment = os.environ | {
             "LHP_DATABASE_URL": database_url,
+            "PGAPPNAME": "service",
             "LHP_HOST": "soak",
             "LHP_PARTITION": f"soak-{os.getpid()}",  # not kept waiting by a worker of this machine
             "LHP_PORT": str(port),
@@ -159,7 +162,7 @@ class Service:
         with (self.folder / "log").open("ab") as log:
             # The directory marks the processes below it, too, whatever environment they get.
             self._process = subprocess.Popen(
-                [self._command, "serve"],
+                [self._command, "serve", *self._options],
                 cwd=self.folder,
                 env=self._environment,
                 stdout=log,

@@ -8,6 +8,6 @@ docs/decisions/0002-durable-sweeps-on-dbos.md.
 
 from profiler_service.jobs.client import JobClient
 from profiler_service.jobs.engine import SCHEMA, STEP, engine_url, upgrade
-from profiler_service.jobs.runner import run_jobs
+from profiler_service.jobs.runner import JobRunner
 
-__all__ = ["SCHEMA", "STEP", "JobClient", "engine_url", "run_jobs", "upgrade"]
+__all__ = ["SCHEMA", "STEP", "JobClient", "JobRunner", "engine_url", "upgrade"]

@@ -28,6 +28,7 @@ from profiler_service.storage.store import Store, Sweep
 
 logger = logging.getLogger(__name__)
 
+_TABLE = "workflow_status"
 _WAITING = ("ENQUEUED", "DELAYED")
 _PENDING = "PENDING"
 """The states of a job that a process has taken. That process may have ended since."""
@@ -37,13 +38,17 @@ _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 class JobClient:
     """Enqueues sweeps from any process. Safe to share between threads; connects when used."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises StoreUnavailableError for a URL that can't be used."""
+    def __init__(self, settings: Settings, *, pool: sa.Engine | None = None) -> None:
+        """`pool` is the store's, if it may be shared: then this object opens no connection.
+
+        Raises StoreUnavailableError for a URL that can't be used.
+        """
         log_through_logging()
         self._host = settings.host
         self._timeout_s = settings.database_timeout_s
         self._url = engine_url(settings.database_url)
-        self._engine, self._files = create_engine(settings)
+        self._engine, self._files = create_engine(settings) if pool is None else (pool, None)
+        self._owns_engine = pool is None
         sa.event.listen(self._engine, "handle_error", _refuse_locked)
         self._client = create_client(self._engine)
         self._abandoned: set[str] = set()
@@ -101,8 +106,15 @@ class JobClient:
             logger.error("%s", error)
             return True
         with engine_errors(self._url):
-            schema = None if self._files is not None else SCHEMA
-            if sa.inspect(self._engine).has_table("workflow_status", schema=schema):
+            if self._files is not None:
+                is_there = sa.inspect(self._engine).has_table(_TABLE)
+            else:
+                # Idle workers ask this all the time: one statement, without a transaction.
+                with self._engine.connect() as connection:
+                    connection.execution_options(isolation_level="AUTOCOMMIT")
+                    found = sa.select(sa.func.to_regclass(f"{SCHEMA}.{_TABLE}"))
+                    is_there = connection.scalar(found) is not None
+            if is_there:
                 return False
         logger.error("the job engine's tables in %s were dropped", describe(self._url))
         return True
@@ -170,7 +182,8 @@ class JobClient:
     def close(self) -> None:
         """Releases every connection."""
         self._client.destroy()
-        self._engine.dispose()
+        if self._owns_engine:
+            self._engine.dispose()
 
 
 def _refuse_locked(context: sa.ExceptionContext) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable
 
+import sqlalchemy as sa
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
 from profiler_service.errors import StoreUnavailableError
@@ -40,81 +40,144 @@ class _LeaveJob(BaseException):
     """Ends a job's thread so that the engine doesn't notice. The job stays and can be resumed."""
 
 
-@contextlib.contextmanager
-def run_jobs(settings: Settings, run_batch: Callable[[str], bool]) -> Iterator[Collection[str]]:
-    """In this context, the sweeps enqueued for `settings.host` run, one after the other.
+class JobRunner:
+    """Runs the sweeps enqueued for `settings.host`, one after the other, while it is awake.
 
-    Gives the set of sweep ids that run at the moment, for `JobClient.reconcile`. Calls
-    `run_batch(sweep_id)` in a thread until it returns True (the sweep has ended). Jobs that an
-    earlier process left unfinished come first.
-
-    If `run_batch` raises StoreUnavailableError, or something that is no Exception (such as
-    SystemExit), the job stays: `reconcile` or the next process resumes it. Any other Exception
-    ends the job, and `reconcile` starts it again if the sweep is still open. To leave, make
-    `run_batch` raise SystemExit: leaving waits a short time for the current job. `upgrade` must
-    have run before. Raises StoreUnavailableError.
+    Awake, the engine looks for jobs twenty times a second, and keeps several connections. Asleep,
+    it does nothing at all.
     """
-    log_through_logging()
-    url = engine_url(settings.database_url)
-    engine, files = create_engine(settings)
-    config: DBOSConfig = {
-        "name": APPLICATION,
-        "application_version": APPLICATION_VERSION,
-        "executor_id": settings.host,
-        "system_database_url": to_text(url),
-        "system_database_engine": engine,
-        "dbos_system_schema": SCHEMA,
-        "serializer": DBOSPortableJSONSerializer(),
-        "run_migrations": False,
-        "enable_otlp": False,
-        "log_level": "ERROR",
-    }
-    running: set[str] = set()
-    busy = threading.Lock()
-    try:
-        with engine_errors(url):
-            # Before the launch, because the engine looks for new queues only once a second.
-            client = create_client(engine)
+
+    def __init__(
+        self,
+        settings: Settings,
+        run_batch: Callable[[str], bool],
+        *,
+        pool: sa.Engine | None = None,
+    ) -> None:
+        """`pool` is the store's, if it may be shared.
+
+        Calls `run_batch(sweep_id)` in a thread until it returns True (the sweep has ended). If it
+        raises StoreUnavailableError, or something that is no Exception (such as SystemExit), the
+        job stays: `reconcile`, or the next time the engine wakes, resumes it. Any other Exception
+        ends the job, and `reconcile` starts it again if the sweep is still open.
+        """
+        self._settings = settings
+        self._run_batch = run_batch
+        self._url = engine_url(settings.database_url)
+        self._engine, self._files = create_engine(settings) if pool is None else (pool, None)
+        self._owns_engine = pool is None
+        self._busy = threading.Lock()
+        self._asleep: threading.Event | None = None
+        """Set for the jobs of an engine that was awake; None before the engine wakes first."""
+        self.running: set[str] = set()
+        """The sweeps that run at the moment, for `JobClient.reconcile`."""
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether the engine looks for jobs."""
+        return self._asleep is not None and not self._asleep.is_set()
+
+    def wake(self) -> None:
+        """Makes the engine look for jobs from now on; those left unfinished come first.
+
+        `upgrade` must have run before. Raises StoreUnavailableError.
+        """
+        if self.is_awake:
+            return
+        log_through_logging()
+        self._asleep = threading.Event()
+        try:
+            with engine_errors(self._url):
+                self._launch(self._asleep)
+        except BaseException:
+            self._leave()
+            raise
+
+    def sleep(self) -> None:
+        """Makes the engine do nothing until it is woken, unless it runs a job now.
+
+        Of the connections, one at most is kept. Others are opened again when needed.
+        """
+        if self.is_awake:
+            if not self._busy.acquire(blocking=False):
+                return
             try:
-                client.register_queue(
-                    queue_name(settings.host),
-                    worker_concurrency=1,
-                    polling_interval_sec=POLLING_INTERVAL_S,
-                )
+                self._leave()
             finally:
-                client.destroy()
-            DBOS(config=config)
+                self._busy.release()
+            self._engine.dispose()
+        elif isinstance(self._engine.pool, sa.QueuePool) and self._engine.pool.checkedin() > 1:
+            self._engine.dispose()
 
-            @DBOS.step(name=STEP)
-            def step(sweep_id: str) -> bool:
-                try:
-                    if files is not None:
-                        files.check()
-                    ends_at_s = time.monotonic() + STEP_S
-                    while not (has_ended := run_batch(sweep_id)):
-                        if time.monotonic() >= ends_at_s:
-                            break
-                    return has_ended
-                except StoreUnavailableError as error:
-                    logger.warning("sweep %s is put off: %s", sweep_id, error)
-                    raise _LeaveJob from error
+    def close(self) -> None:
+        """Ends the engine, after a short wait for the current job.
 
-            @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=engines.MAX_RESTARTS)
-            def run_sweep(sweep_id: str) -> None:
-                with busy:
-                    running.add(sweep_id)
-                    try:
-                        while not step(sweep_id):
-                            pass
-                    finally:
-                        running.discard(sweep_id)
+        To leave sooner, make `run_batch` raise SystemExit.
+        """
+        if self.is_awake:
+            is_free = self._busy.acquire(timeout=LEAVE_S)
+            self._leave()
+            if is_free:
+                self._busy.release()
+        if self._owns_engine:
+            self._engine.dispose()
 
-            DBOS.listen_queues([queue_name(settings.host)])
-            DBOS.launch()
-        yield running
-    finally:
-        busy.acquire(timeout=LEAVE_S)
+    def _leave(self) -> None:
+        assert self._asleep is not None
+        self._asleep.set()
         # From here on, the engine's threads may report closed connections. That is no error.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
         DBOS.destroy(destroy_registry=True)
-        engine.dispose()
+
+    def _launch(self, asleep: threading.Event) -> None:
+        queue = queue_name(self._settings.host)
+        # Before the launch, because the engine looks for new queues only once a second.
+        client = create_client(self._engine)
+        try:
+            client.register_queue(
+                queue, worker_concurrency=1, polling_interval_sec=POLLING_INTERVAL_S
+            )
+        finally:
+            client.destroy()
+        config: DBOSConfig = {
+            "name": APPLICATION,
+            "application_version": APPLICATION_VERSION,
+            "executor_id": self._settings.host,
+            "system_database_url": to_text(self._url),
+            "system_database_engine": self._engine,
+            "dbos_system_schema": SCHEMA,
+            "serializer": DBOSPortableJSONSerializer(),
+            "run_migrations": False,
+            "enable_otlp": False,
+            "log_level": "ERROR",
+        }
+        DBOS(config=config)
+
+        @DBOS.step(name=STEP)
+        def step(sweep_id: str) -> bool:
+            try:
+                if self._files is not None:
+                    self._files.check()
+                ends_at_s = time.monotonic() + STEP_S
+                while not (has_ended := self._run_batch(sweep_id)):
+                    if time.monotonic() >= ends_at_s:
+                        break
+                return has_ended
+            except StoreUnavailableError as error:
+                logger.warning("sweep %s is put off: %s", sweep_id, error)
+                raise _LeaveJob from error
+
+        @DBOS.workflow(name=WORKFLOW, max_recovery_attempts=engines.MAX_RESTARTS)
+        def run_sweep(sweep_id: str) -> None:
+            with self._busy:
+                if asleep.is_set():
+                    raise _LeaveJob  # taken just before
+                self.running.add(sweep_id)
+                try:
+                    while not step(sweep_id):
+                        pass
+                finally:
+                    self.running.discard(sweep_id)
+
+        DBOS.listen_queues([queue])
+        DBOS.launch()

@@ -29,6 +29,7 @@ from profiler_service.measurement.processors import pin_away
 from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
+from profiler_service.processes.attendance import HEARTBEAT_S, Attendance, Lease
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.idle_pruning import IdlePruning
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
@@ -40,7 +41,6 @@ from profiler_service.storage.store import CLOCK_SKEW_S, Host, HostStatus, Store
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 5.0
 STOP_LIMIT_S = 5.0
 """After this time, a worker that was told to stop ends without cleaning up. That is safe."""
 
@@ -83,12 +83,17 @@ def run(
     with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
         device_id = find_device_id(settings.device)
         lock = stack.enter_context(_hold_device(device_id, settings))
-        store = Store.open(settings.database_url, worker=_identify_worker(lock))
+        store = Store.open(
+            settings.database_url,
+            timeout_s=settings.database_timeout_s,
+            worker=_identify_worker(lock),
+        )
         stack.callback(store.close)
         if (name := store.find_joined_name()) is not None:
             # Operators name a host that has joined.
             settings = settings.model_copy(update={"host": name})
-        stack.enter_context(_hold_lease(store, settings.host))
+        lease = Lease(store, settings.host)
+        stack.enter_context(lease.held())
         if find_sqlite_path(parse_url(settings.database_url)) is not None:
             jobs.upgrade(settings)  # on PostgreSQL, only an operator changes tables
         measurer = create_measurer(settings)
@@ -105,8 +110,9 @@ def run(
             backends=measurer.backends,
         )
         _wait_for_approval(store, host, tell)
-        client = jobs.JobClient(settings)
+        client = jobs.JobClient(settings, pool=store.shared_pool)
         stack.callback(client.close)
+        client.list_jobs()  # raises now if the engine's tables aren't there
         rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
         pruning = IdlePruning(store, settings.host, keep_days=settings.keep_raw_days)
         runner = SweepRunner(
@@ -116,17 +122,19 @@ def run(
             yield_s=settings.yield_s,
             tell=tell,
         )
-        running = stack.enter_context(jobs.run_jobs(settings, runner.run_batch))
+        job_runner = jobs.JobRunner(settings, runner.run_batch, pool=store.shared_pool)
+        stack.callback(job_runner.close)
         stack.callback(runner.stop)
+        attendance = Attendance(store, lease, settings.host, client=client, runner=job_runner)
         logger.info("measuring for host %s on %s", settings.host, measurer.platform.device_model)
         tell(Told(state="measuring"))
         while True:
             try:
-                status, _ = store.touch_host(settings.host)
+                status = attendance.beat()
                 if client.has_lost_tables():
                     # Nothing was in them that the next worker doesn't make anew from the store.
                     stop(TRY_LATER)
-                client.reconcile(store, running)
+                attendance.tend_engine(sleep_after_s=settings.sleep_after_s)
                 if status.takes_sweeps:
                     rechecks.consider()
                 pruning.consider()
@@ -140,7 +148,7 @@ def run(
                 logger.error("%s: this worker ends (%s)", error, error.hint)
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))
                 stop(TRY_LATER)
-            if runner.platform_changed.wait(HEARTBEAT_S):
+            if attendance.wait(runner.platform_changed):
                 tell(Told(state="ending", reason="the platform has changed"))
                 stop(PLATFORM_CHANGED)
 
@@ -183,38 +191,6 @@ def _identify_worker(device_lock: str) -> WorkerIdentity:
         device_lock=device_lock,
         machine=find_machine_id(),
     )
-
-
-@contextlib.contextmanager
-def _hold_lease(store: Store, host: str) -> Iterator[None]:
-    """In this context, the store's worker is the only one of `host` on any machine.
-
-    A thread renews the lease: a worker may take longer to start than the lease lasts. If the lease
-    is lost nevertheless, the store refuses whatever this worker does, its next heartbeat included.
-
-    Raises HostTakenError.
-    """
-    store.take_lease(host)
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(HEARTBEAT_S):
-            try:
-                store.renew_lease(host)
-            except StoreUnavailableError:
-                pass  # the heartbeat says so
-            except HostTakenError:
-                return
-
-    renewing = threading.Thread(target=renew, name="lease", daemon=True)
-    renewing.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        renewing.join()
-        with contextlib.suppress(StoreUnavailableError):
-            store.release_lease(host)
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.storage import hosts, joining, leases, monitoring, roles
+from profiler_service.storage import hosts, joining, leases, monitoring, roles, sweeps
 from profiler_service.storage.open_database import OpenDatabase
+from profiler_service.storage.postgres import wait_for_notification
 from profiler_service.storage.records import FleetStatus, Host, HostStatus, Joined, Joining
 
 
@@ -65,10 +66,25 @@ class HostStore(OpenDatabase):
     def touch_host(self, name: str) -> tuple[HostStatus, float]:
         """Records a heartbeat. The host's status, and how far this clock is ahead, seconds.
 
-        Raises UnknownHostError; HostRefusedError if the host's worker may not go on.
+        A worker's heartbeat also renews its lease. Raises UnknownHostError; HostRefusedError if the
+        host's worker may not go on.
         """
         with self._write() as connection:
             return hosts.touch_host(connection, name, worker=self._worker)
+
+    def touch_host_at_work(self, name: str) -> tuple[HostStatus, bool]:
+        """As `touch_host`; the status, and whether the host has a sweep to measure."""
+        with self._write() as connection:
+            status, _ = hosts.touch_host(connection, name, worker=self._worker)
+            return status, sweeps.has_open(connection, name)
+
+    def wait_for_sweep(self, host: str, timeout_s: float) -> None:
+        """Returns when a sweep is created for the host, or after `timeout_s`; or sooner.
+
+        Only on PostgreSQL. In a process that calls it again and again, it needs one connection.
+        """
+        with self._read() as connection:
+            wait_for_notification(connection, sweeps.NEW_SWEEP, host, timeout_s)
 
     def set_labels(self, name: str, labels: Mapping[str, str]) -> Host:
         """The host, which has these labels and no others from now on. Raises UnknownHostError."""

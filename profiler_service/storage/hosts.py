@@ -26,7 +26,7 @@ from profiler_service.errors import (
 from profiler_service.host_name import check_host_name
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
-from profiler_service.storage.leases import check_lease, is_held
+from profiler_service.storage.leases import check_lease, is_held, renew_lease
 from profiler_service.storage.records import Host, HostStatus, WorkerIdentity
 from profiler_service.storage.roles import let_log_in, shut_out
 from profiler_service.storage.statements import (
@@ -106,10 +106,14 @@ def touch_host(
 ) -> tuple[HostStatus, float]:
     """Records a heartbeat. The host's status, and how far this clock is ahead, seconds.
 
-    Raises UnknownHostError, HostTakenError; HostRefusedError if the host's worker may not go on.
+    A worker's also renews its lease. Raises UnknownHostError, HostTakenError; HostRefusedError if
+    the host's worker may not go on.
     """
-    check_lease(connection, name, worker)
-    now = read_now(connection)
+    if worker is None:
+        check_lease(connection, name, worker)
+        now = read_now(connection)
+    else:
+        now = renew_lease(connection, name, worker)
     skew_s = _find_skew_s(now)
     touched = connection.execute(
         sa.update(hosts)

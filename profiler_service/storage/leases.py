@@ -9,12 +9,15 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
+import datetime as dt
+from typing import cast
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from profiler_service.errors import HostTakenError
 from profiler_service.storage.records import WorkerIdentity
-from profiler_service.storage.statements import insert_or_ignore, read_now
+from profiler_service.storage.statements import database_now, insert_or_ignore, read_now
 from profiler_service.storage.tables import leases
 
 LEASE_S = 15.0
@@ -56,16 +59,22 @@ def take_lease(connection: Connection, host: str, worker: WorkerIdentity) -> Non
     )
 
 
-def renew_lease(connection: Connection, host: str, worker: WorkerIdentity) -> None:
-    """Makes the worker's lease last anew. Raises HostTakenError if it is lost."""
-    renewed = connection.execute(
+def renew_lease(connection: Connection, host: str, worker: WorkerIdentity) -> dt.datetime:
+    """The database's time, from which on the worker's lease lasts anew.
+
+    Raises HostTakenError if it is lost.
+    """
+    renewed_at = connection.scalar(
         sa.update(leases)
         .where(leases.c.host == host)
         .where(leases.c.worker == worker.id)
-        .values(renewed_at=read_now(connection))
+        .values(renewed_at=database_now(connection))
+        .returning(leases.c.renewed_at)
     )
-    if renewed.rowcount == 0:
+    if renewed_at is None:
         check_lease(connection, host, worker)
+        return read_now(connection)
+    return cast("dt.datetime", renewed_at)
 
 
 def release_lease(connection: Connection, host: str, worker: WorkerIdentity) -> None:

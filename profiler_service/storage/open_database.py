@@ -79,6 +79,14 @@ class OpenDatabase:
             raise
         return cls(engine, files, timeout_s=timeout_s, worker=worker)
 
+    @property
+    def shared_pool(self) -> Engine | None:
+        """PostgreSQL's connections, for others of this process that use the same database.
+
+        None for SQLite.
+        """
+        return self._engine if self._files is None else None
+
     def close(self) -> None:
         """Releases every connection."""
         self._engine.dispose()

@@ -43,9 +43,12 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise psycopg.OperationalError(f"no answer for {self.timeout_s:g} s") from None
 
     def notifies(self, **kwargs: Any) -> Generator[psycopg.Notify]:
-        """Notifications. A listener waits without a limit."""
-        self.timeout_s = None
-        return super().notifies(**kwargs)
+        """Notifications. While it listens, it waits without the limit."""
+        limit_s, self.timeout_s = self.timeout_s, None
+        try:
+            yield from super().notifies(**kwargs)
+        finally:
+            self.timeout_s = limit_s
 
 
 class _TimeOverError(Exception):
@@ -82,6 +85,31 @@ def connect_arguments(url: sa.URL, timeout_s: float | None) -> dict[str, object]
         }
     arguments["connect_timeout"] = math.ceil(CONNECT_TIMEOUT_S if timeout_s is None else timeout_s)
     return {name: value for name, value in arguments.items() if name not in url.query}
+
+
+def wait_for_notification(
+    connection: sa.Connection, channel: str, payload: str, timeout_s: float
+) -> None:
+    """Returns when somebody notifies `channel` with that payload, or after `timeout_s`.
+
+    A connection that hasn't listened yet only begins to: look first for what was said before. It
+    goes on listening between two calls. Raises sqlalchemy.exc.OperationalError.
+    """
+    if channel not in connection.info:
+        connection.exec_driver_sql(f"LISTEN {channel}")
+        connection.commit()
+        connection.info[channel] = True
+        return
+    driver: Any = connection.connection.driver_connection
+    try:
+        for notification in driver.notifies(timeout=timeout_s):
+            if (notification.channel, notification.payload) == (channel, payload):
+                return
+    except psycopg.Error as error:
+        connection.invalidate()
+        raise sa.exc.OperationalError(
+            f"LISTEN {channel}", None, error, connection_invalidated=True
+        ) from error
 
 
 CONNECT_TIMEOUT_S = 5.0

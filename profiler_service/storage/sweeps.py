@@ -33,6 +33,9 @@ _SWEEPS = sa.select(sweeps, curves.c.id.label("curve_id")).outerjoin_from(
     sweeps, curves, curves.c.sweep_id == sweeps.c.id
 )
 
+NEW_SWEEP = "lhp_new_sweep"
+"""The channel on which PostgreSQL tells the workers which host has a new sweep."""
+
 
 def create_sweep(
     connection: Connection,
@@ -72,12 +75,26 @@ def create_sweep(
                     _refuse_more(connection, host, max_open)
                 if max_open_of_client is not None and demand is not None and demand.client:
                     _refuse_more_of(connection, host, demand.client, max_open_of_client)
+                _announce(connection, host)
             elif demand is not None and demand.is_awaited:
                 connection.execute(
                     sa.update(sweeps).where(sweeps.c.id == row.id).values(is_awaited=True)
                 )
             return rows.sweep_from_row(row), new
         # On PostgreSQL the other one may have ended between the two statements.
+
+
+def _announce(connection: Connection, host: str) -> None:
+    """Wakes the host's worker, on PostgreSQL, once the transaction is committed."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_notify(NEW_SWEEP, host)))
+
+
+def has_open(connection: Connection, host: str) -> bool:
+    """Whether a sweep of the host hasn't ended."""
+    is_open = sweeps.c.state.in_([SweepState.QUEUED, SweepState.RUNNING])
+    found = sa.exists().where(sweeps.c.host == host).where(is_open)
+    return bool(connection.scalar(sa.select(found)))
 
 
 def get_sweep(connection: Connection, sweep_id: str) -> Sweep:

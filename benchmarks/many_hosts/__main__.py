@@ -1,0 +1,245 @@
+"""Counts connections and statements of idle workers, and times how soon a job starts.
+
+    python -m benchmarks.many_hosts --out docs/results/many-hosts.md
+
+Starts one PostgreSQL, one service and 50 workers whose latencies are made up. PostgreSQL logs every
+statement, transactions' own included, for as long as they are counted; connections are counted once
+a second. Then a sweep is asked for on one host after the other. Prints a Markdown report. The exit
+code is 0 if everything holds, 1 if not, 2 without a verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from benchmarks.provenance import heading
+from benchmarks.soak.checks import Check
+from benchmarks.soak.machines import Postgres, Service, SoakError, kill
+
+MAX_CONNECTIONS = 1.0
+MAX_STATEMENTS_HZ = 2.0
+MAX_START_S = 1.0
+"""What an idle worker may cost, and how soon its job must start."""
+SETTLED_S = 15
+"""How long the workers are left alone before counting: longer than a worker stays awake."""
+START_LIMIT_S = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    """What the workers cost while nobody asked."""
+
+    connections: float
+    """The most at one moment, for each worker."""
+    statements_hz: float
+    """For each worker."""
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=60, help="how long to count")
+    parser.add_argument("--jobs", type=int, default=20, help="how many sweeps to start")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report there, too")
+    given = parser.parse_args()
+    lines = heading("Many idle hosts", "benchmarks.many_hosts", "psycopg", "dbos", "sqlalchemy")
+    try:
+        with _parts() as (folder, postgres, service), _workers(folder, postgres, given.workers):
+            time.sleep(SETTLED_S)
+            idle = _count(postgres, folder, given.workers, given.seconds)
+            starts_s = _start_jobs(postgres, service, given.workers, given.jobs)
+    except SoakError as error:
+        print(f"no verdict: {error}", file=sys.stderr)
+        return 2
+    checks = _check(idle, starts_s)
+    report = "\n".join(
+        [
+            *lines,
+            f"{given.workers} workers on one PostgreSQL, idle for {given.seconds:g} s. Then"
+            f" {len(starts_s)} sweeps, each on another host.",
+            "",
+            "| what must hold | found | |",
+            "|---|---|---|",
+            *(f"| {c.claim} | {c.found} | {'holds' if c.holds else '**fails**'} |" for c in checks),
+        ]
+    )
+    print(report)
+    if given.out is not None:
+        given.out.write_text(report + "\n")
+    return 0 if all(check.holds for check in checks) else 1
+
+
+@contextlib.contextmanager
+def _parts() -> Iterator[tuple[Path, Postgres, Service]]:
+    """The database's directory, the database, and a service without a worker."""
+    with tempfile.TemporaryDirectory(prefix="lhp-hosts-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for part in ("database", "service"):
+            (folder / part).mkdir()
+        postgres = Postgres(folder / "database")
+        stack.callback(postgres.stop)
+        service = Service(folder / "service", postgres.url, "--no-worker")
+        stack.callback(service.stop)
+        service.start()
+        service.wait_until_ready(START_LIMIT_S)
+        yield folder / "database", postgres, service
+
+
+@contextlib.contextmanager
+def _workers(folder: Path, postgres: Postgres, count: int) -> Iterator[None]:
+    """So many workers, registered. Raises SoakError."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        with (folder.parent / "workers.log").open("ab") as log:
+            for number in range(count):
+                environment = {
+                    "LHP_DATABASE_URL": postgres.url,
+                    "LHP_HOST": _name(number),
+                    "LHP_PARTITION": f"many-hosts-{os.getpid()}-{number}",
+                }
+                command = [sys.executable, "-m", "benchmarks.many_hosts.simulated"]
+                processes.append(
+                    subprocess.Popen(command, env=os.environ | environment, stderr=log)
+                )
+                # Two at a time, as the machine may have few processors.
+                _wait_for_hosts(postgres, number)
+        _wait_for_hosts(postgres, count)
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                kill(process.pid)
+
+
+def _wait_for_hosts(postgres: Postgres, count: int) -> None:
+    deadline_s = time.monotonic() + START_LIMIT_S
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        while _scalar(connection, "SELECT count(*) FROM hosts") < count:
+            if time.monotonic() > deadline_s:
+                raise SoakError(f"{count} workers haven't registered after {START_LIMIT_S} s")
+            time.sleep(0.1)
+
+
+def _count(postgres: Postgres, folder: Path, workers: int, seconds: float) -> Idle:
+    """What the workers cost in the next `seconds`, less what the service costs."""
+    log = folder / "log"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET log_line_prefix = '[%p %a] '")
+        connection.execute("ALTER SYSTEM SET log_statement = 'all'")
+        connection.execute("SELECT pg_reload_conf()")
+        time.sleep(1)
+        before = log.stat().st_size
+        most = 0
+        end_s = time.monotonic() + seconds
+        begun_s = time.monotonic()
+        while time.monotonic() < end_s:
+            most = max(
+                most,
+                _scalar(
+                    connection,
+                    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                    " AND pid <> pg_backend_pid() AND application_name <> 'service'",
+                ),
+            )
+            time.sleep(1)
+        lasted_s = time.monotonic() - begun_s
+        own = _scalar(connection, "SELECT pg_backend_pid()")
+        with log.open("rb") as lines:
+            lines.seek(before)
+            count = sum(_is_statement_of_worker(line, own) for line in lines)
+        connection.execute("ALTER SYSTEM SET log_statement = 'none'")
+        connection.execute("SELECT pg_reload_conf()")
+    return Idle(connections=most / workers, statements_hz=count / lasted_s / workers)
+
+
+def _is_statement_of_worker(line: bytes, own_pid: int) -> bool:
+    """Whether a line of the log begins a statement of a worker."""
+    prefix, _, text = line.partition(b"] LOG:  ")
+    is_statement = text.startswith((b"statement:", b"execute "))
+    pid, _, application = prefix.removeprefix(b"[").partition(b" ")
+    return is_statement and application != b"service" and pid != str(own_pid).encode()
+
+
+def _start_jobs(postgres: Postgres, service: Service, workers: int, jobs: int) -> list[float]:
+    """From asking for each sweep until it was begun, by the database's clock. Raises SoakError."""
+    starts_s = []
+    for number in range(min(jobs, workers)):
+        body = {
+            "workload": "matmul",
+            "axes": [{"first": 16, "last": 20}],
+            "budget": 0.5,
+            "host": _name(number),
+        }
+        reply = httpx.post(f"{service.url}/sweeps", json=body, timeout=60, trust_env=False)
+        if not reply.is_success:
+            raise SoakError(f"the service refused a sweep: {reply.status_code} {reply.text}")
+        starts_s.append(_wait_for_start(postgres, reply.json()["id"]))
+    return starts_s
+
+
+def _wait_for_start(postgres: Postgres, sweep_id: str) -> float:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        for _ in range(600):
+            row = connection.execute(
+                "SELECT extract(epoch FROM started_at - created_at) FROM sweeps WHERE id = %s",
+                [sweep_id],
+            ).fetchone()
+            if row is not None and row[0] is not None:
+                return float(row[0])
+            time.sleep(0.1)
+    raise SoakError("a sweep wasn't begun after a minute")
+
+
+def _check(idle: Idle, starts_s: list[float]) -> list[Check]:
+    return [
+        Check(
+            claim=f"at most {MAX_CONNECTIONS:g} connection a worker",
+            found=f"{idle.connections:.2f}",
+            holds=idle.connections <= MAX_CONNECTIONS,
+        ),
+        Check(
+            claim=f"at most {MAX_STATEMENTS_HZ:g} statements a second and worker",
+            found=f"{idle.statements_hz:.2f}",
+            holds=idle.statements_hz <= MAX_STATEMENTS_HZ,
+        ),
+        Check(
+            claim=f"a sweep is begun within {MAX_START_S:g} s",
+            found=f"median {statistics.median(starts_s):.2f} s, longest {max(starts_s):.2f} s",
+            holds=max(starts_s) <= MAX_START_S,
+        ),
+    ]
+
+
+def _name(number: int) -> str:
+    return f"host-{number:02}"
+
+
+def _scalar(connection: psycopg.Connection[tuple[object, ...]], query: str) -> int:
+    row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
