@@ -60,6 +60,9 @@ def back_up(url: str, file: Path) -> None:
         if path is not None:
             with connection_errors(parsed):
                 _copy_sqlite(path, part)
+                with contextlib.closing(_open_sqlite(part, "rw")) as copy:
+                    # Otherwise reading it would make more files beside it.
+                    copy.execute("PRAGMA journal_mode = DELETE")
         else:
             _run(
                 parsed,

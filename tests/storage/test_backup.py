@@ -72,6 +72,7 @@ def test_a_backup_restores_into_an_empty_database(full: str, file: Path, target_
     assert [each.name for each in file.parent.iterdir()] == [file.name]
     restore(target_url, file, replace=False)
     check_contents(target_url, full)
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
 def test_what_is_there_is_replaced_only_if_that_is_asked_for(
