@@ -105,6 +105,19 @@ def _check_rate(text: str) -> str:
     return text.strip()
 
 
+MAX_CANARIES = 20
+
+
+def _check_canaries(text: str) -> str:
+    """Dims of `linear`, separated by semicolons without spaces."""
+    points = [point.replace(" ", "") for point in text.split(";") if point.strip()]
+    if any(not re.fullmatch(r"[1-9][0-9]{0,8},[1-9][0-9]{0,8}", point) for point in points):
+        raise ValueError("write dims of `linear`, separated by semicolons: 1197,317;512,512")
+    if len(points) > MAX_CANARIES:
+        raise ValueError(f"at most {MAX_CANARIES} points are shown")
+    return ";".join(dict.fromkeys(points))
+
+
 class Settings(BaseSettings):
     """Everything that operators can set, with defaults."""
 
@@ -170,6 +183,11 @@ class Settings(BaseSettings):
     )
     open_metrics: bool = Field(
         default=False, description="Whether /metrics can be read without a token."
+    )
+    canaries: Annotated[str, AfterValidator(_check_canaries)] = Field(
+        default="",
+        description="Points whose newest latency on each host /metrics shows: dims of `linear`,"
+        f" separated by semicolons, {MAX_CANARIES} at most.",
     )
     max_connections: int = Field(
         default=512, ge=1, description="Most connections at a time, and most requests under way."

@@ -114,3 +114,10 @@ def test_unknown_caches_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("LHP_CACHE", "cold")
     with pytest.raises(ValidationError, match="'warm' or 'flushed'"):
         Settings()
+
+
+def test_canaries_are_points_and_few() -> None:
+    assert Settings(canaries=" 1197, 317; 5,6;5,6;").canaries == "1197,317;5,6"
+    for wrong in ("1197", "0,5", "a,b", ";".join(f"{n},1" for n in range(1, 22))):
+        with pytest.raises(ValidationError):
+            Settings(canaries=wrong)

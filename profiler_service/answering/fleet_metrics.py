@@ -7,14 +7,17 @@ read last stays, and `lhp_database_up` is 0.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from cachetools import LRUCache
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.answering.host_states import is_present
 from profiler_service.errors import StoreError
 from profiler_service.storage.store import FleetStatus
@@ -23,7 +26,9 @@ READ_EVERY_S = 5.0
 ANSWER_S = 1.0
 """So long does a scrape wait for the database. What it says later is for the next one."""
 MAX_HOSTS = 500
-"""So many hosts are shown, each with at most about 40 lines."""
+"""So many hosts are shown, each with at most about 60 lines."""
+MAX_CANARY_CURVES = 10_000
+"""One number each: those of MAX_HOSTS with the most canaries."""
 
 
 class FleetMetrics:
@@ -35,9 +40,16 @@ class FleetMetrics:
         *,
         is_database_up: Callable[[], bool],
         presence_s: float,
+        load_curve: Callable[[str], LatencyCurve],
     ) -> None:
-        """`read` asks the store, and raises StoreError. `presence_s`: see `Settings.presence_s`."""
-        self._read = read
+        """`read` and `load_curve` ask the store, and raise StoreError.
+
+        `presence_s`: see `Settings.presence_s`.
+        """
+        self._read_status = read
+        self._load_curve = load_curve
+        self._latency_s: LRUCache[str, float] = LRUCache(MAX_CANARY_CURVES)
+        """Of curves of canaries at their first point. A stored curve never changes."""
         self._is_database_up = is_database_up
         self._presence_s = presence_s
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="metrics")
@@ -46,6 +58,15 @@ class FleetMetrics:
         self._read_at_s = float("-inf")
         self._status: FleetStatus | None = None
 
+    def _read(self) -> FleetStatus:
+        """The status; the latencies of its canaries are known from now on. In a thread."""
+        status = self._read_status()
+        for curve_id in status.canaries.values():
+            if curve_id not in self._latency_s:
+                # A race's question is about its first point.
+                self._latency_s[curve_id] = float(self._load_curve(curve_id).latency_s[0])
+        return status
+
     async def close(self) -> None:
         """Returns when nothing reads the store any more."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -53,7 +74,9 @@ class FleetMetrics:
     async def render(self, own: CollectorRegistry) -> bytes:
         """Everything in Prometheus' text format: what `own` has, and the state of all hosts."""
         is_up = await self._refresh()
-        collector = _FleetCollector(self._status, is_up=is_up, presence_s=self._presence_s)
+        collector = _FleetCollector(
+            self._status, is_up=is_up, presence_s=self._presence_s, latency_s=dict(self._latency_s)
+        )
         registry = CollectorRegistry()
         registry.register(collector)
         return await asyncio.get_running_loop().run_in_executor(
@@ -85,7 +108,15 @@ class FleetMetrics:
 class _FleetCollector(Collector):
     """The metrics of one status."""
 
-    def __init__(self, status: FleetStatus | None, *, is_up: bool, presence_s: float) -> None:
+    def __init__(
+        self,
+        status: FleetStatus | None,
+        *,
+        is_up: bool,
+        presence_s: float,
+        latency_s: Mapping[str, float],
+    ) -> None:
+        self._latency_s = latency_s
         self._status = status
         self._is_up = is_up
         self._presence_s = presence_s
@@ -141,6 +172,15 @@ class _FleetCollector(Collector):
             discarded.add_metric(name, status.num_discarded.get(host.name, 0))
         for labels, number in status.num_ended.items():
             ended.add_metric(labels, number)
+        canary = GaugeMetricFamily(
+            "lhp_canary_latency_seconds",
+            "Newest latency of `linear` at a configured point.",
+            labels=["host", "dims"],
+        )
+        for (host_name, dims), curve_id in status.canaries.items():
+            latency_s = self._latency_s.get(curve_id, math.nan)
+            if math.isfinite(latency_s):
+                canary.add_metric([host_name, ",".join(map(str, dims))], latency_s)
         for pair, ratio in status.redundancy.items():
             redundancy.add_metric(pair, ratio)
-        yield from (up, age, info, depth, ended, discarded, redundancy)
+        yield from (up, age, info, depth, ended, discarded, redundancy, canary)

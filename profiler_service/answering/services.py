@@ -22,9 +22,10 @@ from profiler_service.answering.race_history import RaceHistory
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.answering.tokens import KnownTokens
 from profiler_service.errors import NotReadyError, StoreError
-from profiler_service.kinds import workload_kinds
+from profiler_service.kinds import LINEAR, workload_kinds
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
+from profiler_service.workload import parse_dims
 
 logger = logging.getLogger(__name__)
 
@@ -122,9 +123,19 @@ async def open_services(
         races = RaceHistory(store)
         stack.callback(races.close)
         fleet_metrics = FleetMetrics(
-            functools.partial(store.read_fleet, kinds=[*workload_kinds()], max_hosts=MAX_HOSTS),
+            functools.partial(
+                store.read_fleet,
+                kinds=[*workload_kinds()],
+                max_hosts=MAX_HOSTS,
+                canaries=[
+                    (LINEAR.describe().key, parse_dims(point))
+                    for point in settings.canaries.split(";")
+                    if point
+                ],
+            ),
             is_database_up=lambda: database.problem is None,
             presence_s=settings.presence_s,
+            load_curve=store.load_curve,
         )
         stack.push_async_callback(fleet_metrics.close)
         refreshing = asyncio.create_task(_refresh_forever(known))

@@ -13,6 +13,7 @@ from profiler_service.storage import hosts, joining, leases, monitoring, roles, 
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.postgres import wait_for_notification
 from profiler_service.storage.records import FleetStatus, Host, HostStatus, Joined, Joining
+from profiler_service.workload import Dims
 
 
 class HostStore(OpenDatabase):
@@ -131,13 +132,22 @@ class HostStore(OpenDatabase):
         with self._read() as connection:
             return hosts.list_hosts(connection)
 
-    def read_fleet(self, *, kinds: Collection[str], max_hosts: int) -> FleetStatus:
+    def read_fleet(
+        self,
+        *,
+        kinds: Collection[str],
+        max_hosts: int,
+        canaries: Collection[tuple[str, Dims]] = (),
+    ) -> FleetStatus:
         """What monitoring wants to know of at most `max_hosts` hosts; reads few rows.
 
-        `kinds` are the workload kinds whose redundancy is looked for.
+        `kinds` are the workload kinds whose redundancy is looked for, `canaries` keys of workloads
+        with a point each.
         """
         with self._read() as connection:
-            return monitoring.read_status(connection, kinds=kinds, max_hosts=max_hosts)
+            return monitoring.read_status(
+                connection, kinds=kinds, max_hosts=max_hosts, canaries=canaries
+            )
 
     def create_join_key(self, terms: JoinTerms, *, lifetime_s: float) -> tuple[JoinKey, str]:
         """The new key and its text, which can't be read again.

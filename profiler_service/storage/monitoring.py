@@ -18,6 +18,7 @@ from profiler_service.storage import rows
 from profiler_service.storage.records import FleetStatus, HostStatus
 from profiler_service.storage.statements import database_now
 from profiler_service.storage.tables import counts, curves, grids, hosts, sweeps, unfinished
+from profiler_service.workload import Dims
 
 Subject = Literal["sweeps", "discarded"]
 """What is counted: sweeps that ended, by mode and state; and discarded samples."""
@@ -45,10 +46,17 @@ def count(
     )
 
 
-def read_status(connection: Connection, *, kinds: Collection[str], max_hosts: int) -> FleetStatus:
+def read_status(
+    connection: Connection,
+    *,
+    kinds: Collection[str],
+    max_hosts: int,
+    canaries: Collection[tuple[str, Dims]],
+) -> FleetStatus:
     """The hosts that aren't retired, at most `max_hosts`, with what monitoring wants to know.
 
-    If there are more, those that were heard of last. `kinds` are the workload kinds to look for.
+    If there are more, those that were heard of last. `kinds` are the workload kinds to look for,
+    `canaries` keys of workloads with a point each.
     """
     found = [
         rows.host_from_row(row)
@@ -74,7 +82,32 @@ def read_status(connection: Connection, *, kinds: Collection[str], max_hosts: in
         },
         num_discarded={row.host: row.value for row in counted if row.subject == "discarded"},
         redundancy=_read_redundancy(connection, names, kinds),
+        canaries=_find_canaries(connection, names, canaries),
     )
+
+
+def _find_canaries(
+    connection: Connection, names: Collection[str], canaries: Collection[tuple[str, Dims]]
+) -> Mapping[tuple[str, Dims], str]:
+    found: dict[tuple[str, Dims], str] = {}
+    for workload_key, dims in canaries:
+        newest: sa.Select[Any] = (
+            sa.select(curves.c.id)
+            .where(curves.c.workload_key == workload_key)
+            .where(curves.c.platform_key == hosts.c.platform_key)
+            .where(curves.c.protocol_key == hosts.c.protocol_key)
+            .where(curves.c.raced_from == rows.dims_to_text(dims))
+            .where(curves.c.host == hosts.c.name)
+            .order_by(curves.c.generation.desc())
+            .limit(1)
+        )
+        read = connection.execute(
+            sa.select(
+                hosts.c.name, newest.correlate(hosts).scalar_subquery().label("curve_id")
+            ).where(hosts.c.name.in_(names))
+        )
+        found |= {(row.name, dims): row.curve_id for row in read if row.curve_id is not None}
+    return found
 
 
 def _read_redundancy(

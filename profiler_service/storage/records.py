@@ -165,6 +165,8 @@ class FleetStatus:
     """Host → samples that were discarded, ever."""
     redundancy: Mapping[tuple[str, str], float]
     """Host and workload kind → redundancy of the newest grid of that kind."""
+    canaries: Mapping[tuple[str, Dims], str] = field(default_factory=dict)
+    """Host and point → the newest curve of a question about that point, on its platform now."""
 
 
 @dataclass(frozen=True, kw_only=True)

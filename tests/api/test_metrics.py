@@ -13,8 +13,9 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.answering import fleet_metrics
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.plan.spec import Progress
+from profiler_service.settings import Settings
 from profiler_service.storage.store import HostStatus
-from tests.api.conftest import HOST, Worker, ask, keep_curve
+from tests.api.conftest import HOST, Worker, ask, keep_curve, serving
 from tests.api.curves import square, stairs
 from tests.api.test_queue import SAMPLES
 
@@ -137,3 +138,18 @@ async def test_retired_hosts_are_not_shown(
     assert key("lhp_host_up", host=HOST) in await scrape(client)
     sqlite_worker.store.set_status(HOST, HostStatus.RETIRED)
     assert not [name for name, _ in await scrape(client) if name.startswith("lhp_host")]
+
+
+async def test_a_canary_is_the_newest_latency_at_its_point(
+    settings: Settings, sqlite_worker: Worker
+) -> None:
+    configured = settings.model_copy(update={"canaries": "5,6;7,7"})
+    async with serving(configured, sqlite_worker) as client:
+        assert not [name for name, _ in await scrape(client) if name.startswith("lhp_canary")]
+        for latency in (stairs(4), lambda dims: 3e-3):
+            await ask(client, wait=0, max_age=0)
+            sqlite_worker.finish(await sqlite_worker.take(), latency)
+        read = await scrape(client)
+    canaries = {labels: value for (name, labels), value in read.items() if "canary" in name}
+    # The second measurement found 3 ms everywhere. Nobody asked for 7,7.
+    assert canaries == {key("", host=HOST, dims="5,6")[1]: pytest.approx(3e-3)}

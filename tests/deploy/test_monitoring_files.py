@@ -18,6 +18,7 @@ import yaml
 from profiler_service.answering.fleet_metrics import FleetMetrics
 from profiler_service.storage.store import FleetStatus
 from profiler_service.telemetry.metrics import ServiceMetrics
+from tests.storage.examples import create_curve
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
@@ -45,7 +46,12 @@ def served() -> set[str]:
     status = FleetStatus(hosts=[], num_open={}, num_ended={}, num_discarded={}, redundancy={})
 
     async def render() -> bytes:
-        fleet = FleetMetrics(lambda: status, is_database_up=lambda: True, presence_s=15)
+        fleet = FleetMetrics(
+            lambda: status,
+            is_database_up=lambda: True,
+            presence_s=15,
+            load_curve=lambda _: create_curve(),
+        )
         text = await fleet.render(metrics.registry)
         await fleet.close()
         return text
