@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 
 from profiler_service.answering.cache import LoadingCache
 from profiler_service.answering.crossover import read_crossover
@@ -25,6 +26,12 @@ class Known:
         self.crossovers = LoadingCache(
             functools.partial(read_crossover, store), max_size=MAX_CROSSOVERS
         )
+        self._read_s = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the database was last read, at least: newer curves may not be known."""
+        return time.monotonic() - self._read_s
 
     async def _load_more(self, header: CurveHeader) -> None:
         """Reads a new race's facts, and computes a new curve's crossover, if somebody asked."""
@@ -37,6 +44,7 @@ class Known:
 
         Raises StoreUnavailableError; everything then stays as it was.
         """
+        begun_s = time.monotonic()
         # Read first and taken last: a comparison that ends meanwhile is taken for open, and never
         # for one that is neither open nor known.
         found = await self.comparisons.find_open()
@@ -47,3 +55,4 @@ class Known:
         self.facts.forget_older(new)
         self.comparisons.add(new)
         self.comparisons.open = found
+        self._read_s = begun_s

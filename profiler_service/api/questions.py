@@ -76,16 +76,25 @@ MAX_RETRY_AFTER_S = 60.0
 """Longest time after which to ask again: what is expected may be wrong."""
 
 
+OUT_OF_DATE_S = 2.0
+"""Answers are marked if the database couldn't be read for so long; it is read every 0.3 s."""
+AWAY = {"Cache-Status": 'lhp; hit; detail="database away"'}
+
+
 class ReadyResponse(NamedTuple):
     """The body of a response, and what counts that it is sent."""
 
     body: bytes
     note_sent: Callable[[], object]
 
-    def send(self) -> Response:
-        """The response, which counts as sent."""
+    def send(self, *, age_s: float) -> Response:
+        """The response, which counts as sent; marked (RFC 9111, 9211) if it may be out of date.
+
+        `age_s` says since when the database couldn't be read.
+        """
         self.note_sent()
-        return Response(self.body, media_type="application/json")
+        headers = None if age_s < OUT_OF_DATE_S else {"Age": f"{age_s:.0f}", **AWAY}
+        return Response(self.body, headers=headers, media_type="application/json")
 
 
 def _count_nothing() -> None:
@@ -150,12 +159,25 @@ class WarmRoute(APIRoute):
             generation = state.services.known.curves.snapshot.generation
             ready: ReadyResponse | None = state.ready.find(_address(request), generation)
             if ready is not None:
-                return ready.send()
+                return ready.send(age_s=state.services.known.age_s)
             return await answer(request, state.services)
 
         return handler
 
 
+MARKS: dict[str, Any] = {
+    "headers": {
+        "Age": {
+            "description": "While the database is away: seconds since it was last read.",
+            "schema": {"type": "integer"},
+        },
+        "Cache-Status": {
+            "description": "While the database is away, that the answer comes from memory.",
+            "schema": {"type": "string"},
+        },
+    }
+}
+"""What marks a 200, in OpenAPI."""
 ACCEPTED: dict[str, Any] = {
     "model": SweepInfo,
     "description": "Not measured within `wait` seconds. The sweep continues: ask again, or watch it"
@@ -196,7 +218,7 @@ router = APIRouter(route_class=WarmRoute, tags=["query"])
     response_model=LhpAnswer,
     summary="Which larger dims cost no more than mine?",
     response_description="The answer, from measured latencies.",
-    responses={202: ACCEPTED, **PROBLEMS},
+    responses={200: MARKS, 202: ACCEPTED, **PROBLEMS},
     openapi_extra={"parameters": query_parameters(LhpQuery)},
 )
 async def get_lhp(request: Request, services: ServicesDep) -> Response:
@@ -261,7 +283,7 @@ def read_lhp_question(query: LhpQuery, services: Services) -> LhpQuestion:
     response_model=CrossoverAnswer,
     summary="From which sparsity on is a sparse product faster?",
     response_description="The answer, from measured latencies.",
-    responses={202: ACCEPTED, **PROBLEMS},
+    responses={200: MARKS, 202: ACCEPTED, **PROBLEMS},
     openapi_extra={"parameters": query_parameters(CrossoverQuery)},
 )
 async def get_crossover(request: Request, services: ServicesDep) -> Response:
@@ -302,7 +324,7 @@ async def _respond(
     known = None if key is None else ready.find(key, generation)
     if known is not None:
         ready.keep(_address(request), known, generation)
-        return known.send()
+        return known.send(age_s=services.known.age_s)
     answer = await services.asking.ask(
         question, where, wait_s=wait_s, client=identify_client(request)
     )
@@ -329,7 +351,7 @@ async def _respond(
         for each in (_address(request), key):
             if each is not None:
                 ready.keep(each, response, generation)
-    return response.send()
+    return response.send(age_s=services.known.age_s)
 
 
 def _retry_after_s(place: Place | None) -> float:

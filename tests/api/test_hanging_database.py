@@ -130,6 +130,26 @@ async def test_what_was_learned_before_it_hung_is_known_too(hanging: Hanging) ->
     assert seconds < 0.5
 
 
+async def test_an_answer_is_marked_while_the_database_is_away_and_only_then(
+    hanging: Hanging,
+) -> None:
+    response = await hanging.client.get(KNOWN[0])
+    assert "Age" not in response.headers and "Cache-Status" not in response.headers
+    hanging.proxy.hang()
+    begun_s = time.monotonic()
+    for address in (KNOWN[0], KNOWN[1]):  # by its address, and by its meaning
+        while "Age" not in (response := await hanging.client.get(address)).headers:
+            assert time.monotonic() - begun_s < 30
+            await asyncio.sleep(0.05)
+        assert response.status_code == 200
+        assert int(response.headers["Age"]) >= 2
+        assert response.headers["Cache-Status"] == 'lhp; hit; detail="database away"'
+    hanging.proxy.recover()
+    while "Age" in (await hanging.client.get(KNOWN[0])).headers:
+        assert time.monotonic() - begun_s < 60
+        await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("wait_s", [0, 2])
 async def test_what_is_not_known_is_refused_in_time(hanging: Hanging, wait_s: int) -> None:
     hanging.proxy.hang()
