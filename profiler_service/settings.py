@@ -279,6 +279,16 @@ class Settings(BaseSettings):
         description="An idle worker prunes the raw samples of sweeps that ended so many days ago;"
         " 0: never. First visits, curves and facts stay.",
     )
+    join_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Join key with which a worker joins the service at LHP_URL when it starts, as"
+        " `lhp join` does: for containers.",
+    )
+    join_database: str = Field(
+        default="",
+        description="PostgreSQL as hosts that join reach it, where that differs from"
+        " LHP_DATABASE_URL: postgresql://HOST:PORT/DATABASE.",
+    )
     url: str = Field(
         default="http://127.0.0.1:8000", description="Address of the service that the commands ask."
     )

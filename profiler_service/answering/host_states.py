@@ -25,11 +25,11 @@ def find_state(host: Host, *, presence_s: float, is_busy: bool) -> HostState:
     """The host's state; `is_busy` is whether it runs a sweep."""
     if host.status is not HostStatus.APPROVED:
         return HostState(host.status.value)
+    if host.role is not None and host.last_seen_at == host.registered_at:
+        return HostState.APPROVED  # its worker has said nothing since it joined
     if is_present(host, presence_s=presence_s):
         return HostState.BUSY if is_busy else HostState.READY
-    # Its worker has said nothing since it joined.
-    is_new = host.last_seen_at == host.registered_at
-    return HostState.APPROVED if is_new else HostState.AWAY
+    return HostState.AWAY
 
 
 def describe_wrong(host: Host) -> str:

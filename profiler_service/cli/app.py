@@ -15,6 +15,7 @@ from profiler_service.cli.commands import (
     curves,
     database,
     hosts,
+    joining,
     machines,
     questions,
     sweeps,
@@ -127,6 +128,7 @@ def _root(
 
 app.command()(machines.serve)
 app.command()(machines.worker)
+app.command()(joining.join)
 for _each in (
     *(database.upgrade, database.stats, database.prune),
     *(database.backup, database.restore, database.export),

@@ -10,7 +10,14 @@ import httpx
 from profiler_service.client.operation import operation
 from profiler_service.client.problems import parse
 from profiler_service.client.transport import Call, Query
-from profiler_service.wire import HostChange, HostInfo
+from profiler_service.wire import (
+    HostChange,
+    HostInfo,
+    JoinInfo,
+    JoinKeyInfo,
+    JoinKeyRequest,
+    JoinRequest,
+)
 
 _segment = functools.partial(quote, safe="")
 
@@ -44,3 +51,15 @@ class HostOperations:
         """The host, retired."""
         call = Call(method="DELETE", path=f"/hosts/{_segment(name)}")
         return parse(HostInfo, await self._request(call))
+
+    @operation
+    async def create_join_key(self, wanted: JoinKeyRequest) -> JoinKeyInfo:
+        """A key with which a machine joins as a host."""
+        call = Call(method="POST", path="/hosts/keys", body=wanted)
+        return parse(JoinKeyInfo, await self._request(call))
+
+    @operation
+    async def join(self, asked: JoinRequest) -> JoinInfo:
+        """The host that this machine has become. Raises JoinKeyRefusedError, ConflictError."""
+        call = Call(method="POST", path="/hosts/join", body=asked)
+        return parse(JoinInfo, await self._request(call))

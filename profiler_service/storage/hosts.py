@@ -35,7 +35,7 @@ from profiler_service.storage.statements import (
     raise_generation,
     read_now,
 )
-from profiler_service.storage.tables import curves, facts, hosts, platforms, sweeps
+from profiler_service.storage.tables import hosts, leases, metadata, platforms, sweeps
 
 logger = logging.getLogger(__name__)
 
@@ -214,9 +214,10 @@ def rename_host(connection: Connection, name: str, new_name: str) -> Host:
     connection.execute(
         sa.insert(hosts).from_select(["name", *(each.name for each in columns)], copied)
     )
-    for table in (sweeps, curves, facts):
-        moved = sa.update(table).where(table.c.host == name).values(host=new_name)
-        connection.execute(moved)
+    for table in metadata.sorted_tables:
+        if "host" in table.c and table is not leases:
+            moved = sa.update(table).where(table.c.host == name).values(host=new_name)
+            connection.execute(moved)
     connection.execute(sa.delete(hosts).where(hosts.c.name == name))
     raise_generation(connection)
     return get_host(connection, new_name)

@@ -43,6 +43,7 @@ from profiler_service.wire.hosts import (
     PlatformInfo,
     WorkloadInfo,
 )
+from profiler_service.wire.joining import JoinInfo, JoinKeyInfo, JoinKeyRequest, JoinRequest
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
 from profiler_service.wire.quantities import parse_duration, parse_share
 from profiler_service.wire.questions import (
@@ -90,6 +91,10 @@ __all__ = [
     "HostChange",
     "HostInfo",
     "HostState",
+    "JoinInfo",
+    "JoinKeyInfo",
+    "JoinKeyRequest",
+    "JoinRequest",
     "KernelCrossover",
     "LhpAnswer",
     "LhpBatchAnswer",

@@ -138,10 +138,13 @@ async def test_every_route_lets_a_token_of_its_scope_in(
         assert response.status_code not in (401, 403), (path, response.text)
 
 
-async def test_health_and_static_files_need_no_token(
+async def test_health_joining_and_static_files_need_no_token(
     guarded: httpx.AsyncClient, given: dict[str, str]
 ) -> None:
-    assert {path for _, path, scope in ROUTES if scope is None} == {"/healthz", "/readyz"}
+    public = {path for _, path, scope in ROUTES if scope is None}
+    assert public == {"/healthz", "/readyz", "/hosts/join"}
+    # Joining needs its key instead.
+    assert (await guarded.post("/hosts/join", json={})).status_code == 422
     for token in (None, given["expired"]):
         headers = {} if token is None else bearer(token)
         for path in ("/healthz", "/readyz"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import pytest
 
+from profiler_service.wire import JoinKeyInfo
 from tests.cli.conftest import Lhp
 from tests.cli.stub import HOST, StubService
 
@@ -45,3 +47,30 @@ def test_a_malformed_label_is_refused_before_anything_is_sent(
     done = lhp("hosts", "label", "anvil", label)
     assert done.code == 2
     assert "hint: " in done.err
+
+
+def test_add_prints_the_command_to_paste(lhp: Lhp, service: StubService) -> None:
+    key = JoinKeyInfo(id="k", key="lhpjoin_x", expires_at=dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
+    service.reply("POST /hosts/keys", key)
+    arguments = ["--label", "pool=train", "--approve", "--ephemeral", "--expires", "2h"]
+    done = lhp("hosts", "add", "gpu-a", *arguments)
+    assert (done.code, done.out) == (0, f"lhp join {service.url} lhpjoin_x\n"), done.err
+    assert "2026-01-02" in done.err
+    [(_, body)] = service.sent("POST /hosts/keys")
+    # 2 h are 7,200 s.
+    assert json.loads(body) == {
+        "name": "gpu-a",
+        "labels": {"pool": "train"},
+        "approve": True,
+        "ephemeral": True,
+        "reusable": False,
+        "lifetime_s": 7200.0,
+    }
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--expires", "soon"], ["--expires", "0s"], ["--label", "x"]]
+)
+def test_a_key_that_can_t_be_is_refused(lhp: Lhp, arguments: list[str]) -> None:
+    done = lhp("hosts", "add", *arguments)
+    assert (done.code, "hint: " in done.err) == (2, True)

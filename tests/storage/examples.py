@@ -53,6 +53,7 @@ def create_host(
         registered_at=registered_at,
         last_seen_at=registered_at + dt.timedelta(hours=1 if has_been_heard else 0),
         silent_s=silent_s,
+        role="lhp_host_1",
         status=status,
         clock_skew_s=clock_skew_s,
     )

@@ -6,12 +6,13 @@ Each command imports its packages only when it runs.
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from profiler_service.cli.options import JsonOption, UrlOption
 from profiler_service.cli.terminal import (
+    load_settings,
     make_table,
     open_client,
     print_json,
@@ -22,7 +23,11 @@ from profiler_service.cli.terminal import (
 from profiler_service.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from profiler_service.wire import HostInfo
+
+M = TypeVar("M", bound="BaseModel")
 
 app = typer.Typer(invoke_without_command=True, help="List the machines that measure; manage them.")
 
@@ -87,6 +92,49 @@ def hosts(
     for host in listed:
         if host.wrong:
             say(f"{host.name}: {host.wrong}")
+
+
+@app.command()
+def add(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="HOST", help="Name of the host; left out: the machine says it."),
+    ] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="NAME=VALUE", help="A label of it.")
+    ] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="It may measure at once.")] = False,
+    ephemeral: Annotated[
+        bool, typer.Option("--ephemeral", help="It is removed after a day's silence.")
+    ] = False,
+    reusable: Annotated[
+        bool, typer.Option("--reusable", help="Several machines may use the key.")
+    ] = False,
+    expires: Annotated[str, typer.Option(help="How long the key is valid: 30m, 1h, 7d.")] = "1h",
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a join key, and print the command to run on the new machine."""
+    from profiler_service.cli.terminal import service_url
+    from profiler_service.wire import JoinKeyRequest, parse_duration
+
+    wanted = _validate(
+        JoinKeyRequest,
+        name=name,
+        labels=parse_labels(labels or []),
+        approve=approve,
+        ephemeral=ephemeral,
+        reusable=reusable,
+        lifetime_s=parse_duration(expires, name="--expires"),
+    )
+    with open_client(url) as client:
+        key = client.create_join_key(wanted)
+    if json:
+        print_json(key)
+        return
+    show(f"lhp join {service_url(load_settings(), url)} {key.key}")
+    times = "once" if not reusable else "by several machines"
+    say(f"run this on the new machine; the key is valid {times}, until {key.expires_at:%F %T} UTC")
 
 
 @app.command()
@@ -157,18 +205,23 @@ def parse_labels(given: list[str]) -> dict[str, str]:
     return labels
 
 
-def _change(host_name: str, url: str | None, *, as_json: bool, **changes: object) -> None:
+def _validate(model: type[M], **fields: object) -> M:
+    """The request. Raises InvalidRequestError."""
     from pydantic import ValidationError
 
-    from profiler_service.wire import HostChange
-
     try:
-        change = HostChange.model_validate(changes)
+        return model.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequestError(
             f"a host can't have that: {error.errors()[0]['msg']}",
             hint="a label and its value have letters, digits, and inside also . _ / -",
         ) from error
+
+
+def _change(host_name: str, url: str | None, *, as_json: bool, **changes: object) -> None:
+    from profiler_service.wire import HostChange
+
+    change = _validate(HostChange, **changes)
     with open_client(url) as client:
         host = client.change_host(host_name, change)
     _show(host, as_json=as_json)

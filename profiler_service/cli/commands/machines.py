@@ -106,9 +106,10 @@ def worker(
     """Measure the sweeps that the database has for this machine, until it is stopped."""
     from profiler_service.processes.keeper_line import Told, attach, tell_nobody
 
-    settings = load_settings()
     tell = attach() if until_stdin_closes else tell_nobody
+    settings = load_settings()
     try:
+        settings = _as_joined(settings, is_kept=until_stdin_closes)
         _run_worker(settings, tell, is_kept=until_stdin_closes)
     except Exception as raised:
         error = explain(raised, command="worker")
@@ -119,6 +120,29 @@ def worker(
         # A measuring process that died gives no reason; one that refused has given it.
         may_pass = not isinstance(error, VERDICTS) or isinstance(error, MeasurementChildDiedError)
         raise typer.Exit(TRY_LATER if may_pass else CANNOT_RUN) from error
+
+
+def _as_joined(settings: Settings, *, is_kept: bool) -> Settings:
+    """The settings of the host as which this machine has joined, if it has. Joins with a join key.
+
+    A database that somebody has chosen counts more than the credentials of an earlier join, and so
+    does that of the service that keeps this worker.
+    """
+    from profiler_service.cli.commands.joining import join_service
+    from profiler_service.processes.credentials import credentials_path, read_credentials
+
+    key = settings.join_key.get_secret_value()
+    if not key and (is_kept or "database_url" in settings.model_fields_set):
+        return settings
+    kept = read_credentials(credentials_path())
+    if key and not kept:
+        join_service(settings, settings.url, key)
+        kept = read_credentials(credentials_path())
+    if not kept:
+        return settings
+    return settings.model_copy(
+        update={"database_url": kept["LHP_DATABASE_URL"], "host": kept["LHP_HOST"]}
+    )
 
 
 def _run_worker(settings: Settings, tell: Tell, *, is_kept: bool) -> None:

@@ -1,0 +1,57 @@
+"""Turns what a machine says when it joins into domain objects, and its credentials into a URL.
+
+Knows no HTTP and doesn't use the store.
+"""
+
+from __future__ import annotations
+
+from profiler_service.analysis.samples import Platform
+from profiler_service.errors import InvalidRequestError
+from profiler_service.settings import Settings
+from profiler_service.storage.database import parse_url
+from profiler_service.storage.store import HostStatus, Joined, Joining
+from profiler_service.wire import JoinRequest, PlatformInfo
+
+
+def read_platform(info: PlatformInfo) -> Platform:
+    """The platform in a resource. Raises InvalidRequestError if its key is another one's."""
+    platform = Platform(
+        device=info.device,
+        device_model=info.device_model,
+        memory_bytes=info.memory_bytes,
+        driver=info.driver,
+        framework=info.framework,
+        libraries=tuple(sorted(info.libraries.items())),
+        threads=info.threads,
+        cpus=info.cpus,
+        flags=tuple(sorted(info.flags.items())),
+    )
+    if platform.key != info.key:
+        raise InvalidRequestError(
+            f"the platform has key {platform.key}, not {info.key}",
+            hint="install the version of the service on the machine that joins",
+        )
+    return platform
+
+
+def read_joining(asked: JoinRequest) -> Joining:
+    """What the machine says of itself. Raises InvalidRequestError."""
+    return Joining(
+        name=asked.name,
+        machine=asked.machine,
+        node=asked.node,
+        platform=read_platform(asked.platform),
+        protocol_key=asked.protocol,
+        dtypes=tuple(asked.dtypes),
+        backends={name: tuple(dtypes) for name, dtypes in asked.backends.items()},
+        findings=asked.findings,
+    )
+
+
+def database_url_of(joined: Joined, settings: Settings) -> str:
+    """The URL with which the host uses the database; empty while its role can't log in."""
+    if joined.host.status in (HostStatus.PENDING, HostStatus.QUARANTINED):
+        return ""
+    url = parse_url(settings.join_database or settings.database_url)
+    url = url.set(drivername="postgresql", username=joined.role, password=joined.password)
+    return url.render_as_string(hide_password=False)

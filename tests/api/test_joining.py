@@ -1,0 +1,70 @@
+"""Join keys and joining over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from profiler_service.answering.resources import platform_info
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
+from tests.api.conftest import HOST, Worker, check_problem, serving
+from tests.api.curves import PLATFORM, PROTOCOL
+
+pytestmark = pytest.mark.anyio
+
+
+def request(key: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "key": key,
+        "name": "node7",
+        "machine": "m1",
+        "node": "node7.example",
+        "platform": platform_info(PLATFORM).model_dump(),
+        "protocol": PROTOCOL.key,
+        "dtypes": ["float32"],
+        "backends": {"dense": ["float32"]},
+        "findings": {},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_key_makes_a_host_that_gets_the_database_s_address_when_it_may_measure(
+    store: Store, database_url: str
+) -> None:
+    settings = Settings(
+        database_url=database_url, host=HOST, join_database="postgresql://db.example:6432/lhp"
+    )
+    async with serving(settings, Worker(store)) as client:
+        made = await client.post("/hosts/keys", json={"name": "gpu-a", "labels": {"a": "b"}})
+        assert made.status_code == 201, made.text
+        asked = request(made.json()["key"])
+        waiting = (await client.post("/hosts/join", json=asked)).json()
+        assert (waiting["host"]["state"], waiting["database_url"]) == ("pending", "")
+        await client.patch("/hosts/gpu-a", json={"status": "approved"})
+        joined = (await client.post("/hosts/join", json=asked)).json()
+        assert (joined["host"]["state"], joined["host"]["labels"]) == ("approved", {"a": "b"})
+        url = sa.make_url(joined["database_url"])
+        assert (url.host, url.port, url.database) == ("db.example", 6432, "lhp")
+        assert (url.username or "").startswith("lhp_host_") and url.password
+        used = await client.post("/hosts/join", json=request(made.json()["key"], machine="m2"))
+        check_problem(used, 403, "lhp hosts add")
+        assert used.json()["type"] == "/problems/join-key-refused"
+        other = await client.post("/hosts/keys", json={"name": "gpu-a"})
+        taken = await client.post("/hosts/join", json=request(other.json()["key"], machine="m2"))
+        check_problem(taken, 409, "lhp hosts rm gpu-a")
+
+
+async def test_without_postgresql_there_are_no_keys(client: httpx.AsyncClient) -> None:
+    check_problem(await client.post("/hosts/keys", json={}), 409, "postgresql://")
+    check_problem(await client.post("/hosts/join", json=request("x")), 409, "postgresql://")
+
+
+async def test_a_platform_that_isn_t_its_key_is_refused(client: httpx.AsyncClient) -> None:
+    platform = platform_info(PLATFORM).model_dump() | {"threads": 99}
+    response = await client.post("/hosts/join", json=request("x", platform=platform))
+    check_problem(response, 422)
