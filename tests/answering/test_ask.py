@@ -166,8 +166,8 @@ async def test_what_turns_out_to_be_known_of_another_platform_is_measured_on_thi
     chosen = asyncio.Event()
     choose = services.hosts.choose
 
-    async def tell_when_chosen(where: Where, *, wait_s: float) -> Host:
-        host = await choose(where, wait_s=wait_s)
+    async def tell_when_chosen(where: Where, **options: Any) -> Host:
+        host = await choose(where, **options)
         chosen.set()  # what follows, up to waiting for the same sweep, needs no turn of the loop
         return host
 
