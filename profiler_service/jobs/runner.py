@@ -86,6 +86,9 @@ class JobRunner:
             return
         log_through_logging()
         self._asleep = threading.Event()
+        if not self._owns_engine:
+            # The engine's listener would take the connection that waited, and log what it hears.
+            self._engine.dispose()
         try:
             with engine_errors(self._url):
                 self._launch(self._asleep)
