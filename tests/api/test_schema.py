@@ -42,6 +42,7 @@ async def ids(sqlite_worker: Worker) -> dict[str, str]:
     return {
         "curve_id": curve,
         "sweep_id": sweep.id,
+        "fleet_sweep_id": sweep.id,
         "name": HOST,
         "key": platform,
         "token_id": "0" * 32,
