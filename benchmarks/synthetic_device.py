@@ -43,7 +43,7 @@ class Noise:
     """By how much it differs with the pages that its operands lie on, likewise."""
 
 
-CHILDREN = 2
+CHILDREN = 4
 """Measuring processes of a simulated host."""
 
 

@@ -70,7 +70,7 @@ class SyntheticDevice:
         ok = ~np.isin(batch.point, list(self.failing))
         point = batch.point[ok]
         n = len(point)
-        child = batch.child % 2
+        child = batch.child % 4
         truth = (self.latency_s * np.exp(self._repeat(child)))[point]
         cost = truth * (batch.calls + batch.warmup_calls) + 5e-6
         start = self.clock_s + np.r_[0.0, np.cumsum(cost)[:-1]] if n else np.zeros(0)

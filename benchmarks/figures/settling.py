@@ -16,14 +16,9 @@ from matplotlib.ticker import PercentFormatter
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.samples import Samples
+from profiler_service.plan.race.repeatability import choose_margin, expect_repeatability
 from profiler_service.plan.race.settings import RACE
-from profiler_service.plan.race.settle import (
-    Final,
-    Judgement,
-    choose_margin,
-    expect_repeatability,
-    plan_looks,
-)
+from profiler_service.plan.race.settle import Final, Judgement, plan_looks
 from profiler_service.plots.marks import LHP, POINT, UNDECIDED
 
 ASKED, TRUTH = 0, {0: 1.0, 1: 0.958, 2: 0.966, 3: 0.99}
@@ -33,6 +28,7 @@ TAU = 0.002
 ROUNDS = 2000
 PER_ARENA = 25
 SEED = 6
+CHOSEN_FROM = 24
 
 
 def draw_settling(directory: Path) -> Path:
@@ -72,7 +68,7 @@ def draw_settling(directory: Path) -> Path:
 def _simulate() -> tuple[list[tuple[int, Judgement]], float]:
     """The rounds and the judgement of each look until it is settled, and the margin wanted."""
     repeatability = expect_repeatability(RACE.settle, tau=TAU, is_compiled=False)
-    margin = choose_margin(RACE.settle, repeatability, None)
+    margin = choose_margin(RACE.settle, repeatability, None, chosen_from=CHOSEN_FROM)
     final = Final(
         RACE.settle,
         asked=ASKED,

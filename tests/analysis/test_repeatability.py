@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import pytest
 from profiler_service.analysis.facts import Z95, Confirmation, ConfirmedPair
 from profiler_service.analysis.repeatability import (
     REPEATABILITY,
+    ChildLevels,
     Repeat,
     average_between_arenas,
     estimate_tau,
+    estimate_tau_within,
 )
 
 
@@ -52,7 +55,7 @@ def simulate(
 
 
 def test_without_repeats_the_prior_holds() -> None:
-    assert estimate_tau([]) == pytest.approx(0.004)
+    assert estimate_tau([]) == pytest.approx(0.0025)
 
 
 @pytest.mark.parametrize("keeps_noise", [True, False])
@@ -69,21 +72,21 @@ def test_many_repeats_show_the_true_tau(tau: float, units: int, keeps_noise: boo
 def test_what_differs_between_arenas_is_taken_off() -> None:
     # d² = 0.02², of which arenas explain 2 · 0.024² / 8 = 1.44e-4: (4e-4 - 1.44e-4) / 2 = 1.28e-4.
     repeat = (confirm(-0.03, 0.0, 0.004), confirm(-0.01, 0.0, 0.004))
-    weight = (2 * 0.004**2 / (1.44e-4 + 2 * 0.004**2)) ** 2
-    expected = math.sqrt((4 * 0.004**2 + weight * 1.28e-4) / (4 + weight))
+    weight = (2 * 0.0025**2 / (1.44e-4 + 2 * 0.0025**2)) ** 2
+    expected = math.sqrt((4 * 0.0025**2 + weight * 1.28e-4) / (4 + weight))
     assert estimate_tau([repeat], between_arenas=0.024) == pytest.approx(expected)
 
 
 def test_few_and_noisy_repeats_say_little() -> None:
-    # n = 2 · 2 %², cτ² = 2 · 0.4 %²: a weight of (1 / 26)² each, 20 of them 0.03 against 4.
+    # n = 2 · 2 %², cτ² = 2 · 0.25 %²: a weight of (1 / 65)² each, 20 of them 0.005 against 4.
     repeats = simulate(20, tau=0.012, noise=0.02)
-    assert estimate_tau(repeats) == pytest.approx(0.004, rel=0.1)
+    assert estimate_tau(repeats) == pytest.approx(0.0025, rel=0.1)
 
 
 def test_one_pair_of_a_host_that_changed_is_bounded() -> None:
     changed = (confirm(-0.1, 0.0, 0.004), confirm(0.1, 0.0, 0.004))
-    # (4 · 0.004² + 0.02²) / 5
-    expected = math.sqrt((4 * 0.004**2 + 0.02**2) / 5)
+    # (4 · 0.0025² + 0.02²) / 5
+    expected = math.sqrt((4 * 0.0025**2 + 0.02**2) / 5)
     assert estimate_tau([changed], between_arenas=0.0) == pytest.approx(expected)
 
 
@@ -111,3 +114,55 @@ def test_variances_between_arenas_are_averaged_by_their_freedom() -> None:
     assert average_between_arenas(pairs) == pytest.approx(math.sqrt(2e-5))
     assert average_between_arenas([arenas(3, -1e-5)]) == 0
     assert average_between_arenas([arenas(1, None)]) is None
+
+
+def told(
+    rng: np.random.Generator, *, tau: float, noise: float, processes: int = 2, points: int = 24
+) -> ChildLevels:
+    """What so many processes say of points, if pairs differ by `tau` and are measured with `noise`.
+
+    A pair has the effects of two points, and their noise, so each point has 1/√2 of both.
+    """
+    one = np.hypot(tau, noise) / np.sqrt(2)
+    return ChildLevels(
+        level=rng.standard_normal(points) + one * rng.standard_normal((processes, points)),
+        covariance=np.tile(noise**2 / 2 * np.eye(points), (processes, 1, 1)),
+    )
+
+
+def estimate_within(groups: Sequence[ChildLevels]) -> float:
+    return estimate_tau_within(groups, expected=0.0025, weight=4.0)
+
+
+def test_without_a_second_process_tau_is_what_is_expected() -> None:
+    assert estimate_within([]) == pytest.approx(0.0025)
+
+
+@pytest.mark.parametrize("tau", [0.001, 0.006])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_one_race_of_little_noise_tells_tau(tau: float, processes: int) -> None:
+    """Two processes have 23 differences, which count 23 beside the 4 of what is expected.
+
+    So τ² is expected at (4 · 0.0025² + 23 τ²) / 27: √1.78e-6 = 0.00133 for 0.001, and √3.16e-5 =
+    0.00562 for 0.006. Four processes have three times as many: 0.00116 and 0.00587.
+    """
+    rng = np.random.default_rng(0)
+    weight = 23 * (processes - 1)
+    expected = np.sqrt((4 * 0.0025**2 + weight * tau**2) / (4 + weight))
+    found = [
+        estimate_within([told(rng, tau=tau, noise=1e-6, processes=processes)]) for _ in range(100)
+    ]
+    assert np.sqrt(np.mean(np.square(found))) == pytest.approx(expected, rel=0.05)
+
+
+def test_noise_is_not_taken_for_tau_and_leaves_it_as_expected() -> None:
+    """With noise of 3 %, 24 points tell next to nothing of a τ of 0.25 %."""
+    rng = np.random.default_rng(0)
+    found = [estimate_within([told(rng, tau=0.0, noise=0.03)]) for _ in range(50)]
+    assert min(found) > 0.0024 and max(found) < 0.0026
+
+
+def test_several_groups_of_points_tell_more_than_one() -> None:
+    rng = np.random.default_rng(0)
+    groups = [told(rng, tau=0.006, noise=1e-6, points=5) for _ in range(40)]
+    assert estimate_within(groups[:1]) < 0.0055 < estimate_within(groups) < 0.0065

@@ -28,10 +28,11 @@ from profiler_service.plan.race.chances import (
 )
 from profiler_service.plan.race.curve import RaceOutcome, build_race_curve
 from profiler_service.plan.race.narrow import Narrowing
+from profiler_service.plan.race.repeatability import expect_repeatability
 from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settings import RACE, RaceSettings
-from profiler_service.plan.race.settle import expect_repeatability
 from profiler_service.plan.race.stages import End
+from profiler_service.plan.race.standing import count_choices
 from profiler_service.plan.race.trial import Trial, find_bar
 from profiler_service.plan.race.visits import QUERIED, RaceVisits
 from profiler_service.plan.spec import SweepSpec
@@ -227,12 +228,13 @@ class LadderPlanner(RaceVisits):
                 end = End.OUT_OF_TIME
                 break
             samples, count = yield from self._meet(
-                field, min(trial.rounds_to_look, trial.rounds_per_arena)
+                field, min(trial.rounds_to_look, trial.rounds_per_arena), is_judging=True
             )
             if rival in self._failures:
                 end = End.POINT_FAILED
                 break
             seen.add(samples)
+            trial.final.chosen_from = count_choices(seen.batches, [samples]) - 1
             end = trial.add(samples, count)
         if trial.holds and end is not End.POINT_FAILED:
             self._held = rival

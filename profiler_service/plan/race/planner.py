@@ -7,12 +7,14 @@ docs/explanation/races.md.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
 
 from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.repeatability import estimate_tau_within
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.base import Batch, Points
 from profiler_service.plan.modes import MODES
@@ -20,18 +22,22 @@ from profiler_service.plan.race.budget import Budget
 from profiler_service.plan.race.contest import Contest, find_favourites
 from profiler_service.plan.race.curve import RaceOutcome, build_race_curve
 from profiler_service.plan.race.margin import bound_leads, find_unseen_lead
+from profiler_service.plan.race.repeatability import (
+    Repeatability,
+    choose_margin,
+    expect_repeatability,
+)
 from profiler_service.plan.race.search import RaceSearch
 from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settings import RACE, RaceSettings
-from profiler_service.plan.race.settle import (
-    Final,
-    Judgement,
-    choose_margin,
-    expect_repeatability,
-    plan_looks,
-)
+from profiler_service.plan.race.settle import Final, Judgement, plan_looks
 from profiler_service.plan.race.stages import End
-from profiler_service.plan.race.standing import count_origins, find_standing
+from profiler_service.plan.race.standing import (
+    count_choices,
+    count_origins,
+    find_child_levels,
+    find_standing,
+)
 from profiler_service.plan.race.visits import QUERIED
 from profiler_service.plan.spec import SweepSpec
 
@@ -59,10 +65,12 @@ class RacePlanner(RaceSearch):
 
     def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
         params = dict(spec.workload.params)
-        self._repeatability = expect_repeatability(
+        self._expected = expect_repeatability(
             settings.settle, tau=spec.tau, is_compiled=params.get("backend") == "compiled"
         )
-        self._wanted_margin = choose_margin(settings.settle, self._repeatability, spec.terms.margin)
+        self._wanted_margin = choose_margin(
+            settings.settle, self._expected, spec.terms.margin, chosen_from=settings.contest.places
+        )
         self._seen: Seen | None = None
         self._finals: list[tuple[Final, Judgement]] = []
         self._num_final_rounds = 0
@@ -90,7 +98,7 @@ class RacePlanner(RaceSearch):
         points = self._choose_contestants(seen, budget)
         for number in range(self.settings.settle.passes):
             ranked = yield from self._contest(points, seen, budget, number)
-            yield from self._settle(ranked, budget, number)
+            yield from self._settle(ranked, seen, budget, number)
             points = self._find_unsettled(seen, budget)
             if len(points) and self._is_unseen_open:
                 yield from self._look_again(seen, budget)
@@ -125,9 +133,10 @@ class RacePlanner(RaceSearch):
             done = min(contest.number / self.settings.contest.parts, 1.0)
             self._advance(0.4 + 0.2 * (number + done), f"racing {num_open} points")
             field = np.append(rounds.field, QUERIED).astype(np.int32)
-            missing = rounds.count
+            # In two batches at least, so that two processes visit all that are still open.
+            missing, most = rounds.count, math.ceil(rounds.count / 2)
             while missing > 0 and budget.visits_until(until, self._seconds) >= len(field):
-                _, count = yield from self._meet(field, missing)
+                _, count = yield from self._meet(field, min(missing, most))
                 missing -= count
             left_over = self._without_failed(contest.points)
             if not len(left_over):
@@ -159,7 +168,7 @@ class RacePlanner(RaceSearch):
     # Final
 
     def _settle(
-        self, ranked: Points, budget: Budget, number: int
+        self, ranked: Points, seen: Seen, budget: Budget, number: int
     ) -> Generator[Batch, Samples, None]:
         """Compares the first of `ranked`, the answer so far, and the queried point."""
         settings = self.settings.settle
@@ -181,9 +190,10 @@ class RacePlanner(RaceSearch):
             asked=QUERIED,
             finalists=finalists,
             margin=self._wanted_margin,
-            repeatability=self._repeatability,
+            repeatability=self._expected,
             error=settings.error / settings.passes,
         )
+        earlier = [*seen.batches, *self._contested]
         looks = plan_looks(settings, affordable // 2)
         per_arena = max(1, affordable // (len(final.field) * settings.least_arenas))
         judgement: Judgement | None = None
@@ -193,11 +203,13 @@ class RacePlanner(RaceSearch):
             while final.num_rounds < look and is_in_time and len(final.field) > 1:
                 missing = min(look - final.num_rounds, per_arena)
                 field = np.array(final.field, dtype=np.int32)
-                samples, count = yield from self._meet(field, missing)
+                samples, count = yield from self._meet(field, missing, is_judging=True)
                 final.add(samples, count)
                 for failed in [point for point in final.field if point in self._failures]:
                     final.drop(failed)
                 is_in_time = budget.visits_until(1.0, self._seconds) >= len(final.field)
+            final.repeatability = self._find_repeatability()
+            final.chosen_from = count_choices(earlier, final.batches) - 1
             judgement = final.judge(share)
             if len(final.field) < 2:
                 self.ends["confirm"] = End.FAILED
@@ -242,6 +254,25 @@ class RacePlanner(RaceSearch):
                 judged = judgement
         return judged
 
+    def _find_contested(self) -> Points:
+        """The points that met in a contest or a final and didn't fail, ascending."""
+        contested = np.unique(np.concatenate([each.point for each in self._contested]))
+        return self._without_failed(contested.astype(np.int32))
+
+    def _find_repeatability(self) -> Repeatability:
+        """What is expected of it, and what this race's samples say."""
+        expected, points = self._expected, self._find_contested()
+        groups = [
+            find_child_levels(batches, points, between_arenas=expected.arenas)
+            for batches in (self._choosing, self._judging)
+        ]
+        tau = estimate_tau_within(
+            [group for group in groups if group is not None],
+            expected=expected.children,
+            weight=self.settings.settle.tau_weight,
+        )
+        return replace(expected, children=max(tau, expected.least))
+
     # Margin
 
     def _find_unsettled(self, seen: Seen, budget: Budget) -> Points:
@@ -252,8 +283,8 @@ class RacePlanner(RaceSearch):
         settings, judgement = self.settings.settle, self._find_judged()
         if judgement is None:
             return np.zeros(0, dtype=np.int32)
-        contested = np.unique(np.concatenate([each.point for each in self._contested]))
-        contested = self._without_failed(contested.astype(np.int32))
+        contested = self._find_contested()
+        repeatability = self._find_repeatability()
         fit = seen.fit()
         standing = find_standing(self._contested, contested, fit)
         origins = count_origins(self._contested, contested)
@@ -262,7 +293,12 @@ class RacePlanner(RaceSearch):
             judgement.answer,
             [QUERIED, *judgement.comparisons],
             error=self._find_error_of_left(),
-            between=np.array([*map(self._repeatability.half_width, *origins)]),
+            between=np.array(
+                [
+                    repeatability.half_width(*origin, chosen_from=len(contested))
+                    for origin in zip(*origins, strict=True)
+                ]
+            ),
         )
         predicted = fit.predict().ravel().round(6)
         excluded = {*contested.tolist(), QUERIED, *self._excluded}

@@ -40,6 +40,11 @@ class Seen:
         self._fit = None
 
     @property
+    def batches(self) -> Sequence[Samples]:
+        """The samples of each batch."""
+        return self._batches
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is no sample."""
         return not any(map(len, self._batches))

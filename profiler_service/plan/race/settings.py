@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from profiler_service.analysis.repeatability import REPEATABILITY
+
 
 def _setting(default: object, unit: str, sentence: str) -> Any:
     return dataclasses.field(default=default, metadata={"unit": unit, "sentence": sentence})
@@ -206,13 +208,17 @@ class SettleSettings:
         "differences between processes alone make.",
     )
     tau: float = _setting(
-        0.004,
+        REPEATABILITY.prior_tau,
         "log latency",
-        "What is expected of the standard deviation of one ratio between processes, and between "
-        "arenas of one process.",
+        "What is expected of the standard deviation of one ratio between processes, before the "
+        "host has confirmed anything twice.",
     )
+    tau_of_arenas: float = _setting(0.004, "log latency", "The same between arenas of one process.")
     tau_weight: float = _setting(
-        4.0, "arenas", "For arenas, that expectation counts like so many of them."
+        4.0,
+        "differences",
+        "Either expectation counts like so many differences without noise. The samples of the race "
+        "say the rest.",
     )
     compiled_tau: float = _setting(
         0.0125,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -17,46 +17,12 @@ import numpy.typing as npt
 from profiler_service.analysis.comparison import CONFIDENCE, Comparison
 from profiler_service.analysis.neighbours import NearPair, Neighbours, number_rounds
 from profiler_service.analysis.samples import Samples
+from profiler_service.plan.race.repeatability import Repeatability
 from profiler_service.plan.race.settings import SettleSettings
 
 Pair = tuple[int, int]
 """Two points: the first one is compared with the second one."""
 _Z = 1.96
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repeatability:
-    """How much the log of a ratio differs beyond noise: standard deviations."""
-
-    children: float
-    """Between measuring processes."""
-    arenas: float
-    """Between arenas of one process, as expected before anything is measured."""
-
-    def half_width(self, num_children: float, num_arenas: float) -> float:
-        """Half of the 95 % interval, in log, of the mean over so many of both."""
-        return _Z * math.hypot(
-            self.children / math.sqrt(num_children), self.arenas / math.sqrt(num_arenas)
-        )
-
-
-def expect_repeatability(
-    settings: SettleSettings, *, tau: float | None, is_compiled: bool
-) -> Repeatability:
-    """What is expected here, if `tau` is what the host has learned about its processes."""
-    least = settings.compiled_tau if is_compiled else 0.0
-    children = settings.tau if tau is None else tau
-    return Repeatability(children=max(children, least), arenas=max(settings.tau, least))
-
-
-def choose_margin(
-    settings: SettleSettings, repeatability: Repeatability, asked: float | None
-) -> float:
-    """The margin to aim at: the caller's, or what this host can resolve with two processes."""
-    if asked is not None:
-        return asked
-    least = repeatability.half_width(2, settings.least_arenas)
-    return max(settings.least_margin, settings.resolved_at * (1 - math.exp(-least)))
 
 
 def plan_looks(settings: SettleSettings, affordable: int) -> Mapping[int, float]:
@@ -125,11 +91,14 @@ class Final:
         self._asked = asked
         self._finalists = list(finalists)
         self._margin = margin
-        self._repeatability = repeatability
+        self.repeatability = repeatability
+        """What is known of it. Set it anew only between `add` and `judge`."""
+        self.chosen_from = len(finalists)
+        """From so many points, samples of the same processes chose. As `repeatability`."""
         self._column = {point: number for number, point in enumerate([asked, *finalists])}
         # Bonferroni: over all pairs, so that any of them may be compared whatever the samples say.
         self._error = error / max(1, math.comb(len(self._column), 2))
-        self._batches: list[Samples] = []
+        self.batches: list[Samples] = []
         # Two points, the smaller number first → what is known of them since the last batch.
         self._met: dict[Pair, _Meeting | None] = {}
         self._compared: dict[tuple[Pair, float], Comparison] = {}
@@ -139,7 +108,7 @@ class Final:
 
     def add(self, samples: Samples, count: int) -> None:
         """Takes one batch of `count` rounds. A visit without a sample is left out."""
-        self._batches.append(samples)
+        self.batches.append(samples)
         self._met, self._compared = {}, {}
         self.num_rounds += count
 
@@ -227,27 +196,31 @@ class Final:
 
     def _find_between(self, met: _Meeting) -> float:
         """Half of the interval, in log, for what differs between processes and arenas."""
-        expected, weight = self._repeatability, self._settings.tau_weight
+        expected, weight = self.repeatability, self._settings.tau_weight
         variance, free = met.arena_variance
         pooled = (weight * expected.arenas**2 + free * variance) / (weight + free)
-        here = Repeatability(children=expected.children, arenas=math.sqrt(max(pooled, 0.0)))
-        return here.half_width(_count_effective(met.child), _count_effective(met.arena))
+        here = replace(expected, arenas=math.sqrt(max(pooled, 0.0)))
+        return here.half_width(
+            _count_effective(met.child),
+            _count_effective(met.arena),
+            chosen_from=self.chosen_from,
+        )
 
     def _meet(self, point: int, over: int) -> _Meeting | None:
         """The rounds that have both points; None if there is none."""
-        batches = [_select_pairs(batch, point, over) for batch in self._batches]
+        batches = [_select_pairs(batch, point, over) for batch in self.batches]
         arena = np.repeat(np.arange(len(batches)), [len(visit) for visit in batches])
         if not len(arena):
             return None
         visits = np.concatenate(batches)
-        chosen = list(zip(self._batches, batches, strict=True))
+        chosen = list(zip(self.batches, batches, strict=True))
         met_point = np.concatenate([batch.point[visit] for batch, visit in chosen])
         log = np.log(np.concatenate([batch.latency_s[visit] for batch, visit in chosen]))
         rounds = np.concatenate([batch.round[visit] for batch, visit in chosen])
         rounds = number_rounds(arena, rounds)
         pair = NearPair(log, met_point == point, rounds, Neighbours(arena, visits))
         _, first = np.unique(rounds, return_index=True)
-        child = np.array([batch.child for batch in self._batches])
+        child = np.array([batch.child for batch in self.batches])
         return _Meeting(pair=pair, arena=arena[first], child=child[arena[first]])
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.neighbours import Neighbours, fit_levels, number_rounds
+from profiler_service.analysis.repeatability import ChildLevels
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
 from profiler_service.plan.race.seen import join
@@ -131,6 +132,43 @@ def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
     return Standing(
         points=points, level=level, covariance=covariance, visits=visits, noise=fitted.noise
     )
+
+
+def find_child_levels(
+    batches: Sequence[Samples], points: Points, *, between_arenas: float
+) -> ChildLevels | None:
+    """What each process that measured these batches says of the points that all of them visited.
+
+    Only `points` count. `between_arenas` is the standard deviation of a log ratio between arenas.
+    None if there are less than two such points or processes.
+    """
+    children = sorted({batch.child for batch in batches if len(batch)})
+    parts = [[batch for batch in batches if batch.child == child] for child in children]
+    common = np.sort(points)
+    for part in parts:
+        common = common[np.isin(common, np.concatenate([batch.point for batch in part]))]
+    if len(children) < 2 or len(common) < 2:
+        return None
+    levels, covariances = [], []
+    for part in parts:
+        own = fit_own_levels(part)
+        at = np.searchsorted(own.points, common)
+        arenas = np.sum([np.isin(common, batch.point) for batch in part], axis=0)
+        levels.append(own.level[at])
+        covariances.append(
+            own.covariance[np.ix_(at, at)] + np.diag(between_arenas**2 / (2 * arenas))
+        )
+    return ChildLevels(level=np.stack(levels), covariance=np.stack(covariances))
+
+
+def count_choices(earlier: Sequence[Samples], now: Sequence[Samples]) -> int:
+    """The number of points that the processes of the batches `now` have visited, earlier or now.
+
+    Samples of these processes may have preferred some of these points to others.
+    """
+    children = {batch.child for batch in now}
+    points = [batch.point for batch in (*earlier, *now) if batch.child in children]
+    return len(np.unique(np.concatenate([np.zeros(0, dtype=np.int32), *points])))
 
 
 def count_origins(

@@ -10,8 +10,9 @@ import math
 
 from profiler_service.analysis.comparison import Comparison
 from profiler_service.analysis.samples import Samples
+from profiler_service.plan.race.repeatability import Repeatability
 from profiler_service.plan.race.settings import LadderSettings, SettleSettings
-from profiler_service.plan.race.settle import Final, Judgement, Repeatability
+from profiler_service.plan.race.settle import Final, Judgement
 from profiler_service.plan.race.stages import End
 
 

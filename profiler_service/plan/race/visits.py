@@ -42,8 +42,10 @@ class RaceVisits(SteppedPlanner):
         )
         self._calibrated_noise = settings.budget.reference_noise
         self._budget: Budget | None = None
-        self._contested: list[Samples] = []
-        """Samples of the contest and the final."""
+        self._choosing: list[Samples] = []
+        """Samples of the contest."""
+        self._judging: list[Samples] = []
+        """Samples of the final."""
         self._round = 0
         self._num_arenas = 0
         """Batches of the contest and the final so far."""
@@ -103,10 +105,19 @@ class RaceVisits(SteppedPlanner):
         seen.add(samples)
         return len(part)
 
-    def _meet(self, field: Points, count: int) -> Generator[Batch, Samples, tuple[Samples, int]]:
+    @property
+    def _contested(self) -> Sequence[Samples]:
+        """Samples of the contest and the final."""
+        return [*self._choosing, *self._judging]
+
+    def _meet(
+        self, field: Points, count: int, *, is_judging: bool = False
+    ) -> Generator[Batch, Samples, tuple[Samples, int]]:
         """One batch of at most `count` rounds, and their number.
 
-        Each round visits the whole field in random order. The batch has an arena of its own.
+        Each round visits the whole field in random order. The batch has an arena of its own. The
+        processes take turns, those with even numbers where points are chosen, and those with odd
+        ones where they are judged: what a process has of its own can't choose and judge, too.
         """
         settle = self.settings.settle
         fitting = int(settle.arena_s / max(self._visit_s, 1e-9)) // len(field)
@@ -114,12 +125,12 @@ class RaceVisits(SteppedPlanner):
         samples = yield self._batch(
             [self._rng.permutation(field) for _ in range(count)],
             self._round,
-            child=self._num_arenas,
+            child=2 * self._num_arenas + is_judging,
         )
         self._round += count
         self._num_arenas += 1
         self._learn_visit_s(samples)
-        self._contested.append(samples)
+        (self._judging if is_judging else self._choosing).append(samples)
         return samples, count
 
     def _learn(self, budget: Budget, noise: float) -> None:

@@ -11,14 +11,13 @@ import pytest
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.samples import Samples
-from profiler_service.plan.race.settings import RACE
-from profiler_service.plan.race.settle import (
-    Final,
+from profiler_service.plan.race.repeatability import (
     Repeatability,
     choose_margin,
     expect_repeatability,
-    plan_looks,
 )
+from profiler_service.plan.race.settings import RACE
+from profiler_service.plan.race.settle import Final, plan_looks
 
 SETTLE = RACE.settle
 SAME = Repeatability(children=0.0, arenas=0.0)
@@ -89,7 +88,7 @@ def test_without_time_for_the_first_look_there_is_none() -> None:
 
 def test_what_is_expected_of_processes_is_learned_or_a_setting() -> None:
     plain = expect_repeatability(SETTLE, tau=None, is_compiled=False)
-    assert (plain.children, plain.arenas) == (0.004, 0.004)
+    assert (plain.children, plain.arenas) == (0.0025, 0.004)
     learned = expect_repeatability(SETTLE, tau=0.01, is_compiled=False)
     assert (learned.children, learned.arenas) == (0.01, 0.004)
     quiet = expect_repeatability(SETTLE, tau=0.001, is_compiled=False)
@@ -99,16 +98,22 @@ def test_what_is_expected_of_processes_is_learned_or_a_setting() -> None:
 
 
 def test_the_margin_is_what_two_processes_resolve_or_what_was_asked() -> None:
-    """1.96 · √(0.8² / 2 + 0.8² / 8) % = 1.96 · 0.6325 % = 1.240 %, and 1.5 times as much."""
+    """1.96 · √(0.8² / 2 + 0.8² / 8) % = 1.96 · 0.6325 % = 1.240 %, and 1.5 times as much.
+
+    If the same processes chose from 25 points, 0.1 % of each end is left: 3.09 in place of 1.96.
+    """
     restless = Repeatability(children=0.008, arenas=0.008)
     assert restless.half_width(2, 8) == pytest.approx(0.012396, rel=1e-3)
-    assert choose_margin(SETTLE, restless, None) == pytest.approx(
+    assert choose_margin(SETTLE, restless, None, chosen_from=1) == pytest.approx(
         1.5 * (1 - np.exp(-0.012396)), rel=1e-3
     )
-    assert choose_margin(SETTLE, restless, 0.002) == 0.002
+    assert restless.half_width(2, 8, chosen_from=25) == pytest.approx(
+        0.012396 * 3.0902 / 1.96, rel=1e-3
+    )
+    assert choose_margin(SETTLE, restless, 0.002, chosen_from=1) == 0.002
     # Half as much, 0.93 %, is less than the least margin.
     plain = Repeatability(children=0.004, arenas=0.004)
-    assert choose_margin(SETTLE, plain, None) == SETTLE.least_margin == 0.01
+    assert choose_margin(SETTLE, plain, None, chosen_from=1) == SETTLE.least_margin == 0.01
 
 
 def test_a_clear_step_is_the_answer_and_others_leave_the_field() -> None:

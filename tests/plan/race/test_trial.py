@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.samples import Samples
+from profiler_service.plan.race.repeatability import Repeatability
 from profiler_service.plan.race.settings import RACE
-from profiler_service.plan.race.settle import Repeatability
 from profiler_service.plan.race.stages import End
 from profiler_service.plan.race.trial import Trial, find_bar, find_error
 
