@@ -47,6 +47,8 @@ class SyntheticDevice:
     """From then on a noisy neighbour makes everything 30 % slower, and three times noisier."""
     cold_penalty: float = 1.0
     """How much longer the very first call of each point takes, if it isn't warmed up."""
+    num_children: int = 4
+    """Measuring processes."""
     tau_children: float = 0.0
     """Standard deviation of the log of a ratio of two points between measuring processes."""
     tau_arenas: float = 0.0
@@ -58,7 +60,7 @@ class SyntheticDevice:
     _rng: np.random.Generator = field(init=False)
     _warm: npt.NDArray[np.bool_] = field(init=False)
     _of_child: dict[int, F64] = field(init=False, default_factory=dict)
-    """The log factor of each point in each measuring process, of which there are two."""
+    """The log factor of each point in each measuring process."""
     _repeat_rng: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +72,7 @@ class SyntheticDevice:
         ok = ~np.isin(batch.point, list(self.failing))
         point = batch.point[ok]
         n = len(point)
-        child = batch.child % 4
+        child = batch.child % self.num_children
         truth = (self.latency_s * np.exp(self._repeat(child)))[point]
         cost = truth * (batch.calls + batch.warmup_calls) + 5e-6
         start = self.clock_s + np.r_[0.0, np.cumsum(cost)[:-1]] if n else np.zeros(0)
