@@ -10,7 +10,7 @@ import pytest
 
 from profiler_service.access.keyring import Keyring
 from profiler_service.access.scopes import Scope, expand, parse_scopes
-from profiler_service.access.tokens import Token, digest_of, write_token
+from profiler_service.access.tokens import Token, create_secret, digest_of, write_token
 from profiler_service.errors import InvalidRequestError, UnauthenticatedError
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
