@@ -111,6 +111,7 @@ def race_on(device: Device, kind: str, dims: Dims, side: int, seed: int) -> Race
             calls=batch.calls,
             unstable=np.zeros(len(batch.point), dtype=np.bool_),
             seconds=device.clock_s - batch_started_s,
+            child=batch.child % CHILDREN,
         )
 
     platform = Platform(

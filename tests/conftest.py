@@ -29,6 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # So that a worker that measures on this machine, or other tests, don't keep ours from running.
 os.environ["LHP_PARTITION"] = f"tests {uuid.uuid4().hex}"
+# Each measuring process imports torch, which takes seconds. Most tests need only one.
+os.environ["LHP_CHILDREN"] = "1"
 
 # anyio imports its parts when they are first used, and pytest compiles them anew. If two threads
 # compiled at the same time, CPython 3.11 could fail ("AST constructor recursion depth mismatch").

@@ -49,6 +49,8 @@ class ConfirmedPair:
     noise: float | None = None
     """Standard deviation of the log ratio, from the noise of its pairs alone. None if it isn't
     known."""
+    tau: float | None = None
+    """Standard deviation between processes for which the interval allows. None if it isn't known."""
 
     @property
     def log_sd(self) -> float:

@@ -103,7 +103,7 @@ def estimate_tau_within(groups: Sequence[ChildLevels], *, expected: float, weigh
             square = root @ root
             told += float(difference @ difference - np.sum(square * error))
             information += float(np.trace(square))
-    return math.sqrt(max(2 * told / information, REPEATABILITY.least_tau**2))
+    return round(math.sqrt(max(2 * told / information, REPEATABILITY.least_tau**2)), 9)
 
 
 def average_between_arenas(pairs: Sequence[ConfirmedPair]) -> float | None:

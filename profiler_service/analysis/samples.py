@@ -200,6 +200,8 @@ class Samples:
 
         return replace(
             parts[0],
+            # Of several processes, the first one: it may have chosen the points.
+            child=min(part.child for part in parts),
             point=column("point"),
             round=column("round"),
             time_s=column("time_s"),

@@ -7,6 +7,7 @@ time. Never imports torch.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 class Children:
     """Child processes with the same setup; those that end are replaced. Not safe to share.
 
-    Creating it waits for the first child alone. The others get ready meanwhile, in threads. Raises
-    what `ChildProcess` raises for the first one.
+    Creating it waits for the first child alone. The others get ready meanwhile, in threads: see
+    `wait`. Raises what `ChildProcess` raises for the first one.
     """
 
     def __init__(self, setup: Setup, *, count: int = 1) -> None:
@@ -64,6 +65,13 @@ class Children:
         if number not in self._running:
             self._running[0] = self._check(self._restart())
         return number, self._running[number]
+
+    def wait(self) -> None:
+        """Returns when all children are ready, or have failed to start.
+
+        Meanwhile they use processors and caches, so that what is measured beside them is noisy.
+        """
+        concurrent.futures.wait(self._starting.values())
 
     def find_running(self, number: int) -> ChildProcess | None:
         """The child of that number if it runs."""

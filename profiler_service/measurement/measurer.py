@@ -113,6 +113,13 @@ class Measurer:
         self.dtypes, self.backends = ready.dtypes, ready.backends
         self._gpu = None if ready.gpu_uuid is None else open_gpu_probe(ready.gpu_uuid)
 
+    def wait_for_children(self) -> None:
+        """Returns when every child is ready, or has failed to start. The measurer exists earlier.
+
+        Children that still start make noise, and until then child 0 measures in their place.
+        """
+        self._children.wait()
+
     def measure(self, workload: Workload, grid: Grid, batch: Batch) -> Samples:
         """The samples of `batch`: one for each visit, in order, except of failed points.
 

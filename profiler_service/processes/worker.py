@@ -46,14 +46,19 @@ STOP_LIMIT_S = 5.0
 
 
 def create_measurer(settings: Settings) -> Measurer:
-    """A measurer as `settings` describe it. Raises MeasurementFailedError."""
-    return Measurer(
+    """A measurer as `settings` describe it, with all its processes ready.
+
+    Raises MeasurementFailedError.
+    """
+    measurer = Measurer(
         device=settings.device,
         threads=settings.threads,
         cache=settings.cache,
         children=settings.children,
         keep_variables=[name for name in settings.keep_variables.split(",") if name],
     )
+    measurer.wait_for_children()
+    return measurer
 
 
 def run(

@@ -48,7 +48,7 @@ def keep_facts(
             **rows.workload_to_values(curve.workload),
             "platform_key": curve.platform.key,
             "protocol_key": curve.protocol.key,
-            "tau": sweep.spec.tau,
+            "tau": sweep.spec.tau if pair.tau is None else pair.tau,
             "worker": "" if worker is None else worker.id,
             "measured_at": curve.measured_at,
             "repeats": earlier[-1].id if earlier else None,

@@ -336,6 +336,7 @@ def fact_from_row(row: Row) -> Fact:
             num_arenas=row.num_arenas,
             between_arenas=row.between_arenas,
             noise=row.noise,
+            tau=row.tau,
         ),
         tau=row.tau,
         worker=row.worker,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import wait
 from dataclasses import replace
 
 import pytest
@@ -27,7 +26,7 @@ def measured_by(measurer: Measurer, child: int) -> int:
 
 
 def wait_until_ready(measurer: Measurer) -> None:
-    wait(measurer._children._starting.values())
+    measurer.wait_for_children()
 
 
 def test_batches_go_to_the_child_that_they_name(measurer: Measurer) -> None:

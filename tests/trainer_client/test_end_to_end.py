@@ -29,7 +29,7 @@ def service_url(tmp_path: Path) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=environment | {"XDG_DATA_HOME": str(tmp_path / "data")},
+        env=environment | {"XDG_DATA_HOME": str(tmp_path / "data"), "LHP_CHILDREN": "1"},
     )
     with process:
         assert process.stdout is not None

@@ -142,5 +142,6 @@ def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPai
                 num_arenas=origin.num_arenas,
                 between_arenas=origin.between_arenas,
                 noise=origin.noise,
+                tau=origin.tau,
             )
     return tuple(pairs.values())

@@ -234,7 +234,9 @@ class LadderPlanner(RaceVisits):
                 end = End.POINT_FAILED
                 break
             seen.add(samples)
-            trial.final.chosen_from = count_choices(seen.batches, [samples]) - 1
+            trial.final.chosen_from = trial.count_attempts(
+                count_choices(seen.batches, [*trial.final.batches, samples]) - 1
+            )
             end = trial.add(samples, count)
         if trial.holds and end is not End.POINT_FAILED:
             self._held = rival

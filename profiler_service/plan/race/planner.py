@@ -69,7 +69,10 @@ class RacePlanner(RaceSearch):
             settings.settle, tau=spec.tau, is_compiled=params.get("backend") == "compiled"
         )
         self._wanted_margin = choose_margin(
-            settings.settle, self._expected, spec.terms.margin, chosen_from=settings.contest.places
+            settings.settle,
+            self._expected,
+            spec.terms.margin,
+            chosen_from=settings.settle.passes * settings.settle.finalists,
         )
         self._seen: Seen | None = None
         self._finals: list[tuple[Final, Judgement]] = []
@@ -209,7 +212,8 @@ class RacePlanner(RaceSearch):
                     final.drop(failed)
                 is_in_time = budget.visits_until(1.0, self._seconds) >= len(final.field)
             final.repeatability = self._find_repeatability()
-            final.chosen_from = count_choices(earlier, final.batches) - 1
+            # All passes share one error.
+            final.chosen_from = settings.passes * (count_choices(earlier, final.batches) - 1)
             judgement = final.judge(share)
             if len(final.field) < 2:
                 self.ends["confirm"] = End.FAILED
@@ -260,12 +264,12 @@ class RacePlanner(RaceSearch):
         return self._without_failed(contested.astype(np.int32))
 
     def _find_repeatability(self) -> Repeatability:
-        """What is expected of it, and what this race's samples say."""
+        """What is expected of it, and what this race's samples say.
+
+        What differs between the arenas of a process counts here, too: then τ is a little too large.
+        """
         expected, points = self._expected, self._find_contested()
-        groups = [
-            find_child_levels(batches, points, between_arenas=expected.arenas)
-            for batches in (self._choosing, self._judging)
-        ]
+        groups = [find_child_levels(batches, points) for batches in (self._choosing, self._judging)]
         tau = estimate_tau_within(
             [group for group in groups if group is not None],
             expected=expected.children,
@@ -284,7 +288,10 @@ class RacePlanner(RaceSearch):
         if judgement is None:
             return np.zeros(0, dtype=np.int32)
         contested = self._find_contested()
+        num_choices = settings.passes * len(contested)
         repeatability = self._find_repeatability()
+        if judgement.answer == QUERIED:
+            repeatability = repeatability.at_least(self._expected)
         fit = seen.fit()
         standing = find_standing(self._contested, contested, fit)
         origins = count_origins(self._contested, contested)
@@ -295,7 +302,7 @@ class RacePlanner(RaceSearch):
             error=self._find_error_of_left(),
             between=np.array(
                 [
-                    repeatability.half_width(*origin, chosen_from=len(contested))
+                    repeatability.half_width(*origin, chosen_from=num_choices)
                     for origin in zip(*origins, strict=True)
                 ]
             ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profiler_service.plan.race.settings import SettleSettings
 
@@ -37,6 +37,10 @@ class Repeatability:
         return z * math.hypot(
             self.children / math.sqrt(num_children), self.arenas / math.sqrt(num_arenas)
         )
+
+    def at_least(self, expected: Repeatability) -> Repeatability:
+        """The same, but no less than `expected` between processes."""
+        return replace(self, children=max(self.children, expected.children))
 
 
 def expect_repeatability(

@@ -58,6 +58,10 @@ class Judgement:
 class PairOrigin:
     """What compared two points."""
 
+    tau: float
+    """The standard deviation between processes for which the interval allows; larger if they chose
+    the points, too."""
+
     num_children: int
     num_arenas: int
     between_arenas: float | None
@@ -91,8 +95,9 @@ class Final:
         self._asked = asked
         self._finalists = list(finalists)
         self._margin = margin
+        self._expected = repeatability
         self.repeatability = repeatability
-        """What is known of it. Set it anew only between `add` and `judge`."""
+        """What the samples say of it. Set it anew only between `add` and `judge`."""
         self.chosen_from = len(finalists)
         """From so many points, samples of the same processes chose. As `repeatability`."""
         self._column = {point: number for number, point in enumerate([asked, *finalists])}
@@ -157,7 +162,9 @@ class Final:
         assert met is not None
         variance, free = met.arena_variance
         noise = met.pair.compare(CONFIDENCE)
+        known = replace(self._find_repeatability(met, is_claim=True), arenas=0.0)
         return PairOrigin(
+            tau=known.half_width(1, 1, chosen_from=self.chosen_from) / _Z,
             num_children=len(np.unique(met.child)),
             num_arenas=len(np.unique(met.arena)),
             between_arenas=variance if free else None,
@@ -189,18 +196,26 @@ class Final:
             return None
         confidence = 1 - self._error * share
         if (key, confidence) not in self._compared:
-            between = self._find_between(met)
+            between = self._find_between(met, is_claim=self._asked in key)
             self._compared[key, confidence] = met.pair.compare(confidence, between=between)
         found = self._compared[key, confidence]
         return found if key == (point, over) else found.turned()
 
-    def _find_between(self, met: _Meeting) -> float:
-        """Half of the interval, in log, for what differs between processes and arenas."""
-        expected, weight = self.repeatability, self._settings.tau_weight
+    def _find_repeatability(self, met: _Meeting, *, is_claim: bool) -> Repeatability:
+        """What is known of it for two points.
+
+        A claim about the queried point expects what was known before, at least: a process may treat
+        all larger points alike, and differ only there. Larger points don't show that.
+        """
+        known, weight = self.repeatability, self._settings.tau_weight
+        known = known.at_least(self._expected) if is_claim else known
         variance, free = met.arena_variance
-        pooled = (weight * expected.arenas**2 + free * variance) / (weight + free)
-        here = replace(expected, arenas=math.sqrt(max(pooled, 0.0)))
-        return here.half_width(
+        pooled = (weight * known.arenas**2 + free * variance) / (weight + free)
+        return replace(known, arenas=math.sqrt(max(pooled, 0.0)))
+
+    def _find_between(self, met: _Meeting, *, is_claim: bool) -> float:
+        """Half of the interval, in log, for what differs between processes and arenas."""
+        return self._find_repeatability(met, is_claim=is_claim).half_width(
             _count_effective(met.child),
             _count_effective(met.arena),
             chosen_from=self.chosen_from,

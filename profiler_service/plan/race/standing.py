@@ -134,13 +134,10 @@ def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
     )
 
 
-def find_child_levels(
-    batches: Sequence[Samples], points: Points, *, between_arenas: float
-) -> ChildLevels | None:
+def find_child_levels(batches: Sequence[Samples], points: Points) -> ChildLevels | None:
     """What each process that measured these batches says of the points that all of them visited.
 
-    Only `points` count. `between_arenas` is the standard deviation of a log ratio between arenas.
-    None if there are less than two such points or processes.
+    Only `points` count. None if there are less than two such points or processes.
     """
     children = sorted({batch.child for batch in batches if len(batch)})
     parts = [[batch for batch in batches if batch.child == child] for child in children]
@@ -153,11 +150,8 @@ def find_child_levels(
     for part in parts:
         own = fit_own_levels(part)
         at = np.searchsorted(own.points, common)
-        arenas = np.sum([np.isin(common, batch.point) for batch in part], axis=0)
         levels.append(own.level[at])
-        covariances.append(
-            own.covariance[np.ix_(at, at)] + np.diag(between_arenas**2 / (2 * arenas))
-        )
+        covariances.append(own.covariance[np.ix_(at, at)])
     return ChildLevels(level=np.stack(levels), covariance=np.stack(covariances))
 
 

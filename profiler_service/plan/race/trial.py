@@ -66,6 +66,7 @@ class Trial:
         """
         self._settings = settings
         self._rival = rival
+        self._attempt = attempt
         self._limit = 1 + slack
         self._looks = plan_looks(settle.first_look, affordable)
         self._left = list(self._looks)
@@ -82,6 +83,13 @@ class Trial:
         )
         self.judgement: Judgement | None = None
         """What the last look says."""
+
+    def count_attempts(self, choices: int) -> int:
+        """From so many points the rival was chosen, if its processes have seen that many `choices`.
+
+        At least as many as make all attempts together share one error, as in `find_error`.
+        """
+        return max(choices, self._attempt * (self._attempt + 1))
 
     @property
     def rounds_to_look(self) -> int:
