@@ -14,8 +14,8 @@ RUN /opt/lhp/bin/pip install -c constraints.txt '.[server]'
 FROM source AS worker-files
 # The CPU build of torch. For a GPU: --build-arg TORCH_INDEX=https://pypi.org/simple
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN /opt/lhp/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt \
-    '.[server,measure,plot,gpu]'
+RUN /opt/lhp/bin/pip install '.[server,measure,plot,gpu]' -c constraints.txt \
+    --extra-index-url "$TORCH_INDEX"
 
 FROM python:3.11-slim-bookworm AS base
 # tini ends and reaps what a process leaves behind, and hands on signals.

@@ -22,7 +22,8 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "server": frozenset(
         {
             *("alembic", "cachetools", "dbos", "fastapi", "fastapi_offline", "httptools"),
-            *("numpy", "psycopg", "pyarrow", "sqlalchemy", "starlette", "uvicorn", "uvloop"),
+            *("limits", "numpy", "prometheus_client", "psycopg", "pyarrow", "sqlalchemy"),
+            *("starlette", "structlog", "uvicorn", "uvloop"),
         }
     ),
     "measure": frozenset({"numpy", "torch"}),

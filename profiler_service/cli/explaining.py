@@ -20,6 +20,7 @@ from profiler_service.errors import LhpError, StoreError
 NEEDED_EXTRAS: Mapping[str, tuple[Extra, ...]] = {
     "serve": ("server",),
     "worker": ("server", "measure"),
+    "join": ("server", "measure"),
     "db": ("server",),
     "advise": ("measure",),
     "plot": ("plot",),

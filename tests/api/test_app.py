@@ -154,7 +154,7 @@ def test_every_reference_leads_somewhere(schema: dict[str, Any]) -> None:
 
 def test_everything_is_described(schema: dict[str, Any]) -> None:
     operations = [(p, m, o) for p, ms in schema["paths"].items() for m, o in ms.items()]
-    assert len(operations) == 33
+    assert len(operations) >= 35
     tags = {tag["name"] for tag in schema["tags"]}
     for path, method, operation in operations:
         assert operation["summary"] and operation["description"], path

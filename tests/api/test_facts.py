@@ -153,7 +153,7 @@ async def test_repeated_pairs_show_what_differs_between_processes(
         "workload": "linear",
         "platform": PLATFORM.key,
         "protocol": PROTOCOL.key,
-        "tau": 0.004,
+        "tau": 0.0025,
         "num_repeats": 0,
         "tau_between_arenas": None,
     }
@@ -172,9 +172,11 @@ async def test_repeated_pairs_show_what_differs_between_processes(
         store.release_lease(HOST)
         store.close()
     [found] = (await client.get("/facts")).json()["repeatability"]
-    # Arenas explain 2 · 0.004² = 3.2e-5 of d² = 4e-4, and processes half of the rest, 1.84e-4. Its
-    # weight is (3.2 / 6.4)²: (4 · 1.6e-5 + 1.84e-4 / 4) / 4.25 = 2.59e-5.
-    assert found["tau"] == pytest.approx(math.sqrt(1.1e-4 / 4.25), rel=1e-3)
+    # Each interval has a variance of 1.6e-5. A process and an arena explain 0.0025² = 6.25e-6 each,
+    # and noise the other 3.5e-6. Noise and arenas explain 2 · 9.75e-6 = 1.95e-5 of d² = 4e-4, and
+    # two processes half of the rest, 1.9025e-4. Its weight is (1.25e-5 / 3.2e-5)² = 0.15259.
+    expected_tau = math.sqrt((4 * 6.25e-6 + 0.15259 * 1.9025e-4) / 4.15259)
+    assert found["tau"] == pytest.approx(expected_tau, rel=1e-3)
     assert found["num_repeats"] == 1
     assert (await ask(client, "51,60", wait=0)).status_code == 202
     assert (await sqlite_worker.take()).spec.tau == pytest.approx(found["tau"])

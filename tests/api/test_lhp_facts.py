@@ -113,10 +113,10 @@ async def test_confirmations_that_agree_are_one_answer(
     found = await answer(client)
     assert len(found["facts"]) == 2
     assert found["contradicts"] == []
-    # Its standard deviation is 0.54 %, of which the worker's processes explain 0.4 %.
-    # Only the rest is halved: (0.54² - 0.4²) / 2 + 0.4² = 0.8817² · 0.54².
+    # Its standard deviation is 0.54 %, of which the worker's processes explain 0.25 %.
+    # Only the rest is halved: (0.54² - 0.25²) / 2 + 0.25² = 0.78² · 0.54².
     middle, half = (0.94 * 0.96) ** 0.5, (0.96 / 0.94) ** 0.5
-    expected = [1 / (middle * half**0.8817), 1 / (middle / half**0.8817)]
+    expected = [1 / (middle * half**0.78), 1 / (middle / half**0.78)]
     assert found["speedup_interval"] == pytest.approx(expected, rel=1e-5)
 
 

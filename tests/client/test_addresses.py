@@ -142,13 +142,13 @@ def test_ids_dont_lead_to_other_resources(make: Make, stub: Stub) -> None:
 # Defaults and tokens
 
 
-def test_the_clients_host_and_platform_go_with_every_question(make: Make, stub: Stub) -> None:
+def test_the_clients_host_and_platform_go_with_questions_that_name_no_place(make: Make, stub: Stub) -> None:
     client = make(host="anvil", platform="f00d")
     client.ask_lhp(DIMS, wait_s=60)
     client.ask_lhp({**DIMS, "host": "forge"}, wait_s=60)
     make().ask_lhp(DIMS, wait_s=60)
     sent = [(each.get("host"), each.get("platform")) for each, _ in stub.sent("GET /lhp")]
-    assert sent == [("anvil", "f00d"), ("forge", "f00d"), (None, None)]
+    assert sent == [("anvil", "f00d"), ("forge", None), (None, None)]
     stub.reply("POST /sweeps", Reply(RUNNING, 201))
     client.create_sweep(REQUEST)
     client.create_sweep(REQUEST.model_copy(update={"host": "forge"}))

@@ -45,8 +45,8 @@ WORKLOAD = WorkloadInfo(name="linear", description="", axes=["n"], parameters=[P
 RUNNING = make_sweep()
 REQUEST = SweepRequest(workload="matmul", axes=[GridAxisRange(first=256, last=261)])
 
-# Of these the keys are data: names of parameters, libraries, dtypes.
-KEYS_ARE_DATA = {"libraries", "flags", "backends", "failures"}
+# Of these the keys are data: names of parameters, libraries, dtypes, labels.
+KEYS_ARE_DATA = {"libraries", "flags", "backends", "failures", "labels", "label"}
 
 
 def grow(value: Any, name: str = "") -> Any:

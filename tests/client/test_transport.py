@@ -47,7 +47,7 @@ def test_what_is_a_bug_stays_one() -> None:
 def test_both_clients_have_the_same_operations() -> None:
     operations = [name for name, each in inspect.getmembers(Service) if isinstance(each, operation)]
     assert {"ask_lhp", "follow_sweep", "measure", "list_hosts"} <= set(operations)
-    public = [name for name in vars(Service) if not name.startswith("_")]
+    public = [name for name in dir(Service) if not name.startswith("_")]
     assert sorted(public) == sorted([*operations, "address"])
     for kind in (ServiceClient, AsyncServiceClient):
         for name in operations:

@@ -317,8 +317,8 @@ def test_every_name_of_this_machine_alone_will_do(address: str) -> None:
         assert listener.getsockname()[1] > 0
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "no.such.host.invalid", ""])
-def test_anything_wider_or_unknown_is_refused(address: str) -> None:
+@pytest.mark.parametrize("address", ["192.0.2.1", "no.such.host.invalid", ""])
+def test_an_address_that_is_not_this_machines_is_refused(address: str) -> None:
     with pytest.raises(ListenError) as caught:
         listen_on(address, 0)
     assert caught.value.hint

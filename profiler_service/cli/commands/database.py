@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler_service.cli.options import JsonOption
-from profiler_service.cli.progress import show_progress
 from profiler_service.cli.terminal import (
     load_settings,
     make_console,
@@ -91,6 +90,7 @@ def prune(raw_older_than: OlderThan) -> None:
     What you ask later of a sweep's raw samples, such as the history of its race, can't be answered
     any more. Measuring goes on meanwhile.
     """
+    from profiler_service.cli.progress import show_progress
     from profiler_service.wire import parse_duration
 
     age_s = parse_duration(raw_older_than, name="--raw-older-than")
