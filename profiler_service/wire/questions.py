@@ -250,7 +250,8 @@ class LhpAnswer(ResponseModel):
     )
     margin: float | None = Field(
         default=None,
-        description="Nothing larger in this window is more than this share faster than `lhp` (95 %;"
+        description="Nothing larger in this window is more than this share faster than `lhp` (95 %,"
+        " or 90 % if facts answer with other dims than the newest race;"
         " of dims that were never compared, the race's model says so). Null if that isn't known.",
         examples=[0.013],
     )
