@@ -26,6 +26,8 @@ RUN apt-get update \
     && useradd --uid 10001 --create-home lhp
 ENV PATH=/opt/lhp/bin:$PATH PYTHONUNBUFFERED=1 LHP_LOG_FORMAT=json
 USER 10001
+# A volume that is mounted here belongs to this user, too.
+RUN mkdir --parents /home/lhp/.local/share/lhp
 ENTRYPOINT ["tini", "--"]
 
 FROM base AS worker

@@ -194,6 +194,14 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=512, ge=1, description="Most connections at a time, and most requests under way."
     )
+    client_share: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="Largest share that one client may have: an address of the connections, a token"
+        " of the requests under way and of the streams of events. This machine and the proxies of"
+        " LHP_TRUSTED_PROXIES may have all connections: several clients share their addresses.",
+    )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
     keep_variables: Annotated[str, AfterValidator(_check_variables)] = Field(
         default="",
@@ -309,3 +317,7 @@ class Settings(BaseSettings):
     def longest_answer_s(self) -> float:
         """How long a request may take that waits for nothing but the database."""
         return self.database_timeout_s + 1
+
+    def share_of_client(self, most: int) -> int:
+        """How many of `most` one client may have."""
+        return max(1, int(most * self.client_share))

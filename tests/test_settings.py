@@ -121,3 +121,12 @@ def test_canaries_are_points_and_few() -> None:
     for wrong in ("1197", "0,5", "a,b", ";".join(f"{n},1" for n in range(1, 22))):
         with pytest.raises(ValidationError):
             Settings(canaries=wrong)
+
+
+def test_a_client_has_a_share_and_never_nothing() -> None:
+    assert Settings().share_of_client(512) == 128
+    assert Settings(client_share=0.3).share_of_client(256) == 76  # 76.8
+    assert Settings(client_share=0.25).share_of_client(2) == 1
+    for share in (0, 1.1):
+        with pytest.raises(ValidationError):
+            Settings(client_share=share)

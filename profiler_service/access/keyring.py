@@ -58,13 +58,19 @@ class Keyring:
         token = self._tokens.get(token_id)
         if not is_secret(secret, _NO_DIGEST if token is None else token.digest) or token is None:
             raise UnauthenticatedError("the token isn't known here", hint=HINT)
+        if fault := self._find_fault(token, clock_s):
+            raise UnauthenticatedError(
+                f"the token {token_id} {fault}", hint="ask an operator for another one"
+            )
+        return Verified(token, self._allowed[token_id], self._ends_s.get(token_id, math.inf))
+
+    def is_valid(self, token_id: str, clock_s: float) -> bool:
+        """Whether a token that was verified once is valid still."""
+        token = self._tokens.get(token_id)
+        return token is not None and not self._find_fault(token, clock_s)
+
+    def _find_fault(self, token: Token, clock_s: float) -> str:
+        """Why the token isn't valid; empty if it is."""
         if token.revoked_at is not None:
-            raise UnauthenticatedError(
-                f"the token {token_id} was revoked", hint="ask an operator for another one"
-            )
-        ends_s = self._ends_s.get(token_id, math.inf)
-        if clock_s >= ends_s:
-            raise UnauthenticatedError(
-                f"the token {token_id} has expired", hint="ask an operator for another one"
-            )
-        return Verified(token, self._allowed[token_id], ends_s)
+            return "was revoked"
+        return "has expired" if clock_s >= self._ends_s.get(token.id, math.inf) else ""

@@ -218,7 +218,7 @@ class Asking:
             queued, _ = await self._queue.submit(admitted, client=client)
             companion = question.find_companion(host)
             if companion is not None:
-                await self._queue_companion(companion, host)
+                await self._queue_companion(companion, host, client)
             measurement.queued.set_result(queued)
             ended = await self._queue.wait_final(queued.id)
             await self._known.refresh()
@@ -226,10 +226,11 @@ class Asking:
         finally:
             self._forget(key, measurement)
 
-    async def _queue_companion(self, spec: SweepSpec, host: Host) -> None:
+    async def _queue_companion(self, spec: SweepSpec, host: Host, client: str | None) -> None:
         """Has this sweep measured in the background, unless it is known or can't be now.
 
-        The question's own sweep is asked for first, and somebody waits for it: it is never delayed
+        It takes room of the same client: otherwise one client could fill the queue with these. The
+        question's own sweep is asked for first, and somebody waits for it: it is never delayed
         (see `plan.turns`).
         """
         found = await self._known.curves.find_covering(
@@ -239,7 +240,7 @@ class Asking:
             return
         with contextlib.suppress(WindowTooLargeError, TooManyRequestsError):
             admitted = await self._admission.admit(spec, host, for_question=True, is_awaited=False)
-            await self._queue.submit(admitted, client=None)
+            await self._queue.submit(admitted, client=client)
 
     def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:
         if self._measurements.get(key) is measurement:

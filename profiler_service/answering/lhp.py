@@ -20,6 +20,7 @@ from profiler_service.answering.facts import FactsKey
 from profiler_service.answering.known import Known
 from profiler_service.answering.resources import evidence_info
 from profiler_service.answering.settling import (
+    carry_margin,
     find_margin_caveat,
     is_enough,
     is_settled,
@@ -318,9 +319,8 @@ class LhpQuestion:
         said, header = reading.newest
         evidence = header.evidence
         margin = evidence.margin
-        if margin is not None and answer.speedup < said.speedup:
-            # The margin holds for the race's own answer, of which another race knows less.
-            margin = 1 - (1 - margin) * answer.speedup / said.speedup
+        if margin is not None and tuple(answer.lhp) != said.lhp:  # it is about the race's answer
+            margin = carry_margin(margin, said.speedup_interval, answer.speedup_interval)
         settled = is_settled(replace(evidence, margin=margin), self.terms)
         is_lhp = answer.is_lhp and (settled or MODES[header.mode].visits_every_point)
         return answer.model_copy(

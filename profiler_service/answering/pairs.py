@@ -5,14 +5,16 @@ Knows neither HTTP nor how the pair is measured.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.facts import PairEstimate
 from profiler_service.answering.curves import Conditions
 from profiler_service.answering.facts import FactsKey
 from profiler_service.answering.known import Known
 from profiler_service.answering.lhp import LhpQuestion
+from profiler_service.answering.settling import is_enough
 from profiler_service.grid import Grid
 from profiler_service.plan.spec import RaceTerms, SweepSpec
 from profiler_service.storage.store import CurveHeader, Fact, Host
@@ -35,14 +37,21 @@ class KnownPairs:
     """The pairs of a question's window on one platform, and whether one was measured by itself."""
 
     pairs: dict[Dims, KnownPair]
-    raced: frozenset[Dims]
-    """Larger points that had a race against the queried point alone, with as much time as the
-    question gives: measuring again would tell no more."""
+    raced: Mapping[Dims, Sequence[Evidence]]
+    """Larger points that had races against the queried point alone: how closely each looked."""
 
     @property
     def estimates(self) -> dict[Dims, PairEstimate]:
         """The estimate of each pair, by its larger point."""
         return {rival: pair.estimate for rival, pair in self.pairs.items()}
+
+    def with_pair(self, rival: Dims, newer: KnownPairs) -> KnownPairs:
+        """These pairs, and what `newer` says of that one alone.
+
+        Of the others, it may have been read before they were measured.
+        """
+        its = {rival: newer.pairs[rival]} if rival in newer.pairs else {}
+        return replace(self, pairs=self.pairs | its, raced={**self.raced, **newer.raced})
 
 
 async def read_pairs(
@@ -51,7 +60,7 @@ async def read_pairs(
     """What the facts say that count for the question. Raises StoreError."""
     protocol_key = await known.curves.find_protocol(asked.workload, conditions)
     if protocol_key is None:
-        return KnownPairs(pairs={}, raced=frozenset())
+        return KnownPairs(pairs={}, raced={})
     platform_key = conditions.platform_key
     races = {
         curve_id: header
@@ -64,6 +73,10 @@ async def read_pairs(
         FactsKey(asked.workload.key, platform_key, protocol_key, asked.dims)
     )
     choice = point.choose(asked.window, lambda fact: fact.curve_id in races)
+    raced: dict[Dims, list[Evidence]] = {}
+    for header in races.values():
+        if header.grid == Grid.pair(asked.dims, header.grid.last):
+            raced.setdefault(header.grid.last, []).append(header.evidence)
     return KnownPairs(
         pairs={
             pair.estimate.rival: KnownPair(
@@ -73,12 +86,7 @@ async def read_pairs(
             )
             for pair in choice.pairs
         },
-        raced=frozenset(
-            header.grid.last
-            for header in races.values()
-            if header.grid == Grid.pair(asked.dims, header.grid.last)
-            and (header.evidence.asked_settle_s or 0.0) >= asked.terms.settle_s
-        ),
+        raced=raced,
     )
 
 
@@ -130,7 +138,13 @@ class PairQuestion:
     async def find(
         self, known: Known, conditions: Conditions, *, measured: str | None = None
     ) -> KnownPairs | None:
-        """All pairs of the window, if this one is decided or was raced by itself; else None."""
+        """All pairs of the window; None if this one isn't decided and a race may tell more."""
         found = await read_pairs(known, self.asked, conditions, measured=measured)
-        is_enough = measured is not None or self.rival in found.raced or self.is_decided(found)
-        return found if is_enough else None
+        if measured is not None or self.is_decided(found):
+            return found
+        sweep = self.sweep
+        was_raced = any(
+            is_enough(evidence, sweep.terms, sweep.budget_s)
+            for evidence in found.raced.get(self.rival, ())
+        )
+        return found if was_raced else None

@@ -1,7 +1,7 @@
 """One answer for several platforms: dims that are confidently no slower on any of them.
 
-Each platform is asked by itself. The answer of each is then compared with the queried dims on all
-the others, as a pair. Knows no HTTP. Belongs to one event loop.
+Each platform is asked by itself. The answer of each is then compared with the queried dims on every
+platform, as a pair. Knows no HTTP. Belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from profiler_service.analysis.facts import PairEstimate
 from profiler_service.analysis.lhp import build_answer
 from profiler_service.answering.ask import Asking
 from profiler_service.answering.hosts import HostDirectory
@@ -20,6 +19,7 @@ from profiler_service.answering.known import Known
 from profiler_service.answering.lhp import LhpQuestion, label_answer
 from profiler_service.answering.pairs import KnownPairs, PairQuestion, read_pairs
 from profiler_service.answering.questions import Question, Where
+from profiler_service.answering.settling import carry_margin
 from profiler_service.answering.shared_choice import Estimates, SharedRule
 from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.spec import DEFAULT_MARGIN
@@ -37,24 +37,19 @@ class _OnPlatform:
 
     key: str
     own: LhpAnswer
-    """What it would be answered alone."""
+    """What it would be answered alone. It names a candidate; only facts judge."""
     found: KnownPairs
 
     @property
     def estimates(self) -> Estimates:
-        """Every pair, by its larger point. A grid has no facts: its answer is a pair, too."""
-        own = self.own
-        if own.lhp == own.dims or tuple(own.lhp) in self.found.pairs:
-            return self.found.estimates
-        fastest, slowest = own.speedup_interval
-        pair = PairEstimate(
-            rival=tuple(own.lhp),
-            verdict=own.verdict,
-            ratio=1 / own.speedup,
-            low=1 / slowest,
-            high=1 / fastest,
-        )
-        return {**self.found.estimates, pair.rival: pair}
+        """Every pair that was compared there, by its larger point."""
+        return self.found.estimates
+
+    @property
+    def preferred(self) -> list[Dims]:
+        """Its own answer, if that is larger than the queried point."""
+        own = tuple(self.own.lhp)
+        return [] if own == tuple(self.own.dims) else [own]
 
 
 class PlatformsAsking:
@@ -94,10 +89,6 @@ class PlatformsAsking:
         self, question: LhpQuestion, keys: Sequence[str], *, wait_s: float, client: str | None
     ) -> LhpAnswer | Sweep:
         deadline_s = time.monotonic() + wait_s
-        slack = DEFAULT_MARGIN if question.shared_slack is None else question.shared_slack
-        rule = SharedRule(
-            dims=question.dims, prefer=question.prefer, slack=slack, num_platforms=len(keys)
-        )
 
         async def ask(each: Question[T], key: str) -> T | Sweep:
             left_s = max(0.0, deadline_s - time.monotonic())
@@ -113,30 +104,35 @@ class PlatformsAsking:
                 key=key, own=own, found=await read_pairs(self._known, question, conditions)
             )
 
-        async def compare(place: _OnPlatform, rival: Dims) -> Sweep | None:
-            """Compares the pair there, if it isn't known; the sweep if that takes too long."""
-            if rule.is_decided(rival, place.estimates):
-                return None
-            pair = PairQuestion(
-                asked=question,
-                rival=rival,
-                slack=slack,
-                is_decided=lambda found: rule.is_decided(rival, found.estimates),
-            )
-            found = await ask(pair, place.key)
-            if isinstance(found, Sweep):
-                return found
-            place.found = found
-            return None
-
         places: list[_OnPlatform] = []
         for begun in await _run([begin(key) for key in keys]):
             if isinstance(begun, Sweep):
                 return begun
             places.append(begun)
+        rule = _make_rule(question, places)
+
+        async def compare(place: _OnPlatform, rival: Dims) -> Sweep | None:
+            """Compares the pair there, if it isn't known; the sweep if that takes too long."""
+            is_faster = any(rule.is_faster(each.estimates.get(rival)) for each in places)
+            needs_gain = rule.needs_gain and not is_faster
+
+            def is_decided(found: KnownPairs) -> bool:
+                return rule.is_decided(found.estimates.get(rival), needs_gain=needs_gain)
+
+            if is_decided(place.found):
+                return None
+            pair = PairQuestion(
+                asked=question, rival=rival, slack=rule.slack, is_decided=is_decided
+            )
+            found = await ask(pair, place.key)
+            if isinstance(found, Sweep):
+                return found
+            place.found = place.found.with_pair(rival, found)
+            return None
+
         tried: list[Dims] = []
         shared = None
-        wanted = [*dict.fromkeys(tuple(p.own.lhp) for p in places if p.own.lhp != p.own.dims)]
+        wanted = [*dict.fromkeys(rival for place in places for rival in place.preferred)]
         while wanted and shared is None:
             for sweep in await _run(
                 [compare(place, rival) for place in places for rival in wanted]
@@ -159,12 +155,16 @@ class PlatformsAsking:
         """The answer: the figures of the platform that gains least, and those of each."""
         answers = [await self._read(question, rule, place, shared) for place in places]
         margins = [
-            _find_margin(place.own, answer) for place, answer in zip(places, answers, strict=True)
+            _find_margin(rule, place, answer) for place, answer in zip(places, answers, strict=True)
         ]
         least = min(answers, key=lambda each: each.speedup)
+        interval = least.speedup_interval
+        if shared is not None:
+            interval = rule.find_least_gain(shared, [place.estimates for place in places])
         return least.model_copy(
             update={
                 "slack": rule.slack,
+                "speedup_interval": interval,
                 "is_lhp": all(each.is_lhp for each in answers),
                 "verdict": _find_verdict(answers),
                 "settled": all(place.own.settled for place in places),
@@ -214,29 +214,53 @@ class PlatformsAsking:
                     "edge": False,
                 }
             )
-        pair = place.found.pairs.get(shared)
-        if pair is None:  # read from a grid
-            return own
+        pair = place.found.pairs[shared]
         curve = await self._known.curves.load_curve(pair.header.id)
-        wide = rule.widen(pair.estimate, place.estimates)
+        wide = rule.widen(pair.estimate)
         answer = label_answer(
             build_answer(curve, question.dims, wide), pair.header, self._known.curves.snapshot
         )
         return answer.model_copy(
             update={
                 "prefer": question.prefer,
-                "verdict": "faster" if wide.high < 1 else "slower" if wide.low > 1 else "ambiguous",
+                "verdict": wide.verdict,
                 "facts": [fact.id for fact in pair.facts],
                 "unseen_risk": own.unseen_risk,
             }
         )
 
 
-def _find_margin(own: LhpAnswer, answer: LhpAnswer) -> float | None:
-    """By how much something else may be faster there than the shared dims."""
-    if own.margin is None:
-        return None
-    return 1 - (1 - own.margin) * min(1.0, answer.speedup / own.speedup)
+def _make_rule(question: LhpQuestion, places: Sequence[_OnPlatform]) -> SharedRule:
+    """How an answer is chosen from what is known on the platforms.
+
+    `nearest` and `largest` are judged with the slack with which each platform was asked.
+    """
+    slack = question.terms.slack
+    if question.prefer == "fastest":
+        slack = DEFAULT_MARGIN if question.shared_slack is None else question.shared_slack
+    rivals = {rival for place in places for rival in (*place.preferred, *place.found.pairs)}
+    return SharedRule(
+        dims=question.dims,
+        prefer=question.prefer,
+        slack=slack,
+        num_platforms=len(places),
+        num_rivals=len(rivals),
+    )
+
+
+def _find_margin(rule: SharedRule, place: _OnPlatform, answer: LhpAnswer) -> float | None:
+    """By how much something else may be faster there than the shared dims; None if unknown."""
+    own = place.own
+    if own.margin is None or own.lhp == answer.lhp:
+        return own.margin
+    known_for = 1.0, 1.0
+    if own.lhp != own.dims:
+        estimate = place.estimates.get(tuple(own.lhp))
+        if estimate is None:
+            return None
+        wide = rule.widen(estimate)
+        known_for = 1 / wide.high, 1 / wide.low
+    return carry_margin(own.margin, known_for, answer.speedup_interval)
 
 
 def _find_verdict(answers: Sequence[LhpAnswer]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,10 +56,12 @@ class SweepQueue:
         *,
         max_queued: int,
         max_queued_per_client: int,
+        max_followers_per_token: int = MAX_FOLLOWERS,
     ) -> None:
         """`enqueue` gives a sweep to its host. It may be called again for the same sweep.
 
         A host may have `max_queued` unfinished sweeps, `max_queued_per_client` of one client.
+        `max_followers_per_token` streams of events may be open for one token.
         """
         self._max_queued = max_queued
         self._max_queued_per_client = max_queued_per_client
@@ -66,7 +69,9 @@ class SweepQueue:
         self._enqueue = enqueue
         self._ended = SharedPoll(self._read_ended, interval_s=POLL_S)
         self._progress = SharedPoll(self._read_placed, interval_s=PROGRESS_POLL_S)
-        self._num_followers = 0
+        self._max_followers_per_token = max_followers_per_token
+        self._followers: Counter[str] = Counter()
+        """Token → streams of events that it has open; an empty text: all without one."""
 
     async def close(self) -> None:
         """Ends the polling. Call it when no request waits any more."""
@@ -177,19 +182,30 @@ class SweepQueue:
         return {each.sweep.id: each for each in placed}
 
     @contextlib.contextmanager
-    def follow(self, sweep_id: str) -> Iterator[Callable[[], Coroutine[Any, Any, PlacedSweep]]]:
+    def follow(
+        self, sweep_id: str, *, token_id: str = ""
+    ) -> Iterator[Callable[[], Coroutine[Any, Any, PlacedSweep]]]:
         """Gives a function whose every call returns the sweep as it is a moment later.
 
-        Raises TooManyRequestsError if MAX_FOLLOWERS follow sweeps already.
+        Raises TooManyRequestsError if MAX_FOLLOWERS follow sweeps already, or too many of them with
+        the same token.
         """
-        if self._num_followers >= MAX_FOLLOWERS:
+        if self._followers.total() >= MAX_FOLLOWERS:
             raise TooManyRequestsError(
                 f"{MAX_FOLLOWERS} streams of events are open, and there may be no more",
                 hint="close one, or look at the sweep itself at intervals",
                 see=f"/sweeps/{sweep_id}",
             )
-        self._num_followers += 1
+        if token_id and self._followers[token_id] >= self._max_followers_per_token:
+            raise TooManyRequestsError(
+                f"{self._max_followers_per_token} streams of events are open with this token, and"
+                " it may have no more",
+                hint="close one, or look at the sweep itself at intervals; operators set"
+                " LHP_CLIENT_SHARE",
+                see=f"/sweeps/{sweep_id}",
+            )
+        self._followers[token_id] += 1
         try:
             yield lambda: self._progress.get(sweep_id)
         finally:
-            self._num_followers -= 1
+            self._followers[token_id] -= 1

@@ -17,7 +17,7 @@ from profiler_service.answering.hosts import HostDirectory
 from profiler_service.answering.known import Known
 from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
 from profiler_service.answering.platforms import PlatformsAsking
-from profiler_service.answering.queue import SweepQueue
+from profiler_service.answering.queue import MAX_FOLLOWERS, SweepQueue
 from profiler_service.answering.race_history import RaceHistory
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.answering.tokens import KnownTokens
@@ -116,6 +116,7 @@ async def open_services(
             enqueue,
             max_queued=settings.max_queued,
             max_queued_per_client=settings.max_queued_per_client,
+            max_followers_per_token=settings.share_of_client(MAX_FOLLOWERS),
         )
         stack.push_async_callback(queue.close)
         tokens = KnownTokens(store, is_exposed=settings.is_exposed)

@@ -58,3 +58,15 @@ def find_margin_caveat(margin: float | None, terms: RaceTerms, *, settled: bool)
         f"not settled: a margin of {terms.margin:.2%} wasn't reached in {terms.settle_s:g} s of"
         f" measuring; this host resolved {margin:.2%}. A larger settle may reach less."
     ]
+
+
+def carry_margin(
+    margin: float, known_for: tuple[float, float], answer: tuple[float, float]
+) -> float:
+    """By how much anything may be faster than an answer, if the margin is known for another point.
+
+    Both points are given by the intervals on their speed-ups over the queried one. Relative to the
+    other point, the answer may be as slow as the lower end of its own and the upper end of the
+    other one's say. The errors of the margin and of these two ends add.
+    """
+    return 1 - (1 - margin) * min(1.0, answer[0] / known_for[1])

@@ -38,6 +38,7 @@ class KnownTokens:
         self._keyring: Keyring
         self._verified: dict[bytes, Verified] = {}
         self._used: set[str] = set()
+        self._refreshing = asyncio.Lock()
         self.is_required = True
         """Whether every request needs a token: also once there ever was one. The last one's end
         must not open the service to everybody."""
@@ -54,19 +55,27 @@ class KnownTokens:
         self._used.add(verified.token.id)
         return verified
 
+    def is_valid(self, token_id: str) -> bool:
+        """Whether what began with this token may go on. An empty text is no token."""
+        if not token_id:
+            return not self.is_required
+        return self._keyring.is_valid(token_id, time.monotonic())
+
     async def refresh(self) -> None:
         """Returns when all that the store had at the time of the call is known.
 
         Raises StoreUnavailableError; everything then stays as it was.
         """
-        # Counted first: what is made or revoked between the two is read again the next time.
-        changes = await asyncio.to_thread(self._store.count_token_changes)
-        if changes == self._changes:
-            return
-        self._keyring = await asyncio.to_thread(self._store.load_keyring)
-        self._verified.clear()
-        self._changes = changes
-        self.is_required = self._is_exposed or len(self._keyring) > 0
+        # One at a time: otherwise one that was slow could put back what it read long ago.
+        async with self._refreshing:
+            # Counted first: what is made or revoked between the two is read again the next time.
+            changes = await asyncio.to_thread(self._store.count_token_changes)
+            if changes == self._changes:
+                return
+            self._keyring = await asyncio.to_thread(self._store.load_keyring)
+            self._verified.clear()
+            self._changes = changes
+            self.is_required = self._is_exposed or len(self._keyring) > 0
 
     async def store_last_use(self) -> None:
         """Stores that those were used now that were used since the call before."""

@@ -6,7 +6,9 @@ with `require`, or is `PUBLIC`. One that names nothing needs `read`, if it only 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +28,9 @@ from profiler_service.errors import TooManyRequestsError, UnauthenticatedError
 
 SCHEME = "token"
 """Name of the security scheme in OpenAPI."""
-_IS_PUBLIC = "lhp.is_public"
 _NOTHING: frozenset[scopes.Scope] = frozenset()
+Public = AbstractSet[tuple[str, str]]
+"""Methods and paths that need no token; of a path that ends with a slash, all below it."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,18 @@ def _needs_of(route: APIRoute) -> list[_Need]:
     return [each.dependency for each in route.dependencies if isinstance(each.dependency, _Need)]
 
 
-async def require_read_by_default(request: Request) -> None:
-    """Checks the scope `read` where the route names none. Raises InsufficientScopeError."""
-    if _IS_PUBLIC not in request.scope and not _needs_of(request.scope["route"]):
-        current_caller().check(scopes.Scope.READ)
+def read_by_default(public: Public) -> Any:
+    """For `dependencies=[…]` of the application: routes that name no scope need `read`.
+
+    The route counts, and not the address: `/hosts/{name}` matches addresses of other routes, too.
+    """
+
+    async def require_read(request: Request) -> None:
+        route = request.scope["route"]
+        if not _needs_of(route) and (request.method, route.path) not in public:
+            current_caller().check(scopes.Scope.READ)
+
+    return Depends(require_read)
 
 
 def scope_of(route: APIRoute) -> scopes.Scope | None:
@@ -69,15 +80,17 @@ def scope_of(route: APIRoute) -> scopes.Scope | None:
 class Authenticate:
     """An ASGI layer that knows who sends a request, and answers 401 to those who may not.
 
-    It also answers 429 to a token that sends too much. The token stands in the header
-    `Authorization`, and nowhere else: addresses end up in logs and histories.
+    It also answers 429 to a token that sends too much, or has too much under way. The token stands
+    in the header `Authorization`, and nowhere else: addresses end up in logs and histories.
     """
 
-    def __init__(self, app: ASGIApp, *, public: Collection[str], rate_limit: str) -> None:
-        """`public` are the paths that need no token; one that ends with a slash, all below it."""
+    def __init__(self, app: ASGIApp, *, public: Public, rate_limit: str, most_open: int) -> None:
+        """A token may have `most_open` requests under way."""
         self.app = app
         self._public = public
         self._rate = RateLimit(rate_limit)
+        self._most_open = most_open
+        self._num_open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, with its caller, if it may be there."""
@@ -99,21 +112,31 @@ class Authenticate:
             if not self._is_public(scope):
                 await self._refuse(error, text is not None, address)(scope, receive, send)
                 return
-            scope[_IS_PUBLIC] = True
             set_caller(Caller(allowed=_NOTHING, address=address))
-        else:
-            pause_s = self._rate.take(token.id)
-            if pause_s is not None:
-                await _too_many(pause_s)(scope, receive, send)
-                return
-            set_caller(Caller(allowed, token.id, token.name, address))
-        await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
+        pause_s = self._rate.take(token.id)
+        if pause_s is not None:
+            await _too_many(pause_s)(scope, receive, send)
+            return
+        if self._num_open[token.id] >= self._most_open:
+            await _too_many_open(self._most_open)(scope, receive, send)
+            return
+        set_caller(Caller(allowed, token.id, token.name, address))
+        self._num_open[token.id] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._num_open[token.id] -= 1
 
     def _is_public(self, scope: Scope) -> bool:
+        method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
         whole: str = scope["path"]
         path = whole.removeprefix(scope.get("root_path", ""))
         first = path[: path.find("/", 1) + 1]
-        return path in self._public or (first in self._public and ".." not in path)
+        return (method, path) in self._public or (
+            (method, first) in self._public and ".." not in path
+        )
 
     def _refuse(self, error: UnauthenticatedError, has_token: bool, address: str) -> ASGIApp:
         pause_s = self._rate.take_one(f"address {address}")
@@ -151,30 +174,40 @@ def _too_many(pause_s: int) -> ASGIApp:
     )
 
 
-def find_public_paths(routes: Iterable[BaseRoute], *, open_metrics: bool) -> set[str]:
-    """The paths that need no token: those of public routes, and below those of static files.
+def _too_many_open(most: int) -> ASGIApp:
+    return problem_response(
+        TooManyRequestsError(
+            f"{most} requests with this token are under way, and it may have no more",
+            hint="wait for some of them, or ask many questions at once: POST /lhp/batch; operators"
+            " set LHP_CLIENT_SHARE",
+        )
+    )
+
+
+def find_public(routes: Iterable[BaseRoute], *, open_metrics: bool) -> set[tuple[str, str]]:
+    """The methods and paths that need no token: those of public routes and of static files.
 
     Raises ValueError for a route that starts or changes something and names no scope.
     """
-    public = {"/metrics"} if open_metrics else set()
+    public = {("GET", "/metrics")} if open_metrics else set()
     for route in routes:
         if isinstance(route, Mount):
-            public.add(f"{route.path}/")
+            public.add(("GET", f"{route.path}/"))
         elif isinstance(route, APIRoute):
             if not _needs_of(route) and not set(route.methods or ()) <= set(READING):
                 raise ValueError(f"{route.name} names no scope: give it `require(…)`")
             if scope_of(route) is None:
-                public.add(route.path)
+                public |= {(method, route.path) for method in route.methods or ()}
     return public
 
 
 def describe_access(
-    app: FastAPI, routes: Iterable[BaseRoute], *, public: Collection[str], is_exposed: bool
+    app: FastAPI, routes: Iterable[BaseRoute], *, public: Public, is_exposed: bool
 ) -> None:
     """Makes the OpenAPI description name the token, and the scope of every route."""
     describe = app.openapi
     needed = {
-        (route.path, method.lower()): None if route.path in public else scope_of(route)
+        (route.path, method.lower()): None if (method, route.path) in public else scope_of(route)
         for route in routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()

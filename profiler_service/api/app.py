@@ -34,8 +34,8 @@ from profiler_service.api import (
 from profiler_service.api.access import (
     Authenticate,
     describe_access,
-    find_public_paths,
-    require_read_by_default,
+    find_public,
+    read_by_default,
 )
 from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
@@ -102,6 +102,7 @@ def create_app(
             app.state.services = services
             yield
 
+    public: set[tuple[str, str]] = set()  # filled below, when all routes are there
     # /docs gets its script and style from here: a machine that measures may have no internet.
     app = FastAPIOffline(
         title="lhp",
@@ -111,15 +112,19 @@ def create_app(
         openapi_tags=TAGS,
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
-        dependencies=[Depends(require_read_by_default)],
+        dependencies=[read_by_default(public)],
     )
     app.state.shutdown = shutdown
     app.state.ready = ReadyResponses()
     app.add_middleware(AnswerHead)
     app.add_middleware(RedirectRelatively)
     app.add_middleware(RequestLimits)
-    public: set[str] = set()  # filled below, when all routes are there
-    app.add_middleware(Authenticate, public=public, rate_limit=settings.rate_limit)
+    app.add_middleware(
+        Authenticate,
+        public=public,
+        rate_limit=settings.rate_limit,
+        most_open=settings.share_of_client(settings.max_connections),
+    )
     app.add_middleware(
         RefuseForeign,
         listen=settings.listen,
@@ -156,7 +161,7 @@ def create_app(
         *app.routes,
         *(route for each in (*with_parameters, *rest) for route in each.router.routes),
     ]
-    public |= find_public_paths(routes, open_metrics=settings.open_metrics)
+    public |= find_public(routes, open_metrics=settings.open_metrics)
     describe_access(app, routes, public=public, is_exposed=settings.is_exposed)
     _describe_longest_wait(app, settings.max_wait_s)
     return app

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
+from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.fleet import read_label
 from profiler_service.answering.resources import read_sweep_request, sweep_info
@@ -134,9 +135,10 @@ async def get_fleet_sweep(fleet_sweep_id: FleetSweepId, services: ServicesDep) -
 )
 async def cancel_fleet_sweep(fleet_sweep_id: FleetSweepId, services: ServicesDep) -> FleetSweepInfo:
     """Marks the sweep of each host to be cancelled. Points measured until then are kept."""
-    return await _describe(
-        await asyncio.to_thread(services.store.cancel_fleet_sweep, fleet_sweep_id), services
+    cancelled = await asyncio.to_thread(
+        services.store.cancel_fleet_sweep, fleet_sweep_id, by=current_caller()
     )
+    return await _describe(cancelled, services)
 
 
 async def _describe(sweep: FleetSweep, services: Services) -> FleetSweepInfo:

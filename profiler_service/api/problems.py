@@ -19,10 +19,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 
 from profiler_service import errors
+from profiler_service.access.caller import current_caller
+from profiler_service.access.scopes import Scope
 from profiler_service.suggestions import did_you_mean
 from profiler_service.wire import PROBLEM_PATH, Problem, ProblemType
 
 MEDIA_TYPE = "application/problem+json"
+WHERE_DETAILS_ARE = (
+    "a token with the scope `read` shows why, at /healthz and /readyz; so does the service's log"
+)
 RETRY_AFTER_S = 2.0
 RETRY_STATUSES = (429, 503)
 """The same request may succeed a little later."""
@@ -197,7 +202,15 @@ def problem_response(
 
 async def _on_lhp_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.LhpError)
-    return problem_response(error)
+    return problem_response(_hide_details(error))
+
+
+def _hide_details(error: errors.LhpError) -> errors.LhpError:
+    """The error as the caller may see it: paths, servers and hosts are for the scope `read`."""
+    tells_much = isinstance(error, errors.StoreError | errors.NotReadyError)
+    if not tells_much or Scope.READ in current_caller().allowed:
+        return error
+    return type(error)("the service can't do this now", hint=WHERE_DETAILS_ARE)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

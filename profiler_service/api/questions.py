@@ -236,7 +236,7 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
     these, from the only platform there is. Of several hosts, the least loaded one measures. Its
     curves were measured with the protocol that the
     platform's hosts use now. With `platforms`, one answer holds on several platforms: each is asked
-    by itself, and what one prefers is compared with `dims` on all the others. If no host has the
+    by itself, and what one prefers is compared with `dims` on all of them. If no host has the
     platform any more, its newest curves answer, marked `stale`. A new curve is used at most 0.3 s
     after it was stored, and at once if this service waited for it.
     """

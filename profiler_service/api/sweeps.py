@@ -47,7 +47,8 @@ from profiler_service.storage.store import Sweep
 from profiler_service.wire import RaceInfo, SweepInfo, SweepPage, SweepRequest
 
 EVENT_WAIT_S = 60.0
-"""How long to wait for the state of a sweep, before waiting for it again."""
+"""How long to wait for the state of a sweep, before waiting for it again. A revoked token ends no
+stream later than that."""
 
 router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
 
@@ -200,7 +201,7 @@ class FollowedSweep:
 async def _follow(sweep_id: SweepId, services: ServicesDep) -> AsyncIterator[FollowedSweep]:
     """The sweep, before the stream begins: an unknown one gives a 404, too many streams a 429."""
     sweep = await services.queue.get(sweep_id)
-    with services.queue.follow(sweep_id) as look_again:
+    with services.queue.follow(sweep_id, token_id=current_caller().token_id) as look_again:
         (placed,) = await services.queue.find_places([sweep])
         yield FollowedSweep(placed=placed, look_again=look_again)
 
@@ -225,9 +226,11 @@ async def stream_sweep(
 ) -> AsyncIterator[ServerSentEvent]:
     """Streams until the sweep has ended. While nothing changes, comments keep the stream open.
 
-    If a stream ends without `end`, the service was stopped. While the database is away, the stream
-    stays open, and goes on when it is back.
+    If a stream ends without `end`, the service was stopped, or the token isn't valid any more: that
+    is looked at once a minute. While the database is away, the stream stays open, and goes on when
+    it is back.
     """
+    token_id = current_caller().token_id
     placed = followed.placed
     told: SweepInfo | None = None
     while not placed.sweep.state.is_final:
@@ -238,7 +241,7 @@ async def stream_sweep(
         looking = asyncio.create_task(followed.look_again())
         try:
             await services.shutdown.wait(looking, timeout_s=EVENT_WAIT_S)
-            if services.shutdown.has_begun:
+            if services.shutdown.has_begun or not services.tokens.is_valid(token_id):
                 return
             if looking.done():
                 placed = looking.result()

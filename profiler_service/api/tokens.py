@@ -98,7 +98,7 @@ async def revoke_token(
 ) -> TokenInfo:
     """Makes the token invalid: at once in this process, within a second in all others.
 
-    A stream of events that is open goes on until it ends.
+    A stream of events that is open ends within a minute.
     """
     token = await asyncio.to_thread(services.store.revoke_token, token_id, by=current_caller())
     await services.tokens.refresh()

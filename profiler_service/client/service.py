@@ -102,12 +102,12 @@ class Service(HostOperations, FleetSweepOperations, AccessOperations, Generic[H]
     ) -> None:
         """Sends nothing yet. Raises InvalidRequestError, NetworkSettingsError.
 
-        `token` is the access token (default: LHP_TOKEN). `host` and `platform` are sent with every
-        question that names no place. `timeout_s` is how long to wait for one response, in addition
-        to the time that the service was asked to wait. `attempts` is how often a request is tried
-        if another attempt may help. A stream of events that is silent for `quiet_s` is given up or
-        opened again. `clock` and `sleep` are for tests; an asynchronous client awaits the result
-        of `sleep`.
+        `token` is the access token (default: LHP_TOKEN); a password in `url` is sent only without
+        one. `host` and `platform` are sent with every question that names no place. `timeout_s` is
+        how long to wait for one response, in addition to the time that the service was asked to
+        wait. `attempts` is how often a request is tried if another attempt may help. A stream of
+        events that is silent for `quiet_s` is given up or opened again. `clock` and `sleep` are for
+        tests; an asynchronous client awaits the result of `sleep`.
         """
         if attempts < 1 or not (timeout_s > 0 and quiet_s > 0):
             raise InvalidRequestError(

@@ -285,11 +285,13 @@ def open_http(
     """The httpx client of the service. Raises NetworkSettingsError.
 
     Loopback addresses are reached without a proxy, because no proxy can reach them. All
-    certificates are those that the environment names.
+    certificates are those that the environment names. A user and a password in the address are sent
+    only without a token: one header would carry both, and the service itself never asks for them.
     """
+    headers = _authorization(token)
     options: dict[str, object] = {
-        "base_url": address.url,
-        "headers": _authorization(token),
+        "base_url": address.url.copy_with(userinfo=b"") if headers else address.url,
+        "headers": headers,
     }
     try:
         if address.is_loopback:

@@ -8,6 +8,8 @@ look a second ends what takes too long, so that a usual request costs no timer. 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -25,12 +27,19 @@ from profiler_service.errors import (
     OverloadedError,
     QueryTooLongError,
     RequestTimeoutError,
+    TooManyRequestsError,
+)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+THIS_MACHINE: Sequence[Network] = (
+    ipaddress.IPv4Network("127.0.0.0/8"),
+    ipaddress.IPv6Network("::1/128"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """What one connection may use."""
+    """What one connection may use, and how many one client may have."""
 
     head_bytes: int = 32 << 10
     """Longest request line and headers together; also of what is read without being kept."""
@@ -48,6 +57,10 @@ class ConnectionLimits:
     """How long a client that was refused may take to read why, and to stop sending."""
     look_s: float = 1.0
     """Time between two looks at the clock."""
+    of_one_client: int | None = None
+    """Most connections of one client; None: as many as there may be in all."""
+    shared: Sequence[Network] = THIS_MACHINE
+    """Addresses that several clients share, such as a proxy's: their connections aren't counted."""
 
 
 _SLICE_BYTES = 16 << 10
@@ -86,6 +99,8 @@ class BoundedConnection(HttpToolsProtocol):
         """Since when nothing could be sent."""
         self._error: LhpError | None = None
         """Why the request is refused. Whatever comes after is thrown away."""
+        self._sender: str | None = None
+        """Whose connection it is; None if several clients share the address."""
         self._look: asyncio.TimerHandle | None = None
 
     # From the transport
@@ -95,8 +110,12 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self._receiving_since_s = self.loop.time()
         self._look = self.loop.call_later(self.limits.look_s, self._look_at_clock)
+        self._sender = find_sender(self.client, self.limits.shared)
         if self._most is not None and len(self.connections) > self._most:
             self._error = _overloaded()
+        elif self._has_too_many():
+            self._error = _too_many(self.limits)
+        if self._error is not None:
             self._write_error(self._error)
             transport.close()
 
@@ -202,6 +221,14 @@ class BoundedConnection(HttpToolsProtocol):
 
     # Our own
 
+    def _has_too_many(self) -> bool:
+        """Whether its client has more connections than one may have, this one included."""
+        most = self.limits.of_one_client
+        if most is None or self._sender is None:
+            return False
+        others = (each for each in self.connections if isinstance(each, BoundedConnection))
+        return sum(each._sender == self._sender for each in others) > most
+
     def _stop(self, error: LhpError) -> None:
         self._error = error
         raise _RefusedError
@@ -277,3 +304,27 @@ def _overloaded() -> OverloadedError:
         "the service has as many connections, or requests under way, as it takes",
         hint="ask again later; the operator sets LHP_MAX_CONNECTIONS",
     )
+
+
+def _too_many(limits: ConnectionLimits) -> TooManyRequestsError:
+    return TooManyRequestsError(
+        f"your address has {limits.of_one_client} connections, and may have no more",
+        hint="close some, or use one for many requests; the operator sets LHP_CLIENT_SHARE",
+    )
+
+
+def find_sender(client: tuple[str, int] | None, shared: Sequence[Network]) -> str | None:
+    """Whose connection it is: of an IPv4 address, or of an IPv6 network of 64 bits.
+
+    A machine chooses the rest of its IPv6 address itself. None if several clients share the
+    address, or if there is none.
+    """
+    if client is None:
+        return None
+    address = ipaddress.ip_address(client[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if any(address in network for network in shared):
+        return None
+    bits = 32 if address.version == 4 else 64
+    return str(ipaddress.ip_network((address, bits), strict=False))

@@ -178,7 +178,19 @@ def _serve(
     greet: Callable[[str], None],
 ) -> int:
     from profiler_service.api.app import create_app
-    from profiler_service.processes.connections import BoundedConnection
+    from profiler_service.processes.connections import (
+        THIS_MACHINE,
+        BoundedConnection,
+        ConnectionLimits,
+    )
+
+    proxies = [each for each in settings.trusted_proxies.split(",") if each]
+
+    class Connection(BoundedConnection):
+        limits = ConnectionLimits(
+            of_one_client=settings.share_of_client(settings.max_connections),
+            shared=[*THIS_MACHINE, *map(ipaddress.ip_network, proxies)],
+        )
 
     keeper = WorkerKeeper(
         [sys.executable, "-P", "-m", "profiler_service.cli", "worker", "--until-stdin-closes"]
@@ -190,11 +202,11 @@ def _serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=BoundedConnection,
+        http=Connection,
         ws="none",
         headers=SECURITY_HEADERS,
         proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies.split(","),
+        forwarded_allow_ips=proxies,
         ssl_certfile=settings.ssl_certfile or None,
         ssl_keyfile=settings.ssl_keyfile or None,
         lifespan="off",  # the server below runs it

@@ -1,20 +1,25 @@
 """Backups of the whole database, made while it is in use, and put back.
 
-SQLite's are copies by its online backup, PostgreSQL's are made by its own `pg_dump`. The job
-engine's tables aren't in them: workers make those anew.
+SQLite's are copies by its online backup, PostgreSQL's are made by its own `pg_dump`. A backup of
+PostgreSQL is put back as SQL, which may do all that the database's role may do. The job engine's
+tables aren't in backups: workers make those anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -29,7 +34,16 @@ from profiler_service.storage.database import (
     write_access,
 )
 from profiler_service.storage.leases import find_holders
-from profiler_service.storage.tables import curves, generation, hosts, metadata, sweeps
+from profiler_service.storage.statements import read_now
+from profiler_service.storage.tables import (
+    curves,
+    generation,
+    hosts,
+    join_keys,
+    metadata,
+    sweeps,
+    tokens,
+)
 
 _JOBS_SCHEMA = "dbos"
 _KINDS = {b"SQLite format 3\0": "SQLite", b"PGDMP": "PostgreSQL"}
@@ -38,6 +52,16 @@ _KINDS = {b"SQLite format 3\0": "SQLite", b"PGDMP": "PostgreSQL"}
 
 class BackupError(LhpError):
     """A backup can't be made, read or put back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LetIn:
+    """Who a restored database lets in: also those that were kept out only after the backup."""
+
+    tokens: Sequence[tuple[str, str]]
+    """Id and name of each valid token."""
+    join_keys: Sequence[tuple[str, str | None]]
+    """Id of each key that lets a machine in, and the name that the host would have."""
 
 
 def back_up(url: str, file: Path) -> None:
@@ -73,8 +97,8 @@ def back_up(url: str, file: Path) -> None:
         os.link(part, file)  # unlike renaming, this never replaces a file
 
 
-def restore(url: str, file: Path, *, replace: bool) -> None:
-    """Returns when the database holds what the backup holds, with this version's schema.
+def restore(url: str, file: Path, *, replace: bool) -> LetIn:
+    """Who is let in, once the database holds what the backup holds, with this version's schema.
 
     All or nothing. What the database held is lost, which `replace` allows.
 
@@ -110,6 +134,20 @@ def restore(url: str, file: Path, *, replace: bool) -> None:
         # Whoever keeps answers in memory sees that everything may have changed.
         after = connection.scalar(sa.select(generation.c.value)) or 0
         connection.execute(sa.update(generation).values(value=max(before, after) + 1))
+        return _find_let_in(connection)
+
+
+def _find_let_in(connection: Connection) -> LetIn:
+    now = read_now(connection)
+    token, key = tokens.c, join_keys.c
+    lasts = token.expires_at.is_(None) | (token.expires_at > now)
+    valid = sa.select(token.id, token.name).where(token.revoked_at.is_(None), lasts)
+    unused = key.is_reusable | key.used_by.is_(None)
+    open_keys = sa.select(key.id, key.name).where(unused, key.expires_at > now)
+    return LetIn(
+        tokens=[(row.id, row.name) for row in connection.execute(valid.order_by(token.id))],
+        join_keys=[(row.id, row.name) for row in connection.execute(open_keys.order_by(key.id))],
+    )
 
 
 @contextlib.contextmanager
@@ -197,12 +235,40 @@ def _restore_postgres(url: sa.URL, file: Path) -> None:
         script = Path(directory) / "restore.sql"
         _run(None, ["pg_restore", "--no-owner", "--no-privileges"], [f"--file={script}", str(file)])
         tables = ", ".join([*metadata.tables, "alembic_version"])
-        _run(
-            url,
-            ["psql", "--no-psqlrc", "--quiet", "--single-transaction", "--output=/dev/null"],
-            ["--set=ON_ERROR_STOP=1", f"--command=DROP TABLE IF EXISTS {tables} CASCADE"],
-            [f"--file={script}"],
-        )
+        bare = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        try:
+            with psycopg.connect(bare) as connection, script.open("rb") as lines:
+                connection.execute(f"DROP TABLE IF EXISTS {tables} CASCADE".encode())
+                _run_script(connection, lines)
+        except psycopg.Error as error:
+            reason = " ".join(str(error).split())[-500:]
+            raise BackupError(
+                f"the backup can't be restored: {reason}", hint="nothing was changed"
+            ) from error
+
+
+def _run_script(connection: psycopg.Connection[Any], lines: Iterator[bytes]) -> None:
+    """Runs what `pg_restore` wrote, in the transaction of the connection. Raises BackupError.
+
+    `psql` would also obey lines that begin with a backslash, and one of these starts a shell.
+    """
+    statements: list[bytes] = []
+    with connection.cursor() as cursor:
+        for line in lines:
+            if line.startswith(b"COPY ") and line.rstrip().endswith(b" FROM stdin;"):
+                cursor.execute(b"".join(statements))
+                statements.clear()
+                with cursor.copy(line) as copy:
+                    for row in itertools.takewhile(lambda each: each != b"\\.\n", lines):
+                        copy.write(row)
+            elif not line.startswith(b"\\"):
+                statements.append(line)
+            elif not line.startswith((rb"\restrict ", rb"\unrestrict ")):  # for psql alone
+                raise BackupError(
+                    "the backup has commands that aren't SQL",
+                    hint="nothing was changed; `lhp db backup` writes none: whose backup is it?",
+                )
+        cursor.execute(b"".join(statements))
 
 
 def _read_grants(connection: Connection) -> list[str]:
@@ -225,7 +291,7 @@ def _run(url: sa.URL | None, *arguments: Sequence[str]) -> None:
     if shutil.which(command[0]) is None:
         raise BackupError(
             f"{command[0]} isn't installed here",
-            hint="install PostgreSQL's client programs (pg_dump, pg_restore and psql), of the"
+            hint="install PostgreSQL's client programs (pg_dump and pg_restore), of the"
             " server's version or a newer one",
         )
     environment = dict(os.environ)

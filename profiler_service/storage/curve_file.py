@@ -32,6 +32,7 @@ from profiler_service.plan.spec import (
     grid_from_json,
     grid_to_json,
 )
+from profiler_service.storage.bounded_memory import bounded_memory
 from profiler_service.workload import Workload
 
 T = TypeVar("T")
@@ -39,9 +40,11 @@ T = TypeVar("T")
 FORMAT = 1
 """Raised when a reader of the earlier format couldn't read the file any more."""
 MAX_GROUP_POINTS = 1_000_000
-"""Curves of about so many points are written, and read, at once."""
+"""Curves of about so many points are written at once."""
 MAX_GROUP_BYTES = 1 << 30
 """Larger parts aren't written, and not read: their memory is allocated at once."""
+MAX_READ_BYTES = 2 << 30
+"""Reading one curve may take no more memory."""
 
 _F32, _I32 = pa.list_(pa.float32()), pa.list_(pa.int32())
 _TEXTS = (
@@ -129,21 +132,48 @@ def write_curves(file: Path, records: Iterable[CurveRecord]) -> int:
 def read_curves(file: Path) -> Iterator[CurveRecord]:
     """The curves of the file, each checked. Raises ImportRefusedError, OSError if it can't be read.
 
-    It holds a part of the file in memory at a time.
+    It holds one curve in memory at a time.
     """
     with file.open("rb") as opened:
         with _refusing(file):
             parquet = pq.ParquetFile(opened, page_checksum_verification=True)
             _check_format(parquet, file)
-        for group in range(parquet.num_row_groups):
-            with _refusing(file):
-                if parquet.metadata.row_group(group).total_byte_size > MAX_GROUP_BYTES:
-                    raise ValueError("a part of it is too large")
-                rows = parquet.read_row_group(group, use_threads=False).to_pylist()
-            for row in rows:
-                with _refusing(file, curve=row.get("curve_id")):
-                    record = _from_row(row)
-                yield record
+        for row in _read_rows(parquet, file):
+            with _refusing(file, curve=row["curve_id"]), bounded_memory(MAX_READ_BYTES):
+                record = _from_row(row)
+            yield record
+
+
+def _read_rows(parquet: Any, file: Path) -> Iterator[dict[str, Any]]:
+    """Column → value, of each row. Lists of numbers become arrays."""
+    for group in range(parquet.num_row_groups):
+        with _refusing(file):
+            if parquet.metadata.row_group(group).total_byte_size > MAX_GROUP_BYTES:
+                raise ValueError("a part of it is too large")
+            # One at a time: equal values of many rows take their room in a file only once.
+            batches = parquet.iter_batches(
+                batch_size=1, row_groups=[group], columns=_SCHEMA.names, use_threads=False
+            )
+        while True:
+            with _refusing(file), bounded_memory(MAX_READ_BYTES):
+                batch = next(batches, None)
+                rows = [] if batch is None else [_read_row(batch, n) for n in range(len(batch))]
+            yield from rows
+            if batch is None:
+                break
+
+
+def _read_row(batch: Any, position: int) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        value = column[position]
+        if not pa.types.is_list(column.type) or not value.is_valid:
+            row[name] = value.as_py()
+        elif value.values.null_count:
+            raise ValueError(f"{name} has no number somewhere")
+        else:
+            row[name] = value.values.to_numpy()
+    return row
 
 
 @contextlib.contextmanager

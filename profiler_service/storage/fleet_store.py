@@ -63,7 +63,10 @@ class FleetStore(OpenDatabase):
         with self._read() as connection:
             return fleet_sweeps.list_fleet_sweeps(connection, cursor=cursor, limit=limit)
 
-    def cancel_fleet_sweep(self, fleet_sweep_id: str) -> FleetSweep:
+    def cancel_fleet_sweep(self, fleet_sweep_id: str, *, by: Caller | None = None) -> FleetSweep:
         """The sweep of several hosts, each of which is to stop. Raises UnknownSweepError."""
         with self._write() as connection:
-            return fleet_sweeps.request_cancel(connection, fleet_sweep_id)
+            cancelled = fleet_sweeps.request_cancel(connection, fleet_sweep_id)
+            if by is not None:
+                audit.add_entry(connection, by, "fleet_sweep.cancel", fleet_sweep_id)
+            return cancelled

@@ -55,8 +55,8 @@ def read_record(connection: Connection, curve_id: str) -> CurveRecord:
 def import_curve(connection: Connection, record: CurveRecord) -> bool:
     """Whether the curve is new here. Then it is kept, with where it comes from.
 
-    Its host is a retired one of its own, unless this installation measured it. Raises
-    ImportRefusedError.
+    Its host is a retired one of its own, unless the file says that this installation measured it.
+    Raises ImportRefusedError.
     """
     now = read_now(connection)
     if connection.scalar(sa.select(curves.c.id).where(curves.c.id == record.curve_id)) is not None:
@@ -128,14 +128,15 @@ def _read_installation(connection: Connection) -> str:
 
 def _find_host(
     connection: Connection, record: CurveRecord, now: dt.datetime
-) -> tuple[str, rows.Values | None]:
-    """The name of the curve's host here, and its `origin`."""
-    if record.installation == _read_installation(connection):
-        return record.host, None
-    # A host of that name here is another machine. One host has one platform.
-    of = f" ({record.installation}/{record.curve.platform.key})"
-    return record.host[: 255 - len(of)] + of, {
+) -> tuple[str, rows.Values]:
+    """The name of the curve's host here, and its `origin`: what the file says, and when it came."""
+    origin = {
         "installation": record.installation,
         "host": record.host,
         "imported_at": now.isoformat(),
     }
+    if record.installation == _read_installation(connection):
+        return record.host, origin
+    # A host of that name here is another machine. One host has one platform.
+    of = f" ({record.installation}/{record.curve.platform.key})"
+    return record.host[: 255 - len(of)] + of, origin

@@ -43,7 +43,7 @@ class LhpQuery(BaseModel):
         default=None,
         description="For `nearest` and `largest`: larger dims also count if they are confidently"
         " at most this share slower, `1%` or `0.01`. Default: only if they are confidently faster."
-        " With `platforms`, for every preference.",
+        " With `platforms`, also for `fastest`, where the default is 0.5 %.",
         json_schema_extra={"pattern": SHARE_PATTERN},
         examples=["1%"],
     )
@@ -127,9 +127,9 @@ class LhpQuery(BaseModel):
     platforms: str | SkipJsonSchema[None] = Field(
         default=None,
         description="One answer for several platforms, instead of `platform`: `all` those that"
-        " hosts are on now, or keys separated by commas. `lhp` is confidently no slower on each"
-        " and faster on one at least; it gains most where it gains least. `slack` (default 0.5 %)"
-        " is how much slower still counts as no slower.",
+        " hosts are on now, or keys separated by commas. `lhp` is confidently no slower on each."
+        " The `fastest` is also faster on one at least; it gains most where it gains least. `slack`"
+        " says how much slower still counts as no slower.",
         examples=["all"],
         json_schema_extra={"minLength": 1},
     )
@@ -250,7 +250,8 @@ class LhpAnswer(ResponseModel):
     )
     margin: float | None = Field(
         default=None,
-        description="Nothing larger in this window is more than this share faster than `lhp` (95 %;"
+        description="Nothing larger in this window is more than this share faster than `lhp` (95 %,"
+        " or 90 % if facts answer with other dims than the newest race;"
         " of dims that were never compared, the race's model says so). Null if that isn't known.",
         examples=[0.013],
     )
@@ -333,5 +334,6 @@ class LhpAnswer(ResponseModel):
         default_factory=list,
         description="If the answer is for several platforms (`platforms` in the query): what holds"
         " on each. All other figures then are those of the platform where `lhp` gains least."
+        " (`speedup_interval` holds for the least gain, on whichever platform that is.)"
         " `settled` and `verdict` are said only if they hold on each; `margin` is the largest.",
     )

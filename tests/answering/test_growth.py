@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Collection
 
@@ -145,6 +146,21 @@ async def test_streams_of_events_are_limited(
     ):
         pass
     with services.queue.follow("c"):  # there is room again
+        pass
+
+
+async def test_one_token_has_only_its_share_of_the_streams(services: Services) -> None:
+    # A quarter of 256.
+    with contextlib.ExitStack() as streams:
+        for _ in range(64):
+            streams.enter_context(services.queue.follow("a", token_id="one"))
+        with (
+            pytest.raises(TooManyRequestsError, match="with this token"),
+            services.queue.follow("a", token_id="one"),
+        ):
+            pass
+        streams.enter_context(services.queue.follow("a", token_id="other"))
+    with services.queue.follow("a", token_id="one"):  # there is room again
         pass
 
 

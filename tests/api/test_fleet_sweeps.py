@@ -62,6 +62,8 @@ async def test_all_stop_when_it_is_cancelled(
     assert sorted(each["state"] for each in found["sweeps"]) == ["cancelled", "running"]
     assert all(each["cancel_requested"] for each in found["sweeps"])
     assert found["state"] == "running"
+    trail = (await client.get("/audit", params={"subject": started["id"]})).json()["items"]
+    assert [each["action"] for each in trail] == ["fleet_sweep.cancel", "fleet_sweep.create"]
     check_problem(await client.post(f"/fleet-sweeps/{'0' * 32}/cancel"), 404)
 
 

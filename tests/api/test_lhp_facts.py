@@ -183,7 +183,7 @@ async def test_what_is_not_settled_is_no_lhp(
     assert (await answer(client))["is_lhp"]
 
 
-async def test_the_margin_grows_if_an_older_fact_answers_that_seems_slower(
+async def test_the_margin_grows_by_what_the_intervals_leave_open_if_an_older_fact_answers(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     # The older one is surely faster by 4 %, the newer one by 1 %, though it seems faster.
@@ -191,9 +191,18 @@ async def test_the_margin_grows_if_an_older_fact_answers_that_seems_slower(
     race(sqlite_worker, faster_at((16, 16)), pair((16, 16), 0.91, 0.99), evidence=SETTLED)
     found = await answer(client)
     assert found["lhp"] == [8, 8]
-    # Nothing takes less than 99.6 % of the time of (16,16), which takes half as long as (5,6).
-    ratio = 2.0 * (1 + 11e-6 / 2e-3) / found["speedup"]
-    assert found["margin"] == pytest.approx(1 - 0.996 / ratio, rel=1e-3)
+    # Nothing takes less than 99.6 % of the time of (16,16). In the curve of its race, that is
+    # faster than (5,6) by 2.011 / 1, and by 2.011 / 0.99 at most.
+    ratio = 2.011 / 0.99 / found["speedup_interval"][0]
+    assert found["margin"] == pytest.approx(1 - 0.996 / ratio, rel=1e-6)
+
+
+async def test_the_margin_of_a_race_stays_if_its_own_answer_seems_slower_by_all_facts(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # In the curve, (8,8) is faster by 101 %. All facts say 5 %.
+    race(sqlite_worker, faster_at((8, 8)), pair((8, 8), 0.95, 0.96), evidence=SETTLED)
+    assert (await answer(client))["margin"] == 0.004
 
 
 async def test_an_answer_at_the_end_of_its_window_is_at_the_edge(

@@ -91,7 +91,28 @@ async def test_one_client_takes_only_its_share_of_the_queue(
         assert (await greedy.post("/sweeps", json=grid_of(4))).status_code == 201
 
 
-async def test_a_comparison_of_kernels_takes_no_room_of_the_client(
+async def test_a_comparison_of_kernels_takes_room_of_the_client_whose_question_brought_it(
+    settings: Settings, sqlite_worker: Worker
+) -> None:
+    both = {"dense": ("float32",), "packed": ("float32",)}
+    sqlite_worker.store.register_host(
+        HOST, PLATFORM, protocol=PROTOCOL, dtypes=["float32"], backends=both
+    )
+    limited = settings.model_copy(update={"max_queued_per_client": 2})
+    async with serving(limited, sqlite_worker) as client:
+        asking = asyncio.create_task(client.get("/lhp", params={"dims": "5,6"}))
+        race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+        assert (race.spec.mode, comparison.spec.mode) == ("race", "kernels")
+        sqlite_worker.finish(race, stairs(8))
+        assert (await asking).status_code == 200
+        trail = (await client.get("/audit", params={"subject": comparison.id})).json()["items"]
+        assert [each["action"] for each in trail] == ["sweep.create"]
+        # The comparison is still open, so there is room for one more, and not for two.
+        statuses = [(await client.post("/sweeps", json=grid_of(n))).status_code for n in (4, 5)]
+        assert statuses == [201, 429]
+
+
+async def test_without_room_for_the_comparison_the_question_is_answered_all_the_same(
     settings: Settings, sqlite_worker: Worker
 ) -> None:
     both = {"dense": ("float32",), "packed": ("float32",)}
@@ -100,13 +121,13 @@ async def test_a_comparison_of_kernels_takes_no_room_of_the_client(
     )
     limited = settings.model_copy(update={"max_queued_per_client": 1})
     async with serving(limited, sqlite_worker) as client:
-        asking = asyncio.create_task(client.get("/lhp", params={"dims": "5,6"}))
-        race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
-        assert (race.spec.mode, comparison.spec.mode) == ("race", "kernels")
+        # It is queued, or left out, before the place in the queue is told.
+        asked = await client.get("/lhp", params={"dims": "5,6", "wait": 0})
+        assert asked.status_code == 202
+        race = await sqlite_worker.take()
+        assert [each.id for each in sqlite_worker.store.list_open(HOST)] == [race.id]
         sqlite_worker.finish(race, stairs(8))
-        assert (await asking).status_code == 200
-        # The comparison is still open.
-        assert (await client.post("/sweeps", json=grid_of(4))).status_code == 201
+        assert (await client.get("/lhp", params={"dims": "5,6"})).status_code == 200
 
 
 async def test_a_sweep_says_what_is_ahead_of_it(

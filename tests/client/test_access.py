@@ -31,6 +31,18 @@ def test_the_token_comes_from_the_environment_unless_one_is_given(
     assert sent == [f"Bearer {TOKEN}", "Bearer mine", None]
 
 
+def test_a_password_in_the_address_is_sent_only_without_a_token(
+    make: Make, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LHP_TOKEN", TOKEN)
+    url = stub.url.replace("http://", "http://me:pw@")
+    for given in (None, "mine", ""):
+        make(url, token=given).ask_lhp({"dims": "1,2"}, wait_s=5)
+    sent = [headers.get("authorization") for headers in stub.headers]
+    # The bytes of "me:pw" are 6d 65 3a and 70 77: in Base64 bWU6 and cHc=.
+    assert sent == [f"Bearer {TOKEN}", "Bearer mine", "Basic bWU6cHc="]
+
+
 @pytest.mark.parametrize("token", ["a\nX-Evil: 1", "schlüssel", "a\0b"])
 def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(make: Make, token: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:

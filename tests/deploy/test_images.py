@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
 
+from profiler_service.processes.serve import upgrade_database
 from profiler_service.settings import Settings
+from profiler_service.storage import roles
+from tests.storage.test_schema import connect
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+COMPOSE_FILE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+COMPOSE, NETWORKS = COMPOSE_FILE["services"], COMPOSE_FILE["networks"]
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 
 
@@ -93,6 +101,78 @@ def test_the_compose_file_has_what_a_fleet_needs_and_publishes_only_loopback() -
     assert COMPOSE["worker"]["network_mode"] == "host"
 
 
+@contextlib.contextmanager
+def outside_transactions(url: str) -> Iterator[sa.Connection]:
+    server = sa.make_url(url).set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def test_neither_the_service_nor_the_worker_has_the_role_of_the_administrator() -> None:
+    # The image's default administrator is `postgres`; deploy/postgres makes the role `lhp`.
+    given = environment_of(COMPOSE["postgres"])
+    assert "POSTGRES_USER" not in given
+    mounted = [each.split(":")[:2] for each in COMPOSE["postgres"]["volumes"]]
+    assert ["./deploy/postgres", "/docker-entrypoint-initdb.d"] in mounted
+    for name in ("api-1", "api-2", "upgrade"):
+        url = environment_of(COMPOSE[name])["LHP_DATABASE_URL"]
+        assert url.startswith("postgresql://lhp:${DATABASE_PASSWORD:?")
+    # The worker joins, and gets a role of its own, which it keeps in a volume.
+    own = environment_of(COMPOSE["worker"])
+    assert "LHP_JOIN_KEY" in own and "PASSWORD" not in "".join(own.values())
+    assert "worker:/home/lhp/.local/share/lhp" in COMPOSE["worker"]["volumes"]
+    assert "mkdir --parents /home/lhp/.local/share/lhp" in " ".join(read_stages()["base"][1])
+
+
+def test_the_role_of_the_service_can_do_all_that_it_needs_and_is_no_superuser(
+    postgres_url: str, postgres_programs: Path
+) -> None:
+    script = ROOT / "deploy" / "postgres" / "lhp.sql"
+    subprocess.run(
+        [
+            *(postgres_programs / "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"),
+            *(f"--dbname={postgres_url}", f"--file={script}"),
+        ],
+        env={"DATABASE_PASSWORD": "it's secret"},
+        check=True,
+        timeout=60,
+    )
+    own = sa.make_url(postgres_url).set(username="lhp", password="it's secret", database="lhp")
+    url = own.render_as_string(hide_password=False)
+    made: list[str] = []
+    try:
+        upgrade_database(Settings(database_url=url))
+        with connect(url) as connection:
+            installation = str(connection.scalar(sa.text("SELECT value FROM installation")))
+            role, _ = roles.create_role(connection, installation, may_log_in=True)
+            made += [role, f"lhp_workers_{installation}"]
+            rights = "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = :r"
+            found = [
+                connection.execute(sa.text(rights), {"r": each}).one() for each in ("lhp", role)
+            ]
+            assert found == [(False, True, False), (False, False, False)]
+            roles.end_sessions(connection, role)
+    finally:
+        with outside_transactions(postgres_url) as connection:
+            connection.execute(sa.text("DROP DATABASE lhp WITH (FORCE)"))
+            for each in [*made, "lhp"]:
+                connection.execute(sa.text(f"DROP ROLE {each}"))
+
+
+def test_only_the_proxy_s_own_address_is_trusted() -> None:
+    address = COMPOSE["proxy"]["networks"]["default"]["ipv4_address"]
+    for name in ("api-1", "api-2"):
+        assert environment_of(COMPOSE[name])["LHP_TRUSTED_PROXIES"] == address
+    [pool] = NETWORKS["default"]["ipam"]["config"]
+    proxy = ipaddress.ip_address(address)
+    assert proxy in ipaddress.ip_network(pool["subnet"])
+    # No other container is given it, nor has the machine it.
+    assert proxy not in ipaddress.ip_network(pool["ip_range"])
+    assert address != pool["gateway"]
+
+
 def test_docker_accepts_the_compose_file() -> None:
     """Where its plugin is installed. That needs no engine."""
     docker = shutil.which("docker")
@@ -101,7 +181,10 @@ def test_docker_accepts_the_compose_file() -> None:
         or subprocess.run([docker, "compose", "version"], capture_output=True).returncode
     ):
         pytest.skip("needs docker compose")
-    environment = {"POSTGRES_PASSWORD": "secret", "GRAFANA_PASSWORD": "secret", "PATH": ""}
+    passwords = dict.fromkeys(
+        ("POSTGRES_PASSWORD", "DATABASE_PASSWORD", "GRAFANA_PASSWORD"), "secret"
+    )
+    environment = {**passwords, "PATH": ""}
     subprocess.run(
         [docker, "compose", "config", "--quiet"], cwd=ROOT, env=environment, check=True, timeout=60
     )

@@ -25,7 +25,8 @@ SHORT = ConnectionLimits(head_s=1, body_s=1, unread_s=1.5, linger_s=0.5, look_s=
 MOST = 8
 LARGE_BYTES = 64 << 20
 
-Connect = Callable[[], socket.socket]
+Connect = Callable[..., socket.socket]
+"""Opens a connection, from another address of this machine if one is given."""
 
 
 class App:
@@ -80,7 +81,7 @@ def server(app: App, limits: ConnectionLimits) -> uvicorn.Server:
 
 
 @pytest.fixture
-def connect(app: App, server: uvicorn.Server) -> Iterator[Callable[..., socket.socket]]:
+def connect(app: App, server: uvicorn.Server) -> Iterator[Connect]:
     """Opens connections to the server."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -94,9 +95,11 @@ def connect(app: App, server: uvicorn.Server) -> Iterator[Callable[..., socket.s
 
         stack.callback(stop)
 
-        def connect() -> socket.socket:
+        def connect(source: str = "127.0.0.1") -> socket.socket:
             return stack.enter_context(
-                socket.create_connection(listener.getsockname(), timeout=PATIENCE_S)
+                socket.create_connection(
+                    listener.getsockname(), timeout=PATIENCE_S, source_address=(source, 0)
+                )
             )
 
         yield connect

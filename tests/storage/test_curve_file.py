@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -138,6 +139,10 @@ def test_own_curves_come_back_under_their_host(here: Store, file: Path, database
     set_installation(database_url, THERE)  # such as after a backup was restored
     import_all(here, file)
     assert {header.host for header in here.list_curves().items} == {"east"}
+    with connect(database_url) as connection:
+        for origin in connection.scalars(sa.select(curves.c.origin)):
+            # The file only says so: what came in stays recognisable.
+            assert (origin["installation"], origin["host"]) == (THERE, "east")
 
 
 def test_no_file_is_written_over(file: Path) -> None:
@@ -348,3 +353,43 @@ def test_platforms_are_rebuilt_exactly(file: Path) -> None:
     platforms = [record.curve.platform for record in read_curves(file)]
     assert platforms == [create_platform(threads=2), create_platform(threads=1)]
     assert all(isinstance(each, Platform) for each in platforms)
+
+
+@contextlib.contextmanager
+def counting_pool() -> Iterator[pa.MemoryPool]:
+    """In this context, Arrow takes its memory from this pool."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    try:
+        yield pool
+    finally:
+        pa.set_memory_pool(before)
+
+
+def test_equal_texts_of_many_curves_take_their_memory_once(file: Path, tmp_path: Path) -> None:
+    # 64 rows with the same text of 4 MiB: the file has it once, in its dictionary.
+    failures = json.dumps({"0": "x" * (4 << 20)})
+    one = pq.read_table(change(file, tmp_path / "one.parquet", failures=failures)).slice(0, 1)
+    bomb = tmp_path / "bomb.parquet"
+    pq.write_table(
+        pa.concat_tables([one] * 64), bomb, compression="zstd", dictionary_pagesize_limit=1 << 30
+    )
+    assert pq.read_metadata(bomb).num_row_groups == 1 and bomb.stat().st_size < 1 << 20
+    with counting_pool() as pool:
+        assert sum(1 for _ in read_curves(bomb)) == 64
+        # All at once would be 64 · 4 MiB = 256 MiB.
+        assert pool.max_memory() < 64 << 20
+
+
+def test_a_curve_that_expands_without_bound_is_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 80 MB of zeros, which take some kilobytes in the file.
+    bomb = change(file, tmp_path / "bomb.parquet", latency_s=np.zeros(20_000_000, dtype=np.float32))
+    assert bomb.stat().st_size < 1 << 20
+    monkeypatch.setattr("profiler_service.storage.curve_file.MAX_READ_BYTES", 48 << 20)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(ImportRefusedError, match="emory"):
+        list(read_curves(bomb))
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

@@ -119,17 +119,23 @@ def restore(
         bool, typer.Option("--replace", help="Lose what the database holds now.")
     ] = False,
 ) -> None:
-    """Put a backup back. Stop every service and worker before.
+    """Put a backup of your own back. Stop every service and worker before.
 
-    A database that isn't empty is refused without `--replace`.
+    A database that isn't empty is refused without `--replace`. At the end, it lists the tokens and
+    join keys that are valid now.
     """
     from profiler_service.processes.serve import upgrade_database
     from profiler_service.storage import backup
 
     settings = load_settings()
-    backup.restore(settings.database_url, file, replace=replace)
+    let_in = backup.restore(settings.database_url, file, replace=replace)
     upgrade_database(settings)  # the job engine's tables
     say("the backup is restored")
+    for token_id, name in let_in.tokens:
+        say(f"token {token_id} ({name}) is valid, even if it was revoked after the backup")
+    for key_id, host in let_in.join_keys:
+        whose = "any host" if host is None else f"host {host}"
+        say(f"join key {key_id} for {whose} is valid, even if it was used after the backup")
 
 
 def export(
