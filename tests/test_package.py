@@ -114,7 +114,15 @@ def test_asking_from_python_needs_the_base_alone(tmp_path: Path) -> None:
 
 
 COMMANDS = (
-    *("serve", "worker", "join http://127.0.0.1:9 KEY", "db upgrade", "query 8,8", "crossover 8,8", "advise models:make"),
+    *(
+        "serve",
+        "worker",
+        "join http://127.0.0.1:9 KEY",
+        "db upgrade",
+        "query 8,8",
+        "crossover 8,8",
+        "advise models:make",
+    ),
     *(
         "sweep matmul 8:16",
         "sweeps",
@@ -369,7 +377,9 @@ def test_what_is_only_spoken_of_installs_nothing() -> None:
 @pytest.mark.parametrize("path", ["Makefile", "Dockerfile"])
 def test_what_runs_the_service_installs_what_every_command_needs(path: str) -> None:
     found = [REQUIREMENT.match(each) for each in requirements_in((ROOT / path).read_text())]
-    extras = [each["extras"].split(",") for each in found if each is not None and each["name"] == "."]
+    extras = [
+        each["extras"].split(",") for each in found if each is not None and each["name"] == "."
+    ]
     needed = set().union(*NEEDED_EXTRAS.values())
     # A GPU's library is no need of a command. The image of the service alone has less.
     assert needed in [set(each) - {"gpu"} for each in extras]

@@ -50,7 +50,7 @@ class ConfirmedPair:
     """Standard deviation of the log ratio, from the noise of its pairs alone. None if it isn't
     known."""
     tau: float | None = None
-    """Standard deviation between processes for which the interval allows. None if it isn't known."""
+    """Standard deviation between processes that the interval allows for. None: not known."""
 
     @property
     def log_sd(self) -> float:

@@ -142,7 +142,9 @@ def test_ids_dont_lead_to_other_resources(make: Make, stub: Stub) -> None:
 # Defaults and tokens
 
 
-def test_the_clients_host_and_platform_go_with_questions_that_name_no_place(make: Make, stub: Stub) -> None:
+def test_the_clients_host_and_platform_go_with_questions_that_name_no_place(
+    make: Make, stub: Stub
+) -> None:
     client = make(host="anvil", platform="f00d")
     client.ask_lhp(DIMS, wait_s=60)
     client.ask_lhp({**DIMS, "host": "forge"}, wait_s=60)
