@@ -188,8 +188,29 @@ class Settings(BaseSettings):
     )
     canaries: Annotated[str, AfterValidator(_check_canaries)] = Field(
         default="",
-        description="Points whose newest latency on each host /metrics shows: dims of `linear`,"
-        f" separated by semicolons, {MAX_CANARIES} at most.",
+        description="Points by which the hosts of one platform are compared: dims of `linear`,"
+        f" separated by semicolons, {MAX_CANARIES} at most. Idle workers that have the setting"
+        " measure them; a service that has it names hosts that deviate, and shows the newest"
+        " latencies at /metrics.",
+    )
+    canary_every_s: float = Field(
+        default=21_600,
+        ge=0,
+        description="An idle worker measures each of LHP_CANARIES again after so long, seconds;"
+        " 0: never by itself.",
+    )
+    canary_share: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="Share of its time that an idle worker may spend on LHP_CANARIES.",
+    )
+    canary_tolerance: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Hosts of one platform may differ by this share at LHP_CANARIES. One that"
+        " surely differs by more from most others is named.",
     )
     max_connections: int = Field(
         default=512, ge=1, description="Most connections at a time, and most requests under way."

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from profiler_service.analysis.canaries import HostComparison
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.answering.host_states import is_present
 from profiler_service.errors import StoreError
@@ -41,13 +42,16 @@ class FleetMetrics:
         is_database_up: Callable[[], bool],
         presence_s: float,
         load_curve: Callable[[str], LatencyCurve],
+        compare_hosts: Callable[[], Mapping[str, HostComparison]],
     ) -> None:
-        """`read` and `load_curve` ask the store, and raise StoreError.
+        """`read`, `load_curve` and `compare_hosts` ask the store, and raise StoreError.
 
         `presence_s`: see `Settings.presence_s`.
         """
         self._read_status = read
         self._load_curve = load_curve
+        self._compare_hosts = compare_hosts
+        self._compared: Mapping[str, HostComparison] = {}
         self._latency_s: LRUCache[str, float] = LRUCache(MAX_CANARY_CURVES)
         """Of curves of canaries at their first point. A stored curve never changes."""
         self._is_database_up = is_database_up
@@ -59,12 +63,13 @@ class FleetMetrics:
         self._status: FleetStatus | None = None
 
     def _read(self) -> FleetStatus:
-        """The status; the latencies of its canaries are known from now on. In a thread."""
+        """The status; what its canaries say is known from now on. In a thread."""
         status = self._read_status()
         for curve_id in status.canaries.values():
             if curve_id not in self._latency_s:
                 # A race's question is about its first point.
                 self._latency_s[curve_id] = float(self._load_curve(curve_id).latency_s[0])
+        self._compared = self._compare_hosts()
         return status
 
     async def close(self) -> None:
@@ -75,7 +80,11 @@ class FleetMetrics:
         """Everything in Prometheus' text format: what `own` has, and the state of all hosts."""
         is_up = await self._refresh()
         collector = _FleetCollector(
-            self._status, is_up=is_up, presence_s=self._presence_s, latency_s=dict(self._latency_s)
+            self._status,
+            is_up=is_up,
+            presence_s=self._presence_s,
+            latency_s=dict(self._latency_s),
+            compared=self._compared,
         )
         registry = CollectorRegistry()
         registry.register(collector)
@@ -115,8 +124,10 @@ class _FleetCollector(Collector):
         is_up: bool,
         presence_s: float,
         latency_s: Mapping[str, float],
+        compared: Mapping[str, HostComparison],
     ) -> None:
         self._latency_s = latency_s
+        self._compared = compared
         self._status = status
         self._is_up = is_up
         self._presence_s = presence_s
@@ -181,6 +192,21 @@ class _FleetCollector(Collector):
             latency_s = self._latency_s.get(curve_id, math.nan)
             if math.isfinite(latency_s):
                 canary.add_metric([host_name, ",".join(map(str, dims))], latency_s)
+        ratios = GaugeMetricFamily(
+            "lhp_canary_ratio",
+            "The host's latency at the canaries, divided by that of another host of its platform:"
+            " the median over these.",
+            labels=["host"],
+        )
+        deviates = GaugeMetricFamily(
+            "lhp_host_deviates",
+            "Whether the host differs from most others of its platform at the canaries.",
+            labels=["host"],
+        )
+        for host in status.hosts:
+            if (comparison := self._compared.get(host.name)) is not None:
+                ratios.add_metric([host.name], comparison.ratio)
+                deviates.add_metric([host.name], float(comparison.deviates is not None))
         for pair, ratio in status.redundancy.items():
             redundancy.add_metric(pair, ratio)
-        yield from (up, age, info, depth, ended, discarded, redundancy, canary)
+        yield from (up, age, info, depth, ended, discarded, redundancy, canary, ratios, deviates)

@@ -8,6 +8,7 @@ before retired until an operator decides. Knows no HTTP and doesn't use the stor
 
 from __future__ import annotations
 
+from profiler_service.analysis.canaries import HostComparison
 from profiler_service.storage.store import CLOCK_SKEW_S, Host, HostStatus
 from profiler_service.wire import HostInfo, HostState
 
@@ -32,8 +33,11 @@ def find_state(host: Host, *, presence_s: float, is_busy: bool) -> HostState:
     return HostState.AWAY
 
 
-def describe_wrong(host: Host) -> str:
-    """What an operator should know of the host, in words; empty if nothing is wrong."""
+def describe_wrong(host: Host, comparison: HostComparison | None = None) -> str:
+    """What an operator should know of the host, in words; empty if nothing is wrong.
+
+    `comparison` is that with the other hosts of its platform, if there is one.
+    """
     wrong = []
     if host.offered_platform_key is not None:
         wrong.append(
@@ -43,17 +47,31 @@ def describe_wrong(host: Host) -> str:
     if host.clock_skew_s is not None and abs(host.clock_skew_s) > CLOCK_SKEW_S:
         direction = "ahead of" if host.clock_skew_s > 0 else "behind"
         wrong.append(f"its clock is {abs(host.clock_skew_s):g} s {direction} the database's")
+    if comparison is not None and comparison.deviates is not None:
+        others = "the other host" if comparison.num_others == 1 else "most other hosts"
+        wrong.append(
+            f"its canaries take {comparison.ratio:.2f} times as long as on {others} of its platform"
+        )
     return "; ".join(wrong)
 
 
-def host_info(host: Host, *, presence_s: float, is_busy: bool = False) -> HostInfo:
-    """The host as a resource; `is_busy` is whether it runs a sweep."""
+def host_info(
+    host: Host,
+    *,
+    presence_s: float,
+    is_busy: bool = False,
+    comparison: HostComparison | None = None,
+) -> HostInfo:
+    """The host as a resource; `is_busy` is whether it runs a sweep.
+
+    `comparison`: see `describe_wrong`.
+    """
     return HostInfo(
         name=host.name,
         state=find_state(host, presence_s=presence_s, is_busy=is_busy),
         labels=dict(host.labels),
         ephemeral=host.is_ephemeral,
-        wrong=describe_wrong(host),
+        wrong=describe_wrong(host, comparison),
         platform=host.platform_key,
         protocol=host.protocol_key,
         dtypes=list(host.dtypes),

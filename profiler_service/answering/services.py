@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from profiler_service.answering.admission import Admission
 from profiler_service.answering.ask import Asking
+from profiler_service.answering.canaries import CANARY_WORKLOAD, CanaryWatch, list_canaries
 from profiler_service.answering.database_watch import DatabaseWatch
 from profiler_service.answering.fleet_metrics import MAX_HOSTS, FleetMetrics
 from profiler_service.answering.hosts import HostDirectory
@@ -22,10 +23,9 @@ from profiler_service.answering.race_history import RaceHistory
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.answering.tokens import KnownTokens
 from profiler_service.errors import NotReadyError, StoreError
-from profiler_service.kinds import LINEAR, workload_kinds
+from profiler_service.kinds import workload_kinds
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.workload import parse_dims
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Services:
     tokens: KnownTokens
     database: DatabaseWatch
     fleet_metrics: FleetMetrics
+    canaries: CanaryWatch
     shutdown: Shutdown
     own_worker: FindOwnWorker | None
     """The state of this service's own worker; None if it has none. It isn't ready without it."""
@@ -123,20 +124,19 @@ async def open_services(
         await stack.enter_async_context(tokens.running())
         races = RaceHistory(store)
         stack.callback(races.close)
+        points = list_canaries(settings)
+        canaries = CanaryWatch(store, points, tolerance=settings.canary_tolerance)
         fleet_metrics = FleetMetrics(
             functools.partial(
                 store.read_fleet,
                 kinds=[*workload_kinds()],
                 max_hosts=MAX_HOSTS,
-                canaries=[
-                    (LINEAR.describe().key, parse_dims(point))
-                    for point in settings.canaries.split(";")
-                    if point
-                ],
+                canaries=[(CANARY_WORKLOAD.key, dims) for dims in points],
             ),
             is_database_up=lambda: database.problem is None,
             presence_s=settings.presence_s,
             load_curve=store.load_curve,
+            compare_hosts=canaries.compare,
         )
         stack.push_async_callback(fleet_metrics.close)
         refreshing = asyncio.create_task(_refresh_forever(known))
@@ -164,6 +164,7 @@ async def open_services(
             tokens=tokens,
             database=database,
             fleet_metrics=fleet_metrics,
+            canaries=canaries,
             shutdown=shutdown,
             own_worker=own_worker,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -35,9 +36,22 @@ HostName = Annotated[str, Path(description="Name of a host.")]
 
 
 async def _info(host: Host, services: Services) -> HostInfo:
+    return (await _list_infos([host], services))[0]
+
+
+async def _list_infos(hosts: Sequence[Host], services: Services) -> list[HostInfo]:
     busy = await asyncio.to_thread(services.store.find_busy_hosts)
+    compared = await asyncio.to_thread(services.canaries.compare)
     presence_s = services.settings.presence_s
-    return host_info(host, presence_s=presence_s, is_busy=host.name in busy)
+    return [
+        host_info(
+            host,
+            presence_s=presence_s,
+            is_busy=host.name in busy,
+            comparison=compared.get(host.name),
+        )
+        for host in hosts
+    ]
 
 
 @router.get(
@@ -48,14 +62,9 @@ async def list_hosts(
     retired: Annotated[bool, Query(description="Also those that were removed.")] = False,
 ) -> list[HostInfo]:
     """Every host that has joined or registered. A host registers when its worker starts."""
-    presence_s = services.settings.presence_s
     hosts = await asyncio.to_thread(services.store.list_hosts)
-    busy = await asyncio.to_thread(services.store.find_busy_hosts)
-    return [
-        host_info(host, presence_s=presence_s, is_busy=host.name in busy)
-        for host in hosts
-        if retired or host.status is not HostStatus.RETIRED
-    ]
+    listed = [host for host in hosts if retired or host.status is not HostStatus.RETIRED]
+    return await _list_infos(listed, services)
 
 
 @router.get(

@@ -30,6 +30,7 @@ from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.attendance import HEARTBEAT_S, Attendance, Lease
+from profiler_service.processes.canaries import Canaries
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.idle_pruning import IdlePruning
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
@@ -118,6 +119,7 @@ def run(
         client = jobs.JobClient(settings, pool=store.shared_pool)
         stack.callback(client.close)
         client.list_jobs()  # raises now if the engine's tables aren't there
+        canaries = Canaries(store, host, client.enqueue, settings)
         rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
         pruning = IdlePruning(store, settings.host, keep_days=settings.keep_raw_days)
         runner = SweepRunner(
@@ -141,6 +143,7 @@ def run(
                     stop(TRY_LATER)
                 attendance.tend_engine(sleep_after_s=settings.sleep_after_s)
                 if status.takes_sweeps:
+                    canaries.consider()
                     rechecks.consider()
                 pruning.consider()
             except HostRefusedError as error:

@@ -149,6 +149,14 @@ class HostStore(OpenDatabase):
                 connection, kinds=kinds, max_hosts=max_hosts, canaries=canaries
             )
 
+    def find_race_age(self, host: Host, workload_key: str, dims: Sequence[int]) -> float | None:
+        """Seconds since the newest race from that point on the host as it is now; None without one.
+
+        By the database's clock.
+        """
+        with self._read() as connection:
+            return monitoring.find_race_age(connection, host, workload_key, dims)
+
     def create_join_key(self, terms: JoinTerms, *, lifetime_s: float) -> tuple[JoinKey, str]:
         """The new key and its text, which can't be read again.
 

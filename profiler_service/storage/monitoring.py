@@ -7,7 +7,7 @@ is given.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from profiler_service.storage import rows
-from profiler_service.storage.records import FleetStatus, HostStatus
+from profiler_service.storage.records import FleetStatus, Host, HostStatus
 from profiler_service.storage.statements import database_now
 from profiler_service.storage.tables import counts, curves, grids, hosts, sweeps, unfinished
 from profiler_service.workload import Dims
@@ -86,20 +86,44 @@ def read_status(
     )
 
 
+def find_race_age(
+    connection: Connection, host: Host, workload_key: str, dims: Sequence[int]
+) -> float | None:
+    """Seconds since the newest race from that point on the host as it is now; None without one.
+
+    By the database's clock.
+    """
+    row = connection.execute(
+        _newest_race(workload_key, dims)
+        .add_columns(curves.c.measured_at, database_now(connection).label("now"))
+        .where(curves.c.platform_key == host.platform_key)
+        .where(curves.c.protocol_key == host.protocol_key)
+        .where(curves.c.host == host.name)
+    ).one_or_none()
+    return None if row is None else (row.now - row.measured_at).total_seconds()
+
+
+def _newest_race(workload_key: str, dims: Sequence[int]) -> sa.Select[Any]:
+    """The id of the newest curve of a race from that point; say on which host and how measured."""
+    return (
+        sa.select(curves.c.id)
+        .where(curves.c.workload_key == workload_key)
+        .where(curves.c.raced_from == rows.dims_to_text(dims))
+        .order_by(curves.c.generation.desc())
+        .limit(1)
+    )
+
+
 def _find_canaries(
     connection: Connection, names: Collection[str], canaries: Collection[tuple[str, Dims]]
 ) -> Mapping[tuple[str, Dims], str]:
     found: dict[tuple[str, Dims], str] = {}
     for workload_key, dims in canaries:
-        newest: sa.Select[Any] = (
-            sa.select(curves.c.id)
-            .where(curves.c.workload_key == workload_key)
+        newest = (
+            _newest_race(workload_key, dims)
             .where(curves.c.platform_key == hosts.c.platform_key)
             .where(curves.c.protocol_key == hosts.c.protocol_key)
-            .where(curves.c.raced_from == rows.dims_to_text(dims))
             .where(curves.c.host == hosts.c.name)
-            .order_by(curves.c.generation.desc())
-            .limit(1)
         )
         read = connection.execute(
             sa.select(

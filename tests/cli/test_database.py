@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from profiler_service.access.caller import Caller
+from profiler_service.access.scopes import Scope
 from profiler_service.storage.store import Store
 from tests.cli.conftest import Lhp
 from tests.storage.examples import PROTOCOL, create_platform
@@ -58,15 +60,17 @@ def test_a_database_without_a_schema_is_told_what_to_do(
 
 
 def test_a_backup_is_made_and_put_back(
-    lhp: Lhp, sweep_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lhp: Lhp, store: Store, sweep_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not os.environ["LHP_DATABASE_URL"].startswith("sqlite"):
         pytest.skip("tests/storage/test_backup.py does this with PostgreSQL's programs")
+    token, _ = store.create_token("ci", [Scope.READ], lifetime_s=None, by=Caller())
     assert "the backup is monday" in lhp("db", "backup", "monday").err
     refused = lhp("db", "restore", "monday")
     assert refused.code == 1 and "--replace" in refused.err
     monkeypatch.setenv("LHP_DATABASE_URL", f"sqlite:///{tmp_path / 'new.sqlite'}")
-    assert "restored" in lhp("db", "restore", "monday").err
+    said = lhp("db", "restore", "monday").err
+    assert "restored" in said and f"token {token.id} (ci) is valid" in said
     with closing(Store.open(f"sqlite:///{tmp_path / 'new.sqlite'}")) as restored:
         assert restored.get_sweep(sweep_id).id == sweep_id
     missing = lhp("db", "restore", "tuesday")

@@ -51,6 +51,7 @@ def served() -> set[str]:
             is_database_up=lambda: True,
             presence_s=15,
             load_curve=lambda _: create_curve(),
+            compare_hosts=dict,
         )
         text = await fleet.render(metrics.registry)
         await fleet.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import shutil
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,20 @@ def test_it_reads_no_table_that_grows_from_end_to_end(tmp_path: Path, migrated_f
     scans = {plan for plan in plans if plan.startswith("SCAN")}
     assert scans == {"SCAN hosts"}  # of which there are few
     assert any("ix_curves_grids" in plan for plan in plans)
+
+
+def test_it_tells_how_old_the_newest_race_of_a_host_from_a_point_is(store: Store) -> None:
+    register(store, "east", "west")
+    east, key, point = store.get_host("east"), create_curve().workload.key, (8,)
+    assert store.find_race_age(east, key, point) is None
+    for number, age_s in enumerate((7200, 60)):
+        sweep, _ = store.create_sweep(create_spec(start=number + 1, mode="race"), host="east")
+        measured_at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age_s)
+        curve = dataclasses.replace(create_curve(), measured_at=measured_at)
+        store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+    # The clocks of this machine and of the database agree here.
+    assert store.find_race_age(east, key, point) == pytest.approx(60, abs=30)
+    assert store.find_race_age(east, key, (9,)) is None
+    assert store.find_race_age(store.get_host("west"), key, point) is None
+    store.register_host("east", create_platform(threads=2), protocol=PROTOCOL, dtypes=["float32"])
+    assert store.find_race_age(store.get_host("east"), key, point) is None
