@@ -57,6 +57,9 @@ List the sweeps with `GET /sweeps`, and copy the whole id.
     "UnknownTokenError": """
 List the tokens with `lhp tokens list`, and copy the whole id.
 """,
+    "UnknownJoinKeyError": """
+List the join keys with `lhp hosts keys`, and copy the whole id.
+""",
     "ConflictError": """
 The request is valid, but not now. The usual case is a sweep that has ended or was cancelled by
 someone else. Look at its state with `GET /sweeps/{id}`, and ask again if you still need the answer.
@@ -225,8 +228,8 @@ another machine a key of its own with `lhp hosts add`.
 """,
     "JoinKeyRefusedError": """
 A join key lets one machine in, or several if it is reusable, until it expires. The message says
-whether it was used, by which host and when, or has expired, or is of another installation. Make a
-new one with `lhp hosts add`.
+whether it was used, by which host and when, was revoked, has expired, or is of another
+installation. Make a new one with `lhp hosts add`.
 """,
     "HostRefusedError": """
 An operator has removed the host, or it is quarantined: its machine isn't fit to measure, or its

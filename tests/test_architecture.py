@@ -71,7 +71,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "api": (
         {
-            *("access", "answering", "distribution", "errors", "kinds", "loopback", "plan"),
+            *("access", "answering", "distribution", "errors", "host_name", "kinds"),
+            *("loopback", "plan"),
             *("settings", "storage", "suggestions", "telemetry", "wire"),
         },
         {

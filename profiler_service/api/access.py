@@ -207,7 +207,9 @@ def describe_access(
     """Makes the OpenAPI description name the token, and the scope of every route."""
     describe = app.openapi
     needed = {
-        (route.path, method.lower()): None if (method, route.path) in public else scope_of(route)
+        (route.path_format, method.lower()): (
+            None if (method, route.path) in public else scope_of(route)
+        )
         for route in routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()

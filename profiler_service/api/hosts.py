@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
@@ -26,11 +27,20 @@ from profiler_service.errors import (
     UnknownHostError,
     UnknownPlatformError,
 )
+from profiler_service.host_name import TAKEN
 from profiler_service.storage.store import Host, HostStatus
 from profiler_service.wire import HostChange, HostInfo, PlatformInfo
 
 router = APIRouter(route_class=BoundedRoute, tags=["hosts"])
 
+
+class _NameConvertor(StringConvertor):
+    """A name that a host can have: `api.joining` has the other addresses below `/hosts`."""
+
+    regex = f"(?!(?:{'|'.join(TAKEN)})$)[^/]+"
+
+
+register_url_convertor("host", _NameConvertor())
 
 HostName = Annotated[str, Path(description="Name of a host.")]
 
@@ -68,7 +78,7 @@ async def list_hosts(
 
 
 @router.get(
-    "/hosts/{name}",
+    "/hosts/{name:host}",
     summary="One host",
     responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
 )
@@ -79,7 +89,7 @@ async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
 
 
 @router.patch(
-    "/hosts/{name}",
+    "/hosts/{name:host}",
     summary="Approve, drain, label or rename a host",
     dependencies=[require(Scope.ADMIN)],
     responses=problem_responses(
@@ -108,7 +118,7 @@ async def change_host(name: HostName, change: HostChange, services: ServicesDep)
 
 
 @router.delete(
-    "/hosts/{name}",
+    "/hosts/{name:host}",
     summary="Remove a host",
     dependencies=[require(Scope.ADMIN)],
     responses=problem_responses(

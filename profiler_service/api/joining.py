@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path, Query
 
 from profiler_service.access.caller import current_caller
-from profiler_service.access.join_keys import JoinTerms
+from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.host_states import host_info
 from profiler_service.answering.joining import database_url_of, read_joining
 from profiler_service.api.access import PUBLIC, require
-from profiler_service.api.dependencies import BoundedRoute, ServicesDep
+from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import (
     ConflictError,
@@ -21,8 +22,16 @@ from profiler_service.errors import (
     JoinKeyRefusedError,
     RequestTooLargeError,
     StoreUnavailableError,
+    UnknownJoinKeyError,
 )
-from profiler_service.wire import JoinInfo, JoinKeyInfo, JoinKeyRequest, JoinRequest
+from profiler_service.wire import (
+    JoinInfo,
+    JoinKeyInfo,
+    JoinKeyPage,
+    JoinKeyRequest,
+    JoinRequest,
+    KeptJoinKey,
+)
 
 router = APIRouter(route_class=BoundedRoute, prefix="/hosts", tags=["hosts"])
 
@@ -52,10 +61,46 @@ async def create_join_key(wanted: JoinKeyRequest, services: ServicesDep) -> Join
     key, text = await asyncio.to_thread(
         services.store.create_join_key, terms, lifetime_s=wanted.lifetime_s
     )
+    details = {} if wanted.name is None else {"name": wanted.name}
     await asyncio.to_thread(
-        services.store.add_audit, current_caller(), "host.key", wanted.name or key.id
+        services.store.add_audit, current_caller(), "host.key", key.id, details
     )
     return JoinKeyInfo(id=key.id, key=text, expires_at=key.expires_at)
+
+
+@router.get(
+    "/keys",
+    summary="Join keys, newest first",
+    dependencies=[require(Scope.ADMIN)],
+    responses=problem_responses(InvalidRequestError, StoreUnavailableError),
+)
+async def list_join_keys(
+    services: ServicesDep,
+    cursor: Cursor = None,
+    limit: Annotated[
+        int, Query(ge=1, le=500, description="Largest number of keys on a page.")
+    ] = 50,
+) -> JoinKeyPage:
+    """One page of keys without their texts, also of those that let nobody in any more."""
+    store = services.store
+    page = await asyncio.to_thread(store.list_join_keys, cursor=cursor or None, limit=limit)
+    return JoinKeyPage(items=[_info(each) for each in page.items], next_cursor=page.next_cursor)
+
+
+@router.delete(
+    "/keys/{key_id}",
+    summary="Revoke a join key",
+    dependencies=[require(Scope.ADMIN)],
+    responses=problem_responses(
+        ForeignOriginError, UnknownJoinKeyError, InvalidRequestError, StoreUnavailableError
+    ),
+)
+async def revoke_join_key(
+    key_id: Annotated[str, Path(description="Id of a join key.")], services: ServicesDep
+) -> KeptJoinKey:
+    """The key, which lets nobody in any more. Hosts that have joined with it stay."""
+    key = await asyncio.to_thread(services.store.revoke_join_key, key_id, by=current_caller())
+    return _info(key)
 
 
 @router.post(
@@ -82,4 +127,21 @@ async def join(asked: JoinRequest, services: ServicesDep) -> JoinInfo:
     return JoinInfo(
         host=host_info(host, presence_s=services.settings.presence_s),
         database_url=database_url_of(joined, services.settings),
+    )
+
+
+def _info(key: JoinKey) -> KeptJoinKey:
+    terms = key.terms
+    return KeptJoinKey(
+        id=key.id,
+        name=terms.name,
+        labels=dict(terms.labels),
+        approve=terms.is_approved,
+        ephemeral=terms.is_ephemeral,
+        reusable=terms.is_reusable,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        used_at=key.used_at,
+        used_by=key.used_by,
+        revoked_at=key.revoked_at,
     )

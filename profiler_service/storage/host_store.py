@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from profiler_service.access.caller import Caller
 from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.storage import hosts, joining, leases, monitoring, roles, sweeps
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.postgres import wait_for_notification
-from profiler_service.storage.records import FleetStatus, Host, HostStatus, Joined, Joining
+from profiler_service.storage.records import (
+    FleetStatus,
+    Host,
+    HostStatus,
+    Joined,
+    Joining,
+    Page,
+)
+from profiler_service.storage.statements import check_page
 from profiler_service.workload import Dims
 
 
@@ -165,6 +174,17 @@ class HostStore(OpenDatabase):
         """
         with self._write() as connection:
             return joining.create_join_key(connection, terms, lifetime_s=lifetime_s)
+
+    def list_join_keys(self, *, cursor: str | None = None, limit: int = 50) -> Page[JoinKey]:
+        """Join keys, newest first. Raises InvalidRequestError for a wrong cursor."""
+        check_page(cursor=cursor, limit=limit)
+        with self._read() as connection:
+            return joining.list_join_keys(connection, cursor=cursor, limit=limit)
+
+    def revoke_join_key(self, key_id: str, *, by: Caller) -> JoinKey:
+        """The key, which lets nobody in any more. Raises UnknownJoinKeyError."""
+        with self._write() as connection:
+            return joining.revoke_join_key(connection, key_id, by=by)
 
     def join(self, key: str, machine: Joining) -> Joined:
         """The machine as a host, with the credentials of its new role in PostgreSQL.

@@ -11,14 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from profiler_service.access.caller import Caller
 from profiler_service.access.join_keys import JoinKey, JoinTerms, split_join_key, write_join_key
 from profiler_service.access.tokens import create_secret, digest_of, is_secret
-from profiler_service.errors import ConflictError, JoinKeyRefusedError
+from profiler_service.errors import ConflictError, JoinKeyRefusedError, UnknownJoinKeyError
+from profiler_service.storage import audit, roles, rows
 from profiler_service.storage import hosts as stored_hosts
-from profiler_service.storage import roles, rows
 from profiler_service.storage.leases import is_held
-from profiler_service.storage.records import Host, HostStatus, Joined, Joining
-from profiler_service.storage.statements import raise_generation, read_now
+from profiler_service.storage.records import Host, HostStatus, Joined, Joining, Page
+from profiler_service.storage.statements import fetch_page, raise_generation, read_now
 from profiler_service.storage.tables import hosts, installation, join_keys
 
 
@@ -56,6 +57,32 @@ def create_join_key(
         )
     )
     return key, write_join_key(_read_installation(connection), key.id, secret)
+
+
+def revoke_join_key(connection: Connection, key_id: str, *, by: Caller) -> JoinKey:
+    """The key, which lets nobody in any more. Raises UnknownJoinKeyError."""
+    now = read_now(connection)
+    revoked = connection.execute(
+        sa.update(join_keys)
+        .where(join_keys.c.id == key_id, join_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    found = connection.execute(sa.select(join_keys).where(join_keys.c.id == key_id)).one_or_none()
+    if found is None:
+        raise UnknownJoinKeyError(
+            f"there is no join key {key_id[:80]!r}", hint="`lhp hosts keys` lists them"
+        )
+    if revoked.rowcount:
+        details = {} if found.name is None else {"name": found.name}
+        audit.add_entry(connection, by, "host.key.revoke", key_id, details)
+    return _key_of(found)
+
+
+def list_join_keys(connection: Connection, *, cursor: str | None, limit: int) -> Page[JoinKey]:
+    """Keys, newest first, also those that let nobody in any more."""
+    return fetch_page(
+        connection, sa.select(join_keys), join_keys.c.id, _key_of, cursor=cursor, limit=limit
+    )
 
 
 def join(connection: Connection, key: str, joining: Joining) -> Joined:
@@ -138,6 +165,10 @@ def _redeem(connection: Connection, text: str, joining: Joining) -> JoinTerms:
     ).one_or_none()
     if row is None or not is_secret(secret, row.digest):
         raise JoinKeyRefusedError("this is no join key of this installation", hint=_NEW_KEY)
+    if row.revoked_at is not None:
+        raise JoinKeyRefusedError(
+            f"this key was revoked at {row.revoked_at:%F %T} UTC", hint=_NEW_KEY
+        )
     if row.used_by is not None and not row.is_reusable:
         name, _, machine = row.used_by.rpartition(" ")
         if machine != joining.machine or not _is_pending(connection, name):
@@ -146,12 +177,24 @@ def _redeem(connection: Connection, text: str, joining: Joining) -> JoinTerms:
             )
     elif row.expires_at <= read_now(connection):
         raise JoinKeyRefusedError(f"this key expired at {row.expires_at:%F %T} UTC", hint=_NEW_KEY)
-    return JoinTerms(
-        name=row.name,
-        labels=row.labels,
-        is_approved=row.is_approved,
-        is_ephemeral=row.is_ephemeral,
-        is_reusable=row.is_reusable,
+    return _key_of(row).terms
+
+
+def _key_of(row: rows.Row) -> JoinKey:
+    return JoinKey(
+        id=row.id,
+        terms=JoinTerms(
+            name=row.name,
+            labels=row.labels,
+            is_approved=row.is_approved,
+            is_ephemeral=row.is_ephemeral,
+            is_reusable=row.is_reusable,
+        ),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        used_at=row.used_at,
+        used_by=None if row.used_by is None else row.used_by.rpartition(" ")[0],
+        revoked_at=row.revoked_at,
     )
 
 

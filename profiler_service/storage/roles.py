@@ -39,8 +39,7 @@ RIGHTS = {
 def renew_rights(connection: Connection, installation: str) -> None:
     """Gives the hosts' roles, if there are any, the rights that a worker of this version needs."""
     group = f"lhp_workers_{installation}"
-    exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name")
-    if connection.scalar(exists, {"name": group}) is not None:
+    if _exists(connection, group):
         _grant(connection, group)
 
 
@@ -59,8 +58,7 @@ def create_role(connection: Connection, installation: str, *, may_log_in: bool) 
             f"the service's role {user!r} in PostgreSQL may not create roles for hosts",
             hint=f"let it: ALTER ROLE {user} CREATEROLE",
         )
-    exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name")
-    if connection.scalar(exists, {"name": group}) is None:
+    if not _exists(connection, group):
         connection.exec_driver_sql(f"CREATE ROLE {group} NOLOGIN")
     _grant(connection, group)
     name = f"{ROLE_PREFIX}{secrets.token_hex(8)}"
@@ -80,13 +78,19 @@ def create_role(connection: Connection, installation: str, *, may_log_in: bool) 
 
 
 def let_log_in(connection: Connection, role: str) -> None:
-    """Lets the role log in."""
-    connection.exec_driver_sql(f"ALTER ROLE {_check(role)} LOGIN")
+    """Lets the role log in. A role that is gone stays gone: its machine joins again."""
+    _alter(connection, role, "LOGIN")
 
 
 def shut_out(connection: Connection, role: str) -> None:
     """Keeps the role from logging in, from when this transaction is committed."""
-    connection.exec_driver_sql(f"ALTER ROLE {_check(role)} NOLOGIN")
+    _alter(connection, role, "NOLOGIN")
+
+
+def _alter(connection: Connection, role: str, option: str) -> None:
+    # A database that was restored on another server names roles that aren't there.
+    if _exists(connection, role):
+        connection.exec_driver_sql(f"ALTER ROLE {_check(role)} {option}")
 
 
 def end_sessions(connection: Connection, role: str) -> None:
@@ -116,6 +120,11 @@ def _grant(connection: Connection, group: str) -> None:
 
 def _grant_on(connection: Connection, group: str, table: str, rights: str) -> None:
     connection.exec_driver_sql(f"GRANT {rights} ON {table} TO {group}")
+
+
+def _exists(connection: Connection, role: str) -> bool:
+    found = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role")
+    return connection.scalar(found, {"role": role}) is not None
 
 
 def _check(role: str) -> str:

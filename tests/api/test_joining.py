@@ -68,3 +68,33 @@ async def test_a_platform_that_isn_t_its_key_is_refused(client: httpx.AsyncClien
     platform = platform_info(PLATFORM).model_dump() | {"threads": 99}
     response = await client.post("/hosts/join", json=request("x", platform=platform))
     check_problem(response, 422)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_keys_are_listed_without_their_texts_and_revoked(
+    store: Store, database_url: str
+) -> None:
+    async with serving(Settings(database_url=database_url, host=HOST), Worker(store)) as client:
+        body = {"name": "gpu-a", "labels": {"a": "b"}, "reusable": True}
+        made = (await client.post("/hosts/keys", json=body)).json()
+        listing = await client.get("/hosts/keys")
+        [listed] = listing.json()["items"]
+        secret = made["key"].split("_", 3)[3]
+        assert secret not in listing.text
+        assert {name: listed[name] for name in body} == body
+        assert (listed["id"], listed["used_by"], listed["revoked_at"]) == (made["id"], None, None)
+        revoked = await client.delete(f"/hosts/keys/{made['id']}")
+        assert revoked.json()["revoked_at"] is not None
+        check_problem(await client.post("/hosts/join", json=request(made["key"])), 403, "hosts add")
+        check_problem(await client.delete(f"/hosts/keys/{'0' * 32}"), 404, "lhp hosts keys")
+        trail = (await client.get(f"/audit?subject={made['id']}")).json()["items"]
+        assert [each["action"] for each in trail] == ["host.key.revoke", "host.key"]
+        assert {each["details"]["name"] for each in trail} == {"gpu-a"}
+
+
+async def test_what_stands_beside_the_hosts_is_no_host(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/hosts/keys")).json() == {"items": [], "next_cursor": None}
+    for method in ("PATCH", "DELETE"):
+        assert (await client.request(method, "/hosts/keys")).status_code == 405
+    check_problem(await client.get("/hosts/keys2"), 404)
+    assert (await client.get("/hosts/join")).status_code == 405

@@ -46,6 +46,7 @@ async def ids(sqlite_worker: Worker) -> dict[str, str]:
         "name": HOST,
         "key": platform,
         "token_id": "0" * 32,
+        "key_id": "0" * 32,
     }
 
 
