@@ -64,8 +64,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "answering": (
         {
-            *("access", "analysis", "errors", "grid", "jobs", "kinds", "plan", "settings"),
-            *("storage", "suggestions", "telemetry", "wire", "workload"),
+            *("access", "analysis", "errors", "grid", "jobs", "kinds", "loopback", "plan"),
+            *("settings", "storage", "suggestions", "telemetry", "wire", "workload"),
         },
         {"cachetools", "numpy", "prometheus_client", "pyarrow"},
     ),

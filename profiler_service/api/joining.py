@@ -11,7 +11,7 @@ from profiler_service.access.caller import current_caller
 from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.host_states import host_info
-from profiler_service.answering.joining import database_url_of, read_joining
+from profiler_service.answering.joining import check_reachable, database_url_of, read_joining
 from profiler_service.api.access import PUBLIC, require
 from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep
 from profiler_service.api.problems import problem_responses
@@ -121,6 +121,7 @@ async def join(asked: JoinRequest, services: ServicesDep) -> JoinInfo:
 
     While it waits for approval, ask again with the same key.
     """
+    check_reachable(services.settings, current_caller().address)
     joined = await asyncio.to_thread(services.store.join, asked.key, read_joining(asked))
     host = joined.host
     await asyncio.to_thread(services.store.add_audit, current_caller(), "host.join", host.name)

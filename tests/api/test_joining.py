@@ -8,7 +8,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from profiler_service.answering.joining import check_reachable
 from profiler_service.answering.resources import platform_info
+from profiler_service.errors import ConflictError
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from tests.api.conftest import HOST, Worker, check_problem, serving
@@ -98,3 +100,34 @@ async def test_what_stands_beside_the_hosts_is_no_host(client: httpx.AsyncClient
         assert (await client.request(method, "/hosts/keys")).status_code == 405
     check_problem(await client.get("/hosts/keys2"), 404)
     assert (await client.get("/hosts/join")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("database_url", "join_database", "address"),
+    [
+        ("postgresql://lhp@localhost/lhp", "", "192.0.2.7"),
+        ("postgresql://lhp@/lhp?host=/run/postgresql", "", "192.0.2.7"),
+        ("postgresql://lhp@db.example/lhp", "postgresql://127.0.0.1/lhp", "2001:db8::7"),
+    ],
+)
+def test_another_machine_isn_t_sent_to_its_own_loopback(
+    database_url: str, join_database: str, address: str
+) -> None:
+    settings = Settings(database_url=database_url, join_database=join_database)
+    with pytest.raises(ConflictError, match=address) as refusal:
+        check_reachable(settings, address)
+    assert "LHP_JOIN_DATABASE" in refusal.value.hint
+    check_reachable(settings, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("database_url", "join_database"),
+    [
+        ("postgresql://lhp@db.example/lhp", ""),
+        ("postgresql://lhp@localhost/lhp", "postgresql://db.example/lhp"),
+        ("sqlite:////data/lhp.sqlite", ""),
+    ],
+)
+def test_a_database_that_others_reach_lets_them_join(database_url: str, join_database: str) -> None:
+    settings = Settings(database_url=database_url, join_database=join_database)
+    check_reachable(settings, "192.0.2.7")

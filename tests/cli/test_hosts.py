@@ -56,6 +56,8 @@ def test_add_prints_the_command_to_paste(lhp: Lhp, service: StubService) -> None
     done = lhp("hosts", "add", "gpu-a", *arguments)
     assert (done.code, done.out) == (0, f"lhp join {service.url} lhpjoin_x\n"), done.err
     assert "2026-01-02" in done.err
+    # Another machine can't use that address.
+    assert f"{service.url} is this machine itself" in done.err
     [(_, body)] = service.sent("POST /hosts/keys")
     # 2 h are 7,200 s.
     assert json.loads(body) == {
