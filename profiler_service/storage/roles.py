@@ -20,6 +20,7 @@ from profiler_service.storage.tables import metadata
 
 JOBS_SCHEMA = "dbos"
 """Where the job engine has its tables."""
+_LOCK_NUMBER = 0x6C687072  # "lhpr": the advisory lock of whoever makes roles and grants rights
 RIGHTS = {
     "hosts": "SELECT, UPDATE (protocol_key, dtypes, backends, last_seen_at, offered_platform_key,"
     " clock_skew_s)",
@@ -39,6 +40,7 @@ RIGHTS = {
 def renew_rights(connection: Connection, installation: str) -> None:
     """Gives the hosts' roles, if there are any, the rights that a worker of this version needs."""
     group = f"lhp_workers_{installation}"
+    _wait_for_others(connection)
     if _exists(connection, group):
         _grant(connection, group)
 
@@ -58,6 +60,7 @@ def create_role(connection: Connection, installation: str, *, may_log_in: bool) 
             f"the service's role {user!r} in PostgreSQL may not create roles for hosts",
             hint=f"let it: ALTER ROLE {user} CREATEROLE",
         )
+    _wait_for_others(connection)
     if not _exists(connection, group):
         connection.exec_driver_sql(f"CREATE ROLE {group} NOLOGIN")
     _grant(connection, group)
@@ -99,6 +102,11 @@ def end_sessions(connection: Connection, role: str) -> None:
         sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"),
         {"role": role},
     )
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Returns when no other transaction makes roles: PostgreSQL refuses two grants at once."""
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
 
 
 def _grant(connection: Connection, group: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from profiler_service.errors import (
 )
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
+from profiler_service.storage import roles
 from profiler_service.storage.database import ROLE_PREFIX
 from profiler_service.storage.roles import JOBS_SCHEMA
 from profiler_service.storage.store import HostStatus, Joined, Joining, Store
@@ -334,3 +336,24 @@ def test_on_a_new_server_a_restored_host_can_be_managed_and_join_again(
 def test_no_host_has_the_name_of_another_address(store: Store, name: str) -> None:
     with pytest.raises(InvalidRequestError, match=f"/hosts/{name} is something else"):
         store.register_host(name, platform(), protocol=PROTOCOL, dtypes=["float32"])
+
+
+@only_postgres
+def test_machines_that_join_at_once_wait_for_each_other(store: Store, database_url: str) -> None:
+    key = create_key(store)
+
+    def is_waiting() -> bool:
+        with connect(database_url) as other:
+            waiting = sa.text(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return other.scalar(waiting) == 1
+
+    with ThreadPoolExecutor(1) as pool:
+        with connect(database_url) as connection:
+            value = connection.scalar(sa.select(installation.c.value))
+            roles.create_role(connection, str(value), may_log_in=False)
+            joining = pool.submit(store.join, key, machine("one", "m1"))
+            wait_until(is_waiting)
+        assert joining.result(PATIENCE_S).host.name == "one"
