@@ -62,9 +62,7 @@ async def create_join_key(wanted: JoinKeyRequest, services: ServicesDep) -> Join
         services.store.create_join_key, terms, lifetime_s=wanted.lifetime_s
     )
     details = {} if wanted.name is None else {"name": wanted.name}
-    await asyncio.to_thread(
-        services.store.add_audit, current_caller(), "host.key", key.id, details
-    )
+    await asyncio.to_thread(services.store.add_audit, current_caller(), "host.key", key.id, details)
     return JoinKeyInfo(id=key.id, key=text, expires_at=key.expires_at)
 
 

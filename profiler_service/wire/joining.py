@@ -47,9 +47,7 @@ class KeptJoinKey(ResponseModel):
     name: str | None = Field(description="Name of the host; null: the machine says it.")
     labels: dict[str, str] = Field(description="Labels of the host.")
     approve: bool = Field(description="Whether the host may measure at once.")
-    ephemeral: bool = Field(
-        description="Whether the host counts as retired after a day's silence."
-    )
+    ephemeral: bool = Field(description="Whether the host counts as retired after a day's silence.")
     reusable: bool = Field(description="Whether several machines may use the key.")
     created_at: dt.datetime = Field(description="When it was made.")
     expires_at: dt.datetime = Field(description="When it expires.")

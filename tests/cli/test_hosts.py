@@ -95,9 +95,7 @@ def key(**changes: object) -> KeptJoinKey:
     return KeptJoinKey.model_validate(given | changes)
 
 
-def test_keys_shows_whom_each_lets_in_and_whom_it_let_in(
-    lhp: Lhp, service: StubService
-) -> None:
+def test_keys_shows_whom_each_lets_in_and_whom_it_let_in(lhp: Lhp, service: StubService) -> None:
     used = {"used_at": NOW, "used_by": "gpu-a"}
     items = [
         key(),

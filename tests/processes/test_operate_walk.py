@@ -64,7 +64,7 @@ def matches(shown: str, said: str) -> bool:
 
 
 def find_missing(shown: Sequence[str], said: str) -> list[str]:
-    """The lines of the guide that weren't said, in the guide's order; other lines may be between."""
+    """The guide's lines that weren't said, in the guide's order. Other lines may be between."""
     lines = iter(said.splitlines())
     return [each for each in shown if not any(matches(each, line) for line in lines)]
 
@@ -96,9 +96,7 @@ class Walk:
         self._cleanup = cleanup
         self._count = 0
 
-    def start(
-        self, command: str, settings: dict[str, str], *, step: Step, module: str
-    ) -> Command:
+    def start(self, command: str, settings: dict[str, str], *, step: Step, module: str) -> Command:
         assert matches(step.command, f"lhp {command}"), step.command
         self._count += 1
         output = self._directory / f"{self._count}.output"
@@ -198,7 +196,9 @@ def test_the_guide_leads_from_an_empty_database_to_a_restored_fleet(
         # Ask. By the simulated device, 1197,317 costs 1.1² and 1200,320 (384000/379449)⁴ = 1.0489
         # of the same: it is 1.21 / 1.0489 - 1 = 15.4 % faster. The next best, 1208,320, is not
         # uneven either, and (386560/384000)⁴ - 1 = 2.7 % slower.
-        faster = find(r"^1200,320 +([\d.]+) % faster", walk.run("query 1197,317 --label pool=train", service))
+        faster = find(
+            r"^1200,320 +([\d.]+) % faster", walk.run("query 1197,317 --label pool=train", service)
+        )
         assert float(faster) == pytest.approx(15.4, abs=1)
         walk.run("sweep matmul 256:288 --label pool=train", service)
         walk.run("tokens create trainer --scope measure", service)

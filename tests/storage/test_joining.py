@@ -348,7 +348,7 @@ def test_machines_that_join_at_once_wait_for_each_other(store: Store, database_u
                 "SELECT count(*) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
-            return other.scalar(waiting) == 1
+            return bool(other.scalar(waiting) == 1)
 
     with ThreadPoolExecutor(1) as pool:
         with connect(database_url) as connection:
