@@ -143,7 +143,8 @@ def _find_let_in(connection: Connection) -> LetIn:
     lasts = token.expires_at.is_(None) | (token.expires_at > now)
     valid = sa.select(token.id, token.name).where(token.revoked_at.is_(None), lasts)
     unused = key.is_reusable | key.used_by.is_(None)
-    open_keys = sa.select(key.id, key.name).where(unused, key.expires_at > now)
+    lets_in = key.revoked_at.is_(None) & (key.expires_at > now)
+    open_keys = sa.select(key.id, key.name).where(unused, lets_in)
     return LetIn(
         tokens=[(row.id, row.name) for row in connection.execute(valid.order_by(token.id))],
         join_keys=[(row.id, row.name) for row in connection.execute(open_keys.order_by(key.id))],
