@@ -54,7 +54,7 @@ def test_add_prints_the_command_to_paste(lhp: Lhp, service: StubService) -> None
     service.reply("POST /hosts/keys", key)
     arguments = ["--label", "pool=train", "--approve", "--ephemeral", "--expires", "2h"]
     done = lhp("hosts", "add", "gpu-a", *arguments)
-    assert (done.code, done.out) == (0, f"lhp join {service.url} lhpjoin_x\n"), done.err
+    assert (done.code, done.out) == (0, f"echo lhpjoin_x | lhp join {service.url}\n"), done.err
     assert "2026-01-02" in done.err
     # Another machine can't use that address.
     assert f"{service.url} is this machine itself" in done.err

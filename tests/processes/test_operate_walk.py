@@ -52,7 +52,7 @@ def read_steps(text: str) -> Iterator[Step]:
     for block in re.findall(r"^```console\n(.*?)^```$", text, re.M | re.S):
         for typed, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M):
             command = re.sub(r"\s+# .*", "", typed)
-            found = re.fullmatch(r"(?:export \w+=\$\(|\w+=\S+ )?(lhp .*?)\)?", command)
+            found = re.fullmatch(r"(?:export \w+=\$\(|\w+=\S+ |echo \S+ \| )?(lhp .*?)\)?", command)
             if found is not None:
                 yield Step(command=found[1], shown=shown.splitlines())
 
@@ -96,7 +96,15 @@ class Walk:
         self._cleanup = cleanup
         self._count = 0
 
-    def start(self, command: str, settings: dict[str, str], *, step: Step, module: str) -> Command:
+    def start(
+        self,
+        command: str,
+        settings: dict[str, str],
+        *,
+        step: Step,
+        module: str,
+        typed: str = "",
+    ) -> Command:
         assert matches(step.command, f"lhp {command}"), step.command
         self._count += 1
         output = self._directory / f"{self._count}.output"
@@ -105,12 +113,15 @@ class Walk:
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *shlex.split(command)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**kept, "XDG_DATA_HOME": str(self._directory / "data"), **settings},
                 cwd=self._directory,
             )
+        assert process.stdin is not None
+        process.stdin.write(typed.encode())
+        process.stdin.close()
         self._cleanup.callback(process.wait)
         self._cleanup.callback(process.kill)
         return Command(step=step, process=process, output=output)
@@ -132,9 +143,12 @@ class Walk:
         wait_until(started.has_shown)
         return started, find(r"listening on http://[\d.]+:(\d+),", started.output.read_text())
 
-    def measure(self, command: str, settings: dict[str, str], *, step: Step) -> Command:
+    def measure(
+        self, command: str, settings: dict[str, str], *, step: Step, typed: str = ""
+    ) -> Command:
         """A worker on a simulated machine."""
-        return self.start(command, settings, step=step, module="tests.processes.simulated_lhp")
+        module = "tests.processes.simulated_lhp"
+        return self.start(command, settings, step=step, module=module, typed=typed)
 
 
 def find(pattern: str, text: str) -> str:
@@ -183,9 +197,10 @@ def test_the_guide_leads_from_an_empty_database_to_a_restored_fleet(
 
         # Let three machines join.
         said = walk.run("hosts add --label pool=train --approve --reusable", service)
-        pasted, step = find(r"^lhp (join \S+ \S+)$", said), next(walk.steps)
+        key, pasted = find(r"^echo (\S+) ", said), find(r"\| lhp (join \S+)$", said)
+        step = next(walk.steps)
         workers = {
-            name: walk.measure(pasted, machine, step=step.of(name))
+            name: walk.measure(pasted, machine, step=step.of(name), typed=f"{key}\n")
             for name, machine in machines.items()
         }
         wait_until(lambda: all(each.has_shown() for each in workers.values()))
