@@ -227,8 +227,8 @@ after it was last heard of. A host that joined with a key belongs to the machine
 another machine a key of its own with `lhp hosts add`.
 """,
     "JoinKeyRefusedError": """
-A join key lets one machine in, or several if it is reusable, until it expires. The message says
-whether it was used, by which host and when, was revoked, has expired, or is of another
+A join key lets one machine in under one name, or several if it is reusable, until it expires. The
+message says whether it was used, by which host and when, was revoked, has expired, or is of another
 installation. Make a new one with `lhp hosts add`.
 """,
     "HostRefusedError": """

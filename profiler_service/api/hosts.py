@@ -103,17 +103,14 @@ async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
 )
 async def change_host(name: HostName, change: HostChange, services: ServicesDep) -> HostInfo:
     """The host as it is after the change. A host is renamed while its worker is stopped."""
-    store = services.store
-    host = await asyncio.to_thread(store.get_host, name)
-    if change.name is not None:
-        host = await asyncio.to_thread(store.rename_host, host.name, change.name)
-    if change.labels is not None:
-        host = await asyncio.to_thread(store.set_labels, host.name, change.labels)
-    if change.status is not None:
-        status = HostStatus(change.status)
-        host = await asyncio.to_thread(store.set_status, host.name, status)
-    changed = {key: str(value) for key, value in change.model_dump(exclude_none=True).items()}
-    await asyncio.to_thread(store.add_audit, current_caller(), "host.change", name, changed)
+    host = await asyncio.to_thread(
+        services.store.change_host,
+        name,
+        new_name=change.name,
+        labels=change.labels,
+        status=None if change.status is None else HostStatus(change.status),
+        by=current_caller(),
+    )
     return await _info(host, services)
 
 
@@ -127,8 +124,7 @@ async def change_host(name: HostName, change: HostChange, services: ServicesDep)
 )
 async def remove_host(name: HostName, services: ServicesDep) -> HostInfo:
     """The host, retired: its worker ends, and its open sweeps fail. Its curves and facts stay."""
-    host = await asyncio.to_thread(services.store.remove_host, name)
-    await asyncio.to_thread(services.store.add_audit, current_caller(), "host.remove", name)
+    host = await asyncio.to_thread(services.store.remove_host, name, by=current_caller())
     return await _info(host, services)
 
 

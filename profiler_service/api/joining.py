@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.join_keys import JoinKey, JoinTerms
@@ -49,8 +49,19 @@ router = APIRouter(route_class=BoundedRoute, prefix="/hosts", tags=["hosts"])
         StoreUnavailableError,
     ),
 )
-async def create_join_key(wanted: JoinKeyRequest, services: ServicesDep) -> JoinKeyInfo:
-    """A key with which a machine joins. Needs PostgreSQL."""
+async def create_join_key(
+    wanted: JoinKeyRequest, response: Response, services: ServicesDep
+) -> JoinKeyInfo:
+    """A key with which a machine joins. Needs PostgreSQL, and that every request needs a token.
+
+    Otherwise every user of this machine could get the credentials of a host.
+    """
+    services.store.check_shareable()
+    if not services.tokens.is_required:
+        raise ConflictError(
+            "there is no token yet, so every user of this machine could let hosts in",
+            hint="run `lhp tokens bootstrap` where the service runs",
+        )
     terms = JoinTerms(
         name=wanted.name,
         labels=wanted.labels,
@@ -59,10 +70,9 @@ async def create_join_key(wanted: JoinKeyRequest, services: ServicesDep) -> Join
         is_reusable=wanted.reusable,
     )
     key, text = await asyncio.to_thread(
-        services.store.create_join_key, terms, lifetime_s=wanted.lifetime_s
+        services.store.create_join_key, terms, lifetime_s=wanted.lifetime_s, by=current_caller()
     )
-    details = {} if wanted.name is None else {"name": wanted.name}
-    await asyncio.to_thread(services.store.add_audit, current_caller(), "host.key", key.id, details)
+    response.headers["Cache-Control"] = "no-store"
     return JoinKeyInfo(id=key.id, key=text, expires_at=key.expires_at)
 
 
@@ -114,17 +124,18 @@ async def revoke_join_key(
         StoreUnavailableError,
     ),
 )
-async def join(asked: JoinRequest, services: ServicesDep) -> JoinInfo:
+async def join(asked: JoinRequest, response: Response, services: ServicesDep) -> JoinInfo:
     """The host, with a role of its own in the database. Needs no token, but a join key.
 
     While it waits for approval, ask again with the same key.
     """
     check_reachable(services.settings, current_caller().address)
-    joined = await asyncio.to_thread(services.store.join, asked.key, read_joining(asked))
-    host = joined.host
-    await asyncio.to_thread(services.store.add_audit, current_caller(), "host.join", host.name)
+    joined = await asyncio.to_thread(
+        services.store.join, asked.key, read_joining(asked), by=current_caller()
+    )
+    response.headers["Cache-Control"] = "no-store"
     return JoinInfo(
-        host=host_info(host, presence_s=services.settings.presence_s),
+        host=host_info(joined.host, presence_s=services.settings.presence_s),
         database_url=database_url_of(joined, services.settings),
     )
 

@@ -70,7 +70,11 @@ class JoinRequest(RequestModel):
     name: str = Field(
         max_length=255, description="Its name as a host, unless the key gives another."
     )
-    machine: str = Field(max_length=64, description="Its identity; empty if it has none.")
+    machine: str = Field(
+        max_length=64,
+        pattern="^[0-9A-Za-z._-]*$",
+        description="Its identity; empty if it has none.",
+    )
     node: str = Field(max_length=255, description="Its network name, for messages.")
     platform: PlatformInfo = Field(description="Its platform.")
     protocol: str = Field(max_length=MAX_TEXT, description="Key of its timing protocol.")
