@@ -7,7 +7,7 @@
     │  └─ RequestTooLargeError    (QueryTooLongError, HeadersTooLargeError)
     ├─ NotFoundError              the thing named doesn't exist
     │  └─ UnknownWorkloadError, …PlatformError, …HostError, …CurveError, …SweepError, …TokenError,
-    │     …AddressError
+    │     …JoinKeyError, …AddressError
     ├─ ForeignHostError, ForeignOriginError
     ├─ UnauthenticatedError, InsufficientScopeError
     ├─ ConflictError, PlatformMismatchError, SweepCancelledError, HostNotAdmittedError
@@ -152,6 +152,10 @@ class UnknownSweepError(NotFoundError):
 
 class UnknownTokenError(NotFoundError):
     """No token with that id."""
+
+
+class UnknownJoinKeyError(NotFoundError):
+    """No join key with that id."""
 
 
 class UnknownAddressError(NotFoundError):

@@ -180,8 +180,8 @@ class Settings(BaseSettings):
     ssl_keyfile: str = Field(default="", description="File with the certificate's key (PEM).")
     rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
         default="1000/second",
-        description="Requests that one token may send, for each process of the service: a number"
-        " each `/second`, `/minute` or `/hour`; empty for any number.",
+        description="Requests that one token may send, or an address without one, for each process"
+        " of the service: a number each `/second`, `/minute` or `/hour`; empty for any number.",
     )
     open_metrics: bool = Field(
         default=False, description="Whether /metrics can be read without a token."

@@ -57,6 +57,9 @@ List the sweeps with `GET /sweeps`, and copy the whole id.
     "UnknownTokenError": """
 List the tokens with `lhp tokens list`, and copy the whole id.
 """,
+    "UnknownJoinKeyError": """
+List the join keys with `lhp hosts keys`, and copy the whole id.
+""",
     "ConflictError": """
 The request is valid, but not now. The usual case is a sweep that has ended or was cancelled by
 someone else. Look at its state with `GET /sweeps/{id}`, and ask again if you still need the answer.
@@ -74,7 +77,7 @@ would be wrong. Compare curves of one platform only, or measure again on the pla
 Start the worker on that host with `lhp worker` (`lhp serve` starts one for its own machine), or ask
 for another host. If the worker has just started, wait some seconds and ask again: the response has
 `Retry-After`. A host counts as away when nothing was heard of it for `LHP_PRESENCE_S` seconds
-([operate](../guides/operate.md)).
+([the fleet](../guides/fleet.md)).
 """,
     "HostStartingError": """
 Ask again, after `Retry-After` seconds or with a longer `wait`: a question waits for a worker that
@@ -107,7 +110,7 @@ with `sqlite3 FILE .recover`.
 Put the file back where it was; the service goes on by itself. If it is gone, restore it from a
 backup, and restart the service and its workers. Questions answered before go on being answered from
 memory; everything else is refused, so that nothing is written into a file that no longer exists
-([operate](../guides/operate.md)).
+([monitor](../guides/monitor.md)).
 """,
     "StoreNotWritableError": """
 Make room on the disk that holds the database, and see that the file and its directory can be
@@ -141,20 +144,20 @@ services on `localhost` sends fewer to `127.0.0.1`.
     "ForeignHostError": """
 Ask for `localhost` or `127.0.0.1`. If the service has another name, because a proxy stands before
 it, its operator lists that name in `LHP_ALLOWED_HOSTS`
-([behind a proxy](../guides/operate.md#behind-a-proxy)). Without this check, a web page could reach
+([behind a proxy](../guides/access.md#behind-a-proxy)). Without this check, a web page could reach
 the service by making its own name mean your machine.
 """,
     "ForeignOriginError": """
 Ask from a program, or from the service's own `/docs`. Web pages of other sites, and of other ports
 of the same machine, may not start measurements, end them, or have races replayed. If such a page is
 yours, list its host in `LHP_ALLOWED_HOSTS`
-([who can reach it](../guides/operate.md#who-can-reach-it)).
+([who can reach it](../guides/access.md#who-can-reach-it)).
 """,
     "UnauthenticatedError": """
 Ask an operator for a token, and set `LHP_TOKEN` to it. Other programs than the commands and the
 Python client send it as `Authorization: Bearer lhp_…`. The `detail` says if a token has expired or
 was revoked. Operators make tokens with `lhp tokens create`, and the first one with
-`lhp tokens bootstrap` ([who can reach it](../guides/operate.md#who-can-reach-it)).
+`lhp tokens bootstrap` ([who can reach it](../guides/access.md#who-can-reach-it)).
 """,
     "InsufficientScopeError": """
 Ask an operator for a token with the scope that the `detail` names. A token with `read` gets only
@@ -224,9 +227,9 @@ after it was last heard of. A host that joined with a key belongs to the machine
 another machine a key of its own with `lhp hosts add`.
 """,
     "JoinKeyRefusedError": """
-A join key lets one machine in, or several if it is reusable, until it expires. The message says
-whether it was used, by which host and when, or has expired, or is of another installation. Make a
-new one with `lhp hosts add`.
+A join key lets one machine in under one name, or several if it is reusable, until it expires. The
+message says whether it was used, by which host and when, was revoked, has expired, or is of another
+installation. Make a new one with `lhp hosts add`.
 """,
     "HostRefusedError": """
 An operator has removed the host, or it is quarantined: its machine isn't fit to measure, or its

@@ -27,11 +27,13 @@ def exit_codes(codes: Iterable[int]) -> str:
 
 
 def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Every command without subcommands, with its full name, in the order of definition."""
+    """Every command that can be run, with its full name, in the order of definition."""
     children = getattr(command, "commands", None)
     if children is None:
         yield name, command
         return
+    if command.invoke_without_command:
+        yield name, command
     for child_name, child in children.items():
         yield from leaves(child, f"{name} {child_name}")
 

@@ -64,14 +64,15 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "answering": (
         {
-            *("access", "analysis", "errors", "grid", "jobs", "kinds", "plan", "settings"),
-            *("storage", "suggestions", "telemetry", "wire", "workload"),
+            *("access", "analysis", "errors", "grid", "jobs", "kinds", "loopback", "plan"),
+            *("settings", "storage", "suggestions", "telemetry", "wire", "workload"),
         },
         {"cachetools", "numpy", "prometheus_client", "pyarrow"},
     ),
     "api": (
         {
-            *("access", "answering", "distribution", "errors", "kinds", "loopback", "plan"),
+            *("access", "answering", "distribution", "errors", "host_name", "kinds"),
+            *("loopback", "plan"),
             *("settings", "storage", "suggestions", "telemetry", "wire"),
         },
         {

@@ -37,6 +37,11 @@ class JoinKey:
     terms: JoinTerms
     created_at: dt.datetime
     expires_at: dt.datetime
+    used_at: dt.datetime | None = None
+    """When it let a machine in last."""
+    used_by: str | None = None
+    """The host that this machine became."""
+    revoked_at: dt.datetime | None = None
 
 
 def write_join_key(installation: str, key_id: str, secret: str) -> str:

@@ -23,7 +23,7 @@ from profiler_service.access.keyring import HINT
 from profiler_service.answering.tokens import KnownTokens
 from profiler_service.api.origins import READING
 from profiler_service.api.problems import problem_response
-from profiler_service.api.rate_limit import RateLimit
+from profiler_service.api.rate_limit import RateLimit, network_of
 from profiler_service.errors import TooManyRequestsError, UnauthenticatedError
 
 SCHEME = "token"
@@ -80,8 +80,9 @@ def scope_of(route: APIRoute) -> scopes.Scope | None:
 class Authenticate:
     """An ASGI layer that knows who sends a request, and answers 401 to those who may not.
 
-    It also answers 429 to a token that sends too much, or has too much under way. The token stands
-    in the header `Authorization`, and nowhere else: addresses end up in logs and histories.
+    It also answers 429 to a token that sends too much or has too much under way, and to an address
+    that sends too much without one. The token stands in the header `Authorization`, and nowhere
+    else: addresses end up in logs and histories.
     """
 
     def __init__(self, app: ASGIApp, *, public: Public, rate_limit: str, most_open: int) -> None:
@@ -109,8 +110,12 @@ class Authenticate:
             text = _find_token(scope)
             token, allowed, _ = known.verify(text)
         except UnauthenticatedError as error:
+            pause_s = self._rate.take_one(f"address {network_of(address)}")
+            if pause_s is not None:
+                await _too_many(pause_s)(scope, receive, send)
+                return
             if not self._is_public(scope):
-                await self._refuse(error, text is not None, address)(scope, receive, send)
+                await _refuse(error, text is not None)(scope, receive, send)
                 return
             set_caller(Caller(allowed=_NOTHING, address=address))
             await self.app(scope, receive, send)
@@ -138,13 +143,11 @@ class Authenticate:
             (method, first) in self._public and ".." not in path
         )
 
-    def _refuse(self, error: UnauthenticatedError, has_token: bool, address: str) -> ASGIApp:
-        pause_s = self._rate.take_one(f"address {address}")
-        if pause_s is not None:
-            return _too_many(pause_s)
-        # RFC 6750, section 3: no error code where no token was sent.
-        challenge = 'Bearer realm="lhp"' + (', error="invalid_token"' if has_token else "")
-        return problem_response(error, headers={"WWW-Authenticate": challenge})
+
+def _refuse(error: UnauthenticatedError, has_token: bool) -> ASGIApp:
+    # RFC 6750, section 3: no error code where no token was sent.
+    challenge = 'Bearer realm="lhp"' + (', error="invalid_token"' if has_token else "")
+    return problem_response(error, headers={"WWW-Authenticate": challenge})
 
 
 def _find_token(scope: Scope) -> str:
@@ -207,7 +210,9 @@ def describe_access(
     """Makes the OpenAPI description name the token, and the scope of every route."""
     describe = app.openapi
     needed = {
-        (route.path, method.lower()): None if (method, route.path) in public else scope_of(route)
+        (route.path_format, method.lower()): (
+            None if (method, route.path) in public else scope_of(route)
+        )
         for route in routes
         if isinstance(route, APIRoute)
         for method in route.methods or ()

@@ -139,7 +139,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
     _refuse_twice(request.query_params.multi_items())
-    _refuse_unknown(request.query_params, _query_names(route.dependant), of=route.path)
+    _refuse_unknown(request.query_params, _query_names(route.dependant), of=route.path_format)
 
 
 def _refuse_unknown(given: Iterable[str], known: Collection[str], *, of: str) -> None:

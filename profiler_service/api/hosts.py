@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
@@ -26,11 +27,20 @@ from profiler_service.errors import (
     UnknownHostError,
     UnknownPlatformError,
 )
+from profiler_service.host_name import TAKEN
 from profiler_service.storage.store import Host, HostStatus
 from profiler_service.wire import HostChange, HostInfo, PlatformInfo
 
 router = APIRouter(route_class=BoundedRoute, tags=["hosts"])
 
+
+class _NameConvertor(StringConvertor):
+    """A name that a host can have: `api.joining` has the other addresses below `/hosts`."""
+
+    regex = f"(?!(?:{'|'.join(TAKEN)})$)[^/]+"
+
+
+register_url_convertor("host", _NameConvertor())
 
 HostName = Annotated[str, Path(description="Name of a host.")]
 
@@ -68,7 +78,7 @@ async def list_hosts(
 
 
 @router.get(
-    "/hosts/{name}",
+    "/hosts/{name:host}",
     summary="One host",
     responses=problem_responses(UnknownHostError, InvalidRequestError, StoreUnavailableError),
 )
@@ -79,7 +89,7 @@ async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
 
 
 @router.patch(
-    "/hosts/{name}",
+    "/hosts/{name:host}",
     summary="Approve, drain, label or rename a host",
     dependencies=[require(Scope.ADMIN)],
     responses=problem_responses(
@@ -93,22 +103,19 @@ async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
 )
 async def change_host(name: HostName, change: HostChange, services: ServicesDep) -> HostInfo:
     """The host as it is after the change. A host is renamed while its worker is stopped."""
-    store = services.store
-    host = await asyncio.to_thread(store.get_host, name)
-    if change.name is not None:
-        host = await asyncio.to_thread(store.rename_host, host.name, change.name)
-    if change.labels is not None:
-        host = await asyncio.to_thread(store.set_labels, host.name, change.labels)
-    if change.status is not None:
-        status = HostStatus(change.status)
-        host = await asyncio.to_thread(store.set_status, host.name, status)
-    changed = {key: str(value) for key, value in change.model_dump(exclude_none=True).items()}
-    await asyncio.to_thread(store.add_audit, current_caller(), "host.change", name, changed)
+    host = await asyncio.to_thread(
+        services.store.change_host,
+        name,
+        new_name=change.name,
+        labels=change.labels,
+        status=None if change.status is None else HostStatus(change.status),
+        by=current_caller(),
+    )
     return await _info(host, services)
 
 
 @router.delete(
-    "/hosts/{name}",
+    "/hosts/{name:host}",
     summary="Remove a host",
     dependencies=[require(Scope.ADMIN)],
     responses=problem_responses(
@@ -117,8 +124,7 @@ async def change_host(name: HostName, change: HostChange, services: ServicesDep)
 )
 async def remove_host(name: HostName, services: ServicesDep) -> HostInfo:
     """The host, retired: its worker ends, and its open sweeps fail. Its curves and facts stay."""
-    host = await asyncio.to_thread(services.store.remove_host, name)
-    await asyncio.to_thread(services.store.add_audit, current_caller(), "host.remove", name)
+    host = await asyncio.to_thread(services.store.remove_host, name, by=current_caller())
     return await _info(host, services)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from profiler_service.telemetry.log_context import choose_request_id, log_context
@@ -38,7 +39,7 @@ class ObserveRequests:
                 self._metrics.observe_request(
                     scope["method"],
                     # Set by the router, which gets this very mapping.
-                    getattr(scope.get("route"), "path", None),
+                    _find_pattern(scope),
                     message["status"],
                     time.perf_counter() - started_s,
                 )
@@ -46,6 +47,12 @@ class ObserveRequests:
 
         with log_context(request_id=request_id):
             await self.app(scope, receive, send_with_id)
+
+
+def _find_pattern(scope: Scope) -> str | None:
+    """The pattern of the route's path; None if the address has no route."""
+    route = scope.get("route")
+    return route.path_format if isinstance(route, Route) else getattr(route, "path", None)
 
 
 def _find_request_id(scope: Scope) -> str | None:

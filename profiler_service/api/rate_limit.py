@@ -5,6 +5,7 @@ Each process of the service counts for itself. Knows no route.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 
@@ -15,6 +16,23 @@ from limits.strategies import FixedWindowRateLimiter
 SHARE_AT_A_TIME = 100
 """A client takes a hundredth of its limit at a time, because counting takes about as long as
 sending a known answer. So a limit may be exceeded by one percent."""
+
+
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, or the 64 bits of an IPv6 address's network.
+
+    A network of 64 bits is the least that a customer gets (RFC 6177): one machine can have all of
+    its addresses.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
 
 
 class RateLimit:

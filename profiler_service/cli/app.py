@@ -15,6 +15,7 @@ from profiler_service.cli.commands import (
     curves,
     database,
     hosts,
+    join_keys,
     joining,
     machines,
     questions,
@@ -144,6 +145,7 @@ app.command()(sweeps.cancel)
 app.command()(curves.curves)
 app.command()(curves.facts)
 app.command()(curves.plot)
+hosts.app.add_typer(join_keys.app, name="keys")
 app.add_typer(hosts.app, name="hosts")
 app.add_typer(tokens.app, name="tokens")
 app.command()(machines.workloads)

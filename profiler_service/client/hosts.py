@@ -15,8 +15,10 @@ from profiler_service.wire import (
     HostInfo,
     JoinInfo,
     JoinKeyInfo,
+    JoinKeyPage,
     JoinKeyRequest,
     JoinRequest,
+    KeptJoinKey,
 )
 
 _segment = functools.partial(quote, safe="")
@@ -57,6 +59,17 @@ class HostOperations:
         """A key with which a machine joins as a host."""
         call = Call(method="POST", path="/hosts/keys", body=wanted)
         return parse(JoinKeyInfo, await self._request(call))
+
+    @operation
+    async def list_join_keys(self, query: Query) -> JoinKeyPage:
+        """A page of join keys, newest first, from the query parameters of `GET /hosts/keys`."""
+        return parse(JoinKeyPage, await self._request(Call(path="/hosts/keys", params=query)))
+
+    @operation
+    async def revoke_join_key(self, key_id: str) -> KeptJoinKey:
+        """The join key, revoked."""
+        call = Call(method="DELETE", path=f"/hosts/keys/{_segment(key_id)}")
+        return parse(KeptJoinKey, await self._request(call))
 
     @operation
     async def join(self, asked: JoinRequest) -> JoinInfo:

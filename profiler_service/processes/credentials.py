@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from profiler_service.errors import InvalidRequestError
+from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.settings import default_data_dir
 
 VARIABLES = ("LHP_DATABASE_URL", "LHP_HOST")
@@ -22,7 +22,16 @@ def credentials_path() -> Path:
 
 
 def keep_credentials(path: Path, *, database_url: str, host: str) -> None:
-    """Writes the file, in one step. Raises InvalidRequestError for a name with a line break."""
+    """Writes the file, in one step.
+
+    Raises InvalidRequestError for a name with a line break; LhpError for a database that no service
+    gives to its hosts: the worker would open it, a local file for example.
+    """
+    if not database_url.startswith("postgresql://"):
+        raise LhpError(
+            "the service named a database that isn't PostgreSQL",
+            hint="see that the address is that of the right service, and its version this one",
+        )
     values = dict(zip(VARIABLES, (database_url, host), strict=True))
     if any("\n" in value for value in values.values()):
         raise InvalidRequestError("a host's name has no line break", hint="choose another one")

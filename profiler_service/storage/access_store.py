@@ -6,7 +6,7 @@ Others use it as part of `store.Store`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from profiler_service.access.audit import AuditEntry, AuditFilter
 from profiler_service.access.caller import Caller
@@ -67,16 +67,6 @@ class AccessStore(OpenDatabase):
         """Stores that these tokens were used just now."""
         with self._write() as connection:
             tokens.note_used(connection, token_ids)
-
-    def add_audit(
-        self, by: Caller, action: str, subject: str, details: Mapping[str, str] | None = None
-    ) -> None:
-        """Adds an entry of its own. What changes the store has its entry in one transaction.
-
-        For that, see `audit.add_entry`.
-        """
-        with self._write() as connection:
-            audit.add_entry(connection, by, action, subject, details)
 
     def list_audit(
         self, wanted: AuditFilter, *, cursor: str | None = None, limit: int = 50

@@ -26,6 +26,7 @@ from sqlalchemy.engine import Connection
 from profiler_service.errors import ConflictError, LhpError
 from profiler_service.storage import schema
 from profiler_service.storage.database import (
+    PLAIN_PARAMETERS,
     connection_errors,
     create_database_engine,
     describe,
@@ -143,7 +144,8 @@ def _find_let_in(connection: Connection) -> LetIn:
     lasts = token.expires_at.is_(None) | (token.expires_at > now)
     valid = sa.select(token.id, token.name).where(token.revoked_at.is_(None), lasts)
     unused = key.is_reusable | key.used_by.is_(None)
-    open_keys = sa.select(key.id, key.name).where(unused, key.expires_at > now)
+    lets_in = key.revoked_at.is_(None) & (key.expires_at > now)
+    open_keys = sa.select(key.id, key.name).where(unused, lets_in)
     return LetIn(
         tokens=[(row.id, row.name) for row in connection.execute(valid.order_by(token.id))],
         join_keys=[(row.id, row.name) for row in connection.execute(open_keys.order_by(key.id))],
@@ -295,20 +297,29 @@ def _run(url: sa.URL | None, *arguments: Sequence[str]) -> None:
             " server's version or a newer one",
         )
     environment = dict(os.environ)
-    if url is not None:
-        if url.password is not None:
-            # Not among the arguments, which every user of the machine can read.
-            environment["PGPASSWORD"] = str(url.password)
-        bare = url.set(drivername="postgresql", password=None)
-        command.append(f"--dbname={bare.render_as_string(hide_password=False)}")
-    done = subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
+    with contextlib.ExitStack() as stack:
+        if url is not None:
+            # Secrets aren't among the arguments, which every user of the machine can read.
+            if url.password is not None:
+                environment["PGPASSWORD"] = str(url.password)
+            plain = {name: url.query[name] for name in url.query if name in PLAIN_PARAMETERS}
+            secret = {name: url.query[name] for name in url.query if name not in plain}
+            if secret:
+                file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="lhp-"))
+                file.write("\n".join(["[lhp]", *(f"{name}={secret[name]}" for name in secret), ""]))
+                file.flush()
+                environment["PGSERVICEFILE"] = file.name
+                plain["service"] = "lhp"
+            bare = url.set(drivername="postgresql", password=None, query=plain)
+            command.append(f"--dbname={bare.render_as_string(hide_password=False)}")
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
     if done.returncode != 0:
         reason = " ".join(done.stderr.decode(errors="replace").split())[-500:]
         raise BackupError(

@@ -32,6 +32,15 @@ from profiler_service.storage.sqlite_files import SqliteFiles
 URL_FORMS = "write it as sqlite:////absolute/path or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 ROLE_PREFIX = "lhp_host_"
 """How the roles of hosts that have joined begin."""
+PLAIN_PARAMETERS = frozenset(
+    (
+        *("host", "port", "dbname", "target_session_attrs", "load_balance_hosts", "options"),
+        *("sslmode", "sslrootcert", "sslnegotiation", "ssl_min_protocol_version"),
+        *("channel_binding", "gssencmode", "require_auth", "connect_timeout"),
+        *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    )
+)
+"""Parameters of a PostgreSQL URL that everybody may see. Others may be passwords or keys."""
 BUSY_TIMEOUT_S = 15.0
 """Default time that a SQLite connection waits for another's write to end."""
 POOL_TIMEOUT_S = 1.0
@@ -211,7 +220,7 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
             f"nothing can be kept in {describe(url)}: {reason}",
             hint="make room on its disk, and see that it may be written",
         )
-    if (url.username or "").startswith(ROLE_PREFIX) and "not permitted to log in" in str(reason):
+    if _is_shut_out(url, str(reason)):
         return HostRefusedError(
             "this host has been removed, or waits for approval: its role can't log in",
             hint="`lhp hosts --all` shows its state; an operator lets it in with"
@@ -223,6 +232,13 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
             hint="run `lhp db upgrade` with this version, and see that the user may use the tables",
         )
     return _unavailable(url, str(reason))
+
+
+def _is_shut_out(url: sa.URL, reason: str) -> bool:
+    """Whether the user is a host's role that can't log in, or that is no more."""
+    role = url.username or ""
+    signs = ("not permitted to log in", f'role "{role}" does not exist', "password authentication")
+    return role.startswith(ROLE_PREFIX) and any(each in reason for each in signs)
 
 
 _SPOILT_FILE = {

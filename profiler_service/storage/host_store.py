@@ -5,14 +5,24 @@ Others use it as part of `store.Store`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from profiler_service.access.caller import Caller
 from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.storage import hosts, joining, leases, monitoring, roles, sweeps
+from profiler_service.errors import ConflictError, InvalidRequestError, JoinKeyRefusedError
+from profiler_service.storage import audit, hosts, joining, leases, monitoring, roles, sweeps
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.postgres import wait_for_notification
-from profiler_service.storage.records import FleetStatus, Host, HostStatus, Joined, Joining
+from profiler_service.storage.records import (
+    FleetStatus,
+    Host,
+    HostStatus,
+    Joined,
+    Joining,
+    Page,
+)
+from profiler_service.storage.statements import check_page
 from profiler_service.workload import Dims
 
 
@@ -87,37 +97,64 @@ class HostStore(OpenDatabase):
         with self._read() as connection:
             wait_for_notification(connection, sweeps.NEW_SWEEP, host, timeout_s)
 
-    def set_labels(self, name: str, labels: Mapping[str, str]) -> Host:
-        """The host, which has these labels and no others from now on. Raises UnknownHostError."""
-        with self._write() as connection:
-            return hosts.set_labels(connection, name, labels)
+    def change_host(
+        self,
+        name: str,
+        *,
+        new_name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        status: HostStatus | None = None,
+        by: Caller | None = None,
+    ) -> Host:
+        """The host after all of these changes; after an error, none of them is made.
 
-    def set_status(self, name: str, status: HostStatus) -> Host:
-        """The host in that status. Raises UnknownHostError.
-
-        Approving a host whose platform has changed accepts the new platform.
-        """
-        with self._write() as connection:
-            return hosts.set_status(connection, name, status)
-
-    def rename_host(self, name: str, new_name: str) -> Host:
-        """The host under its new name, with everything that it has measured.
+        `labels` are all that it has from now on. Approving a host whose platform has changed
+        accepts the new platform. What a caller changes, `by`, is in the audit trail.
 
         Raises UnknownHostError; InvalidRequestError for a name that a host can't have;
-        ConflictError if another host has it, or while a worker measures or sweeps wait under the
-        old name.
+        ConflictError if another host has it, while a worker measures or sweeps wait under the old
+        name, or if a host shall drain that was never let in.
         """
         with self._write() as connection:
-            return hosts.rename_host(connection, name, new_name)
+            host = hosts.get_host(connection, name)
+            if new_name is not None:
+                host = hosts.rename_host(connection, name, new_name)
+            if labels is not None:
+                host = hosts.set_labels(connection, host.name, labels)
+            if status is not None:
+                host = hosts.set_status(connection, host.name, status)
+            if by is not None:
+                changes: Mapping[str, object] = {
+                    "name": new_name,
+                    "labels": labels,
+                    "status": status,
+                }
+                details = {key: str(value) for key, value in changes.items() if value is not None}
+                audit.add_entry(connection, by, "host.change", name, details)
+            return host
 
-    def remove_host(self, name: str) -> Host:
+    def set_labels(self, name: str, labels: Mapping[str, str]) -> Host:
+        """As `change_host`."""
+        return self.change_host(name, labels=labels)
+
+    def set_status(self, name: str, status: HostStatus) -> Host:
+        """As `change_host`."""
+        return self.change_host(name, status=status)
+
+    def rename_host(self, name: str, new_name: str) -> Host:
+        """As `change_host`."""
+        return self.change_host(name, new_name=new_name)
+
+    def remove_host(self, name: str, *, by: Caller | None = None) -> Host:
         """The host, which is retired: its open sweeps fail, and its connections are ended.
 
         What it measured stays. Raises UnknownHostError.
         """
         with self._write() as connection:
             host = hosts.remove_host(connection, name)
-        if host.role is not None:
+            if by is not None:
+                audit.add_entry(connection, by, "host.remove", name)
+        if host.role:
             with self._write() as connection:
                 roles.end_sessions(connection, host.role)
         return host
@@ -157,23 +194,73 @@ class HostStore(OpenDatabase):
         with self._read() as connection:
             return monitoring.find_race_age(connection, host, workload_key, dims)
 
-    def create_join_key(self, terms: JoinTerms, *, lifetime_s: float) -> tuple[JoinKey, str]:
+    def check_shareable(self) -> None:
+        """Returns if other machines can use the database. Raises ConflictError on SQLite."""
+        if self.shared_pool is None:
+            raise ConflictError(
+                "this installation keeps its data in a SQLite file, which only this machine can"
+                " use",
+                hint="for several machines, use PostgreSQL: LHP_DATABASE_URL=postgresql://…",
+            )
+
+    def create_join_key(
+        self, terms: JoinTerms, *, lifetime_s: float, by: Caller | None = None
+    ) -> tuple[JoinKey, str]:
         """The new key and its text, which can't be read again.
 
-        Raises ConflictError on SQLite, which only one machine can use; InvalidRequestError for a
-        name that a host can't have.
+        What a caller makes, `by`, is in the audit trail. Raises ConflictError on SQLite, which only
+        one machine can use; InvalidRequestError for a name that a host can't have.
         """
+        self.check_shareable()
         with self._write() as connection:
-            return joining.create_join_key(connection, terms, lifetime_s=lifetime_s)
+            silent = joining.retire_silent(connection)
+            made = joining.create_join_key(connection, terms, lifetime_s=lifetime_s, by=by)
+        self._drop_roles(silent)
+        return made
 
-    def join(self, key: str, machine: Joining) -> Joined:
-        """The machine as a host, with the credentials of its new role in PostgreSQL.
+    def list_join_keys(self, *, cursor: str | None = None, limit: int = 50) -> Page[JoinKey]:
+        """Join keys, newest first. Raises InvalidRequestError for a wrong cursor."""
+        check_page(cursor=cursor, limit=limit)
+        with self._read() as connection:
+            return joining.list_join_keys(connection, cursor=cursor, limit=limit)
 
-        Raises JoinKeyRefusedError; ConflictError if the name belongs to another machine, and on
-        SQLite; InvalidRequestError for a name that a host can't have.
+    def revoke_join_key(self, key_id: str, *, by: Caller) -> JoinKey:
+        """The key, which lets nobody in any more. Raises UnknownJoinKeyError."""
+        with self._write() as connection:
+            return joining.revoke_join_key(connection, key_id, by=by)
+
+    def join(self, key: str, machine: Joining, *, by: Caller | None = None) -> Joined:
+        """The machine as a host. If it may measure, with a new role's credentials in PostgreSQL.
+
+        The sessions of a role that it had before are ended. What a caller does, `by`, is in the
+        audit trail; a refusal, too, if the key is one of this installation: others are guesses.
+
+        Raises JoinKeyRefusedError; ConflictError if the name belongs to another machine or a worker
+        measures under it, and on SQLite; InvalidRequestError for a name that a host can't have.
         """
-        with self._write() as connection:
-            return joining.join(connection, key, machine)
+        self.check_shareable()
+        joining.read_text(key)  # refuses most of what is no key without asking the database
+        with self._read() as connection:
+            known = joining.find_key(connection, key)
+        try:
+            with self._write() as connection:
+                void_roles = joining.retire_silent(connection)
+                joined = joining.join(connection, known.id, machine, by=by)
+        except (JoinKeyRefusedError, ConflictError, InvalidRequestError) as refusal:
+            if by is not None:
+                subject = known.terms.name or machine.name
+                details = {"key": known.id, "machine": machine.machine, "reason": str(refusal)}
+                with self._write() as connection:
+                    audit.add_entry(connection, by, "host.join.refused", subject, details)
+            raise
+        self._drop_roles([*void_roles, *filter(None, [joined.void_role])])
+        return joined
+
+    def _drop_roles(self, names: Iterable[str]) -> None:
+        """Ends the sessions of roles that nobody may use any more, and drops them."""
+        for name in names:
+            with self._write() as connection:
+                roles.drop_role(connection, name)
 
     def find_joined_name(self) -> str | None:
         """The name of the host whose role this store connects as; None if it is no host's."""

@@ -168,15 +168,21 @@ def set_labels(connection: Connection, name: str, labels: Mapping[str, str]) -> 
 
 
 def set_status(connection: Connection, name: str, status: HostStatus) -> Host:
-    """The host in that status. Raises UnknownHostError.
+    """The host in that status.
 
-    Approving a host whose platform has changed accepts the new platform.
+    Approving a host whose platform has changed accepts the new platform. Raises UnknownHostError;
+    ConflictError if it shall drain and was never let in.
     """
     host = get_host(connection, name, lock=True)
     changes: dict[str, Any] = {"status": status}
+    if status is HostStatus.DRAINING and not host.status.is_admitted:
+        raise ConflictError(
+            f"host {name!r} is {host.status}, so it has no sweeps to end",
+            hint=f"let it in with `lhp hosts approve {name}`, or remove it: `lhp hosts rm {name}`",
+        )
     if status is HostStatus.APPROVED:
         changes["findings"] = {}  # whoever approves has seen them
-        if host.role is not None:
+        if host.role:
             let_log_in(connection, host.role)
     if status is HostStatus.APPROVED and host.offered_platform_key is not None:
         changes |= {"platform_key": host.offered_platform_key, "offered_platform_key": None}
@@ -229,8 +235,14 @@ def remove_host(connection: Connection, name: str) -> Host:
     What it measured stays. Raises UnknownHostError.
     """
     host = get_host(connection, name, lock=True)
-    if host.role is not None:
+    if host.role:
         shut_out(connection, host.role)
+    fail_sweeps(connection, name)
+    return _change(connection, name, status=HostStatus.RETIRED, offered_platform_key=None)
+
+
+def fail_sweeps(connection: Connection, name: str) -> None:
+    """Ends the open sweeps of a host that is removed."""
     connection.execute(
         sa.update(sweeps)
         .where(sweeps.c.host == name)
@@ -241,7 +253,6 @@ def remove_host(connection: Connection, name: str) -> Host:
             finished_at=read_now(connection),
         )
     )
-    return _change(connection, name, status=HostStatus.RETIRED, offered_platform_key=None)
 
 
 def _change(connection: Connection, name: str, **values: Any) -> Host:

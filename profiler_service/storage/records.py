@@ -58,6 +58,11 @@ class HostStatus(StrEnum):
         return self is HostStatus.APPROVED
 
     @property
+    def is_admitted(self) -> bool:
+        """Whether operators have let it in, so that it may use the database."""
+        return self in (HostStatus.APPROVED, HostStatus.DRAINING)
+
+    @property
     def may_run(self) -> bool:
         """Whether its worker may go on: to measure, to end its sweeps, or to wait for approval."""
         return self not in (HostStatus.QUARANTINED, HostStatus.RETIRED)
@@ -96,7 +101,7 @@ class Host:
     findings: Mapping[str, str] = field(default_factory=dict)
     """What the doctor found poor when it joined: name of the check → text."""
     role: str | None = None
-    """Its own role in PostgreSQL, if it joined with a key."""
+    """Its own role in PostgreSQL, if it joined with a key; empty while it has none."""
     offered_platform_key: str | None = None
     """The platform that it has changed to, which nobody has approved yet."""
     clock_skew_s: float | None = field(default=None, compare=False)
@@ -126,8 +131,11 @@ class Joined:
     """A host that has joined, and the credentials of its role in PostgreSQL."""
 
     host: Host
-    role: str
-    password: str = field(repr=False)
+    role: str = ""
+    """Empty until an operator has let the host in."""
+    password: str = field(default="", repr=False)
+    void_role: str = ""
+    """The role that it had before, which nobody may use any more; empty if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ Every function runs in the transaction of the `connection` that it is given.
 
 from __future__ import annotations
 
+import logging
+import re
 import secrets
 
 import sqlalchemy as sa
@@ -18,8 +20,11 @@ from profiler_service.errors import ConflictError
 from profiler_service.storage.database import ROLE_PREFIX
 from profiler_service.storage.tables import metadata
 
+logger = logging.getLogger(__name__)
+
 JOBS_SCHEMA = "dbos"
 """Where the job engine has its tables."""
+_LOCK_NUMBER = 0x6C687072  # "lhpr": the advisory lock of whoever makes roles and grants rights
 RIGHTS = {
     "hosts": "SELECT, UPDATE (protocol_key, dtypes, backends, last_seen_at, offered_platform_key,"
     " clock_skew_s)",
@@ -39,13 +44,13 @@ RIGHTS = {
 def renew_rights(connection: Connection, installation: str) -> None:
     """Gives the hosts' roles, if there are any, the rights that a worker of this version needs."""
     group = f"lhp_workers_{installation}"
-    exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name")
-    if connection.scalar(exists, {"name": group}) is not None:
+    _wait_for_others(connection)
+    if _exists(connection, group):
         _grant(connection, group)
 
 
-def create_role(connection: Connection, installation: str, *, may_log_in: bool) -> tuple[str, str]:
-    """The name and the password of a new role for a host.
+def create_role(connection: Connection, installation: str) -> tuple[str, str]:
+    """The name and the password of a new role for a host, which may log in.
 
     Raises ConflictError if the service's own role may not create roles.
     """
@@ -59,8 +64,8 @@ def create_role(connection: Connection, installation: str, *, may_log_in: bool) 
             f"the service's role {user!r} in PostgreSQL may not create roles for hosts",
             hint=f"let it: ALTER ROLE {user} CREATEROLE",
         )
-    exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name")
-    if connection.scalar(exists, {"name": group}) is None:
+    _wait_for_others(connection)
+    if not _exists(connection, group):
         connection.exec_driver_sql(f"CREATE ROLE {group} NOLOGIN")
     _grant(connection, group)
     name = f"{ROLE_PREFIX}{secrets.token_hex(8)}"
@@ -69,9 +74,8 @@ def create_role(connection: Connection, installation: str, *, may_log_in: bool) 
     driver = connection.connection.driver_connection
     assert driver is not None
     verifier = driver.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
-    log_in = "LOGIN" if may_log_in else "NOLOGIN"
     connection.exec_driver_sql(
-        f"CREATE ROLE {name} {log_in} IN ROLE {group} PASSWORD '{verifier.decode()}'"
+        f"CREATE ROLE {name} LOGIN IN ROLE {group} PASSWORD '{verifier.decode()}'"
     )
     if not is_superuser:
         # Whoever isn't a superuser may end only sessions of roles that it is a member of.
@@ -80,21 +84,50 @@ def create_role(connection: Connection, installation: str, *, may_log_in: bool) 
 
 
 def let_log_in(connection: Connection, role: str) -> None:
-    """Lets the role log in."""
-    connection.exec_driver_sql(f"ALTER ROLE {_check(role)} LOGIN")
+    """Lets the role log in. A role that is gone stays gone: its machine joins again."""
+    _alter(connection, role, "LOGIN")
 
 
 def shut_out(connection: Connection, role: str) -> None:
     """Keeps the role from logging in, from when this transaction is committed."""
-    connection.exec_driver_sql(f"ALTER ROLE {_check(role)} NOLOGIN")
+    _alter(connection, role, "NOLOGIN")
+
+
+def _alter(connection: Connection, role: str, option: str) -> None:
+    # A database that was restored on another server names roles that aren't there.
+    if _exists(connection, role):
+        connection.exec_driver_sql(f"ALTER ROLE {_check(role)} {option}")
 
 
 def end_sessions(connection: Connection, role: str) -> None:
     """Ends the role's connections. Shut it out before: whoever may log in comes back at once."""
     connection.execute(
         sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :role"),
-        {"role": role},
+        {"role": _check(role)},
     )
+
+
+def _wait_for_others(connection: Connection) -> None:
+    """Returns when no other transaction makes roles: PostgreSQL refuses two grants at once."""
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+
+
+def drop_role(connection: Connection, role: str) -> None:
+    """Ends the role's connections, and drops it with all that it owns. Shut it out before.
+
+    A role that owns something in another database stays, and can't log in.
+    """
+    end_sessions(connection, role)
+    _wait_for_others(connection)
+    if not _exists(connection, role):
+        return
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"DROP OWNED BY {role}")
+            connection.exec_driver_sql(f"DROP ROLE {role}")
+    except (sa.exc.InternalError, sa.exc.ProgrammingError) as error:
+        reason = " ".join(str(error.orig).split())
+        logger.warning("the role %s can't log in, but stays in PostgreSQL: %s", role, reason)
 
 
 def _grant(connection: Connection, group: str) -> None:
@@ -103,6 +136,7 @@ def _grant(connection: Connection, group: str) -> None:
         if table.info.get("for_workers", True):
             _grant_on(connection, group, table.name, RIGHTS.get(table.name, "SELECT"))
     _grant_on(connection, group, "alembic_version", "SELECT")
+    _close_public_schema(connection)
     has_jobs = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
     if connection.scalar(has_jobs, {"name": JOBS_SCHEMA}) is not None:
         for right in (
@@ -114,12 +148,30 @@ def _grant(connection: Connection, group: str) -> None:
             connection.exec_driver_sql(f"GRANT {right} TO {group}")
 
 
+def _close_public_schema(connection: Connection) -> None:
+    """Takes the right to make tables in `public` from everybody: PostgreSQL 14 still gives it.
+
+    Only the schema's owner can. It keeps the right itself.
+    """
+    is_open = sa.text(
+        "SELECT 1 FROM pg_namespace WHERE nspname = 'public' AND pg_has_role(nspowner, 'USAGE')"
+        " AND has_schema_privilege('public', oid, 'CREATE')"
+    )
+    if connection.scalar(is_open) is not None:
+        connection.exec_driver_sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+
+
 def _grant_on(connection: Connection, group: str, table: str, rights: str) -> None:
     connection.exec_driver_sql(f"GRANT {rights} ON {table} TO {group}")
 
 
+def _exists(connection: Connection, role: str) -> bool:
+    found = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role")
+    return connection.scalar(found, {"role": role}) is not None
+
+
 def _check(role: str) -> str:
     """The role, if it has the form of those made here: statements about roles take no values."""
-    if not role.removeprefix(ROLE_PREFIX).isalnum():
+    if not re.fullmatch(f"{ROLE_PREFIX}[0-9a-z]+", role):
         raise ValueError(f"{role!r} is no role of a host")
     return role

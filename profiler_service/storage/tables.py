@@ -100,6 +100,7 @@ join_keys = sa.Table(
     sa.Column("expires_at", UtcDateTime, nullable=False),
     sa.Column("used_at", UtcDateTime),
     sa.Column("used_by", Text),
+    sa.Column("revoked_at", UtcDateTime),
     info={"for_workers": False},
 )
 

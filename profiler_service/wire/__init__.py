@@ -43,7 +43,14 @@ from profiler_service.wire.hosts import (
     PlatformInfo,
     WorkloadInfo,
 )
-from profiler_service.wire.joining import JoinInfo, JoinKeyInfo, JoinKeyRequest, JoinRequest
+from profiler_service.wire.joining import (
+    JoinInfo,
+    JoinKeyInfo,
+    JoinKeyPage,
+    JoinKeyRequest,
+    JoinRequest,
+    KeptJoinKey,
+)
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
 from profiler_service.wire.quantities import parse_duration, parse_share
 from profiler_service.wire.questions import (
@@ -93,8 +100,10 @@ __all__ = [
     "HostState",
     "JoinInfo",
     "JoinKeyInfo",
+    "JoinKeyPage",
     "JoinKeyRequest",
     "JoinRequest",
+    "KeptJoinKey",
     "KernelCrossover",
     "LhpAnswer",
     "LhpBatchAnswer",

@@ -40,6 +40,29 @@ class JoinKeyInfo(ResponseModel):
     expires_at: dt.datetime = Field(description="When it expires.")
 
 
+class KeptJoinKey(ResponseModel):
+    """A join key, without its text."""
+
+    id: str = Field(description="Id of the key: the third part of its text.")
+    name: str | None = Field(description="Name of the host; null: the machine says it.")
+    labels: dict[str, str] = Field(description="Labels of the host.")
+    approve: bool = Field(description="Whether the host may measure at once.")
+    ephemeral: bool = Field(description="Whether the host counts as retired after a day's silence.")
+    reusable: bool = Field(description="Whether several machines may use the key.")
+    created_at: dt.datetime = Field(description="When it was made.")
+    expires_at: dt.datetime = Field(description="When it expires.")
+    used_at: dt.datetime | None = Field(description="When it was used last; null: never.")
+    used_by: str | None = Field(description="Name of the host that used it last.")
+    revoked_at: dt.datetime | None = Field(description="When it was revoked; null: it wasn't.")
+
+
+class JoinKeyPage(ResponseModel):
+    """Join keys, newest first."""
+
+    items: list[KeptJoinKey] = Field(description="The keys of this page.")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last.")
+
+
 class JoinRequest(RequestModel):
     """What a machine says of itself when it joins."""
 
@@ -47,7 +70,11 @@ class JoinRequest(RequestModel):
     name: str = Field(
         max_length=255, description="Its name as a host, unless the key gives another."
     )
-    machine: str = Field(max_length=64, description="Its identity; empty if it has none.")
+    machine: str = Field(
+        max_length=64,
+        pattern="^[0-9A-Za-z._-]*$",
+        description="Its identity; empty if it has none.",
+    )
     node: str = Field(max_length=255, description="Its network name, for messages.")
     platform: PlatformInfo = Field(description="Its platform.")
     protocol: str = Field(max_length=MAX_TEXT, description="Key of its timing protocol.")

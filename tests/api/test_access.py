@@ -17,6 +17,7 @@ from profiler_service.access.caller import Caller
 from profiler_service.access.scopes import Scope
 from profiler_service.api.access import find_public
 from profiler_service.api.app import create_app
+from profiler_service.api.rate_limit import network_of
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.storage.tables import tokens
@@ -352,6 +353,34 @@ async def test_a_token_that_sends_too_much_is_told_when_to_go_on(
             for each in range(4)
         ]
         assert [each.status_code for each in guesses] == [401, 401, 401, 429]
+
+
+async def test_whoever_has_no_token_can_t_ask_public_routes_without_end(
+    sqlite_worker: Worker, given: dict[str, str]
+) -> None:
+    settings = Settings(database_url="sqlite:///unused", host=HOST, rate_limit="3/hour")
+    async with serving(settings, sqlite_worker) as client:
+        asked = [(await client.post("/hosts/join", json={})).status_code for _ in range(4)]
+        assert asked == [422, 422, 422, 429]
+        # Who has one is told apart from those.
+        assert (await client.get("/hosts", headers=bearer(given["read"]))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        # The last 64 of 128 bits are a machine's to choose.
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_network_is_one_client(address: str, network: str) -> None:
+    assert network_of(address) == network
 
 
 def test_a_route_that_changes_something_must_name_its_scope() -> None:

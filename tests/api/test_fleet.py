@@ -121,3 +121,21 @@ async def test_what_a_host_can_t_have_is_refused(
     client: httpx.AsyncClient, body: dict[str, object]
 ) -> None:
     check_problem(await client.patch(f"/hosts/{HOST}", json=body), 422)
+
+
+async def test_what_operators_decide_is_in_the_trail(client: httpx.AsyncClient) -> None:
+    await client.patch(f"/hosts/{HOST}", json={"labels": {"pool": "train"}, "status": "draining"})
+    await client.delete(f"/hosts/{HOST}")
+    trail = (await client.get("/audit", params={"subject": HOST})).json()["items"]
+    assert [(each["action"], each["details"], each["address"]) for each in trail] == [
+        ("host.remove", {}, "127.0.0.1"),
+        ("host.change", {"labels": "{'pool': 'train'}", "status": "draining"}, "127.0.0.1"),
+    ]
+
+
+async def test_a_host_that_was_never_let_in_can_t_drain(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    sqlite_worker.store.set_status(HOST, HostStatus.PENDING)
+    refused = await client.patch(f"/hosts/{HOST}", json={"status": "draining"})
+    check_problem(refused, 409, f"lhp hosts approve {HOST}")

@@ -59,16 +59,16 @@ def lhp(
 
 @pytest.fixture
 def start_lhp(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `lhp ARGUMENTS…` as a process of its own, with `LHP_*` as given."""
+    """Starts `lhp ARGUMENTS…` as a process of its own, with `LHP_*` and `typed` as given."""
     processes: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, **settings: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, typed: str | None = None, **settings: str) -> subprocess.Popen[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LHP_")}
         environment["LHP_PARTITION"] = os.environ["LHP_PARTITION"]
         environment["XDG_DATA_HOME"] = str(tmp_path / "data")
         process = subprocess.Popen(
             [sys.executable, "-m", "profiler_service.cli", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if typed is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,6 +76,10 @@ def start_lhp(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             cwd=tmp_path,
         )
         processes.append(process)
+        if typed is not None and process.stdin is not None:
+            process.stdin.write(typed)
+            process.stdin.close()
+            process.stdin = None  # otherwise, `communicate` would write to it, too
         return process
 
     yield start

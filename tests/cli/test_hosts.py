@@ -1,4 +1,4 @@
-"""`lhp hosts approve`, `drain`, `rename`, `label` and `rm`."""
+"""`lhp hosts approve`, `drain`, `rename`, `label`, `rm`, `add` and `keys`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from profiler_service.wire import JoinKeyInfo
+from profiler_service.wire import JoinKeyInfo, JoinKeyPage, KeptJoinKey
 from tests.cli.conftest import Lhp
-from tests.cli.stub import HOST, StubService
+from tests.cli.stub import HOST, NOW, StubService
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,10 @@ def test_add_prints_the_command_to_paste(lhp: Lhp, service: StubService) -> None
     service.reply("POST /hosts/keys", key)
     arguments = ["--label", "pool=train", "--approve", "--ephemeral", "--expires", "2h"]
     done = lhp("hosts", "add", "gpu-a", *arguments)
-    assert (done.code, done.out) == (0, f"lhp join {service.url} lhpjoin_x\n"), done.err
+    assert (done.code, done.out) == (0, f"echo lhpjoin_x | lhp join {service.url}\n"), done.err
     assert "2026-01-02" in done.err
+    # Another machine can't use that address.
+    assert f"{service.url} is this machine itself" in done.err
     [(_, body)] = service.sent("POST /hosts/keys")
     # 2 h are 7,200 s.
     assert json.loads(body) == {
@@ -74,3 +76,63 @@ def test_add_prints_the_command_to_paste(lhp: Lhp, service: StubService) -> None
 def test_a_key_that_can_t_be_is_refused(lhp: Lhp, arguments: list[str]) -> None:
     done = lhp("hosts", "add", *arguments)
     assert (done.code, "hint: " in done.err) == (2, True)
+
+
+def key(**changes: object) -> KeptJoinKey:
+    given: dict[str, object] = {
+        "id": "1" * 32,
+        "name": None,
+        "labels": {"pool": "train"},
+        "approve": True,
+        "ephemeral": False,
+        "reusable": False,
+        "created_at": NOW,
+        "expires_at": NOW.replace(year=2999),
+        "used_at": None,
+        "used_by": None,
+        "revoked_at": None,
+    }
+    return KeptJoinKey.model_validate(given | changes)
+
+
+def test_keys_shows_whom_each_lets_in_and_whom_it_let_in(lhp: Lhp, service: StubService) -> None:
+    used = {"used_at": NOW, "used_by": "gpu-a"}
+    items = [
+        key(),
+        key(name="gpu-b", expires_at=NOW.replace(year=2020)),
+        key(**used),
+        key(**used, reusable=True),
+        key(**used, revoked_at=NOW),
+    ]
+    service.reply("GET /hosts/keys", JoinKeyPage(items=items, next_cursor=None))
+    done = lhp("hosts", "keys")
+    assert done.code == 0, done.err
+    states = (
+        "any one valid until 2999-01-02 03:04 UTC",
+        "gpu-b one expired 2020-01-02 03:04 UTC",
+        "any one used 2026-01-02 03:04 UTC by gpu-a",
+        "any several valid until 2999-01-02 03:04 UTC; last used 2026-01-02 03:04 UTC by gpu-a",
+        "any one revoked 2026-01-02 03:04 UTC; last used 2026-01-02 03:04 UTC by gpu-a",
+    )
+    lines = [" ".join(line.split()) for line in done.out.splitlines()[1:]]
+    assert lines == [f"{'1' * 32} {state} pool=train" for state in states]
+
+
+def test_every_page_of_keys_is_listed(lhp: Lhp, service: StubService) -> None:
+    service.reply(
+        "GET /hosts/keys",
+        JoinKeyPage(items=[key()], next_cursor="1" * 32),
+        JoinKeyPage(items=[key(id="0" * 32)], next_cursor=None),
+    )
+    listed = json.loads(lhp("hosts", "keys", "--json").out)
+    assert [each["id"] for each in listed] == ["1" * 32, "0" * 32]
+
+
+@pytest.mark.parametrize("given", ["1" * 32, f"lhpjoin_01234567_{'1' * 32}_{'A_' * 21}A"])
+def test_revoking_a_key_never_puts_its_secret_into_an_address(
+    lhp: Lhp, service: StubService, given: str
+) -> None:
+    service.reply(f"DELETE /hosts/keys/{'1' * 32}", key(revoked_at=NOW))
+    done = lhp("hosts", "keys", "revoke", given)
+    assert (done.code, done.err) == (0, f"revoked {'1' * 32}\n")
+    assert "A_A" not in str(service.requests)

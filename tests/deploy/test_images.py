@@ -146,14 +146,16 @@ def test_the_role_of_the_service_can_do_all_that_it_needs_and_is_no_superuser(
         upgrade_database(Settings(database_url=url))
         with connect(url) as connection:
             installation = str(connection.scalar(sa.text("SELECT value FROM installation")))
-            role, _ = roles.create_role(connection, installation, may_log_in=True)
-            made += [role, f"lhp_workers_{installation}"]
+            role, _ = roles.create_role(connection, installation)
+            made.append(f"lhp_workers_{installation}")
             rights = "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = :r"
             found = [
                 connection.execute(sa.text(rights), {"r": each}).one() for each in ("lhp", role)
             ]
             assert found == [(False, True, False), (False, False, False)]
-            roles.end_sessions(connection, role)
+            roles.drop_role(connection, role)
+            exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :r")
+            assert connection.scalar(exists, {"r": role}) is None
     finally:
         with outside_transactions(postgres_url) as connection:
             connection.execute(sa.text("DROP DATABASE lhp WITH (FORCE)"))

@@ -191,7 +191,7 @@ def test_upgrade_and_restore_give_the_hosts_roles_their_rights_again(
     )
     with connect(postgres_database_url) as connection:
         installation = connection.scalar(sa.text("SELECT value FROM installation"))
-        role, _ = roles.create_role(connection, str(installation), may_log_in=False)
+        role, _ = roles.create_role(connection, str(installation))
     group = f"lhp_workers_{installation}"
     try:
         with connect(postgres_database_url) as connection:
@@ -253,6 +253,8 @@ def test_a_restore_lists_whom_it_lets_in(
             name="gpu-a", labels={}, is_approved=True, is_ephemeral=False, is_reusable=False
         )
         keys.append((store.create_join_key(terms, lifetime_s=600)[0].id, "gpu-a"))
+        revoked = store.create_join_key(terms, lifetime_s=600)[0]
+        store.revoke_join_key(revoked.id, by=Caller())
     with connect(database_url) as connection:
         ended = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
         connection.execute(
@@ -263,3 +265,23 @@ def test_a_restore_lists_whom_it_lets_in(
     let_in = restore(database_url, tmp_path / "with tokens", replace=True)
     assert [name for _, name in let_in.tokens] == ["stays", "revoked later"]
     assert let_in.join_keys == keys
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_secrets_in_the_url_are_in_no_argument(
+    store: Store, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sa.make_url(database_url).update_query_dict({"sslpassword": "hunter2"})
+    text = url.render_as_string(hide_password=False)
+    back_up(text, tmp_path / "real")
+    # A stand-in for pg_dump notes what it is told.
+    stand_in = tmp_path / "pg_dump"
+    stand_in.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\ncp "$PGSERVICEFILE" {tmp_path}/service\n'
+        'for each; do case "$each" in --file=*) : > "${each#--file=}" ;; esac; done\n'
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    back_up(text, tmp_path / "noted")
+    assert "hunter2" not in (tmp_path / "arguments").read_text()
+    assert "sslpassword=hunter2" in (tmp_path / "service").read_text().splitlines()

@@ -7,6 +7,8 @@ import datetime as dt
 import pytest
 import sqlalchemy as sa
 
+from profiler_service.access.audit import AuditFilter
+from profiler_service.access.caller import Caller
 from profiler_service.errors import (
     ConflictError,
     HostNotAdmittedError,
@@ -111,12 +113,36 @@ def test_a_removed_host_that_talks_again_is_told_so(store: Store, host: Host) ->
 def test_only_an_approved_host_takes_sweeps(store: Store, sweep: Sweep) -> None:
     for status in HostStatus:
         if status is not HostStatus.APPROVED:
+            store.set_status("east", HostStatus.APPROVED)
             store.set_status("east", status)
             with pytest.raises(HostNotAdmittedError, match=f"'east' is {status}"):
                 store.create_sweep(create_spec(start=2), host="east")
             # what is there already is shared: it ends as it would
             assert store.create_sweep(create_spec(), host="east") == (sweep, False)
     assert len(store.list_sweeps().items) == 1
+
+
+@pytest.mark.parametrize("status", [HostStatus.PENDING, HostStatus.QUARANTINED, HostStatus.RETIRED])
+def test_a_host_that_isn_t_let_in_has_nothing_to_drain(
+    store: Store, host: Host, status: HostStatus
+) -> None:
+    store.set_status("east", status)
+    with pytest.raises(ConflictError, match=f"'east' is {status}") as refusal:
+        store.set_status("east", HostStatus.DRAINING)
+    assert "lhp hosts approve" in refusal.value.hint
+    assert store.get_host("east").status is status
+
+
+def test_of_several_changes_all_are_made_or_none(store: Store, host: Host) -> None:
+    store.set_status("east", HostStatus.PENDING)
+    with pytest.raises(ConflictError):
+        store.change_host("east", labels={"a": "b"}, status=HostStatus.DRAINING, by=Caller())
+    assert store.get_host("east").labels == {}
+    store.change_host("east", labels={"a": "b"}, status=HostStatus.APPROVED, by=Caller())
+    store.remove_host("east", by=Caller())
+    entries = store.list_audit(AuditFilter(subject="east")).items
+    assert [each.action for each in entries] == ["host.remove", "host.change"]
+    assert entries[1].details == {"labels": "{'a': 'b'}", "status": "approved"}
 
 
 def test_the_open_sweeps_of_a_removed_host_fail(store: Store, sweep: Sweep) -> None:

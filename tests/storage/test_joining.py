@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -10,15 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service import jobs
+from profiler_service.access.audit import AuditFilter
+from profiler_service.access.caller import Caller
 from profiler_service.access.join_keys import JoinTerms
 from profiler_service.errors import (
     ConflictError,
     HostRefusedError,
     HostTakenError,
+    InvalidRequestError,
     JoinKeyRefusedError,
+    UnknownJoinKeyError,
 )
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
+from profiler_service.storage import roles
 from profiler_service.storage.database import ROLE_PREFIX
 from profiler_service.storage.roles import JOBS_SCHEMA
 from profiler_service.storage.store import HostStatus, Joined, Joining, Store
@@ -49,9 +55,11 @@ def machine(name: str, identity: str, **changes: object) -> Joining:
     return replace(joining, **changes)  # type: ignore[arg-type]
 
 
-def create_key(store: Store, *, lifetime_s: float = 3600, **changes: object) -> str:
+def create_key(
+    store: Store, *, lifetime_s: float = 3600, by: Caller | None = None, **changes: object
+) -> str:
     terms = replace(TERMS, **changes)  # type: ignore[arg-type]
-    return store.create_join_key(terms, lifetime_s=lifetime_s)[1]
+    return store.create_join_key(terms, lifetime_s=lifetime_s, by=by)[1]
 
 
 def url_of(database_url: str, joined: Joined) -> str:
@@ -131,19 +139,16 @@ def test_a_pending_machine_asks_again_and_gets_in_when_it_is_approved(
     store: Store, database_url: str
 ) -> None:
     key = create_key(store, is_approved=False)
-    first = store.join(key, machine("one", "m1"))
-    assert first.role != store.join(key, machine("one", "m1")).role
+    store.join(key, machine("one", "m1"))
     with pytest.raises(JoinKeyRefusedError):
         store.join(key, machine("one", "m2"))
     pending = store.join(key, machine("one", "m1"))
-    with pytest.raises(HostRefusedError, match="waits for approval"):
-        Store.open(url_of(database_url, pending))
+    assert (pending.host.status, pending.role, pending.password) == (HostStatus.PENDING, "", "")
     store.set_status("one", HostStatus.APPROVED)
-    with closing(Store.open(url_of(database_url, pending))) as opened:
+    joined = store.join(key, machine("one", "m1"))
+    with closing(Store.open(url_of(database_url, joined))) as opened:
         assert opened.find_joined_name() == "one"
         assert store.find_joined_name() is None
-    with pytest.raises(HostRefusedError):
-        Store.open(url_of(database_url, first))
 
 
 @only_postgres
@@ -276,3 +281,78 @@ def test_a_file_has_no_fleet(store: Store) -> None:
 
 def test_the_job_engine_s_schema_is_the_one_that_is_granted() -> None:
     assert JOBS_SCHEMA == jobs.SCHEMA
+
+
+@only_postgres
+def test_a_revoked_key_lets_nobody_in_also_who_waits_with_it(store: Store) -> None:
+    key = create_key(store, is_approved=False, is_reusable=True)
+    store.join(key, machine("one", "m1"))
+    [listed] = store.list_join_keys().items
+    revoked = store.revoke_join_key(listed.id, by=Caller())
+    assert revoked.revoked_at is not None
+    for name, its in (("one", "m1"), ("two", "m2")):
+        with pytest.raises(JoinKeyRefusedError, match="was revoked at"):
+            store.join(key, machine(name, its))
+    # What has joined stays.
+    assert [host.name for host in store.list_hosts()] == ["one"]
+    assert store.revoke_join_key(listed.id, by=Caller()).revoked_at == revoked.revoked_at
+    with pytest.raises(UnknownJoinKeyError):
+        store.revoke_join_key("0" * 32, by=Caller())
+    trail = store.list_audit(AuditFilter(action="host.key.revoke")).items
+    assert [each.subject for each in trail] == [listed.id]
+
+
+@only_postgres
+def test_keys_are_listed_newest_first_with_who_used_them(store: Store) -> None:
+    store.join(create_key(store, name="gpu-a"), machine("node7", "m1"))
+    create_key(store, is_reusable=True)
+    first = store.list_join_keys(limit=1)
+    [unused], [used] = first.items, store.list_join_keys(cursor=first.next_cursor).items
+    assert (unused.terms.is_reusable, unused.used_at, unused.used_by) == (True, None, None)
+    assert (used.terms.name, used.used_by) == ("gpu-a", "gpu-a")
+    assert used.used_at is not None and used.terms.labels == {"pool": "train"}
+
+
+@only_postgres
+def test_on_a_new_server_a_restored_host_can_be_managed_and_join_again(
+    store: Store, database_url: str
+) -> None:
+    joined = store.join(create_key(store), machine("one", "m1"))
+    # A backup has no roles.
+    with connect(database_url) as connection:
+        connection.exec_driver_sql(f"DROP ROLE {joined.role}")
+    assert store.set_status("one", HostStatus.DRAINING).status is HostStatus.DRAINING
+    assert store.set_status("one", HostStatus.APPROVED).status is HostStatus.APPROVED
+    again = store.join(create_key(store), machine("one", "m1"))
+    with closing(Store.open(url_of(database_url, again))) as opened:
+        assert opened.find_joined_name() == "one"
+    with connect(database_url) as connection:
+        connection.exec_driver_sql(f"DROP ROLE {again.role}")
+    assert store.remove_host("one").status is HostStatus.RETIRED
+
+
+@pytest.mark.parametrize("name", ["keys", "join"])
+def test_no_host_has_the_name_of_another_address(store: Store, name: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"/hosts/{name} is something else"):
+        store.register_host(name, platform(), protocol=PROTOCOL, dtypes=["float32"])
+
+
+@only_postgres
+def test_machines_that_join_at_once_wait_for_each_other(store: Store, database_url: str) -> None:
+    key = create_key(store)
+
+    def is_waiting() -> bool:
+        with connect(database_url) as other:
+            waiting = sa.text(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return bool(other.scalar(waiting) == 1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with connect(database_url) as connection:
+            value = connection.scalar(sa.select(installation.c.value))
+            roles.create_role(connection, str(value))
+            joining = pool.submit(store.join, key, machine("one", "m1"))
+            wait_until(is_waiting)
+        assert joining.result(PATIENCE_S).host.name == "one"

@@ -6,6 +6,7 @@ Each command imports its packages only when it runs.
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -129,12 +130,20 @@ def add(
     )
     with open_client(url) as client:
         key = client.create_join_key(wanted)
+        address = client.address
     if json:
         print_json(key)
         return
-    show(f"lhp join {service_url(load_settings(), url)} {key.key}")
-    times = "once" if not reusable else "by several machines"
+    # The shell writes the key to a pipe: no other user of the new machine sees it in an argument.
+    command = f"lhp join {shlex.quote(service_url(load_settings(), url))}"
+    show(f"echo {shlex.quote(key.key)} | {command}")
+    times = "for several machines" if reusable else "once"
     say(f"run this on the new machine; the key is valid {times}, until {key.expires_at:%F %T} UTC")
+    if address.is_loopback:
+        say(
+            f"{address} is this machine itself; others need the name or address by which they reach"
+            " it: in LHP_URL, or with --url"
+        )
 
 
 @app.command()

@@ -9,26 +9,35 @@ import os
 import platform
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from profiler_service.cli.terminal import load_settings, open_client, say, show
+from profiler_service.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from profiler_service.client.address import Address
     from profiler_service.settings import Settings
     from profiler_service.wire import JoinInfo, JoinRequest
 
 ASK_AGAIN_S = 5.0
 """How often a machine asks whether it has been approved."""
+MAX_KEY_LENGTH = 256
 
 
 def join(
     url: Annotated[str, typer.Argument(metavar="URL", help="Address of the service to join.")],
     key: Annotated[
-        str,
-        typer.Argument(metavar="KEY", envvar="LHP_JOIN_KEY", help="Key from `lhp hosts add`."),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="KEY",
+            envvar="LHP_JOIN_KEY",
+            help="Key from `lhp hosts add`. Other users of the machine see it here while the"
+            " command runs: leave it out, and it is read from LHP_JOIN_KEY or stdin.",
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the host, if the key gives none [LHP_HOST].")
     ] = None,
@@ -44,12 +53,19 @@ def join(
     Measures for some seconds first. Waits for approval unless the key gives it.
     """
     from profiler_service.processes.credentials import credentials_path
-    from profiler_service.processes.systemd import enable_unit, unit_directory, write_unit
+    from profiler_service.processes.systemd import (
+        check_interpreter,
+        enable_unit,
+        unit_directory,
+        write_unit,
+    )
 
     settings = load_settings()
     if name is not None:
         settings = settings.model_copy(update={"host": name})
-    join_service(settings, url, key)
+    if systemd:
+        check_interpreter(Path(sys.executable))
+    join_service(settings, url, key or read_key())
     if systemd:
         unit = write_unit(unit_directory(), credentials=credentials_path())
         if worker:
@@ -57,6 +73,19 @@ def join(
         show(f"the worker's unit is {unit}")
     elif worker:
         os.execv(sys.executable, [sys.executable, "-m", "profiler_service.cli", "worker"])
+
+
+def read_key() -> str:
+    """The join key that somebody types, or that comes from stdin. Raises InvalidRequestError."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Join key", hide_input=True, err=True)).strip()
+    key = sys.stdin.readline(MAX_KEY_LENGTH).strip()
+    if not key:
+        raise InvalidRequestError(
+            "a machine joins with a key, and none was given",
+            hint="run the whole command that `lhp hosts add` printed, or set LHP_JOIN_KEY",
+        )
+    return key
 
 
 def join_service(settings: Settings, url: str, key: str) -> None:
@@ -75,6 +104,9 @@ def ask_until_admitted(url: str, asked: JoinRequest) -> JoinInfo:
     told = ""
     while True:
         with open_client(url) as client:
+            exposure = describe_exposure(client.address)
+            if exposure and not told:
+                say(exposure)
             joined = client.join(asked)
         if joined.database_url:
             return joined
@@ -86,6 +118,16 @@ def ask_until_admitted(url: str, asked: JoinRequest) -> JoinInfo:
                 say(f"{host.name}: {host.wrong}")
         told = waiting
         time.sleep(ASK_AGAIN_S)
+
+
+def describe_exposure(address: Address) -> str:
+    """What others on the network can read of a join at that address, in words; empty: nothing."""
+    if address.is_loopback or address.url.scheme == "https":
+        return ""
+    return (
+        f"{address} isn't HTTPS: others on the network can read the key, and the credentials that"
+        " this machine gets"
+    )
 
 
 def describe_machine(settings: Settings, key: str) -> JoinRequest:
