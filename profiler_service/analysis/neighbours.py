@@ -140,8 +140,12 @@ class Neighbours:
         step = self.second - self.first
         around[self.first, REACH + step] = residual[self.second]
         around[self.second, REACH - step] = residual[self.first]
-        without: F64 = residual - np.nanmedian(around, axis=1) if self.size else residual
-        return without
+        # Several times as fast as np.nanmedian: NaN is sorted behind all numbers.
+        around.sort(axis=1)
+        last = np.count_nonzero(~np.isnan(around), axis=1) - 1
+        row = np.arange(self.size)
+        median: F64 = (around[row, last // 2] + around[row, (last + 1) // 2]) / 2
+        return residual - median
 
 
 def number_rounds(

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from profiler_service.analysis.curve import LatencyCurve
-from profiler_service.analysis.repeatability import estimate_tau_within
+from profiler_service.analysis.repeatability import ChildLevels, estimate_tau_within
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.plan.base import Batch, Points
 from profiler_service.plan.modes import MODES
@@ -76,6 +76,7 @@ class RacePlanner(RaceSearch):
         )
         self._seen: Seen | None = None
         self._finals: list[tuple[Final, Judgement]] = []
+        self._child_levels: dict[bool, tuple[tuple[int, bytes], ChildLevels | None]] = {}
         self._num_final_rounds = 0
         self._margin = 1.0
         self._bounded: int | None = None
@@ -269,13 +270,21 @@ class RacePlanner(RaceSearch):
         What differs between the arenas of a process counts here, too: then τ is a little too large.
         """
         expected, points = self._expected, self._find_contested()
-        groups = [find_child_levels(batches, points) for batches in (self._choosing, self._judging)]
+        groups = [self._find_child_levels(is_judging, points) for is_judging in (False, True)]
         tau = estimate_tau_within(
             [group for group in groups if group is not None],
             expected=expected.children,
             weight=self.settings.settle.tau_weight,
         )
         return replace(expected, children=max(tau, expected.least))
+
+    def _find_child_levels(self, is_judging: bool, points: Points) -> ChildLevels | None:
+        """`find_child_levels` of one kind of batches. The last is kept until a batch is added."""
+        batches = self._judging if is_judging else self._choosing
+        key = len(batches), points.tobytes()
+        if self._child_levels.get(is_judging, (None, None))[0] != key:
+            self._child_levels[is_judging] = key, find_child_levels(batches, points)
+        return self._child_levels[is_judging][1]
 
     # Margin
 

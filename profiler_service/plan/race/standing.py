@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
-from profiler_service.analysis.neighbours import Neighbours, fit_levels, number_rounds
+from profiler_service.analysis.neighbours import Levels, Neighbours, fit_levels, number_rounds
 from profiler_service.analysis.repeatability import ChildLevels
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
@@ -99,14 +99,9 @@ class OwnLevels:
 
 def fit_own_levels(batches: Sequence[Samples]) -> OwnLevels:
     """The levels of the points that these rounds visited: see `neighbours.fit_levels`."""
-    batches = [batch for batch in batches if len(batch)]
     point, log = join(batches)
     points, group = np.unique(point, return_inverse=True)
-    rounds = np.concatenate([np.zeros(0, dtype=np.int64), *(batch.round for batch in batches)])
-    lengths = [len(batch) for batch in batches]
-    rounds = number_rounds(np.repeat(np.arange(len(batches)), lengths), rounds)
-    near = Neighbours.of_lengths(lengths)
-    fitted = fit_levels(log, group, rounds, near)
+    near, fitted = _fit_levels(batches, group, log)
     usual = float(np.median(fitted.residual)) if len(log) else 0.0
     return OwnLevels(
         point=point,
@@ -116,6 +111,16 @@ def fit_own_levels(batches: Sequence[Samples]) -> OwnLevels:
         level=fitted.level,
         covariance=fitted.covariance,
     )
+
+
+def _fit_levels(
+    batches: Sequence[Samples], group: npt.NDArray[np.int64], log: F64
+) -> tuple[Neighbours, Levels]:
+    lengths = [len(batch) for batch in batches]
+    rounds = np.concatenate([np.zeros(0, dtype=np.int64), *(batch.round for batch in batches)])
+    rounds = number_rounds(np.repeat(np.arange(len(batches)), lengths), rounds)
+    near = Neighbours.of_lengths(lengths)
+    return near, fit_levels(log, group, rounds, near)
 
 
 def _find_own_levels(batches: Sequence[Samples], points: Points) -> Standing:
@@ -148,10 +153,12 @@ def find_child_levels(batches: Sequence[Samples], points: Points) -> ChildLevels
         return None
     levels, covariances = [], []
     for part in parts:
-        own = fit_own_levels(part)
-        at = np.searchsorted(own.points, common)
-        levels.append(own.level[at])
-        covariances.append(own.covariance[np.ix_(at, at)])
+        point, log = join(part)
+        visited, group = np.unique(point, return_inverse=True)
+        _, fitted = _fit_levels(part, group, log)
+        at = np.searchsorted(visited, common)
+        levels.append(fitted.level[at])
+        covariances.append(fitted.covariance[np.ix_(at, at)])
     return ChildLevels(level=np.stack(levels), covariance=np.stack(covariances))
 
 
