@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Query, Request
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from pydantic import ValidationError
 
 from profiler_service.access.scopes import Scope
@@ -16,7 +16,13 @@ from profiler_service.api.access import require
 from profiler_service.api.dependencies import Client, ServicesDep
 from profiler_service.api.origins import refuse_foreign
 from profiler_service.api.problems import error_of_invalid, problem_of, problem_responses
-from profiler_service.api.questions import choose_wait_s, read_lhp_question, read_where
+from profiler_service.api.questions import (
+    MARKS,
+    choose_wait_s,
+    find_mark,
+    read_lhp_question,
+    read_where,
+)
 from profiler_service.errors import (
     ForeignOriginError,
     InvalidRequestError,
@@ -44,12 +50,16 @@ QUESTION_SCHEMA: Mapping[str, Any] = {
     summary="Which larger dims cost no more? For many at once",
     response_description="What each question got, in their order.",
     dependencies=[Depends(refuse_foreign), require(Scope.READ)],
-    responses=problem_responses(
-        ForeignOriginError, RequestTooLargeError, InvalidRequestError, StoreUnavailableError
-    ),
+    responses={
+        200: MARKS,
+        **problem_responses(
+            ForeignOriginError, RequestTooLargeError, InvalidRequestError, StoreUnavailableError
+        ),
+    },
 )
 async def post_lhp_batch(
     request: Request,
+    response: Response,
     questions: Annotated[
         list[Any],
         Body(
@@ -88,11 +98,22 @@ async def post_lhp_batch(
         )
     )
     in_order = [each if isinstance(each, LhpError) else next(outcomes) for each in read]
+    mark = find_mark(services.known.age_s)
+    if mark is not None:
+        response.headers.update(mark.headers)
+        in_order = [_marked(each, mark.age_s) for each in in_order]
     metrics: ServiceMetrics = request.app.state.metrics
     for each in in_order:
         if isinstance(each, LhpAnswer):
             metrics.find_answer_counter(each.verdict, each.settled)()
     return LhpBatchAnswer(items=await _describe(in_order, services))
+
+
+def _marked(outcome: Outcome, away_s: int) -> Outcome:
+    """The same; an answer says that the database is away."""
+    if isinstance(outcome, LhpAnswer):
+        return outcome.model_copy(update={"database_away_s": away_s})
+    return outcome
 
 
 def _read(question: object, services: Services) -> Asked | LhpError:

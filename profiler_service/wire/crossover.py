@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from profiler_service.wire.base import Dims, RequestModel, ResponseModel
+from profiler_service.wire.base import Dims, RequestModel, ResponseModel, optional_field
 from profiler_service.wire.questions import DIMS_PATTERN, LABEL_PATTERN
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
@@ -123,4 +123,7 @@ class CrossoverAnswer(ResponseModel):
     stale: bool = Field(description="As in the answer of `GET /lhp`.")
     stale_because: list[str] = Field(
         default_factory=list, description="As in the answer of `GET /lhp`."
+    )
+    database_away_s: int | SkipJsonSchema[None] = optional_field(
+        description="As in the answer of `GET /lhp`."
     )

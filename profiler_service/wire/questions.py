@@ -8,7 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from profiler_service.wire.base import MAX_BUDGET_S, Dims, EvidenceInfo, ResponseModel
+from profiler_service.wire.base import (
+    MAX_BUDGET_S,
+    Dims,
+    EvidenceInfo,
+    ResponseModel,
+    optional_field,
+)
 from profiler_service.wire.quantities import DURATION_PATTERN, SHARE_PATTERN
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
@@ -336,4 +342,8 @@ class LhpAnswer(ResponseModel):
         " on each. All other figures then are those of the platform where `lhp` gains least."
         " (`speedup_interval` holds for the least gain, on whichever platform that is.)"
         " `settled` and `verdict` are said only if they hold on each; `margin` is the largest.",
+    )
+    database_away_s: int | SkipJsonSchema[None] = optional_field(
+        description="Only while the service's database is away: seconds since it was last read. The"
+        " answer comes from memory, and newer measurements may not be known."
     )

@@ -135,6 +135,8 @@ async def test_an_answer_is_marked_while_the_database_is_away_and_only_then(
 ) -> None:
     response = await hanging.client.get(KNOWN[0])
     assert "Age" not in response.headers and "Cache-Status" not in response.headers
+    plain = response.json()
+    assert "database_away_s" not in plain
     hanging.proxy.hang()
     begun_s = time.monotonic()
     for address in (KNOWN[0], KNOWN[1]):  # by its address, and by its meaning
@@ -144,6 +146,14 @@ async def test_an_answer_is_marked_while_the_database_is_away_and_only_then(
         assert response.status_code == 200
         assert int(response.headers["Age"]) >= 2
         assert response.headers["Cache-Status"] == 'lhp; hit; detail="database away"'
+        # The body says so, too, and is the same otherwise.
+        away_s = int(response.headers["Age"])
+        assert response.json() == {**plain, "database_away_s": away_s}
+    batch, seconds = await timed(hanging.client.post("/lhp/batch", json=[{"dims": "5,6"}]))
+    [item] = batch.json()["items"]
+    away_s = int(batch.headers["Age"])
+    assert (away_s >= 2, seconds < BOUND_S + SLACK_S) == (True, True)
+    assert item == {"status": 200, "answer": {**plain, "database_away_s": away_s}}
     hanging.proxy.recover()
     while "Age" in (await hanging.client.get(KNOWN[0])).headers:
         assert time.monotonic() - begun_s < 60

@@ -241,8 +241,10 @@ async def test_cancel(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
 
 async def test_list_pages_newest_first(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
     sqlite_worker.store.register_host("there", PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
+    # Without a host, the one that has less to measure would get it.
+    mine = REQUEST | {"host": HOST}
     ids = [
-        (await client.post("/sweeps", json=REQUEST | {"params": {"batch": n}})).json()["id"]
+        (await client.post("/sweeps", json=mine | {"params": {"batch": n}})).json()["id"]
         for n in (1, 2, 3)
     ]
     other = (await client.post("/sweeps", json=REQUEST | {"host": "there"})).json()["id"]

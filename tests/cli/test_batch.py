@@ -40,6 +40,16 @@ def test_a_line_for_each_question_of_a_csv_file(
     ]
 
 
+def test_answers_from_memory_are_said_once(lhp: Lhp, service: StubService, tmp_path: Path) -> None:
+    assert ANSWERED.answer is not None
+    marked = ANSWERED.answer.model_copy(update={"database_away_s": 42})
+    away = ANSWERED.model_copy(update={"answer": marked})
+    service.reply("POST /lhp/batch", items(away, away))
+    (tmp_path / "q.csv").write_text(CSV)
+    done = lhp("query", "--file", "q.csv")
+    assert (done.code, done.err.count("has been away for 42 s")) == (0, 1)
+
+
 def test_json_lines_from_standard_input_and_back(
     lhp: Lhp, service: StubService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

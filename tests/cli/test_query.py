@@ -22,6 +22,16 @@ def test_a_measured_answer_is_one_sentence(lhp: Lhp, service: StubService) -> No
     assert done.err == ""
 
 
+def test_an_answer_from_memory_says_that_the_database_is_away(
+    lhp: Lhp, service: StubService
+) -> None:
+    # The mode of an LHP's curve isn't asked for: the stand-in has no such route.
+    service.reply("GET /lhp", ANSWER.model_copy(update={"is_lhp": True, "database_away_s": 42}))
+    done = lhp("query", "1197,317")
+    assert (done.code, "the service's database has been away for 42 s" in done.err) == (0, True)
+    assert "away" not in done.out
+
+
 def test_json_is_the_answer_and_nothing_else(lhp: Lhp, service: StubService) -> None:
     service.reply("GET /lhp", Reply.accepted(RACE), ANSWER)
     service.reply("GET /sweeps/s1/events", Events(("end", DONE)))

@@ -6,7 +6,7 @@ Uses HTTP only through the client. Each command imports its packages only when i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,6 +39,7 @@ from profiler_service.processes.exit_codes import DONE, PARTLY
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer
     from profiler_service.cli.advise import Advice
+    from profiler_service.wire import CrossoverAnswer, LhpAnswer
     from profiler_service.workload import Dims
 
 
@@ -167,8 +168,10 @@ def query(
         return
     with open_client(url) as client:
         answer = ask(client, request | params, wait_s=wait, console=make_console())
+        say_away([answer])
         mode = None
-        if answer.is_lhp and not json:
+        # While the database is away, there is no more to learn.
+        if answer.is_lhp and not json and answer.database_away_s is None:
             mode = client.get_curve_header(answer.curve, host=answer.host).mode
     if json:
         print_json(answer)
@@ -190,11 +193,22 @@ def _ask_file(
     questions = read_questions(file, given)
     with open_client(url) as client:
         items = client.ask_lhp_batch(questions, wait_s=wait_s)
+    say_away(each.answer for each in items if each.answer is not None)
     now = dt.datetime.now(dt.UTC)
     for question, item in zip(questions, items, strict=True):
         show(item_to_json(question, item) if json else describe_item(question, item, now))
     if (code := choose_exit_code(items)) != DONE:
         raise typer.Exit(code)
+
+
+def say_away(answers: Iterable[LhpAnswer | CrossoverAnswer]) -> None:
+    """Says it if answers come from memory because the service's database is away."""
+    away_s = max((each.database_away_s or 0 for each in answers), default=0)
+    if away_s:
+        say(
+            f"the service's database has been away for {away_s} s: it answers from memory, and may"
+            " not know newer measurements"
+        )
 
 
 def crossover(
@@ -226,6 +240,7 @@ def crossover(
     }
     with open_client(url) as client:
         answer = ask_crossover(client, request, wait_s=wait, console=make_console())
+    say_away([answer])
     if json:
         print_json(answer)
     else:
@@ -282,6 +297,7 @@ def advise(
             conditions[name] = value
     with open_client(url) as client:
         given = ask_about(client, layers, conditions, wait_s=wait, console=make_console())
+    say_away(each.answer for each in given if each.answer is not None)
     if json:
         print_json({"layers": advice_to_json(given, layers)})
     else:
