@@ -90,7 +90,7 @@ async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
 
 @router.patch(
     "/hosts/{name:host}",
-    summary="Approve, drain, label or rename a host",
+    summary="Approve, drain, label, rename or split a host",
     dependencies=[require(Scope.ADMIN)],
     responses=problem_responses(
         ForeignOriginError,
@@ -102,13 +102,17 @@ async def get_host(name: HostName, services: ServicesDep) -> HostInfo:
     ),
 )
 async def change_host(name: HostName, change: HostChange, services: ServicesDep) -> HostInfo:
-    """The host as it is after the change. A host is renamed while its worker is stopped."""
+    """The host as it is after the change; with `split_to`, the new one.
+
+    A host is renamed while its worker is stopped.
+    """
     host = await asyncio.to_thread(
         services.store.change_host,
         name,
         new_name=change.name,
         labels=change.labels,
         status=None if change.status is None else HostStatus(change.status),
+        split_to=change.split_to,
         by=current_caller(),
     )
     return await _info(host, services)

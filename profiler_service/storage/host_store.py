@@ -104,16 +104,19 @@ class HostStore(OpenDatabase):
         new_name: str | None = None,
         labels: Mapping[str, str] | None = None,
         status: HostStatus | None = None,
+        split_to: str | None = None,
         by: Caller | None = None,
     ) -> Host:
         """The host after all of these changes; after an error, none of them is made.
 
         `labels` are all that it has from now on. Approving a host whose platform has changed
-        accepts the new platform. What a caller changes, `by`, is in the audit trail.
+        accepts the new platform; with `split_to`, the new platform is a new host of that name,
+        which is returned, and the host before is retired. What a caller changes, `by`, is in the
+        audit trail.
 
         Raises UnknownHostError; InvalidRequestError for a name that a host can't have;
         ConflictError if another host has it, while a worker measures or sweeps wait under the old
-        name, or if a host shall drain that was never let in.
+        name, if a host shall drain that was never let in, or be split whose platform is the same.
         """
         with self._write() as connection:
             host = hosts.get_host(connection, name)
@@ -123,11 +126,14 @@ class HostStore(OpenDatabase):
                 host = hosts.set_labels(connection, host.name, labels)
             if status is not None:
                 host = hosts.set_status(connection, host.name, status)
+            if split_to is not None:
+                host = hosts.split_host(connection, host.name, split_to)
             if by is not None:
                 changes: Mapping[str, object] = {
                     "name": new_name,
                     "labels": labels,
                     "status": status,
+                    "split_to": split_to,
                 }
                 details = {key: str(value) for key, value in changes.items() if value is not None}
                 audit.add_entry(connection, by, "host.change", name, details)

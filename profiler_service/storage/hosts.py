@@ -153,7 +153,8 @@ def _refused(name: str, status: HostStatus) -> HostRefusedError:
     if status is HostStatus.QUARANTINED:
         return HostRefusedError(
             f"host {name!r} is quarantined: its machine isn't what was approved, or isn't fit",
-            hint="`lhp hosts` says why; `lhp hosts approve` lets it measure as it is now",
+            hint="`lhp hosts` says why; `lhp hosts approve` lets it measure as it is now, and `lhp"
+            " hosts split` as another host, if its platform has changed",
         )
     return HostRefusedError(
         f"host {name!r} has been removed",
@@ -210,16 +211,7 @@ def rename_host(connection: Connection, name: str, new_name: str) -> Host:
             f"host {name!r} has sweeps that haven't ended",
             hint="drain it first and let them end, or cancel them",
         )
-    columns = [each for each in hosts.c if each.name != "name"]
-    copied = sa.select(sa.literal(new_name), *columns).where(hosts.c.name == name)
-    taken = connection.scalar(sa.select(sa.exists().where(hosts.c.name == new_name)))
-    if taken:
-        raise ConflictError(
-            f"there is a host {new_name!r} already", hint="choose another name", see="/hosts"
-        )
-    connection.execute(
-        sa.insert(hosts).from_select(["name", *(each.name for each in columns)], copied)
-    )
+    _copy_host(connection, name, new_name)
     for table in metadata.sorted_tables:
         if "host" in table.c and table is not leases:
             moved = sa.update(table).where(table.c.host == name).values(host=new_name)
@@ -227,6 +219,45 @@ def rename_host(connection: Connection, name: str, new_name: str) -> Host:
     connection.execute(sa.delete(hosts).where(hosts.c.name == name))
     raise_generation(connection)
     return get_host(connection, new_name)
+
+
+def split_host(connection: Connection, name: str, new_name: str) -> Host:
+    """The new host that the host's machine is from now on, on the platform that it has changed to.
+
+    The one before is retired with its platform and all that it measured, and its open sweeps fail.
+    The machine keeps its credentials, with which its worker finds its new name.
+
+    Raises UnknownHostError; InvalidRequestError for a name that a host can't have; ConflictError if
+    another host has it, or if no other platform was offered.
+    """
+    check_name(new_name, hint="choose another one")
+    host = get_host(connection, name, lock=True)
+    if host.offered_platform_key is None:
+        raise ConflictError(
+            f"the platform of host {name!r} hasn't changed, so there is nothing to split",
+            hint="`lhp hosts` says which host is quarantined, and why",
+        )
+    _copy_host(connection, name, new_name)
+    fail_sweeps(connection, name)
+    retired = {"status": HostStatus.RETIRED, "offered_platform_key": None, "role": ""}
+    connection.execute(sa.update(hosts).where(hosts.c.name == name).values(retired))
+    now = read_now(connection)
+    # Approving accepts what was offered.
+    set_status(connection, new_name, HostStatus.APPROVED)
+    return _change(connection, new_name, registered_at=now, last_seen_at=now)
+
+
+def _copy_host(connection: Connection, name: str, new_name: str) -> None:
+    """Makes a second host with all that is known of the first. Raises ConflictError."""
+    if connection.scalar(sa.select(sa.exists().where(hosts.c.name == new_name))):
+        raise ConflictError(
+            f"there is a host {new_name!r} already", hint="choose another name", see="/hosts"
+        )
+    columns = [each for each in hosts.c if each.name != "name"]
+    copied = sa.select(sa.literal(new_name), *columns).where(hosts.c.name == name)
+    connection.execute(
+        sa.insert(hosts).from_select(["name", *(each.name for each in columns)], copied)
+    )
 
 
 def remove_host(connection: Connection, name: str) -> Host:

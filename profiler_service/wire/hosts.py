@@ -62,6 +62,12 @@ class HostChange(RequestModel):
         description="`approved`: it may measure, on the platform that it has now; `draining`: it"
         " ends the sweeps that it has, and takes no new ones.",
     )
+    split_to: str | None = Field(
+        default=None,
+        description="Of a host whose platform has changed: the name of a new host, which its"
+        " machine is from now on. This one is retired with all that it measured.",
+        max_length=255,
+    )
 
 
 class HostInfo(ResponseModel):

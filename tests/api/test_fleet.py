@@ -139,3 +139,16 @@ async def test_a_host_that_was_never_let_in_can_t_drain(
     sqlite_worker.store.set_status(HOST, HostStatus.PENDING)
     refused = await client.patch(f"/hosts/{HOST}", json={"status": "draining"})
     check_problem(refused, 409, f"lhp hosts approve {HOST}")
+
+
+async def test_a_host_whose_platform_is_the_same_can_t_be_split(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    refused = await client.patch(f"/hosts/{HOST}", json={"split_to": "gpu-b"})
+    check_problem(refused, 409, "quarantined")
+    assert f"'{HOST}' hasn't changed" in refused.json()["detail"]
+    # Not even what is wanted besides is done.
+    both = {"labels": {"pool": "train"}, "split_to": "gpu-b"}
+    check_problem(await client.patch(f"/hosts/{HOST}", json=both), 409)
+    [host] = (await client.get("/hosts")).json()
+    assert (host["name"], host["labels"]) == (HOST, {})

@@ -1,4 +1,4 @@
-"""`lhp hosts approve`, `drain`, `rename`, `label`, `rm`, `add` and `keys`."""
+"""`lhp hosts approve`, `split`, `drain`, `rename`, `label`, `rm`, `add` and `keys`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tests.cli.stub import HOST, NOW, StubService
     [
         (["approve", "anvil"], {"status": "approved"}),
         (["drain", "anvil"], {"status": "draining"}),
+        (["split", "anvil", "hammer"], {"split_to": "hammer"}),
         (["rename", "anvil", "hammer"], {"name": "hammer"}),
         (["label", "anvil", "pool=train", "old-"], {"labels": {"pool": "train", "rack": "7"}}),
     ],

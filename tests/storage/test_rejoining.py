@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from profiler_service.access.audit import AuditFilter
 from profiler_service.access.caller import Caller
 from profiler_service.errors import ConflictError, HostRefusedError, JoinKeyRefusedError
+from profiler_service.plan.spec import SweepState
 from profiler_service.storage import roles
 from profiler_service.storage.store import HostStatus, Store
 from profiler_service.storage.tables import hosts, join_keys
-from tests.processes.fake_worker import wait_until
+from tests.processes.fake_worker import PROTOCOL, platform, spec, wait_until
 from tests.storage.test_joining import create_key, machine, only_postgres, url_of
 from tests.storage.test_leases import identity
 from tests.storage.test_schema import connect
@@ -249,3 +250,32 @@ def test_the_trail_tells_of_keys_and_of_who_joined_with_them(store: Store) -> No
     with pytest.raises(JoinKeyRefusedError):
         store.join(key[:-1] + ("A" if key[-1] != "A" else "B"), machine("x", "m3"), by=SOMEONE)
     assert len(store.list_audit(AuditFilter(since=made.at)).items) == 3
+
+
+def test_a_changed_platform_becomes_a_host_of_its_own(store: Store, database_url: str) -> None:
+    joined = store.join(create_key(store), machine("one", "m1"))
+    url = url_of(database_url, joined)
+    with pytest.raises(ConflictError, match="hasn't changed"):
+        store.change_host("one", split_to="two")
+    sweep, _ = store.create_sweep(spec(1), host="one")
+    with closing(Store.open(url, worker=identity("w", machine="m1"))) as worker:
+        worker.take_lease("one")
+        worker.register_host("one", platform("other"), protocol=PROTOCOL, dtypes=["float32"])
+        with pytest.raises(ConflictError, match="a host 'one' already"):
+            store.change_host("one", split_to="one")
+        split = store.change_host("one", split_to="two", by=SOMEONE)
+        with pytest.raises(HostRefusedError, match="'one' has been removed"):
+            worker.touch_host("one")
+    assert (split.name, split.status, split.machine) == ("two", HostStatus.APPROVED, "m1")
+    assert (split.platform_key, split.labels) == (platform("other").key, {"pool": "train"})
+    before = store.get_host("one")
+    assert (before.status, before.platform_key) == (HostStatus.RETIRED, platform().key)
+    assert store.get_sweep(sweep.id).state is SweepState.FAILED
+    # Started again with the credentials that the machine has, the worker is the new host's.
+    with closing(Store.open(url, worker=identity("again", machine="m1"))) as worker:
+        assert worker.find_joined_name() == "two"
+        worker.take_lease("two")
+        worker.register_host("two", platform("other"), protocol=PROTOCOL, dtypes=["float32"])
+        assert worker.touch_host("two")[0] is HostStatus.APPROVED
+    [entry] = store.list_audit(AuditFilter(subject="one", action="host.change")).items
+    assert entry.details == {"split_to": "two"}

@@ -44,7 +44,7 @@ def hosts(
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the machines that measure; with a command, approve, drain, label, rename or remove one.
+    """List the machines that measure; with a command, manage one of them.
 
     Labels are shown as NAME=VALUE.
     """
@@ -153,6 +153,20 @@ def approve(name: NameArgument, url: UrlOption = None, json: JsonOption = False)
     If its platform has changed, the new one is accepted; its old curves are marked stale.
     """
     _change(name, url, as_json=json, status="approved")
+
+
+@app.command()
+def split(
+    name: NameArgument,
+    new_name: Annotated[str, typer.Argument(metavar="NEW", help="Name of the new host.")],
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a new host of one whose platform has changed. The old one is removed; its curves stay.
+
+    The machine's worker measures for the new host when it is started again.
+    """
+    _change(name, url, as_json=json, split_to=new_name)
 
 
 @app.command()
