@@ -140,7 +140,8 @@ def describe_machine(settings: Settings, key: str) -> JoinRequest:
     say("measuring for some seconds whether this machine is fit")
     diagnosis = examine(device=settings.device, threads=settings.threads, cache=settings.cache)
     poor = {each.name: each.found for each in diagnosis.findings if each.verdict == "poor"}
-    measurer = create_measurer(settings)
+    # One measuring process says what all of them would: the others needn't start.
+    measurer = create_measurer(settings.model_copy(update={"children": 1}))
     try:
         found = measurer.platform
         return JoinRequest(
