@@ -1,0 +1,269 @@
+"""Stops PostgreSQL for 30 seconds under 64 clients: what do they get, and when is all well again?
+
+    python -m benchmarks.away --out docs/results/away.md
+
+One service, one worker whose latencies are made up, 64 clients. Most ask known questions, some ask
+what must be measured. Prints a Markdown report. The exit code is 0 if everything holds, 1 if not, 2
+without a verdict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import itertools
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from benchmarks.checked import publish, simulated_host
+from benchmarks.provenance import heading
+from benchmarks.soak.checks import Check
+from benchmarks.soak.machines import Postgres, Service, SoakError
+
+CLIENTS = 64
+ASKING_NEW = 8
+"""So many of the clients ask what isn't known."""
+PAUSE_S = 0.25
+"""Between two requests of one client."""
+BEFORE_S = 5
+OUTAGE_S = 30
+NOTICED_S = 4
+"""So long after the database stopped, an answer need not be marked yet."""
+RECOVERED_S = 10
+HOST = "away"
+KNOWN = [(first, second) for first in (200, 216, 232, 248) for second in (64, 80)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What one request got."""
+
+    at_s: float
+    """When it was sent, on the monotonic clock."""
+    took_s: float
+    kind: str
+    """`known` or `new`."""
+    status: str
+    """`transport` without a reply."""
+    is_marked: bool
+    retry_after: str | None
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=OUTAGE_S, help="how long it is stopped")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report there, too")
+    given = parser.parse_args()
+    lines = heading("PostgreSQL away", "benchmarks.away", "psycopg", "httpx", "uvicorn")
+    try:
+        with _parts() as (postgres, service):
+            checks, table = asyncio.run(_watch(postgres, service, given.seconds))
+    except SoakError as error:
+        print(f"no verdict: {error}", file=sys.stderr)
+        return 2
+    text = [
+        f"{CLIENTS} clients asked, {ASKING_NEW} of them what had to be measured, each"
+        f" {1 / PAUSE_S:g} times a second. PostgreSQL was stopped for {given.seconds:g} s."
+    ]
+    return publish(given.out, lines, text, checks, more=table)
+
+
+@contextlib.contextmanager
+def _parts() -> Iterator[tuple[Postgres, Service]]:
+    """The database, and a service that knows the answers to the known questions."""
+    with tempfile.TemporaryDirectory(prefix="lhp-away-") as name, contextlib.ExitStack() as stack:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for part in ("database", "service"):
+            (folder / part).mkdir()
+        postgres = Postgres(folder / "database")
+        stack.callback(postgres.stop)
+        service = Service(folder / "service", postgres.url, "--no-worker")
+        stack.callback(service.stop)
+        service.start()
+        service.wait_until_ready(120)
+        stack.enter_context(simulated_host(HOST, folder, postgres))
+        for first, second in KNOWN:
+            reply = _ask_until_known(service, f"{first},{second}")
+            if reply.status_code != 200:
+                raise SoakError(f"not answered beforehand: {reply.status_code} {reply.text}")
+        yield postgres, service
+
+
+def _ask_until_known(service: Service, dims: str) -> httpx.Response:
+    """The reply to a question, asked again until the worker has registered and measured."""
+    deadline_s = time.monotonic() + 120
+    while True:
+        reply = httpx.get(
+            f"{service.url}/lhp",
+            params={"dims": dims, "host": HOST, "budget": 0.3, "wait": 30},
+            timeout=60,
+            trust_env=False,
+        )
+        if reply.status_code == 200 or time.monotonic() > deadline_s:
+            return reply
+        time.sleep(0.5)
+
+
+async def _watch(
+    postgres: Postgres, service: Service, outage_s: float
+) -> tuple[list[Check], list[str]]:
+    """What was found, and a table of the replies during the outage."""
+    replies: list[Reply] = []
+    numbers = itertools.count(300)
+    limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
+    async with httpx.AsyncClient(
+        base_url=service.url, timeout=30, trust_env=False, limits=limits
+    ) as http:
+        clients = [
+            asyncio.create_task(_client(http, replies, numbers, asks_new=number < ASKING_NEW))
+            for number in range(CLIENTS)
+        ]
+        await asyncio.sleep(BEFORE_S)
+        stopped_s = time.monotonic()
+        await asyncio.to_thread(postgres.stop)
+        await asyncio.sleep(max(0.0, stopped_s + outage_s - time.monotonic()))
+        await asyncio.to_thread(postgres.start)
+        started_s = time.monotonic()
+        measured_s = await _wait_measured(http) - started_s
+        await asyncio.sleep(max(0.0, RECOVERED_S + 5 - (time.monotonic() - started_s)))
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+    before = [r for r in replies if r.at_s + r.took_s < stopped_s]
+    during = [r for r in replies if stopped_s + NOTICED_S <= r.at_s < started_s - 2]
+    after = [r for r in replies if r.at_s >= started_s + RECOVERED_S]
+    return _check(before, during, after, replies, measured_s), _table(during)
+
+
+async def _client(
+    http: httpx.AsyncClient, replies: list[Reply], numbers: Iterator[int], *, asks_new: bool
+) -> None:
+    new = next(numbers)
+    for number in itertools.count():
+        dims = f"{new},64" if asks_new else "{},{}".format(*KNOWN[number % len(KNOWN)])
+        at_s = time.monotonic()
+        params = {"dims": dims, "host": HOST, "budget": "0.3", "wait": "0" if asks_new else "30"}
+        try:
+            reply = await http.get("/lhp", params=params)
+        except httpx.TransportError:
+            status, headers = "transport", httpx.Headers()
+        else:
+            status, headers = str(reply.status_code), reply.headers
+        if status == "200":
+            # One question open at a time, so that the queue stays short: how long the service
+            # takes to recover must not depend on what was asked before.
+            new = next(numbers)
+        replies.append(
+            Reply(
+                at_s=at_s,
+                took_s=time.monotonic() - at_s,
+                kind="new" if asks_new else "known",
+                status=status,
+                is_marked="Age" in headers and "Cache-Status" in headers,
+                retry_after=headers.get("Retry-After"),
+            )
+        )
+        await asyncio.sleep(PAUSE_S)
+
+
+async def _wait_measured(http: httpx.AsyncClient) -> float:
+    """When a question that nobody asked before was measured and answered. Raises SoakError."""
+    deadline_s = time.monotonic() + 120
+    while time.monotonic() < deadline_s:
+        params = {"dims": "1111,77", "host": HOST, "budget": "0.3", "wait": "10"}
+        with contextlib.suppress(httpx.TransportError):
+            if (await http.get("/lhp", params=params)).status_code == 200:
+                return time.monotonic()
+        await asyncio.sleep(0.2)
+    raise SoakError("nothing was measured for two minutes after PostgreSQL had started")
+
+
+def _check(
+    before: list[Reply],
+    during: list[Reply],
+    after: list[Reply],
+    replies: list[Reply],
+    measured_s: float,
+) -> list[Check]:
+    known = [r for r in during if r.kind == "known"]
+    new = [r for r in during if r.kind == "new"]
+    if not (before and known and new and after):
+        raise SoakError("too few requests to say anything")
+    answered = sum(r.status == "200" for r in known)
+    marked = sum(r.status == "200" and r.is_marked for r in known)
+    refused = sum(r.status == "503" and r.retry_after is not None for r in new)
+    wrong = Counter(r.status for r in replies if r.status not in ("200", "202", "503"))
+    lost = sum(r.status != "200" for r in replies if r.kind == "known")
+    early = sum(r.is_marked for r in before)
+    late = sum(r.is_marked or r.status not in ("200", "202") for r in after)
+    slowest_s = max(r.took_s for r in known)
+    return [
+        Check(
+            claim="known questions are answered meanwhile",
+            found=f"{answered} of {len(known)}, the slowest in {slowest_s:.2f} s",
+            holds=answered == len(known),
+        ),
+        Check(
+            claim="every one at any time",
+            found=f"{lost} weren't",
+            holds=lost == 0,
+        ),
+        Check(
+            claim=f"these answers are marked, from {NOTICED_S} s on",
+            found=f"{marked} of {len(known)}",
+            holds=marked == len(known),
+        ),
+        Check(
+            claim="none was marked before",
+            found=f"{early} of {len(before)}",
+            holds=early == 0,
+        ),
+        Check(
+            claim="all others get 503 with Retry-After",
+            found=f"{refused} of {len(new)}",
+            holds=refused == len(new),
+        ),
+        Check(
+            claim="nothing else is ever sent",
+            found=", ".join(f"{count} × {status}" for status, count in wrong.items()) or "none",
+            holds=not wrong,
+        ),
+        Check(
+            claim=f"a new question is measured and answered within {RECOVERED_S} s",
+            found=f"{measured_s:.1f} s after PostgreSQL had started",
+            holds=measured_s <= RECOVERED_S,
+        ),
+        Check(
+            claim="from then on, all is as before",
+            found=f"{late} of {len(after)} were refused or marked",
+            holds=late == 0,
+        ),
+    ]
+
+
+def _table(during: list[Reply]) -> list[str]:
+    counts = Counter((r.kind, r.status, r.is_marked) for r in during)
+    return [
+        "| question | reply meanwhile | marked | number |",
+        "|---|---|---|---:|",
+        *(
+            f"| {kind} | {status} | {'yes' if marked else 'no'} | {count} |"
+            for (kind, status, marked), count in sorted(counts.items())
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
