@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -33,9 +32,14 @@ def dims_of(seed: int, axes: int) -> tuple[int, ...]:
     return tuple(dim // 4 + 75 for dim in random_dims(seed, axes))
 
 
-@pytest.mark.parametrize(("mode", "axes", "seeds"), [("race", 2, 100), ("grid", 1, 60)])
+@pytest.mark.parametrize(("mode", "axes", "seeds"), [("race", 2, 77), ("grid", 1, 60)])
 def test_noise_alone_moves_no_answer(mode: Mode, axes: int, seeds: int) -> None:
-    """A smooth curve under 3 % heavy-tailed noise and drift: at most 1 % of answers go wrong."""
+    """A smooth curve under 3 % heavy-tailed noise and drift: at most 1 % of answers go wrong.
+
+    Below 100 seeds, that is none. None of 77 is as strict as one of 100: where 5 % go wrong, it
+    passes with probability 0.95^77 = 0.02 (one of 100: 0.95^100 + 100 · 0.05 · 0.95^99 = 0.04), and
+    where 10 % do, with 0.9^77 = 0.0003 (0.9^100 + 100 · 0.1 · 0.9^99 = 0.0003).
+    """
     wrong = 0
     for seed in range(seeds):
         spec = small_spec(15, dims_of(seed, axes), mode, seed=seed)
@@ -63,22 +67,15 @@ def test_true_steps_are_found(mode: Mode, axes: int, multiple: int, seeds: int) 
     assert found >= 0.95 * possible
 
 
-@functools.cache
-def quiet_clock_s(seed: int) -> float:
-    """How long a race of `test_a_noisy_neighbour_moves_no_answer` takes without one."""
+@pytest.mark.parametrize("seed", range(8))
+def test_a_noisy_neighbour_moves_no_answer(seed: int) -> None:
+    """It comes after a share of the time that the race takes without it."""
     spec = small_spec(32, (301, 233), "race", seed=seed)
-    device = SyntheticDevice(smooth(spec.grid), seed=seed)
-    ask(spec, device)
-    return device.clock_s
-
-
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 0.9])
-def test_a_noisy_neighbour_moves_no_answer(share: float) -> None:
-    """It comes after that share of the time that the race takes without it."""
-    for seed in range(8):
-        spec = small_spec(32, (301, 233), "race", seed=seed)
-        truth = smooth(spec.grid)
-        from_s = share * quiet_clock_s(seed)
+    truth = smooth(spec.grid)
+    quiet = SyntheticDevice(truth, seed=seed)
+    ask(spec, quiet)
+    for share in [0.0, 0.25, 0.5, 0.75, 0.9]:
+        from_s = share * quiet.clock_s
         device = SyntheticDevice(truth, seed=seed, neighbour_from_s=from_s)
         assert true_ratio(spec, truth, ask(spec, device)) <= 1.005
         assert device.clock_s > from_s
