@@ -6,7 +6,7 @@ Pure. Knows neither how pairs are measured nor where facts are kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
@@ -167,11 +167,14 @@ def _weigh(estimates: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return math.fsum(value / variance for value, variance in estimates) / weight, 1 / weight
 
 
-def choose_fastest(estimates: Sequence[PairEstimate]) -> PairEstimate | None:
+def choose_fastest(
+    estimates: Sequence[PairEstimate], *, left: Collection[Dims] = ()
+) -> PairEstimate | None:
     """Of the pairs that are faster, the one that is surely faster by most; None if none is.
 
-    Its interval allows for the choice: see `PairEstimate.widened`.
+    Its interval allows for the choice: see `PairEstimate.widened`. Rivals in `left` are not chosen,
+    as something else is known to be no slower; the interval allows for them, too.
     """
     faster = [each for each in estimates if each.verdict == "faster"]
-    widened = [each.widened(len(faster)) for each in faster]
+    widened = [each.widened(len(faster)) for each in faster if each.rival not in left]
     return min(widened, key=lambda each: (each.high, each.ratio), default=None)

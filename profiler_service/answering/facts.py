@@ -35,6 +35,14 @@ class FactsKey(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RaceAnswer:
+    """What a race answered: a point that it found to be faster than the queried one."""
+
+    curve_id: str
+    rival: Dims
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairFacts:
     """The facts about one pair, and what they say together."""
 
@@ -99,13 +107,25 @@ class PointFacts:
     def _pairs(self) -> tuple[PairFacts, ...]:
         return _combine_pairs(self.facts)
 
-    def choose(self, window: Grid, counts: Callable[[Fact], bool] | None = None) -> Choice:
-        """The fastest pair whose rival is a candidate of the window, from the facts that count."""
+    def choose(
+        self,
+        window: Grid,
+        counts: Callable[[Fact], bool] | None = None,
+        *,
+        raced: RaceAnswer | None = None,
+    ) -> Choice:
+        """The fastest pair whose rival is a candidate of the window, from the facts that count.
+
+        A race compared its finalists with each other, and knows more of them than their pairs with
+        the queried point say. So of the points that `raced` confirmed, its answer is chosen, unless
+        another one is surely faster by all facts.
+        """
         pairs = self._pairs
         if counts is not None and not all(map(counts, self.facts)):
             pairs = _combine_pairs([fact for fact in self.facts if counts(fact)])
         inside = [pair for pair in pairs if window.is_candidate(pair.estimate.rival)]
-        fastest = choose_fastest([pair.estimate for pair in inside])
+        left = () if raced is None else _find_beaten(inside, raced)
+        fastest = choose_fastest([pair.estimate for pair in inside], left=left)
         its = [p for p in inside if fastest is not None and p.estimate.rival == fastest.rival]
         return Choice(
             fastest=fastest,
@@ -113,6 +133,20 @@ class PointFacts:
             contradicts=tuple(each for pair in its or inside for each in pair.contradicts),
             pairs=tuple(inside),
         )
+
+
+def _find_beaten(pairs: Sequence[PairFacts], raced: RaceAnswer) -> tuple[Dims, ...]:
+    """The rivals that the race compared with its answer, and that aren't surely faster."""
+    own = [pair.estimate for pair in pairs if pair.estimate.rival == raced.rival]
+    if not own or own[0].verdict != "faster":
+        return ()
+    return tuple(
+        pair.estimate.rival
+        for pair in pairs
+        if pair.estimate.rival != raced.rival
+        and pair.estimate.high >= own[0].low
+        and any(fact.curve_id == raced.curve_id for fact in pair.counted)
+    )
 
 
 def _combine_pairs(facts: Sequence[Fact]) -> tuple[PairFacts, ...]:

@@ -16,14 +16,13 @@ from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.lhp import Answer, Prefer, build_answer, find_answer, keep_asked
 from profiler_service.answering.caveats import find_caveats, find_width, is_noisy
 from profiler_service.answering.curves import Conditions, Snapshot
-from profiler_service.answering.facts import FactsKey
+from profiler_service.answering.facts import FactsKey, RaceAnswer
 from profiler_service.answering.known import Known
 from profiler_service.answering.resources import evidence_info
 from profiler_service.answering.settling import (
-    carry_margin,
+    find_margin,
     find_margin_caveat,
     is_enough,
-    is_settled,
     read_terms,
 )
 from profiler_service.errors import InvalidRequestError
@@ -291,6 +290,7 @@ class LhpQuestion:
         choice = point.choose(
             self.window,
             lambda fact: fact.curve_id in races and self.is_fresh(races[fact.curve_id], measured),
+            raced=RaceAnswer(curve_id=header.id, rival=answer.lhp),
         )
         if choice.fastest is not None:
             header = races[choice.counted[-1].curve_id]
@@ -318,10 +318,9 @@ class LhpQuestion:
             return answer.model_copy(update={"edge": is_edge})
         said, header = reading.newest
         evidence = header.evidence
-        margin = evidence.margin
-        if margin is not None and tuple(answer.lhp) != said.lhp:  # it is about the race's answer
-            margin = carry_margin(margin, said.speedup_interval, answer.speedup_interval)
-        settled = is_settled(replace(evidence, margin=margin), self.terms)
+        is_its_own = tuple(answer.lhp) == said.lhp
+        speedups = None if is_its_own else (said.speedup_interval, answer.speedup_interval)
+        margin, settled = find_margin(evidence, self.terms, carried=speedups)
         is_lhp = answer.is_lhp and (settled or MODES[header.mode].visits_every_point)
         return answer.model_copy(
             update={

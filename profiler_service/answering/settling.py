@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.plan.spec import DEFAULT_MARGIN, DEFAULT_SETTLE_S, RaceTerms
@@ -32,6 +33,26 @@ def is_settled(evidence: Evidence, terms: RaceTerms) -> bool:
     wanted, asked = terms.margin, evidence.asked_margin
     is_as_fine = asked is None or asked <= (DEFAULT_MARGIN if wanted is None else wanted)
     return bool(evidence.settled) and is_as_fine
+
+
+def find_margin(
+    evidence: Evidence,
+    terms: RaceTerms,
+    *,
+    carried: tuple[tuple[float, float], tuple[float, float]] | None,
+) -> tuple[float | None, bool]:
+    """The margin of an answer after a race, and whether it is settled.
+
+    `carried` are the intervals on the speed-ups of the race's own answer and of the given one, if
+    that is another.
+    """
+    margin = evidence.margin
+    if margin is None or carried is None:
+        return margin, is_settled(evidence, terms)
+    margin = carry_margin(margin, *carried)
+    # The race was satisfied with what it reached, or with more.
+    is_kept = margin <= max(evidence.margin or 0.0, DEFAULT_MARGIN)
+    return margin, is_kept and is_settled(replace(evidence, margin=margin), terms)
 
 
 def is_enough(evidence: Evidence, terms: RaceTerms, budget_s: float | None) -> bool:

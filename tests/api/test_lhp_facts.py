@@ -162,6 +162,28 @@ async def test_the_best_of_several_facts_has_a_wider_interval(
     assert found["speedup_interval"] == pytest.approx(expected, rel=1e-5)
 
 
+async def test_a_race_answers_itself_though_another_of_its_points_seems_faster(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # It compared them directly. (8,16) is surely faster than (5,6) by more, but not than (8,8).
+    confirmed = [pair((8, 8), 0.92, 0.97), pair((8, 16), 0.93, 0.95)]
+    race(sqlite_worker, faster_at((8, 8)), *confirmed, evidence=SETTLED)
+    found = await answer(client)
+    assert (found["lhp"], found["settled"], found["margin"]) == ([8, 8], True, 0.004)
+    # The interval allows for both, as above.
+    half = (0.97 / 0.92) ** (0.5 * 2.2414 / 1.96)
+    expected = [1 / ((0.92 * 0.97) ** 0.5 * half), 1 / ((0.92 * 0.97) ** 0.5 / half)]
+    assert found["speedup_interval"] == pytest.approx(expected, rel=1e-5)
+
+
+async def test_another_point_of_a_race_answers_if_it_is_surely_faster(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    confirmed = [pair((8, 8), 0.95, 0.96), pair((8, 16), 0.90, 0.92)]
+    race(sqlite_worker, faster_at((8, 8)), *confirmed, evidence=SETTLED)
+    assert (await answer(client))["lhp"] == [8, 16]
+
+
 async def test_a_settled_race_says_how_closely_its_window_is_known(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
@@ -195,6 +217,7 @@ async def test_the_margin_grows_by_what_the_intervals_leave_open_if_an_older_fac
     # faster than (5,6) by 2.011 / 1, and by 2.011 / 0.99 at most.
     ratio = 2.011 / 0.99 / found["speedup_interval"][0]
     assert found["margin"] == pytest.approx(1 - 0.996 / ratio, rel=1e-6)
+    assert not found["settled"]  # 4 % is more than the race was to settle for
 
 
 async def test_the_margin_of_a_race_stays_if_its_own_answer_seems_slower_by_all_facts(
