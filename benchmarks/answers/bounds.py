@@ -7,12 +7,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.answers.statistics import between_processes, processes_needed, resolvable_margin
+from benchmarks.answers.statistics import (
+    NORMAL_95,
+    between_processes,
+    processes_needed,
+    resolvable_margin,
+)
 from benchmarks.answers.trials import Trial
 from benchmarks.answers.verdicts import ALIKE_WITHIN, compare_answers
 
 CALLS_A_PAIR = 4
 """Two visits, each with an untimed and a timed call."""
+WANTED_MARGIN = 0.01
+"""The goal for the median margin."""
 
 
 def find_tau(trials: Sequence[Trial]) -> float:
@@ -45,6 +52,26 @@ def least_margins(trials: Sequence[Trial], tau: float) -> list[float]:
     ]
 
 
+def window_margins(trials: Sequence[Trial]) -> list[tuple[float, bool]]:
+    """For each answer of a race, the margin that even visits of its window give; is it settled?
+
+    All visits that fit into the race's budget are spread evenly over the rows and the columns, of
+    which a window of N points has √N: so n visits are n / √N of each. Two rows then differ by
+    noise of σ √(√N / n), with σ for a pair of single calls. Nothing is taken to be known of rows
+    and columns beforehand, and no time goes to contest and final.
+    """
+    found = []
+    for trial in trials:
+        for reply in trial.answers:
+            evidence = reply.body.get("evidence", {})
+            if not evidence.get("candidates") or not evidence.get("budget_s"):
+                continue
+            visits = evidence["budget_s"] / (CALLS_A_PAIR / 2 * trial.refereed.latency_s)
+            error = trial.refereed.spread * math.sqrt(math.sqrt(evidence["candidates"]) / visits)
+            found.append((math.expm1(NORMAL_95 * error), bool(reply.settled)))
+    return found
+
+
 def describe_bounds(trials: Sequence[Trial]) -> list[str]:
     """Markdown list: the noise of this machine by the referee, and what it allows."""
     refereed = [trial for trial in trials if trial.measurement is not None]
@@ -67,6 +94,18 @@ def describe_bounds(trials: Sequence[Trial]) -> list[str]:
             " 1.96 √(1.57 σ² / n + τ² / k), with n pairs if all of the time went to one pair, and k"
             f" processes: median {np.median(margins):.2%}, 95th percentile"
             f" {np.quantile(margins, 0.95):.2%}."
+        )
+    if windows := window_margins(refereed):
+        below = [settled for margin, settled in windows if margin <= WANTED_MARGIN]
+        above = [settled for margin, settled in windows if margin > WANTED_MARGIN]
+        margins = [margin for margin, _ in windows]
+        lines.append(
+            "- A race must find the best of all rows and columns. If it spread the visits of its"
+            " whole time evenly over the √N rows of a window of N points, it would know the fastest"
+            f" row up to 1.96 σ √(√N / visits): median {np.median(margins):.2%}, 95th percentile"
+            f" {np.quantile(margins, 0.95):.2%}. Where that is at most {WANTED_MARGIN:.0%},"
+            f" {sum(below)} of {len(below)} answers are settled; of the others, {sum(above)} of"
+            f" {len(above)}."
         )
     errors = [t.refereed.control().se for t in refereed]
     blurred = sum(abs(math.expm1(t.refereed.control().log)) > ALIKE_WITHIN for t in refereed)

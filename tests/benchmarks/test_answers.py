@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.answers.bounds import describe_bounds, find_tau, least_margins
+from benchmarks.answers.bounds import (
+    describe_bounds,
+    find_tau,
+    least_margins,
+    window_margins,
+)
 from benchmarks.answers.calibration import Claim, draw, judge_calibration, read_claims
 from benchmarks.answers.dims import Dims, draw_queries, growth, round_up, window_end
 from benchmarks.answers.machine import RefereeError
@@ -308,6 +313,17 @@ def test_the_least_margin_follows_from_the_time_and_the_noise() -> None:
     (least,) = least_margins([trial(reply(), measurement=measured({}))], tau=0.004)
     expected = 1.96 * math.sqrt(math.pi / 2 * 0.03**2 / 2000 + 0.004**2 / 2)
     assert math.log1p(least) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_margin_of_a_window_follows_from_its_rows_the_time_and_the_noise() -> None:
+    # 4 s of visits of 200 µs: 20,000 visits of 20 rows, so 1000 of each. 1.96 · 0.03 / √1000.
+    body = {"evidence": {"candidates": 400, "budget_s": 4.0}}
+    ((margin, settled),) = window_margins(
+        [trial(reply(body=body, settled=True), measurement=measured({}))]
+    )
+    assert math.log1p(margin) == pytest.approx(1.96 * 0.03 / math.sqrt(1000), rel=1e-4)
+    assert settled
+    assert window_margins([trial(reply(body={}), measurement=measured({}))]) == []
 
 
 def findings() -> Findings:
