@@ -7,6 +7,7 @@ migrations make them.
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 
 import sqlalchemy as sa
@@ -141,14 +142,20 @@ def _find_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+@functools.cache
+def _known_revisions() -> tuple[str, ...]:
+    """The revisions that this version knows, the newest first. Imports every migration, once."""
+    script = ScriptDirectory.from_config(_alembic_config())
+    return tuple(known.revision for known in script.walk_revisions())
+
+
 def _head() -> str:
     """The newest revision that this version knows."""
-    return str(ScriptDirectory.from_config(_alembic_config()).get_current_head())
+    return _known_revisions()[0]
 
 
 def _is_known(revision: str) -> bool:
-    script = ScriptDirectory.from_config(_alembic_config())
-    return revision in {known.revision for known in script.walk_revisions()}
+    return revision in _known_revisions()
 
 
 def _check_newer(connection: Connection, revision: str, url: sa.URL) -> None:
