@@ -124,6 +124,13 @@ def migrated_postgres(postgres_url: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture
+def migrated_postgres_url(postgres_url: str, migrated_postgres: str) -> Iterator[str]:
+    """A new database with the current schema on PostgreSQL."""
+    with new_database(postgres_url, f"TEMPLATE {migrated_postgres}") as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new database without a schema, once on SQLite and once on PostgreSQL."""
@@ -150,9 +157,7 @@ def database_url(
         path = shutil.copyfile(migrated_file, tmp_path / "lhp.sqlite")
         yield f"sqlite:///{path}"
         return
-    template: str = request.getfixturevalue("migrated_postgres")
-    with new_database(request.getfixturevalue("postgres_url"), f"TEMPLATE {template}") as url:
-        yield url
+    yield request.getfixturevalue("migrated_postgres_url")
 
 
 @pytest.fixture

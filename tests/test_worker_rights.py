@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from profiler_service import jobs
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
-from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from tests.processes.fake_worker import PROTOCOL, platform
 from tests.test_jobs import HOST, Fleet
@@ -32,10 +31,9 @@ def run(url: str, *statements: str) -> None:
 
 
 @pytest.fixture
-def worker_url(postgres_database_url: str) -> Iterator[str]:
+def worker_url(migrated_postgres_url: str) -> Iterator[str]:
     """The database as a role sees it that may only read and write rows."""
-    schema.upgrade(postgres_database_url)
-    jobs.upgrade(Settings(database_url=postgres_database_url, host=HOST))
+    jobs.upgrade(Settings(database_url=migrated_postgres_url, host=HOST))
     rights = (
         "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES",
         "USAGE ON ALL SEQUENCES",
@@ -43,23 +41,23 @@ def worker_url(postgres_database_url: str) -> Iterator[str]:
     )
     schemas = ("public", jobs.SCHEMA)
     run(
-        postgres_database_url,
+        migrated_postgres_url,
         f"CREATE ROLE {ROLE} LOGIN PASSWORD 'secret'",
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         *(f"GRANT USAGE ON SCHEMA {name} TO {ROLE}" for name in schemas),
         *(f"GRANT {what} IN SCHEMA {name} TO {ROLE}" for name in schemas for what in rights),
     )
-    url = sa.make_url(postgres_database_url).set(username=ROLE, password="secret")
+    url = sa.make_url(migrated_postgres_url).set(username=ROLE, password="secret")
     yield url.render_as_string(hide_password=False)
-    run(postgres_database_url, f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
+    run(migrated_postgres_url, f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
 
 
 def test_a_worker_whose_role_may_not_change_the_schema_measures(
-    worker_url: str, postgres_database_url: str, tmp_path: Path
+    worker_url: str, migrated_postgres_url: str, tmp_path: Path
 ) -> None:
     with pytest.raises(sa.exc.ProgrammingError, match="denied"):
         run(worker_url, "CREATE TABLE mine (id INTEGER)")
-    with closing(Store.open(postgres_database_url)) as store:
+    with closing(Store.open(migrated_postgres_url)) as store:
         store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
         fleet = Fleet(store, Settings(database_url=worker_url, host=HOST), tmp_path)
         try:

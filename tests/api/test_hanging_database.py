@@ -17,7 +17,6 @@ from profiler_service.answering.services import Services
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.settings import Settings
-from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from tests.api.conftest import DTYPES, HOST, Worker, ask, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
@@ -74,9 +73,8 @@ def bounded_settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def proxied_url(postgres_database_url: str) -> Iterator[tuple[Proxy, str]]:
-    schema.upgrade(postgres_database_url)
-    with proxied(postgres_database_url) as (proxy, url):
+def proxied_url(migrated_postgres_url: str) -> Iterator[tuple[Proxy, str]]:
+    with proxied(migrated_postgres_url) as (proxy, url):
         yield proxy, url
 
 

@@ -10,7 +10,6 @@ import pytest
 from benchmarks.soak.checks import check_database
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.plan.spec import SweepState
-from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from tests.storage.examples import (
     PROGRESS,
@@ -23,10 +22,9 @@ from tests.storage.examples import (
 
 
 @pytest.fixture
-def kept(postgres_database_url: str) -> tuple[str, str, str]:
+def kept(migrated_postgres_url: str) -> tuple[str, str, str]:
     """A database with one sweep that is done: its URL, the sweep's id and its curve's."""
-    schema.upgrade(postgres_database_url)
-    store = Store.open(postgres_database_url)
+    store = Store.open(migrated_postgres_url)
     store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=["float32"])
     sweep, _ = store.create_sweep(create_spec(), host="east")
     store.start_sweep(sweep.id)
@@ -36,7 +34,7 @@ def kept(postgres_database_url: str) -> tuple[str, str, str]:
     curve_id = store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
     store.close()
     assert curve_id is not None
-    return postgres_database_url, sweep.id, curve_id
+    return migrated_postgres_url, sweep.id, curve_id
 
 
 def failing(url: str, sweeps: set[str], curves: set[str]) -> list[str]:

@@ -71,9 +71,8 @@ class Worker:
 
 
 @pytest.fixture
-def worker(postgres_database_url: str) -> Iterator[Worker]:
-    schema.upgrade(postgres_database_url)
-    with closing(Worker(postgres_database_url)) as worker:
+def worker(migrated_postgres_url: str) -> Iterator[Worker]:
+    with closing(Worker(migrated_postgres_url)) as worker:
         yield worker
 
 

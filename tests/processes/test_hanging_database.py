@@ -13,7 +13,6 @@ from profiler_service import jobs
 from profiler_service.errors import StoreUnavailableError
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
-from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from tests.processes.fake_worker import PROTOCOL, begun, platform, spec, wait_until
 from tests.storage.proxy import Proxy, proxied
@@ -25,18 +24,17 @@ BOUND_S = 8.0
 
 
 @pytest.fixture
-def hanging(postgres_database_url: str) -> Iterator[tuple[Proxy, Settings]]:
+def hanging(migrated_postgres_url: str) -> Iterator[tuple[Proxy, Settings]]:
     """A database behind a proxy, with all its tables."""
-    schema.upgrade(postgres_database_url)
-    jobs.upgrade(Settings(database_url=postgres_database_url))
-    with proxied(postgres_database_url) as (proxy, url):
+    jobs.upgrade(Settings(database_url=migrated_postgres_url))
+    with proxied(migrated_postgres_url) as (proxy, url):
         yield proxy, Settings(database_url=url, host=HOST, database_timeout_s=TIMEOUT_S)
 
 
 @pytest.fixture
-def store(hanging: tuple[Proxy, Settings], postgres_database_url: str) -> Iterator[Store]:
+def store(hanging: tuple[Proxy, Settings], migrated_postgres_url: str) -> Iterator[Store]:
     """The store, past the proxy."""
-    with contextlib.closing(Store.open(postgres_database_url)) as store:
+    with contextlib.closing(Store.open(migrated_postgres_url)) as store:
         store.register_host(HOST, platform(), protocol=PROTOCOL, dtypes=["float32"])
         yield store
 

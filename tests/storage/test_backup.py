@@ -169,12 +169,11 @@ def test_a_backup_of_a_newer_schema_is_refused(migrated_file: Path, tmp_path: Pa
 
 
 def test_missing_programs_of_postgresql_are_named(
-    postgres_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    migrated_postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schema.upgrade(postgres_database_url)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BackupError, match="pg_dump isn't installed") as caught:
-        back_up(postgres_database_url, tmp_path / "backup")
+        back_up(migrated_postgres_url, tmp_path / "backup")
     assert "client programs" in caught.value.hint
     assert not (tmp_path / "backup").exists()
 

@@ -230,19 +230,16 @@ def test_foreign_files_and_other_formats_are_named(file: Path, tmp_path: Path) -
 
 
 def test_an_import_into_a_read_only_database_can_be_repeated(
-    postgres_database_url: str, migrated_postgres: str, file: Path
+    migrated_postgres_url: str, file: Path
 ) -> None:
-    from profiler_service.storage import schema
-
-    schema.upgrade(postgres_database_url)
-    name = sa.make_url(postgres_database_url).database
+    name = sa.make_url(migrated_postgres_url).database
     for setting, works in (("on", False), ("off", True)):
-        with connect(postgres_database_url) as connection:
+        with connect(migrated_postgres_url) as connection:
             connection.execute(sa.text("SET TRANSACTION READ WRITE"))
             connection.execute(
                 sa.text(f"ALTER DATABASE {name} SET default_transaction_read_only = {setting}")
             )
-        with closing(Store.open(postgres_database_url)) as store:
+        with closing(Store.open(migrated_postgres_url)) as store:
             if works:
                 assert import_all(store, file) == [True, True]
             else:

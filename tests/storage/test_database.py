@@ -106,13 +106,12 @@ def test_writer_locks_out_writers_from_its_start_and_readers_never(tmp_path: Pat
     engine.dispose()
 
 
-def test_connection_cut_by_the_server_is_replaced(postgres_database_url: str) -> None:
-    schema.upgrade(postgres_database_url)
+def test_connection_cut_by_the_server_is_replaced(migrated_postgres_url: str) -> None:
     server = sa.create_engine(
-        parse_url(postgres_database_url).set(database="postgres"), isolation_level="AUTOCOMMIT"
+        parse_url(migrated_postgres_url).set(database="postgres"), isolation_level="AUTOCOMMIT"
     )
-    name = parse_url(postgres_database_url).database
-    with closing(Store.open(postgres_database_url)) as store:
+    name = parse_url(migrated_postgres_url).database
+    with closing(Store.open(migrated_postgres_url)) as store:
         store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
         with server.connect() as connection:
             cut = connection.execute(

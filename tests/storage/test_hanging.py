@@ -26,11 +26,10 @@ BOUND_S = 4.0
 
 
 @pytest.fixture
-def proxied_store(postgres_database_url: str) -> Iterator[tuple[Proxy, Store]]:
+def proxied_store(migrated_postgres_url: str) -> Iterator[tuple[Proxy, Store]]:
     """A store with a host, `east`, whose connections lead through a proxy."""
-    schema.upgrade(postgres_database_url)
     with (
-        proxied(postgres_database_url) as (proxy, url),
+        proxied(migrated_postgres_url) as (proxy, url),
         closing(Store.open(url, timeout_s=TIMEOUT_S)) as store,
     ):
         store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
@@ -99,31 +98,28 @@ def stopped(url: str, *, only_backends: bool) -> Iterator[None]:
 
 
 def test_while_the_server_stands_still_transactions_are_given_up(
-    postgres_database_url: str,
+    migrated_postgres_url: str,
 ) -> None:
-    schema.upgrade(postgres_database_url)
-    with closing(Store.open(postgres_database_url, timeout_s=TIMEOUT_S)) as store:
+    with closing(Store.open(migrated_postgres_url, timeout_s=TIMEOUT_S)) as store:
         store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
-        with stopped(postgres_database_url, only_backends=False):
+        with stopped(migrated_postgres_url, only_backends=False):
             check_given_up(lambda: store.get_host("east"))
             check_given_up(store.generation)
         assert store.get_host("east").name == "east"
 
 
 def test_connections_that_stand_still_are_replaced_by_new_ones(
-    postgres_database_url: str,
+    migrated_postgres_url: str,
 ) -> None:
-    schema.upgrade(postgres_database_url)
-    with closing(Store.open(postgres_database_url, timeout_s=TIMEOUT_S)) as store:
+    with closing(Store.open(migrated_postgres_url, timeout_s=TIMEOUT_S)) as store:
         store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
-        with stopped(postgres_database_url, only_backends=True):
+        with stopped(migrated_postgres_url, only_backends=True):
             assert store.get_host("east").name == "east"
 
 
-def test_a_lock_of_another_is_waited_for_only_so_long(postgres_database_url: str) -> None:
-    schema.upgrade(postgres_database_url)
-    other = sa.create_engine(parse_url(postgres_database_url))
-    with closing(Store.open(postgres_database_url, timeout_s=TIMEOUT_S)) as store:
+def test_a_lock_of_another_is_waited_for_only_so_long(migrated_postgres_url: str) -> None:
+    other = sa.create_engine(parse_url(migrated_postgres_url))
+    with closing(Store.open(migrated_postgres_url, timeout_s=TIMEOUT_S)) as store:
         store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=[])
         with other.begin() as connection:
             connection.execute(sa.text("SELECT * FROM hosts FOR UPDATE"))
@@ -142,9 +138,8 @@ def test_connections_for_upgrades_have_no_limit(postgres_database_url: str) -> N
     engine.dispose()
 
 
-def test_options_of_the_url_are_left_as_they_are(postgres_database_url: str) -> None:
-    schema.upgrade(postgres_database_url)
-    url = parse_url(postgres_database_url).update_query_dict(
+def test_options_of_the_url_are_left_as_they_are(migrated_postgres_url: str) -> None:
+    url = parse_url(migrated_postgres_url).update_query_dict(
         {"options": "-c statement_timeout=12345"}
     )
     engine = create_database_engine(url, timeout_s=1)

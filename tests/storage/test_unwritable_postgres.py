@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service.errors import StoreNotWritableError
-from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from tests.storage.examples import PROTOCOL, create_platform, create_spec
 from tests.storage.test_schema import connect
@@ -23,12 +22,11 @@ CREATE TRIGGER full_disk BEFORE INSERT ON sweeps EXECUTE FUNCTION fail();
 
 
 @pytest.fixture
-def url(postgres_database_url: str) -> str:
+def url(migrated_postgres_url: str) -> str:
     """A database with a host `east`."""
-    schema.upgrade(postgres_database_url)
-    with closing(Store.open(postgres_database_url)) as store:
+    with closing(Store.open(migrated_postgres_url)) as store:
         store.register_host("east", create_platform(), protocol=PROTOCOL, dtypes=["float32"])
-    return postgres_database_url
+    return migrated_postgres_url
 
 
 def run(url: str, *statements: str) -> None:
