@@ -64,7 +64,7 @@ def start_lhp(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     def start(*arguments: str, typed: str | None = None, **settings: str) -> subprocess.Popen[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LHP_")}
-        environment["LHP_PARTITION"] = os.environ["LHP_PARTITION"]
+        environment |= {name: os.environ[name] for name in ("LHP_PARTITION", "LHP_CHILDREN")}
         environment["XDG_DATA_HOME"] = str(tmp_path / "data")
         process = subprocess.Popen(
             [sys.executable, "-m", "profiler_service.cli", *arguments],

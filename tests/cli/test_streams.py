@@ -108,7 +108,7 @@ def test_the_service_and_its_worker_run_and_no_socket_is_a_standard_stream(
     port = find_port()
     arguments = ["serve", "--port", str(port)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LHP_")}
-    environment["LHP_PARTITION"] = os.environ["LHP_PARTITION"]
+    environment |= {name: os.environ[name] for name in ("LHP_PARTITION", "LHP_CHILDREN")}
     with subprocess.Popen(
         command_line(*arguments, redirect=redirect, module="profiler_service.cli"),
         cwd=tmp_path,
