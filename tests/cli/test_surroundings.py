@@ -20,6 +20,7 @@ from profiler_service.processes.exit_codes import CANNOT_RUN, FAILED
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
 from tests.api.curves import PLATFORM, PROTOCOL
+from tests.cli.conftest import Finished, Lhp
 from tests.cli.stub import StubService
 from tests.processes.fake_worker import wait_until
 from tests.processes.test_serve import read_greeting
@@ -37,6 +38,11 @@ def check_told(done: subprocess.CompletedProcess[str], code: int, *words: str) -
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def as_process(done: Finished) -> subprocess.CompletedProcess[str]:
+    """A command that was run in this process, as if it had its own."""
+    return subprocess.CompletedProcess([], done.code, done.out, done.err)
 
 
 def run(start: Start, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +68,7 @@ def test_commands_that_only_ask_need_no_home_directory(
     asks(start_lhp, service, **NO_HOME)
 
 
-@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["worker"], ["db", "upgrade"]])
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["worker"]])
 def test_without_a_home_directory_a_command_that_needs_one_says_what_to_set(
     start_lhp: Start, tmp_path: Path, command: list[str]
 ) -> None:
@@ -74,9 +80,14 @@ def test_without_a_home_directory_a_command_that_needs_one_says_what_to_set(
 
 
 def test_a_home_directory_that_isnt_known_is_no_directory_of_that_name(
-    start_lhp: Start, tmp_path: Path
+    lhp: Lhp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = run(start_lhp, "db", "upgrade", HOME="", LHP_DATABASE_URL="sqlite:///~/lhp.sqlite")
+    for name, value in NO_HOME.items():
+        monkeypatch.setenv(name, value)
+    done = as_process(lhp("db", "upgrade"))
+    check_told(done, FAILED, "the home directory isn't known", "LHP_DATABASE_URL", "HOME")
+    monkeypatch.setenv("LHP_DATABASE_URL", "sqlite:///~/lhp.sqlite")
+    done = as_process(lhp("db", "upgrade"))
     check_told(done, FAILED, "~/lhp.sqlite can't be found")
     assert not (tmp_path / "~").exists()
 
@@ -86,7 +97,9 @@ def test_with_a_database_elsewhere_no_home_directory_is_needed(
 ) -> None:
     url = f"sqlite:///{tmp_path / 'lhp.sqlite'}"
     assert run(start_lhp, "db", "upgrade", LHP_DATABASE_URL=url, **NO_HOME).returncode == 0
-    process = start_lhp("serve", "--port", "0", LHP_DATABASE_URL=url, **NO_HOME)
+    # With a worker: below, where there is no directory that could be used either.
+    command = ("serve", "--port", "0", "--no-worker")
+    process = start_lhp(*command, LHP_DATABASE_URL=url, **NO_HOME)
     served, _ = read_greeting(process)
     wait_until_ready(served)
     process.send_signal(signal.SIGTERM)
@@ -116,10 +129,16 @@ def test_commands_that_only_ask_never_touch_the_data_directory(
     asks(start_lhp, service, HOME=unusable, XDG_DATA_HOME=unusable)
 
 
-@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["worker"], ["db", "upgrade"]])
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["worker"]])
 def test_a_data_directory_that_cant_be_made_is_told(
-    start_lhp: Start, unusable: str, command: list[str]
+    start_lhp: Start,
+    lhp: Lhp,
+    unusable: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", unusable)
+    check_told(as_process(lhp("db", "upgrade")), FAILED, unusable)
     done = run(start_lhp, *command, XDG_DATA_HOME=unusable)
     assert done.returncode in (FAILED, os.EX_TEMPFAIL)
     check_told(done, done.returncode, unusable)
@@ -178,8 +197,7 @@ DAMAGED = "can't be used: database disk image is malformed"
     ("table", "commands"),
     [
         # Read before anything else, and by every command.
-        ("sqlite_master", [["worker"], ["db", "upgrade"], SERVE]),
-        ("alembic_version", [["worker"], ["db", "upgrade"], SERVE]),
+        ("alembic_version", [["worker"], SERVE]),
         # Read once the service has begun to start.
         ("hosts", [SERVE]),
         ("platforms", [SERVE]),
@@ -198,16 +216,32 @@ def test_a_damaged_database_is_told_by_every_command_that_reads_it(
         check_told(done, code, f"damaged.sqlite {DAMAGED}", "hint: the file is damaged")
 
 
-def test_a_damaged_queue_of_jobs_may_be_moved_away(start_lhp: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["sqlite_master", "alembic_version"])
+def test_a_damaged_database_is_told_and_not_upgraded(
+    lhp: Lhp, damaged: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    monkeypatch.setenv("LHP_DATABASE_URL", damaged(table))
+    check_told(
+        as_process(lhp("db", "upgrade")),
+        FAILED,
+        f"damaged.sqlite {DAMAGED}",
+        "hint: the file is damaged",
+    )
+
+
+def test_a_damaged_queue_of_jobs_may_be_moved_away(
+    start_lhp: Start, lhp: Lhp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite:///{tmp_path / 'lhp.sqlite'}"
-    assert run(start_lhp, "db", "upgrade", LHP_DATABASE_URL=url).returncode == 0
+    monkeypatch.setenv("LHP_DATABASE_URL", url)
+    assert lhp("db", "upgrade").code == 0
     jobs = tmp_path / "lhp.jobs.sqlite"
     overwrite(jobs, range(1, 9))
     done = run(start_lhp, "worker", LHP_DATABASE_URL=url)
     check_told(done, CANNOT_RUN, f"lhp.jobs.sqlite {DAMAGED}", "move that file away")
     for path in tmp_path.glob("lhp.jobs.sqlite*"):
         path.unlink()
-    assert run(start_lhp, "db", "upgrade", LHP_DATABASE_URL=url).returncode == 0
+    assert lhp("db", "upgrade").code == 0
 
 
 # Whatever else the system refuses
