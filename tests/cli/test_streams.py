@@ -21,7 +21,10 @@ from tests.cli.stub import ANSWER, HEADER, HOST, StubService
 from tests.processes.fake_worker import wait_until
 from tests.processes.test_serve import find_children
 
-CLOSED = ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"]
+ALL_CLOSED = "<&- >&- 2>&-"
+CLOSED = ["<&-", ">&-", "2>&-", ALL_CLOSED]
+"""`make_safe` opens them before a command begins. So each alone is tried with one command, and all
+together with the others."""
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
@@ -58,28 +61,52 @@ def lhp_with(service: StubService, tmp_path: Path) -> Run:
 # Closed
 
 
-@pytest.mark.parametrize("redirect", CLOSED)
-@pytest.mark.parametrize("command", ["hosts", "curves --json", "--help"])
+@pytest.mark.parametrize(
+    ("command", "redirect"),
+    [
+        *(("hosts", redirect) for redirect in CLOSED),
+        ("curves --json", ">&-"),  # writes bytes
+        ("curves --json", ALL_CLOSED),
+        ("--help", ALL_CLOSED),
+    ],
+)
 def test_a_command_works_with_closed_streams(lhp_with: Run, command: str, redirect: str) -> None:
     done = lhp_with(*command.split(), redirect=redirect)
     assert done.returncode == 0
     assert bool(done.stdout) == (">&-" not in redirect.replace("2>&-", ""))
 
 
-@pytest.mark.parametrize("redirect", CLOSED)
+@pytest.mark.parametrize(
+    ("command", "redirect", "code"),
+    [
+        ("plot missing", "<&-", 1),
+        ("plot missing", "2>&-", 1),  # where it would be told
+        ("plot missing", ALL_CLOSED, 1),
+        ("query x --json", ">&-", 2),  # where it would be told, too
+        ("query x --json", ALL_CLOSED, 2),
+    ],
+)
 def test_an_error_ends_with_its_exit_code_though_streams_are_closed(
-    lhp_with: Run, redirect: str
+    lhp_with: Run, command: str, redirect: str, code: int
 ) -> None:
-    assert lhp_with("plot", "missing", redirect=redirect).returncode == 1
-    assert lhp_with("query", "x", "--json", redirect=redirect).returncode == 2
+    assert lhp_with(*command.split(), redirect=redirect).returncode == code
 
 
-@pytest.mark.parametrize("redirect", [*CLOSED, ">/dev/full", "2>/dev/full"])
-def test_lhp_train_ends_without_a_traceback(lhp_with: Run, redirect: str) -> None:
-    done = lhp_with("report", "missing", redirect=redirect, module="trainer_client.cli")
-    assert done.returncode == 1
-    done = lhp_with("--help", redirect=redirect, module="trainer_client.cli")
-    assert done.returncode == (1 if redirect == ">/dev/full" else 0)
+@pytest.mark.parametrize(
+    ("command", "redirect", "code"),
+    [
+        ("report missing", ALL_CLOSED, 1),
+        ("report missing", "2>/dev/full", 1),
+        ("--help", ALL_CLOSED, 0),
+        ("--help", ">/dev/full", 1),
+        ("--help", "2>/dev/full", 0),
+    ],
+)
+def test_lhp_train_ends_without_a_traceback(
+    lhp_with: Run, command: str, redirect: str, code: int
+) -> None:
+    done = lhp_with(*command.split(), redirect=redirect, module="trainer_client.cli")
+    assert done.returncode == code
 
 
 def find_port() -> int:
@@ -101,7 +128,7 @@ def is_ready(url: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("redirect", ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize("redirect", [ALL_CLOSED, ">/dev/full 2>/dev/full"])
 def test_the_service_and_its_worker_run_and_no_socket_is_a_standard_stream(
     tmp_path: Path, redirect: str
 ) -> None:
@@ -216,8 +243,16 @@ def test_json_keeps_every_character_on_a_narrow_terminal(
     assert "µ→".encode() in lhp_with("hosts", "--json").stdout
 
 
-@pytest.mark.parametrize("settings", [{}, ASCII], ids=["as here", "C locale"])
-@pytest.mark.parametrize("command", ["query 1,\udcff", "curves --host \udce9", "plot \udcff"])
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        ("query 1,\udcff", {}),
+        ("query 1,\udcff", ASCII),
+        ("curves --host \udce9", ASCII),
+        ("plot \udcff", ASCII),
+    ],
+    ids=["as here", "C locale", "host", "curve"],
+)
 def test_arguments_that_are_no_text_are_a_usage_error(
     lhp_with: Run, command: str, settings: dict[str, str]
 ) -> None:
