@@ -18,6 +18,7 @@ import pytest
 from profiler_service.processes.serve import ListenError, listen_on
 from profiler_service.storage.store import Store
 from tests.api.curves import PLATFORM, PROTOCOL
+from tests.processes.fake_worker import wait_until
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -44,14 +45,6 @@ def find_children(pid: int) -> list[int]:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         children += map(int, (thread / "children").read_text().split())
     return children
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Returns once `condition` holds; fails after half a minute."""
-    give_up = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def is_running(pid: int) -> bool:
