@@ -28,7 +28,7 @@ from profiler_service.plan.base import Batch, Part, Planner
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec
 from profiler_service.plan.turns import Demand
-from profiler_service.processes import supervisor, worker
+from profiler_service.processes import attendance, supervisor, worker
 from profiler_service.processes.keeper_line import tell_nobody
 from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.settings import Settings
@@ -36,6 +36,8 @@ from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Workload
 
 PATIENCE_S = 120.0
+HEARTBEAT_S = 1.0
+"""Of the worker here: tests wait for what a heartbeat notices, some of them for two."""
 PROTOCOL = TimingProtocol(timer="fake")
 HOST = "host"
 
@@ -220,6 +222,8 @@ def main() -> None:
     if "FAKE_MACHINE" in os.environ:
         worker.find_machine_id = lambda: os.environ["FAKE_MACHINE"]  # type: ignore[attr-defined]
     supervisor.OTHER_WORKER_POLL_S = 0.05
+    attendance.HEARTBEAT_S = HEARTBEAT_S
+    worker.HEARTBEAT_S = HEARTBEAT_S  # type: ignore[attr-defined]
 
     def run(settings: Settings) -> None:
         worker.run(settings, create_measurer=lambda _: measurer, create_planner=FakePlanner)

@@ -20,9 +20,10 @@ from profiler_service.grid import Grid
 from profiler_service.measurement import doctor, identity
 from profiler_service.measurement.diagnosis import Diagnosis
 from profiler_service.plan.base import Batch, Part
-from profiler_service.processes import worker
+from profiler_service.processes import attendance, worker
 from profiler_service.settings import Settings
 from profiler_service.workload import Workload
+from tests.processes.fake_worker import HEARTBEAT_S
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice
 
 FIT = Diagnosis(findings=(), smallest_effect=0.001, num_samples=1)
@@ -87,6 +88,8 @@ def main() -> None:
         mock.patch.object(identity, "find_machine_id", find_machine_id),
         mock.patch.object(worker, "find_machine_id", find_machine_id),
         mock.patch.object(worker, "create_measurer", create),
+        mock.patch.object(attendance, "HEARTBEAT_S", HEARTBEAT_S),
+        mock.patch.object(worker, "HEARTBEAT_S", HEARTBEAT_S),
         mock.patch.object(worker, "run", functools.partial(worker.run, create_measurer=create)),
         mock.patch.object(os, "execv", become_simulated),
     ):

@@ -62,7 +62,7 @@ def test_a_worker_goes_on_when_its_database_is_back(
     hanging: tuple[Proxy, Settings], store: Store, tmp_path: Path, connections_survive: bool
 ) -> None:
     proxy, settings = hanging
-    sweep = store.create_sweep(spec(60), host=HOST)[0]
+    sweep = store.create_sweep(spec(30), host=HOST)[0]
     with contextlib.closing(Fleet(store, settings, tmp_path)) as fleet:
         process = fleet.start(batch_s=0.05)
         wait_until(lambda: len(begun(fleet.log)) > 3)
@@ -75,4 +75,4 @@ def test_a_worker_goes_on_when_its_database_is_back(
         assert ended.state is SweepState.DONE, ended.error
         assert process.poll() is None
         kept = store.load_batches(sweep.id)
-        assert [list(samples.point) for samples in kept] == [[i] for i in range(60)]
+        assert [list(samples.point) for samples in kept] == [[i] for i in range(30)]
