@@ -17,6 +17,7 @@ from dbos import _serialization as serialization
 from profiler_service import jobs
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
+from tests.databases import only_sqlite
 from tests.test_jobs import Fleet, client, fleet, settings
 
 __all__ = ["client", "fleet", "settings"]
@@ -93,7 +94,11 @@ def test_the_pickle_would_go_off_if_it_were_loaded(planter: Planter) -> None:
     assert planter.went_off.exists()
 
 
-@pytest.mark.parametrize("where", ["input", "step"])
+@pytest.mark.parametrize(
+    ("database_url", "where"),
+    [("postgresql", "input"), ("sqlite", "step")],
+    indirect=["database_url"],
+)
 def test_a_worker_loads_no_pickle_and_still_measures_the_sweep(
     fleet: Fleet, client: jobs.JobClient, planter: Planter, where: str
 ) -> None:
@@ -109,6 +114,7 @@ def test_a_worker_loads_no_pickle_and_still_measures_the_sweep(
     assert "holds a pickle, which is never loaded" in fleet.output()
 
 
+@only_sqlite
 def test_a_worker_that_resumes_a_job_loads_no_pickle(
     fleet: Fleet, client: jobs.JobClient, planter: Planter, settings: Settings
 ) -> None:

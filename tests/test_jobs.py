@@ -1,4 +1,7 @@
-"""Durable sweeps: real worker processes, killed at will, on both databases."""
+"""Durable sweeps: real worker processes, killed at will, on both databases.
+
+What needs a process and doesn't depend on the database runs on one of them: see `databases.py`.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from profiler_service.plan.spec import SweepState
 from profiler_service.processes.worker import STOP_LIMIT_S
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
+from tests.databases import only_postgresql, only_sqlite
 from tests.processes.fake_worker import PATIENCE_S, PROTOCOL, begun, platform, spec, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -148,6 +152,7 @@ def test_a_killed_worker_loses_at_most_the_batch_under_way(
     assert "Traceback" not in fleet.output()
 
 
+@only_sqlite
 def test_a_sweep_enqueued_while_no_worker_runs_is_picked_up_later(
     fleet: Fleet, client: jobs.JobClient
 ) -> None:
@@ -161,6 +166,7 @@ def test_a_sweep_enqueued_while_no_worker_runs_is_picked_up_later(
     assert begun(fleet.log) == [0, 1, 2]
 
 
+@only_postgresql
 def test_a_sweep_that_was_never_enqueued_is_found(fleet: Fleet) -> None:
     # As if the process that created it had died before it could enqueue it.
     sweep = fleet.create_sweep(2)
@@ -168,6 +174,7 @@ def test_a_sweep_that_was_never_enqueued_is_found(fleet: Fleet) -> None:
     assert fleet.wait_for(sweep).state is SweepState.DONE
 
 
+@only_sqlite
 def test_sweeps_run_one_after_the_other(fleet: Fleet, client: jobs.JobClient) -> None:
     sweeps = [fleet.create_sweep(n) for n in (3, 4, 5)]
     for sweep in sweeps:
@@ -180,7 +187,10 @@ def test_sweeps_run_one_after_the_other(fleet: Fleet, client: jobs.JobClient) ->
 
 
 @pytest.mark.parametrize(
-    ("number", "batch_s"), [(signal.SIGTERM, 0.005), (signal.SIGINT, 3600)], ids=["short", "long"]
+    ("database_url", "number", "batch_s"),
+    [("sqlite", signal.SIGTERM, 0.005), ("postgresql", signal.SIGINT, 3600)],
+    indirect=["database_url"],
+    ids=["short", "long"],
 )
 def test_a_signal_ends_the_worker_soon_and_the_sweep_goes_on_later(
     fleet: Fleet, client: jobs.JobClient, number: signal.Signals, batch_s: float
@@ -208,6 +218,7 @@ def test_a_signal_ends_the_worker_soon_and_the_sweep_goes_on_later(
     assert begun(fleet.log)[num_begun:] == list(range(num_kept, 200))
 
 
+@only_sqlite
 def test_a_signal_during_start_ends_the_worker_without_a_traceback(fleet: Fleet) -> None:
     process = fleet.start()
     # The first thing it does.
@@ -217,6 +228,7 @@ def test_a_signal_during_start_ends_the_worker_without_a_traceback(fleet: Fleet)
     assert "Traceback" not in fleet.output()
 
 
+@only_sqlite
 def test_a_second_worker_of_the_host_is_refused(fleet: Fleet, client: jobs.JobClient) -> None:
     sweep = fleet.create_sweep(1)
     client.enqueue(sweep)
@@ -230,6 +242,7 @@ def test_a_second_worker_of_the_host_is_refused(fleet: Fleet, client: jobs.JobCl
     assert first.poll() is None
 
 
+@only_postgresql
 def test_cancelling_a_running_sweep_leaves_the_partial_curve(
     fleet: Fleet, client: jobs.JobClient
 ) -> None:

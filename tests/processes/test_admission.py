@@ -1,16 +1,18 @@
-"""Workers whose hosts operators approve, drain and remove: whole processes, on both databases."""
+"""Workers whose hosts operators approve, drain and remove: whole processes."""
 
 from __future__ import annotations
 
 from profiler_service.plan.spec import SweepState
 from profiler_service.processes.exit_codes import CANNOT_RUN
 from profiler_service.storage.store import HostStatus, Store
+from tests.databases import only_postgresql, only_sqlite
 from tests.processes.fake_worker import HOST, PATIENCE_S, PROTOCOL, platform, wait_until
 from tests.processes.test_one_measurer import HandIn, Make, hand_in, is_registered, make, num_kept
 
 __all__ = ["hand_in", "make"]
 
 
+@only_sqlite
 def test_a_pending_host_waits_and_measures_when_it_is_approved(
     store: Store, make: Make, hand_in: HandIn
 ) -> None:
@@ -25,6 +27,7 @@ def test_a_pending_host_waits_and_measures_when_it_is_approved(
     wait_until(lambda: store.get_sweep(sweep.id).state is SweepState.DONE)
 
 
+@only_postgresql
 def test_a_draining_host_ends_its_sweeps_and_a_removed_one_its_worker(
     store: Store, make: Make, hand_in: HandIn
 ) -> None:

@@ -1,4 +1,8 @@
-"""One measurer a machine and device, one live worker a host: real worker processes."""
+"""One measurer a machine and device, one live worker a host: real worker processes.
+
+The leases, which are all that differs between the databases here, are tested on both of them in
+`tests/storage/test_leases.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.leases import LEASE_S
 from profiler_service.storage.store import Store, Sweep
+from tests.databases import only_postgresql, only_sqlite
 from tests.processes.fake_worker import HOST, PATIENCE_S, begun, spec, wait_until
 from tests.storage.test_leases import let_time_pass
 
@@ -106,6 +111,7 @@ def is_registered(store: Store, host: str) -> bool:
 # One machine
 
 
+@only_sqlite
 def test_a_second_worker_on_a_machine_waits_whatever_it_is_called_and_takes_over(
     store: Store, make: Make, hand_in: HandIn
 ) -> None:
@@ -136,6 +142,7 @@ def test_a_second_worker_on_a_machine_waits_whatever_it_is_called_and_takes_over
     assert "Traceback" not in one.output() + two.output()
 
 
+@only_sqlite
 def test_a_killed_worker_is_followed_at_once_on_its_machine(store: Store, make: Make) -> None:
     machine = make("one")
     for _ in range(3):
@@ -149,6 +156,7 @@ def test_a_killed_worker_is_followed_at_once_on_its_machine(store: Store, make: 
 # Two machines of one name
 
 
+@only_postgresql
 def test_a_cloned_machine_is_refused_by_name_and_told_what_to_do(
     store: Store, make: Make, hand_in: HandIn
 ) -> None:
@@ -169,10 +177,11 @@ def test_a_cloned_machine_is_refused_by_name_and_told_what_to_do(
     assert "Traceback" not in original.output() + clone.output()
 
 
+@only_postgresql
 def test_a_clone_takes_over_once_the_originals_lease_has_run_out(
     store: Store, make: Make, hand_in: HandIn, database_url: str
 ) -> None:
-    original, clone = make("original"), make("clone", FAKE_WAITS="1")
+    original, clone = make("original", FAKE_BATCH_S="0.1"), make("clone", FAKE_WAITS="1")
     first = original.start()
     wait_until(lambda: is_registered(store, HOST))
     sweep = hand_in(200)
@@ -192,7 +201,11 @@ def test_a_clone_takes_over_once_the_originals_lease_has_run_out(
     assert begun(clone.log) == list(range(kept, 200))
 
 
-@pytest.mark.parametrize("model", ["fake", "another"])
+@pytest.mark.parametrize(
+    ("database_url", "model"),
+    [("postgresql", "fake"), ("sqlite", "another")],
+    indirect=["database_url"],
+)
 def test_no_curve_holds_samples_of_two_machines(
     store: Store, make: Make, hand_in: HandIn, database_url: str, model: str
 ) -> None:
@@ -222,6 +235,7 @@ def test_no_curve_holds_samples_of_two_machines(
     assert "Traceback" not in original.output() + other.output()
 
 
+@only_postgresql
 def test_a_worker_that_ends_in_good_order_leaves_its_place_at_once(
     store: Store, make: Make
 ) -> None:
