@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
+from profiler_service.analysis.lhp import Answer
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.create import create_planner
@@ -49,22 +50,58 @@ def test_noise_alone_moves_no_answer(mode: Mode, axes: int, seeds: int) -> None:
     assert wrong <= seeds / 100
 
 
-@pytest.mark.parametrize(
-    ("mode", "axes", "multiple", "seeds"), [("race", 2, 16, 60), ("grid", 1, 4, 60)]
-)
-def test_true_steps_are_found(mode: Mode, axes: int, multiple: int, seeds: int) -> None:
-    """Multiples are 3 % faster an axis: at least 95 % of answers take the step."""
-    found = possible = 0
+@dataclass(frozen=True, kw_only=True)
+class Stepped:
+    """What was answered where multiples are 3 % faster an axis."""
+
+    answer: Answer
+    true_ratio: float
+    """Latency of the answer over that of the queried point."""
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the answer's interval holds the true speed-up."""
+        low, high = self.answer.speedup_interval
+        return low <= 1 / self.true_ratio <= high
+
+
+def ask_stepped(
+    mode: Mode, axes: int, multiple: int, seeds: int, *, device_seed: int, least_gain: float = 0.0
+) -> list[Stepped]:
+    """Answers of windows of two steps, where one is faster than the queried point by a share.
+
+    Elsewhere that is on a step already, or the smooth growth up to the next one eats the gain.
+    """
+    asked = []
     for seed in range(seeds):
         spec = small_spec(2 * multiple, random_dims(seed, axes), mode, seed=seed)
         truth = stairs(spec.grid, multiple)
-        if truth.min() / truth[0] > 0.98:
-            continue  # already on the step, or the smooth growth up to it eats the gain
-        possible += 1
-        answer = ask(spec, SyntheticDevice(truth, seed=seed + 1000))
-        found += true_ratio(spec, truth, answer) < 0.99
-    assert possible > seeds / 2
-    assert found >= 0.95 * possible
+        if truth.min() / truth[0] <= 1 - least_gain:
+            answer = ask(spec, SyntheticDevice(truth, seed=seed + device_seed))
+            asked.append(Stepped(answer=answer, true_ratio=true_ratio(spec, truth, answer)))
+    return asked
+
+
+def check_found(asked: list[Stepped]) -> None:
+    """Asserts that at least 95 % of more than 30 answers take the step."""
+    assert len(asked) > 30
+    assert sum(each.true_ratio < 0.99 for each in asked) >= 0.95 * len(asked)
+
+
+def test_true_steps_are_found_in_a_grid() -> None:
+    check_found(ask_stepped("grid", 1, 4, 60, device_seed=1000, least_gain=0.02))
+
+
+def test_true_steps_are_found_and_the_promised_intervals_hold() -> None:
+    """An interval claims 95 %; looking several times is paid for, so it must hold at least so."""
+    found = ask_stepped("race", 2, 16, 60, device_seed=1000, least_gain=0.02)
+    check_found(found)
+    found += ask_stepped("race", 1, 16, 40, device_seed=5000)
+    # Something larger is faster in 53 windows with two axes and in 34 with one: 87. (Of 100 windows
+    # with one axis, it would be so in 79: the same share of fewer answers.)
+    moved = [each for each in found if each.answer.lhp != each.answer.dims]
+    assert len(moved) > 60
+    assert sum(each.is_covered for each in moved) >= 0.95 * len(moved)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -93,7 +130,7 @@ def test_drift_that_ramps_through_the_race_moves_no_answer() -> None:
 def test_a_race_that_misses_a_lone_point_is_honest() -> None:
     """A race looks at a sample of the window: what it answers instead is still no slower."""
     for seed in range(20):
-        spec = spec_above((400, 400), "race", seed=seed)
+        spec = replace(spec_above((400, 400), "race", seed=seed), terms=RaceTerms(settle_s=0.5))
         truth = smooth(spec.grid)
         truth[int(np.random.default_rng(seed).integers(1, spec.grid.size))] = 0.9 * truth[0]
         answer = ask(spec, SyntheticDevice(truth, seed=seed))
@@ -119,22 +156,6 @@ def test_a_race_visits_few_of_the_points() -> None:
     device.run(planner)
     assert curve_from(planner).num_measured < 0.2 * grid.size
     assert device.clock_s < RACE.budget.search_s + spec.terms.settle_s + 0.2
-
-
-def test_the_promised_interval_holds() -> None:
-    """The interval claims 95 %; looking several times is paid for, so it must hold at least so."""
-    covered = total = 0
-    for seed in range(100):
-        spec = small_spec(32, random_dims(seed, 1), "race", seed=seed)
-        truth = stairs(spec.grid, 16)
-        answer = ask(spec, SyntheticDevice(truth, seed=seed + 5000))
-        if answer.lhp == answer.dims:
-            continue
-        total += 1
-        low, high = answer.speedup_interval
-        covered += low <= 1 / true_ratio(spec, truth, answer) <= high
-    assert total > 30
-    assert covered >= 0.95 * total
 
 
 def test_expensive_points_are_screened_sparsely() -> None:
