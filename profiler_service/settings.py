@@ -277,6 +277,12 @@ class Settings(BaseSettings):
         description="Longest wait for the database, seconds. A request takes this and one second"
         " longer than its `wait` at most.",
     )
+    database_answer_s: float = Field(
+        default=2,
+        gt=0,
+        description="The database is away once it takes longer to answer a check, seconds."
+        " /healthz and /readyz say so, and nothing new is measured meanwhile.",
+    )
     presence_s: float = Field(
         default=15, gt=0, description="A host without a sign of life for so long is away, seconds."
     )

@@ -17,8 +17,6 @@ logger = logging.getLogger(__name__)
 
 CHECK_S = 2.0
 """How often to look."""
-ANSWER_S = 2.0
-"""A database that needs longer to answer a check can't be used."""
 
 
 class DatabaseWatch:
@@ -27,9 +25,13 @@ class DatabaseWatch:
     The checks run in a thread of their own: a database that hangs holds up this one, and no other.
     """
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        """`check` asks the database, and raises StoreError if it can't be used."""
+    def __init__(self, check: Callable[[], None], *, answer_s: float) -> None:
+        """`check` asks the database, and raises StoreError if it can't be used.
+
+        A database that needs longer than `answer_s` for that can't be used either.
+        """
         self._check = check
+        self._answer_s = answer_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-watch")
         self._next: Future[None] | None = None
         self.problem: StoreError | None = None
@@ -41,7 +43,7 @@ class DatabaseWatch:
             raise self.problem.with_traceback(None)
 
     async def check(self) -> None:
-        """Returns if the database can be used now, after `ANSWER_S` at most. Raises StoreError.
+        """Returns if the database can be used now, after `answer_s` at most. Raises StoreError.
 
         Those who ask at the same time share one check.
         """
@@ -49,11 +51,11 @@ class DatabaseWatch:
             self._next = self._thread.submit(self._check)
         checking = asyncio.wrap_future(self._next)
         checking.add_done_callback(lambda each: each.cancelled() or each.exception())
-        await asyncio.wait({checking}, timeout=ANSWER_S)
+        await asyncio.wait({checking}, timeout=self._answer_s)
         try:
             if not checking.done():
                 raise StoreUnavailableError(
-                    f"the database hasn't answered for {ANSWER_S:g} s",
+                    f"the database hasn't answered for {self._answer_s:g} s",
                     hint="see whether it works; known questions are answered from memory meanwhile",
                 )
             checking.result()

@@ -109,7 +109,7 @@ async def open_services(
         await known.refresh()
         hosts = HostDirectory(store, known.curves, settings, shutdown, own_worker)
         stack.push_async_callback(hosts.close)
-        database = DatabaseWatch(lambda: _run_all(checks))
+        database = DatabaseWatch(lambda: _run_all(checks), answer_s=settings.database_answer_s)
         await stack.enter_async_context(database.running())
         admission = Admission(store, settings, refuse_unless_usable=database.refuse_unless_usable)
         queue = SweepQueue(
