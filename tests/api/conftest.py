@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,9 +62,16 @@ class Worker:
     def enqueue(self, sweep: Sweep) -> None:
         self.handed_in.put(sweep)
 
-    async def take(self) -> Sweep:
-        """The next sweep that is handed in."""
-        return await asyncio.to_thread(self.handed_in.get, timeout=20)
+    async def take(self, asking: asyncio.Task[httpx.Response] | None = None) -> Sweep:
+        """The next sweep that is handed in.
+
+        Fails at once if `asking`, which should bring it, ends without.
+        """
+        async with asyncio.timeout(20):
+            while self.handed_in.empty():
+                assert asking is None or not asking.done(), asking.result().text
+                await asyncio.sleep(0.005)
+        return self.handed_in.get()
 
     def finish(
         self,
@@ -120,8 +128,11 @@ def keep_curve(
 
 @pytest.fixture
 def settings() -> Settings:
-    """Settings of a service on HOST; the store is given, so the URL is never used."""
-    return Settings(database_url="sqlite:///unused", host=HOST)
+    """Settings of a service on HOST; the store is given, so the URL is never used.
+
+    A database that is slow because the machine is busy counts as there.
+    """
+    return Settings(database_url="sqlite:///unused", host=HOST, database_answer_s=60)
 
 
 @contextlib.asynccontextmanager
@@ -169,6 +180,37 @@ async def both_client(
     """Like `client`, once on SQLite and once on PostgreSQL."""
     async with serving(settings, worker) as client:
         yield client
+
+
+async def follow(client: httpx.AsyncClient, address: str) -> asyncio.Task[httpx.Response]:
+    """A request for a stream of events, of which the first has been sent.
+
+    The transport gives a response only as a whole, once the stream has ended.
+    """
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    app, begun = transport.app, asyncio.Event()
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        async def tell(message: Any) -> None:
+            await send(message)
+            if b"event: " in message.get("body", b""):
+                begun.set()
+
+        await app(scope, receive, tell)
+
+    async def get() -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(watched), base_url=client.base_url, timeout=60
+        ) as watching:
+            return await watching.get(address)
+
+    following = asyncio.create_task(get())
+    async with asyncio.timeout(60):
+        while not begun.is_set():
+            assert not following.done(), following.result().text
+            await asyncio.sleep(0.005)
+    return following
 
 
 def check_problem(response: httpx.Response, status: int, hint: str = "") -> None:

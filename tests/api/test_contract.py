@@ -64,7 +64,7 @@ async def test_head_of_an_endless_stream_ends(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(client.get("/lhp?dims=5,6"))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     async with asyncio.timeout(20):
         response = await client.head(f"/sweeps/{sweep.id}/events")
     assert response.status_code == 200

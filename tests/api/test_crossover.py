@@ -33,7 +33,7 @@ async def test_measures_and_answers_from_which_sparsity_on(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     assert sweep.spec.mode == "kernels"
     assert sweep.spec.grid == ALL_KERNELS
     assert sweep.spec.workload.key == (
@@ -96,7 +96,7 @@ async def test_without_any_dense_kernel_but_one(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    measure(sqlite_worker.store, await sqlite_worker.take(), failing=frozenset({1, 2}))
+    measure(sqlite_worker.store, await sqlite_worker.take(asking), failing=frozenset({1, 2}))
     answer = (await asking).json()
     assert [each["backend"] for each in answer["kernels"]] == ["dense"]
     assert answer["best"] == "dense"
@@ -111,7 +111,7 @@ async def test_a_sparse_kernel_that_fails_is_no_answer_and_is_tried_again(
 ) -> None:
     for _ in range(2):
         asking = asyncio.create_task(ask(client))
-        measure(sqlite_worker.store, await sqlite_worker.take(), failing=CSR_POINTS)
+        measure(sqlite_worker.store, await sqlite_worker.take(asking), failing=CSR_POINTS)
         response = await asking
         check_problem(response, 500, hint="ask again")
         assert "the kernels at 1500,1400" in response.json()["detail"]
@@ -121,7 +121,7 @@ async def test_a_cancelled_measurement_is_no_answer(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    sqlite_worker.store.request_cancel((await sqlite_worker.take()).id)
+    sqlite_worker.store.request_cancel((await sqlite_worker.take(asking)).id)
     check_problem(await asking, 409, hint="ask again")
 
 

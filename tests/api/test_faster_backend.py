@@ -56,7 +56,7 @@ async def test_kernels_meet_after_the_answer_and_the_next_one_names_the_fastest(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(asking), await sqlite_worker.take()
     assert race.spec.mode == "race"
     check_comparison(comparison, "batch=16,dtype=float32,in_features=6,out_features=5")
     is_awaited = {each.id: each.is_awaited for each in sqlite_worker.store.list_open(HOST)}
@@ -106,7 +106,7 @@ async def test_a_comparison_numbered_by_a_slow_clock_is_found_all_the_same(
     await asking
     assert (await ask_until_compared(client))["faster_backend"]["backend"] == "packed"
     asking = asyncio.create_task(ask(client, batch=32))
-    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(asking), await sqlite_worker.take()
     with monkeypatch.context() as patch:
         patch.setattr(rows, "create_id", lambda _now: f"{7:032x}")
         assert measure(sqlite_worker.store, comparison) == f"{7:032x}"
@@ -122,7 +122,7 @@ async def test_what_was_compared_is_not_compared_again(
     await finish_both(sqlite_worker)
     await asking
     asking = asyncio.create_task(ask(client, backend="packed"))
-    race = await sqlite_worker.take()
+    race = await sqlite_worker.take(asking)
     assert race.spec.mode == "race"
     sqlite_worker.finish(race, stairs(8))
     assert (await asking).status_code == 200
@@ -148,7 +148,7 @@ async def test_a_network_has_kernels_too(
     client: httpx.AsyncClient, sqlite_worker: Worker, workload: str
 ) -> None:
     asking = asyncio.create_task(ask(client, workload=workload, batch=2, dtype="bfloat16"))
-    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(asking), await sqlite_worker.take()
     assert (comparison.spec.mode, comparison.spec.grid) == ("kernels", DENSE_KERNELS)
     assert comparison.spec.workload.kind == f"{workload}_kernels"
     params = dict(comparison.spec.workload.params)
@@ -201,7 +201,7 @@ async def test_an_answer_needs_no_comparison(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client))
-    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(asking), await sqlite_worker.take()
     sqlite_worker.store.request_cancel(comparison.id)
     sqlite_worker.finish(race, stairs(8))
     answer = (await asking).json()
@@ -239,11 +239,11 @@ async def test_a_comparison_of_all_kernels_replaces_none_of_the_dense_ones(
 ) -> None:
     """It may have been cancelled before it could tell the dense ones apart."""
     asking = asyncio.create_task(client.get("/crossover", params={"dims": "5,6"}))
-    compared = await sqlite_worker.take()
+    compared = await sqlite_worker.take(asking)
     measure(sqlite_worker.store, compared, ended_as=SweepState.CANCELLED, most_batches=6)
     assert (await asking).status_code == 409
     asking = asyncio.create_task(ask(client))
-    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+    race, comparison = await sqlite_worker.take(asking), await sqlite_worker.take()
     check_comparison(comparison, "batch=16,dtype=float32,in_features=6,out_features=5")
     measure(sqlite_worker.store, comparison)
     sqlite_worker.finish(race, stairs(8))

@@ -69,7 +69,7 @@ class Hanging:
 
 @pytest.fixture
 def bounded_settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"database_timeout_s": TIMEOUT_S})
+    return settings.model_copy(update={"database_timeout_s": TIMEOUT_S, "database_answer_s": 2})
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ async def test_who_waits_for_a_sweep_is_told_of_it_in_time_whatever_the_database
 
 async def test_a_sweep_that_ends_after_the_database_was_away_is_noticed(hanging: Hanging) -> None:
     asking = asyncio.create_task(ask(hanging.client, "300,400", wait=60))
-    sweep = await hanging.worker.take()
+    sweep = await hanging.worker.take(asking)
     hanging.proxy.hang()
     hanging.proxy.cut()
     await asyncio.sleep(2 * TIMEOUT_S)  # polls fail meanwhile
@@ -242,7 +242,7 @@ async def test_it_works_again_without_a_restart(hanging: Hanging) -> None:
     assert (await hanging.client.get("/hosts")).status_code == 200
     assert (await hanging.client.get("/readyz")).status_code == 200
     asking = asyncio.create_task(ask(hanging.client, "300,400", wait=60))
-    hanging.worker.finish(await hanging.worker.take(), stairs(8))
+    hanging.worker.finish(await hanging.worker.take(asking), stairs(8))
     assert (await asking).status_code == 200
 
 

@@ -106,7 +106,7 @@ async def test_measures_what_no_curve_covers(
     both_client: httpx.AsyncClient, worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(both_client, "1197,317"))
-    sweep = await worker.take()
+    sweep = await worker.take(asking)
     # A growth of one eighth: 1197/8 = 149, 317/8 = 39.
     assert sweep.spec.grid == Grid.window((1197, 317), (149, 39))
     assert sweep.spec.mode == "race"
@@ -196,7 +196,7 @@ async def test_a_sweep_that_was_never_handed_over_is_handed_over(
     )
     orphan, _ = sqlite_worker.store.create_sweep(spec, host=HOST)
     asking = asyncio.create_task(ask(client))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     assert sweep.id == orphan.id
     sqlite_worker.finish(sweep, stairs(8))
     assert (await asking).status_code == 200
@@ -227,7 +227,7 @@ async def test_the_wait_for_a_sweep_ends_the_old_response_at_once(
     await ask(client)
     # Another query brings a race of the same window about; its curve is newer.
     asking = asyncio.create_task(ask(client, "5,6", batch=4))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     keep_curve(sqlite_worker.store, square(1, 48), stairs(16))
     sqlite_worker.finish(sweep, stairs(8))
     await asking
@@ -239,7 +239,7 @@ async def test_another_axis_is_asked_about_and_measured(
 ) -> None:
     query = {"vary": "batch,out_features", "in_features": 317, "wait": 30}
     asking = asyncio.create_task(ask(client, "5,6", **query))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     assert sweep.spec.workload == LINEAR.describe(
         {"vary": "batch,out_features", "in_features": 317}
     )

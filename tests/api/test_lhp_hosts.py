@@ -103,7 +103,7 @@ class TestPlatforms:
         self, both_client: httpx.AsyncClient, worker: Worker, way: str
     ) -> None:
         asking = asyncio.create_task(ask(both_client))
-        sweep = await worker.take()
+        sweep = await worker.take(asking)
         worker.store.start_sweep(sweep.id)
         worker.store.register_host(HOST, OTHER_PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
         if way == "failed":
@@ -122,7 +122,7 @@ class TestPlatforms:
         store = sqlite_worker.store
         for named, status in (({}, 503), ({"host": HOST}, 409)):
             asking = asyncio.create_task(ask(client, platform=PLATFORM.key, wait=2, **named))
-            sweep = await sqlite_worker.take()
+            sweep = await sqlite_worker.take(asking)
             store.start_sweep(sweep.id)
             store.register_host(HOST, OTHER_PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
             store.fail_sweep(sweep.id, "the host's platform has changed")
@@ -134,7 +134,7 @@ class TestPlatforms:
     ) -> None:
         sqlite_worker.store.register_host("there", OTHER_PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
         asking = asyncio.create_task(ask(client, platform=OTHER_PLATFORM.key))
-        sweep = await sqlite_worker.take()
+        sweep = await sqlite_worker.take(asking)
         assert sweep.host == "there"
         sqlite_worker.finish(sweep, stairs(8), platform=OTHER_PLATFORM)
         assert (await asking).json()["host"] == "there"

@@ -25,7 +25,7 @@ async def test_a_race_answers_only_what_it_ran_for(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client, "5,6", max_growth=1))
-    sqlite_worker.finish(await sqlite_worker.take(), stairs(32))
+    sqlite_worker.finish(await sqlite_worker.take(asking), stairs(32))
     assert (await asking).json()["lhp"] == [32, 32]
     # It says nothing of points above its first, though its window covers theirs.
     assert (await ask(client, "6,7", max_growth=0, wait=0)).status_code == 202
@@ -39,12 +39,12 @@ async def test_a_thorough_question_is_answered_by_a_survey(
     both_client: httpx.AsyncClient, worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(both_client))
-    race = await worker.take()
+    race = await worker.take(asking)
     worker.finish(race, stairs(16))
     assert (await asking).json()["lhp"] == [16, 16]
     # A race, which looks at a sample of the window, isn't thorough.
     asking = asyncio.create_task(ask(both_client, effort="thorough"))
-    survey = await worker.take()
+    survey = await worker.take(asking)
     assert (race.spec.mode, survey.spec.mode) == ("race", "survey")
     assert survey.spec.grid == race.spec.grid
     worker.finish(survey, stairs(8))
@@ -108,7 +108,7 @@ async def test_what_a_budget_left_open_is_measured_for_whoever_gives_more(
         return Evidence(asked_budget_s=budget_s, cut_short=cut_short)
 
     asking = asyncio.create_task(ask(client, budget=0.01))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     assert sweep.spec.budget_s == 0.01
     # Latency that only grows: nothing is faster than the point asked about.
     sqlite_worker.finish(sweep, stairs(1), evidence=kept(0.01, cut_short=True))
@@ -121,7 +121,7 @@ async def test_what_a_budget_left_open_is_measured_for_whoever_gives_more(
     assert sqlite_worker.handed_in.empty()
 
     asking = asyncio.create_task(ask(client, budget=2))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     sqlite_worker.finish(sweep, stairs(8), evidence=kept(2, cut_short=False))
     longer = (await asking).json()
     assert (longer["lhp"], longer["cut_short"]) == ([8, 8], False)
@@ -141,7 +141,7 @@ async def test_a_question_without_a_budget_is_not_answered_by_what_one_left_open
     )
     await asking
     asking = asyncio.create_task(ask(client))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     assert sweep.spec.budget_s is None
     sqlite_worker.finish(sweep, stairs(8))
     assert (await asking).json()["lhp"] == [8, 8]
@@ -163,13 +163,13 @@ async def test_a_race_over_a_larger_window_answers_if_its_winner_is_near_enough(
     client: httpx.AsyncClient, sqlite_worker: Worker, multiple: int, status: int
 ) -> None:
     asking = asyncio.create_task(ask(client, "31,31", max_growth=1))
-    sqlite_worker.finish(await sqlite_worker.take(), stairs(multiple))
+    sqlite_worker.finish(await sqlite_worker.take(asking), stairs(multiple))
     # 31 + 32 = 63 holds no multiple of 64: the winner is the fastest slow point, (31,31)
     # itself. 31 + 32 = 63 holds 32, a multiple of 16.
     assert (await asking).json()["lhp"] == ([31, 31] if multiple == 64 else [32, 32])
 
     asking = asyncio.create_task(ask(client, "40,40", max_growth=1))
-    sqlite_worker.finish(await sqlite_worker.take(), stairs(multiple))
+    sqlite_worker.finish(await sqlite_worker.take(asking), stairs(multiple))
     # 40 to 80 holds 64, and 48 for the multiples of 16. Asked within 40 to 72: the same.
     lhp = [64, 64] if multiple == 64 else [48, 48]
     assert (await asking).json()["lhp"] == lhp
@@ -188,7 +188,7 @@ async def test_a_search_answers_for_its_own_preference_and_slack_only(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client, prefer="nearest", slack="1%"))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     assert (sweep.spec.mode, sweep.spec.terms.slack) == ("nearest", 0.01)
     evidence = Evidence(settled=True, unseen_risk=0.02, slack=0.01)
     sqlite_worker.finish(sweep, stairs(8), evidence=evidence)
@@ -211,7 +211,7 @@ async def test_with_slack_a_slower_point_may_be_the_answer(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     asking = asyncio.create_task(ask(client, prefer="largest", slack="2%"))
-    sweep = await sqlite_worker.take()
+    sweep = await sqlite_worker.take(asking)
     curve = build_curve(sweep.spec.grid, stairs(1))
     target = sweep.spec.grid.find_index((7, 8))
     assert target is not None

@@ -148,7 +148,7 @@ async def test_what_is_faster_only_just_is_raced_once_more(
     for host in PLATFORMS:
         race(two.store, host, pair((8, 8), 0.994, 0.9995))
     asking = asyncio.create_task(ask(client, platforms="all"))
-    for sweep in [await two.take() for _ in PLATFORMS]:
+    for sweep in [await two.take(asking) for _ in PLATFORMS]:
         end(two, sweep, pair((8, 8), 0.9935, 0.9965))
     found = (await asking).json()
     assert (found["lhp"], found["verdict"]) == ([8, 8], "faster")
@@ -288,7 +288,9 @@ async def test_facts_that_were_read_earlier_and_come_later_drop_no_newer_pair(
     keep_curve(two.store, square(1, 48), stairs(8), host="there", platform=THERE)
     race(two.store, HOST, pair((16, 16), 0.84, 0.86))
     asking = asyncio.create_task(ask(client, platforms="all"))
-    sweeps = {(each.host, each.spec.grid.last): each for each in [await two.take() for _ in "123"]}
+    sweeps = {
+        (each.host, each.spec.grid.last): each for each in [await two.take(asking) for _ in "123"]
+    }
     end(two, sweeps["there", (8, 8)], pair((8, 8), 1.02, 1.04))
     await asyncio.wait_for(late.was_read.wait(), 20)
     end(two, sweeps["there", (16, 16)], pair((16, 16), 0.90, 0.91))

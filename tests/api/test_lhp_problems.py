@@ -19,7 +19,7 @@ class TestSweepsThatLeaveNoAnswer:
         self, client: httpx.AsyncClient, sqlite_worker: Worker
     ) -> None:
         asking = asyncio.create_task(ask(client))
-        sweep = await sqlite_worker.take()
+        sweep = await sqlite_worker.take(asking)
         sqlite_worker.store.fail_sweep(sweep.id, "the GPU fell off the bus")
         response = await asking
         check_problem(response, 500, f"/sweeps/{sweep.id}")
@@ -29,7 +29,7 @@ class TestSweepsThatLeaveNoAnswer:
         self, client: httpx.AsyncClient, sqlite_worker: Worker
     ) -> None:
         asking = asyncio.create_task(ask(client))
-        sweep = await sqlite_worker.take()
+        sweep = await sqlite_worker.take(asking)
         assert (await client.post(f"/sweeps/{sweep.id}/cancel")).status_code == 200
         check_problem(await asking, 409, "ask again")
 
@@ -53,14 +53,16 @@ class TestSweepsThatLeaveNoAnswer:
         self, client: httpx.AsyncClient, sqlite_worker: Worker
     ) -> None:
         asking = asyncio.create_task(ask(client))
-        curve_id = sqlite_worker.finish(await sqlite_worker.take(), stairs(8), failing=[(5, 6)])
+        curve_id = sqlite_worker.finish(
+            await sqlite_worker.take(asking), stairs(8), failing=[(5, 6)]
+        )
         check_problem(await asking, 500, f"/curves/{curve_id}")
 
     async def test_a_cancelled_one_that_knows_the_answer_gives_it(
         self, client: httpx.AsyncClient, sqlite_worker: Worker
     ) -> None:
         asking = asyncio.create_task(ask(client, prefer="nearest"))
-        sweep = await sqlite_worker.take()
+        sweep = await sqlite_worker.take(asking)
         curve = build_curve(sweep.spec.grid, stairs(8))
         sqlite_worker.store.start_sweep(sweep.id)
         sqlite_worker.store.finish_sweep(sweep.id, curve, state=SweepState.CANCELLED)

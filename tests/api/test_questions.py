@@ -55,7 +55,7 @@ async def test_two_questions_of_the_same_parameters_keep_their_own_responses(
         HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES, backends=BACKENDS
     )
     asking = asyncio.create_task(client.get("/crossover?dims=5,6"))
-    measure(sqlite_worker.store, await sqlite_worker.take())
+    measure(sqlite_worker.store, await sqlite_worker.take(asking))
     assert (await asking).status_code == 200
     keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
     await client.get("/curves")  # brings the service up to date

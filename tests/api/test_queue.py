@@ -19,7 +19,7 @@ from profiler_service.kinds import MATMUL
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.settings import Settings
-from tests.api.conftest import HOST, Worker, serving
+from tests.api.conftest import HOST, Worker, follow, serving
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
 from tests.api.test_sweeps import parse_events
 
@@ -101,7 +101,7 @@ async def test_a_comparison_of_kernels_takes_room_of_the_client_whose_question_b
     limited = settings.model_copy(update={"max_queued_per_client": 2})
     async with serving(limited, sqlite_worker) as client:
         asking = asyncio.create_task(client.get("/lhp", params={"dims": "5,6"}))
-        race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+        race, comparison = await sqlite_worker.take(asking), await sqlite_worker.take()
         assert (race.spec.mode, comparison.spec.mode) == ("race", "kernels")
         sqlite_worker.finish(race, stairs(8))
         assert (await asking).status_code == 200
@@ -165,9 +165,8 @@ async def test_a_sweep_says_what_is_ahead_of_it(
 async def test_events_tell_what_is_ahead(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
     race = (await client.get("/lhp", params={"dims": "5,6", "wait": 0})).json()
     grid = (await client.post("/sweeps", json=grid_of(300, 200))).json()
-    following = asyncio.create_task(client.get(f"/sweeps/{grid['id']}/events"))
-    done, _ = await asyncio.wait([following], timeout=0.1)  # it has no end by itself
-    assert not done
+    following = await follow(client, f"/sweeps/{grid['id']}/events")
+    assert not following.done()  # it has no end by itself
     sqlite_worker.store.request_cancel(grid["id"])
     events = parse_events((await following).text)
     assert (events[0][0], events[0][1].ahead, events[0][1].expected_wait_s) == ("progress", 1, 3.0)

@@ -26,7 +26,7 @@ async def test_a_query_that_waits_for_a_measurement_is_told_where_it_goes_on(
         asyncio.timeout(20),
     ):
         asking = asyncio.create_task(client.get("/lhp?dims=5,6&wait=100"))
-        sweep = await sqlite_worker.take()
+        sweep = await sqlite_worker.take(asking)
         app.state.shutdown.begin()
         answer = await asking
         assert (answer.status_code, answer.headers["location"]) == (202, f"sweeps/{sweep.id}")

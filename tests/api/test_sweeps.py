@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.settings import Settings
 from profiler_service.wire import SweepInfo
-from tests.api.conftest import DTYPES, HOST, Worker, check_problem, serving
+from tests.api.conftest import DTYPES, HOST, Worker, check_problem, follow, serving
 from tests.api.curves import PLATFORM, PROTOCOL, stairs
 from tests.kind_packages import GROUPED, install_kind, loaded_anew
 
@@ -303,10 +302,8 @@ async def test_events_follow_a_sweep_to_its_end(
 ) -> None:
     address = (await client.post("/sweeps", json=REQUEST)).headers["location"]
     sweep = await sqlite_worker.take()
-    following = asyncio.create_task(client.get(f"{address}/events"))
-    # Without the sweep's end the stream would have none.
-    done, _ = await asyncio.wait([following], timeout=0.1)
-    assert not done
+    following = await follow(client, f"{address}/events")
+    assert not following.done()  # without the sweep's end the stream has none
     sqlite_worker.store.start_sweep(sweep.id)
     sqlite_worker.store.finish_sweep(sweep.id, None, state=SweepState.CANCELLED)
     events = parse_events((await following).text)
