@@ -25,6 +25,7 @@ from profiler_service.suggestions import did_you_mean
 from profiler_service.wire import PROBLEM_PATH, Problem, ProblemType
 
 MEDIA_TYPE = "application/problem+json"
+PROBLEM_SCHEMA = f"#/components/schemas/{Problem.__name__}"
 WHERE_DETAILS_ARE = (
     "a token with the scope `read` shows why, at /healthz and /readyz; so does the service's log"
 )
@@ -165,7 +166,8 @@ def problem_responses(*kinds: type[errors.LhpError]) -> dict[int | str, dict[str
     for status, together in sorted(by_status.items()):
         names = ", ".join(f"`{PROBLEM_PATH}{kind.problem_name()}`" for kind in together)
         responses[status] = {
-            "model": Problem,
+            # A reference, and no `model`: FastAPI would make a validator of it for each of them.
+            "content": {"application/json": {"schema": {"$ref": PROBLEM_SCHEMA}}},
             "description": f"{_DESCRIPTIONS[status]} Types: {names}.",
         }
         if status in RETRY_STATUSES:
