@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, MutableSet
 
 import sqlalchemy as sa
 
@@ -119,14 +119,17 @@ class JobClient:
         logger.error("the job engine's tables in %s were dropped", describe(self._url))
         return True
 
-    def reconcile(self, store: Store, running: Collection[str]) -> None:
+    def reconcile(
+        self, store: Store, running: Collection[str], put_off: MutableSet[str] | None = None
+    ) -> None:
         """Makes the engine's jobs agree with the store's sweeps of this host.
 
         Only the host's worker calls it, every few seconds. `running` holds the sweeps that the
-        worker runs now, as `run_jobs` gives them. An open sweep without a job gets one: its
-        process died before it made the job. A job that nobody runs is run again: the database
-        was away for a moment. A job that ended before its sweep is made anew. A sweep fails if
-        too many workers have ended during it. Jobs of sweeps that have ended are deleted. Raises
+        worker runs now, and `put_off` those that it left because the database went away, as
+        `JobRunner` has them. The latter are resumed at once, and taken out. An open sweep without a
+        job gets one: its process died before it made the job. Any other job that nobody runs is
+        resumed the next time. A job that ended before its sweep is made anew. A sweep fails if too
+        many workers have ended during it. Jobs of sweeps that have ended are deleted. Raises
         StoreError.
         """
         # Sweeps are read before jobs. A sweep that ends in between still seems open, which is
@@ -138,6 +141,7 @@ class JobClient:
         ]
         jobs = self.list_jobs()
         abandoned = set()
+        left: MutableSet[str] = set() if put_off is None else put_off
         for sweep in open_sweeps:
             status = jobs.pop(sweep.id, None)
             if status in _WAITING or sweep.id in running:
@@ -156,11 +160,14 @@ class JobClient:
                 with engine_errors(self._url):
                     self._client.delete_workflows([sweep.id])
                 self.enqueue(sweep)
-            elif sweep.id not in self._abandoned:
+            elif sweep.id not in self._abandoned and sweep.id not in left:
                 abandoned.add(sweep.id)  # it may just be starting: look again next time
             else:
                 with engine_errors(self._url):
                     self._client.resume_workflow(sweep.id, queue_name=queue_name(self._host))
+            left.discard(sweep.id)
+        for sweep_id in {*left} - {sweep.id for sweep in open_sweeps}:
+            left.discard(sweep_id)
         self._abandoned = abandoned
         ended = [sweep_id for sweep_id, s in jobs.items() if s not in (*_WAITING, _PENDING)]
         if ended:

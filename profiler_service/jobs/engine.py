@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
+from dbos import _sys_db as engine_database
 from dbos._error import DBOSInitializationError
 from dbos._serialization import DefaultSerializer
 
@@ -34,6 +36,24 @@ STEP = "run_batch"
 CONNECT_TIMEOUT_S = 5
 MAX_RESTARTS = 100
 """How often a new worker may resume a job before its sweep fails."""
+LONGEST_PAUSE_S = 1.0
+"""When its database is away, the engine tries again after so long at most."""
+
+
+class _ShortPauses:
+    """The module `time`, except that a pause takes `LONGEST_PAUSE_S` at most."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        """Returns after so many seconds, or sooner."""
+        time.sleep(min(seconds, LONGEST_PAUSE_S))
+
+
+# The engine doubles its pauses, from a second to a minute, and has no setting for that. After an
+# outage of half a minute, a job would stand still for another half.
+engine_database.time = _ShortPauses()  # type: ignore[assignment, attr-defined]
 
 
 def _refuse_pickle(self: DefaultSerializer, serialized_data: str) -> NoReturn:

@@ -71,6 +71,9 @@ class JobRunner:
         """Set for the jobs of an engine that was awake; None before the engine wakes first."""
         self.running: set[str] = set()
         """The sweeps that run at the moment, for `JobClient.reconcile`."""
+        self.put_off: set[str] = set()
+        """The sweeps whose jobs were left because the database went away. `JobClient.reconcile`
+        resumes them at once: nobody runs them."""
 
     @property
     def is_awake(self) -> bool:
@@ -175,10 +178,14 @@ class JobRunner:
             with self._busy:
                 if asleep.is_set():
                     raise _LeaveJob  # taken just before
+                self.put_off.discard(sweep_id)
                 self.running.add(sweep_id)
                 try:
                     while not step(sweep_id):
                         pass
+                except _LeaveJob:
+                    self.put_off.add(sweep_id)
+                    raise
                 finally:
                     self.running.discard(sweep_id)
 

@@ -15,6 +15,8 @@ from profiler_service.jobs import JobClient, JobRunner
 from profiler_service.storage.store import HostStatus, Store
 
 HEARTBEAT_S = 5.0
+AWAY_S = 1.0
+"""How often a worker tries a database that is away."""
 LATE_S = 2.5
 """If a heartbeat is later than this, a thread renews the lease in its stead."""
 LOOK_S = 0.5
@@ -105,20 +107,27 @@ class Attendance:
         if not is_idle:
             self._runner.wake()
         if self._runner.is_awake:
-            self._client.reconcile(self._store, self._runner.running)
+            self._client.reconcile(self._store, self._runner.running, self._runner.put_off)
         if is_idle:
             self._runner.sleep()
 
-    def wait(self, platform_changed: threading.Event) -> bool:
+    def wait(self, platform_changed: threading.Event, *, is_away: bool = False) -> bool:
         """Whether the platform has changed. Returns when it is time for the next heartbeat.
 
-        That is at once when a sweep is asked for while the engine sleeps.
+        That is at once when a sweep is asked for while the engine sleeps, and soon if the database
+        `is_away`, or was when a sweep was put off.
         """
-        if not self._runner.is_awake:
+        if not (self._runner.is_awake or is_away):
             try:
                 self._store.wait_for_sweep(self._host, HEARTBEAT_S)
             except StoreUnavailableError:
-                pass  # the next heartbeat says so
+                is_away = True  # the next heartbeat says so
             else:
                 return platform_changed.is_set()
-        return platform_changed.wait(HEARTBEAT_S)
+        next_s = time.monotonic() + HEARTBEAT_S
+        while (left_s := next_s - time.monotonic()) > 0:
+            if platform_changed.wait(min(AWAY_S, left_s)):
+                return True
+            if is_away or self._runner.put_off:
+                break
+        return platform_changed.is_set()

@@ -29,7 +29,7 @@ from profiler_service.measurement.processors import pin_away
 from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.processes.attendance import HEARTBEAT_S, Attendance, Lease
+from profiler_service.processes.attendance import AWAY_S, HEARTBEAT_S, Attendance, Lease
 from profiler_service.processes.canaries import Canaries
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.idle_pruning import IdlePruning
@@ -135,7 +135,9 @@ def run(
         attendance = Attendance(store, lease, settings.host, client=client, runner=job_runner)
         logger.info("measuring for host %s on %s", settings.host, measurer.platform.device_model)
         tell(Told(state="measuring"))
+        said = ""
         while True:
+            wrong = ""
             try:
                 status = attendance.beat()
                 if client.has_lost_tables():
@@ -151,12 +153,17 @@ def run(
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))
                 stop(CANNOT_RUN)
             except StoreUnavailableError as error:
-                logger.warning("%s; trying again", error)
+                wrong = str(error)
             except HostTakenError as error:
                 logger.error("%s: this worker ends (%s)", error, error.hint)
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))
                 stop(TRY_LATER)
-            if attendance.wait(runner.platform_changed):
+            if wrong and wrong != said:
+                logger.warning("%s; trying again every %g s", wrong, AWAY_S)
+            elif said and not wrong:
+                logger.info("the database can be used again")
+            said = wrong
+            if attendance.wait(runner.platform_changed, is_away=bool(wrong)):
                 tell(Told(state="ending", reason="the platform has changed"))
                 stop(PLATFORM_CHANGED)
 

@@ -224,3 +224,16 @@ def test_a_lease_is_renewed_by_a_thread_only_when_the_heartbeats_are_late(
             lease.note_renewed()
             assert not renewed.wait(0.05)
         assert renewed.wait(30)
+
+
+def test_a_worker_looks_soon_while_the_database_is_away_and_when_a_sweep_was_put_off(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendance, "HEARTBEAT_S", 600.0)
+    monkeypatch.setattr(attendance, "AWAY_S", 0.05)
+    begun_s = time.monotonic()
+    assert not worker.attendance.wait(NEVER, is_away=True)
+    worker.runner.wake()
+    worker.runner.put_off.add("a sweep")
+    assert not worker.attendance.wait(NEVER)
+    assert time.monotonic() - begun_s < 60

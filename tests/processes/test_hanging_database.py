@@ -21,6 +21,9 @@ from tests.test_jobs import HOST, Fleet
 TIMEOUT_S = 1.0
 BOUND_S = 8.0
 """A dead connection, a new one (2 s at least), and an answer."""
+RECOVERED_S = 5.0
+"""A try that hangs while it connects and while it asks (2 s), a pause before the next one (1 s),
+and a look at what was put off; the rest is for a busy machine."""
 
 
 @pytest.fixture
@@ -70,7 +73,10 @@ def test_a_worker_goes_on_when_its_database_is_back(
         wait_until(lambda: "is put off" in fleet.output())
         if not connections_survive:
             proxy.cut()
+        num_begun, back_s = len(begun(fleet.log)), time.monotonic()
         proxy.recover()
+        wait_until(lambda: len(begun(fleet.log)) > num_begun)
+        assert time.monotonic() - back_s < RECOVERED_S
         ended = fleet.wait_for(sweep)
         assert ended.state is SweepState.DONE, ended.error
         assert process.poll() is None
