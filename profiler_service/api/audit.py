@@ -16,7 +16,7 @@ from profiler_service.api.access import require
 from profiler_service.api.dependencies import BoundedRoute, Cursor, ServicesDep
 from profiler_service.api.problems import problem_responses
 from profiler_service.errors import InvalidRequestError, StoreUnavailableError
-from profiler_service.wire import AuditInfo, AuditPage
+from profiler_service.wire import WRITTEN_TIME, AuditInfo, AuditPage
 
 router = APIRouter(route_class=BoundedRoute, prefix="/audit", tags=["access"])
 
@@ -38,6 +38,7 @@ async def list_audit(
     subject: Annotated[str | None, Query(description="Only about this id or name.")] = None,
     since: Annotated[
         AwareDatetime | SkipJsonSchema[None],
+        WRITTEN_TIME,
         Query(
             description="Only from this time on (ISO 8601, with a time zone).",
             json_schema_extra={"minLength": 1},

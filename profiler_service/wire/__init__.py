@@ -52,7 +52,7 @@ from profiler_service.wire.joining import (
     KeptJoinKey,
 )
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
-from profiler_service.wire.quantities import parse_duration, parse_share
+from profiler_service.wire.quantities import WRITTEN_TIME, parse_duration, parse_share
 from profiler_service.wire.questions import (
     FasterBackend,
     LhpAnswer,
@@ -73,6 +73,7 @@ from profiler_service.wire.sweeps import (
 __all__ = [
     "MAX_BATCH",
     "PROBLEM_PATH",
+    "WRITTEN_TIME",
     "AuditInfo",
     "AuditPage",
     "AxisRange",

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 MAX_BUDGET_S = 86_400.0
 """Longest budget that a request may ask for."""
+MIN_BUDGET_S = 0.001
+"""Shortest one: in less, nothing can be compared."""
 
 
 class RequestModel(BaseModel):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import Dims, ResponseModel
+from profiler_service.wire.quantities import WRITTEN_TIME
 from profiler_service.wire.questions import DIMS_PATTERN
 
 
@@ -40,7 +41,7 @@ class FactsQuery(BaseModel):
     verdict: Literal["faster", "slower", "ambiguous"] | SkipJsonSchema[None] = Field(
         default=None, description="Only facts with this verdict."
     )
-    since: dt.datetime | SkipJsonSchema[None] = Field(
+    since: Annotated[dt.datetime | SkipJsonSchema[None], WRITTEN_TIME] = Field(
         default=None,
         description="Only facts measured at this time or later (ISO 8601; UTC if it names no time"
         " zone).",

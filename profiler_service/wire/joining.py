@@ -28,7 +28,7 @@ class JoinKeyRequest(RequestModel):
     )
     reusable: bool = Field(default=False, description="Whether several machines may use the key.")
     lifetime_s: float = Field(
-        default=3600.0, gt=0, le=MAX_KEY_S, description="How long the key is valid, seconds."
+        default=3600.0, ge=1, le=MAX_KEY_S, description="How long the key is valid, seconds."
     )
 
 

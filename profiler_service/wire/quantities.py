@@ -1,4 +1,4 @@
-"""Shares and durations as people write them: `1%`, `0.01`, `90`, `1h`, `7d`."""
+"""Shares, durations and times as people write them: `1%`, `0.01`, `1h`, `7d`, `2026-05-01`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
 from profiler_service.errors import InvalidRequestError
 
 SHARE_PATTERN: Final = r"^(0*\.[0-9]{1,9}|[0-9]{1,2}(\.[0-9]{1,9})? ?%)$"
 DURATION_PATTERN: Final = r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(s|min|h|d)?$"
 UNITS_S: Final[Mapping[str, float]] = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86_400}
+LONGEST_D: Final = 365_000
+"""A thousand years: there are dates so far from now on, and few further ones."""
 
 
 def parse_share(text: str, *, name: str) -> float:
@@ -39,4 +44,24 @@ def parse_duration(text: str, *, name: str) -> float:
             f"{name}={text[:80]!r} is no duration",
             hint=f"write seconds, or a number with s, min, h or d: {name}=90 or {name}=7d",
         )
-    return float(found[1]) * UNITS_S[found[2]]
+    seconds = float(found[1]) * UNITS_S[found[2]]
+    if seconds > LONGEST_D * UNITS_S["d"]:
+        raise InvalidRequestError(
+            f"{name}={text!r} is longer than {LONGEST_D} days",
+            hint=f"write a shorter time: {name}=7d",
+        )
+    return seconds
+
+
+def _refuse_other_texts(value: object) -> object:
+    """The value. Raises PydanticCustomError for a text that doesn't begin with a date.
+
+    pydantic takes numbers for seconds since 1970: `2026` would be half an hour after its beginning.
+    """
+    if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) is None:
+        raise PydanticCustomError("no_time", "this is no time; write one as 2026-05-01T00:00:00Z")
+    return value
+
+
+WRITTEN_TIME: Final = BeforeValidator(_refuse_other_texts)
+"""In `Annotated`: the time must be written in ISO 8601."""

@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import (
     MAX_BUDGET_S,
+    MIN_BUDGET_S,
     Dims,
     EvidenceInfo,
     ResponseModel,
@@ -83,7 +84,7 @@ class LhpQuery(BaseModel):
     )
     budget: float | SkipJsonSchema[None] = Field(
         default=None,
-        gt=0,
+        ge=MIN_BUDGET_S,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
         description="Longest measuring time, seconds, if the answer isn't known yet; without it,"
@@ -100,7 +101,7 @@ class LhpQuery(BaseModel):
     )
     settle: float | SkipJsonSchema[None] = Field(
         default=None,
-        gt=0,
+        ge=MIN_BUDGET_S,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
         description="How long to go on measuring for certainty, seconds (default 3).",

@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import (
     MAX_BUDGET_S,
+    MIN_BUDGET_S,
     Dims,
     RequestModel,
     ResponseModel,
@@ -72,7 +73,7 @@ class SweepRequest(RequestModel):
     )
     budget: float | None = Field(
         default=None,
-        gt=0,
+        ge=MIN_BUDGET_S,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
         description="Longest measuring time, seconds. Default: as long as the sweep needs. What is"
@@ -85,7 +86,7 @@ class SweepRequest(RequestModel):
         examples=["1%"],
     )
     settle: float | SkipJsonSchema[None] = optional_field(
-        gt=0,
+        ge=MIN_BUDGET_S,
         le=MAX_BUDGET_S,
         allow_inf_nan=False,
         description="How long to go on measuring for certainty, seconds (default 3). Not for"

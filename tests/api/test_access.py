@@ -249,6 +249,10 @@ async def test_tokens_are_made_used_and_revoked(
     assert [each["action"] for each in trail] == ["token.revoke", "token.create"]
     assert all(each["subject"] == token["id"] for each in trail)
     assert all(each["who"].endswith("(admin)") and each["address"] for each in trail)
+    written = await guarded.get("/audit?limit=2&since=2020-01-01T00:00:00Z", headers=admin)
+    assert written.json()["items"] == trail
+    for number in ("0.5", "2026"):
+        check_problem(await guarded.get(f"/audit?since={number}", headers=admin), 422)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ async def test_it_is_for_hosts_that_there_are_and_names_none(
     check_problem(await client.post("/fleet-sweeps", json=body()), 404)
     register(sqlite_worker.store, "gpu-a")
     check_problem(await client.post("/fleet-sweeps", json=body(host=HOST)), 422, "leave out")
+    check_problem(await client.post("/fleet-sweeps", json=body(budget=5e-324)), 422, "/docs")
     sqlite_worker.store.set_status("gpu-a", HostStatus.DRAINING)
     check_problem(await client.post("/fleet-sweeps", json=body()), 404, "drained")
     assert sqlite_worker.handed_in.empty()

@@ -161,6 +161,9 @@ BAD_REQUESTS = [
     (json.dumps(REQUEST | {"mode": "nearest", "slack": "1"}).encode(), 422, "slack=1%"),
     (json.dumps(REQUEST | {"mode": "race", "margin": "no"}).encode(), 422, "margin=1%"),
     (json.dumps(REQUEST | {"mode": "race", "settle": 0}).encode(), 422, "/docs"),
+    (json.dumps(REQUEST | {"mode": "race", "settle": 5e-324}).encode(), 422, "/docs"),
+    (json.dumps(REQUEST | {"budget": 5e-324}).encode(), 422, "/docs"),
+    (json.dumps(REQUEST | {"budget": 1e308}).encode(), 422, "/docs"),
     # 1001² points are more than a million.
     (json.dumps(REQUEST | {"axes": [{"first": 1, "last": 1001}] * 2}).encode(), 422, "fewer"),
     # One point of 60,000² · 4 bytes = 13.4 GiB.
