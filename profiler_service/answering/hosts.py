@@ -108,7 +108,10 @@ class HostDirectory:
         Raises as `resolve`; InvalidRequestError if there are several platforms.
         """
         resolved = await self.resolve(where)
-        if not list_active(self._curves.snapshot.hosts.values()):
+        names_platform = resolved.platform is not None and resolved.label is None
+        # Otherwise, it depends on which hosts there are. One may just have registered.
+        depends_on_hosts = resolved.host is None and not names_platform
+        if depends_on_hosts and not list_active(self._curves.snapshot.hosts.values()):
             await self._curves.refresh()
         return self._choose_platform(resolved)
 

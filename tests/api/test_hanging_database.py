@@ -17,7 +17,7 @@ from profiler_service.answering.services import Services
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.settings import Settings
-from profiler_service.storage.store import Store
+from profiler_service.storage.store import HostStatus, Store
 from tests.api.conftest import DTYPES, HOST, Worker, ask, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
 from tests.storage.proxy import Proxy, proxied
@@ -112,6 +112,21 @@ async def test_what_is_known_is_answered_however_it_is_asked(hanging: Hanging) -
         assert response.status_code == 200, (address, response.text)
         assert seconds < 0.5, address
         assert response.json()["lhp"] in ([8, 8], [16, 16])
+
+
+async def test_what_is_known_of_a_platform_is_answered_although_all_hosts_have_left(
+    hanging: Hanging,
+) -> None:
+    store, known = hanging.worker.store, hanging.services.known
+    for host in store.list_hosts():
+        store.change_host(host.name, status=HostStatus.RETIRED)
+    while any(host.status.takes_sweeps for host in known.curves.snapshot.hosts.values()):
+        await asyncio.sleep(0.01)
+    hanging.proxy.hang()
+    for where in ({"platform": PLATFORM.key}, {"host": HOST}):
+        response, seconds = await timed(ask(hanging.client, **where))
+        assert (response.status_code, response.json()["lhp"]) == (200, [8, 8])
+        assert seconds < 0.5
 
 
 async def test_what_was_learned_before_it_hung_is_known_too(hanging: Hanging) -> None:
