@@ -213,18 +213,27 @@ class Asking:
             await self._known.refresh()
             if await question.find(self._known, Conditions.of(host)) is not None:
                 return None
-            question.check_host(host)
-            admitted = await self._admission.admit(question.sweep, host, for_question=True)
-            queued, _ = await self._queue.submit(admitted, client=client)
-            companion = question.find_companion(host)
-            if companion is not None:
-                await self._queue_companion(companion, host, client)
+            queued = await self._queue.find_awaited(key[1], host.name)
+            if queued is None:
+                queued = await self._queue_for(question, host, client)
             measurement.queued.set_result(queued)
             ended = await self._queue.wait_final(queued.id)
             await self._known.refresh()
             return ended
         finally:
             self._forget(key, measurement)
+
+    async def _queue_for(
+        self, question: Question[AnswerT], host: Host, client: str | None
+    ) -> Sweep:
+        """The sweep that answers the question, and its companion, queued."""
+        question.check_host(host)
+        admitted = await self._admission.admit(question.sweep, host, for_question=True)
+        queued, _ = await self._queue.submit(admitted, client=client)
+        companion = question.find_companion(host)
+        if companion is not None:
+            await self._queue_companion(companion, host, client)
+        return queued
 
     async def _queue_companion(self, spec: SweepSpec, host: Host, client: str | None) -> None:
         """Has this sweep measured in the background, unless it is known or can't be now.

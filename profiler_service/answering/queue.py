@@ -88,6 +88,23 @@ class SweepQueue:
         spec, demand = await self._prepare(admitted, client)
         return await asyncio.to_thread(self._create, spec, admitted.host.name, demand)
 
+    async def find_awaited(self, spec_key: str, host: str) -> Sweep | None:
+        """The open sweep with that key that questions wait for; None if there is none.
+
+        It is enqueued again if it hasn't begun. Raises StoreError.
+        """
+        return await asyncio.to_thread(self._find_awaited, spec_key, host)
+
+    def _find_awaited(self, spec_key: str, host: str) -> Sweep | None:
+        for key, each in self._store.find_open_of([host]).get(host, ()):
+            if key == spec_key and each.is_awaited and not each.is_ending:
+                sweep = self._store.get_sweep(each.id)
+                # A process may have died before it enqueued the sweep.
+                if sweep.state == SweepState.QUEUED:
+                    self._enqueue(sweep)
+                return sweep
+        return None
+
     async def submit_fleet(
         self, label: str, admitted: Sequence[Admitted], *, client: str | None
     ) -> tuple[FleetSweep, bool]:
@@ -142,7 +159,7 @@ class SweepQueue:
             max_open_of_client=self._max_queued_per_client,
             by=None if demand.client is None else current_caller(),
         )
-        # Also for a sweep that isn't new: a process may have died before it enqueued the sweep.
+        # Also for a sweep that isn't new: see `_find_awaited`.
         if sweep.state == SweepState.QUEUED:
             self._enqueue(sweep)
         return sweep, is_new

@@ -17,7 +17,7 @@ from profiler_service.answering.questions import Where
 from profiler_service.answering.services import Services, open_services
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.settings import Settings
-from profiler_service.storage.store import Host
+from profiler_service.storage.store import Host, Sweep
 from profiler_service.wire import LhpAnswer
 from tests.api.conftest import DTYPES, HOST, Worker, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
@@ -181,3 +181,20 @@ async def test_what_turns_out_to_be_known_of_another_platform_is_measured_on_thi
     sqlite_worker.finish(await sqlite_worker.take(), stairs(16), platform=OTHER_PLATFORM)
     answer = await after
     assert (answer.lhp, answer.platform) == ([16, 16], OTHER_PLATFORM.key)
+
+
+async def test_who_asks_again_for_what_is_queued_has_nothing_checked_again(
+    services: Services,
+) -> None:
+    """Clients that poll after a 202 cost little, whatever is stored."""
+    checked: list[str] = []
+
+    async def ask_soon(name: str) -> Sweep:
+        asked = question(telling=lambda: checked.append(name))
+        sweep = await services.asking.ask(asked, Where(), wait_s=0)
+        assert isinstance(sweep, Sweep)
+        return sweep
+
+    first, again = [await ask_soon(name) for name in ("first", "again")]
+    assert again.id == first.id
+    assert checked == ["first"]
