@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -16,6 +16,9 @@ MAX_BUDGET_S = 86_400.0
 """Longest budget that a request may ask for."""
 MIN_BUDGET_S = 0.001
 """Shortest one: in less, nothing can be compared."""
+Budget = Annotated[float, Field(ge=MIN_BUDGET_S, le=MAX_BUDGET_S, allow_inf_nan=False)]
+"""Seconds of measuring. The bounds belong to the number: of a field that may be None, pydantic may
+compare None with them, too, and raise TypeError."""
 
 
 class RequestModel(BaseModel):
@@ -31,6 +34,12 @@ class ResponseModel(BaseModel):
     """
 
     model_config = ConfigDict(extra="ignore")
+
+
+def hide_null(schema: dict[str, Any]) -> None:
+    """Leaves null out of the description of a field that may be None. For `json_schema_extra`."""
+    described, _ = schema.pop("anyOf")
+    schema.update(described)
 
 
 def map_texts(value: T, change: Callable[[str], str]) -> T:

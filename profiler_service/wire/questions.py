@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import (
-    MAX_BUDGET_S,
-    MIN_BUDGET_S,
+    Budget,
     Dims,
     EvidenceInfo,
     ResponseModel,
+    hide_null,
     optional_field,
 )
 from profiler_service.wire.quantities import DURATION_PATTERN, SHARE_PATTERN
@@ -82,11 +82,9 @@ class LhpQuery(BaseModel):
         allow_inf_nan=False,
         description="How long to wait for a measurement, seconds, before 202 is returned.",
     )
-    budget: float | SkipJsonSchema[None] = Field(
+    budget: Budget | None = Field(
+        json_schema_extra=hide_null,
         default=None,
-        ge=MIN_BUDGET_S,
-        le=MAX_BUDGET_S,
-        allow_inf_nan=False,
         description="Longest measuring time, seconds, if the answer isn't known yet; without it,"
         " as long as the effort takes. If it is too short for any verdict, the answer is"
         " `dims`, with `cut_short`.",
@@ -99,11 +97,9 @@ class LhpQuery(BaseModel):
         json_schema_extra={"pattern": SHARE_PATTERN},
         examples=["1%"],
     )
-    settle: float | SkipJsonSchema[None] = Field(
+    settle: Budget | None = Field(
+        json_schema_extra=hide_null,
         default=None,
-        ge=MIN_BUDGET_S,
-        le=MAX_BUDGET_S,
-        allow_inf_nan=False,
         description="How long to go on measuring for certainty, seconds (default 3).",
     )
     max_age: str | SkipJsonSchema[None] = Field(

@@ -9,11 +9,11 @@ from pydantic import ConfigDict, Field, StrictInt, StrictStr
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import (
-    MAX_BUDGET_S,
-    MIN_BUDGET_S,
+    Budget,
     Dims,
     RequestModel,
     ResponseModel,
+    hide_null,
     optional_field,
 )
 from profiler_service.wire.quantities import SHARE_PATTERN
@@ -71,11 +71,8 @@ class SweepRequest(RequestModel):
         default=None,
         description="Which host measures. Default: the least loaded on the only platform there is.",
     )
-    budget: float | None = Field(
+    budget: Budget | None = Field(
         default=None,
-        ge=MIN_BUDGET_S,
-        le=MAX_BUDGET_S,
-        allow_inf_nan=False,
         description="Longest measuring time, seconds. Default: as long as the sweep needs. What is"
         " known when it is over is kept as the sweep's curve.",
     )
@@ -85,10 +82,8 @@ class SweepRequest(RequestModel):
         json_schema_extra={"pattern": SHARE_PATTERN},
         examples=["1%"],
     )
-    settle: float | SkipJsonSchema[None] = optional_field(
-        ge=MIN_BUDGET_S,
-        le=MAX_BUDGET_S,
-        allow_inf_nan=False,
+    settle: Budget | None = optional_field(
+        json_schema_extra=hide_null,
         description="How long to go on measuring for certainty, seconds (default 3). Not for"
         " `grid`, which goes on until every point is known well enough.",
     )

@@ -92,6 +92,12 @@ async def test_a_sweep_takes_the_terms_that_a_question_has(
     assert (third.status_code, third.json()["mode"]) == (201, mode)
 
 
+async def test_null_stands_for_what_is_not_given(client: httpx.AsyncClient) -> None:
+    options = dict.fromkeys(("budget", "margin", "settle", "slack"))
+    posted = await client.post("/sweeps", json=REQUEST | options | {"host": None})
+    assert posted.status_code == 201, posted.text
+
+
 async def test_a_stop_between_steps_is_not_reached(client: httpx.AsyncClient) -> None:
     axes = [{"first": 8, "last": 22, "step": 4}, {"first": 1, "last": 3}]
     info = (await client.post("/sweeps", json=REQUEST | {"axes": axes})).json()
