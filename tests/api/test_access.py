@@ -292,7 +292,7 @@ async def test_another_process_learns_of_a_revocation(
     guarded: httpx.AsyncClient, sqlite_store: Store, given: dict[str, str]
 ) -> None:
     services = guarded._transport.app.state.services  # type: ignore[attr-defined]
-    token_id = given["read"].split("_")[1]
+    token_id = given["read"].split("_", 2)[1]
     sqlite_store.revoke_token(token_id, by=Caller())  # not through this process
     await services.tokens.refresh()  # as it does every second
     check_problem(await guarded.get("/hosts", headers=bearer(given["read"])), 401)
