@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import itertools
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ import httpx
 from benchmarks.checked import publish, simulated_host
 from benchmarks.provenance import heading
 from benchmarks.soak.checks import Check
-from benchmarks.soak.machines import Postgres, Service, SoakError
+from benchmarks.soak.machines import Postgres, Service, SoakError, run_service
 
 CLIENTS = 64
 ASKING_NEW = 8
@@ -85,18 +84,10 @@ def main() -> int:
 @contextlib.contextmanager
 def _parts() -> Iterator[tuple[Postgres, Service]]:
     """The database, and a service that knows the answers to the known questions."""
-    with tempfile.TemporaryDirectory(prefix="lhp-away-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        folder.chmod(0o755)
-        for part in ("database", "service"):
-            (folder / part).mkdir()
-        postgres = Postgres(folder / "database")
-        stack.callback(postgres.stop)
-        service = Service(folder / "service", postgres.url, "--no-worker")
-        stack.callback(service.stop)
-        service.start()
-        service.wait_until_ready(120)
-        stack.enter_context(simulated_host(HOST, folder, postgres))
+    with (
+        run_service("away", "--no-worker") as (folder, postgres, service),
+        simulated_host(HOST, folder, postgres),
+    ):
         for first, second in KNOWN:
             reply = _ask_until_known(service, f"{first},{second}")
             if reply.status_code != 200:

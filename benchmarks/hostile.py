@@ -10,13 +10,10 @@ a Markdown report. The exit code is 0 if everything holds, 1 if not, 2 without a
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ import httpx
 from benchmarks.checked import publish, simulated_host
 from benchmarks.provenance import heading
 from benchmarks.soak.checks import Check
-from benchmarks.soak.machines import Postgres, Service, SoakError
+from benchmarks.soak.machines import Service, SoakError, run_service
 
 HOST = "hostile"
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -54,7 +51,10 @@ def main() -> int:
     given = parser.parse_args()
     header = heading("Hostile requests", "benchmarks.hostile", "schemathesis", "fastapi", "uvicorn")
     try:
-        with _parts() as (folder, service):
+        with (
+            run_service("hostile", "--no-worker") as (folder, postgres, service),
+            simulated_host(HOST, folder, postgres),
+        ):
             told, shown = _attack(folder, service, given.cases, given.seed, given.max_minutes * 60)
             checks = _check(told, service, given.cases)
     except SoakError as error:
@@ -75,27 +75,6 @@ def main() -> int:
     if failing:
         more += ["", "```text", *shown.splitlines()[-400:], "```"]
     return publish(given.out, header, text, checks, more=more, schemathesis=told)
-
-
-@contextlib.contextmanager
-def _parts() -> Iterator[tuple[Path, Service]]:
-    """A directory, and a service with a host."""
-    with (
-        tempfile.TemporaryDirectory(prefix="lhp-hostile-") as name,
-        contextlib.ExitStack() as stack,
-    ):
-        folder = Path(name)
-        folder.chmod(0o755)
-        for part in ("database", "service"):
-            (folder / part).mkdir()
-        postgres = Postgres(folder / "database")
-        stack.callback(postgres.stop)
-        service = Service(folder / "service", postgres.url, "--no-worker")
-        stack.callback(service.stop)
-        service.start()
-        service.wait_until_ready(READY_LIMIT_S)
-        stack.enter_context(simulated_host(HOST, folder, postgres))
-        yield folder, service
 
 
 def _attack(

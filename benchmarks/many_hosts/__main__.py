@@ -16,7 +16,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ import psycopg
 
 from benchmarks.provenance import heading
 from benchmarks.soak.checks import Check
-from benchmarks.soak.machines import Postgres, Service, SoakError, kill
+from benchmarks.soak.machines import Postgres, Service, SoakError, kill, run_service
 
 MAX_CONNECTIONS = 1.0
 MAX_STATEMENTS_HZ = 2.0
@@ -60,7 +59,14 @@ def main() -> int:
     given = parser.parse_args()
     lines = heading("Many idle hosts", "benchmarks.many_hosts", "psycopg", "dbos", "sqlalchemy")
     try:
-        with _parts() as (folder, postgres, service), _workers(folder, postgres, given.workers):
+        with (
+            run_service("hosts", "--no-worker", ready_s=START_LIMIT_S) as (
+                folder,
+                postgres,
+                service,
+            ),
+            _workers(folder, postgres, given.workers),
+        ):
             time.sleep(SETTLED_S)
             idle = _count(postgres, folder, given.workers, given.seconds)
             starts_s = _start_jobs(postgres, service, given.workers, given.jobs)
@@ -86,28 +92,11 @@ def main() -> int:
 
 
 @contextlib.contextmanager
-def _parts() -> Iterator[tuple[Path, Postgres, Service]]:
-    """The database's directory, the database, and a service without a worker."""
-    with tempfile.TemporaryDirectory(prefix="lhp-hosts-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        folder.chmod(0o755)
-        for part in ("database", "service"):
-            (folder / part).mkdir()
-        postgres = Postgres(folder / "database")
-        stack.callback(postgres.stop)
-        service = Service(folder / "service", postgres.url, "--no-worker")
-        stack.callback(service.stop)
-        service.start()
-        service.wait_until_ready(START_LIMIT_S)
-        yield folder / "database", postgres, service
-
-
-@contextlib.contextmanager
 def _workers(folder: Path, postgres: Postgres, count: int) -> Iterator[None]:
     """So many workers, registered. Raises SoakError."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        with (folder.parent / "workers.log").open("ab") as log:
+        with (folder / "workers.log").open("ab") as log:
             for number in range(count):
                 environment = {
                     "LHP_DATABASE_URL": postgres.url,
@@ -143,7 +132,7 @@ def _wait_for_hosts(postgres: Postgres, count: int) -> None:
 
 def _count(postgres: Postgres, folder: Path, workers: int, seconds: float) -> Idle:
     """What the workers cost in the next `seconds`, less what the service costs."""
-    log = folder / "log"
+    log = folder / "database" / "log"
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET log_line_prefix = '[%p %a] '")
         connection.execute("ALTER SYSTEM SET log_statement = 'all'")

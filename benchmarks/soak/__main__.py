@@ -12,11 +12,9 @@ import contextlib
 import random
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +24,7 @@ import psycopg
 from benchmarks.provenance import heading
 from benchmarks.soak.checks import Check, batch_counts, check_database, count_open
 from benchmarks.soak.load import Client, Seen
-from benchmarks.soak.machines import Postgres, Service, SoakError, kill
+from benchmarks.soak.machines import Postgres, Service, SoakError, kill, run_service
 
 TARGETS = ("child", "child", "child", "worker", "worker", "serve", "serve", "database", "backend")
 """What is killed, each as often as it is listed."""
@@ -64,7 +62,7 @@ def main() -> int:
     given = parser.parse_args()
     lines = heading("Random kills under load", "benchmarks.soak", "psycopg", "dbos", "torch")
     try:
-        with _parts() as (postgres, service):
+        with run_service("soak", ready_s=RECOVERY_LIMIT_S) as (_, postgres, service):
             course, seen = _kill_at_random(postgres, service, given.kills, given.seed)
             checks = [*_settle(postgres, service), *_check(postgres, service, course, seen)]
     except SoakError as error:
@@ -75,23 +73,6 @@ def main() -> int:
     if given.out is not None:
         given.out.write_text(report + "\n")
     return 0 if all(check.holds for check in checks) else 1
-
-
-@contextlib.contextmanager
-def _parts() -> Iterator[tuple[Postgres, Service]]:
-    """The database and the service, ended with the context."""
-    with tempfile.TemporaryDirectory(prefix="lhp-soak-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
-        folder.chmod(0o755)  # the database's own user must reach its directory
-        for part in ("database", "service"):
-            (folder / part).mkdir()
-        postgres = Postgres(folder / "database")
-        stack.callback(postgres.stop)
-        service = Service(folder / "service", postgres.url)
-        stack.callback(service.stop)
-        service.start()
-        service.wait_until_ready(RECOVERY_LIMIT_S)
-        yield postgres, service
 
 
 def _kill_at_random(

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -214,6 +215,30 @@ class Service:
         for pid in left:
             kill(pid)
         return len(left)
+
+
+@contextlib.contextmanager
+def run_service(
+    name: str, *options: str, ready_s: float = START_LIMIT_S
+) -> Iterator[tuple[Path, Postgres, Service]]:
+    """A new directory, with a PostgreSQL in its `database` and a service in its `service`.
+
+    The service is ready, and was started with these options of `lhp serve`. All end with the
+    context. Raises SoakError if the service isn't ready after `ready_s`.
+    """
+    prefix = f"lhp-{name}-"
+    with tempfile.TemporaryDirectory(prefix=prefix) as made, contextlib.ExitStack() as stack:
+        folder = Path(made)
+        folder.chmod(0o755)  # the database's own user must reach its directory
+        for part in ("database", "service"):
+            (folder / part).mkdir()
+        postgres = Postgres(folder / "database")
+        stack.callback(postgres.stop)
+        service = Service(folder / "service", postgres.url, *options)
+        stack.callback(service.stop)
+        service.start()
+        service.wait_until_ready(ready_s)
+        yield folder, postgres, service
 
 
 def tail(folder: Path) -> str:
