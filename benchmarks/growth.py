@@ -38,8 +38,8 @@ import sqlalchemy as sa
 import uvicorn
 
 from benchmarks.provenance import commit, heading
+from benchmarks.synthetic_curve import PLATFORM, PROTOCOL
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
-from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec, SweepState
@@ -52,18 +52,6 @@ COUNTED_S = 5.0
 HOST = "benchmark"
 FIRST, GROWTH = 200, 25
 """Races start from 200 to 299 on both axes, and look so far above: `max_growth=0.125`."""
-PLATFORM = Platform(
-    device="cpu",
-    device_model="synthetic",
-    memory_bytes=1 << 36,
-    driver="",
-    framework="",
-    libraries=(),
-    threads=1,
-    cpus=1,
-    flags=(),
-)
-PROTOCOL = TimingProtocol(timer="perf_counter")
 
 Figures = dict[str, str]
 

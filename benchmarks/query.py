@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime as dt
 import json
 import re
 import shutil
@@ -37,7 +36,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-import numpy as np
 import uvicorn
 from pydantic import BaseModel
 
@@ -134,57 +132,14 @@ def serve(database_url: str, port: int) -> None:
 
 def save_curve(database_url: str) -> None:
     """Stores the curve that is asked about: 64 × 64 points, multiples of 8 are fast."""
-    from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
-    from profiler_service.analysis.lhp import suffix_argmin
-    from profiler_service.analysis.samples import Platform, TimingProtocol
-    from profiler_service.grid import Grid, GridAxis
-    from profiler_service.kinds import LINEAR
-    from profiler_service.plan.spec import SweepSpec, SweepState
+    from benchmarks.synthetic_curve import PLATFORM, PROTOCOL, make_curve, store_curve
     from profiler_service.storage import schema
     from profiler_service.storage.store import Store
 
-    synthetic = Platform(
-        device="cpu",
-        device_model="synthetic",
-        memory_bytes=1 << 36,
-        driver="",
-        framework="",
-        libraries=(),
-        threads=1,
-        cpus=1,
-        flags=(),
-    )
-    axis = GridAxis(first=FIRST, count=SIDE)
-    grid = Grid(axes=(axis, axis))
-    dims = grid.all_dims()
-    latency_s = 1e-9 * dims.prod(axis=1) * np.where((dims % 8 == 0).all(axis=1), 1.0, 1.5)
-    target = suffix_argmin(latency_s.reshape(grid.shape)).ravel()
-    ratio = latency_s[target] / latency_s
-    protocol = TimingProtocol(timer="perf_counter")
-    curve = LatencyCurve(
-        workload=LINEAR.describe(),
-        platform=synthetic,
-        protocol=protocol,
-        grid=grid,
-        latency_s=latency_s,
-        low_s=latency_s * 0.999,
-        high_s=latency_s * 1.001,
-        num_samples=np.full(grid.size, 30, dtype=np.int32),
-        status=np.where(
-            target == np.arange(grid.size), PointStatus.LHP, PointStatus.DOMINATED
-        ).astype(np.int8),
-        answers=AnswerTable(
-            target=target, ratio=ratio, ratio_low=ratio * 0.99, ratio_high=ratio * 1.01
-        ),
-        measured_at=dt.datetime.now(dt.UTC),
-    )
     schema.upgrade(database_url)
     store = Store.open(database_url)
-    store.register_host(HOST, synthetic, protocol=protocol, dtypes=("float32",))
-    spec = SweepSpec(workload=LINEAR.describe(), mode="grid", grid=grid)
-    sweep, _ = store.create_sweep(spec, host=HOST)
-    store.start_sweep(sweep.id)
-    store.finish_sweep(sweep.id, curve, state=SweepState.DONE)
+    store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=("float32",))
+    store_curve(store, HOST, make_curve(first=FIRST, side=SIDE))
     store.close()
 
 
