@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from profiler_service.client import ServiceClient
     from profiler_service.settings import Settings
 
+PAGE = 100
+"""Number of items that are fetched at a time."""
 SHOWN_BY: Mapping[str, str] = {
     "hosts": "`lhp hosts`",
     "platforms": "`lhp hosts`",
@@ -146,6 +148,32 @@ def print_json(value: BaseModel | Sequence[BaseModel] | Mapping[str, object]) ->
 
 _HIDDEN_IN_JSON = re.compile(r"[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 """What JSON leaves as it is, and a terminal may obey."""
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Page(Protocol[T_co]):
+    """One page of a listing."""
+
+    @property
+    def items(self) -> Sequence[T_co]:
+        """What is on this page."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """`cursor` of the next page; None on the last."""
+
+
+def list_all(get_page: Callable[[Mapping[str, str | int]], Page[T_co]]) -> list[T_co]:
+    """The items of all pages; `get_page` gives that of the query parameters."""
+    items: list[T_co] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = get_page({"limit": PAGE, "cursor": cursor})
+        items += page.items
+        cursor = page.next_cursor
+    return items
 
 
 def make_console() -> Console:

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from profiler_service.cli.options import JsonOption, UrlOption
-from profiler_service.cli.terminal import make_table, open_client, print_json, print_table, say
+from profiler_service.cli.terminal import (
+    list_all,
+    make_table,
+    open_client,
+    print_json,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
     from profiler_service.wire import KeptJoinKey
 
 app = typer.Typer(invoke_without_command=True, help="List the join keys; revoke one.")
-
-PAGE = 100
 
 
 @app.callback()
@@ -26,15 +31,8 @@ def keys(context: typer.Context, url: UrlOption = None, json: JsonOption = False
     """List the keys that `lhp hosts add` made, newest first, without their texts."""
     if context.invoked_subcommand is not None:
         return
-    listed: list[KeptJoinKey] = []
-    cursor = ""
     with open_client(url) as client:
-        while True:
-            page = client.list_join_keys({"limit": PAGE, "cursor": cursor})
-            listed += page.items
-            if page.next_cursor is None:
-                break
-            cursor = page.next_cursor
+        listed = list_all(client.list_join_keys)
     if json:
         print_json(listed)
         return

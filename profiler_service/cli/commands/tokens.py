@@ -12,6 +12,7 @@ import typer
 
 from profiler_service.cli.options import JsonOption, UrlOption
 from profiler_service.cli.terminal import (
+    list_all,
     load_settings,
     make_table,
     open_client,
@@ -33,7 +34,6 @@ ExpiresOption = Annotated[
     str, typer.Option(help="How long it is valid: 12h, 90d; or never.", metavar="TIME")
 ]
 NEVER = "never"
-PAGE = 100
 
 
 @app.command()
@@ -84,15 +84,8 @@ def create(
 @app.command("list")
 def list_(url: UrlOption = None, json: JsonOption = False) -> None:
     """List all tokens, without their secrets."""
-    listed: list[TokenInfo] = []
-    cursor = ""
     with open_client(url) as client:
-        while True:
-            page = client.list_tokens({"limit": PAGE, "cursor": cursor})
-            listed += page.items
-            if page.next_cursor is None:
-                break
-            cursor = page.next_cursor
+        listed = list_all(client.list_tokens)
     if json:
         print_json(listed)
         return
