@@ -38,7 +38,7 @@ import sqlalchemy as sa
 import uvicorn
 
 from benchmarks.provenance import commit, heading
-from benchmarks.synthetic_curve import PLATFORM, PROTOCOL
+from benchmarks.stored_curve import PLATFORM, PROTOCOL
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR

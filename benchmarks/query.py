@@ -132,7 +132,7 @@ def serve(database_url: str, port: int) -> None:
 
 def save_curve(database_url: str) -> None:
     """Stores the curve that is asked about: 64 × 64 points, multiples of 8 are fast."""
-    from benchmarks.synthetic_curve import PLATFORM, PROTOCOL, make_curve, store_curve
+    from benchmarks.stored_curve import PLATFORM, PROTOCOL, make_curve, store_curve
     from profiler_service.storage import schema
     from profiler_service.storage.store import Store
 

@@ -13,7 +13,7 @@ LAST_ASKED = 256
 
 def fill(database_url: str, num_curves: int) -> None:
     """Stores so many curves of `linear`, one for each batch size from 1 on."""
-    from benchmarks.synthetic_curve import PLATFORM, PROTOCOL, make_curve, store_curve
+    from benchmarks.stored_curve import PLATFORM, PROTOCOL, make_curve, store_curve
     from profiler_service.kinds import LINEAR
     from profiler_service.storage.store import Store
 

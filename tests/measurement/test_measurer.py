@@ -113,20 +113,16 @@ def test_every_backend_the_device_has_can_be_measured(measurer: Measurer, backen
 
 
 def test_a_sparser_product_takes_less_time(measurer: Measurer) -> None:
-    grid = Grid(axes=(GridAxis(first=512, count=1),))
-    visits = np.zeros(20, dtype=np.int32)
-    # 32 times fewer nonzeros.
-    full, sparse = (
-        np.median(
-            measurer.measure(
-                MATMUL.describe({"backend": "csr", "sparsity": sparsity}),
-                grid,
-                Batch(point=visits, round=visits),
-            ).latency_s
-        )
-        for sparsity in ("0.36", "0.98")
-    )
-    assert sparse * 3 < full
+    # Large enough that what a call costs beside the product hardly counts.
+    grid = Grid(axes=(GridAxis(first=1024, count=1),))
+    visits = np.zeros(5, dtype=np.int32)
+    latency_s: dict[str, list[float]] = {"0.36": [], "0.98": []}  # 32 times fewer nonzeros.
+    for _ in range(4):  # In turn, so that both see the same states of the machine.
+        for sparsity, measured in latency_s.items():
+            workload = MATMUL.describe({"backend": "csr", "sparsity": sparsity})
+            samples = measurer.measure(workload, grid, Batch(point=visits, round=visits))
+            measured.extend(samples.latency_s)
+    assert min(latency_s["0.98"]) * 3 < min(latency_s["0.36"])
 
 
 def test_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
