@@ -80,6 +80,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             *("pydantic", "starlette"),
         },
     ),
+    "wording": ({"wire"}, set()),
     "cli": (
         {
             *(
@@ -93,7 +94,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
                 "plan",
             ),
             *("plots", "printable", "processes", "settings", "standard_streams", "storage"),
-            *("suggestions", "telemetry", "wire", "workload"),
+            *("suggestions", "telemetry", "wire", "wording", "workload"),
         },
         {"typer", "click", "rich", "pydantic", "pydantic_core"},
     ),

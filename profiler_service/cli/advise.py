@@ -13,7 +13,6 @@ from rich.console import Console
 
 from profiler_service.cli.asking import ask
 from profiler_service.cli.terminal import print_line
-from profiler_service.cli.text import format_dims, format_seconds
 from profiler_service.client import ServiceClient, ServiceFailedError
 from profiler_service.errors import (
     ConflictError,
@@ -25,6 +24,7 @@ from profiler_service.errors import (
     ServiceDefectError,
 )
 from profiler_service.wire import LhpAnswer
+from profiler_service.wording import format_dims, format_seconds
 
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer

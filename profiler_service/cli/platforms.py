@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from profiler_service.cli.text import format_dims, format_seconds
 from profiler_service.printable import printable
 from profiler_service.wire import LhpAnswer, PlatformFigures
+from profiler_service.wording import format_dims, format_seconds
 
 
 def describe_platforms(answer: LhpAnswer) -> list[str]:

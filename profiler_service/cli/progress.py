@@ -16,11 +16,12 @@ from rich import progress as bars
 from rich.console import Console
 
 from profiler_service.cli.terminal import print_line
-from profiler_service.cli.text import describe_queue, format_seconds
+from profiler_service.cli.text import describe_queue
 from profiler_service.client import Progress, ServiceUnreachableError
 from profiler_service.errors import HostAwayError, LhpError
 from profiler_service.printable import printable
 from profiler_service.wire import SweepInfo
+from profiler_service.wording import format_seconds
 
 LINE_EVERY_S = 10.0
 

@@ -59,8 +59,8 @@ def curves(
     json: JsonOption = False,
 ) -> None:
     """List the measured curves, newest first; or show one curve and its undecided points."""
-    from profiler_service.cli.text import format_age, format_range
     from profiler_service.plots.text import format_redundancy, format_undecided
+    from profiler_service.wording import format_age, format_range
 
     if curve_id is not None:
         with open_client(url) as client:
@@ -180,7 +180,8 @@ def facts(
 
 def _print_curve(curve: CurveDetail, *, limit: int) -> None:
     """Prints the curve's summary, and up to `limit` undecided points with their rivals."""
-    from profiler_service.cli.text import describe_curve, format_dims, format_ratio
+    from profiler_service.cli.text import describe_curve
+    from profiler_service.wording import format_dims, format_ratio
 
     show(*describe_curve(curve).splitlines())
     if not MODES[curve.mode].decides_every_point or not curve.num_undecided:

@@ -50,7 +50,7 @@ def hosts(
     """
     if context.invoked_subcommand is not None:
         return
-    from profiler_service.cli.text import format_age, format_ago
+    from profiler_service.wording import format_age, format_ago
 
     with open_client(url) as client:
         listed = client.list_hosts(with_retired=everything)

@@ -119,7 +119,8 @@ def query(
     """
     from profiler_service.cli.asking import ask
     from profiler_service.cli.platforms import describe_platforms
-    from profiler_service.cli.text import describe_answer, format_dims
+    from profiler_service.cli.text import describe_answer
+    from profiler_service.wording import format_dims
 
     if fresh:
         if max_age is not None:
@@ -231,7 +232,8 @@ def crossover(
 ) -> None:
     """At which share of zeros does a sparse layer of DIMS become faster than every dense kernel?"""
     from profiler_service.cli.asking import ask_crossover
-    from profiler_service.cli.text import describe_crossover, format_dims
+    from profiler_service.cli.text import describe_crossover
+    from profiler_service.wording import format_dims
 
     given = {"batch": batch, "dtype": dtype, "host": host, "platform": platform, "label": label}
     request: dict[str, str | int | float] = {
