@@ -127,7 +127,7 @@ def _copy(table: str, row: dict[str, Any], number: int) -> dict[str, Any]:
 
 def serve(url: str, port: int) -> None:
     """Runs the server until it is told to stop. `/counts` tells of its SELECTs and memory."""
-    from profiler_service.api.app import create_app
+    from profiler_service.app import create_app
     from profiler_service.settings import Settings
 
     counts = {"selects": 0}

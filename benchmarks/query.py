@@ -104,7 +104,7 @@ def serve(database_url: str, port: int) -> None:
     """Runs the server until it is told to stop."""
     from fastapi import FastAPI
 
-    from profiler_service.api.app import create_app
+    from profiler_service.app import create_app
     from profiler_service.processes.connections import BoundedConnection
     from profiler_service.settings import Settings
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from reference_pages.markdown import cell, code, table
 

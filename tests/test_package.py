@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import profiler_service
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.cli.app import app
 from profiler_service.cli.explaining import NEEDED_EXTRAS
 from profiler_service.distribution import (
@@ -198,7 +198,7 @@ def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extras", "modules"),
     [
-        (["server"], "profiler_service.api.app profiler_service.processes.worker"),
+        (["server"], "profiler_service.app profiler_service.processes.worker"),
         (["measure"], "profiler_service.measurement.operations profiler_service.advice.layers"),
         (["plot"], "profiler_service.plots.curve profiler_service.plots.race"),
         (["trainer"], "trainer_client.synthesis trainer_client.report trainer_client.dry_run"),

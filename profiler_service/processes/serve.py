@@ -177,7 +177,7 @@ def _serve(
     with_worker: bool,
     greet: Callable[[str], None],
 ) -> int:
-    from profiler_service.api.app import create_app
+    from profiler_service.app import create_app
     from profiler_service.processes.connections import (
         THIS_MACHINE,
         BoundedConnection,

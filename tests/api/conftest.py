@@ -19,7 +19,7 @@ import pytest
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.samples import Platform, TimingProtocol
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.errors import UnknownHostError
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR

@@ -16,8 +16,8 @@ from fastapi import APIRouter
 from profiler_service.access.caller import Caller
 from profiler_service.access.scopes import Scope
 from profiler_service.api.access import find_public
-from profiler_service.api.app import create_app
 from profiler_service.api.rate_limit import network_of
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from profiler_service.storage.tables import tokens

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
@@ -27,7 +27,7 @@ from tests.api.test_sweeps import parse_events
 
 NO_TORCH = """
 import sys
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 import asyncio, httpx
 from profiler_service import jobs

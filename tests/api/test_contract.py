@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import profiler_service
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.wire import CurveDetail, LhpAnswer
 from tests.api.conftest import Worker, check_problem, keep_curve

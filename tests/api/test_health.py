@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service.answering.own_worker import OwnWorker
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store

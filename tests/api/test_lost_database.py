@@ -14,7 +14,7 @@ import pytest
 
 from profiler_service import jobs
 from profiler_service.answering import database_watch
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.errors import StoreNotWritableError
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from tests.api.conftest import HOST, Worker, check_problem, keep_curve
 from tests.api.curves import square, stairs

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from profiler_service.answering.own_worker import OwnWorker, WorkerState
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.processes.attendance import HEARTBEAT_S
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store

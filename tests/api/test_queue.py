@@ -13,7 +13,7 @@ import pytest
 from profiler_service.analysis.samples import Samples
 from profiler_service.answering.services import open_services
 from profiler_service.answering.shutdown import Shutdown
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from profiler_service.plan.modes import Mode

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from profiler_service.api.app import create_app
 from profiler_service.api.problems import OF_ANY_ADDRESS
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from tests.api.conftest import HOST, Worker, check_problem, keep_curve
 from tests.api.curves import square, stairs

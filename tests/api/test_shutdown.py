@@ -7,8 +7,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from profiler_service.answering.shutdown import Shutdown
-from profiler_service.api.app import create_app
 from profiler_service.api.shutdown import EndRequestsQuietly
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from tests.api.conftest import Worker, check_problem

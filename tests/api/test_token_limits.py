@@ -11,7 +11,7 @@ import pytest
 
 from profiler_service.access.caller import Caller
 from profiler_service.answering.own_worker import OwnWorker
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from tests.api.conftest import HOST, Worker, serving

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from profiler_service.api.app import create_app
+from profiler_service.app import create_app
 from profiler_service.client import NotMeasuredYetError, Progress
 from profiler_service.errors import (
     ConflictError,
