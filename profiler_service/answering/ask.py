@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from cachetools import LRUCache
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
@@ -35,18 +37,19 @@ from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.storage.store import Host, Sweep
 
 AnswerT = TypeVar("AnswerT")
+T = TypeVar("T")
+MAX_REMEMBERED = 1024
+"""So many measurements are remembered. One that isn't is found again in the store."""
 
 
 @dataclass(kw_only=True)
 class _Measurement:
-    """A sweep that one or several questions wait for."""
+    """A sweep that one or several questions wait for, or have waited for."""
 
-    ended: asyncio.Task[Sweep | None]
-    """The sweep, once it has ended and its curve can be found; None if no sweep was needed."""
-    queued: asyncio.Future[Sweep] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-    """The sweep, once it is in the queue. Never set if no sweep was needed."""
+    queued: asyncio.Task[Sweep | None]
+    """The sweep, once it is in the queue; None if none was needed."""
+    followed: asyncio.Task[Sweep] | None = None
+    """The sweep, once it has ended and its curve can be found. None while nobody waits."""
     num_waiting: int = 0
 
 
@@ -54,7 +57,9 @@ class Asking:
     """Answers questions. Questions that the same sweep answers share one measurement.
 
     They share it from before the sweep is queued until its curve can be found: a question that
-    comes in between must not start the same sweep again. Each question reads its own answer.
+    comes in between must not start the same sweep again. Each question reads its own answer. A
+    question that is asked again and again until its sweep has ended costs little: the sweep is
+    remembered.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class Asking:
         self._admission = admission
         self._queue = queue
         self._shutdown = shutdown
-        self._measurements: dict[tuple[str, str], _Measurement] = {}
+        self._measurements: LRUCache[tuple[str, str], _Measurement] = LRUCache(MAX_REMEMBERED)
 
     async def ask(
         self,
@@ -157,25 +162,24 @@ class Asking:
         measurement = await self._find_measurement(key)
         if measurement is None:
             measurement = _Measurement(
-                ended=asyncio.create_task(self._measure_unless_known(key, question, host, client))
+                queued=_create_task(self._queue_unless_known(question, host, client))
             )
-            measurement.ended.add_done_callback(lambda each: each.cancelled() or each.exception())
             self._measurements[key] = measurement
         measurement.num_waiting += 1
         try:
             # Queueing is quick, and a 202 must name the sweep.
-            under_way: list[asyncio.Future[Any]] = [measurement.ended, measurement.queued]
-            await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({measurement.queued})
             when_queued()
-            await self._shutdown.wait(measurement.ended, timeout_s=_left_s(deadline_s))
+            ended = sweep = measurement.queued.result()
+            if sweep is not None:
+                ended = await self._wait_final(measurement, sweep, timeout_s=_left_s(deadline_s))
+                if ended is None:
+                    return sweep
+            self._forget(key, measurement)
         finally:
             measurement.num_waiting -= 1
             if measurement.num_waiting == 0:
-                self._forget(key, measurement)
-                measurement.ended.cancel()
-        if not measurement.ended.done():
-            return measurement.queued.result()
-        ended = measurement.ended.result()
+                self._leave(key, measurement)
         answer = await question.find(
             self._known, Conditions.of(host), measured=None if ended is None else ended.curve_id
         )
@@ -193,35 +197,54 @@ class Asking:
         conditions = await self._hosts.find_conditions(Where(host=host.name))
         return conditions != Conditions.of(host)
 
+    async def _wait_final(
+        self, measurement: _Measurement, sweep: Sweep, *, timeout_s: float
+    ) -> Sweep | None:
+        """The sweep when it has ended and its curve can be found; None if that takes too long."""
+        if measurement.followed is None:
+            if timeout_s <= 0:
+                return None
+            measurement.followed = _create_task(self._follow(sweep.id))
+        await self._shutdown.wait(measurement.followed, timeout_s=timeout_s)
+        return measurement.followed.result() if measurement.followed.done() else None
+
+    async def _follow(self, sweep_id: str) -> Sweep:
+        ended = await self._queue.wait_final(sweep_id)
+        await self._known.refresh()
+        return ended
+
+    def _leave(self, key: tuple[str, str], measurement: _Measurement) -> None:
+        """Ends what goes on for those who wait: nobody does any more."""
+        if measurement.followed is not None:
+            measurement.followed.cancel()
+            measurement.followed = None
+        if not measurement.queued.done():
+            measurement.queued.cancel()
+            self._forget(key, measurement)
+
     async def _find_measurement(self, key: tuple[str, str]) -> _Measurement | None:
         """The current measurement; None if there is none that will give an answer."""
         measurement = self._measurements.get(key)
         if measurement is None or not measurement.queued.done():
             return measurement
-        sweep = await self._queue.get(measurement.queued.result().id)
-        if sweep.cancel_requested:
+        queued = _find_result(measurement.queued)
+        sweep = None if queued is None else await self._queue.get(queued.id)
+        # One that has ended is still good if somebody is about to read its curve.
+        has_ended = sweep is None or (sweep.state.is_final and measurement.followed is None)
+        if has_ended or (sweep is not None and sweep.cancel_requested):
             self._forget(key, measurement)
         return self._measurements.get(key)  # perhaps another one by now
 
-    async def _measure_unless_known(
-        self, key: tuple[str, str], question: Question[AnswerT], host: Host, client: str | None
+    async def _queue_unless_known(
+        self, question: Question[AnswerT], host: Host, client: str | None
     ) -> Sweep | None:
-        """The sweep when it has ended; None if its result was already known."""
-        measurement = self._measurements[key]
-        try:
-            # Somebody else may have measured it since the last refresh.
-            await self._known.refresh()
-            if await question.find(self._known, Conditions.of(host)) is not None:
-                return None
-            queued = await self._queue.find_awaited(key[1], host.name)
-            if queued is None:
-                queued = await self._queue_for(question, host, client)
-            measurement.queued.set_result(queued)
-            ended = await self._queue.wait_final(queued.id)
-            await self._known.refresh()
-            return ended
-        finally:
-            self._forget(key, measurement)
+        """The sweep, queued; None if its result was already known."""
+        # Somebody else may have measured it since the last refresh.
+        await self._known.refresh()
+        if await question.find(self._known, Conditions.of(host)) is not None:
+            return None
+        queued = await self._queue.find_awaited(question.sweep.key, host.name)
+        return queued or await self._queue_for(question, host, client)
 
     async def _queue_for(
         self, question: Question[AnswerT], host: Host, client: str | None
@@ -254,6 +277,18 @@ class Asking:
     def _forget(self, key: tuple[str, str], measurement: _Measurement) -> None:
         if self._measurements.get(key) is measurement:
             del self._measurements[key]
+
+
+def _create_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task whose error may stay unread: those who would have read it may have left."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda each: each.cancelled() or each.exception())
+    return task
+
+
+def _find_result(task: asyncio.Task[T | None]) -> T | None:
+    """What the ended task returned; None if it failed."""
+    return None if task.cancelled() or task.exception() is not None else task.result()
 
 
 def _left_s(deadline_s: float) -> float:

@@ -184,17 +184,40 @@ async def test_what_turns_out_to_be_known_of_another_platform_is_measured_on_thi
 
 
 async def test_who_asks_again_for_what_is_queued_has_nothing_checked_again(
-    services: Services,
+    services: Services, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients that poll after a 202 cost little, whatever is stored."""
     checked: list[str] = []
+    find_awaited = services.queue.find_awaited
 
-    async def ask_soon(name: str) -> Sweep:
+    async def note_search(spec_key: str, host: str) -> Sweep | None:
+        checked.append("searched")
+        return await find_awaited(spec_key, host)
+
+    monkeypatch.setattr(services.queue, "find_awaited", note_search)
+
+    async def ask_soon(name: str) -> Sweep | LhpAnswer:
         asked = question(telling=lambda: checked.append(name))
-        sweep = await services.asking.ask(asked, Where(), wait_s=0)
-        assert isinstance(sweep, Sweep)
-        return sweep
+        return await services.asking.ask(asked, Where(), wait_s=0)
 
     first, again = [await ask_soon(name) for name in ("first", "again")]
+    assert isinstance(first, Sweep) and isinstance(again, Sweep)
     assert again.id == first.id
-    assert checked == ["first"]
+    assert checked == ["searched", "first"]
+    # Nobody waits while it ends. Who asks then gets the answer; a new sweep isn't needed.
+    sqlite_worker.finish(await sqlite_worker.take(), stairs(8))
+    answer = await ask_soon("last")
+    assert isinstance(answer, LhpAnswer)
+    assert answer.lhp == [8, 8]
+    assert checked == ["searched", "first"]
+
+
+async def test_a_sweep_that_was_cancelled_while_nobody_waited_is_measured_anew(
+    services: Services, sqlite_worker: Worker
+) -> None:
+    first = await services.asking.ask(question(), Where(), wait_s=0)
+    assert isinstance(first, Sweep)
+    sqlite_worker.store.request_cancel(first.id)
+    second = await services.asking.ask(question(), Where(), wait_s=0)
+    assert isinstance(second, Sweep)
+    assert second.id != first.id
