@@ -68,12 +68,17 @@ def check_database(database_url: str, sweeps: set[str], curves: set[str]) -> lis
     lost_curves = curves - set(kept)
     numbers: dict[str, list[int]] = {}
     samples: Counter[str] = Counter()
-    wrong = 0
+    visits: set[tuple[str, bytes]] = set()
+    wrong = again = 0
     for sweep, number, num_samples, arrays in batches:
         numbers.setdefault(str(sweep), []).append(int(number))
         samples[str(sweep)] += int(num_samples)
         table = pa.ipc.open_stream(io.BytesIO(bytes(arrays))).read_all()
         wrong += table.num_rows != num_samples
+        # Rounds are counted over a whole sweep: no two batches have the same points in the same.
+        visited = (str(sweep), repr(table.select(["point", "round"]).to_pydict()).encode())
+        again += visited in visits
+        visits.add(visited)
     gaps = sum(found != list(range(len(found))) for found in numbers.values())
     uneven = sum(value["samples"] != samples[str(sweep)] for sweep, value in evidence.items())
     without = sum(state == "done" and not made[sweep] for sweep, state in states.items())
@@ -87,6 +92,7 @@ def check_database(database_url: str, sweeps: set[str], curves: set[str]) -> lis
         _none("no sweep has two curves", twice, f"of {len(kept)} curves"),
         _none("no batch is missing between two", gaps, f"of {len(numbers)} sweeps"),
         _none("every batch holds the samples that it says", wrong, f"of {len(batches)}"),
+        _none("no batch was measured twice", again, f"of {len(batches)}"),
         _none("each curve's samples are those of its batches", uneven, f"of {len(evidence)}"),
         _none("equal sweeps were never open at once", int(overlapping), "pairs"),
         Check(

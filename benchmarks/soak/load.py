@@ -15,10 +15,11 @@ from typing import Any
 
 import httpx
 
-AWAY = "503"
+LATER = ("429", "503")
 KILLED = ("/problems/measurement-failed", "/problems/measurement-child-died")
-"""What a request may get while something is killed: the status, and types of problems. Any other
-reply that the request doesn't deserve is a defect."""
+"""What a request may get while something is killed: to come again later (a queue fills while its
+host is away), if it says when; and types of problems. Any other reply that the request doesn't
+deserve is a defect."""
 
 
 @dataclass(kw_only=True)
@@ -143,7 +144,7 @@ class Client:
     def _count(self, kind: str, expected: set[str], reply: httpx.Response) -> None:
         status = str(reply.status_code)
         self._seen.replies[kind, status] += 1
-        if status in expected or status == AWAY:
+        if status in expected or (status in LATER and "Retry-After" in reply.headers):
             return
         reply.read()
         with contextlib.suppress(ValueError):

@@ -63,6 +63,11 @@ def test_a_database_in_order_passes_every_check(kept: tuple[str, str, str]) -> N
             "DELETE FROM batches WHERE number = 2",
             "each curve's samples are those of its batches",
         ),
+        (
+            "INSERT INTO batches SELECT (jsonb_populate_record(b, '{\"number\": 3}')).*"
+            " FROM batches b WHERE number = 1",
+            "no batch was measured twice",
+        ),
     ],
 )
 def test_damage_is_found(kept: tuple[str, str, str], damage: str, claim: str) -> None:
