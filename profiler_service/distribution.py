@@ -28,7 +28,7 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     ),
     "measure": frozenset({"numpy", "torch"}),
     "trainer": frozenset({"matplotlib", "numpy", "safetensors", "torch"}),
-    "plot": frozenset({"matplotlib", "numpy", "plotly"}),
+    "plot": frozenset({"kaleido", "numpy", "plotly"}),
     "tensorboard": frozenset({"tensorboard"}),
     "gpu": frozenset({"pynvml"}),
 }

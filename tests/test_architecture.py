@@ -35,7 +35,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "wire": ({"errors", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
         {"analysis", "errors", "kinds", "plan", "printable", "wire"},
-        {"numpy", "matplotlib", "plotly"},
+        {"numpy", "kaleido"},
     ),
     "client": (
         {"errors", "loopback", "printable", "wire"},

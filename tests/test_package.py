@@ -200,7 +200,7 @@ def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:
     [
         (["server"], "profiler_service.app profiler_service.processes.worker"),
         (["measure"], "profiler_service.measurement.operations profiler_service.advice.layers"),
-        (["plot"], "profiler_service.plots.curve profiler_service.plots.race"),
+        (["plot"], "profiler_service.plots.files profiler_service.plots.compare"),
         (["trainer"], "trainer_client.synthesis trainer_client.report trainer_client.dry_run"),
     ],
 )

@@ -1,8 +1,8 @@
 """Figs. 2 and 3 of Yin et al.: latency over a width, with its LHPs.
 
 Fig. 2 is a square weight times a batch of 16, Fig. 3 a whole DeepSpeech2. Both are grid sweeps with
-the service's own planner and measuring process. They are drawn as by `lhp plot`, with the rate of
-useful operations below. Measures on the device on which the service would measure.
+the service's own planner and measuring process. They are drawn as by `lhp plot`,
+once per call and once per operation. Measures on the device on which the service would measure.
 
 Doesn't know how points are planned or how LHPs are found.
 """
@@ -32,9 +32,8 @@ from profiler_service.measurement.processors import pin_away
 from profiler_service.plan.base import Batch
 from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.plots.curve import draw_png
-from profiler_service.plots.marks import LHP, POINT
-from profiler_service.plots.race import latency_unit
+from profiler_service.plots.files import save_plot
+from profiler_service.plots.quantities import format_latency
 from profiler_service.plots.text import format_redundancy
 from profiler_service.storage.records import CurveHeader
 from profiler_service.wire import CurveDetail
@@ -225,7 +224,6 @@ def table(curve: LatencyCurve) -> list[str]:
     gains, axis = find_gains(curve)[:MOST_GAINS], curve.workload.axes[0]
     if not gains:
         return []
-    unit, unit_s = latency_unit(float(np.nanmax(curve.latency_s)))
     lines = [
         "Answers that save most (one point for each answer; latencies are medians of all rounds,"
         " ratios are paired within rounds that did not choose):",
@@ -235,8 +233,8 @@ def table(curve: LatencyCurve) -> list[str]:
     ]
     for gain in gains:
         lines.append(
-            f"| {gain.dim} | {_show(gain.latency_s / unit_s)} {unit} | {gain.answer}"
-            f" | {_show(gain.answer_latency_s / unit_s)} {unit}"
+            f"| {gain.dim} | {format_latency(gain.latency_s)} | {gain.answer}"
+            f" | {format_latency(gain.answer_latency_s)}"
             f" | {gain.speedup:.3f} ({gain.low:.3f} to {gain.high:.3f}) |"
         )
     return [*lines, ""]
@@ -244,10 +242,6 @@ def table(curve: LatencyCurve) -> list[str]:
 
 def _model(platform: Platform) -> str:
     return platform.device_model.partition(" (")[0]
-
-
-def _show(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def expect_from_noise(curve: LatencyCurve) -> float:
@@ -276,37 +270,27 @@ def find_rates(curve: LatencyCurve) -> F64:
     return rates
 
 
-def draw(curve: LatencyCurve, path: Path) -> None:
-    """The picture of `lhp plot`; below it, the rate of useful operations.
+def draw(name: str, curve: LatencyCurve, out: Path) -> None:
+    """Writes the pictures of `lhp plot` into `out`: the latency, and the time per operation.
 
-    Over a wide range of widths, the growth of the latency hides its steps. The rate shows them.
+    Over a wide range of widths, the growth of the latency hides its steps. The other shows them.
     """
-    figure = draw_png(as_detail(curve), platform=platform_info(curve.platform))
-    figure.set_size_inches(10, 10)
-    above, places = figure.axes[0], figure.add_gridspec(2, 1)
-    above.set_subplotspec(places[0])
-    below = figure.add_subplot(places[1], sharex=above)
-    dims, rates = curve.grid.all_dims()[:, 0], find_rates(curve)
-    is_lhp = curve.status == PointStatus.LHP
-    below.plot(dims, rates, color=POINT, linewidth=0.7)
-    below.scatter(dims[is_lhp], rates[is_lhp], color=LHP, s=7, zorder=3)
-    below.set(xlabel=curve.workload.axes[0], ylabel="GFLOP/s")
-    figure.savefig(path, dpi=130)
+    detail, platform = as_detail(curve), platform_info(curve.platform)
+    save_plot(detail, out / f"{name}.png", platform=platform)
+    save_plot(detail, out / f"{name}-per-flop.png", platform=platform, view="per_flop")
 
 
 def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
-    """The report, which begins with `lines`. Also writes it into `out`, with data and picture."""
+    """The report, which begins with `lines`. Also writes it into `out`, with the data."""
     figure, platform, axis = FIGURES[name], curve.platform, curve.workload.axes[0]
     (out / f"{name}.csv").write_bytes(b"".join(csv_chunks(curve)))
-    draw(curve, out / f"{name}.png")
     params = ", ".join(f"{key}={value}" for key, value in curve.workload.params)
-    unit, unit_s = latency_unit(float(np.nanmax(curve.latency_s)))
-    first, last = (_show(f(curve.latency_s) / unit_s) for f in (np.nanmin, np.nanmax))
+    first, last = (format_latency(f(curve.latency_s)) for f in (np.nanmin, np.nanmax))
     lines = [
         *lines,
         f"`{figure.kind}` ({params}), {axis} {figure.grid.first[0]:,} to"
         f" {figure.grid.last[0]:,} in steps of {figure.grid.axes[0].step}, on {_model(platform)},"
-        f" {platform.threads} thread{'s' * (platform.threads != 1)}; {first} to {last} {unit} a"
+        f" {platform.threads} thread{'s' * (platform.threads != 1)}; {first} to {last} a"
         " call.",
         "",
         *(
@@ -315,6 +299,8 @@ def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
             else []
         ),
         f"![latency over {axis}, LHPs marked]({name}.png)",
+        "",
+        f"![time per operation over {axis}]({name}-per-flop.png)",
         "",
         *say(curve),
         f"- {figure.paper}",
@@ -328,7 +314,7 @@ def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
 
 
 def draw_figure(name: str, out: Path, *, seconds: float) -> None:
-    """Measures and draws `fig2` or `fig3`: `NAME.csv`, `NAME.png`, `NAME.md`."""
+    """Measures and draws `fig2` or `fig3`: `NAME.csv`, `NAME.md` and two pictures."""
     figure = FIGURES[name]
     lines = heading(figure.title, "benchmarks.figures", "torch", "numpy")
     with Measurer() as measurer:
@@ -340,4 +326,6 @@ def draw_figure(name: str, out: Path, *, seconds: float) -> None:
             platform=measurer.platform,
             protocol=measurer.protocol,
         )
+
     print(write(name, curve, lines, out))
+    draw(name, curve, out)

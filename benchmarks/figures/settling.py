@@ -19,8 +19,9 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.plan.race.repeatability import choose_margin, expect_repeatability
 from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.settle import Final, Judgement, plan_looks
-from profiler_service.plots.marks import LHP, POINT, UNDECIDED
+from profiler_service.plots.palette import PALETTE
 
+LHP, UNDECIDED, POINT = (PALETTE[role][0] for role in ("lhp", "undecided", "measured"))
 ASKED, TRUTH = 0, {0: 1.0, 1: 0.958, 2: 0.966, 3: 0.99}
 """Point → its latency over that of the queried point, which has number 0."""
 NOISE = 0.04

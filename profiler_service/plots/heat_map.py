@@ -1,174 +1,179 @@
-"""Draws a curve of two axes: a heat map of the measured points, with the LHPs marked."""
+"""Draws a curve of two axes: a heat map of latencies relative to the asked point."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
-from profiler_service.plan.modes import MODES
-from profiler_service.plots.marks import (
-    EDGE_LABEL,
-    F64,
-    FAILED,
-    LHP,
-    Columns,
-    asked_dims,
-    asked_trace,
-    axis_limits,
-    cell_edges,
-    failed_dims,
-    failed_trace,
-    mark_asked,
-    marks_trace,
-    point_texts,
-)
-from profiler_service.wire import CurveDetail
+from profiler_service.plots.columns import F64, Columns
+from profiler_service.plots.figure import Panel, Sheet, Trace, marks, pack, ringed
+from profiler_service.plots.quantities import format_tick, log_ticks, size_ticks
+from profiler_service.plots.staircase import point_at
+from profiler_service.wire import AxisRange, CurveDetail
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-
-UNMEASURED = "#e6e6e6"
-FAINT = "#a3a3a399"
-"""Of undecided points: seen on every colour of the map, and hiding none."""
-SIDE_POINTS = 360
-"""About the height of a heat map in points (1/72 inch)."""
-MARK_SIZES = {"undecided": (0.16, 2.5), "edge": (0.6, 8.0), "lhp": (0.5, 6.0)}
-"""Diameter of the marks of each status: as a share of a cell, and at most, in points."""
-COLOR_PERCENTILES = (1, 95)
-"""The colours of a heat map cover the range between these, so that outliers don't hide the rest."""
+HEIGHT = 420
+BAR_SPACE = 96
+"""Pixels on the right, for the bar that explains the colours."""
+COLOR_PERCENTILES = (2, 98)
+"""Colours cover the range between these, so that outliers don't hide the rest."""
+SLOWER = ("role:heat-1", "role:heat-2", "role:heat-3")
+EQUAL = "role:heat-4"
+FASTER = ("role:heat-5", "role:heat-6", "role:heat-7", "role:heat-8")
+TEXT_CELLS = 20_000
 
 
-def _mark_diameter(curve: CurveDetail, status: str) -> float:
-    """Diameter of a mark in points: a share of a cell, so that the field stays readable."""
-    cells = max(len(axis.dims) for axis in curve.axes)
-    share, most = MARK_SIZES[status]
-    return min(most, max(0.6, share * SIDE_POINTS / cells))
+def draw_heat_map(
+    sheet: Sheet, curve: CurveDetail, columns: Columns, *, answer: Sequence[int] | None = None
+) -> Panel:
+    """Draws the curve on a panel of the sheet, and an arrow from the asked point to the answer.
 
-
-def _is_marked(curve: CurveDetail, status: str) -> bool:
-    """Whether a heat map marks points of that status. A race leaves most points undecided."""
-    return status != "undecided" or MODES[curve.mode].decides_every_point
-
-
-def _image(curve: CurveDetail, columns: Columns) -> F64:
-    """float64 [first axis, second axis]: latency; NaN if nothing was measured."""
-    rows, cols = (axis.dims for axis in curve.axes)
-    image = np.full((len(rows), len(cols)), np.nan)
-    places = (np.searchsorted(rows, columns.dims[:, 0]), np.searchsorted(cols, columns.dims[:, 1]))
-    image[places] = columns.latency
-    return image
-
-
-# PNG
-
-
-def draw_heat_map(axes: Axes, curve: CurveDetail, columns: Columns) -> None:
-    """Draws the heat map of a curve of two axes, and its marks, with matplotlib."""
-    from matplotlib import colormaps
-    from matplotlib.ticker import MaxNLocator
-
+    Without `answer`, the answer is the rival of the asked point, if it is surely faster.
+    """
+    panel = sheet.panel(HEIGHT)
+    sheet.right = BAR_SPACE
     rows, cols = curve.axes
-    image = _image(curve, columns)
-    axes.set_facecolor(UNMEASURED)
-    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-    if columns.latency.size:
-        low, high = np.percentile(columns.latency, COLOR_PERCENTILES)
-        colors: dict[str, Any] = {"cmap": colormaps["viridis"], "vmin": low, "vmax": high}
-        picture: ScalarMappable
-        if rows.second is None and cols.second is None:
-            extent = (*axis_limits(cols), *axis_limits(rows))
-            picture = axes.imshow(
-                image,
-                origin="lower",
-                extent=extent,
-                aspect="auto",
-                interpolation="nearest",
-                **colors,
-            )
-        else:
-            picture = axes.pcolormesh(cell_edges(cols), cell_edges(rows), image, **colors)
-        axes.figure.colorbar(
-            picture, ax=axes, label=f"latency, {columns.unit} per call", extend="both", pad=0.02
-        )
-    for status, marker, face, edge, label in (
-        ("undecided", "o", FAINT, "none", "undecided"),
-        ("edge", ">", "white", LHP, EDGE_LABEL),
-        ("lhp", "o", LHP, "white", "LHP"),
-    ):
-        chosen = columns.where(status)
-        if chosen.any() and _is_marked(curve, status):
-            axes.scatter(
-                columns.dims[chosen, 1],
-                columns.dims[chosen, 0],
-                s=_mark_diameter(curve, status) ** 2,
-                facecolors=face,
-                edgecolors=edge,
-                marker=marker,
-                linewidths=0 if edge == "none" else 0.7,
-                label=label,
-                gid=status,
-            )
-    asked = asked_dims(curve, columns)
-    if len(asked):
-        mark_asked(axes, x=asked[:, 1], y=asked[:, 0])
-    failed = failed_dims(curve)
-    if len(failed):
-        axes.scatter(
-            failed[:, 1], failed[:, 0], s=24, color=FAILED, marker="x", label="failed", gid="failed"
-        )
-    axes.set_xlabel(curve.axis_names[1])
-    axes.set_ylabel(curve.axis_names[0])
-    axes.set_xlim(*axis_limits(cols))
-    axes.set_ylim(*axis_limits(rows))
-
-
-# HTML
-
-
-def heat_map_traces(curve: CurveDetail, columns: Columns) -> list[dict[str, Any]]:
-    """The heat map of a curve of two axes, and its marks, as plotly traces."""
-    rows, cols = curve.axes
-    first, second = curve.axis_names
-    traces: list[dict[str, Any]] = []
-    if columns.latency.size:
-        low, high = np.percentile(columns.latency, COLOR_PERCENTILES)
-        traces.append(
-            {
-                "type": "heatmap",
-                "x": np.array(cols.dims),
-                "y": np.array(rows.dims),
-                "z": _image(curve, columns),
-                "zmin": low,
-                "zmax": high,
-                "colorscale": "Viridis",
-                "colorbar": {"title": {"text": f"latency, {columns.unit} per call"}},
-                "hovertemplate": f"{first} %{{y}}, {second} %{{x}}<br>"
-                f"%{{z:.2f}} {columns.unit}<extra></extra>",
-            }
-        )
-    for status, color, symbol, size, label in (
-        ("undecided", FAINT, "circle", 3, "undecided"),
-        ("edge", "white", "triangle-right", 9, EDGE_LABEL),
-        ("lhp", LHP, "circle", 7, "LHP"),
-    ):
-        dims = columns.dims[columns.where(status)]
-        if len(dims) and _is_marked(curve, status):
-            marker: dict[str, object] = {"color": color, "symbol": symbol, "size": size}
-            if status == "edge":
-                marker["line"] = {"color": LHP, "width": 1.5}
-            trace = marks_trace(label, x=dims[:, 1], y=dims[:, 0], marker=marker)
-            trace |= {
-                "text": point_texts(curve, columns, status),
-                "hovertemplate": "%{y},%{x}<br>%{text}",
-            }
-            traces.append(trace)
-    asked = asked_dims(curve, columns)
-    if len(asked):
-        traces.append(asked_trace(x=asked[:, 1], y=asked[:, 0]))
+    x, y = columns.dims[:, 1], columns.dims[:, 0]
+    if len(x):
+        panel.add(_cells(curve, columns))
+        for status, name, symbol, size in (
+            ("lhp", "LHP", "circle", 3),
+            ("edge", "edge: nothing larger measured", "triangle-right-open", 6),
+        ):
+            chosen = columns.where(status)
+            if chosen.any() and columns.decides:
+                marker = {"color": "role:ink", "symbol": symbol, "size": size}
+                panel.add(marks(name, x[chosen], y[chosen], marker))
     if curve.failures:
-        failed = failed_dims(curve)
-        traces.append(failed_trace(curve, x=failed[:, 1], y=failed[:, 0]))
-    return traces
+        failed = [each.dims for each in curve.failures]
+        texts = [
+            f"<b>{d[0]} × {d[1]}</b>  failed<br>{f.reason}"
+            for d, f in zip(failed, curve.failures, strict=True)
+        ]
+        marker = {"color": "role:slower", "symbol": "x-thin-open", "size": 7, "line": {"width": 2}}
+        panel.add(
+            marks("failed", [d[1] for d in failed], [d[0] for d in failed], marker, texts=texts)
+        )
+    if columns.asked >= 0:
+        _draw_asked(panel, columns, answer)
+    _scale(panel, curve, rows, cols)
+    sheet.meta["arrows"] = True
+    return panel
+
+
+def _cells(curve: CurveDetail, columns: Columns) -> Trace:
+    """The coloured cells: logarithms of how many times as fast each point is."""
+    rows, cols = (axis.dims for axis in curve.axes)
+    places = (np.searchsorted(rows, columns.dims[:, 0]), np.searchsorted(cols, columns.dims[:, 1]))
+    log_gain = np.log2(find_reference(columns) / columns.latency_s)
+    image = np.full((len(rows), len(cols)), np.nan)
+    image[places] = log_gain
+    low, high = (float(each) for each in np.percentile(log_gain, COLOR_PERCENTILES))
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        low, high = -0.01, 0.01
+    ticks = log_ticks(2**low, 2**high)
+    what = "asked" if columns.asked >= 0 else "the median point"
+    trace: Trace = {
+        "type": "heatmap",
+        "name": "latency",
+        "x": pack(cols),
+        "y": pack(rows),
+        "z": pack(image),
+        "zmin": low,
+        "zmax": high,
+        "colorscale": color_scale(low, high),
+        "colorbar": {
+            "title": {"text": f"× as fast<br>as {what}", "font": {"size": 12}},
+            "tickvals": [math.log2(tick) for tick in ticks],
+            "ticktext": [format_tick(tick) for tick in ticks],
+            "thickness": 10,
+            "len": HEIGHT,
+            "lenmode": "pixels",
+            "y": 1,
+            "yref": "paper",
+            "yanchor": "top",
+            "outlinewidth": 0,
+            "x": 1.01,
+            "tickfont": {"color": "role:third"},
+        },
+        "xgap": 1,
+        "ygap": 1,
+        "hoverongaps": False,
+        "meta": {"step": True},
+    }
+    if image.size <= TEXT_CELLS:
+        texts = np.full(image.shape, "", dtype=object)
+        texts[places] = columns.texts()
+        rival = np.full((*image.shape, 2), np.nan)
+        known = columns.rival >= 0
+        rival[places[0][known], places[1][known]] = columns.dims[columns.rival[known]][:, ::-1]
+        trace |= {
+            "hovertext": texts.tolist(),
+            "hoverinfo": "text",
+            "customdata": np.where(np.isfinite(rival), rival, -1).astype(int).tolist(),
+        }
+    else:
+        trace["hovertemplate"] = "%{y} × %{x}<extra></extra>"
+        trace |= {"xgap": 0, "ygap": 0}
+    return trace
+
+
+def find_reference(columns: Columns) -> float:
+    """The latency in seconds that colours compare with: the asked point's, or the median one."""
+    latency_s = columns.latency_s
+    return float(latency_s[columns.asked] if columns.asked >= 0 else np.median(latency_s))
+
+
+def color_scale(low: float, high: float) -> list[list[object]]:
+    """Colours from `low` to `high`, with the neutral one at 0, which lies between them.
+
+    Equal distances from 0 look equally strong: the side that reaches less far has fewer colours.
+    """
+    reach = max(-low, high)
+    middle = -low / (high - low)
+    scale: list[list[object]] = []
+    if low < 0:
+        shown = SLOWER[len(SLOWER) - math.ceil(len(SLOWER) * -low / reach) :]
+        scale += [[middle * n / len(shown), color] for n, color in enumerate(shown)]
+    scale.append([middle, EQUAL])
+    if high > 0:
+        shown = FASTER[: math.ceil(len(FASTER) * high / reach)]
+        step = (1 - middle) / len(shown)
+        scale += [[middle + step * n, color] for n, color in enumerate(shown, start=1)]
+    scale[0][0], scale[-1][0] = 0.0, 1.0  # exactly, or plotly takes none of them
+    return scale
+
+
+def _draw_asked(panel: Panel, columns: Columns, answer: Sequence[int] | None) -> None:
+    asked = columns.asked
+    y, x = columns.dims[asked].tolist()
+    panel.add(*ringed("asked", "square", [x], [y], texts=[columns.text(asked)]))
+    if answer is None and columns.is_confirmed(asked):
+        answer = columns.dims[columns.rival[asked]].tolist()
+    if answer is None or list(answer) == [y, x]:
+        return
+    found = np.flatnonzero((columns.dims == list(answer)).all(axis=1))
+    texts = [columns.text(int(found[0]))] if len(found) else []
+    panel.add(*ringed("answer", "circle", [answer[1]], [answer[0]], texts=texts, size=16))
+    point_at(panel, (x, y), (answer[1], answer[0]), f"{answer[0]} × {answer[1]}")
+
+
+def _scale(panel: Panel, curve: CurveDetail, rows: AxisRange, cols: AxisRange) -> None:
+    for axis, change in ((cols, panel.set_x), (rows, panel.set_y)):
+        places, _ = size_ticks(axis.first, axis.last)
+        labels = {"tickvals": places, "ticktext": [str(place) for place in places]}
+        edges = cell_edges(axis)
+        change(range=[float(edges[0]), float(edges[-1])], showgrid=False, ticks="outside", **labels)
+    panel.name_y(curve.axis_names[0])
+    panel.name_x(curve.axis_names[1])
+
+
+def cell_edges(axis: AxisRange) -> F64:
+    """The edges of all cells of the axis: half a step beside a dimension, and between two."""
+    dims = np.array(axis.dims, dtype=np.float64)
+    first = axis.step if axis.second is None else axis.second - axis.first
+    gaps = np.diff(dims, prepend=dims[0] - first, append=dims[-1] + axis.step)
+    edges: F64 = np.append(dims - gaps[:-1] / 2, dims[-1] + axis.step / 2)
+    return edges

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from profiler_service.kinds.kernels import DENSE_BACKENDS, KERNEL_KINDS, Kernel
+from profiler_service.kinds.kernels import DENSE_BACKENDS, Kernel
+from profiler_service.plots.text import names_kernels
 from profiler_service.wire import AxisRange, CurveDetail
 
 MOST_TICKS = 12
@@ -17,15 +18,20 @@ def place_kernels(curve: CurveDetail) -> tuple[CurveDetail, dict[int, str]]:
     A curve over sizes comes back as it is, without names. The numbers of the sparse kernels have
     gaps, because few of them are measured: the dense ones would lie on top of each other.
     """
-    kind = curve.workload.partition("[")[0]
-    if kind not in {each.name for each in KERNEL_KINDS}:
+    if not names_kernels(curve):
         return curve, {}
     kernels = sorted(
         [*(dims[0] for dims in curve.points.dims), *(each.dims[0] for each in curve.failures)]
     )
     places = {kernel: number for number, kernel in enumerate(kernels, start=1)}
     points = curve.points.model_copy(
-        update={"dims": [[places[kernel]] for (kernel,) in curve.points.dims]}
+        update={
+            "dims": [[places[kernel]] for (kernel,) in curve.points.dims],
+            "rival": [
+                None if rival is None or rival[0] not in places else [places[rival[0]]]
+                for rival in curve.points.rival
+            ],
+        }
     )
     failures = [each.model_copy(update={"dims": [places[each.dims[0]]]}) for each in curve.failures]
     axes = [AxisRange(first=1, last=max(1, len(kernels)))]

@@ -1,7 +1,6 @@
 """Draws how a race went: one panel each for its stages, its contest and its confirmation.
 
-Knows neither the service nor how a race decides. The stages come from the race, the latencies from
-its curve. `curve` puts the panels together.
+Doesn't know how a race decides. The stages come from the race, the latencies from its curve.
 """
 
 from __future__ import annotations
@@ -9,17 +8,32 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from profiler_service.plots.columns import Columns
+from profiler_service.plots.figure import (
+    LEGEND_HEIGHT,
+    Panel,
+    Sheet,
+    Trace,
+    error_bars,
+    line,
+    marks,
+)
+from profiler_service.plots.quantities import (
+    choose_unit,
+    format_gain,
+    format_gain_interval,
+    format_latency,
+)
 from profiler_service.wire import CurveDetail, RaceInfo, RaceStageInfo
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-FIELD, KEPT, ASKED, CONFIRMED = "#c9d3e0", "#5b7fb0", "#111111", "#2a8c4a"
-LEFT_OVER, UNCONFIRMED = "#e08a00", "#b85c00"
-DROPPED = ("#b4bdca", "#8fb0dd", "#5b7fb0", "#2f4a75")
-"""Colours of dropped points, one for each stage. Earlier stages are lighter."""
+STAGE_HEIGHT, CONTEST_HEIGHT = 28, 280
+STAGE_SPACE = 84
+"""Pixels on the left, for the names of stages."""
+CONTEST_SHARE = 0.76
+"""Share of the width for the contest. The confirmation is beside it."""
 LABELLED_POINTS = 48
 """Most points of a contest whose names are written below it. More names would overlap."""
 _LEAST = 0.7
@@ -44,11 +58,6 @@ class Racer:
     def name(self) -> str:
         """Its dims as people type them."""
         return ",".join(map(str, self.dims))
-
-
-def latency_unit(slowest_s: float) -> tuple[str, float]:
-    """The unit for latencies up to `slowest_s`, and its size in seconds."""
-    return ("ms", 1e-3) if slowest_s >= 10e-3 else ("µs", 1e-6)
 
 
 def stage_names(race: RaceInfo) -> list[str]:
@@ -101,16 +110,22 @@ def _racer(curve: CurveDetail, number: int, fate: str) -> Racer:
     )
 
 
-def fate_colors(race: RaceInfo, racers: list[Racer]) -> dict[str, str]:
-    """The colour of each fate that any point has, in the order of the stages."""
+def fate_marks(race: RaceInfo, racers: list[Racer]) -> dict[str, tuple[str, str]]:
+    """Colour and symbol of each fate that any point has, in the order of the stages."""
     names = stage_names(race)
+    dropped = {f"dropped in {name}": ("role:measured", "circle") for name in names}
+    for age, fate in enumerate(dropped):
+        dropped[fate] = (
+            "role:measured",
+            ("circle-open", "circle", "square", "diamond")[min(age, 3)],
+        )
+    fates = dropped | {f"kept in {name}": ("role:undecided", "diamond-open") for name in names}
+    fates |= {
+        "not confirmed": ("role:undecided", "diamond"),
+        "confirmed": ("role:faster", "circle"),
+    }
     occurring = {racer.fate for racer in racers}
-    dropped = [name for name in (f"dropped in {name}" for name in names) if name in occurring]
-    shades = [DROPPED[min(age, len(DROPPED) - 1)] for age in range(len(dropped))]
-    colors = dict(zip(dropped, shades, strict=True))
-    colors |= {f"kept in {name}": LEFT_OVER for name in names}
-    colors |= {"not confirmed": UNCONFIRMED, "confirmed": CONFIRMED}
-    return {fate: color for fate, color in colors.items() if fate in occurring}
+    return {fate: mark for fate, mark in fates.items() if fate in occurring}
 
 
 def describe_stage(stage: RaceStageInfo) -> str:
@@ -122,9 +137,9 @@ def describe_stage(stage: RaceStageInfo) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """The asked point and its best rival: the ratio of their latencies, with its interval."""
+    """How many times as fast the asked point's best rival is, with the interval."""
 
-    ratio: float
+    gain: float
     low: float
     high: float
     rival: str
@@ -141,7 +156,7 @@ def find_confirmation(curve: CurveDetail) -> Confirmation | None:
         return None
     dims = points.rival[0]
     name = "best rival" if dims is None else ",".join(map(str, dims))
-    return Confirmation(ratio=ratio, low=low, high=high, rival=name)
+    return Confirmation(gain=1 / ratio, low=1 / high, high=1 / low if low else math.inf, rival=name)
 
 
 def _sizes(stages: list[RaceStageInfo]) -> tuple[list[int], list[int]]:
@@ -154,11 +169,7 @@ def _stage_limit(field: list[int]) -> float:
     return float(_LEAST * (max(max(field), 2) / _LEAST) ** (1 / _STAGE_SPACE))
 
 
-def _contest_unit(racers: list[Racer]) -> tuple[str, float]:
-    return latency_unit(max((racer.latency_s for racer in racers), default=0.0))
-
-
-def _contest_limits(curve: CurveDetail, racers: list[Racer]) -> tuple[float, float]:
+def _contest_limits(curve: CurveDetail, racers: list[Racer], unit_s: float) -> tuple[float, float]:
     """Both ends of the latency axis, in the contest's unit: around the medians.
 
     Points that were dropped early may have very wide intervals, which would hide the rest.
@@ -169,130 +180,69 @@ def _contest_limits(curve: CurveDetail, racers: list[Racer]) -> tuple[float, flo
         return 0.0, 1.0
     fastest_s, slowest_s = min(levels), max(levels)
     room_s = 0.5 * ((slowest_s - fastest_s) or slowest_s)
-    _, unit_s = _contest_unit(racers)
     return max(0.0, fastest_s - room_s) / unit_s, (slowest_s + room_s) / unit_s
 
 
-def _ratio_limits(found: Confirmation) -> tuple[float, float]:
-    """Both ends of the ratio's axis: the interval and 1, with some space."""
-    low, high = min(found.low, 1.0), max(found.high, 1.0)
-    room = 0.15 * ((high - low) or 0.01)
-    return low - room, high + room
+def mark_raced(panel: Panel, curve: CurveDetail, columns: Columns, race: RaceInfo) -> None:
+    """Draws rings around the points of the race's contests, on the panel of its curve."""
+    racers = find_racers(curve, race)
+    if not racers:
+        return
+    dims = np.array([racer.dims for racer in racers], dtype=np.int64)
+    if len(curve.axes) == 2:
+        x, y = dims[:, 1], dims[:, 0].astype(np.float64)
+    else:
+        _, size_s = choose_unit(float(columns.latency_s.max()))
+        x, y = dims[:, 0], np.array([racer.latency_s for racer in racers]) / size_s
+    marker = {"color": "role:second", "symbol": "circle-open", "size": 10, "line": {"width": 1.2}}
+    panel.add(marks("raced", x, y, marker))
 
 
-# PNG
+def draw_race(sheet: Sheet, curve: CurveDetail, race: RaceInfo) -> None:
+    """Draws the stages, the contest and the confirmation on three further panels."""
+    has_curve = bool(sheet.panels)
+    sheet.left = STAGE_SPACE
+    gap = 84 if has_curve else 0
+    _draw_stages(sheet.panel(STAGE_HEIGHT * len(race.stages), gap=gap), race)
+    has_confirmation = find_confirmation(curve) is not None
+    share = (0.0, CONTEST_SHARE if has_confirmation else 1.0)
+    gap = 60 + LEGEND_HEIGHT if has_curve else 60
+    _draw_contest(sheet.panel(CONTEST_HEIGHT, gap=gap, share=share), curve, race)
+    if has_confirmation:
+        share = (CONTEST_SHARE + 0.08, 1.0)
+        _draw_confirmation(sheet.panel(CONTEST_HEIGHT, share=share), curve)
 
 
-def draw_stages(axes: Axes, race: RaceInfo) -> None:
+def _draw_stages(panel: Panel, race: RaceInfo) -> None:
     """Draws a bar for each stage: how many points took part, and darker, how many were kept."""
     field, kept = _sizes(race.stages)
-    rows = range(len(race.stages))
-    for sizes, color, gid in ((field, FIELD, "field"), (kept, KEPT, "kept")):
-        bars = axes.barh(rows, [max(size - _LEAST, 0) for size in sizes], left=_LEAST, color=color)
-        for bar in bars:
-            bar.set_gid(gid)
-    for row, stage in enumerate(race.stages):
-        axes.text(
-            _STAGE_SPACE + 0.02,
-            row,
-            describe_stage(stage),
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            fontsize=7,
-        )
-    axes.set_xscale("log")
-    axes.set_xlim(_LEAST, _stage_limit(field))
-    axes.set_yticks(rows, stage_names(race), fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xticks([])
-    axes.minorticks_off()
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.set_title("who took part, and (darker) who was kept", fontsize=9, loc="left")
-
-
-def draw_contest(axes: Axes, curve: CurveDetail, race: RaceInfo) -> None:
-    """Draws medians and intervals of the points in contests, fastest first, and the asked one."""
-    racers, asked = find_racers(curve, race), find_asked(curve)
-    unit, unit_s = _contest_unit(racers)
-    if asked is not None:
-        axes.axhspan(asked.low_s / unit_s, asked.high_s / unit_s, color="#eeeeee", linewidth=0)
-        axes.axhline(
-            asked.latency_s / unit_s, color=ASKED, linewidth=1, label=f"asked, {asked.name}"
-        )
-    for fate, color in fate_colors(race, racers).items():
-        chosen = [(place, racer) for place, racer in enumerate(racers) if racer.fate == fate]
-        places = [place for place, _ in chosen]
-        axes.vlines(
-            places,
-            [racer.low_s / unit_s for _, racer in chosen],
-            [racer.high_s / unit_s for _, racer in chosen],
-            color=color,
-            linewidth=1.2,
-        )
-        axes.scatter(
-            places,
-            [racer.latency_s / unit_s for _, racer in chosen],
-            s=18,
-            color=color,
-            label=fate,
-            zorder=3,
-            gid=fate,
-        )
-    if len(racers) <= LABELLED_POINTS:
-        names = [racer.name for racer in racers]
-        axes.set_xticks(range(len(racers)), names, rotation=90, fontsize=7)
-    else:
-        axes.set_xticks([])
-    axes.set_ylabel(f"latency, {unit} per call")
-    axes.set_ylim(*_contest_limits(curve, racers))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title("the points raced: medians, 95 % intervals", fontsize=9, loc="left")
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, frameon=False, loc="upper left")
-
-
-def draw_confirmation(axes: Axes, curve: CurveDetail) -> None:
-    """Draws the confirmed ratio and its interval, with a line at 1."""
-    found = find_confirmation(curve)
-    axes.set_xticks([])
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.set_title("confirmation", fontsize=9, loc="left")
-    axes.axhline(1, color=ASKED, linewidth=1)
-    if found is None:
-        axes.set_yticks([])
-        axes.set_xlabel("none", fontsize=8)
-        return
-    color = CONFIRMED if found.high < 1 else UNCONFIRMED
-    axes.vlines([0], [found.low], [found.high], color=color, linewidth=2)
-    axes.scatter([0], [found.ratio], s=30, color=color, zorder=3, gid="confirmation")
-    axes.set_xlim(-1, 1)
-    axes.set_ylim(*_ratio_limits(found))
-    axes.set_ylabel(f"latency of {found.rival} / asked")
-    axes.set_xlabel(f"{found.ratio:.4f}\n[{found.low:.4f}, {found.high:.4f}]", fontsize=8)
-
-
-# HTML
-
-
-def stage_traces(race: RaceInfo) -> list[dict[str, Any]]:
-    """The stages' bars as plotly traces, with texts. Hover texts name the dropped points."""
-    field, kept = _sizes(race.stages)
     names = stage_names(race)
-    told = [_told_of(stage) for stage in race.stages]
-    bars = {"type": "bar", "orientation": "h", "y": names, "showlegend": False}
-    return [
+    bars: Trace = {"type": "bar", "orientation": "h", "y": names, "showlegend": False}
+    panel.add(
         bars
         | {
             "name": "took part",
             "x": field,
-            "marker": {"color": FIELD},
+            "marker": {"color": "role:measured/0.35", "line": {"width": 0}},
             "text": [describe_stage(stage) for stage in race.stages],
             "textposition": "outside",
-            "hovertext": told,
-            "hovertemplate": "%{hovertext}<extra></extra>",
+            "textfont": {"color": "role:second"},
+            "cliponaxis": False,
+            "hovertext": [_told_of(stage) for stage in race.stages],
+            "hoverinfo": "text",
         },
-        bars | {"name": "kept", "x": kept, "marker": {"color": KEPT}, "hoverinfo": "skip"},
-    ]
+        bars
+        | {
+            "name": "kept",
+            "x": kept,
+            "marker": {"color": "role:measured", "line": {"width": 0}},
+            "hoverinfo": "skip",
+        },
+    )
+    limits = [math.log10(_LEAST), math.log10(_stage_limit(field))]
+    panel.set_x(type="log", range=limits, visible=False)
+    panel.set_y(autorange="reversed", showgrid=False, type="category")
+    panel.name_y("stages: who took part, and (darker) who was kept")
 
 
 def _told_of(stage: RaceStageInfo) -> str:
@@ -302,93 +252,80 @@ def _told_of(stage: RaceStageInfo) -> str:
     return "<br>".join([stage.why, *lines])
 
 
-def contest_traces(curve: CurveDetail, race: RaceInfo) -> list[dict[str, Any]]:
-    """The contests' points as plotly traces, one for each fate, and the asked point's level."""
+def _draw_contest(panel: Panel, curve: CurveDetail, race: RaceInfo) -> None:
+    """Draws medians and intervals of the points in contests, fastest first, and the asked one."""
     racers, asked = find_racers(curve, race), find_asked(curve)
-    unit, unit_s = _contest_unit(racers)
-    traces: list[dict[str, Any]] = []
-    for fate, color in fate_colors(race, racers).items():
+    legend = "legend"
+    if panel.number > 2:  # the first one is that of the curve
+        panel.sheet.own_legends.append(panel)
+        legend = panel.legend
+    unit, unit_s = choose_unit(max((racer.latency_s for racer in racers), default=0.0))
+    for fate, (color, symbol) in fate_marks(race, racers).items():
         chosen = [racer for racer in racers if racer.fate == fate]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": fate,
-                "x": [racer.name for racer in chosen],
-                "y": [racer.latency_s / unit_s for racer in chosen],
-                "error_y": {
-                    "array": [(racer.high_s - racer.latency_s) / unit_s for racer in chosen],
-                    "arrayminus": [(racer.latency_s - racer.low_s) / unit_s for racer in chosen],
-                    "thickness": 1,
-                    "width": 0,
-                },
-                "marker": {"color": color, "size": 7},
-                "hovertemplate": f"%{{x}}<br>%{{y:.2f}} {unit}",
-            }
+        latency, low, high = (
+            np.array([getattr(racer, name) for racer in chosen]) / unit_s
+            for name in ("latency_s", "low_s", "high_s")
         )
-    if asked is not None and racers:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": f"asked, {asked.name}",
-                "x": [racer.name for racer in racers],
-                "y": [asked.latency_s / unit_s] * len(racers),
-                "line": {"color": ASKED, "width": 1},
-                "hovertemplate": f"%{{y:.2f}} {unit}",
-            }
-        )
-    return traces
-
-
-def confirmation_traces(curve: CurveDetail) -> list[dict[str, Any]]:
-    """The confirmed ratio as a plotly trace; no trace if there was no confirmation."""
-    found = find_confirmation(curve)
-    if found is None:
-        return []
-    return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "confirmation",
-            "showlegend": False,
-            "x": [found.rival],
-            "y": [found.ratio],
-            "error_y": {
-                "array": [found.high - found.ratio],
-                "arrayminus": [found.ratio - found.low],
-            },
-            "marker": {"color": CONFIRMED if found.high < 1 else UNCONFIRMED, "size": 9},
-            "hovertemplate": f"ratio {found.ratio:.4f} [{found.low:.4f}, {found.high:.4f}]",
-        }
-    ]
-
-
-def lay_out_race(figure: Any, curve: CurveDetail, race: RaceInfo) -> None:
-    """Adds the traces and axes of the race's three panels to a plotly figure (rows 2 and 3)."""
-    racers = find_racers(curve, race)
-    field, _ = _sizes(race.stages)
-    for traces, row, col in (
-        (stage_traces(race), 2, 1),
-        (contest_traces(curve, race), 3, 1),
-        (confirmation_traces(curve), 3, 2),
-    ):
-        for trace in traces:
-            figure.add_trace(trace, row=row, col=col)
-    limits = [math.log10(_LEAST), math.log10(_stage_limit(field))]
-    figure.update_xaxes(type="log", range=limits, visible=False, row=2, col=1)
-    figure.update_yaxes(autorange="reversed", row=2, col=1)
+        texts = [
+            f"<b>{racer.name}</b>  {fate}<br>{format_latency(racer.latency_s)}"
+            + (
+                f" ({format_latency(racer.low_s)} to {format_latency(racer.high_s)})"
+                if racer.low_s < racer.high_s
+                else ""
+            )
+            for racer in chosen
+        ]
+        marker = {"color": color, "symbol": symbol, "size": 8}
+        names = [racer.name for racer in chosen]
+        bars = error_bars(latency, low, high, color)
+        trace = marks(fate, names, latency, marker, texts=texts, error_y=bars)
+        panel.add(trace | {"legend": legend})
     names = [racer.name for racer in racers]
-    figure.update_xaxes(type="category", categoryorder="array", categoryarray=names, row=3, col=1)
-    figure.update_yaxes(
-        title=f"latency, {_contest_unit(racers)[0]} per call",
-        range=_contest_limits(curve, racers),
-        row=3,
-        col=1,
+    if asked is not None and racers:
+        level = np.full(len(racers), asked.latency_s / unit_s)
+        style = {"color": "role:ink", "width": 1}
+        panel.add(line(f"asked, {asked.name}", names, level, style, legend=legend))
+    panel.set_x(
+        type="category",
+        categoryorder="array",
+        categoryarray=names,
+        showgrid=False,
+        showticklabels=len(racers) <= LABELLED_POINTS,
     )
-    figure.update_xaxes(type="category", row=3, col=2)
+    panel.set_y(range=list(_contest_limits(curve, racers, unit_s)), nticks=7)
+    panel.name_y(f"contest: latency of one call, {unit}; medians, 95 % intervals")
+
+
+def _draw_confirmation(panel: Panel, curve: CurveDetail) -> None:
+    """Draws how many times as fast the rival was confirmed to be, against 1."""
     found = find_confirmation(curve)
-    if found is not None:
-        figure.update_yaxes(title="latency / asked", range=_ratio_limits(found), row=3, col=2)
-        figure.add_hline(y=1, line={"color": ASKED, "width": 1}, row=3, col=2)
-    figure.update_layout(barmode="overlay", height=1100)
+    assert found is not None
+    color = "role:faster" if found.low > 1 else "role:undecided"
+    gain, low, high = (np.array([each]) for each in (found.gain, found.low, found.high))
+    bars = error_bars(gain, low, high, color)
+    told = f"{format_gain(found.gain)} ({format_gain_interval(found.gain, found.low, found.high)})"
+    marker = {"color": color, "size": 10, "symbol": "circle" if found.low > 1 else "diamond-open"}
+    bars |= {"thickness": 2, "width": 6}
+    texts = [f"<b>{found.rival}</b><br>{told}"]
+    panel.add(
+        marks(
+            "confirmation", [found.rival], gain, marker, texts=texts, error_y=bars, showlegend=False
+        )
+    )
+    least = min(found.low, 1.0)
+    most = max(found.high if math.isfinite(found.high) else found.gain, 1.0)
+    room = 0.15 * ((most - least) or 0.01)
+    panel.set_y(range=[least - room, most + room], nticks=6)
+    panel.set_x(type="category", showgrid=False)
+    panel.shape(
+        type="line",
+        layer="above",
+        xref=f"x{panel.suffix} domain",
+        x0=0,
+        x1=1,
+        y0=1,
+        y1=1,
+        line={"color": "role:ink", "width": 1},
+    )
+    panel.name_y("confirmed, × as fast")
+    panel.name_x(told)

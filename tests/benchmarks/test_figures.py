@@ -17,6 +17,7 @@ from profiler_service.analysis.evidence import Evidence
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.spec import SweepSpec
+from tests.plots.browser import needs_browser
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice, smooth, stairs
 
 DOMINATED, LHP, UNDECIDED = PointStatus.DOMINATED, PointStatus.LHP, PointStatus.UNDECIDED
@@ -61,7 +62,7 @@ def test_of_points_with_one_answer_the_one_with_the_surest_gain_is_shown() -> No
     assert (gains[0].low, gains[0].high) == pytest.approx((1 / 0.51, 1 / 0.49))
     assert (gains[1].latency_s, gains[1].answer_latency_s) == pytest.approx((3.6e-6, 2e-6))
     table = hysteresis.table(curve())
-    assert "| 11 | 6.0 µs | 12 | 3.0 µs | 2.000 (1.961 to 2.041) |" in table
+    assert "| 11 | 6.00 µs | 12 | 3.00 µs | 2.000 (1.961 to 2.041) |" in table
 
 
 def test_redundancy_is_said_with_what_is_undecided() -> None:
@@ -127,11 +128,18 @@ def test_a_sweep_finds_known_steps_and_leaves_picture_data_and_report(
     # 1 - 4/33
     assert "87.9 %" in text and "ended by its own stopping rule" in text
     assert "100% of 4, 100% of 8" in text
-    assert (tmp_path / "fig2.png").read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "fig2.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["size"]) for row in rows] == dims.tolist()
     assert (rows[1]["status"], rows[1]["rival_size"]) == ("dominated", "264")
+
+
+@needs_browser
+def test_latency_and_time_per_operation_are_drawn(tmp_path: Path) -> None:
+    hysteresis.draw("fig2", curve(), tmp_path)
+    pictures = sorted(tmp_path.iterdir())
+    assert [picture.name for picture in pictures] == ["fig2-per-flop.png", "fig2.png"]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
 def test_a_budget_too_small_for_any_interval_claims_nothing(tmp_path: Path) -> None:

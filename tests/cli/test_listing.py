@@ -193,8 +193,8 @@ def test_no_hosts_say_how_to_get_one(lhp: Lhp, service: StubService) -> None:
 def test_plot_draws_the_newest_curve_into_a_file_named_after_it(lhp: Lhp, tmp_path: Path) -> None:
     done = lhp("plot")
     assert done.code == 0, done.err
-    assert done.out == "matmul-c7.png\n"
-    assert (tmp_path / "matmul-c7.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert done.out == "matmul-c7.html\n"
+    assert (tmp_path / "matmul-c7.html").read_text().startswith("<!doctype html>")
 
 
 def test_plot_draws_the_curve_named_into_the_file_named(lhp: Lhp, tmp_path: Path) -> None:
@@ -230,9 +230,9 @@ def test_plot_asks_for_no_race_of_a_grid_sweep(lhp: Lhp, service: StubService) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["plot", "-o", "picture.gif"], 2, ".png or .html"),
-        (["plot", "-o", "picture"], 2, ".png or .html"),
-        (["plot", "-o", "missing/picture.png"], 1, "can't write 'missing/picture.png'"),
+        (["plot", "-o", "picture.gif"], 2, ".pdf or .html"),
+        (["plot", "-o", "picture"], 2, ".pdf or .html"),
+        (["plot", "-o", "missing/picture.html"], 1, "can't write 'missing/picture.html'"),
         (["plot", "missing"], 1, "there is no /curves/missing"),
         # A slash must not lead to another resource.
         (["plot", "../hosts"], 1, "error:"),

@@ -1,77 +1,25 @@
+"""Curves of one axis and of two: which marks stand where, and what is said of them."""
+
 from __future__ import annotations
 
-import base64
 import json
-import re
-import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.collections import Collection, QuadMesh
-from matplotlib.figure import Figure
 
-from profiler_service.errors import InvalidRequestError, LhpError
-from profiler_service.plots.curve import build_plotly, draw_png, render_html, save_plot
-from profiler_service.plots.heat_map import heat_map_traces
-from profiler_service.plots.marks import build_columns
-from profiler_service.plots.text import plot_title
-from profiler_service.wire import (
-    AxisRange,
-    CurveDetail,
-    CurvePoints,
-    FailedPoint,
-)
-from tests.cli.stub import CURVE, LINEAR, PLATFORM
-
-# 3 × 2 points, of which 5 were measured and (12,6) failed. (11,6), 40 µs, has nothing larger
-# that was measured: an LHP; so has (12,5), 30 µs. (10,5) at 50 is dominated by both.
-PLANE = CURVE.model_copy(
-    update={
-        "id": "c8",
-        "workload": LINEAR,
-        "axis_names": ["out_features", "in_features"],
-        "axes": [AxisRange(first=10, last=12), AxisRange(first=5, last=6)],
-        "num_measured": 5,
-        "num_undecided": 0,
-        "points": CurvePoints(
-            dims=[[10, 5], [10, 6], [11, 5], [11, 6], [12, 5]],
-            latency_s=[50e-6, 55e-6, 45e-6, 40e-6, 30e-6],
-            low_s=[49e-6, 54e-6, 44e-6, 39e-6, 29e-6],
-            high_s=[51e-6, 56e-6, 46e-6, 41e-6, 31e-6],
-            num_samples=[4] * 5,
-            status=["dominated", "dominated", "dominated", "lhp", "lhp"],
-            rival=[[12, 5], [11, 6], [12, 5], None, None],
-            ratio=[0.6, 0.727, 0.667, None, None],
-            ratio_low=[0.59, 0.72, 0.66, None, None],
-            ratio_high=[0.61, 0.74, 0.68, None, None],
-        ),
-        "lhps": [[11, 6], [12, 5]],
-        "bins": [],
-        "failures": [FailedPoint(dims=[12, 6], reason="out of memory")],
-    }
-)
-
-PLANE_LATENCY = np.array([[50, 55], [45, 40], [30, float("nan")]])
-"""In µs, out_features downwards, in_features to the right."""
+from profiler_service.errors import InvalidRequestError
+from profiler_service.plots.curve import curve_figure
+from profiler_service.plots.figure import Figure, View
+from profiler_service.plots.heat_map import cell_edges, color_scale
+from profiler_service.plots.staircase import find_pattern
+from profiler_service.plots.text import describe_counts, describe_curve_keys, describe_finding
+from profiler_service.wire import AxisRange, CurveDetail, CurvePoints, EvidenceInfo
+from tests.cli.stub import CURVE, LINEAR, MATMUL, PLATFORM, RACED
+from tests.plots.reading import PLANE, notes, numbers, points, traces
 
 
-def drawn(figure: Figure, gid: str) -> list[Collection]:
-    axes: Axes = figure.axes[0]
-    return [c for c in axes.collections if c.get_gid() == gid]
-
-
-def positions(figure: Figure, gid: str) -> list[list[float]]:
-    """The positions of the marks, without the last digits, which a change of units may change."""
-    offsets = [np.asarray(c.get_offsets()) for c in drawn(figure, gid)]
-    return [point for each in offsets for point in each.round(9).tolist()]
-
-
-def outline(figure: Figure, gid: str) -> int:
-    """Number of corners of the marker: a circle has more than a diamond."""
-    [collection] = drawn(figure, gid)
-    return len(np.asarray(collection.get_paths()[0].vertices))
+def with_points(curve: CurveDetail, **columns: object) -> CurveDetail:
+    return curve.model_copy(update={"points": curve.points.model_copy(update=columns)})
 
 
 def without_points(curve: CurveDetail) -> CurveDetail:
@@ -82,149 +30,111 @@ def without_points(curve: CurveDetail) -> CurveDetail:
 
 
 def single_point(curve: CurveDetail) -> CurveDetail:
-    points = curve.points
-    first = {name: column[:1] for name, column in points.model_dump().items()}
+    columns = {name: column[:1] for name, column in curve.points.model_dump().items()}
     return curve.model_copy(
         update={
             "axes": [AxisRange(first=a.first, last=a.first) for a in curve.axes],
-            "points": CurvePoints.model_validate(first),
+            "points": CurvePoints.model_validate(columns),
+            "num_measured": 1,
             "failures": [],
             "bins": curve.bins[:1],
         }
     )
 
 
+def y_axis(figure: Figure) -> dict[str, object]:
+    axis: dict[str, object] = figure["layout"]["yaxis"]
+    return axis
+
+
 def test_a_staircase_marks_every_status_where_it_is() -> None:
-    figure = draw_png(CURVE, platform=PLATFORM)
-    assert positions(figure, "lhp") == [[256, 20], [259, 25]]
-    assert positions(figure, "dominated") == [[257, 30], [258, 30]]
-    assert positions(figure, "undecided") == [[260, 28]]
-    assert [x for x, _ in positions(figure, "failed")] == [261]
-    assert outline(figure, "undecided") < outline(figure, "lhp")
+    found = traces(curve_figure(CURVE, platform=PLATFORM))
+    assert points(found["LHP"]) == [(256, 20), (259, 25)]
+    assert points(found["measured, 95 % interval"]) == [(257, 30), (258, 30)]
+    assert points(found["failed"])[0][0] == 261
+    assert found["failed"]["hovertext"] == ["<b>261</b>  failed<br>out of memory"]
+    # Hollow, and of another shape: colour is never alone.
+    symbols = {name: trace.get("marker", {}).get("symbol") for name, trace in found.items()}
+    assert symbols["LHP"] == "circle"
+    assert found["LHP"]["marker"]["color"] == "role:lhp"
+    undecided = curve_figure(CURVE)["data"]
+    [first] = [t for t in undecided if t["name"] == "undecided" and t["yaxis"] == "y"]
+    assert (points(first), first["marker"]["symbol"]) == ([(260, 28)], "diamond-open")
 
 
-def test_bins_are_shaded_in_turns_up_to_their_lhps() -> None:
-    first, second = drawn(draw_png(CURVE), "bins")
+def test_the_staircase_is_the_least_latency_at_or_above() -> None:
+    # 20, 30, 30, 25, 28: the least of 256 on is 20, of 257 to 259 it is 25, of 260 it is 28.
+    # Steps run up at once and then to the right, so each corner is where a level ends.
+    stairs = traces(curve_figure(CURVE))["least latency at or above"]
+    assert points(stairs) == [(256, 20), (259, 25), (260, 28)]
+    assert stairs["line"]["shape"] == "vh"
+
+
+def test_bins_are_a_ribbon_up_to_their_lhps() -> None:
     # Half a step of room: the first bin holds 256 alone, the second 257 to 259.
-    edges = [
-        sorted({float(x) for path in bins.get_paths() for x in np.asarray(path.vertices)[:, 0]})
-        for bins in (first, second)
-    ]
-    assert edges == [[255.5, 256.5], [256.5, 259.5]]
-    assert np.any(np.asarray(first.get_facecolor()) != np.asarray(second.get_facecolor()))
+    ribbon = traces(curve_figure(CURVE))["hysteresis bins"]
+    assert numbers(ribbon["x"]) == [255.5, 256.5, 259.5]
+    assert ribbon["z"] == [[0, 1]]
+    assert ribbon["hovertext"][0][1] == "bin 257 to 259<br>ends with LHP 259"
+    assert curve_figure(CURVE)["layout"]["meta"]["bins"] == [255.5, 256.5, 259.5]
 
 
-def test_a_heat_map_colours_measured_points_only() -> None:
-    figure = draw_png(PLANE)
-    [image] = figure.axes[0].get_images()
-    pixels = np.ma.MaskedArray(image.get_array()).filled(np.nan)
-    np.testing.assert_allclose(pixels, PLANE_LATENCY)
-    # Offsets are (in_features, out_features): the second axis runs to the right.
-    assert positions(figure, "lhp") == [[6, 11], [5, 12]]
-    assert positions(figure, "failed") == [[6, 12]]
-    assert positions(figure, "asked") == []
+def test_gains_are_bars_and_the_largest_is_named() -> None:
+    figure = curve_figure(CURVE)
+    bars = [trace for trace in figure["data"] if trace["type"] == "bar"]
+    # 257 and 258 gain 1 / 0.833 = 1.2005; both are dominated with intervals below 1.
+    assert sorted(x for bar in bars for x in numbers(bar["x"])) == [257, 258]
+    assert [numbers(bar["y"])[0] for bar in bars] == pytest.approx([20.048, 20.048], abs=1e-3)
+    assert "257 → 259: 1.20 × as fast" in notes(figure)
+    ambiguous = with_points(CURVE, ratio_high=[1.3, 1.01, 1.01, 1.14, None])
+    assert not [t for t in curve_figure(ambiguous)["data"] if t["type"] == "bar"]
 
 
-def test_a_heat_map_of_multiples_has_cells_of_their_own_size() -> None:
-    # out_features 9, 16 and 24 (multiples of 8 above 9), in_features 5 and 6.
-    points = PLANE.points.model_copy(
-        update={"dims": [[9, 5], [16, 5], [16, 6], [24, 5], [24, 6]], "latency_s": [50e-6] * 5}
+def test_a_pattern_is_found_among_the_largest_gains() -> None:
+    dims = np.arange(256, 513)
+    gains = np.where((dims + 1) % 16 == 0, 1.1, 1.02)
+    assert find_pattern(dims, gains) == 16
+    assert find_pattern(dims, np.where(dims % 7 == 0, 1.1, 1.0)) == 0
+    assert find_pattern(dims[:3], np.full(3, 1.1)) == 0  # too few to be a pattern
+
+
+def test_hover_says_what_to_use_instead_and_how_sure_that_is() -> None:
+    found = traces(curve_figure(CURVE))
+    # 30 / 25 = 1.2: from 1 / 0.86 = 1.163 to 1 / 0.8 = 1.25.
+    assert found["measured, 95 % interval"]["hovertext"][0] == (
+        "<b>257 → use 259</b>  dominated<br><b>1.20 × as fast</b> (1.16 to 1.25 ×)"
+        "<br>257: 30.0 µs (29.0 to 31.0)<br>259: 25.0 µs (24.0 to 26.0)<br>9 samples"
     )
-    rows = AxisRange(first=9, second=16, last=24, step=8)
-    curve = PLANE.model_copy(
-        update={"axes": [rows, PLANE.axes[1]], "points": points, "lhps": [], "failures": []}
+    # An LHP's best rival is slower by 12 %, from 10 to 14 %.
+    assert found["LHP"]["hovertext"][1] == (
+        "<b>259</b>  LHP<br>best larger: 260, <b>12.0 % slower</b> (10.0 to 14.0 %)"
+        "<br>259: 25.0 µs (24.0 to 26.0)<br>260: 28.0 µs (27.0 to 29.0)<br>9 samples"
     )
-    [cells] = [c for c in draw_png(curve).axes[0].collections if isinstance(c, QuadMesh)]
-    corners = np.asarray(cells.get_coordinates())
-    # Half way between two dims, and half a step beyond the last; below 9, half the way up to 16.
-    assert corners[:, 0, 1].tolist() == [5.5, 12.5, 20, 28]
-    assert corners[0, :, 0].tolist() == [4.5, 5.5, 6.5]
-    colours = np.ma.MaskedArray(cells.get_array()).filled(np.nan)
-    np.testing.assert_allclose(colours, np.array([[50, np.nan], [50, 50], [50, 50]]))
-    [drawn_map] = [
-        trace
-        for trace in heat_map_traces(curve, build_columns(curve))
-        if trace["type"] == "heatmap"
-    ]
-    assert drawn_map["y"].tolist() == [9, 16, 24]
 
 
-@pytest.mark.parametrize("mode", ["race", "survey"])
-def test_a_race_marks_what_was_asked_instead_of_what_it_left_undecided(mode: str) -> None:
-    statuses = ["undecided"] * 5
-    points = PLANE.points.model_copy(update={"status": statuses})
-    figure = draw_png(PLANE.model_copy(update={"mode": mode, "points": points}))
-    assert positions(figure, "asked") == [[5, 10]]
-    assert positions(figure, "undecided") == []
+def test_an_edge_is_drawn_apart_from_lhps_and_said_to_be_one() -> None:
+    curve = with_points(CURVE, status=["lhp", "dominated", "dominated", "lhp", "edge"])
+    edge = traces(curve_figure(curve))["edge: nothing larger measured"]
+    assert points(edge) == [(260, 28)]
+    assert edge["marker"]["symbol"] == "triangle-right-open"
 
 
-def test_the_title_names_workload_platform_and_redundancy() -> None:
-    title, subtitle = plot_title(CURVE, PLATFORM)
-    assert title == CURVE.workload
-    # 2 of 5, and one undecided: 40 to 60 %.
-    assert subtitle == (
-        "Example 9000, 1 thread · 2 of 5 points are LHPs, 20.0 % undecided,"
-        " redundancy 40.0 to 60.0 % · 2026-01-02"
+def test_a_long_interval_is_cut_and_told_under_the_pointer() -> None:
+    # Latencies from 20 to 30 µs: a quarter of the range is 2.5. Of 257 (30 µs) the interval goes
+    # from 5 to 90.
+    curve = with_points(
+        CURVE,
+        low_s=[19e-6, 5e-6, 29e-6, 24e-6, 27e-6],
+        high_s=[21e-6, 90e-6, 31e-6, 26e-6, 29e-6],
     )
-    featured = PLATFORM.model_copy(update={"device_model": "Example 9000 (AVX512, AMX, L2 2 MiB)"})
-    assert plot_title(CURVE, featured)[1] == subtitle
-    assert "platform f00d" in plot_title(CURVE)[1]
-
-
-@pytest.mark.parametrize("mode", ["race", "survey"])
-def test_the_title_of_a_race_promises_no_redundancy(mode: str) -> None:
-    curve = CURVE.model_copy(update={"mode": mode, "redundancy": None})
-    assert "· 5 of 6 points looked at for one at 256 ·" in plot_title(curve)[1]
-
-
-def test_the_title_of_compared_kernels_names_no_asked_point() -> None:
-    curve = CURVE.model_copy(update={"mode": "kernels", "redundancy": None})
-    assert "· 5 of 6 kernels compared ·" in plot_title(curve)[1]
-    assert positions(draw_png(curve), "asked") == []
-
-
-@pytest.mark.parametrize("mode", ["race", "survey"])
-def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
-    curve = CURVE.model_copy(update={"mode": mode})
-    assert positions(draw_png(curve), "asked") == [[256, 20]]
-    [asked] = [trace for trace in build_plotly(curve).data if trace.name == "asked"]
-    assert list(asked.x) == [256]
-    assert list(asked.y) == pytest.approx([20])
-    assert positions(draw_png(CURVE), "asked") == []
-    # What it leaves undecided was never to be decided, and its bins mean nothing.
-    names = {trace.name for trace in build_plotly(curve).data}
-    assert "looked at" in names and not names & {"undecided", "hysteresis bins"}
-    [legend] = draw_png(curve).legends
-    labels = {text.get_text() for text in legend.get_texts()}
-    assert "looked at" in labels and not labels & {"undecided", "hysteresis bins"}
-    # If it failed, there is nothing to mark.
-    assert positions(draw_png(without_points(curve)), "asked") == []
-
-
-def test_what_was_asked_lies_in_the_corner_and_isnt_cut() -> None:
-    plane = PLANE.model_copy(update={"mode": "race"})
-    [mark] = drawn(draw_png(plane), "asked")
-    assert not mark.get_clip_on()
-    [asked] = [trace for trace in build_plotly(plane).data if trace.name == "asked"]
-    assert asked.cliponaxis is False
-
-
-def test_the_legend_says_what_the_shades_are() -> None:
-    [legend] = draw_png(CURVE).legends
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert labels.count("hysteresis bins") == 1
-    assert [t.name for t in build_plotly(CURVE).data].count("hysteresis bins") == 1
-    # A heat map has none.
-    [legend] = draw_png(PLANE).legends
-    assert "hysteresis bins" not in [text.get_text() for text in legend.get_texts()]
-
-
-def test_latency_is_in_milliseconds_from_ten_of_them_on() -> None:
-    slow = [10e-3, 11e-3, 12e-3, 13e-3, 14e-3]
-    points = CURVE.points.model_copy(update={"latency_s": slow, "low_s": slow, "high_s": slow})
-    axes = draw_png(CURVE.model_copy(update={"points": points})).axes[0]
-    assert axes.get_ylabel() == "latency, ms per call"
-    assert draw_png(CURVE).axes[0].get_ylabel() == "latency, µs per call"
+    figure = curve_figure(curve)
+    cut = [trace for trace in figure["data"] if trace["name"] == "interval goes on"]
+    assert [points(trace) for trace in cut] == [[(257, 27.5)], [(257, 32.5)]]
+    # 19 to 32.5 are drawn: 6 % of that is 0.81.
+    assert y_axis(figure)["range"] == pytest.approx([18.19, 33.31])
+    assert (
+        "257: 30.0 µs (5.00 to 90.0)" in traces(figure)["measured, 95 % interval"]["hovertext"][0]
+    )
 
 
 @pytest.mark.parametrize("unbounded", [float("inf"), None])
@@ -232,101 +142,185 @@ def test_an_unbounded_interval_is_left_out_and_doesnt_stretch_the_picture(
     unbounded: float | None,
 ) -> None:
     # A point with one sample has no interval.
-    high = [unbounded, 31e-6, 31e-6, 26e-6, 29e-6]
-    points = CURVE.points.model_copy(update={"high_s": high})
-    curve = CURVE.model_copy(update={"points": points})
-    axes = draw_png(curve).axes[0]
-    # Latencies from 20 to 30, with their other intervals from 19 to 31: 8 % of that is 0.96.
-    assert axes.get_ylim() == pytest.approx((18.04, 31.96))
-    lhps = next(trace for trace in build_plotly(curve).data if trace.name == "LHP")
-    # The other LHP: 26 - 25 µs.
-    np.testing.assert_allclose(lhps.error_y.array, [0, 1])
+    curve = with_points(CURVE, high_s=[unbounded, 31e-6, 31e-6, 26e-6, 29e-6])
+    figure = curve_figure(curve)
+    # 19 to 31: 6 % of that is 0.72.
+    assert y_axis(figure)["range"] == pytest.approx([18.28, 31.72])
+    assert numbers(traces(figure)["LHP"]["error_y"]["array"]) == [0, 1]
+    assert "256: 20.0 µs<br>" in traces(figure)["LHP"]["hovertext"][0]
+
+
+@pytest.mark.parametrize(
+    ("view", "name", "first"),
+    [
+        ("latency", "↑ latency of one call, µs", 20.0),
+        # 2 · 16 · 256² operations in 20 µs: 9.537 ps each.
+        ("per_flop", "↑ time per operation, ps", 9.536743),
+        ("relative", "↑ × the least latency at or above", 1.0),
+    ],
+)
+def test_views_divide_latencies(view: View, name: str, first: float) -> None:
+    figure = curve_figure(CURVE, view=view)
+    assert name in notes(figure)
+    assert points(traces(figure)["LHP"])[0] == pytest.approx((256, first))
+    # Its staircase would be that of something else.
+    assert ("least latency at or above" in traces(figure)) == (view == "latency")
+
+
+def test_operations_of_an_unknown_kind_cant_be_counted() -> None:
+    curve = CURVE.model_copy(update={"workload": "teleport[batch=16]"})
+    with pytest.raises(InvalidRequestError, match="teleport"):
+        curve_figure(curve, view="per_flop")
+    assert curve_figure(curve)["data"]
+
+
+def test_a_logarithmic_scale_has_round_ticks() -> None:
+    figure = curve_figure(CURVE, scale="log")
+    axis = figure["layout"]["yaxis"]
+    assert axis["type"] == "log"
+    low, high = axis["range"]
+    assert 10**low < 19 and 10**high > 31
+    assert "20" in axis["ticktext"]
+
+
+def test_a_heat_map_shows_ratios_of_measured_points_only() -> None:
+    figure = curve_figure(PLANE)
+    heat = traces(figure)["latency"]
+    # The median latency is 45 µs. Powers of two times as fast: log2(45 / 50) = -0.152 …
+    expected = np.log2(45 / np.array([[50, 55], [45, 40], [30, np.nan]]))
+    np.testing.assert_allclose(np.array(numbers(heat["z"])), expected, atol=1e-6)
+    assert points(traces(figure)["LHP"]) == [(6, 11), (5, 12)]
+    assert points(traces(figure)["failed"]) == [(6, 12)]
+    assert "asked" not in traces(figure)
+    # Under the pointer: from (10,5) to (12,5), x first.
+    assert heat["customdata"][0][0] == [5, 12]
+    assert heat["hovertext"][0][0].startswith("<b>10 × 5 → use 12 × 5</b>  dominated")
+    assert figure["layout"]["xaxis"]["ticktext"] == ["5", "6"]
+
+
+def test_colours_are_neutral_at_one_and_equally_strong_on_both_sides() -> None:
+    # Three steps of slower and four of faster from 0 in the middle.
+    whole = color_scale(-1.0, 1.0)
+    assert [color for _, color in whole] == [f"role:heat-{n}" for n in range(1, 9)]
+    assert whole[3] == [0.5, "role:heat-4"]
+    # A third as far to the slower side: only its palest colour.
+    assert [color for _, color in color_scale(-0.3, 1.0)][:2] == ["role:heat-3", "role:heat-4"]
+    assert color_scale(0.0, 2.0)[0] == [0.0, "role:heat-4"]
+    assert color_scale(-2.0, 0.0)[-1] == [1.0, "role:heat-4"]
+
+
+def test_cells_of_multiples_have_their_own_size() -> None:
+    # Half way between two dims, and half a step beyond the last; below 9, half the way up to 16.
+    axis = AxisRange(first=9, second=16, last=24, step=8)
+    assert cell_edges(axis).tolist() == [5.5, 12.5, 20, 28]
+
+
+@pytest.mark.parametrize("mode", ["race", "survey"])
+def test_a_race_marks_asked_and_answer_instead_of_what_it_left_undecided(mode: str) -> None:
+    plane = with_points(PLANE, status=["undecided"] * 5).model_copy(update={"mode": mode})
+    figure = curve_figure(plane)
+    assert points(traces(figure)["asked"]) == [(5, 10)]
+    # 50 / 30: (12,5) is surely faster.
+    assert points(traces(figure)["answer"]) == [(5, 12)]
+    assert "use 12 × 5" in notes(figure)
+    assert traces(figure)["asked"]["cliponaxis"] is False  # it lies in the corner
+    assert "undecided" not in traces(figure)
+    # Colours then compare with the asked point: 50 / 30 times as fast.
+    assert numbers(traces(figure)["latency"]["z"])[2][0] == pytest.approx(np.log2(5 / 3), abs=1e-6)
+    figure = curve_figure(plane, answer=[11, 6])
+    assert points(traces(figure)["answer"]) == [(6, 11)]
+
+
+@pytest.mark.parametrize("mode", ["race", "survey"])
+def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
+    curve = RACED.model_copy(update={"mode": mode})
+    found = traces(curve_figure(curve))
+    assert points(found["asked"]) == [(256, 28)]
+    assert points(found["answer"]) == [(259, 25.2)]
+    # What it leaves undecided was never to be decided, and its bins mean nothing.
+    assert "looked at" in found and not found.keys() & {"undecided", "hysteresis bins"}
+    # If it failed, there is nothing to mark.
+    assert "asked" not in traces(curve_figure(without_points(curve)))
+    assert "asked" not in traces(curve_figure(CURVE))
 
 
 @pytest.mark.parametrize("curve", [CURVE, PLANE], ids=["one axis", "two axes"])
-@pytest.mark.parametrize("change", [None, single_point, without_points])
-@pytest.mark.parametrize("ending", ["png", "html"])
-def test_every_kind_of_curve_can_be_saved(
-    curve: CurveDetail, change: object, ending: str, tmp_path: Path
-) -> None:
-    path = tmp_path / f"curve.{ending}"
-    save_plot(change(curve) if callable(change) else curve, path, platform=PLATFORM)
-    content = path.read_bytes()
-    if ending == "png":
-        assert content.startswith(b"\x89PNG\r\n\x1a\n")
-        # Width and height, big-endian, are the first fields of the first chunk.
-        assert struct.unpack(">II", content[16:24]) == (1500, 900)
-    else:
-        assert content.rstrip().endswith(b"</html>")
-
-
-def plotly_values(column: dict[str, str] | list[float]) -> list[float]:
-    """The numbers of a column as plotly writes it into a page."""
-    if isinstance(column, list):
-        return column
-    raw = base64.b64decode(column["bdata"])
-    values: list[float] = np.frombuffer(raw, dtype=column["dtype"]).tolist()
-    return values
-
-
-def test_a_page_holds_the_library_and_the_data() -> None:
-    page = render_html(CURVE)
-    assert "plotly.js v" in page
-    # A whole bundle, and no script from elsewhere.
-    assert len(page) > 1_000_000
-    assert re.findall(r"<script[^>]*\bsrc=", page) == []
-    call = page[page.index("Plotly.newPlot(") :]
-    data, _ = json.JSONDecoder().raw_decode(call[call.index("[") :])
-    [lhps] = [trace for trace in data if trace["name"] == "LHP"]
-    assert plotly_values(lhps["x"]) == [256, 259]
-    assert plotly_values(lhps["y"]) == pytest.approx([20, 25])
-
-
-def test_a_page_shades_bins_and_maps_planes() -> None:
-    shapes = build_plotly(CURVE).layout.shapes
-    assert [(shape.x0, shape.x1) for shape in shapes] == [(255.5, 256.5), (256.5, 259.5)]
-    assert shapes[0].fillcolor != shapes[1].fillcolor
-    traces = {trace.name: trace for trace in build_plotly(PLANE).data}
-    assert list(traces["LHP"].x) == [6, 5]
-    assert list(traces["LHP"].y) == [11, 12]
-    assert list(traces["failed"].text) == ["out of memory"]
-    heat = next(trace for trace in build_plotly(PLANE).data if trace.type == "heatmap")
-    np.testing.assert_allclose(heat.z, PLANE_LATENCY)
-
-
-def test_a_page_tells_which_points_rival_may_dominate_it() -> None:
-    points = CURVE.points.model_copy(
-        update={"status": ["lhp", "undecided", "dominated", "lhp", "undecided"]}
-    )
-    figure = build_plotly(CURVE.model_copy(update={"points": points}))
-    [undecided] = [trace for trace in figure.data if trace.name == "undecided"]
-    # 257 has 259 for a rival; 260 has none that is known.
-    assert list(undecided.text) == [
-        "95 % interval 29.00 to 31.00 µs<br>best larger: 259"
-        "<br>its latency / this: 0.8330 [0.8000, 0.8600]",
-        "95 % interval 27.00 to 29.00 µs",
-    ]
-    assert "%{text}" in undecided.hovertemplate
-    status = ["undecided", *PLANE.points.status[1:]]
-    plane = PLANE.model_copy(update={"points": PLANE.points.model_copy(update={"status": status})})
-    [undecided] = [trace for trace in build_plotly(plane).data if trace.name == "undecided"]
-    assert list(undecided.text) == [
-        "95 % interval 49.00 to 51.00 µs<br>best larger: 12,5"
-        "<br>its latency / this: 0.6000 [0.5900, 0.6100]"
-    ]
+@pytest.mark.parametrize("change", [lambda curve: curve, single_point, without_points])
+def test_every_kind_of_curve_has_a_figure_of_plain_json(curve: CurveDetail, change: object) -> None:
+    assert callable(change)
+    figure = curve_figure(change(curve), platform=PLATFORM)
+    assert json.loads(json.dumps(figure, allow_nan=False)) == figure
 
 
 def test_more_than_two_axes_are_refused() -> None:
     axes = [AxisRange(first=1, last=2)] * 3
     cube = CURVE.model_copy(update={"axes": axes, "axis_names": ["a", "b", "c"]})
-    for draw in (draw_png, render_html):
-        with pytest.raises(InvalidRequestError, match="3 axes"):
-            draw(cube)
+    with pytest.raises(InvalidRequestError, match="3 axes"):
+        curve_figure(cube)
 
 
-def test_what_cant_be_written_is_an_error_with_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="gif"):
-        save_plot(CURVE, tmp_path / "curve.gif")
-    with pytest.raises(LhpError, match="No such file or directory") as caught:
-        save_plot(CURVE, tmp_path / "missing" / "curve.html")
-    assert caught.value.hint
+def test_the_title_is_the_finding() -> None:
+    # 2 of 5 are dominated.
+    assert describe_finding(CURVE) == "Two of five sizes are slower than a larger one"
+    assert describe_finding(PLANE) == "Three of five points are slower than a larger one"
+    assert describe_finding(without_points(CURVE)) == "Nothing could be measured"
+    # 1 / 0.9 = 1.111
+    assert describe_finding(RACED) == "Use 259 instead of 256: 11.1 % faster"
+    unsure = with_points(RACED, ratio_high=[1.01, None, None, None, None])
+    assert describe_finding(unsure) == "Keep 256: nothing larger is clearly faster"
+    title = curve_figure(CURVE, platform=PLATFORM)["layout"]["title"]
+    assert title["text"] == describe_finding(CURVE)
+    # 2 of 5, and one undecided: 40 to 60 %.
+    assert title["subtitle"]["text"] == (
+        f"{MATMUL} · Example 9000, 1 thread · 2026-01-02<br>2 of 5 points are LHPs,"
+        " 20.0 % undecided, redundancy 40.0 to 60.0 %"
+    )
+
+
+def test_the_lines_below_the_title_say_what_was_measured() -> None:
+    featured = PLATFORM.model_copy(update={"device_model": "Example 9000 (AVX512, AMX, L2 2 MiB)"})
+    assert describe_curve_keys(CURVE, featured) == describe_curve_keys(CURVE, PLATFORM)
+    assert "platform f00d" in describe_curve_keys(CURVE)
+    race = CURVE.model_copy(update={"mode": "race", "redundancy": None})
+    assert describe_counts(race) == "5 of 6 points looked at for one at 256"
+
+
+def test_a_curve_measured_too_little_says_so_in_its_title() -> None:
+    little = CURVE.model_copy(update={"undecided": 0.8, "num_undecided": 4})
+    assert describe_finding(little) == "Too little was measured: 80.0 % undecided"
+    # In a race, undecided points are no sign of that, but a budget that ended too early is.
+    race = RACED.model_copy(update={"evidence": EvidenceInfo(cut_short=True)})
+    assert describe_finding(race).startswith("Too little was measured: the budget ended")
+
+
+def test_kernels_are_called_by_their_names() -> None:
+    # By their numbers: 1 is dense, 2 packed, 4 csr at 99 % zeros.
+    dims = [[1], [2], [4], [14], [24]]
+    curve = CURVE.model_copy(
+        update={
+            "mode": "kernels",
+            "redundancy": None,
+            "undecided": None,
+            "workload": LINEAR.replace("linear", "linear_kernels"),
+            "axis_names": ["kernel"],
+            "axes": [AxisRange(first=1, last=24)],
+            "points": CURVE.points.model_copy(
+                update={
+                    "dims": dims,
+                    "rival": [None] * 5,
+                    "latency_s": [30e-6, 20e-6, 25e-6, 40e-6, 50e-6],
+                }
+            ),
+            "failures": [],
+        }
+    )
+    names = ["dense", "packed", "csr at 0.99", "csr at 0.89", "csr at 0.79"]
+    figure = curve_figure(curve)
+    axis = figure["layout"]["xaxis"]
+    # Side by side, whatever their numbers are.
+    assert (axis["tickvals"], axis["ticktext"]) == ([1, 2, 3, 4, 5], names)
+    told = [text for trace in figure["data"] for text in trace.get("hovertext", [])]
+    assert {text.split("<b>")[1].split("</b>")[0] for text in told} == set(names)
+    # 30 / 20
+    assert describe_finding(curve) == "packed is the fastest of 5 kernels: 1.50 × as fast as dense"
+    assert describe_counts(curve) == "5 of 6 kernels compared"

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-from pathlib import Path
+import json
 
-import numpy as np
 import pytest
-from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from profiler_service.plots.curve import build_plotly, draw_png, save_plot
+from profiler_service.plots.curve import curve_figure, race_figure
 from profiler_service.plots.race import (
     LABELLED_POINTS,
-    draw_contest,
     find_asked,
     find_confirmation,
     find_racers,
@@ -23,6 +16,7 @@ from profiler_service.plots.race import (
 )
 from profiler_service.wire import AxisRange, CurveDetail, CurvePoints, RaceInfo
 from tests.cli.stub import LINEAR, RACE, RACED
+from tests.plots.reading import notes, numbers, points, traces
 
 # The same along two axes: sizes become (size, 5); (259, 5) is the confirmed one.
 PLANE = RACED.model_copy(
@@ -48,27 +42,13 @@ PLANE_RACE = RaceInfo.model_validate(
 )
 
 
-def panels(figure: Figure) -> dict[str, Axes]:
-    """The race's panels by the heading that stands on their left."""
-    return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.get_title(loc="left")}
-
-
-def marks(axes: Axes, gid: str) -> list[list[float]]:
-    return [
-        point
-        for each in axes.collections
-        if isinstance(each, PathCollection) and each.get_gid() == gid
-        for point in np.asarray(each.get_offsets()).round(6).tolist()
-    ]
-
-
 def unconfirmed(curve: CurveDetail, *, verdict_s: bool) -> CurveDetail:
     """A race whose best rival couldn't be told from the asked point; or one without a rival."""
     column: list[float | None] = [None] * 5
     changes = {
-        "ratio": [0.995 if verdict_s else None, *column[1:]],
-        "ratio_low": [0.985 if verdict_s else None, *column[1:]],
-        "ratio_high": [1.005 if verdict_s else None, *column[1:]],
+        "ratio": [0.8 if verdict_s else None, *column[1:]],
+        "ratio_low": [0.5 if verdict_s else None, *column[1:]],
+        "ratio_high": [1.25 if verdict_s else None, *column[1:]],
         "rival": column,
     }
     return curve.model_copy(update={"points": curve.points.model_copy(update=changes)})
@@ -107,115 +87,98 @@ def test_a_survivor_that_nobody_confirmed_was_kept() -> None:
     }
 
 
-def test_the_picture_shows_stages_contest_and_confirmation() -> None:
-    figure = draw_png(RACED, race=RACE)
-    found = panels(figure)
-    stages = found["who took part, and (darker) who was kept"]
-    assert [label.get_text() for label in stages.get_yticklabels()] == stage_names(RACE)
-    bars = [bar for bar in stages.patches if isinstance(bar, Rectangle)]
-    ends = {
-        gid: [round(bar.get_x() + bar.get_width()) for bar in bars if bar.get_gid() == gid]
-        for gid in ("field", "kept")
-    }
-    assert ends == {"field": [6, 3, 2, 1], "kept": [3, 2, 1, 1]}
-    assert stages.texts[0].get_text() == "6 → 3 · 40 visits, 4 ms · slower by the fit"
+def test_the_figure_shows_stages_contest_and_confirmation() -> None:
+    figure = race_figure(RACED, RACE)
+    found = traces(figure)
+    assert found["took part"]["y"] == stage_names(RACE)
+    assert numbers(found["took part"]["x"]) == [6, 3, 2, 1]
+    assert numbers(found["kept"]["x"]) == [3, 2, 1, 1]
+    assert found["took part"]["text"][0] == "6 → 3 · 40 visits, 4 ms · slower by the fit"
+    assert found["took part"]["hovertext"][1] == "larger median<br>257"
+    # Fastest first; in µs, with their intervals.
+    assert figure["layout"]["xaxis2"]["categoryarray"] == ["259", "258", "257"]
+    assert (found["confirmed"]["x"], numbers(found["confirmed"]["y"])) == (["259"], [25.2])
+    assert numbers(found["dropped in contest 2"]["y"]) == [29]
+    assert numbers(found["dropped in contest 1"]["error_y"]["array"]) == [1]
+    assert numbers(found["asked, 256"]["y"]) == [28, 28, 28]
+    # 1 / 0.9, from 1 / 0.91 to 1 / 0.89. 1 must be seen, or the interval stands against nothing.
+    assert numbers(found["confirmation"]["y"]) == pytest.approx([1.111111])
+    low, high = figure["layout"]["yaxis3"]["range"]
+    assert low < 1 and high > 1.1236
+    assert [shape["y0"] for shape in figure["layout"]["shapes"]] == [1]
+    assert "11.1 % faster (9.9 to 12.4 %) →" in notes(figure)
 
-    contest = found["the points raced: medians, 95 % intervals"]
-    # Fastest first: 259, 258, 257; in µs.
-    assert marks(contest, "confirmed") == [[0, 25.2]]
-    assert marks(contest, "dropped in contest 2") == [[1, 29]]
-    assert marks(contest, "dropped in contest 1") == [[2, 30]]
-    assert [label.get_text() for label in contest.get_xticklabels()] == ["259", "258", "257"]
-    assert contest.lines[0].get_ydata() == pytest.approx([28, 28])
 
-    confirmation = found["confirmation"]
-    assert marks(confirmation, "confirmation") == [[0, 0.9]]
-    assert confirmation.get_xlabel() == "0.9000\n[0.8900, 0.9100]"
-    assert confirmation.get_ylabel() == "latency of 259 / asked"
-    # 1 must be seen, or the interval stands against nothing.
-    low, high = confirmation.get_ylim()
-    assert low < 0.89 and high > 1
+def test_shapes_tell_fates_apart() -> None:
+    found = traces(race_figure(RACED, RACE))
+    fates = ("confirmed", "dropped in contest 1", "dropped in contest 2")
+    looks = {(found[f]["marker"]["color"], found[f]["marker"]["symbol"]) for f in fates}
+    assert len(looks) == len(fates)
 
 
 def test_the_curve_marks_who_raced_and_who_won() -> None:
-    axes = draw_png(RACED, race=RACE).axes[0]
-    assert sorted(marks(axes, "raced")) == [[257, 30], [258, 29], [259, 25.2]]
-    assert marks(axes, "confirmed") == [[259, 25.2]]
+    found = traces(curve_figure(RACED, race=RACE))
+    assert sorted(points(found["raced"])) == [(257, 30), (258, 29), (259, 25.2)]
+    assert points(found["answer"]) == [(259, 25.2)]
+    assert {found["raced"]["xaxis"], found["confirmed"]["xaxis"]} == {"x", "x3"}
     # A heat map's second axis runs to the right.
-    axes = draw_png(PLANE, race=PLANE_RACE).axes[0]
-    assert marks(axes, "confirmed") == [[5, 259]]
-    assert marks(draw_png(RACED).axes[0], "raced") == []
+    assert points(traces(curve_figure(PLANE, race=PLANE_RACE))["answer"]) == [(5, 259)]
+    assert "raced" not in traces(curve_figure(RACED))
+
+
+def test_panels_lie_below_each_other() -> None:
+    layout = curve_figure(RACED, race=RACE)["layout"]
+    curve, stages, contest, confirmation = (
+        layout[name]["domain"] for name in ("yaxis", "yaxis2", "yaxis3", "yaxis4")
+    )
+    assert curve[0] > stages[1] > stages[0] > contest[1] > contest[0]
+    assert confirmation == contest
+    assert layout["xaxis4"]["domain"][0] > layout["xaxis3"]["domain"][1]
 
 
 def test_a_rival_that_isnt_confirmed_is_shown_against_one() -> None:
     curve = unconfirmed(RACED, verdict_s=True)
     found = find_confirmation(curve)
     assert found is not None
-    assert (found.rival, found.ratio, found.low, found.high) == ("best rival", 0.995, 0.985, 1.005)
-    assert find_confirmation(unconfirmed(RACED, verdict_s=False)) is None
-    figure = draw_png(unconfirmed(RACED, verdict_s=False), race=RACE)
-    assert panels(figure)["confirmation"].get_xlabel() == "none"
+    assert (found.rival, found.gain, found.low, found.high) == ("best rival", 1.25, 0.8, 2.0)
+    assert traces(race_figure(curve, RACE))["confirmation"]["marker"]["color"] == "role:undecided"
+    nothing = unconfirmed(RACED, verdict_s=False)
+    assert find_confirmation(nothing) is None
+    assert "confirmation" not in traces(race_figure(nothing, RACE))
+    assert "answer" not in traces(curve_figure(curve))
 
 
 def test_many_racers_arent_named_on_top_of_each_other() -> None:
     count = LABELLED_POINTS + 1
     columns = {name: column[1:2] * count for name, column in RACED.points.model_dump().items()}
-    points = CurvePoints.model_validate(columns | {"dims": [[256 + n] for n in range(count)]})
-    stage = RACE.stages[1].model_copy(update={"kept": points.dims, "dropped": []})
-    axes = Figure().add_subplot()
+    many = CurvePoints.model_validate(columns | {"dims": [[256 + n] for n in range(count)]})
+    stage = RACE.stages[1].model_copy(update={"kept": many.dims, "dropped": []})
     race = RACE.model_copy(update={"stages": [stage]})
-    draw_contest(axes, RACED.model_copy(update={"points": points}), race)
-    assert axes.get_xticklabels() == []
-    assert len(marks(axes, "kept in contest")) == count
+    figure = race_figure(RACED.model_copy(update={"points": many}), race)
+    assert figure["layout"]["xaxis2"]["showticklabels"] is False
+    assert len(traces(figure)["kept in contest"]["x"]) == count
+    assert race_figure(RACED, RACE)["layout"]["xaxis2"]["showticklabels"] is True
 
 
 def test_wide_intervals_dont_squash_the_contest() -> None:
     high_s = [28.5e-6, 1.0, *RACED.points.high_s[2:]]
-    points = RACED.points.model_copy(update={"high_s": high_s})
-    curve = RACED.model_copy(update={"points": points})
+    curve = RACED.model_copy(update={"points": RACED.points.model_copy(update={"high_s": high_s})})
     # From 25.2 to 30 µs, and a half of those 4.8 on both sides.
-    axes = panels(draw_png(curve, race=RACE))["the points raced: medians, 95 % intervals"]
-    assert axes.get_ylim() == pytest.approx((22.8, 32.4))
-    figure = build_plotly(curve, race=RACE)
-    assert figure.layout.yaxis3.range == pytest.approx((22.8, 32.4))
-
-
-def test_a_page_has_the_same_panels() -> None:
-    figure = build_plotly(RACED, race=RACE)
-    traces = {trace.name: trace for trace in figure.data}
-    assert list(traces["took part"].x) == [6, 3, 2, 1]
-    assert list(traces["kept"].x) == [3, 2, 1, 1]
-    assert traces["took part"].hovertext[1] == "larger median<br>257"
-    assert list(traces["dropped in contest 1"].y) == pytest.approx([30])
-    assert list(traces["dropped in contest 1"].error_y.array) == pytest.approx([1])
-    assert list(traces["confirmation"].y) == [0.9]
-    assert list(traces["confirmation"].error_y.array) == pytest.approx([0.01])
-    # The line that the ratio is compared with.
-    assert [shape.y0 for shape in figure.layout.shapes] == [1]
-    # The curve keeps the first axes.
-    assert figure.layout.xaxis.title.text == "size"
-    assert traces["raced"].xaxis in (None, "x")
+    assert race_figure(curve, RACE)["layout"]["yaxis2"]["range"] == pytest.approx([22.8, 32.4])
 
 
 @pytest.mark.parametrize(
     ("curve", "race"), [(RACED, RACE), (PLANE, PLANE_RACE)], ids=["one axis", "two axes"]
 )
 @pytest.mark.parametrize("is_confirmed", [True, False])
-@pytest.mark.parametrize("ending", ["png", "html"])
-def test_races_can_be_saved(
-    curve: CurveDetail, race: RaceInfo, is_confirmed: bool, ending: str, tmp_path: Path
+def test_races_have_figures_of_plain_json(
+    curve: CurveDetail, race: RaceInfo, is_confirmed: bool
 ) -> None:
-    path = tmp_path / f"race.{ending}"
-    save_plot(curve if is_confirmed else unconfirmed(curve, verdict_s=False), path, race=race)
-    content = path.read_bytes()
-    if ending == "png":
-        # 5.4 + (0.5 + 4 · 0.25) + 4.1 = 11 inches of 150 dots.
-        assert struct.unpack(">II", content[16:24]) == (1500, 1650)
-    else:
-        assert content.rstrip().endswith(b"</html>")
+    shown = curve if is_confirmed else unconfirmed(curve, verdict_s=False)
+    for figure in (curve_figure(shown, race=race), race_figure(shown, race)):
+        assert json.loads(json.dumps(figure, allow_nan=False)) == figure
 
 
-def test_a_race_without_stages_is_drawn_as_its_curve(tmp_path: Path) -> None:
+def test_a_race_without_stages_is_drawn_as_its_curve() -> None:
     nothing = RACE.model_copy(update={"stages": []})
-    assert panels(draw_png(RACED, race=nothing)) == {}
-    assert len(build_plotly(RACED, race=nothing).data) == len(build_plotly(RACED).data)
+    assert curve_figure(RACED, race=nothing) == curve_figure(RACED)

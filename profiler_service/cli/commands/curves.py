@@ -211,9 +211,17 @@ def plot(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write: FILE.png or FILE.html.", dir_okay=False
+            "--output",
+            "-o",
+            help="File to write: FILE.html, or FILE.png, FILE.svg, FILE.pdf, which need Chrome or"
+            " Chromium (default: a page named after the curve).",
+            dir_okay=False,
         ),
     ] = None,
+    per_flop: Annotated[
+        bool, typer.Option("--per-flop", help="Show the time per operation instead of per call.")
+    ] = False,
+    log: Annotated[bool, typer.Option("--log", help="Use a logarithmic scale for it.")] = False,
     url: UrlOption = None,
 ) -> None:
     """Draw a curve with its LHPs and hysteresis bins (a heat map for two axes).
@@ -222,12 +230,10 @@ def plot(
     confirmed.
     """
     from profiler_service.errors import ConflictError, NotFoundError
-    from profiler_service.plots.curve import save_plot
+    from profiler_service.plots.files import check_ending, save_plot
 
-    if output is not None and output.suffix.lower() not in (".png", ".html"):
-        raise InvalidRequestError(
-            f"can't draw into {str(output)!r}", hint="end the file's name with .png or .html"
-        )
+    if output is not None:
+        check_ending(output)
     with open_client(url) as client:
         if curve_id is None:
             newest = client.list_curves({"limit": 1}).items
@@ -244,6 +250,13 @@ def plot(
                 race = client.get_race(curve.sweep)
             except (ConflictError, InvalidRequestError) as error:
                 say(f"the picture doesn't show how the race went: {error}")
-    output = output or Path(file_name(f"{curve.workload.partition('[')[0]}-{curve.id}") + ".png")
-    save_plot(curve, output, platform=platform, race=race)
+    output = output or Path(file_name(f"{curve.workload.partition('[')[0]}-{curve.id}") + ".html")
+    save_plot(
+        curve,
+        output,
+        platform=platform,
+        race=race,
+        view="per_flop" if per_flop else "latency",
+        scale="log" if log else "linear",
+    )
     show(str(output))
