@@ -16,12 +16,16 @@ from profiler_service.storage import rows
 from profiler_service.storage.curve_file import CurveRecord, ImportRefusedError
 from profiler_service.storage.hosts import register_platform
 from profiler_service.storage.records import HostStatus
-from profiler_service.storage.statements import insert_or_ignore, raise_generation, read_now
+from profiler_service.storage.statements import (
+    insert_or_ignore,
+    raise_generation,
+    read_installation,
+    read_now,
+)
 from profiler_service.storage.tables import (
     curve_arrays,
     curves,
     hosts,
-    installation,
     platforms,
     sweeps,
 )
@@ -44,7 +48,7 @@ def read_record(connection: Connection, curve_id: str) -> CurveRecord:
     return CurveRecord(
         curve_id=row.id,
         sweep_id=row.sweep_id,
-        installation=origin.get("installation") or _read_installation(connection),
+        installation=origin.get("installation") or read_installation(connection),
         host=origin.get("host") or row.host,
         spec=rows.sweep_from_row(sweep_row).spec,
         created_at=sweep_row.created_at,
@@ -122,10 +126,6 @@ def import_curve(connection: Connection, record: CurveRecord) -> bool:
     return True
 
 
-def _read_installation(connection: Connection) -> str:
-    return str(connection.execute(sa.select(installation.c.value)).scalar_one())
-
-
 def _find_host(
     connection: Connection, record: CurveRecord, now: dt.datetime
 ) -> tuple[str, rows.Values]:
@@ -135,7 +135,7 @@ def _find_host(
         "host": record.host,
         "imported_at": now.isoformat(),
     }
-    if record.installation == _read_installation(connection):
+    if record.installation == read_installation(connection):
         return record.host, origin
     # A host of that name here is another machine. One host has one platform.
     of = f" ({record.installation}/{record.curve.platform.key})"

@@ -26,8 +26,13 @@ from profiler_service.storage.records import (
     Joining,
     Page,
 )
-from profiler_service.storage.statements import fetch_page, raise_generation, read_now
-from profiler_service.storage.tables import hosts, installation, join_keys
+from profiler_service.storage.statements import (
+    fetch_page,
+    raise_generation,
+    read_installation,
+    read_now,
+)
+from profiler_service.storage.tables import hosts, join_keys
 
 
 def create_join_key(
@@ -69,7 +74,7 @@ def create_join_key(
         }
         named = {} if terms.name is None else {"name": terms.name}
         audit.add_entry(connection, by, "host.key", key.id, named | details)
-    return key, write_join_key(_read_installation(connection), key.id, secret)
+    return key, write_join_key(read_installation(connection), key.id, secret)
 
 
 def revoke_join_key(connection: Connection, key_id: str, *, by: Caller) -> JoinKey:
@@ -114,7 +119,7 @@ def find_key(connection: Connection, text: str) -> JoinKey:
     Raises JoinKeyRefusedError if this installation has no such key.
     """
     installation_id, key_id, secret = read_text(text)
-    ours = _read_installation(connection)
+    ours = read_installation(connection)
     if installation_id != ours:
         raise JoinKeyRefusedError(
             f"this key is of installation {installation_id}; this is installation {ours}",
@@ -169,7 +174,7 @@ def join(
         roles.shut_out(connection, void_role)
     role = password = ""
     if status.is_admitted:
-        role, password = roles.create_role(connection, _read_installation(connection))
+        role, password = roles.create_role(connection, read_installation(connection))
     stored_hosts.register_platform(connection, joining.platform)
     if before is None:
         connection.execute(sa.insert(hosts).values(name=name, role=role, **values))
@@ -308,10 +313,6 @@ def _check_machine(connection: Connection, host: Host, joining: Joining) -> None
 
 def _short(machine: str) -> str:
     return machine[:12] or "without an identity"
-
-
-def _read_installation(connection: Connection) -> str:
-    return str(connection.execute(sa.select(installation.c.value)).scalar_one())
 
 
 def find_joined_name(connection: Connection) -> str | None:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from profiler_service.errors import InvalidRequestError
 from profiler_service.storage import rows
 from profiler_service.storage.records import Page
-from profiler_service.storage.tables import UtcDateTime, generation, metadata
+from profiler_service.storage.tables import UtcDateTime, generation, installation, metadata
 
 MAX_PAGE_SIZE = 1000
 
@@ -50,6 +50,11 @@ def read_now(connection: Connection) -> dt.datetime:
 def read_generation(connection: Connection) -> int:
     """The generation that the transaction sees."""
     return int(connection.execute(sa.select(generation.c.value)).scalar_one())
+
+
+def read_installation(connection: Connection) -> str:
+    """The identity of this installation: eight hexadecimal digits."""
+    return str(connection.execute(sa.select(installation.c.value)).scalar_one())
 
 
 def is_read_only(connection: Connection) -> bool:
