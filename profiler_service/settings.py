@@ -316,6 +316,17 @@ class Settings(BaseSettings):
         description="An idle worker prunes the raw samples of sweeps that ended so many days ago;"
         " 0: never. First visits, curves and facts stay.",
     )
+    dashboard_points: int = Field(
+        default=65_536,
+        ge=0,
+        description="Most measured points of a curve that dashboards can read. In PostgreSQL,"
+        " workers store them a second time for the views in the schema `dashboards`, while no"
+        " question waits; 0: none.",
+    )
+    reader_password: SecretStr = Field(
+        default=SecretStr(""),
+        description="Password for the role that `lhp db add-reader` makes or changes.",
+    )
     join_key: SecretStr = Field(
         default=SecretStr(""),
         description="Join key with which a worker joins the service at LHP_URL when it starts, as"

@@ -133,6 +133,7 @@ app.command()(joining.join)
 for _each in (
     *(database.upgrade, database.stats, database.prune),
     *(database.backup, database.restore, database.export),
+    *(database.add_reader, database.rm_reader),
 ):
     db.command()(_each)
 db.command("import")(database.import_)

@@ -31,6 +31,7 @@ from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.attendance import AWAY_S, HEARTBEAT_S, Attendance, Lease
 from profiler_service.processes.canaries import Canaries
+from profiler_service.processes.dashboard_points import DashboardPoints
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.idle_pruning import IdlePruning
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
@@ -122,6 +123,7 @@ def run(
         canaries = Canaries(store, host, client.enqueue, settings)
         rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
         pruning = IdlePruning(store, settings.host, keep_days=settings.keep_raw_days)
+        points = DashboardPoints(store, settings.host, max_points=settings.dashboard_points)
         runner = SweepRunner(
             store=store,
             measurer=measurer,
@@ -148,6 +150,7 @@ def run(
                     canaries.consider()
                     rechecks.consider()
                 pruning.consider()
+                points.consider()
             except HostRefusedError as error:
                 logger.error("%s: this worker ends (%s)", error, error.hint)
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))

@@ -35,6 +35,7 @@ from profiler_service.storage.database import (
     write_access,
 )
 from profiler_service.storage.leases import find_holders
+from profiler_service.storage.readers import VIEWS_SCHEMA
 from profiler_service.storage.statements import read_now
 from profiler_service.storage.tables import (
     curves,
@@ -240,6 +241,7 @@ def _restore_postgres(url: sa.URL, file: Path) -> None:
         bare = url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
             with psycopg.connect(bare) as connection, script.open("rb") as lines:
+                connection.execute(f"DROP SCHEMA IF EXISTS {VIEWS_SCHEMA} CASCADE".encode())
                 connection.execute(f"DROP TABLE IF EXISTS {tables} CASCADE".encode())
                 _run_script(connection, lines)
         except psycopg.Error as error:

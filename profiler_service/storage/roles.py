@@ -34,6 +34,7 @@ RIGHTS = {
     "batches": "SELECT, INSERT, UPDATE, DELETE",
     "curves": "SELECT, INSERT, UPDATE (generation)",
     "curve_arrays": "SELECT, INSERT",
+    "point_arrays": "SELECT, INSERT",
     "facts": "SELECT, INSERT, UPDATE",
     "generation": "SELECT, UPDATE",
     "counts": "SELECT, INSERT, UPDATE",
@@ -44,8 +45,8 @@ RIGHTS = {
 def renew_rights(connection: Connection, installation: str) -> None:
     """Gives the hosts' roles, if there are any, the rights that a worker of this version needs."""
     group = f"lhp_workers_{installation}"
-    _wait_for_others(connection)
-    if _exists(connection, group):
+    wait_for_others(connection)
+    if exists(connection, group):
         _grant(connection, group)
 
 
@@ -55,32 +56,44 @@ def create_role(connection: Connection, installation: str) -> tuple[str, str]:
     Raises ConflictError if the service's own role may not create roles.
     """
     group = f"lhp_workers_{installation}"
+    is_superuser = check_may_create(connection, "hosts")
+    wait_for_others(connection)
+    if not exists(connection, group):
+        connection.exec_driver_sql(f"CREATE ROLE {group} NOLOGIN")
+    _grant(connection, group)
+    name = f"{ROLE_PREFIX}{secrets.token_hex(8)}"
+    password = secrets.token_urlsafe(32)
+    verifier = make_verifier(connection, name, password)
+    connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN IN ROLE {group} PASSWORD '{verifier}'")
+    if not is_superuser:
+        # Whoever isn't a superuser may end only sessions of roles that it is a member of.
+        connection.exec_driver_sql(f"GRANT {name} TO CURRENT_USER")
+    return name, password
+
+
+def check_may_create(connection: Connection, users: str) -> bool:
+    """Whether the service's own role is a superuser. It may create roles for those users, anyhow.
+
+    Raises ConflictError if it may not.
+    """
     is_superuser, may_create = connection.execute(
         sa.text("SELECT rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user")
     ).one()
     if not (is_superuser or may_create):
         user = connection.engine.url.username
         raise ConflictError(
-            f"the service's role {user!r} in PostgreSQL may not create roles for hosts",
+            f"the service's role {user!r} in PostgreSQL may not create roles for {users}",
             hint=f"let it: ALTER ROLE {user} CREATEROLE",
         )
-    _wait_for_others(connection)
-    if not _exists(connection, group):
-        connection.exec_driver_sql(f"CREATE ROLE {group} NOLOGIN")
-    _grant(connection, group)
-    name = f"{ROLE_PREFIX}{secrets.token_hex(8)}"
-    password = secrets.token_urlsafe(32)
-    # Only a verifier of the password is sent: the server may log statements.
+    return bool(is_superuser)
+
+
+def make_verifier(connection: Connection, role: str, password: str) -> str:
+    """What PostgreSQL keeps of the password. Send only this: the server may log statements."""
     driver = connection.connection.driver_connection
     assert driver is not None
-    verifier = driver.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
-    connection.exec_driver_sql(
-        f"CREATE ROLE {name} LOGIN IN ROLE {group} PASSWORD '{verifier.decode()}'"
-    )
-    if not is_superuser:
-        # Whoever isn't a superuser may end only sessions of roles that it is a member of.
-        connection.exec_driver_sql(f"GRANT {name} TO CURRENT_USER")
-    return name, password
+    verifier = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    return str(verifier.decode())
 
 
 def let_log_in(connection: Connection, role: str) -> None:
@@ -95,7 +108,7 @@ def shut_out(connection: Connection, role: str) -> None:
 
 def _alter(connection: Connection, role: str, option: str) -> None:
     # A database that was restored on another server names roles that aren't there.
-    if _exists(connection, role):
+    if exists(connection, role):
         connection.exec_driver_sql(f"ALTER ROLE {_check(role)} {option}")
 
 
@@ -107,7 +120,7 @@ def end_sessions(connection: Connection, role: str) -> None:
     )
 
 
-def _wait_for_others(connection: Connection) -> None:
+def wait_for_others(connection: Connection) -> None:
     """Returns when no other transaction makes roles: PostgreSQL refuses two grants at once."""
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
 
@@ -118,8 +131,8 @@ def drop_role(connection: Connection, role: str) -> None:
     A role that owns something in another database stays, and can't log in.
     """
     end_sessions(connection, role)
-    _wait_for_others(connection)
-    if not _exists(connection, role):
+    wait_for_others(connection)
+    if not exists(connection, role):
         return
     try:
         with connection.begin_nested():
@@ -136,7 +149,7 @@ def _grant(connection: Connection, group: str) -> None:
         if table.info.get("for_workers", True):
             _grant_on(connection, group, table.name, RIGHTS.get(table.name, "SELECT"))
     _grant_on(connection, group, "alembic_version", "SELECT")
-    _close_public_schema(connection)
+    close_public_schema(connection)
     has_jobs = sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
     if connection.scalar(has_jobs, {"name": JOBS_SCHEMA}) is not None:
         for right in (
@@ -148,7 +161,7 @@ def _grant(connection: Connection, group: str) -> None:
             connection.exec_driver_sql(f"GRANT {right} TO {group}")
 
 
-def _close_public_schema(connection: Connection) -> None:
+def close_public_schema(connection: Connection) -> None:
     """Takes the right to make tables in `public` from everybody: PostgreSQL 14 still gives it.
 
     Only the schema's owner can. It keeps the right itself.
@@ -165,7 +178,8 @@ def _grant_on(connection: Connection, group: str, table: str, rights: str) -> No
     connection.exec_driver_sql(f"GRANT {rights} ON {table} TO {group}")
 
 
-def _exists(connection: Connection, role: str) -> bool:
+def exists(connection: Connection, role: str) -> bool:
+    """Whether the server has a role of that name."""
     found = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :role")
     return connection.scalar(found, {"role": role}) is not None
 

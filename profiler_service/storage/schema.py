@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
 from profiler_service.errors import SchemaTooNewError, SchemaTooOldError, StoreUnavailableError
-from profiler_service.storage import roles
+from profiler_service.storage import readers, roles
 from profiler_service.storage.database import (
     connection_errors,
     create_database_engine,
@@ -69,7 +69,7 @@ def upgrade(url: str) -> None:
 
 
 def renew_rights(url: str) -> None:
-    """Gives the roles of joined hosts their rights on all tables, new ones included.
+    """Gives the roles of joined hosts, and of readers, their rights on all that is new.
 
     Does nothing in SQLite. Run it after upgrading this schema and the job engine's. Raises
     StoreUnavailableError.
@@ -82,6 +82,7 @@ def renew_rights(url: str) -> None:
         with connection_errors(parsed), engine.begin() as connection:
             value = connection.execute(sa.select(installation.c.value)).scalar_one()
             roles.renew_rights(connection, value)
+            readers.renew_rights(connection, value)
     finally:
         engine.dispose()
 

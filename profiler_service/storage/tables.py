@@ -8,8 +8,10 @@ service's alone: no host's database role may read it.
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
 
@@ -227,6 +229,28 @@ curve_arrays = sa.Table(
     sa.Column("failures", sa.JSON, nullable=False),
     sa.Column("arrays", sa.LargeBinary, nullable=False),
 )
+
+
+def _array(item: type[sa.types.TypeEngine[Any]]) -> sa.types.TypeEngine[Any]:
+    """An array of PostgreSQL. SQLite has none; a column of this type stays empty there."""
+    return sa.JSON().with_variant(postgresql.ARRAY(item), "postgresql")
+
+
+point_arrays = sa.Table(
+    "point_arrays",
+    metadata,
+    sa.Column("curve_id", Text, sa.ForeignKey("curves.id"), primary_key=True),
+    sa.Column("dims", _array(sa.Text), nullable=False),
+    sa.Column("latency_s", _array(sa.REAL), nullable=False),
+    sa.Column("low_s", _array(sa.REAL), nullable=False),
+    sa.Column("high_s", _array(sa.REAL), nullable=False),
+    sa.Column("num_samples", _array(sa.Integer), nullable=False),
+    sa.Column("status", _array(sa.SmallInteger), nullable=False),
+    sa.Column("first_latency_s", sa.Double),
+    sa.Column("first_low_s", sa.Double),
+    sa.Column("first_high_s", sa.Double),
+)
+"""The measured points of curves once more, for views that dashboards read; empty in SQLite."""
 
 facts = sa.Table(
     "facts",

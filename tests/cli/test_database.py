@@ -90,3 +90,20 @@ def test_curves_leave_as_parquet_and_enter_another_database_once(
     Path("curves.parquet").write_bytes(b"PAR1 of something else")
     refused = lhp("db", "import", "curves.parquet")
     assert refused.code == 1 and "hint: the file is damaged" in refused.err
+
+
+def test_a_reader_gets_the_password_that_is_set_or_a_new_one(
+    lhp: Lhp, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.environ["LHP_DATABASE_URL"].startswith("sqlite"):
+        refused = lhp("db", "add-reader", "grafana")
+        assert refused.code == 1 and "use PostgreSQL" in refused.err
+        return
+    made = lhp("db", "add-reader", "grafana")
+    assert "role grafana is new" in made.err and len(made.out.strip()) >= 32
+    monkeypatch.setenv("LHP_READER_PASSWORD", "hunter2")
+    changed = lhp("db", "add-reader", "grafana")
+    assert (changed.code, changed.out) == (0, "")
+    assert "there, with a new password" in changed.err and "hunter2" not in changed.err
+    assert "role grafana is dropped" in lhp("db", "rm-reader", "grafana").err
+    assert lhp("db", "rm-reader", "grafana").code == 1

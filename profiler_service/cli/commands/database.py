@@ -22,6 +22,7 @@ from profiler_service.cli.terminal import (
     print_json,
     print_table,
     say,
+    show,
 )
 
 if TYPE_CHECKING:
@@ -182,6 +183,42 @@ def import_(
         for record in read_curves(file):
             num_new += store.import_curve(record)
     say(f"curves imported: {num_new:,}; here already: {num_curves - num_new:,}")
+
+
+Reader = Annotated[
+    str, typer.Argument(help="The role's name: small letters, digits and underscores.")
+]
+
+
+def add_reader(name: Reader) -> None:
+    """Let a role of PostgreSQL read the views for dashboards, and nothing else.
+
+    It is made if it isn't there. Its password is now LHP_READER_PASSWORD; if that isn't set, a new
+    one is made and printed.
+    """
+    import secrets
+
+    from profiler_service.access.caller import Caller
+
+    given = load_settings().reader_password.get_secret_value()
+    password = given or secrets.token_urlsafe(32)
+    with _open_store() as store:
+        is_new = store.add_reader(name, password, by=Caller())
+    what = f"role {name} is {'new' if is_new else 'there, with a new password'}"
+    if given:
+        say(f"{what}; its password is LHP_READER_PASSWORD")
+    else:
+        say(f"{what}; its password isn't shown again:")
+        show(password)
+
+
+def rm_reader(name: Reader) -> None:
+    """Drop a role that `lhp db add-reader` has made."""
+    from profiler_service.access.caller import Caller
+
+    with _open_store() as store:
+        store.remove_reader(name, by=Caller())
+    say(f"role {name} is dropped")
 
 
 def _format_bytes(size_bytes: int | None) -> str:
