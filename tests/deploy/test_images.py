@@ -184,7 +184,7 @@ def test_docker_accepts_the_compose_file() -> None:
     ):
         pytest.skip("needs docker compose")
     passwords = dict.fromkeys(
-        ("POSTGRES_PASSWORD", "DATABASE_PASSWORD", "GRAFANA_PASSWORD"), "secret"
+        ("POSTGRES_PASSWORD", "DATABASE_PASSWORD", "GRAFANA_PASSWORD", "READER_PASSWORD"), "secret"
     )
     environment = {**passwords, "PATH": ""}
     subprocess.run(

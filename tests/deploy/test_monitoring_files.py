@@ -1,14 +1,12 @@
-"""Alert rules and the dashboard: every expression parses, and asks for metrics that there are."""
+"""Alert rules and dashboards: every expression parses, and asks for metrics that there are."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -18,24 +16,25 @@ import yaml
 from profiler_service.answering.fleet_metrics import FleetMetrics
 from profiler_service.storage.store import FleetStatus
 from profiler_service.telemetry.metrics import ServiceMetrics
+from tests.deploy.dashboards import DEPLOY, panels
 from tests.storage.examples import create_curve
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
 PROMETHEUS = DEPLOY / "prometheus"
 RULES = [
     rule
     for group in yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     for rule in group["rules"]
 ]
-DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "lhp.json").read_text())
 
 
 def expressions() -> Iterator[Any]:
     for rule in RULES:
         yield pytest.param(rule["expr"], id=rule["alert"])
-    for panel in DASHBOARD["panels"]:
+    for name, panel in panels():
         for target in panel["targets"]:
-            yield pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
+            if "expr" in target:
+                title = f"{name} {panel['title']} {target['refId']}"
+                yield pytest.param(target["expr"], id=title)
 
 
 @pytest.fixture(scope="module")
