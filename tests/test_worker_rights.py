@@ -13,7 +13,8 @@ from profiler_service import jobs
 from profiler_service.plan.spec import SweepState
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
-from tests.processes.fake_worker import PROTOCOL, platform
+from tests.processes.fake_worker import PROTOCOL, platform, wait_until
+from tests.storage.test_schema import connect
 from tests.test_jobs import HOST, Fleet
 
 ROLE = "lhp_worker_without_ddl"
@@ -28,6 +29,12 @@ def run(url: str, *statements: str) -> None:
                 connection.exec_driver_sql(statement)
     finally:
         engine.dispose()
+
+
+def count_points(url: str) -> int:
+    """How many curves have points that SQL can read."""
+    with connect(url) as connection:
+        return int(connection.execute(sa.text("SELECT count(*) FROM point_arrays")).scalar_one())
 
 
 @pytest.fixture
@@ -64,5 +71,7 @@ def test_a_worker_whose_role_may_not_change_the_schema_measures(
             sweep = fleet.create_sweep(5)
             fleet.start()
             assert fleet.wait_for(sweep).state is SweepState.DONE, fleet.output()
+            # Its points are stored for dashboards, too.
+            wait_until(lambda: count_points(migrated_postgres_url) == 1)
         finally:
             fleet.close()

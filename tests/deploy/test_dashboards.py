@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,6 +14,9 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from profiler_service.access.caller import Caller
 from profiler_service.analysis.curve import LatencyCurve
@@ -265,3 +270,59 @@ def named_columns_of_sql(panel: Json) -> set[str]:
     """The columns of a panel's query, as far as its text says."""
     text = panel["targets"][0].get("rawSql", "").rsplit("SELECT ", 1)[-1].split(" FROM ")[0]
     return {each.split(" AS ")[-1].split(".")[-1].strip() for each in text.split(", ")}
+
+
+def find_unknown(given: object, known: object, path: str = "") -> Iterator[str]:
+    """What of `given` is missing in `known`, or another there."""
+    if isinstance(given, dict) and isinstance(known, dict):
+        for name, value in given.items():
+            if name in known:
+                yield from find_unknown(value, known[name], f"{path}.{name}")
+            else:
+                yield f"{path}.{name}"
+    elif isinstance(given, list) and isinstance(known, list) and len(given) == len(known):
+        for number, (one, other) in enumerate(zip(given, known, strict=True)):
+            yield from find_unknown(one, other, f"{path}[{number}]")
+    elif given != known:
+        yield path
+
+
+def unknown_to_grafana(dashboard: Json) -> list[str]:
+    """What Grafana's own model of a dashboard, its panels and queries leaves out."""
+    register_default_plugins()
+    model = Dashboard.from_json(copy.deepcopy(dashboard))
+    return [*find_unknown(dashboard, json.loads(JSONEncoder().encode(model)))]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_grafana_knows_every_field(name: str) -> None:
+    assert unknown_to_grafana(DASHBOARDS[name]) == []
+
+
+def test_sql_queries_have_what_grafana_s_editor_of_code_writes() -> None:
+    """Its model above doesn't say what a query for PostgreSQL has."""
+    fields = {"refId", "datasource", "editorMode", "rawQuery", "format", "rawSql"}
+    for _, panel in sql_panels():
+        [target] = panel["targets"]
+        assert set(target) == fields
+        assert (target["editorMode"], target["rawQuery"]) == ("code", True)
+        assert target["format"] == ("time_series" if panel["type"] == "timeseries" else "table")
+
+
+@pytest.mark.parametrize(
+    ("place", "misspelt"),
+    [
+        ([], "panel"),
+        (["panels", 1], "gridPosition"),
+        (["panels", 1, "options", "series", 0], "z"),
+        (["panels", 1, "fieldConfig", "defaults", "custom"], "pointSizes"),
+    ],
+)
+def test_a_field_that_grafana_doesn_t_know_is_found(place: list[str | int], misspelt: str) -> None:
+    spoilt: Any = copy.deepcopy(DASHBOARDS["curve"])
+    inner = spoilt
+    for step in place:
+        inner = inner[step]
+    inner[misspelt] = "so"
+    [found] = unknown_to_grafana(spoilt)
+    assert found.endswith(f".{misspelt}")
