@@ -307,7 +307,11 @@ class Sheet:
             },
             "annotations": self.notes,
             "shapes": self.shapes,
-            "meta": {"title_height": title_height, **self.meta},
+            "meta": {
+                "title_height": title_height,
+                "legend_height": LEGEND_HEIGHT if self.has_legend else 0,
+                **self.meta,
+            },
         }
         for panel in self.own_legends:
             y = 1 - (panel.top - LABEL_HEIGHT) / total

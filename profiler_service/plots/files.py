@@ -34,7 +34,7 @@ font:14px/20px Inter,system-ui,sans-serif}
 main{max-width:1376px;margin:0 auto;padding:16px}
 h1{color:var(--ink);font-size:32px;line-height:40px;font-weight:600;margin:16px 0 8px}
 p{margin:0 0 16px;overflow-wrap:anywhere}
-.lhp-figure{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:8px}
+.lhp-figure{background:var(--card);border:1px solid var(--line);border-radius:10px;overflow:hidden}
 @media (max-width:480px){h1{font-size:24px;line-height:32px}}
 """
 

@@ -293,7 +293,7 @@ def _draw_contest(panel: Panel, curve: CurveDetail, race: RaceInfo) -> None:
         showticklabels=len(racers) <= LABELLED_POINTS,
     )
     panel.set_y(range=list(_contest_limits(curve, racers, unit_s)), nticks=7)
-    panel.name_y(f"contest: latency of one call, {unit}; medians, 95 % intervals")
+    panel.name_y(f"contest: latency, {unit}")
 
 
 def _draw_confirmation(panel: Panel, curve: CurveDetail) -> None:

@@ -14,6 +14,7 @@ import pytest
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.plots.curve import curve_figure
 from profiler_service.plots.files import dump, find_plotly_script, render_html, save_plot
+from profiler_service.wire import CurveDetail
 from tests.cli.stub import CURVE, PLATFORM, RACE, RACED
 from tests.plots.browser import needs_browser, open_page
 from tests.plots.reading import PLANE
@@ -67,42 +68,60 @@ def test_a_browser_prints_pictures_without_a_network(ending: str, tmp_path: Path
         assert content.startswith(b"%PDF")
 
 
-HOVER = "document.querySelector('.hoverlayer').textContent"
 PRESS = (
     "document.getElementById('figure-0').dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}))"
 )
 
 
+def shows(text: str) -> str:
+    """A script that waits until the hover box begins with the text; or is closed, without one."""
+    is_so = f"text.startsWith({text!r})" if text else "text === ''"
+    return (
+        "new Promise(resolve => {const look = () => {"
+        "const text = document.querySelector('.hoverlayer').textContent;"
+        f" {is_so} ? resolve(true) : setTimeout(look, 10)}}; look()}})"
+    )
+
+
 @needs_browser
-@pytest.mark.parametrize("curve", [CURVE, PLANE], ids=["one axis", "two axes"])
+@pytest.mark.parametrize(
+    ("curve", "first", "second"),
+    [(CURVE, "256  LHP", "257 → use 259"), (PLANE, "10 × 5 → use 12 × 5", "10 × 6 → use 11 × 6")],
+    ids=["one axis", "two axes"],
+)
 def test_a_page_is_drawn_and_used_in_a_browser_without_an_error(
-    curve: object, tmp_path: Path
+    curve: CurveDetail, first: str, second: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "curve.html"
-    path.write_text(render_html([curve_figure(curve)]))  # type: ignore[arg-type]
+    path.write_text(render_html([curve_figure(curve)]))
+    extras = (
+        "(({layout}) => layout.shapes.length + layout.annotations.length)"
+        "(document.getElementById('figure-0'))"
+    )
+    background = "getComputedStyle(document.querySelector('.main-svg')).backgroundColor"
     values, problems = open_page(
         path,
         "lhpDrawn.then(() => document.querySelectorAll('.main-svg').length > 0)",
+        extras,
+        # From left to right: sizes, or cells.
         PRESS % "ArrowRight",
-        HOVER,
+        shows(first),
         PRESS % "ArrowRight",
-        HOVER,
+        shows(second),
+        extras,
         PRESS % "Escape",
-        HOVER,
-        "getComputedStyle(document.querySelector('.main-svg')).backgroundColor",
+        shows(""),
+        extras,
+        background,
         "document.documentElement.dataset.theme = 'dark'; lhpDrawn.then(() => lhpSettled())",
-        "getComputedStyle(document.querySelector('.main-svg')).backgroundColor",
+        background,
         "document.querySelector('.gtitle') === null",
     )
     assert problems == []
-    is_drawn, _, first, _, second, _, closed, light, _, dark, is_untitled = values
+    is_drawn, before, _, _, _, _, pointed, _, _, after, light, _, dark, is_untitled = values
     assert is_drawn is True
-    # From left to right: 256 and 257, or the first cell and the next.
-    if curve is CURVE:
-        assert first.startswith("256") and second.startswith("257 → use 259")
-    else:
-        assert first.startswith("10 × 5") and second.startswith("10 × 6")
-    assert closed == ""
+    # The bin of the point is shaded, or an arrow leads to the point that dominates it.
+    assert (pointed, after) == (before + 1, before)
     assert (light, dark) == ("rgb(255, 255, 255)", "rgb(22, 25, 31)")
     assert is_untitled is True  # the page says it
 

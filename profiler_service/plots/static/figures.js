@@ -11,6 +11,8 @@
     typesetMath: false,
   };
   const PHONE_PX = 560;
+  const PHONE_RIGHT_PX = 124;
+  const LEGEND_ROW_PX = 20;
   const NOTHING = "null"; // what is emphasized, as JSON
   const drawn = new Set();
 
@@ -36,24 +38,40 @@
     return isRole ? colorOf(value, styles) : value;
   }
 
+  function isNarrow(element) {
+    return element.clientWidth > 0 && element.clientWidth < PHONE_PX;
+  }
+
+  /* The layout for the element: with or without a title; on a phone, the legend is below. */
   function lay(element, figure, options) {
     const layout = { ...figure.layout, margin: { ...figure.layout.margin } };
+    const { margin, meta } = layout;
+    const plotHeight = layout.height - margin.t - margin.b;
     if (options.title === false) {
       delete layout.title;
-      layout.margin.t -= layout.meta.title_height;
-      layout.height -= layout.meta.title_height;
+      margin.t -= meta.title_height;
     }
-    if (element.clientWidth && element.clientWidth < PHONE_PX) {
-      layout.margin.r = Math.min(layout.margin.r, 72);
+    if (isNarrow(element)) {
+      margin.r = Math.min(margin.r, PHONE_RIGHT_PX);
+      if (layout.showlegend) {
+        const isListed = (trace) => trace.showlegend !== false && trace.name;
+        const y = -margin.b / plotHeight;
+        layout.legend = { ...layout.legend, y, yanchor: "top" };
+        margin.t -= meta.legend_height;
+        margin.b += LEGEND_ROW_PX * figure.data.filter(isListed).length;
+      }
     }
+    layout.height = plotHeight + margin.t + margin.b;
     if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
     return layout;
   }
 
   function draw(state) {
     const styles = getComputedStyle(document.documentElement);
+    const narrow = isNarrow(state.element);
     const { data, layout } = resolve(
-      { data: state.figure.data, layout: lay(state.element, state.figure, state.options) },
+      { data: state.figure.data.map((trace) => (narrow ? { ...trace, legend: "legend" } : trace)),
+        layout: lay(state.element, state.figure, state.options) },
       styles,
       false,
     );
@@ -61,7 +79,8 @@
     state.shapes = layout.shapes || [];
     state.emphasis = NOTHING;
     layout.uirevision = state.revision; // else a change of the theme would undo a zoom
-    state.drawing = Plotly.react(state.element, data, layout, CONFIG);
+    const displayModeBar = narrow ? false : "hover";
+    state.drawing = Plotly.react(state.element, data, layout, { ...CONFIG, displayModeBar });
     return state.drawing;
   }
 
@@ -84,7 +103,10 @@
       } else {
         for (let n = 0; n < trace.x.length; n++) {
           if (trace.y[n] === null || Number.isNaN(trace.y[n])) continue;
-          points.push({ x: trace.x[n], y: trace.y[n], subplot, text: of(trace.hovertext, n) });
+          const point = { x: trace.x[n], y: trace.y[n], subplot, text: of(trace.hovertext, n) };
+          // By its number, because marks may overlap. WebGL traces know only places.
+          if (trace.type === "scatter") point.number = { curveNumber: trace.index, pointNumber: n };
+          points.push(point);
         }
       }
     }
@@ -93,7 +115,8 @@
 
   function show(state, point) {
     state.at = point;
-    Plotly.Fx.hover(state.element, { xval: point.x, yval: point.y }, point.subplot);
+    const place = point.number ? [point.number] : { xval: point.x, yval: point.y };
+    Plotly.Fx.hover(state.element, place, point.subplot);
     // plotly sends no event for a box that wasn't opened by the pointer.
     emphasize(state, point);
     tell(state, point, state.pinned === point);
