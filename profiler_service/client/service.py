@@ -22,6 +22,7 @@ import httpx
 from profiler_service.client.access import AccessOperations
 from profiler_service.client.address import Address
 from profiler_service.client.batch import ask_batch
+from profiler_service.client.curves import CurveOperations
 from profiler_service.client.errors import ServiceFailedError
 from profiler_service.client.fleet_sweeps import FleetSweepOperations
 from profiler_service.client.following import (
@@ -47,8 +48,6 @@ from profiler_service.errors import HostAwayError, HostStartingError, InvalidReq
 from profiler_service.wire import (
     CrossoverAnswer,
     CurveDetail,
-    CurveInfo,
-    CurvePage,
     FactPage,
     Health,
     LhpAnswer,
@@ -78,7 +77,7 @@ ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
 
-class Service(HostOperations, FleetSweepOperations, AccessOperations, Generic[H]):
+class Service(HostOperations, CurveOperations, FleetSweepOperations, AccessOperations, Generic[H]):
     """The methods of both clients of the service at `url`.
 
     Every method raises the error classes of `profiler_service.errors`, from the service's
@@ -207,31 +206,9 @@ class Service(HostOperations, FleetSweepOperations, AccessOperations, Generic[H]
         return await self._get(RaceInfo, f"/sweeps/{_segment(sweep_id)}/race")
 
     @operation
-    async def list_curves(self, query: Query) -> CurvePage:
-        """A page of curves, newest first."""
-        return await self._list_curves(query)
-
-    @operation
     async def list_facts(self, query: Query) -> FactPage:
         """A page of facts, newest first, from the query parameters of `GET /facts`."""
         return parse(FactPage, await self._send(Call(path="/facts", params=query)))
-
-    @operation
-    async def get_curve(self, curve_id: str) -> CurveDetail:
-        """The curve with that id, with all its points."""
-        return await self._get(CurveDetail, f"/curves/{_segment(curve_id)}")
-
-    @operation
-    async def get_curve_header(self, curve_id: str, *, host: str) -> CurveInfo:
-        """The curve with that id, measured by `host`, without its points.
-
-        Looks among the host's newest curves first, because the curve's points, which the other
-        route sends too, may be a hundred megabytes.
-        """
-        for header in (await self._list_curves({"host": host, "limit": 20})).items:
-            if header.id == curve_id:
-                return header
-        return await self._get(CurveDetail, f"/curves/{_segment(curve_id)}")
 
     @operation
     async def get_health(self) -> Health:
@@ -332,9 +309,6 @@ class Service(HostOperations, FleetSweepOperations, AccessOperations, Generic[H]
         if request.host is None:
             request = request.model_copy(update={"host": self._defaults.get("host")})
         return await self._send(Call(method="POST", path="/sweeps", body=request), deadline)
-
-    async def _list_curves(self, query: Query) -> CurvePage:
-        return parse(CurvePage, await self._send(Call(path="/curves", params=query)))
 
     async def _get(self, kind: type[T], path: str, deadline: Deadline | None = None) -> T:
         return parse(kind, await self._send(Call(path=path), deadline))

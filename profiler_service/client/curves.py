@@ -1,0 +1,48 @@
+"""The client's methods about curves."""
+
+from __future__ import annotations
+
+import functools
+from urllib.parse import quote
+
+import httpx
+
+from profiler_service.client.operation import operation
+from profiler_service.client.problems import parse
+from profiler_service.client.transport import Call, Query
+from profiler_service.wire import CurveDetail, CurveInfo, CurvePage
+
+_segment = functools.partial(quote, safe="")
+
+
+class CurveOperations:
+    """Part of `service.Service`."""
+
+    async def _request(self, call: Call) -> httpx.Response:
+        """The response to the call, tried again where that may help."""
+        raise NotImplementedError
+
+    @operation
+    async def list_curves(self, query: Query) -> CurvePage:
+        """A page of curves, newest first."""
+        return await self._list_curves(query)
+
+    @operation
+    async def get_curve(self, curve_id: str) -> CurveDetail:
+        """The curve with that id, with all its points."""
+        return parse(CurveDetail, await self._request(Call(path=f"/curves/{_segment(curve_id)}")))
+
+    @operation
+    async def get_curve_header(self, curve_id: str, *, host: str) -> CurveInfo:
+        """The curve with that id, measured by `host`, without its points.
+
+        Looks among the host's newest curves first, because the curve's points, which the other
+        route sends too, may be a hundred megabytes.
+        """
+        for header in (await self._list_curves({"host": host, "limit": 20})).items:
+            if header.id == curve_id:
+                return header
+        return parse(CurveDetail, await self._request(Call(path=f"/curves/{_segment(curve_id)}")))
+
+    async def _list_curves(self, query: Query) -> CurvePage:
+        return parse(CurvePage, await self._request(Call(path="/curves", params=query)))
