@@ -41,7 +41,7 @@ from profiler_service.api.conventions import AnswerHead, RedirectRelatively
 from profiler_service.api.dependencies import refuse_unknown_parameters
 from profiler_service.api.limits import RequestLimits
 from profiler_service.api.observing import ObserveRequests
-from profiler_service.api.origins import RefuseForeign
+from profiler_service.api.origins import RefuseForeign, ShareResponses
 from profiler_service.api.problems import install_problem_handlers, problem_responses
 from profiler_service.api.questions import ReadyResponses
 from profiler_service.api.shutdown import EndRequestsQuietly
@@ -125,10 +125,15 @@ def create_app(
         rate_limit=settings.rate_limit,
         most_open=settings.share_of_client(settings.max_connections),
     )
+    origins = [origin for origin in settings.allowed_origins.split(",") if origin]
+    if origins:
+        # Around the check of tokens: a browser asks without one what a page may send.
+        app.add_middleware(ShareResponses, allowed_origins=origins)
     app.add_middleware(
         RefuseForeign,
         listen=settings.listen,
         allowed_hosts=[name for name in settings.allowed_hosts.split(",") if name],
+        allowed_origins=origins,
     )
     app.add_middleware(EndRequestsQuietly, shutdown=shutdown)
     app.state.metrics = ServiceMetrics(version=find_version())

@@ -76,6 +76,23 @@ def _check_hosts(text: str) -> str:
     return ",".join(names)
 
 
+def _check_origins(text: str) -> str:
+    """Origins as browsers write them, separated by commas without spaces; or `*`."""
+    origins = [each.strip().lower().rstrip("/") for each in text.split(",") if each.strip()]
+    for each in origins:
+        if each != "*" and not re.fullmatch(
+            r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", each
+        ):
+            raise ValueError(
+                f"{each!r} is no origin: give scheme and name, and the port if it isn't the usual"
+                " one, such as https://tools.example:8443"
+            )
+    if "*" in origins and len(origins) > 1:
+        raise ValueError("`*` means every origin: give it alone, or list origins")
+    usual = {"http": ":80", "https": ":443"}
+    return ",".join(each.removesuffix(usual.get(each.partition(":")[0], ",")) for each in origins)
+
+
 def _check_variables(text: str) -> str:
     """Names and patterns of environment variables, separated by commas without spaces."""
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -168,6 +185,13 @@ class Settings(BaseSettings):
         default="",
         description="Names of this service behind a proxy, separated by commas; `*.example.com` for"
         " all below. Requests for other names than these and loopback are refused.",
+    )
+    allowed_origins: Annotated[str, AfterValidator(_check_origins)] = Field(
+        default="",
+        description="Web pages of other sites that may use this service from a browser: their"
+        " origins, separated by commas, such as `https://tools.example` (with the port if it isn't"
+        " the usual one). `*`: pages of every site may read, and start nothing. Pages send a token"
+        " in the header `Authorization`; a browser sends no cookies and passwords of its own.",
     )
     trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = Field(
         default="",

@@ -150,7 +150,7 @@ the service by making its own name mean your machine.
     "ForeignOriginError": """
 Ask from a program, or from the service's own `/docs`. Web pages of other sites, and of other ports
 of the same machine, may not start measurements, end them, or have races replayed. If such a page is
-yours, list its host in `LHP_ALLOWED_HOSTS`
+yours, list its origin in `LHP_ALLOWED_ORIGINS`
 ([who can reach it](../guides/access.md#who-can-reach-it)).
 """,
     "UnauthenticatedError": """

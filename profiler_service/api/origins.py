@@ -5,6 +5,9 @@ and the browser sends that name as `Host`. And any page may send requests here w
 responses; the browser then says whose page it is, in `Origin` or `Sec-Fetch-Site`. Programs that
 aren't browsers send neither of the two, and are let through.
 
+The operator may let pages of other origins in: `RefuseForeign` then takes their requests, and
+`ShareResponses` lets the browser show them the responses. Both get the same list.
+
 Knows neither routes nor the domain.
 """
 
@@ -12,10 +15,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from profiler_service.api.problems import problem_response
@@ -28,10 +34,17 @@ from profiler_service.errors import (
 from profiler_service.loopback import is_loopback
 
 READING = ("GET", "HEAD")
+CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+ANY_ORIGIN = "*"
+"""Among the allowed origins: pages of every site may read, and start nothing."""
 _MAX_HOST_BYTES = 512
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^][:@/?#\\\s]+)(:[0-9]*)?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _IS_FOREIGN = "lhp.is_foreign"
+_SENT_BY_PAGES = ("Authorization", "If-None-Match", "Last-Event-ID", "X-Request-Id")
+"""Headers that a page may send, besides those that every page may send anywhere."""
+_SHOWN_TO_PAGES = ("ETag", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id")
+"""Headers of a response that a page may read, besides those that every page may read."""
 
 
 class RefuseForeign:
@@ -42,12 +55,21 @@ class RefuseForeign:
     that starts work when it is read calls `refuse_foreign`.
     """
 
-    def __init__(self, app: ASGIApp, *, listen: str, allowed_hosts: Iterable[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        listen: str,
+        allowed_hosts: Iterable[str],
+        allowed_origins: Iterable[str] = (),
+    ) -> None:
         """`allowed_hosts` are names of this service besides loopback and `listen`.
 
-        `*.example` stands for every name that ends so. A page of such a host may ask for anything.
+        `*.example` stands for every name that ends so. A page of such a host may ask for anything,
+        and so may one of the `allowed_origins`. With ANY_ORIGIN, all other pages may only read.
         """
         self.app = app
+        self._origins = frozenset(allowed_origins)
         self._listen = listen.lower()
         self._allowed = [name.lower() for name in allowed_hosts]
         self._is_own = functools.lru_cache(maxsize=256)(self._compare_host)
@@ -66,7 +88,7 @@ class RefuseForeign:
     def _find_error(self, scope: Scope) -> LhpError | None:
         """Why the request is refused, if it is. Marks in `scope` what another site has sent."""
         hosts: list[bytes] = []
-        origin = site = b""
+        origin = site = intended = b""
         for name, value in scope["headers"]:
             if name == b"host":
                 hosts.append(value)
@@ -74,6 +96,8 @@ class RefuseForeign:
                 origin = value
             elif name == b"sec-fetch-site":
                 site = value
+            elif name == b"access-control-request-method":
+                intended = value
         if len(hosts) != 1 and (hosts or scope["http_version"] != "1.0"):
             return MalformedHttpError(
                 f"the request has {len(hosts) or 'no'} Host headers", hint="send exactly one"
@@ -88,7 +112,10 @@ class RefuseForeign:
                 " the service runs",
             )
         if (origin or site) and self._is_foreign(host, origin.decode("latin-1"), site):
-            if scope["method"] not in READING:
+            method = scope["method"]
+            if method == "OPTIONS" and ANY_ORIGIN in self._origins:
+                method = intended.decode("latin-1")  # the browser asks before it sends that
+            if method not in READING:
                 return _foreign_origin()
             scope[_IS_FOREIGN] = True
         return None
@@ -118,7 +145,7 @@ class RefuseForeign:
             return True
         if origin == "null":
             return True
-        if self._is_allowed(name):
+        if origin.lower() in self._origins or self._is_allowed(name):
             return False
         if site:
             # Only browsers can set it. It also holds behind a proxy that changes `Host`.
@@ -126,6 +153,31 @@ class RefuseForeign:
         port = _DEFAULT_PORTS.get(page.scheme, "")
         own = host.decode("latin-1").lower()
         return page.netloc.removesuffix(port) != own.removesuffix(port)
+
+
+class ShareResponses(CORSMiddleware):
+    """An ASGI layer that lets pages of the allowed origins read responses (CORS).
+
+    It decides nothing: what those pages may ask for, `RefuseForeign` has decided, around it. Tokens
+    come in the header `Authorization`. A browser never adds cookies or passwords of its own.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed_origins: Sequence[str]) -> None:
+        is_for_all = ANY_ORIGIN in allowed_origins
+        super().__init__(
+            app,
+            allow_origins=allowed_origins,
+            allow_methods=READING if is_for_all else (*READING, *CHANGING),
+            allow_headers=_SENT_BY_PAGES,
+            allow_credentials=False,
+            allow_private_network=not is_for_all,
+            expose_headers=_SHOWN_TO_PAGES,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """What the browser may send; a problem if it may not send this."""
+        response = super().preflight_response(request_headers)
+        return response if response.status_code == 200 else problem_response(_foreign_origin())
 
 
 async def refuse_foreign(request: Request) -> None:
@@ -137,6 +189,7 @@ async def refuse_foreign(request: Request) -> None:
 def _foreign_origin() -> ForeignOriginError:
     return ForeignOriginError(
         "a page of another site has sent this request, which starts or ends work",
-        hint="ask from a program or from /docs; list the page's host in LHP_ALLOWED_HOSTS where the"
-        " service runs if it may ask",
+        hint="ask from a program or from /docs; if the page may ask, list its origin in"
+        " LHP_ALLOWED_ORIGINS where the service runs, or its host in LHP_ALLOWED_HOSTS if it is a"
+        " name of the service",
     )
