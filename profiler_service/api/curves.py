@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -12,8 +13,11 @@ from fastapi.responses import Response, StreamingResponse
 from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale
-from profiler_service.api.dependencies import BoundedRoute, Cursor, CurveId, ServicesDep
+from profiler_service.api.compression import CompressingRoute
+from profiler_service.api.dependencies import Cursor, CurveId, ServicesDep
 from profiler_service.api.problems import problem_responses
+from profiler_service.api.revalidation import has_already, make_etag
+from profiler_service.distribution import find_version
 from profiler_service.errors import (
     InvalidRequestError,
     StoreUnavailableError,
@@ -33,7 +37,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
 }
 
-router = APIRouter(route_class=BoundedRoute, prefix="/curves", tags=["curves"])
+router = APIRouter(route_class=CompressingRoute, prefix="/curves", tags=["curves"])
 
 
 @router.get(
@@ -91,6 +95,12 @@ def choose_format(accept: str) -> Format:
     return next((known[media_type] for media_type in asked if media_type in known), "json")
 
 
+@functools.cache
+def _contract() -> str:
+    """What the content for a curve, which never changes, depends on: the version and its fields."""
+    return f"{find_version()} {CurveDetail.model_json_schema()}"
+
+
 @router.get(
     "/{curve_id}",
     response_model=CurveDetail,
@@ -102,8 +112,16 @@ def choose_format(accept: str) -> Format:
             "content": {
                 MEDIA_TYPES["csv"]: {"schema": {"type": "string"}},
                 MEDIA_TYPES["arrow"]: {"schema": {"type": "string", "format": "binary"}},
-            }
+            },
+            "headers": {
+                "ETag": {
+                    "description": "Changes if the content does: of JSON, with `stale`; of the"
+                    " other formats, only with the version of the service.",
+                    "schema": {"type": "string"},
+                }
+            },
         },
+        304: {"description": "The client has it already, as its `If-None-Match` says."},
         **problem_responses(UnknownCurveError, InvalidRequestError, StoreUnavailableError),
     },
 )
@@ -115,19 +133,31 @@ async def get_curve(
         Query(description="Format of the response (default: as the header `Accept` says)."),
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
+    if_none_match: Annotated[str, Header(description="`ETag` of a response kept.")] = "",
 ) -> Response:
-    """Streams the curve. Rows are the measured points; the last axis varies fastest."""
+    """Streams the curve. Rows are the measured points; the last axis varies fastest.
+
+    A stored curve never changes, so a client may keep it, and ask with `If-None-Match` whether it
+    is still there.
+    """
     store = services.store
     header = await asyncio.to_thread(store.get_curve_header, curve_id)
-    curve = await asyncio.to_thread(store.load_curve, curve_id)
-    # The header of a curve that was kept before there were edges counts them as LHPs.
-    header = replace(header, num_lhps=curve.num_lhps)
     chosen = format or choose_format(accept)
+    stale = chosen == "json" and is_stale(
+        header, await asyncio.to_thread(store.get_host, header.host)
+    )
+    etag = make_etag(_contract(), header.id, chosen, stale)
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if has_already(if_none_match, etag):
+        return Response(status_code=304, headers={**headers, "Vary": "Accept, Accept-Encoding"})
+    curve = await asyncio.to_thread(store.load_curve, curve_id)
     if chosen == "arrow":
         chunks = arrow_chunks(curve)
     elif chosen == "csv":
         chunks = csv_chunks(curve)
     else:
-        stale = is_stale(header, await asyncio.to_thread(store.get_host, header.host))
+        # The header of a curve that was kept before there were edges counts them as LHPs.
+        header = replace(header, num_lhps=curve.num_lhps)
         chunks = json_chunks(curve, curve_info(header, stale=stale))
-    return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers={"Vary": "Accept"})
+    headers["Vary"] = "Accept"  # and what the compression adds
+    return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers=headers)

@@ -153,7 +153,7 @@ async def test_the_address_overrules_accept(
     by_accept = await client.get(f"/curves/{curve_id}", headers=accept)
     by_address = await client.get(f"/curves/{curve_id}?format=json", headers=accept)
     assert by_accept.headers["content-type"].startswith("text/csv")
-    assert by_accept.headers["vary"] == "Accept"
+    assert by_accept.headers["vary"] == "Accept, Accept-Encoding"
     assert by_address.headers["content-type"] == "application/json"
 
 
