@@ -1,17 +1,18 @@
-"""Writes curves as JSON, CSV and Arrow, in chunks, so that large curves need little memory.
+"""Writes curves as JSON, CSV, Arrow and Parquet; in chunks, because curves may be large.
 
 Knows neither HTTP nor the store. Every format has the same rows: the measured points in row-major
 order. The columns are the dims, then latency_s, low_s, high_s, num_samples, status. Then comes the
 rival, which is the best larger point found: its dims (rival_… for each axis; in JSON one list),
 ratio, ratio_low, ratio_high. An unknown value is null (empty in CSV): for example an interval from
-too few samples, or the rival of the largest point.
+too few samples, or the rival of the largest point. Arrow and Parquet can also say where the curve
+comes from: as JSON in the metadata of their schema, under ABOUT.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -19,20 +20,25 @@ import pyarrow.csv
 
 from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import hysteresis_bins
+from profiler_service.storage.curve_file import write_points
 from profiler_service.wire import BinInfo, CurveInfo, FailedPoint
 
 CHUNK_POINTS = 16_384
+ABOUT = "lhp_curve"
+"""Where the metadata of a table say what the curve is: `CurveRecord.describe`, as JSON."""
+
+About = Mapping[str, object]
 
 
-def curve_table(curve: LatencyCurve) -> pa.Table:
-    """The measured points as a table."""
+def curve_table(curve: LatencyCurve, about: About | None = None) -> pa.Table:
+    """The measured points as a table, which says what it is `about`."""
     measured = np.flatnonzero(curve.num_samples)
     dims = curve.grid.all_dims()[measured]
     names = [status.name.lower() for status in PointStatus]
     answers = curve.answers
     rival = answers.find_rivals()[measured]
     rival_dims = curve.grid.all_dims()[rival]
-    return pa.table(
+    table = pa.table(
         {name: dims[:, axis] for axis, name in enumerate(curve.workload.axes)}
         | {
             "latency_s": curve.latency_s[measured],
@@ -51,17 +57,23 @@ def curve_table(curve: LatencyCurve) -> pa.Table:
             "ratio_high": _known(answers.ratio_high[measured]),
         }
     )
+    return table if about is None else table.replace_schema_metadata({ABOUT: json.dumps(about)})
 
 
-def arrow_chunks(curve: LatencyCurve) -> Iterator[bytes]:
+def arrow_chunks(curve: LatencyCurve, about: About | None = None) -> Iterator[bytes]:
     """An Arrow IPC stream."""
-    table = curve_table(curve)
+    table = curve_table(curve, about)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         for batch in table.to_batches(CHUNK_POINTS):
             writer.write_batch(batch)
             yield _taken(sink)
     yield _taken(sink)
+
+
+def parquet_chunks(curve: LatencyCurve, about: About | None = None) -> Iterator[bytes]:
+    """A Parquet file, in one piece: it is far smaller than the curve in memory."""
+    yield write_points(curve_table(curve, about))
 
 
 def csv_chunks(curve: LatencyCurve) -> Iterator[bytes]:

@@ -10,7 +10,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 
-from profiler_service.answering.curve_formats import arrow_chunks, csv_chunks, json_chunks
+from profiler_service.answering.curve_formats import (
+    arrow_chunks,
+    csv_chunks,
+    json_chunks,
+    parquet_chunks,
+)
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale
 from profiler_service.api.compression import CompressingRoute
@@ -29,12 +34,13 @@ from profiler_service.errors import (
 from profiler_service.kinds import get_workload_kind
 from profiler_service.wire import CurveDetail, CurvePage
 
-Format = Literal["json", "csv", "arrow"]
+Format = Literal["json", "csv", "arrow", "parquet"]
 
 MEDIA_TYPES: dict[Format, str] = {
     "json": "application/json",
     "csv": "text/csv",
     "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
 }
 
 router = APIRouter(route_class=CompressingRoute, prefix="/curves", tags=["curves"])
@@ -106,12 +112,13 @@ def _contract() -> str:
     response_model=CurveDetail,
     summary="One curve with its points",
     response_description="The curve: its header, measured points, LHPs, bins and failures as"
-    " JSON, or its measured points as CSV or an Arrow IPC stream.",
+    " JSON, or its measured points as CSV, an Arrow IPC stream, or a Parquet file.",
     responses={
         200: {
             "content": {
                 MEDIA_TYPES["csv"]: {"schema": {"type": "string"}},
                 MEDIA_TYPES["arrow"]: {"schema": {"type": "string", "format": "binary"}},
+                MEDIA_TYPES["parquet"]: {"schema": {"type": "string", "format": "binary"}},
             },
             "headers": {
                 "ETag": {
@@ -137,6 +144,9 @@ async def get_curve(
 ) -> Response:
     """Streams the curve. Rows are the measured points; the last axis varies fastest.
 
+    The schema of Arrow and Parquet has metadata, `lhp_curve`: where the curve comes from, its
+    platform, protocol, evidence and failures, as JSON.
+
     A stored curve never changes, so a client may keep it, and ask with `If-None-Match` whether it
     is still there.
     """
@@ -150,9 +160,12 @@ async def get_curve(
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if has_already(if_none_match, etag):
         return Response(status_code=304, headers={**headers, "Vary": "Accept, Accept-Encoding"})
-    curve = await asyncio.to_thread(store.load_curve, curve_id)
+    record = await asyncio.to_thread(store.read_record, curve_id)
+    curve = record.curve
     if chosen == "arrow":
-        chunks = arrow_chunks(curve)
+        chunks = arrow_chunks(curve, record.describe())
+    elif chosen == "parquet":
+        chunks = parquet_chunks(curve, record.describe())
     elif chosen == "csv":
         chunks = csv_chunks(curve)
     else:

@@ -1,7 +1,9 @@
-"""Curves with their provenance as a Parquet file, and back: one row a curve.
+"""Curves as Parquet files, with where they come from.
 
-Any reader of Parquet can use the file: scalars and lists are columns, structures are JSON. What is
-read may come from anywhere, so every value is checked before it becomes a curve. Knows no database.
+Between installations, a curve travels as one row. Any reader of Parquet can use such a file:
+scalars and lists are columns, structures are JSON. What is read may come from anywhere, so every
+value is checked before it becomes a curve. For programs that draw and compute, a file has one row
+for each point; it is only written. Knows no database.
 """
 
 from __future__ import annotations
@@ -26,13 +28,9 @@ from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import LhpError
 from profiler_service.host_name import check_host_name
 from profiler_service.plan.modes import MODES, Mode
-from profiler_service.plan.spec import (
-    RaceTerms,
-    SweepSpec,
-    grid_from_json,
-    grid_to_json,
-)
+from profiler_service.plan.spec import RaceTerms, SweepSpec, grid_from_json
 from profiler_service.storage.bounded_memory import bounded_memory
+from profiler_service.storage.curve_record import CurveRecord
 from profiler_service.workload import Workload
 
 T = TypeVar("T")
@@ -73,22 +71,6 @@ class ImportRefusedError(LhpError):
     """The file holds no curves that could be imported."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CurveRecord:
-    """A curve with everything that says where it comes from."""
-
-    curve_id: str
-    sweep_id: str
-    installation: str
-    """Identity of the installation whose host measured it."""
-    host: str
-    """The host's name there."""
-    spec: SweepSpec
-    created_at: dt.datetime
-    """When the sweep was asked for."""
-    curve: LatencyCurve
-
-
 def is_portable(mode: Mode) -> bool:
     """Whether a curve of that mode says all by itself: answers about kernels need the samples."""
     return MODES[mode].answers_for != "kernels"
@@ -103,12 +85,7 @@ def write_curves(file: Path, records: Iterable[CurveRecord]) -> int:
     try:
         with (
             file.open("xb"),
-            pq.ParquetWriter(
-                part,
-                _SCHEMA.with_metadata(metadata),
-                compression="zstd",
-                write_page_checksum=True,
-            ) as writer,
+            _open_writer(part, _SCHEMA.with_metadata(metadata)) as writer,
         ):
             for record in records:
                 rows.append(_to_row(record))
@@ -127,6 +104,18 @@ def write_curves(file: Path, records: Iterable[CurveRecord]) -> int:
         part.unlink(missing_ok=True)
         raise
     return num_curves
+
+
+def write_points(points: pa.Table) -> bytes:
+    """A Parquet file of these points, one a row, with the metadata of their schema."""
+    sink = pa.BufferOutputStream()
+    with _open_writer(sink, points.schema) as writer:
+        writer.write_table(points)
+    return bytes(sink.getvalue())
+
+
+def _open_writer(where: Path | pa.NativeFile, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(where, schema, compression="zstd", write_page_checksum=True)
 
 
 def read_curves(file: Path) -> Iterator[CurveRecord]:
@@ -219,31 +208,14 @@ def _check_format(parquet: Any, file: Path) -> None:
 
 
 def _to_row(record: CurveRecord) -> dict[str, Any]:
-    curve, spec = record.curve, record.spec
-    answers = curve.answers
+    curve, answers = record.curve, record.curve.answers
     return {
-        "curve_id": record.curve_id,
-        "sweep_id": record.sweep_id,
-        "installation": record.installation,
-        "host": record.host,
-        "kind": curve.workload.kind,
-        "params": json.dumps(dict(curve.workload.params)),
-        "axes": json.dumps(curve.workload.axes),
-        "workload": curve.workload.key,
-        "platform_key": curve.platform.key,
-        "platform": json.dumps(curve.platform.to_json()),
-        "protocol_key": curve.protocol.key,
-        "protocol": json.dumps(dataclasses.asdict(curve.protocol)),
-        "mode": spec.mode,
-        "grid": json.dumps(grid_to_json(curve.grid)),
-        "terms": json.dumps(spec.terms.to_json()),
-        "seed": spec.seed,
-        "budget_s": spec.budget_s,
-        "tau": spec.tau,
+        **{
+            name: json.dumps(value) if isinstance(value, dict | list) else value
+            for name, value in record.describe().items()
+        },
         "created_at": record.created_at,
         "measured_at": curve.measured_at,
-        "evidence": json.dumps(curve.evidence.to_json()),
-        "failures": json.dumps({str(k): v for k, v in curve.failures.items()}),
         **{name: getattr(curve, name).astype(np.float32) for name in _FLOATS},
         **{name: getattr(answers, name).astype(np.float32) for name in _RATIOS},
         "num_samples": curve.num_samples,

@@ -13,7 +13,9 @@ from sqlalchemy.engine import Connection
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
-from profiler_service.storage.curve_file import CurveRecord, ImportRefusedError
+from profiler_service.storage.curve_file import ImportRefusedError
+from profiler_service.storage.curve_record import CurveRecord
+from profiler_service.storage.curves import get_curve_row
 from profiler_service.storage.hosts import register_platform
 from profiler_service.storage.records import HostStatus
 from profiler_service.storage.statements import (
@@ -22,26 +24,15 @@ from profiler_service.storage.statements import (
     read_installation,
     read_now,
 )
-from profiler_service.storage.tables import (
-    curve_arrays,
-    curves,
-    hosts,
-    platforms,
-    sweeps,
-)
+from profiler_service.storage.tables import curve_arrays, curves, hosts, sweeps
 
 _MAX_AHEAD = dt.timedelta(days=1)
 """A curve that was measured later than so long from now is refused: it would never grow old."""
 
 
 def read_record(connection: Connection, curve_id: str) -> CurveRecord:
-    """The curve with where it comes from. The id is that of a stored curve."""
-    row = connection.execute(
-        sa.select(curves, curve_arrays, platforms.c.fields)
-        .join_from(curves, curve_arrays)
-        .join(platforms)
-        .where(curves.c.id == curve_id)
-    ).one()
+    """The curve with where it comes from. Raises UnknownCurveError."""
+    row = get_curve_row(connection, curve_id)
     none = sa.null().label("curve_id")
     sweep_row = connection.execute(sa.select(sweeps, none).where(sweeps.c.id == row.sweep_id)).one()
     origin = row.origin or {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from profiler_service.access.caller import Caller
 from profiler_service.errors import ConflictError
 from profiler_service.storage import audit, curves, imports, point_arrays, readers, retention, rows
-from profiler_service.storage.curve_file import CurveRecord
+from profiler_service.storage.curve_record import CurveRecord
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.records import Prunable, Pruned, TableSize
 from profiler_service.storage.statements import read_installation
@@ -36,7 +36,7 @@ class UpkeepStore(OpenDatabase):
             return retention.prune_some(connection, older_than_s=older_than_s)
 
     def read_record(self, curve_id: str) -> CurveRecord:
-        """The stored curve of that id with where it comes from."""
+        """The curve with where it comes from. Raises UnknownCurveError."""
         with self._read() as connection:
             return imports.read_record(connection, curve_id)
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 from typing import Any
 
 import httpx
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from profiler_service.analysis.curve import PointStatus
@@ -130,6 +132,28 @@ async def test_arrow(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
     assert table.column("status").to_pylist()[4] == "lhp"
 
 
+async def test_parquet_has_the_rows_of_arrow_and_says_where_they_are_from(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    curve_id = keep_curve(sqlite_worker.store, square(3, 5), stairs(4), failing=[(3, 5)])
+    response = await client.get(f"/curves/{curve_id}", params={"format": "parquet"})
+    assert response.headers["content-type"] == "application/vnd.apache.parquet"
+    assert response.headers["vary"] == "Accept"
+    assert "content-encoding" not in response.headers  # its columns are compressed already
+    table = pq.read_table(io.BytesIO(response.content), page_checksum_verification=True)
+    arrow = await client.get(f"/curves/{curve_id}", params={"format": "arrow"})
+    same = pa.ipc.open_stream(arrow.content).read_all()
+    assert table.equals(same, check_metadata=True)
+    assert table.column_names == NAMES
+    assert (table.num_rows, table.column("status").to_pylist()[3]) == (8, "lhp")
+    about = json.loads(table.schema.metadata[b"lhp_curve"])
+    assert (about["curve_id"], about["host"], about["mode"]) == (curve_id, HOST, "grid")
+    assert about["params"] == {"backend": "dense", "batch": 16, "dtype": "float32"}
+    assert about["platform"]["device_model"] == PLATFORM.device_model
+    assert about["measured_at"] == MEASURED_AT.isoformat()
+    assert about["failures"] == {"2": "out of memory"}  # (3,5) is the third point
+
+
 @pytest.mark.parametrize(
     ("accept", "chosen"),
     [
@@ -139,6 +163,7 @@ async def test_arrow(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
         ("text/csv", "csv"),
         ("TEXT/CSV; header=present, application/json", "csv"),
         ("application/vnd.apache.arrow.stream", "arrow"),
+        ("application/vnd.apache.parquet", "parquet"),
     ],
 )
 def test_accept_chooses_the_format(accept: str, chosen: str) -> None:

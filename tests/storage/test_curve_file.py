@@ -24,11 +24,11 @@ from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import ConflictError, StoreNotWritableError
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage.curve_file import (
-    CurveRecord,
     ImportRefusedError,
     read_curves,
     write_curves,
 )
+from profiler_service.storage.curve_record import CurveRecord
 from profiler_service.storage.store import HostStatus, Store
 from profiler_service.storage.tables import curves
 from profiler_service.workload import Workload

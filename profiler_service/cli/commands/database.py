@@ -149,7 +149,8 @@ def export(
 
     Comparisons of kernels are left out: their answers are in their raw samples.
     """
-    from profiler_service.storage.curve_file import CurveRecord, is_portable, write_curves
+    from profiler_service.storage.curve_file import is_portable, write_curves
+    from profiler_service.storage.curve_record import CurveRecord
 
     def read(store: Store) -> Iterator[CurveRecord]:
         cursor = None
