@@ -34,7 +34,7 @@ from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.storage import schema
 from profiler_service.storage.database import create_database_engine, parse_url
-from profiler_service.storage.store import Store
+from profiler_service.storage.store import CurveFilter, Store
 
 LARGE_SIDE = 1000  # a million points
 MANY_CURVES, MANY_SIDE = 1000, 100  # ten million points in a thousand curves
@@ -209,7 +209,7 @@ def measure(url: str) -> Figures:
     figures["`find_curves` that finds all 1,001"] = f"{found_s * 1e3:.1f} ms"
     none_s = median_s(lambda: store.find_curves("linear[]", platform_key, PROTOCOL.key))
     figures["`find_curves` that finds none"] = f"{none_s * 1e3:.2f} ms"
-    page_s = median_s(lambda: store.list_curves(kind="linear"))
+    page_s = median_s(lambda: store.list_curves(CurveFilter(kind="linear")))
     figures["`list_curves`, a page of 50"] = f"{page_s * 1e3:.1f} ms"
     generation_s = median_s(lambda: [store.generation() for _ in range(100)]) / 100
     figures["`generation`"] = f"{generation_s * 1e3:.2f} ms"

@@ -139,15 +139,14 @@ def create_app(
     app.state.metrics = ServiceMetrics(version=find_version())
     app.add_middleware(ObserveRequests, metrics=app.state.metrics)
     refused = problem_responses()
-    # Not for questions and facts: they have parameters that only their workload kind knows.
-    with_parameters = (questions, facts)
+    # Not for lists and questions that also have parameters that only workload kinds know.
+    with_parameters = (questions, facts, curves)
     for each in with_parameters:
         app.include_router(each.router, responses=refused)
     rest = (
         batch,
         sweeps,
         fleet_sweeps,
-        curves,
         hosts,
         joining,
         workloads,

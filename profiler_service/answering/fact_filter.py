@@ -24,7 +24,7 @@ def read_fact_filter(query: FactsQuery, *, platform_key: str | None) -> FactFilt
         host=query.host,
         dims=None if query.dims is None else parse_dims(query.dims),
         verdict=query.verdict,
-        since=_in_utc(query.since),
+        since=in_utc(query.since),
     )
 
 
@@ -55,5 +55,6 @@ def _find_workload_key(query: FactsQuery) -> str | None:
         raise
 
 
-def _in_utc(moment: dt.datetime | None) -> dt.datetime | None:
+def in_utc(moment: dt.datetime | None) -> dt.datetime | None:
+    """The time, in UTC if it names no time zone."""
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=dt.UTC)

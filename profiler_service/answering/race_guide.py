@@ -9,7 +9,7 @@ from typing import Final
 
 from profiler_service.grid import Grid
 from profiler_service.plan.race.guide import OPERATORS, covers, find_factors, guide_of
-from profiler_service.storage.store import Host, Store
+from profiler_service.storage.store import CurveFilter, Host, Store
 from profiler_service.workload import Workload
 
 MAX_CURVES: Final = 200
@@ -26,7 +26,8 @@ def find_guide(
     """
     if workload.kind not in OPERATORS:
         return None
-    for header in store.list_curves(platform_key=host.platform_key, limit=MAX_CURVES).items:
+    wanted = CurveFilter(platform_key=host.platform_key)
+    for header in store.list_curves(wanted, limit=MAX_CURVES).items:
         factors = find_factors(workload, header.workload)
         if (
             factors is not None

@@ -7,7 +7,7 @@ import functools
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from profiler_service.answering.curve_formats import (
@@ -16,15 +16,23 @@ from profiler_service.answering.curve_formats import (
     json_chunks,
     parquet_chunks,
 )
+from profiler_service.answering.curve_filter import read_curve_filter, read_curve_order
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale
 from profiler_service.api.compression import CompressingRoute
-from profiler_service.api.dependencies import Cursor, CurveId, ServicesDep
+from profiler_service.api.dependencies import (
+    CurveId,
+    ServicesDep,
+    parse_query,
+    query_parameters,
+    refuse_unknown_parameters,
+)
 from profiler_service.api.problems import problem_responses
 from profiler_service.api.revalidation import has_already, make_etag
 from profiler_service.distribution import find_version
 from profiler_service.errors import (
     InvalidRequestError,
+    InvalidWorkloadError,
     StoreUnavailableError,
     UnknownCurveError,
     UnknownHostError,
@@ -32,7 +40,8 @@ from profiler_service.errors import (
     UnknownWorkloadError,
 )
 from profiler_service.kinds import get_workload_kind
-from profiler_service.wire import CurveDetail, CurvePage
+from profiler_service.storage.store import CurveFilter
+from profiler_service.wire import CurveDetail, CurvePage, CurvesQuery
 
 Format = Literal["json", "csv", "arrow", "parquet"]
 
@@ -48,46 +57,41 @@ router = APIRouter(route_class=CompressingRoute, prefix="/curves", tags=["curves
 
 @router.get(
     "",
-    summary="Curves, newest first",
+    response_model=CurvePage,
+    summary="Curves, filtered and sorted",
     responses=problem_responses(
         UnknownWorkloadError,
+        InvalidWorkloadError,
         UnknownHostError,
         UnknownPlatformError,
         InvalidRequestError,
         StoreUnavailableError,
     ),
+    openapi_extra={"parameters": query_parameters(CurvesQuery)},
 )
-async def list_curves(
-    services: ServicesDep,
-    workload: Annotated[
-        str | None, Query(description="Only curves of this workload kind: its name.")
-    ] = None,
-    host: Annotated[str | None, Query(description="Only curves that this host measured.")] = None,
-    platform: Annotated[
-        str | None, Query(description="Only curves of the platform with this key.")
-    ] = None,
-    cursor: Cursor = None,
-    limit: Annotated[
-        int, Query(ge=1, le=500, description="Largest number of curves on a page.")
-    ] = 50,
-) -> CurvePage:
-    """One page of curves, without their points."""
+async def list_curves(request: Request, services: ServicesDep) -> CurvePage:
+    """One page of curves, without their points; newest first, unless asked for otherwise."""
+    query = parse_query(request, CurvesQuery)
     await services.known.refresh()
-    where = await services.hosts.resolve(Where(host=host, platform=platform))
+    where = await services.hosts.resolve(Where(host=query.host, platform=query.platform))
     snapshot = services.known.curves.snapshot
+    wanted = read_curve_filter(
+        query, platform_key=where.platform, platforms=snapshot.platforms
+    )
     page = await asyncio.to_thread(
         services.store.list_curves,
-        kind=workload,
-        platform_key=where.platform,
-        host=host,
-        cursor=cursor or None,
-        limit=limit,
+        wanted,
+        order=read_curve_order(query),
+        cursor=query.cursor or None,
+        limit=query.limit,
     )
-    if workload is not None and not page.items:
+    if query.workload is not None and not page.items:
         # The curves of a kind stay when its package is gone: only without curves it is unknown.
-        of_kind = await asyncio.to_thread(services.store.list_curves, kind=workload, limit=1)
+        of_kind = await asyncio.to_thread(
+            services.store.list_curves, CurveFilter(kind=query.workload), limit=1
+        )
         if not of_kind.items:
-            get_workload_kind(workload)
+            get_workload_kind(query.workload)
     return CurvePage(
         items=[curve_info(header, stale=snapshot.is_stale(header)) for header in page.items],
         next_cursor=page.next_cursor,
@@ -109,6 +113,7 @@ def _contract() -> str:
 
 @router.get(
     "/{curve_id}",
+    dependencies=[Depends(refuse_unknown_parameters)],
     response_model=CurveDetail,
     summary="One curve with its points",
     response_description="The curve: its header, measured points, LHPs, bins and failures as"

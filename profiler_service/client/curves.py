@@ -24,7 +24,7 @@ class CurveOperations:
 
     @operation
     async def list_curves(self, query: Query) -> CurvePage:
-        """A page of curves, newest first."""
+        """A page of curves, from the query parameters of `GET /curves`."""
         return await self._list_curves(query)
 
     @operation

@@ -17,8 +17,8 @@ from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.facts import keep_facts
 from profiler_service.storage.hosts import register_platform
-from profiler_service.storage.records import CurveHeader, Page, WorkerIdentity
-from profiler_service.storage.statements import fetch_page, raise_generation, read_now
+from profiler_service.storage.records import CurveHeader, WorkerIdentity
+from profiler_service.storage.statements import raise_generation, read_now
 from profiler_service.storage.sweeps import end_sweep, get_sweep, lock_sweep
 from profiler_service.storage.tables import curve_arrays, curves, platforms
 from profiler_service.workload import Dims
@@ -188,29 +188,6 @@ def find_newest_protocol(
         .where(curves.c.platform_key == platform_key)
         .order_by(curves.c.generation.desc())
         .limit(1)
-    )
-
-
-def list_curves(
-    connection: Connection,
-    *,
-    kind: str | None,
-    platform_key: str | None,
-    host: str | None,
-    cursor: str | None,
-    limit: int,
-) -> Page[CurveHeader]:
-    """Curve headers, newest first."""
-    query = sa.select(curves)
-    for column, wanted in (
-        (curves.c.kind, kind),
-        (curves.c.platform_key, platform_key),
-        (curves.c.host, host),
-    ):
-        if wanted is not None:
-            query = query.where(column == wanted)
-    return fetch_page(
-        connection, query, curves.c.id, rows.header_from_row, cursor=cursor, limit=limit
     )
 
 

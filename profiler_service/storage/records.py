@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from profiler_service.analysis.comparison import Verdict
 from profiler_service.analysis.evidence import Evidence
@@ -275,6 +275,57 @@ class FactFilter:
     verdict: Verdict | None = None
     since: dt.datetime | None = None
     """Measured then or later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParamFilter:
+    """What a fixed parameter of a curve's workload must be."""
+
+    name: str
+    values: tuple[str, ...]
+    """One of these, as text."""
+    left_out_by: tuple[str, ...] = ()
+    """Kinds whose workloads leave it out if it has that value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchWord:
+    """A text that something about a curve must have in it, in capitals or not."""
+
+    text: str
+    platform_keys: tuple[str, ...] = ()
+    """Platforms that have it in their description."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveFilter:
+    """Which curves a list shows. None: all."""
+
+    kind: str | None = None
+    platform_key: str | None = None
+    host: str | None = None
+    mode: Mode | None = None
+    since: dt.datetime | None = None
+    """Measured then or later."""
+    until: dt.datetime | None = None
+    """Measured before."""
+    params: tuple[ParamFilter, ...] = ()
+    """All of these."""
+    words: tuple[SearchWord, ...] = ()
+    """All of these."""
+
+
+CurveSort = Literal[
+    "kept", "measured", "workload", "host", "platform", "points", "lhps", "redundancy"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveOrder:
+    """The order of a list of curves. Equal ones are in the order in which they were kept."""
+
+    sort: CurveSort = "kept"
+    descending: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,13 +17,15 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, OpenSweep
-from profiler_service.storage import audit, batches, curves, facts, rows, sweeps
+from profiler_service.storage import audit, batches, curve_list, curves, facts, rows, sweeps
 from profiler_service.storage.access_store import AccessStore
 from profiler_service.storage.fleet_store import FleetStore
 from profiler_service.storage.host_store import HostStore
 from profiler_service.storage.records import (
     CLOCK_SKEW_S,
+    CurveFilter,
     CurveHeader,
+    CurveOrder,
     Fact,
     FactFilter,
     FleetStatus,
@@ -32,8 +34,10 @@ from profiler_service.storage.records import (
     Joined,
     Joining,
     Page,
+    ParamFilter,
     Prunable,
     Pruned,
+    SearchWord,
     Sweep,
     TableSize,
     WorkerIdentity,
@@ -44,7 +48,9 @@ from profiler_service.workload import Dims, Workload
 
 __all__ = [
     "CLOCK_SKEW_S",
+    "CurveFilter",
     "CurveHeader",
+    "CurveOrder",
     "Fact",
     "FactFilter",
     "FleetStatus",
@@ -53,8 +59,10 @@ __all__ = [
     "Joined",
     "Joining",
     "Page",
+    "ParamFilter",
     "Prunable",
     "Pruned",
+    "SearchWord",
     "Store",
     "Sweep",
     "TableSize",
@@ -326,24 +334,17 @@ class Store(HostStore, FleetStore, AccessStore, UpkeepStore):
 
     def list_curves(
         self,
+        wanted: CurveFilter = curve_list.ALL_CURVES,
         *,
-        kind: str | None = None,
-        platform_key: str | None = None,
-        host: str | None = None,
+        order: CurveOrder = curve_list.NEWEST_FIRST,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[CurveHeader]:
-        """Curve headers, newest first. Raises InvalidRequestError for a wrong cursor."""
-        check_page(cursor=cursor, limit=limit)
+        """Curve headers, newest first by default. Raises InvalidRequestError for a wrong cursor."""
+        place = curve_list.read_cursor(cursor, order.sort)
+        check_page(cursor=None, limit=limit)
         with self._read() as connection:
-            return curves.list_curves(
-                connection,
-                kind=kind,
-                platform_key=platform_key,
-                host=host,
-                cursor=cursor,
-                limit=limit,
-            )
+            return curve_list.list_curves(connection, wanted, order=order, place=place, limit=limit)
 
     # Facts
 

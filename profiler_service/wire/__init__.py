@@ -31,6 +31,7 @@ from profiler_service.wire.curves import (
     CurveInfo,
     CurvePage,
     CurvePoints,
+    CurvesQuery,
     FailedPoint,
 )
 from profiler_service.wire.facts import FactInfo, FactPage, FactsQuery, RepeatabilityInfo
@@ -85,6 +86,7 @@ __all__ = [
     "CurveInfo",
     "CurvePage",
     "CurvePoints",
+    "CurvesQuery",
     "EvidenceInfo",
     "FactInfo",
     "FactPage",

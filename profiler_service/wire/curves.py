@@ -3,12 +3,91 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import Dims, EvidenceInfo, ResponseModel
+from profiler_service.wire.quantities import WRITTEN_TIME
 from profiler_service.wire.sweeps import AxisRange
+
+ModeName = Literal["race", "survey", "nearest", "largest", "grid", "kernels"]
+Sort = Literal[
+    "kept",
+    "-kept",
+    "measured",
+    "-measured",
+    "workload",
+    "-workload",
+    "host",
+    "-host",
+    "platform",
+    "-platform",
+    "points",
+    "-points",
+    "lhps",
+    "-lhps",
+    "redundancy",
+    "-redundancy",
+]
+
+
+class CurvesQuery(BaseModel):
+    """The query parameters of `GET /curves`.
+
+    Any further parameter is taken for a fixed parameter of workloads.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    workload: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="Only curves of this workload kind: its name. Fixed parameters of workloads"
+        " (`dtype=bfloat16`) are parameters, too, with and without it.",
+    )
+    platform: str | SkipJsonSchema[None] = Field(
+        default=None, description="Only curves of the platform with this key."
+    )
+    host: str | SkipJsonSchema[None] = Field(
+        default=None, description="Only curves that this host measured."
+    )
+    mode: ModeName | SkipJsonSchema[None] = Field(
+        default=None, description="Only curves that a sweep of this mode measured."
+    )
+    since: Annotated[dt.datetime | SkipJsonSchema[None], WRITTEN_TIME] = Field(
+        default=None,
+        description="Only curves measured at this time or later (ISO 8601; UTC if it names no time"
+        " zone).",
+        json_schema_extra={"minLength": 1},
+    )
+    until: Annotated[dt.datetime | SkipJsonSchema[None], WRITTEN_TIME] = Field(
+        default=None,
+        description="Only curves measured before this time.",
+        json_schema_extra={"minLength": 1},
+    )
+    search: str = Field(
+        default="",
+        max_length=200,
+        description="Only curves that have each of these words in their workload, host, mode or"
+        " platform (device, driver, framework), or whose id or platform's key begins with it. Up to"
+        " eight words.",
+        examples=["bfloat16 xeon"],
+    )
+    sort: Sort = Field(
+        default="-kept",
+        description="What the list is sorted by; with a minus, the largest or latest first."
+        " `kept`: when the curve was stored; `measured`: when its last sample was taken; `points`:"
+        " the measured ones.",
+    )
+    cursor: str | SkipJsonSchema[None] = Field(
+        default=None,
+        max_length=2000,
+        description="`next_cursor` of the previous page, with the same `sort`; empty for the first"
+        " one. It stays right while curves arrive and are deleted.",
+        json_schema_extra={"pattern": "^[0-9A-Za-z_-]*$"},
+    )
+    limit: int = Field(default=50, ge=1, le=500, description="Largest number of curves on a page.")
 
 
 class CurveInfo(ResponseModel):
@@ -20,9 +99,7 @@ class CurveInfo(ResponseModel):
     workload: str = Field(description="Key of the workload.")
     axis_names: list[str] = Field(description="Names of the workload's axes.")
     axes: list[AxisRange] = Field(description="The grid: one range for each axis.")
-    mode: Literal["race", "survey", "nearest", "largest", "grid", "kernels"] = Field(
-        description="Mode of the sweep that measured it."
-    )
+    mode: ModeName = Field(description="Mode of the sweep that measured it.")
     platform: str = Field(description="Key of the platform measured on.")
     protocol: str = Field(
         description="Key of the timing protocol, which says how latencies were timed."
@@ -56,7 +133,7 @@ class CurveInfo(ResponseModel):
 
 
 class CurvePage(ResponseModel):
-    """Curves, newest first."""
+    """Curves in the order asked for; by default, newest first."""
 
     items: list[CurveInfo] = Field(description="The curves of this page.")
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last.")

@@ -244,33 +244,6 @@ def info_of(num_points: int) -> CurveInfo:
     return CurveInfo.model_validate(fields)
 
 
-async def test_list_pages_and_filters(client: httpx.AsyncClient, sqlite_worker: Worker) -> None:
-    store = sqlite_worker.store
-    first = keep_curve(store, square(3, 5), stairs(4))
-    second = keep_curve(
-        store, Grid(axes=(GridAxis(first=3, count=8),)), stairs(4), workload=MATMUL.describe()
-    )
-    page = (await client.get("/curves", params={"limit": 1})).json()
-    assert [item["id"] for item in page["items"]] == [second]
-    page = (await client.get("/curves", params={"cursor": page["next_cursor"]})).json()
-    assert [item["id"] for item in page["items"]] == [first]
-    assert page["next_cursor"] is None
-
-    async def ids(**query: str) -> list[str]:
-        page = (await client.get("/curves", params=query)).json()
-        return [CurveInfo.model_validate(item).id for item in page["items"]]
-
-    assert await ids(workload="linear") == [first]
-    assert await ids(host=HOST) == [second, first]
-    store.register_host("there", PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
-    assert await ids(host="there") == []
-    assert await ids(platform=PLATFORM.key) == [second, first]
-    changed = dataclasses.replace(PLATFORM, driver="newer")
-    store.register_host("there", changed, protocol=PROTOCOL, dtypes=DTYPES)
-    assert await ids(platform=changed.key) == []
-    check_problem(await client.get("/curves?cursor=made-up"), 422)
-
-
 async def test_curves_of_a_changed_host_are_stale(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:

@@ -14,7 +14,7 @@ from profiler_service.answering import fleet_metrics
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.plan.spec import Progress
 from profiler_service.settings import Settings
-from profiler_service.storage.store import HostStatus
+from profiler_service.storage.store import CurveFilter, HostStatus
 from tests.api.conftest import HOST, Worker, ask, keep_curve, serving
 from tests.api.curves import square, stairs
 from tests.api.test_queue import SAMPLES
@@ -66,7 +66,7 @@ async def test_it_has_the_metrics_of_hosts(both_client: httpx.AsyncClient, worke
     assert read[key("lhp_sweeps_total", host=HOST, mode="grid", state="done")] == 1
     assert read[key("lhp_samples_discarded_total", host=HOST)] == 6  # two batches of three
     # 4,4 and 8,8 take 1 ms and what lies between and below 2 ms, so there are LHPs and others.
-    [header] = store.list_curves(host=HOST).items
+    [header] = store.list_curves(CurveFilter(host=HOST)).items
     assert 4 <= header.num_lhps < header.num_measured == 81
     ratio = 1 - header.num_lhps / 81
     assert read[key("lhp_curve_redundancy_ratio", host=HOST, kind="linear")] == pytest.approx(ratio)

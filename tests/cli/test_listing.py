@@ -48,6 +48,27 @@ def test_a_curve_measured_beside_others_is_marked(lhp: Lhp, service: StubService
     assert marked.endswith("ago, disturbed")
 
 
+def test_options_of_curves_are_filters(lhp: Lhp, service: StubService) -> None:
+    options = "--workload linear --dtype bfloat16 --param steps=3 --mode grid --host anvil"
+    more = "--platform f00d --since 2026-03-01 --until 2026-04-01 --sort -measured --cursor zz"
+    assert lhp("curves", *options.split(), *more.split(), "--search", "xeon packed").code == 0
+    [(query, _)] = service.sent("GET /curves")
+    assert query == {
+        "workload": "linear",
+        "dtype": "bfloat16",
+        "steps": "3",
+        "mode": "grid",
+        "host": "anvil",
+        "platform": "f00d",
+        "since": "2026-03-01",
+        "until": "2026-04-01",
+        "search": "xeon packed",
+        "sort": "-measured",
+        "cursor": "zz",
+        "limit": "20",
+    }
+
+
 def test_one_curve_names_its_ambiguous_pairs(lhp: Lhp, service: StubService) -> None:
     names = ["dominated", "undecided", "undecided", "lhp", "undecided"]
     points = CURVE.points.model_copy(update={"status": names})

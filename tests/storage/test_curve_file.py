@@ -29,7 +29,7 @@ from profiler_service.storage.curve_file import (
     write_curves,
 )
 from profiler_service.storage.curve_record import CurveRecord
-from profiler_service.storage.store import HostStatus, Store
+from profiler_service.storage.store import CurveFilter, HostStatus, Store
 from profiler_service.storage.tables import curves
 from profiler_service.workload import Workload
 from tests.storage.examples import PROTOCOL, create_curve, create_platform, create_spec
@@ -103,7 +103,7 @@ def test_imported_curves_keep_their_values_and_where_they_are_from(
             assert (origin["installation"], origin["host"]) == (THERE, "east")
             assert dt.datetime.fromisoformat(origin["imported_at"]).tzinfo is not None
     # The host of that name that is here measured nothing of it.
-    assert here.list_curves(host="east").items == []
+    assert here.list_curves(CurveFilter(host="east")).items == []
 
 
 def test_curves_of_two_platforms_stay_apart(here: Store, file: Path) -> None:

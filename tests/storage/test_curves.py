@@ -18,7 +18,7 @@ from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.database import create_database_engine, parse_url
-from profiler_service.storage.store import CurveHeader, Host, Page, Store, Sweep
+from profiler_service.storage.store import CurveFilter, CurveHeader, Host, Page, Store, Sweep
 from tests.storage.examples import (
     PROTOCOL,
     create_curve,
@@ -212,10 +212,10 @@ def test_curves_are_listed_by_kind_platform_and_host(store: Store, host: Host) -
         return [header.id for header in page.items]
 
     assert ids(store.list_curves()) == [c, b, a]
-    assert ids(store.list_curves(kind="matmul")) == [c, a]
-    assert ids(store.list_curves(platform_key=create_platform().key)) == [b, a]
-    assert ids(store.list_curves(host="west")) == [c]
-    assert ids(store.list_curves(kind="linear", host="west")) == []
+    assert ids(store.list_curves(CurveFilter(kind="matmul"))) == [c, a]
+    assert ids(store.list_curves(CurveFilter(platform_key=create_platform().key))) == [b, a]
+    assert ids(store.list_curves(CurveFilter(host="west"))) == [c]
+    assert ids(store.list_curves(CurveFilter(kind="linear", host="west"))) == []
 
 
 def test_lists_of_headers_never_read_arrays(store: Store, database_url: str, host: Host) -> None:

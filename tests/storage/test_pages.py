@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from profiler_service.errors import InvalidRequestError
-from profiler_service.storage.store import Host, Page, Store
+from profiler_service.storage.store import CurveFilter, Host, Page, Store
 from tests.storage.examples import create_curve, create_spec, finish_new_sweep
 
 
@@ -34,8 +34,8 @@ def test_page_that_ends_the_list_has_no_cursor(store: Store, host: Host) -> None
 
 def test_pages_of_curves_follow_their_cursor(store: Store, host: Host) -> None:
     ids = [finish_new_sweep(store, create_curve(), start=start) for start in range(1, 4)]
-    first = store.list_curves(kind="matmul", limit=2)
-    second = store.list_curves(kind="matmul", limit=2, cursor=first.next_cursor)
+    first = store.list_curves(CurveFilter(kind="matmul"), limit=2)
+    second = store.list_curves(CurveFilter(kind="matmul"), limit=2, cursor=first.next_cursor)
     assert [header.id for header in first.items] == [ids[2], ids[1]]
     assert [header.id for header in second.items] == [ids[0]]
     assert second.next_cursor is None

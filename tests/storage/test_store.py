@@ -13,7 +13,7 @@ from profiler_service.errors import (
     UnknownSweepError,
 )
 from profiler_service.plan.spec import SweepState
-from profiler_service.storage.store import Host, Store
+from profiler_service.storage.store import CurveFilter, Host, Store
 from tests.storage.examples import (
     PROGRESS,
     PROTOCOL,
@@ -44,7 +44,7 @@ def test_unknown_names_are_typed_errors(store: Store, host: Host, name: str) -> 
     with pytest.raises(UnknownCurveError):
         store.get_curve_header(name)
     assert store.list_sweeps(host=name).items == []
-    assert store.list_curves(kind=name, platform_key=name, host=name).items == []
+    assert store.list_curves(CurveFilter(kind=name, platform_key=name, host=name)).items == []
     assert store.find_curves(name, name, name) == []
     assert store.find_newest_protocol(name, name) is None
 

@@ -45,9 +45,33 @@ def curves(
         ),
     ] = None,
     workload: Annotated[str | None, typer.Option(help="Only this kind of workload.")] = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    backend: BackendOption = None,
+    param: ParamOption = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Only this mode of sweep: grid, race, kernels, …")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Only curves measured by this host.")] = None,
     platform: Annotated[
         str | None, typer.Option(help="Only this platform: its key, or the beginning of it.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only what was measured then or later: 2026-03-01.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only what was measured before: 2026-04-01.")
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="Only curves with these words in workload, host, mode or platform."),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            help="kept, measured, workload, host, platform, points, lhps or redundancy; with a"
+            " minus before it, the largest or latest first (default: -kept)."
+        ),
     ] = None,
     limit: Annotated[
         int, typer.Option(min=1, help="Largest number of curves, or undecided points, to list.")
@@ -58,7 +82,7 @@ def curves(
     url: UrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the measured curves, newest first; or show one curve and its undecided points."""
+    """List the measured curves, newest first by default; or show one and its undecided points."""
     from profiler_service.plots.text import format_redundancy, format_undecided
     from profiler_service.wording import format_age, format_range
 
@@ -71,23 +95,28 @@ def curves(
             _print_curve(curve, limit=limit)
         return
 
-    given = {
+    filters = {
         "workload": workload,
+        "mode": mode,
         "host": host,
         "platform": platform,
-        "limit": limit,
-        "cursor": cursor,
+        "since": since,
+        "until": until,
+        "search": search,
+        **read_parameters(batch=batch, dtype=dtype, backend=backend, pairs=param),
     }
+    given = {name: value for name, value in filters.items() if value is not None}
+    paging = {"limit": limit, "sort": sort, "cursor": cursor}
     with open_client(url) as client:
-        page = client.list_curves({k: v for k, v in given.items() if v is not None})
+        page = client.list_curves(given | {k: v for k, v in paging.items() if v is not None})
     if json:
         print_json(page)
         return
     if not page.items:
-        if workload is None and host is None and platform is None:
-            say("no curves: measure one with `lhp sweep matmul 256:320`")
-        else:
+        if given:
             say("no curve is like that: `lhp curves` lists them all")
+        else:
+            say("no curves: measure one with `lhp sweep matmul 256:320`")
         return
     now = dt.datetime.now(dt.UTC)
     table = make_table(

@@ -151,11 +151,14 @@ def export(
     """
     from profiler_service.storage.curve_file import is_portable, write_curves
     from profiler_service.storage.curve_record import CurveRecord
+    from profiler_service.storage.store import CurveFilter
+
+    wanted = CurveFilter(kind=kind, platform_key=platform, host=host)
 
     def read(store: Store) -> Iterator[CurveRecord]:
         cursor = None
         while True:
-            page = store.list_curves(kind=kind, platform_key=platform, host=host, cursor=cursor)
+            page = store.list_curves(wanted, cursor=cursor)
             for header in page.items:
                 if is_portable(header.mode):
                     yield store.read_record(header.id)
