@@ -23,7 +23,7 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
         {
             *("alembic", "cachetools", "dbos", "fastapi", "fastapi_offline", "httptools"),
             *("limits", "numpy", "prometheus_client", "psycopg", "pyarrow", "sqlalchemy"),
-            *("starlette", "structlog", "uvicorn", "uvloop"),
+            *("starlette", "structlog", "tsdownsample", "uvicorn", "uvloop"),
         }
     ),
     "measure": frozenset({"numpy", "torch"}),

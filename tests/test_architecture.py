@@ -67,7 +67,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             *("access", "analysis", "errors", "grid", "jobs", "kinds", "loopback", "plan"),
             *("settings", "storage", "suggestions", "telemetry", "wire", "workload"),
         },
-        {"cachetools", "numpy", "prometheus_client", "pyarrow"},
+        {"cachetools", "numpy", "prometheus_client", "pyarrow", "tsdownsample"},
     ),
     "api": (
         {

@@ -1,7 +1,7 @@
 """Writes curves as JSON, CSV, Arrow and Parquet; in chunks, because curves may be large.
 
 Knows neither HTTP nor the store. Every format has the same rows: the measured points in row-major
-order. The columns are the dims, then latency_s, low_s, high_s, num_samples, status. Then comes the
+order, or those of them that were chosen. The columns are the dims, then latency_s, low_s, high_s, num_samples, status. Then comes the
 rival, which is the best larger point found: its dims (rival_… for each axis; in JSON one list),
 ratio, ratio_low, ratio_high. An unknown value is null (empty in CSV): for example an interval from
 too few samples, or the rival of the largest point. Arrow and Parquet can also say where the curve
@@ -20,6 +20,7 @@ import pyarrow.csv
 
 from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import hysteresis_bins
+from profiler_service.answering.downsampling import Numbers
 from profiler_service.storage.curve_file import write_points
 from profiler_service.wire import BinInfo, CurveInfo, FailedPoint
 
@@ -30,9 +31,11 @@ ABOUT = "lhp_curve"
 About = Mapping[str, object]
 
 
-def curve_table(curve: LatencyCurve, about: About | None = None) -> pa.Table:
-    """The measured points as a table, which says what it is `about`."""
-    measured = np.flatnonzero(curve.num_samples)
+def curve_table(
+    curve: LatencyCurve, points: Numbers | None = None, about: About | None = None
+) -> pa.Table:
+    """These points as a table, which says what it is `about`; None: all that were measured."""
+    measured = np.flatnonzero(curve.num_samples) if points is None else points
     dims = curve.grid.all_dims()[measured]
     names = [status.name.lower() for status in PointStatus]
     answers = curve.answers
@@ -60,9 +63,11 @@ def curve_table(curve: LatencyCurve, about: About | None = None) -> pa.Table:
     return table if about is None else table.replace_schema_metadata({ABOUT: json.dumps(about)})
 
 
-def arrow_chunks(curve: LatencyCurve, about: About | None = None) -> Iterator[bytes]:
+def arrow_chunks(
+    curve: LatencyCurve, points: Numbers | None = None, about: About | None = None
+) -> Iterator[bytes]:
     """An Arrow IPC stream."""
-    table = curve_table(curve, about)
+    table = curve_table(curve, points, about)
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         for batch in table.to_batches(CHUNK_POINTS):
@@ -71,14 +76,16 @@ def arrow_chunks(curve: LatencyCurve, about: About | None = None) -> Iterator[by
     yield _taken(sink)
 
 
-def parquet_chunks(curve: LatencyCurve, about: About | None = None) -> Iterator[bytes]:
+def parquet_chunks(
+    curve: LatencyCurve, points: Numbers | None = None, about: About | None = None
+) -> Iterator[bytes]:
     """A Parquet file, in one piece: it is far smaller than the curve in memory."""
-    yield write_points(curve_table(curve, about))
+    yield write_points(curve_table(curve, points, about))
 
 
-def csv_chunks(curve: LatencyCurve) -> Iterator[bytes]:
+def csv_chunks(curve: LatencyCurve, points: Numbers | None = None) -> Iterator[bytes]:
     """CSV with a header line."""
-    table = curve_table(curve)
+    table = curve_table(curve, points)
     sink = io.BytesIO()
     sink.write(",".join(table.column_names).encode() + b"\n")
     options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
@@ -88,9 +95,11 @@ def csv_chunks(curve: LatencyCurve) -> Iterator[bytes]:
     yield _taken(sink)
 
 
-def json_chunks(curve: LatencyCurve, info: CurveInfo) -> Iterator[bytes]:
+def json_chunks(
+    curve: LatencyCurve, info: CurveInfo, points: Numbers | None = None
+) -> Iterator[bytes]:
     """A CurveDetail."""
-    table = curve_table(curve)
+    table = curve_table(curve, points)
     yield info.model_dump_json().removesuffix("}").encode() + b',"points":{"dims":'
     axes = list(curve.workload.axes)
     rival_axes = [f"rival_{name}" for name in axes]
@@ -121,7 +130,8 @@ def json_chunks(curve: LatencyCurve, info: CurveInfo) -> Iterator[bytes]:
         FailedPoint(dims=list(curve.grid.dims(index)), reason=reason).model_dump()
         for index, reason in sorted(curve.failures.items())
     ]
-    yield f',"bins":{json.dumps(bins)},"failures":{json.dumps(failures)}}}'.encode()
+    yield f',"bins":{json.dumps(bins)},"failures":{json.dumps(failures)}'.encode()
+    yield f',"num_left_out":{curve.num_measured - table.num_rows}}}'.encode()
 
 
 def _known(column: F64) -> pa.Array:

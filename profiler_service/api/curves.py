@@ -17,6 +17,7 @@ from profiler_service.answering.curve_formats import (
     parquet_chunks,
 )
 from profiler_service.answering.curve_filter import read_curve_filter, read_curve_order
+from profiler_service.answering.downsampling import LEAST_POINTS, choose_points
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale
 from profiler_service.api.compression import CompressingRoute
@@ -144,6 +145,16 @@ async def get_curve(
         Format | None,
         Query(description="Format of the response (default: as the header `Accept` says)."),
     ] = None,
+    max_points: Annotated[
+        int | None,
+        Query(
+            ge=LEAST_POINTS,
+            description="About how many points to send, for a picture. LHPs, edges, the first and"
+            " the last point are always sent, even if they are more, and so are all `failures`. Of"
+            " the others, those that show the shape of the curve; with several axes, the fastest"
+            " and the slowest one of each block of a grid.",
+        ),
+    ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
     if_none_match: Annotated[str, Header(description="`ETag` of a response kept.")] = "",
 ) -> Response:
@@ -161,21 +172,22 @@ async def get_curve(
     stale = chosen == "json" and is_stale(
         header, await asyncio.to_thread(store.get_host, header.host)
     )
-    etag = make_etag(_contract(), header.id, chosen, stale)
+    etag = make_etag(_contract(), header.id, chosen, max_points, stale)
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if has_already(if_none_match, etag):
         return Response(status_code=304, headers={**headers, "Vary": "Accept, Accept-Encoding"})
     record = await asyncio.to_thread(store.read_record, curve_id)
     curve = record.curve
+    points = await asyncio.to_thread(choose_points, curve, max_points)
     if chosen == "arrow":
-        chunks = arrow_chunks(curve, record.describe())
+        chunks = arrow_chunks(curve, points, record.describe())
     elif chosen == "parquet":
-        chunks = parquet_chunks(curve, record.describe())
+        chunks = parquet_chunks(curve, points, record.describe())
     elif chosen == "csv":
-        chunks = csv_chunks(curve)
+        chunks = csv_chunks(curve, points)
     else:
         # The header of a curve that was kept before there were edges counts them as LHPs.
         header = replace(header, num_lhps=curve.num_lhps)
-        chunks = json_chunks(curve, curve_info(header, stale=stale))
+        chunks = json_chunks(curve, curve_info(header, stale=stale), points)
     headers["Vary"] = "Accept"  # and what the compression adds
     return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers=headers)

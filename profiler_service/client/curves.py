@@ -28,9 +28,9 @@ class CurveOperations:
         return await self._list_curves(query)
 
     @operation
-    async def get_curve(self, curve_id: str) -> CurveDetail:
-        """The curve with that id, with all its points."""
-        return parse(CurveDetail, await self._request(Call(path=f"/curves/{_segment(curve_id)}")))
+    async def get_curve(self, curve_id: str, *, max_points: int | None = None) -> CurveDetail:
+        """The curve with that id, with all its points, or about `max_points` for a picture."""
+        return parse(CurveDetail, await self._get_curve(curve_id, max_points=max_points))
 
     @operation
     async def get_curve_header(self, curve_id: str, *, host: str) -> CurveInfo:
@@ -42,7 +42,11 @@ class CurveOperations:
         for header in (await self._list_curves({"host": host, "limit": 20})).items:
             if header.id == curve_id:
                 return header
-        return parse(CurveDetail, await self._request(Call(path=f"/curves/{_segment(curve_id)}")))
+        return parse(CurveDetail, await self._get_curve(curve_id))
 
     async def _list_curves(self, query: Query) -> CurvePage:
         return parse(CurvePage, await self._request(Call(path="/curves", params=query)))
+
+    async def _get_curve(self, curve_id: str, **options: str | int | None) -> httpx.Response:
+        params = {name: value for name, value in options.items() if value is not None}
+        return await self._request(Call(path=f"/curves/{_segment(curve_id)}", params=params))

@@ -116,3 +116,27 @@ async def test_a_page_of_curves_is_compressed_once_it_is_long(
     assert "content-encoding" not in short.headers
     assert long.headers["content-encoding"] == "gzip"
     assert len(long.json()["items"]) == 10
+
+
+async def test_fewer_points_are_another_content(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    grid = Grid(axes=(GridAxis(first=1, count=3000),))
+    curve_id = keep_curve(
+        sqlite_worker.store, grid, stairs(32), workload=MATMUL.describe(), failing=[(7,)]
+    )
+    whole = await client.get(f"/curves/{curve_id}")
+    fewer = await client.get(f"/curves/{curve_id}?max_points=500")
+    assert whole.headers["etag"] != fewer.headers["etag"]
+    detail = fewer.json()
+    shown = [size for (size,) in detail["points"]["dims"]]
+    assert 200 < len(shown) <= 500
+    assert detail["num_left_out"] == 2999 - len(shown)
+    assert (whole.json()["num_left_out"], detail["num_measured"]) == (0, 2999)
+    # Everything else is whole.
+    for name in ("lhps", "bins", "failures"):
+        assert detail[name] == whole.json()[name]
+    assert {size for (size,) in detail["lhps"]} <= set(shown)
+    csv = await client.get(f"/curves/{curve_id}?max_points=500&format=csv")
+    assert [int(row.split(",")[0]) for row in csv.text.splitlines()[1:]] == shown
+    check_problem(await client.get(f"/curves/{curve_id}?max_points=9"), 422)
