@@ -16,7 +16,9 @@ DISTRIBUTION = "lhp-profiler"
 NOT_INSTALLED = "0+unknown"
 """The version of a source tree that runs without having been installed."""
 
-Extra = Literal["server", "measure", "trainer", "plot", "tensorboard", "gpu"]
+Extra = Literal[
+    "server", "measure", "trainer", "plot", "arrow", "pandas", "polars", "tensorboard", "gpu"
+]
 
 EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "server": frozenset(
@@ -29,6 +31,9 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "measure": frozenset({"numpy", "torch"}),
     "trainer": frozenset({"matplotlib", "numpy", "safetensors", "torch"}),
     "plot": frozenset({"kaleido", "numpy", "plotly"}),
+    "arrow": frozenset({"pyarrow"}),
+    "pandas": frozenset({"pandas", "pyarrow"}),
+    "polars": frozenset({"polars"}),
     "tensorboard": frozenset({"tensorboard"}),
     "gpu": frozenset({"pynvml"}),
 }

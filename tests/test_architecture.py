@@ -38,8 +38,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "kaleido"},
     ),
     "client": (
-        {"errors", "loopback", "printable", "wire"},
-        {"httpx", "httpx_sse", "pydantic", "stamina"},
+        {"distribution", "errors", "loopback", "printable", "wire"},
+        {"httpx", "httpx_sse", "pandas", "polars", "pyarrow", "pydantic", "stamina"},
     ),
     "networks": ({"errors"}, {"torch"}),
     "advice": ({"errors", "grid", "suggestions", "workload"}, {"torch"}),
