@@ -2,7 +2,8 @@
 
     LhpError
     ├─ InvalidRequestError        what was asked is malformed, out of range or too large
-    │  ├─ InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError
+    │  ├─ InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError,
+    │  │  IncomparableCurvesError
     │  ├─ MalformedHttpError, MethodNotAllowedError
     │  └─ RequestTooLargeError    (QueryTooLongError, HeadersTooLargeError)
     ├─ NotFoundError              the thing named doesn't exist
@@ -84,6 +85,10 @@ class WindowTooLargeError(InvalidRequestError):
 
 class UnsupportedOnHostError(InvalidRequestError):
     """The host's device lacks what the workload needs (a dtype, a backend)."""
+
+
+class IncomparableCurvesError(InvalidRequestError):
+    """The curves have no workload family, no timing or no point in common."""
 
 
 class MalformedHttpError(InvalidRequestError):

@@ -31,6 +31,11 @@ can raise the bounds: `hint` names the setting, such as `LHP_MAX_WINDOW_POINTS` 
 Choose another dtype or backend, or another host. `lhp hosts` and `GET /hosts` show what each host
 supports.
 """,
+    "IncomparableCurvesError": """
+Choose curves of one workload kind with the same axes, timed alike, whose grids have points in
+common. `lhp curves` lists the workload and the ranges of each. Platform, host, time and fixed
+parameters may differ ([compare curves](../guides/curves.md#compare)).
+""",
     "NotFoundError": """
 Check the name or the path. `hint` says how to list the existing ones.
 """,

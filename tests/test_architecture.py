@@ -65,7 +65,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "answering": (
         {
             *("access", "analysis", "errors", "grid", "jobs", "kinds", "loopback", "plan"),
-            *("settings", "storage", "suggestions", "telemetry", "wire", "workload"),
+            *("settings", "storage", "suggestions", "telemetry", "wire", "wording", "workload"),
         },
         {"cachetools", "numpy", "prometheus_client", "pyarrow", "tsdownsample"},
     ),

@@ -62,7 +62,7 @@ class Platform:
 
     def describe_change(self, later: Platform) -> tuple[str, ...]:
         """What is different on `later`, one text for each field: `threads: 1 → 3`."""
-        before, after = self._flat_fields(), later._flat_fields()
+        before, after = self.flat_fields(), later.flat_fields()
         names = [*before, *(name for name in after if name not in before)]
         return tuple(
             f"{name}: {before.get(name, _ABSENT)} → {after.get(name, _ABSENT)}"
@@ -70,7 +70,7 @@ class Platform:
             if before.get(name) != after.get(name)
         )
 
-    def _flat_fields(self) -> dict[str, object]:
+    def flat_fields(self) -> dict[str, object]:
         """All fields by name, libraries and flags among them."""
         fields = asdict(self)
         del fields["libraries"], fields["flags"]

@@ -1,11 +1,12 @@
 """Writes curves as JSON, CSV, Arrow and Parquet; in chunks, because curves may be large.
 
 Knows neither HTTP nor the store. Every format has the same rows: the measured points in row-major
-order, or those of them that were chosen. The columns are the dims, then latency_s, low_s, high_s, num_samples, status. Then comes the
-rival, which is the best larger point found: its dims (rival_… for each axis; in JSON one list),
-ratio, ratio_low, ratio_high. An unknown value is null (empty in CSV): for example an interval from
-too few samples, or the rival of the largest point. Arrow and Parquet can also say where the curve
-comes from: as JSON in the metadata of their schema, under ABOUT.
+order, or those of them that were chosen. The columns are the dims, then latency_s, low_s, high_s,
+num_samples, status. Then comes the rival, which is the best larger point found: its dims (rival_…
+for each axis; in JSON one list), ratio, ratio_low, ratio_high. An unknown value is null (empty in
+CSV): for example an interval from too few samples, or the rival of the largest point. Arrow and
+Parquet can also say where the curve comes from: as JSON in the metadata of their schema, under
+ABOUT.
 """
 
 from __future__ import annotations

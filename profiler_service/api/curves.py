@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import functools
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
+from profiler_service.answering.curve_comparison import (
+    LEAST_CURVES,
+    MOST_CURVES,
+    check_comparable,
+    compare_curves,
+    read_ids,
+)
+from profiler_service.answering.curve_filter import read_curve_filter, read_curve_order
 from profiler_service.answering.curve_formats import (
     arrow_chunks,
     csv_chunks,
     json_chunks,
     parquet_chunks,
 )
-from profiler_service.answering.curve_filter import read_curve_filter, read_curve_order
 from profiler_service.answering.downsampling import LEAST_POINTS, choose_points
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale
 from profiler_service.api.compression import CompressingRoute
 from profiler_service.api.dependencies import (
+    SHORTENED,
     CurveId,
     ServicesDep,
+    complete_curve_id,
     parse_query,
     query_parameters,
     refuse_unknown_parameters,
@@ -32,6 +41,7 @@ from profiler_service.api.problems import problem_responses
 from profiler_service.api.revalidation import has_already, make_etag
 from profiler_service.distribution import find_version
 from profiler_service.errors import (
+    IncomparableCurvesError,
     InvalidRequestError,
     InvalidWorkloadError,
     StoreUnavailableError,
@@ -42,7 +52,7 @@ from profiler_service.errors import (
 )
 from profiler_service.kinds import get_workload_kind
 from profiler_service.storage.store import CurveFilter
-from profiler_service.wire import CurveDetail, CurvePage, CurvesQuery
+from profiler_service.wire import CurveComparison, CurveDetail, CurvePage, CurvesQuery
 
 Format = Literal["json", "csv", "arrow", "parquet"]
 
@@ -52,6 +62,16 @@ MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
 }
+
+IDS_PATTERN = "^[^,]+(,[^,]+){1,5}$"
+ETAG: dict[str, Any] = {
+    "ETag": {
+        "description": "Changes if the content does: of JSON, with `stale`; of the other formats,"
+        " only with the version of the service.",
+        "schema": {"type": "string"},
+    }
+}
+NOT_MODIFIED = {"description": "The client has it already, as its `If-None-Match` says."}
 
 router = APIRouter(route_class=CompressingRoute, prefix="/curves", tags=["curves"])
 
@@ -76,9 +96,7 @@ async def list_curves(request: Request, services: ServicesDep) -> CurvePage:
     await services.known.refresh()
     where = await services.hosts.resolve(Where(host=query.host, platform=query.platform))
     snapshot = services.known.curves.snapshot
-    wanted = read_curve_filter(
-        query, platform_key=where.platform, platforms=snapshot.platforms
-    )
+    wanted = read_curve_filter(query, platform_key=where.platform, platforms=snapshot.platforms)
     page = await asyncio.to_thread(
         services.store.list_curves,
         wanted,
@@ -109,7 +127,76 @@ def choose_format(accept: str) -> Format:
 @functools.cache
 def _contract() -> str:
     """What the content for a curve, which never changes, depends on: the version and its fields."""
-    return f"{find_version()} {CurveDetail.model_json_schema()}"
+    return (
+        f"{find_version()} {CurveDetail.model_json_schema()} {CurveComparison.model_json_schema()}"
+    )
+
+
+@router.get(
+    "/compare",
+    dependencies=[Depends(refuse_unknown_parameters)],
+    response_model=CurveComparison,
+    summary="Curves compared with each other",
+    responses={
+        200: {"headers": ETAG},
+        304: NOT_MODIFIED,
+        **problem_responses(
+            UnknownCurveError, IncomparableCurvesError, InvalidRequestError, StoreUnavailableError
+        ),
+    },
+)
+async def get_curve_comparison(
+    services: ServicesDep,
+    ids: Annotated[
+        str,
+        Query(
+            description=f"Ids of {LEAST_CURVES} to {MOST_CURVES} curves, separated by commas; each"
+            f" whole, {SHORTENED}. The others are compared with the first one.",
+            json_schema_extra={"pattern": IDS_PATTERN},
+        ),
+    ],
+    max_points: Annotated[
+        int,
+        Query(
+            ge=LEAST_POINTS,
+            le=100_000,
+            description="About how many points to send, chosen as for `GET /curves/{id}`. All"
+            " common points are counted and summed up, whether they are sent or not.",
+        ),
+    ] = 4000,
+    if_none_match: Annotated[str, Header(description="`ETag` of a response kept.")] = "",
+) -> Response:
+    """Ratios to the first curve, with intervals, at the points that it and another one have.
+
+    The curves are of one workload kind, over the same axes, timed alike. They may differ in
+    platform, host, time and fixed parameters; `differs` says in what, and `finding` what follows.
+    """
+    store = services.store
+    whole = [await complete_curve_id(each, services) for each in read_ids(ids)]
+    headers = [await asyncio.to_thread(store.get_curve_header, each) for each in whole]
+    check_comparable(headers)
+    await services.known.refresh()
+    snapshot = services.known.curves.snapshot
+    stale = {each.id: snapshot.is_stale(each) for each in headers}
+    etag = make_etag(_contract(), "compare", stale, max_points)
+    sent = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if has_already(if_none_match, etag):
+        return Response(status_code=304, headers={**sent, "Vary": "Accept-Encoding"})
+    curves = [await asyncio.to_thread(store.load_curve, each) for each in whole]
+    compared = await asyncio.to_thread(
+        compare_curves,
+        [
+            # The header of a curve that was kept before there were edges counts them as LHPs.
+            replace(header, num_lhps=curve.num_lhps)
+            for header, curve in zip(headers, curves, strict=True)
+        ],
+        curves,
+        is_stale=stale,
+        platforms=snapshot.platforms,
+        max_points=max_points,
+    )
+    body = await asyncio.to_thread(compared.model_dump_json)
+    return Response(body, headers=sent, media_type=MEDIA_TYPES["json"])
 
 
 @router.get(
@@ -126,15 +213,9 @@ def _contract() -> str:
                 MEDIA_TYPES["arrow"]: {"schema": {"type": "string", "format": "binary"}},
                 MEDIA_TYPES["parquet"]: {"schema": {"type": "string", "format": "binary"}},
             },
-            "headers": {
-                "ETag": {
-                    "description": "Changes if the content does: of JSON, with `stale`; of the"
-                    " other formats, only with the version of the service.",
-                    "schema": {"type": "string"},
-                }
-            },
+            "headers": ETAG,
         },
-        304: {"description": "The client has it already, as its `If-None-Match` says."},
+        304: NOT_MODIFIED,
         **problem_responses(UnknownCurveError, InvalidRequestError, StoreUnavailableError),
     },
 )

@@ -103,10 +103,11 @@ Cursor = Annotated[
 """Where a page of a list begins."""
 
 
-async def _complete_curve_id(
+async def complete_curve_id(
     curve_id: Annotated[str, Path(description=f"Id of a curve, {SHORTENED}.")],
     services: ServicesDep,
 ) -> str:
+    """The whole id of a curve, which may be given shortened. Raises InvalidRequestError."""
     return await _complete(curve_id, services.store.list_curves, what="curves")
 
 
@@ -125,7 +126,7 @@ async def _complete(given: str, list_page: Callable[..., Page[Any]], *, what: st
     return complete(given, [each.id for each in page.items], what=what)
 
 
-CurveId = Annotated[str, Depends(_complete_curve_id)]
+CurveId = Annotated[str, Depends(complete_curve_id)]
 """The id of a curve in the path. The route gets it whole."""
 SweepId = Annotated[str, Depends(_complete_sweep_id)]
 """The id of a sweep in the path. The route gets it whole."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from profiler_service.client.frames import (
 from profiler_service.client.operation import operation
 from profiler_service.client.problems import parse
 from profiler_service.client.transport import Call, Query
-from profiler_service.wire import CurveDetail, CurveInfo, CurvePage
+from profiler_service.wire import CurveComparison, CurveDetail, CurveInfo, CurvePage
 
 if TYPE_CHECKING:
     import pandas
@@ -89,6 +90,22 @@ class CurveOperations:
             if header.id == curve_id:
                 return header
         return parse(CurveDetail, await self._get_curve(curve_id))
+
+    @operation
+    async def compare_curves(
+        self, curve_ids: Sequence[str], *, max_points: int | None = None
+    ) -> CurveComparison:
+        """Two to six curves of one workload kind, each compared with the first one.
+
+        Raises IncomparableCurvesError for curves that have nothing in common. `max_points` is
+        about how many points there are of each; all are summed up.
+        """
+        params: dict[str, str | int] = {"ids": ",".join(curve_ids)}
+        if max_points is not None:
+            params["max_points"] = max_points
+        return parse(
+            CurveComparison, await self._request(Call(path="/curves/compare", params=params))
+        )
 
     async def _list_curves(self, query: Query) -> CurvePage:
         return parse(CurvePage, await self._request(Call(path="/curves", params=query)))

@@ -25,6 +25,14 @@ from profiler_service.wire.crossover import (
     KernelCrossover,
     SparsePoint,
 )
+from profiler_service.wire.curve_comparison import (
+    ComparedCurve,
+    CurveComparison,
+    CurveDifference,
+    CurveLikeness,
+    CurveRatios,
+    CurveRatioSummary,
+)
 from profiler_service.wire.curves import (
     BinInfo,
     CurveDetail,
@@ -80,12 +88,18 @@ __all__ = [
     "AxisRange",
     "BatchQuestion",
     "BinInfo",
+    "ComparedCurve",
     "CrossoverAnswer",
     "CrossoverQuery",
+    "CurveComparison",
     "CurveDetail",
+    "CurveDifference",
     "CurveInfo",
+    "CurveLikeness",
     "CurvePage",
     "CurvePoints",
+    "CurveRatioSummary",
+    "CurveRatios",
     "CurvesQuery",
     "EvidenceInfo",
     "FactInfo",

@@ -16,6 +16,7 @@ from profiler_service.app import create_app
 from profiler_service.client import NotMeasuredYetError, Progress
 from profiler_service.errors import (
     ConflictError,
+    IncomparableCurvesError,
     InvalidDimsError,
     InvalidRequestError,
     LhpError,
@@ -27,6 +28,7 @@ from profiler_service.errors import (
     UnknownSweepError,
 )
 from profiler_service.grid import Grid
+from profiler_service.kinds import LINEAR, LSTM
 from profiler_service.settings import Settings
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
@@ -137,6 +139,23 @@ def test_what_the_service_has_is_listed(make: Make, real: RealService) -> None:
         for name, value in detail.model_dump().items()
         if name in header.model_fields_set
     }
+
+
+def test_curves_are_compared(make: Make, real: RealService) -> None:
+    grid = Grid.window((61, 29), (8, 8))
+    ids = [
+        keep_curve(real.worker.store, grid, stairs(8), workload=LINEAR.describe({"batch": batch}))
+        for batch in (8, 16)
+    ]
+    client = make(real.url)
+    found = client.compare_curves(ids)
+    assert [each.label for each in found.curves] == ["batch 8", "batch 16"]
+    assert found.num_points == 81
+    # Of 16 points at or below (64,32), it is an LHP, and dominates the others. The first one stays.
+    assert client.compare_curves(ids, max_points=40).num_left_out == 14
+    other = keep_curve(real.worker.store, grid, stairs(8), workload=LSTM.describe())
+    with pytest.raises(IncomparableCurvesError):
+        client.compare_curves([ids[0], other])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`lhp curves`, `facts` and `plot`: what is measured, and how it looks.
+"""`lhp curves`, `compare`, `facts` and `plot`: what is measured, and how it looks.
 
 Uses HTTP only through the client. Each command imports its packages only when it runs.
 """
@@ -141,6 +141,48 @@ def curves(
     print_table(table)
     if page.next_cursor:
         say(f"more: add --cursor {page.next_cursor}")
+
+
+def compare(
+    curve_ids: Annotated[
+        list[str],
+        typer.Argument(metavar="CURVE…", help="Ids of two to six curves, or their beginnings."),
+    ],
+    url: UrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare curves of one workload kind with the first of them.
+
+    They may differ in platform, host, time and fixed parameters.
+    """
+    from profiler_service.wording import format_ratio
+
+    with open_client(url) as client:
+        found = client.compare_curves(curve_ids)
+    if json:
+        print_json(found)
+        return
+    show(found.finding)
+    for difference in found.differs:
+        values = ", ".join("–" if value is None else value for value in difference.values)
+        show(f"{difference.name}: {values}")
+    table = make_table(
+        *("CURVE", "LABEL", "RATIO", "95 % INTERVAL", "POINTS", "FASTER", "SLOWER", "UNDECIDED")
+    )
+    for each in found.curves:
+        if (summary := each.summary) is None:
+            table.add_row(each.curve.id, each.label, "1", *("–",) * 5)
+            continue
+        table.add_row(
+            each.curve.id,
+            each.label,
+            *format_ratio(summary.ratio, *summary.ratio_interval),
+            *map(str, (summary.num_points, summary.num_faster, summary.num_slower)),
+            str(summary.num_undecided),
+        )
+    print_table(table)
+    if found.intervals == "independent":
+        say("independent intervals: each curve was measured in a sweep of its own")
 
 
 def facts(
