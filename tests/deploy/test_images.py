@@ -17,7 +17,7 @@ import yaml
 
 from profiler_service.processes.serve import upgrade_database
 from profiler_service.settings import Settings
-from profiler_service.storage import roles
+from profiler_service.storage import readers, roles
 from tests.storage.test_schema import connect
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +156,15 @@ def test_the_role_of_the_service_can_do_all_that_it_needs_and_is_no_superuser(
             roles.drop_role(connection, role)
             exists = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :r")
             assert connection.scalar(exists, {"r": role}) is None
+            made.append(f"lhp_readers_{installation}")
+            for is_new in (True, False):
+                assert is_new is readers.add_reader(connection, installation, "shown", "secret")
+        shown = own.set(username="shown", password="secret")
+        with connect(shown.render_as_string(hide_password=False)) as connection:
+            assert connection.execute(sa.text("SELECT * FROM curves")).all() == []
+        with connect(url) as connection:
+            readers.remove_reader(connection, installation, "shown")
+            assert connection.scalar(exists, {"r": "shown"}) is None
     finally:
         with outside_transactions(postgres_url) as connection:
             connection.execute(sa.text("DROP DATABASE lhp WITH (FORCE)"))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from pydantic import BaseModel
 
 from profiler_service.analysis.curve import PointStatus
 from profiler_service.kinds import LINEAR
@@ -19,6 +20,7 @@ from profiler_service.processes.dashboard_points import DashboardPoints
 from profiler_service.storage.records import EPHEMERAL_SILENCE_S
 from profiler_service.storage.store import Host, HostStatus, Store
 from profiler_service.storage.tables import curve_arrays, hosts, point_arrays
+from profiler_service.wire import CurveInfo, FactInfo, HostInfo, ProgressInfo, SweepInfo
 from tests.databases import only_postgresql, only_sqlite
 from tests.storage.examples import (
     PROTOCOL,
@@ -250,3 +252,26 @@ def test_sqlite_stores_no_points_a_second_time(store: Store, host: Host, databas
     finish_new_sweep(store, create_curve(), start=1)
     assert create_points(store).consider() == 0
     assert shown_curves(database_url) == set()
+
+
+@only_postgresql
+@pytest.mark.parametrize(
+    ("view", "resource", "more"),
+    [
+        ("curves", CurveInfo, {"kind", "device_model", "has_points"}),
+        ("facts", FactInfo, {"kind", "low", "high"}),
+        ("hosts", HostInfo, {"device_model", "num_open", "status"}),
+        (
+            "sweeps",
+            SweepInfo,
+            {"kind", *("waited_s", "took_s"), *ProgressInfo.model_fields},
+        ),
+    ],
+)
+def test_columns_have_the_names_of_the_api(
+    view: str, resource: type[BaseModel], more: set[str], database_url: str
+) -> None:
+    with connect(database_url) as connection:
+        columns = sa.inspect(connection).get_columns(view, schema="dashboards")
+    names = {column["name"] for column in columns}
+    assert names - set(resource.model_fields) == more
