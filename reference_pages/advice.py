@@ -122,7 +122,8 @@ Make room on the disk that holds the database, and see that the file and its dir
 written; for PostgreSQL, that the server isn't a read-only replica. Stored answers are still given.
 """,
     "SchemaTooOldError": """
-Stop the service and its workers, run `lhp db upgrade` once, and start them again.
+Run `lhp db upgrade` once, with the new version, on the machine of the service. Then start again
+what was refused. Services and workers of the version before go on working meanwhile.
 """,
     "SchemaTooNewError": """
 A newer version of this software has upgraded the database. Install that version, or a newer one,

@@ -38,7 +38,7 @@ from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
 from profiler_service.settings import Settings
-from profiler_service.storage.database import find_sqlite_path, parse_url
+from profiler_service.storage.database import find_sqlite_path, has_changed, parse_url
 from profiler_service.storage.store import CLOCK_SKEW_S, Host, HostStatus, Store, WorkerIdentity
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ def run(
         WorkerAlreadyRunningError: another worker measures on this device.
         HostTakenError: another worker measures elsewhere under this host's name.
         StoreError: the database can't be used at the start. (Later, the worker waits for it.)
+        SchemaTooNewError: an upgrade of the database has left this version behind meanwhile.
         MeasurementFailedError: the machine doesn't have the device asked for.
         SystemExit: with the code PLATFORM_CHANGED, if the platform has changed meanwhile; with
             TRY_LATER, if another worker has taken this host's name meanwhile; with CANNOT_RUN, if
@@ -157,6 +158,8 @@ def run(
                 stop(CANNOT_RUN)
             except StoreUnavailableError as error:
                 wrong = str(error)
+                if has_changed(error):
+                    store.refuse_newer_schema()
             except HostTakenError as error:
                 logger.error("%s: this worker ends (%s)", error, error.hint)
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))
@@ -166,6 +169,8 @@ def run(
             elif said and not wrong:
                 logger.info("the database can be used again")
             said = wrong
+            if job_runner.put_off and not wrong:
+                store.refuse_newer_schema()  # the sweeps use more of the schema than heartbeats do
             if attendance.wait(runner.platform_changed, is_away=bool(wrong)):
                 tell(Told(state="ending", reason="the platform has changed"))
                 stop(PLATFORM_CHANGED)

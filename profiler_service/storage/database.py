@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ NOT_WRITABLE_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQL
 NOT_WRITABLE_POSTGRES = ("53100", "25006")  # disk_full, read_only_sql_transaction
 NOT_SET_UP_POSTGRES = ("42P01", "42703", "3F000", "42501")
 """undefined_table, undefined_column, invalid_schema_name, insufficient_privilege"""
+NOT_SET_UP_SQLITE = r"no such (table|column)|table \S+ has no column"
 
 
 def parse_url(url: str) -> sa.URL:
@@ -229,7 +231,8 @@ def explain_failure(error: Exception, url: sa.URL) -> StoreUnavailableError:
     if _is_not_set_up(reason):
         return StoreUnavailableError(
             f"{describe(url)} can't be used: {' '.join(str(reason).split())}",
-            hint="run `lhp db upgrade` with this version, and see that the user may use the tables",
+            hint="run `lhp db upgrade` with this version, and see that the user may use the tables;"
+            " if a newer version has upgraded the database, install that one here",
         )
     return _unavailable(url, str(reason))
 
@@ -274,8 +277,15 @@ def _is_not_writable(reason: object) -> bool:
     )
 
 
+def has_changed(error: StoreUnavailableError) -> bool:
+    """Whether the error says that tables or rights aren't those that this version needs."""
+    return _is_not_set_up(getattr(error.__cause__, "orig", None))
+
+
 def _is_not_set_up(reason: object) -> bool:
-    """Whether somebody has changed PostgreSQL's tables or a user's rights since the start."""
+    """Whether somebody has changed the tables or a user's rights since the start."""
+    if isinstance(reason, sqlite3.OperationalError):
+        return re.match(NOT_SET_UP_SQLITE, str(reason)) is not None
     return getattr(reason, "sqlstate", None) in NOT_SET_UP_POSTGRES
 
 

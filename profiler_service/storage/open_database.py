@@ -5,6 +5,7 @@ Knows no table, except for the one number that says whether the database can be 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,11 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from profiler_service.errors import StoreNotWritableError
+from profiler_service.errors import (
+    SchemaTooOldError,
+    StoreNotWritableError,
+    StoreUnavailableError,
+)
 from profiler_service.storage import schema
 from profiler_service.storage.database import (
     create_database_engine,
@@ -115,6 +120,14 @@ class OpenDatabase:
             failed_at_s, failed = self._failed_write
             if time.monotonic() - failed_at_s < FAILED_WRITE_S:
                 raise failed
+
+    def refuse_newer_schema(self) -> None:
+        """Returns if the schema is one that this version can use, or if it can't be asked now.
+
+        Raises SchemaTooNewError if an upgrade has left this version behind since it started.
+        """
+        with contextlib.suppress(StoreUnavailableError, SchemaTooOldError):
+            schema.check(self._engine)
 
     def _get_worker(self) -> WorkerIdentity:
         if self._worker is None:

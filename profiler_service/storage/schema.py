@@ -114,22 +114,33 @@ def check(engine: Engine) -> None:
     """
     path = find_sqlite_path(engine.url)
     if path is not None and not path.exists():
-        raise SchemaTooOldError(f"{describe(engine.url)} doesn't exist yet", hint=_UPGRADE)
+        raise SchemaTooOldError(
+            f"{describe(engine.url)} doesn't exist yet", hint=_explain_upgrade(engine.url)
+        )
     with connection_errors(engine.url), engine.connect() as connection:
         revision = _find_revision(connection)
         if revision is not None and not _is_known(revision):
             _check_newer(connection, revision, engine.url)
             return
     if revision is None:
-        raise SchemaTooOldError(f"{describe(engine.url)} has no schema yet", hint=_UPGRADE)
+        raise SchemaTooOldError(
+            f"{describe(engine.url)} has no schema yet", hint=_explain_upgrade(engine.url)
+        )
     if revision != (head := _head()):
         raise SchemaTooOldError(
             f"{describe(engine.url)} has schema {revision}; this version needs {head}",
-            hint=_UPGRADE,
+            hint=_explain_upgrade(engine.url),
         )
 
 
-_UPGRADE = "run `lhp db upgrade`"
+def _explain_upgrade(url: sa.URL) -> str:
+    """What to do about a schema that is too old."""
+    if find_sqlite_path(url) is not None:
+        return "run `lhp db upgrade`"
+    return (
+        "run `lhp db upgrade` with this version, on the machine of the service: hosts that have"
+        " joined may not change the schema"
+    )
 
 
 def _alembic_config() -> Config:

@@ -54,9 +54,11 @@ def _open_store() -> Iterator[Store]:
 def upgrade() -> None:
     """Bring the database's schema up to date; create the database if there is none."""
     from profiler_service.processes.serve import upgrade_database
+    from profiler_service.storage.database import describe, parse_url
 
-    upgrade_database(load_settings())
-    say("the database is up to date")
+    settings = load_settings()
+    upgrade_database(settings)
+    say(f"{describe(parse_url(settings.database_url))} is up to date")
 
 
 def stats(raw_older_than: OlderThan = "30d", json: JsonOption = False) -> None:
