@@ -39,7 +39,16 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "client": (
         {"distribution", "errors", "loopback", "printable", "wire"},
-        {"httpx", "httpx_sse", "pandas", "polars", "pyarrow", "pydantic", "stamina"},
+        {
+            "httpx",
+            "httpx_sse",
+            "pandas",
+            "polars",
+            "pyarrow",
+            "pydantic",
+            "pydantic_core",
+            "stamina",
+        },
     ),
     "networks": ({"errors"}, {"torch"}),
     "advice": ({"errors", "grid", "suggestions", "workload"}, {"torch"}),

@@ -48,15 +48,18 @@ def read_questions(file: str, given: Mapping[str, str | int | float]) -> list[Fi
 
 def _read_csv(text: str) -> list[FileQuestion]:
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    hint = 'name the columns in the first line (dims,batch), and quote dims: "1197,317"'
     questions: list[FileQuestion] = []
-    for row in reader:
-        # More cells than names stand under None, and missing cells are None.
-        if None in row or "dims" not in row:
-            raise InvalidRequestError(
-                f"line {reader.line_num} is no question",
-                hint='name the columns in the first line (dims,batch), and quote dims: "1197,317"',
-            )
-        questions.append({name: value for name, value in row.items() if value})
+    try:
+        for row in reader:
+            # More cells than names stand under None, and missing cells are None.
+            if None in row or "dims" not in row:
+                raise InvalidRequestError(f"line {reader.line_num} is no question", hint=hint)
+            questions.append({name: value for name, value in row.items() if value})
+    except csv.Error as error:
+        raise InvalidRequestError(
+            f"line {reader.line_num} is no CSV: {error}", hint=hint
+        ) from error
     return questions
 
 

@@ -23,6 +23,7 @@ import httpx
 import httpx_sse
 import stamina
 from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
 
 from profiler_service.client.address import Address
 from profiler_service.client.errors import (
@@ -92,6 +93,11 @@ FAULTS: Mapping[type[Exception], tuple[type[LhpError], str, str]] = {
         InvalidRequestError,
         "that can't be sent to {url!a}: {error}",
         "send only text that can be written in UTF-8",
+    ),
+    PydanticSerializationError: (
+        InvalidRequestError,
+        "that can't be sent to {url!a}: {error}",
+        "send only text that can be written in UTF-8, and no lists that are nested deeply",
     ),
 }
 """For each error of httpx: our error class, its message and its hint.

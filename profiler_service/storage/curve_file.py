@@ -79,7 +79,7 @@ def is_portable(mode: Mode) -> bool:
 def write_curves(file: Path, records: Iterable[CurveRecord]) -> int:
     """The number of curves written to `file`, which must not be there. Raises OSError."""
     metadata = {"lhp": json.dumps({"format": FORMAT})}
-    part = file.with_name(f".{file.name[:200]}.part")
+    part = file.parent / f".{file.name[:200]}.part"
     num_curves = num_points = 0
     rows: list[dict[str, Any]] = []
     try:
@@ -123,6 +123,7 @@ def read_curves(file: Path) -> Iterator[CurveRecord]:
 
     It holds one curve in memory at a time.
     """
+    curve_of: dict[str, str] = {}
     with file.open("rb") as opened:
         with _refusing(file):
             parquet = pq.ParquetFile(opened, page_checksum_verification=True)
@@ -130,6 +131,8 @@ def read_curves(file: Path) -> Iterator[CurveRecord]:
         for row in _read_rows(parquet, file):
             with _refusing(file, curve=row["curve_id"]), bounded_memory(MAX_READ_BYTES):
                 record = _from_row(row)
+                if curve_of.setdefault(record.sweep_id, record.curve_id) != record.curve_id:
+                    raise ValueError("another curve of the file is of the same sweep")
             yield record
 
 
@@ -239,7 +242,7 @@ def _from_row(row: Mapping[str, Any]) -> CurveRecord:
         raise ValueError(f"answers of the mode {mode} aren't in their curves")
     params = _load(row["params"])
     workload = Workload(
-        kind=row["kind"],
+        kind=_load(json.dumps(row["kind"])),
         params=tuple(sorted((str(name), _param(value)) for name, value in params.items())),
         axes=tuple(str(axis) for axis in _load(row["axes"])),
     )
@@ -302,8 +305,13 @@ def _from_row(row: Mapping[str, Any]) -> CurveRecord:
 
 
 def _load(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError, also for numbers that JSON doesn't have."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite)
+    """The value of a JSON text. Raises ValueError, also for what no database keeps."""
+    value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    if "\\u" in text:
+        if re.search(r"(?<!\\)(\\\\)*\\u0000", text):
+            raise ValueError("a text has a NUL character")
+        json.dumps(value, ensure_ascii=False).encode()  # raises for half a character
+    return value
 
 
 def _finite(number: str | float | None) -> float | None:

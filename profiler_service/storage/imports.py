@@ -47,21 +47,37 @@ def read_record(connection: Connection, curve_id: str) -> CurveRecord:
     )
 
 
+def check_import(connection: Connection, record: CurveRecord) -> bool:
+    """Whether the curve is new here and may be imported. Changes nothing.
+
+    Raises ImportRefusedError if it contradicts what is here.
+    """
+    if connection.scalar(sa.select(curves.c.id).where(curves.c.id == record.curve_id)) is not None:
+        return False
+    measured_at = record.curve.measured_at
+    if measured_at > read_now(connection) + _MAX_AHEAD:
+        raise ImportRefusedError(
+            f"curve {record.curve_id} was measured at {measured_at}, in the future",
+            hint="see the clock of this machine, or of the one that measured it",
+        )
+    if connection.scalar(sa.select(sweeps.c.id).where(sweeps.c.id == record.sweep_id)) is not None:
+        raise ImportRefusedError(
+            f"sweep {record.sweep_id} is here already, without curve {record.curve_id}",
+            hint="two files claim the same sweep: import the one that you trust",
+        )
+    return True
+
+
 def import_curve(connection: Connection, record: CurveRecord) -> bool:
     """Whether the curve is new here. Then it is kept, with where it comes from.
 
     Its host is a retired one of its own, unless the file says that this installation measured it.
     Raises ImportRefusedError.
     """
-    now = read_now(connection)
-    if connection.scalar(sa.select(curves.c.id).where(curves.c.id == record.curve_id)) is not None:
+    if not check_import(connection, record):
         return False
+    now = read_now(connection)
     curve, spec = record.curve, record.spec
-    if curve.measured_at > now + _MAX_AHEAD:
-        raise ImportRefusedError(
-            f"curve {record.curve_id} was measured at {curve.measured_at}, in the future",
-            hint="see the clock of this machine, or of the one that measured it",
-        )
     host, origin = _find_host(connection, record, now)
     register_platform(connection, curve.platform)
     insert_or_ignore(
@@ -77,25 +93,20 @@ def import_curve(connection: Connection, record: CurveRecord) -> bool:
             "status": HostStatus.RETIRED,
         },
     )
-    new = insert_or_ignore(
-        connection,
-        sweeps,
-        {
-            **rows.sweep_to_values(spec, host=host, demand=None, now=now),
-            "id": record.sweep_id,
-            "state": SweepState.DONE,
-            "created_at": record.created_at,
-            "finished_at": curve.measured_at,
-            # It comes without raw samples.
-            "pruned_to": 0,
-            "pruned_at": now,
-        },
-    )
-    if not new:
-        raise ImportRefusedError(
-            f"sweep {record.sweep_id} is here already, without curve {record.curve_id}",
-            hint="two files claim the same sweep: import the one that you trust",
+    connection.execute(
+        sa.insert(sweeps).values(
+            rows.sweep_to_values(spec, host=host, demand=None, now=now)
+            | {
+                "id": record.sweep_id,
+                "state": SweepState.DONE,
+                "created_at": record.created_at,
+                "finished_at": curve.measured_at,
+                # It comes without raw samples.
+                "pruned_to": 0,
+                "pruned_at": now,
+            }
         )
+    )
     is_race = MODES[spec.mode].is_race
     values = rows.curve_to_values(curve, now=now) | {
         "id": record.curve_id,

@@ -40,6 +40,14 @@ class UpkeepStore(OpenDatabase):
         with self._read() as connection:
             return imports.read_record(connection, curve_id)
 
+    def check_import(self, record: CurveRecord) -> bool:
+        """Whether the curve is new here and may be imported. Changes nothing.
+
+        Raises ImportRefusedError if it contradicts what is here.
+        """
+        with self._read() as connection:
+            return imports.check_import(connection, record)
+
     def import_curve(self, record: CurveRecord) -> bool:
         """Whether the curve is new here. Then it is kept, with where it comes from.
 

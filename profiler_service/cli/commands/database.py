@@ -183,9 +183,10 @@ def import_(
     from profiler_service.storage.curve_file import read_curves
 
     num_curves = num_new = 0
-    for _ in read_curves(file):
-        num_curves += 1
     with _open_store() as store:
+        for record in read_curves(file):
+            store.check_import(record)
+            num_curves += 1
         for record in read_curves(file):
             num_new += store.import_curve(record)
     say(f"curves imported: {num_new:,}; here already: {num_curves - num_new:,}")
