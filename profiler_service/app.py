@@ -177,8 +177,8 @@ def _describe_longest_wait(app: FastAPI, max_wait_s: float) -> None:
 
     def openapi() -> dict[str, Any]:
         described = describe()
-        for path in ("/lhp", "/crossover"):
-            question = described["paths"][path]["get"]
+        for path, method in (("/lhp", "get"), ("/lhp/batch", "post"), ("/crossover", "get")):
+            question = described["paths"][path][method]
             question["parameters"] = [
                 {**each, "schema": {**each["schema"], "maximum": max_wait_s}}
                 if each["name"] == "wait"

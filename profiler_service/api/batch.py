@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from pydantic import ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.batch import Asked, Outcome, ask_all
@@ -38,11 +39,11 @@ from profiler_service.wire.batch import MAX_BATCH, LhpBatchAnswer, LhpBatchItem
 router = APIRouter(tags=["query"])
 
 QUESTION_SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "description": "The query parameters of `GET /lhp` by name, without `wait`. Numbers may be"
-    " numbers, and `dims` and `multiple_of` lists of them.",
-    "required": ["dims"],
+    "description": "A question: an object with the query parameters of `GET /lhp` by name, without"
+    " `wait`. Numbers may be numbers, and `dims` and `multiple_of` lists of them. Anything else"
+    " gets a problem of its own, and the other questions their answers.",
 }
+"""It allows anything: what is no question doesn't make the request invalid."""
 
 
 @router.post(
@@ -73,7 +74,7 @@ async def post_lhp_batch(
     services: ServicesDep,
     client: Client,
     wait: Annotated[
-        float | None,
+        float | SkipJsonSchema[None],
         Query(
             ge=0,
             allow_inf_nan=False,

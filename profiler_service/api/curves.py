@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.answering.curve_comparison import (
     LEAST_CURVES,
@@ -223,7 +224,7 @@ async def get_curve(
     curve_id: CurveId,
     services: ServicesDep,
     format: Annotated[  # noqa: A002  the name in the address
-        Format | None,
+        Format | SkipJsonSchema[None],
         Query(description="Format of the response (default: as the header `Accept` says)."),
     ] = None,
     max_points: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
@@ -106,8 +107,12 @@ async def post_sweep(
 async def list_sweeps(
     services: ServicesDep,
     host: Annotated[str | None, Query(description="Only sweeps of this host.")] = None,
-    state: Annotated[SweepState | None, Query(description="Only sweeps in this state.")] = None,
-    mode: Annotated[Mode | None, Query(description="Only sweeps of this mode.")] = None,
+    state: Annotated[
+        SweepState | SkipJsonSchema[None], Query(description="Only sweeps in this state.")
+    ] = None,
+    mode: Annotated[
+        Mode | SkipJsonSchema[None], Query(description="Only sweeps of this mode.")
+    ] = None,
     cursor: Cursor = None,
     limit: Annotated[
         int, Query(ge=1, le=500, description="Largest number of sweeps on a page.")

@@ -61,6 +61,20 @@ async def test_each_question_has_its_own_outcome(
     assert (await sqlite_worker.take()).id == unknown.sweep.id
 
 
+async def test_the_description_calls_no_batch_wrong_that_is_answered(
+    client: httpx.AsyncClient,
+) -> None:
+    described = (await client.get("/openapi.json")).json()["paths"]["/lhp/batch"]["post"]
+    schema = described["requestBody"]["content"]["application/json"]["schema"]
+    # Neither a type nor a field is required of a question: what is none has its own problem.
+    assert schema["items"].keys() == {"description"}
+    assert (schema["type"], schema["minItems"], schema["maxItems"]) == ("array", 1, MAX_BATCH)
+    nothings: list[object] = [{}, [], "", None, 5, {"dims": {}}]
+    for nothing in nothings:
+        [item] = await post(client, nothing)
+        assert item.status == 422 and item.problem is not None
+
+
 async def test_equal_questions_are_measured_once_and_all_wait_together(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:

@@ -85,6 +85,16 @@ async def test_an_empty_value_is_refused_exactly_where_the_schema_forbids_it(
     assert str(response.status_code) in DESCRIBED[path]["get"]["responses"]
 
 
+def test_no_parameter_is_said_to_be_null_unless_it_takes_any_text() -> None:
+    # In an address, null is the text "null", which is no number and no name of a state.
+    for path, operations in DESCRIBED.items():
+        for operation in operations.values():
+            for each in operation.get("parameters", ()):
+                kinds = [kind.get("type") for kind in each["schema"].get("anyOf", ())]
+                plain = {"type": "string"} in each["schema"].get("anyOf", ())
+                assert "null" not in kinds or plain, (path, each["name"])
+
+
 @pytest.mark.parametrize("path", ["/sweeps", "/curves"])
 async def test_an_empty_cursor_is_the_first_page(
     client: httpx.AsyncClient, ids: dict[str, str], path: str
@@ -96,10 +106,13 @@ async def test_an_empty_cursor_is_the_first_page(
 
 
 async def test_a_question_says_how_long_it_may_wait(client: httpx.AsyncClient) -> None:
-    [wait] = [each for each in DESCRIBED["/lhp"]["get"]["parameters"] if each["name"] == "wait"]
-    longest = wait["schema"]["maximum"]
-    assert longest == Settings().max_wait_s
+    longest = Settings().max_wait_s
+    for operation in (DESCRIBED["/lhp"]["get"], DESCRIBED["/lhp/batch"]["post"]):
+        [wait] = [each for each in operation["parameters"] if each["name"] == "wait"]
+        assert wait["schema"]["maximum"] == longest
     check_problem(await client.get(f"/lhp?dims=5,6&wait={longest + 1}"), 422)
+    asked = [{"dims": "5,6"}]
+    check_problem(await client.post(f"/lhp/batch?wait={longest + 1}", json=asked), 422)
 
 
 async def test_a_sweep_that_is_no_race_conflicts_with_asking_how_it_went(
