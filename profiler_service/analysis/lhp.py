@@ -113,16 +113,16 @@ class HysteresisBin:
     last: int
 
 
-def hysteresis_bins(dims: Sequence[int], is_lhp: Sequence[bool]) -> list[HysteresisBin]:
+def hysteresis_bins(
+    dims: Sequence[int] | npt.NDArray[np.int32], is_lhp: Sequence[bool] | npt.NDArray[np.bool_]
+) -> list[HysteresisBin]:
     """The bins of a one-axis curve with ascending `dims`; points after the last LHP are in none."""
-    bins: list[HysteresisBin] = []
-    start: int | None = None
-    for dim, lhp in zip(dims, is_lhp, strict=True):
-        start = dim if start is None else start
-        if lhp:
-            bins.append(HysteresisBin(first=start, last=dim))
-            start = None
-    return bins
+    values, last = np.asarray(dims), np.flatnonzero(is_lhp)
+    first = np.append(0, last + 1)[:-1]
+    return [
+        HysteresisBin(first=low, last=high)
+        for low, high in zip(values[first].tolist(), values[last].tolist(), strict=True)
+    ]
 
 
 def redundancy(latency: F64) -> float:

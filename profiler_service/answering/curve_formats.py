@@ -37,11 +37,12 @@ def curve_table(
 ) -> pa.Table:
     """These points as a table, which says what it is `about`; None: all that were measured."""
     measured = np.flatnonzero(curve.num_samples) if points is None else points
-    dims = curve.grid.all_dims()[measured]
+    every = curve.grid.all_dims()
+    dims = every[measured]
     names = [status.name.lower() for status in PointStatus]
     answers = curve.answers
     rival = answers.find_rivals()[measured]
-    rival_dims = curve.grid.all_dims()[rival]
+    rival_dims = every[rival]
     table = pa.table(
         {name: dims[:, axis] for axis, name in enumerate(curve.workload.axes)}
         | {
@@ -117,15 +118,14 @@ def json_chunks(
     yield from _json_list(_dims_lists(table, rival_axes))
     is_lhp = curve.status == PointStatus.LHP
     yield b'},"lhps":'
-    lhps = curve.grid.all_dims()[is_lhp]
+    every = curve.grid.all_dims()
+    lhps = every[is_lhp]
     yield from _json_list(lhps[i : i + CHUNK_POINTS].tolist() for i in _starts(len(lhps)))
     bins: list[dict[str, object]] = []
     if len(curve.grid.axes) == 1:
         bins = [
             BinInfo(first=each.first, last=each.last).model_dump()
-            for each in hysteresis_bins(
-                curve.grid.all_dims()[:, 0].tolist(), [bool(lhp) for lhp in is_lhp]
-            )
+            for each in hysteresis_bins(every[:, 0], is_lhp)
         ]
     failures = [
         FailedPoint(dims=list(curve.grid.dims(index)), reason=reason).model_dump()
