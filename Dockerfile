@@ -9,12 +9,12 @@ COPY migrations migrations
 RUN python -m venv /opt/lhp
 
 FROM source AS api-files
-RUN /opt/lhp/bin/pip install -c constraints.txt '.[server]'
+RUN /opt/lhp/bin/pip install -c constraints.txt '.[server,otel]'
 
 FROM source AS worker-files
 # The CPU build of torch. For a GPU: --build-arg TORCH_INDEX=https://pypi.org/simple
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN /opt/lhp/bin/pip install '.[server,measure,plot,gpu]' -c constraints.txt \
+RUN /opt/lhp/bin/pip install '.[server,measure,plot,gpu,otel]' -c constraints.txt \
     --extra-index-url "$TORCH_INDEX"
 
 FROM python:3.11-slim-bookworm AS base

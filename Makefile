@@ -54,7 +54,7 @@ $(VENV)/service.installed: $(VENV)/bin/python pyproject.toml setup.py constraint
 
 $(VENV)/dev.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt
 	@echo "Installing the service and its tests into $(VENV) (a few minutes the first time: torch is large)"
-	$(INSTALL) --editable '.[server,measure,trainer,plot,pandas,polars,dev]'
+	$(INSTALL) --editable '.[server,measure,trainer,plot,pandas,polars,otel,dev]'
 	@touch $@
 
 $(VENV)/docs.installed: $(VENV)/bin/python pyproject.toml setup.py constraints.txt

@@ -49,6 +49,7 @@ from profiler_service.distribution import find_version
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.metrics import ServiceMetrics
+from profiler_service.telemetry.traces import find_provider
 
 DESCRIPTION = """
 Measures how long matrix products take, depending on their dimensions, and answers:
@@ -113,6 +114,7 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         dependencies=[read_by_default(public)],
+        telemetry=describe_telemetry(),
     )
     app.state.shutdown = shutdown
     app.state.ready = ReadyResponses()
@@ -169,6 +171,27 @@ def create_app(
     describe_access(app, routes, public=public, is_exposed=settings.is_exposed)
     _describe_longest_wait(app, settings.max_wait_s)
     return app
+
+
+WATCHED = ("/healthz", "/readyz", "/metrics")
+"""Paths that somebody asks for every few seconds; such requests aren't traced."""
+
+
+def describe_telemetry() -> dict[str, Any]:
+    """What FastAPI is to do with OpenTelemetry: a span for each request, if spans are wanted.
+
+    Metrics are those of `telemetry.metrics`.
+    """
+    provider = find_provider()
+    return {
+        "tracing": provider is not None,
+        "tracer_provider": provider,
+        "operation_spans": False,
+        "metrics": False,
+        "logs": False,
+        "auto_configure": False,
+        "exclude": lambda scope: scope["path"] in WATCHED,
+    }
 
 
 def _describe_longest_wait(app: FastAPI, max_wait_s: float) -> None:

@@ -17,7 +17,16 @@ NOT_INSTALLED = "0+unknown"
 """The version of a source tree that runs without having been installed."""
 
 Extra = Literal[
-    "server", "measure", "trainer", "plot", "arrow", "pandas", "polars", "tensorboard", "gpu"
+    "server",
+    "measure",
+    "trainer",
+    "plot",
+    "arrow",
+    "pandas",
+    "polars",
+    "tensorboard",
+    "gpu",
+    "otel",
 ]
 
 EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
@@ -36,6 +45,8 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "polars": frozenset({"polars"}),
     "tensorboard": frozenset({"tensorboard"}),
     "gpu": frozenset({"pynvml"}),
+    # Without these two, `opentelemetry` is what FastAPI brings.
+    "otel": frozenset({"opentelemetry.exporter", "opentelemetry.sdk"}),
 }
 """The modules of each extra that our own code imports."""
 
@@ -65,8 +76,13 @@ def explain_missing(
     `needed_by` is what was typed, such as "lhp serve", and `extras` are the ones that it needs. If
     none of those has the module, the first extra that has it is named.
     """
-    module = (error.name or "").partition(".")[0]
-    having: list[Extra] = [extra for extra, modules in EXTRA_MODULES.items() if module in modules]
+    name = error.name or ""
+    module = name.partition(".")[0]
+    having: list[Extra] = [
+        extra
+        for extra, modules in EXTRA_MODULES.items()
+        if any(f"{name}.".startswith(f"{each}.") for each in modules)
+    ]
     if not having:
         return None
     missing = extras if set(extras) & set(having) else having[:1]

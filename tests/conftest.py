@@ -14,6 +14,7 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -21,6 +22,9 @@ import sqlalchemy as sa
 
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 # Started in the background by a script, this process would ignore Ctrl-C, and its children, too:
 # those that tests interrupt. (Not in tests/__init__.py: measuring children import that, and do
@@ -166,3 +170,20 @@ def store(database_url: str) -> Iterator[Store]:
     store = Store.open(database_url)
     yield store
     store.close()
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """The spans that end in this process, as if somebody collected traces."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from profiler_service.telemetry.traces import spans_go_to
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with spans_go_to(provider):
+        yield exporter
+    provider.shutdown()

@@ -30,7 +30,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "kinds": ({"errors", "grid", "suggestions", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
-    "telemetry": (set(), {"prometheus_client", "structlog"}),
+    "telemetry": ({"distribution"}, {"opentelemetry", "prometheus_client", "structlog"}),
     "settings": ({"host_name", "loopback"}, {"pydantic", "pydantic_settings"}),
     "wire": ({"errors", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (

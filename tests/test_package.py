@@ -39,7 +39,11 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 # What no training job that only asks should have to install.
 HEAVY = frozenset().union(*EXTRA_MODULES.values())
 # Names of modules that aren't their distribution's with "_" for "-".
-MODULE_OF = {"nvidia-ml-py": "pynvml"}
+MODULE_OF = {
+    "nvidia-ml-py": "pynvml",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter",
+    "opentelemetry-sdk": "opentelemetry.sdk",
+}
 # What comes with a package that an extra names, and is ours to import as well.
 COMES_WITH = {"starlette": "fastapi", "httptools": "uvicorn", "uvloop": "uvicorn"}
 
@@ -50,9 +54,10 @@ def run_without(
     """Runs Python with `arguments` as on a machine without `modules`."""
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
+        f"MODULES = {sorted(modules)}\n"
         "class Without:\n"
         "    def find_spec(self, name, *_):\n"
-        f"        if name.partition('.')[0] in {sorted(modules)}:\n"
+        "        if any((name + '.').startswith(each + '.') for each in MODULES):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Without())\n"
     )
@@ -363,8 +368,8 @@ def test_what_runs_the_service_installs_what_every_command_needs(path: str) -> N
         each["extras"].split(",") for each in found if each is not None and each["name"] == "."
     ]
     needed = set().union(*NEEDED_EXTRAS.values())
-    # A GPU's library is no need of a command. The image of the service alone has less.
-    assert needed in [set(each) - {"gpu"} for each in extras]
+    # Neither a GPU's library nor traces are needed by a command. The service's image has less.
+    assert needed in [set(each) - {"gpu", "otel"} for each in extras]
 
 
 def test_install_commands_name_extras() -> None:

@@ -35,6 +35,7 @@ from profiler_service.errors import (
 )
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.storage.store import Host, Sweep
+from profiler_service.telemetry.traces import link_span, span
 
 AnswerT = TypeVar("AnswerT")
 T = TypeVar("T")
@@ -172,6 +173,7 @@ class Asking:
             when_queued()
             ended = sweep = measurement.queued.result()
             if sweep is not None:
+                link_span(sweep.traceparent)
                 ended = await self._wait_final(measurement, sweep, timeout_s=_left_s(deadline_s))
                 if ended is None:
                     return sweep
@@ -205,7 +207,8 @@ class Asking:
             if timeout_s <= 0:
                 return None
             measurement.followed = _create_task(self._follow(sweep.id))
-        await self._shutdown.wait(measurement.followed, timeout_s=timeout_s)
+        with span("wait for sweep", {"lhp.sweep": sweep.id}):
+            await self._shutdown.wait(measurement.followed, timeout_s=timeout_s)
         return measurement.followed.result() if measurement.followed.done() else None
 
     async def _follow(self, sweep_id: str) -> Sweep:

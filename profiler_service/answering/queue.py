@@ -26,6 +26,7 @@ from profiler_service.plan.turns import Demand, Place, find_places
 from profiler_service.storage.records import FleetSweep
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.log_context import current_request_id
+from profiler_service.telemetry.traces import current_traceparent, span
 
 POLL_S = 0.05
 """How often to ask which sweeps have ended: one question for all who wait."""
@@ -85,8 +86,9 @@ class SweepQueue:
 
         Raises TooManyRequestsError, StoreError.
         """
-        spec, demand = await self._prepare(admitted, client)
-        return await asyncio.to_thread(self._create, spec, admitted.host.name, demand)
+        with span("queue sweep", {"lhp.host": admitted.host.name, "lhp.mode": admitted.spec.mode}):
+            spec, demand = await self._prepare(admitted, client)
+            return await asyncio.to_thread(self._create, spec, admitted.host.name, demand)
 
     async def find_awaited(self, spec_key: str, host: str) -> Sweep | None:
         """The open sweep with that key that questions wait for; None if there is none.
@@ -147,6 +149,7 @@ class SweepQueue:
             is_awaited=admitted.is_awaited,
             client=client,
             request_id=current_request_id(),
+            traceparent=current_traceparent(),
         )
         return spec, demand
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from profiler_service.telemetry.log_context import choose_request_id, log_context
 from profiler_service.telemetry.metrics import ServiceMetrics
+from profiler_service.telemetry.traces import describe_span
 
 REQUEST_ID_HEADER = b"x-request-id"
 
@@ -45,6 +46,7 @@ class ObserveRequests:
                 )
             await send(message)
 
+        describe_span("lhp.request_id", request_id)
         with log_context(request_id=request_id):
             await self.app(scope, receive, send_with_id)
 

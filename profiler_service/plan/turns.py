@@ -56,6 +56,8 @@ class Demand:
     """Who asked for it; None if nobody did, as for a comparison of kernels."""
     request_id: str | None = None
     """Of the request that asked for it first, for the logs."""
+    traceparent: str | None = None
+    """The span in which it was asked for first, for traces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,8 @@ class OpenSweep:
     """Whether it is to be cancelled, so that it takes no time any more."""
     request_id: str | None = None
     """Of the request that asked for it first, for the logs; no turn depends on it."""
+    traceparent: str | None = None
+    """The span in which it was asked for first, for traces; no turn depends on it."""
 
     def left_s(self, under_way_s: float = 0.0, settings: TurnSettings = TURNS) -> float:
         """Expected measuring time until it ends; `under_way_s`: time of a batch not kept yet.

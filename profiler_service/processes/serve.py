@@ -24,6 +24,7 @@ from profiler_service.processes.exit_codes import INTERRUPTED
 from profiler_service.processes.supervisor import WorkerKeeper
 from profiler_service.settings import Settings
 from profiler_service.telemetry.logs import configure_logging
+from profiler_service.telemetry.traces import traced_as
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,10 @@ def run_service(settings: Settings, *, with_worker: bool, greet: Callable[[str],
     started then.
     """
     configure_logging(settings.log_format)
-    with contextlib.closing(listen_on(settings.listen, settings.port)) as listener:
+    with (
+        traced_as("lhp-service"),
+        contextlib.closing(listen_on(settings.listen, settings.port)) as listener,
+    ):
         prepare_database(settings)
         _refuse_without_tokens(settings, listener)
         if with_worker:

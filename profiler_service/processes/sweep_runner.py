@@ -35,6 +35,7 @@ from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.running_sweep import RunningSweep
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.log_context import log_context
+from profiler_service.telemetry.traces import span
 from profiler_service.workload import Workload
 
 logger = logging.getLogger(__name__)
@@ -158,7 +159,10 @@ class SweepRunner:
             if chosen is None:
                 return True
             try:
-                with log_context(sweep=chosen.id, request_id=chosen.request_id):
+                with (
+                    log_context(sweep=chosen.id, request_id=chosen.request_id),
+                    span("batch", {"lhp.sweep": chosen.id}, parent=chosen.traceparent),
+                ):
                     has_ended = self._run_batch_or_fail(chosen.id)
             except HostTakenError as error:
                 self._stopping.set()
@@ -257,18 +261,21 @@ class SweepRunner:
         if sweep.cancel_requested:
             self._finish(running, SweepState.CANCELLED)
             return True
-        batch = running.next_batch()
+        with span("plan"):
+            batch = running.next_batch()
         if batch is None:
-            self._finish(running, SweepState.DONE)
+            with span("finish"):
+                self._finish(running, SweepState.DONE)
             return True
         self._wait_for_others(running)
         try:
-            part = self._measurer.measure_part(
-                sweep.spec.workload,
-                sweep.spec.grid,
-                batch,
-                must_yield=functools.partial(self._must_yield, sweep_id, time.monotonic()),
-            )
+            with span("measure", {"lhp.visits": len(batch.point)}):
+                part = self._measurer.measure_part(
+                    sweep.spec.workload,
+                    sweep.spec.grid,
+                    batch,
+                    must_yield=functools.partial(self._must_yield, sweep_id, time.monotonic()),
+                )
         except PlatformMismatchError as error:
             logger.error("%s (%s)", error, error.hint)
             self._stopping.set()
@@ -289,7 +296,9 @@ class SweepRunner:
         index = running.num_batches
         running.record(samples)
         running.watch(samples)
-        if self._store.commit_batch(sweep_id, index, samples, running.progress()):
+        with span("store"):
+            is_kept = self._store.commit_batch(sweep_id, index, samples, running.progress())
+        if is_kept:
             self._running[sweep_id] = running
         return False
 

@@ -157,6 +157,8 @@ class Sweep:
     curve_id: str | None
     request_id: str | None = None
     """Of the request that asked for it first; None if nobody did, or it isn't known."""
+    traceparent: str | None = None
+    """The span in which it was asked for first; None if nobody traces."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,6 +140,7 @@ def sweep_to_values(
         "is_awaited": None if demand is None else demand.is_awaited,
         "client": None if demand is None else demand.client,
         "request_id": None if demand is None else demand.request_id,
+        "traceparent": None if demand is None else demand.traceparent,
         "state": SweepState.QUEUED,
         "cancel_requested": False,
         "created_at": now,
@@ -171,6 +172,7 @@ def sweep_from_row(row: Row) -> Sweep:
         error=row.error,
         curve_id=row.curve_id,
         request_id=row.request_id,
+        traceparent=row.traceparent,
     )
 
 
@@ -184,6 +186,7 @@ def open_sweep_from_row(row: Row) -> OpenSweep:
         progress=None if row.progress is None else Progress(**row.progress),
         is_ending=row.cancel_requested,
         request_id=row.request_id,
+        traceparent=row.traceparent,
     )
 
 

@@ -134,7 +134,7 @@ def list_open(connection: Connection, host: str) -> list[OpenSweep]:
     c = sweeps.c
     query: sa.Select[Any] = (
         sa.select(c.id, c.mode, c.expected_s, c.is_awaited, c.progress, c.cancel_requested)
-        .add_columns(c.request_id)
+        .add_columns(c.request_id, c.traceparent)
         .where(c.state.in_([SweepState.QUEUED, SweepState.RUNNING]))
         .where(c.host == host)
     )

@@ -145,6 +145,7 @@ sweeps = sa.Table(
     sa.Column("is_awaited", sa.Boolean),
     sa.Column("client", Text),
     sa.Column("request_id", Text),
+    sa.Column("traceparent", Text),
     sa.Column("machine", Text),
     sa.Column("state", Text, nullable=False),
     sa.Column("cancel_requested", sa.Boolean, nullable=False),

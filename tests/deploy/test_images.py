@@ -59,7 +59,10 @@ def test_only_the_worker_s_image_has_torch() -> None:
         for name in ("api", "worker")
     }
     # `measure` and `trainer` need torch (pyproject.toml).
-    assert extras == {"api": {"server"}, "worker": {"server", "measure", "plot", "gpu"}}
+    assert extras == {
+        "api": {"server", "otel"},
+        "worker": {"server", "measure", "plot", "gpu", "otel"},
+    }
 
 
 def test_an_image_gets_only_what_the_package_is_built_from() -> None:

@@ -149,16 +149,18 @@ def _run_worker(settings: Settings, tell: Tell, *, is_kept: bool) -> None:
     from profiler_service.processes.serve import prepare_database
     from profiler_service.processes.supervisor import run_worker_alone
     from profiler_service.telemetry.logs import configure_logging
+    from profiler_service.telemetry.traces import traced_as
 
     configure_logging(settings.log_format)
     from profiler_service.processes.worker import run
 
-    if is_kept:
-        # The service that keeps it has prepared the database.
-        run_worker_alone(settings, functools.partial(run, tell=tell), tell)
-    else:
-        prepare_database(settings)
-        run(settings)
+    with traced_as("lhp-worker"):
+        if is_kept:
+            # The service that keeps it has prepared the database.
+            run_worker_alone(settings, functools.partial(run, tell=tell), tell)
+        else:
+            prepare_database(settings)
+            run(settings)
 
 
 def workloads(url: UrlOption = None, json: JsonOption = False) -> None:
