@@ -36,7 +36,8 @@ def find_commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], A
         yield from find_commands(each, *path, name)
 
 
-COMMANDS: dict[tuple[str, ...], Any] = dict(find_commands(typer.main.get_command(app)))
+TREE = typer.main.get_command(app)
+COMMANDS: dict[tuple[str, ...], Any] = dict(find_commands(TREE))
 
 NUMBERS = st.sampled_from(
     ["0", "-0", "-1", "1", "0.5", "1e400", "1e-400", "nan", "inf", "-inf", "9" * 5000, "1_0", "٣"]
@@ -101,6 +102,8 @@ def surroundings(
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    # Otherwise typer makes all commands anew for each line, which takes most of the time.
+    monkeypatch.setattr("typer.main.get_command", lambda _: TREE)
     with Path(os.devnull).open() as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
         yield monkeypatch
@@ -120,7 +123,7 @@ def check_end(words: Sequence[str], codes: set[int], capfd: pytest.CaptureFixtur
 
 
 FUZZED = settings(
-    max_examples=100,
+    max_examples=150,
     deadline=None,
     derandomize=True,
     database=None,
