@@ -270,14 +270,14 @@ def find_rates(curve: LatencyCurve) -> F64:
     return rates
 
 
-def draw(name: str, curve: LatencyCurve, out: Path) -> None:
+def draw(name: str, curve: LatencyCurve, out: Path, *, ending: str = ".png") -> None:
     """Writes the pictures of `lhp plot` into `out`: the latency, and the time per operation.
 
     Over a wide range of widths, the growth of the latency hides its steps. The other shows them.
     """
     detail, platform = as_detail(curve), platform_info(curve.platform)
-    save_plot(detail, out / f"{name}.png", platform=platform)
-    save_plot(detail, out / f"{name}-per-flop.png", platform=platform, view="per_flop")
+    save_plot(detail, out / f"{name}{ending}", platform=platform)
+    save_plot(detail, out / f"{name}-per-flop{ending}", platform=platform, view="per_flop")
 
 
 def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+TIMEOUT_S = 60
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
 
@@ -51,13 +52,14 @@ async def _open_page(page: Path, scripts: tuple[str, ...]) -> tuple[list[Any], l
             await tab.send_command(f"{domain}.enable")
         loaded = tab.subscribe_once("Page.loadEventFired")
         await tab.send_command("Page.navigate", params={"url": page.as_uri()})
-        await asyncio.wait_for(loaded, 60)
+        await asyncio.wait_for(loaded, TIMEOUT_S)
         values = []
         for script in scripts:
-            answer = await tab.send_command(
+            command = tab.send_command(
                 "Runtime.evaluate",
                 params={"expression": script, "awaitPromise": True, "returnByValue": True},
             )
+            answer = await asyncio.wait_for(command, TIMEOUT_S)
             result = answer["result"]
             if "exceptionDetails" in result:
                 problems.append(str(result["exceptionDetails"]))

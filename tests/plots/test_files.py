@@ -14,7 +14,6 @@ import pytest
 from profiler_service.errors import InvalidRequestError, LhpError
 from profiler_service.plots.curve import curve_figure
 from profiler_service.plots.files import dump, find_plotly_script, render_html, save_plot
-from profiler_service.wire import CurveDetail
 from tests.cli.stub import CURVE, PLATFORM, RACE, RACED
 from tests.plots.browser import needs_browser, open_page
 from tests.plots.reading import PLANE
@@ -50,7 +49,7 @@ def test_neither_figures_nor_pages_import_plotly() -> None:
 
 
 @needs_browser
-@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("ending", ["png", "svg"])
 def test_a_browser_prints_pictures_without_a_network(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"race.{ending}"
     save_plot(RACED, path, platform=PLATFORM, race=RACE)
@@ -60,70 +59,65 @@ def test_a_browser_prints_pictures_without_a_network(ending: str, tmp_path: Path
         # Width and height, big-endian, are the first fields of the first chunk.
         height = curve_figure(RACED, race=RACE)["layout"]["height"]
         assert struct.unpack(">II", content[16:24]) == (1500, int(1.5 * height))
-    elif ending == "svg":
+    else:
         # Resolved colours, and the title as text.
         assert b"Use 259 instead of 256: 11.1 % faster" in content
         assert b"role:" not in content and b"rgb(0, 121, 91)" in content
-    else:
-        assert content.startswith(b"%PDF")
 
 
-PRESS = (
-    "document.getElementById('figure-0').dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}))"
-)
+def press(key: str, number: int) -> str:
+    """A script that presses the key on the figure of that number."""
+    return (
+        f"document.getElementById('figure-{number}')"
+        f".dispatchEvent(new KeyboardEvent('keydown', {{key: {key!r}}}))"
+    )
 
 
-def shows(text: str) -> str:
+def shows(text: str, number: int) -> str:
     """A script that waits until the hover box begins with the text; or is closed, without one."""
     is_so = f"text.startsWith({text!r})" if text else "text === ''"
     return (
         "new Promise(resolve => {const look = () => {"
-        "const text = document.querySelector('.hoverlayer').textContent;"
+        f"const text = document.querySelector('#figure-{number} .hoverlayer').textContent;"
         f" {is_so} ? resolve(true) : setTimeout(look, 10)}}; look()}})"
     )
 
 
-@needs_browser
-@pytest.mark.parametrize(
-    ("curve", "first", "second"),
-    [(CURVE, "256  LHP", "257 → use 259"), (PLANE, "10 × 5 → use 12 × 5", "10 × 6 → use 11 × 6")],
-    ids=["one axis", "two axes"],
-)
-def test_a_page_is_drawn_and_used_in_a_browser_without_an_error(
-    curve: CurveDetail, first: str, second: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "curve.html"
-    path.write_text(render_html([curve_figure(curve)]))
-    extras = (
+def extras(number: int) -> str:
+    """A script that counts the figure's shapes and annotations."""
+    return (
         "(({layout}) => layout.shapes.length + layout.annotations.length)"
-        "(document.getElementById('figure-0'))"
+        f"(document.getElementById('figure-{number}'))"
+    )
+
+
+@needs_browser
+def test_a_page_is_drawn_and_used_in_a_browser_without_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "curves.html"
+    path.write_text(render_html([curve_figure(CURVE), curve_figure(PLANE)]))
+    boxes = (
+        ("256  LHP", "257 → use 259"),  # from left to right: sizes, or cells
+        ("10 × 5 → use 12 × 5", "10 × 6 → use 11 × 6"),
     )
     background = "getComputedStyle(document.querySelector('.main-svg')).backgroundColor"
-    values, problems = open_page(
-        path,
-        "lhpDrawn.then(() => document.querySelectorAll('.main-svg').length > 0)",
-        extras,
-        # From left to right: sizes, or cells.
-        PRESS % "ArrowRight",
-        shows(first),
-        PRESS % "ArrowRight",
-        shows(second),
-        extras,
-        PRESS % "Escape",
-        shows(""),
-        extras,
+    scripts = [
+        "lhpDrawn.then(() => document.querySelectorAll('.gtitle').length)",
         background,
         "document.documentElement.dataset.theme = 'dark'; lhpDrawn.then(() => lhpSettled())",
         background,
-        "document.querySelector('.gtitle') === null",
-    )
+    ]
+    for number, (first, second) in enumerate(boxes):
+        scripts += [extras(number), press("ArrowRight", number), shows(first, number)]
+        scripts += [press("ArrowRight", number), shows(second, number), extras(number)]
+        scripts += [press("Escape", number), shows("", number), extras(number)]
+    values, problems = open_page(path, *scripts)
     assert problems == []
-    is_drawn, before, _, _, _, _, pointed, _, _, after, light, _, dark, is_untitled = values
-    assert is_drawn is True
-    # The bin of the point is shaded, or an arrow leads to the point that dominates it.
-    assert (pointed, after) == (before + 1, before)
-    assert (light, dark) == ("rgb(255, 255, 255)", "rgb(22, 25, 31)")
-    assert is_untitled is True  # the page says it
+    # The page itself says the first title.
+    assert values[:4] == [1, "rgb(255, 255, 255)", True, "rgb(22, 25, 31)"]
+    for start in (4, 13):
+        before, pointed, after = values[start], values[start + 5], values[start + 8]
+        # The bin of the point is shaded, or an arrow leads to the point that dominates it.
+        assert (pointed, after) == (before + 1, before)
 
 
 def test_without_a_browser_the_hint_names_the_ending_that_needs_none(

@@ -66,6 +66,13 @@
     return layout;
   }
 
+  function keepZoom(element, layout) {
+    for (const [name, axis] of Object.entries(layout)) {
+      const shown = /^[xy]axis/.test(name) && element._fullLayout && element._fullLayout[name];
+      if (shown && shown.range) axis.range = [...shown.range];
+    }
+  }
+
   function draw(state) {
     const styles = getComputedStyle(document.documentElement);
     const narrow = isNarrow(state.element);
@@ -78,9 +85,12 @@
     state.notes = layout.annotations || [];
     state.shapes = layout.shapes || [];
     state.emphasis = NOTHING;
-    layout.uirevision = state.revision; // else a change of the theme would undo a zoom
+    if (state.keepsZoom) keepZoom(state.element, layout);
     const displayModeBar = narrow ? false : "hover";
-    state.drawing = Plotly.react(state.element, data, layout, { ...CONFIG, displayModeBar });
+    // Not `react`: after it, plotly opens no box at a point once shapes have changed.
+    state.drawing = Plotly.newPlot(state.element, data, layout, { ...CONFIG, displayModeBar }).then(
+      () => follow(state),
+    );
     return state.drawing;
   }
 
@@ -113,12 +123,13 @@
     return points.sort((a, b) => (a.x > b.x) - (a.x < b.x) || a.y - b.y);
   }
 
-  function show(state, point) {
+  async function show(state, point) {
     state.at = point;
+    await emphasize(state, point); // may draw the figure again, which closes a box
+    if (state.at !== point) return;
     const place = point.number ? [point.number] : { xval: point.x, yval: point.y };
     Plotly.Fx.hover(state.element, place, point.subplot);
     // plotly sends no event for a box that wasn't opened by the pointer.
-    emphasize(state, point);
     tell(state, point, state.pinned === point);
   }
 
@@ -151,7 +162,7 @@
     const keys = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"];
     if (event.key === "Escape") {
       hide(state);
-      state.revision += 1;
+      state.keepsZoom = false;
       draw(state);
     } else if (keys.includes(event.key)) {
       const point = nextPoint(state, event.key);
@@ -184,9 +195,9 @@
       annotations.push(added);
     }
     const key = JSON.stringify(added);
-    if (key === state.emphasis) return;
+    if (key === state.emphasis) return undefined;
     state.emphasis = key;
-    Plotly.relayout(state.element, { shapes, annotations });
+    return Plotly.relayout(state.element, { shapes, annotations });
   }
 
   function relax(state) {
@@ -201,7 +212,8 @@
     state.element.dispatchEvent(new CustomEvent("lhp-point", { detail, bubbles: true }));
   }
 
-  function listen(state) {
+  /* Listens to plotly's events, which a new plot forgets. */
+  function follow(state) {
     const { element } = state;
     element.on("plotly_hover", (event) => {
       const point = event.points[0];
@@ -219,6 +231,10 @@
       state.pinned = { x, y, subplot, text, customdata };
       tell(state, point, true);
     });
+  }
+
+  function listen(state) {
+    const { element } = state;
     element.addEventListener("keydown", (event) => onKey(state, event));
     new ResizeObserver(() => {
       if (element.clientWidth !== state.width) {
@@ -231,9 +247,10 @@
   /* Draws the figure in the element; `title: false` leaves its title out. Returns a promise. */
   window.lhpDraw = async function (element, figure, options) {
     const known = element.lhpState;
-    const state = known || { element, width: element.clientWidth, revision: 0 };
+    const state = known || { element, width: element.clientWidth };
     state.figure = figure;
     state.options = options || {};
+    state.keepsZoom = false;
     await draw(state);
     if (!known) {
       element.lhpState = state;
@@ -248,6 +265,7 @@
 
   function redraw() {
     for (const state of drawn) {
+      state.keepsZoom = true; // of a figure that was drawn before
       if (state.element.isConnected) draw(state);
       else drawn.delete(state);
     }
