@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.answering.curve_comparison import (
@@ -228,9 +229,8 @@ async def get_curve(
         Query(description="Format of the response (default: as the header `Accept` says)."),
     ] = None,
     max_points: Annotated[
-        int | None,
+        Annotated[int, Field(ge=LEAST_POINTS)] | SkipJsonSchema[None],
         Query(
-            ge=LEAST_POINTS,
             description="About how many points to send, for a picture. LHPs, edges, the first and"
             " the last point are always sent, even if they are more, and so are all `failures`. Of"
             " the others, those that show the shape of the curve; with several axes, the fastest"
