@@ -22,6 +22,7 @@ from profiler_service.plots.quantities import (
     power_ticks,
     size_ticks,
 )
+from profiler_service.wire import CurveComparison
 
 SYMBOLS = ("circle", "diamond", "triangle-up", "square", "cross", "triangle-down")
 """Of the curves, the baseline first. Shape backs colour."""
@@ -299,3 +300,32 @@ def _label_ends(
             align="left",
             font={"size": 12, "color": "role:ink"},
         )
+
+
+def read_comparison(comparison: CurveComparison) -> list[ComparedLine]:
+    """The lines of a comparison that the service sent.
+
+    Raises InvalidRequestError if its curves have more than one axis.
+    """
+    if len(comparison.axis_names) > 1:
+        raise InvalidRequestError(
+            f"curves of {len(comparison.axis_names)} axes can't be drawn over each other",
+            hint="compare curves of one axis, or read the numbers",
+        )
+    dims = [dims[0] for dims in comparison.dims]
+    lines = []
+    for each in comparison.curves:
+        ratios = each.ratios
+        lines.append(
+            ComparedLine(
+                label=each.label,
+                dims=dims,
+                latency_s=each.latency_s,
+                low_s=each.low_s,
+                high_s=each.high_s,
+                ratio=None if ratios is None else ratios.ratio,
+                ratio_low=None if ratios is None else ratios.ratio_low,
+                ratio_high=None if ratios is None else ratios.ratio_high,
+            )
+        )
+    return lines

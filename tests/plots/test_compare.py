@@ -17,10 +17,13 @@ from profiler_service.plots.compare import (
     band,
     compare_figure,
     describe_comparison,
+    read_comparison,
 )
 from profiler_service.plots.history import HistoryPoint, PlatformChange, history_figure
 from profiler_service.plots.interval_bar import Gain, interval_bar
 from profiler_service.plots.thumbnail import MOST_POINTS, thumbnail
+from profiler_service.wire import CurveComparison
+from tests.cli.stub import HEADER
 from tests.plots.reading import notes, numbers, points, traces
 
 DIMS = [256, 448, 1024, 2048]
@@ -203,3 +206,34 @@ def test_a_thumbnail_of_many_values_keeps_their_extremes() -> None:
     heights = [float(point.split(",")[1]) for point in line.split()]
     assert len(heights) <= MOST_POINTS
     assert (min(heights), max(heights)) == (3.0, 23.0)
+
+
+def test_a_comparison_of_the_service_is_read_as_lines() -> None:
+    columns = {"low_s": [None], "high_s": [None], "status": ["lhp"], "curve": HEADER}
+    ratios = {"ratio": [0.5], "ratio_low": [0.4], "ratio_high": [0.6], "verdict": ["faster"]}
+    curves = [
+        {"label": "dense", "latency_s": [2e-5], "ratios": None, "summary": None, **columns},
+        {"label": "packed", "latency_s": [1e-5], "ratios": ratios, "summary": None, **columns},
+    ]
+    comparison = CurveComparison.model_validate(
+        {
+            "finding": "",
+            "workload": "matmul",
+            "axis_names": ["size"],
+            "differs": [],
+            "same": [],
+            "intervals": "paired",
+            "num_points": 1,
+            "num_left_out": 0,
+            "dims": [[256]],
+            "curves": curves,
+        }
+    )
+    dense, packed = read_comparison(comparison)
+    assert (dense.label, dense.dims, dense.ratio) == ("dense", [256], None)
+    assert (packed.ratio, packed.ratio_low, packed.ratio_high) == ([0.5], [0.4], [0.6])
+    figure = compare_figure([dense, packed], axis="size", is_paired=True)
+    assert points(traces(figure)["packed"]) == [(256, 2.0)]
+    plane = comparison.model_copy(update={"axis_names": ["a", "b"]})
+    with pytest.raises(InvalidRequestError, match="2 axes"):
+        read_comparison(plane)
