@@ -30,7 +30,7 @@ LEFT, RIGHT, BOTTOM = 64, 24, 52
 TITLE_HEIGHT, LINE_HEIGHT, LEGEND_HEIGHT, LABEL_HEIGHT = 66, 30, 30, 28
 GL_POINTS = 4_000
 """With more points than this, a trace is drawn by WebGL."""
-TEXT_POINTS = 20_000
+TEXT_POINTS = 5_000
 """With more points than this, they have no hover texts: they would outweigh the data."""
 
 

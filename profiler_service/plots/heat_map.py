@@ -8,7 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from profiler_service.plots.columns import F64, Columns
-from profiler_service.plots.figure import Panel, Sheet, Trace, marks, pack, ringed
+from profiler_service.plots.figure import (
+    TEXT_POINTS,
+    Panel,
+    Sheet,
+    Trace,
+    marks,
+    pack,
+    ringed,
+)
 from profiler_service.plots.quantities import format_tick, log_ticks, size_ticks
 from profiler_service.plots.staircase import point_at
 from profiler_service.wire import AxisRange, CurveDetail
@@ -21,7 +29,6 @@ COLOR_PERCENTILES = (2, 98)
 SLOWER = ("role:heat-1", "role:heat-2", "role:heat-3")
 EQUAL = "role:heat-4"
 FASTER = ("role:heat-5", "role:heat-6", "role:heat-7", "role:heat-8")
-TEXT_CELLS = 20_000
 
 
 def draw_heat_map(
@@ -103,7 +110,7 @@ def _cells(curve: CurveDetail, columns: Columns) -> Trace:
         "hoverongaps": False,
         "meta": {"step": True},
     }
-    if image.size <= TEXT_CELLS:
+    if image.size <= TEXT_POINTS:
         texts = np.full(image.shape, "", dtype=object)
         texts[places] = columns.texts()
         rival = np.full((*image.shape, 2), np.nan)

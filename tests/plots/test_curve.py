@@ -9,7 +9,7 @@ import pytest
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.plots.curve import curve_figure
-from profiler_service.plots.figure import Figure, View
+from profiler_service.plots.figure import TEXT_POINTS, Figure, View
 from profiler_service.plots.heat_map import cell_edges, color_scale
 from profiler_service.plots.staircase import find_pattern
 from profiler_service.plots.text import describe_counts, describe_curve_keys, describe_finding
@@ -324,3 +324,21 @@ def test_kernels_are_called_by_their_names() -> None:
     # 30 / 20
     assert describe_finding(curve) == "packed is the fastest of 5 kernels: 1.50 × as fast as dense"
     assert describe_counts(curve) == "5 of 6 kernels compared"
+
+
+@pytest.mark.parametrize("sides", [(TEXT_POINTS + 1,), (72, 72)], ids=["one axis", "two axes"])
+def test_of_very_many_points_the_figure_has_no_texts(sides: tuple[int, ...]) -> None:
+    dims = [[1 + place for place in index] for index in np.ndindex(sides)]  # 72 · 72 = 5184
+    count = len(dims)
+    columns = {name: column[1:2] * count for name, column in CURVE.points.model_dump().items()}
+    columns |= {"dims": dims, "rival": [dims[-1]] * count}
+    changes = {
+        "points": CurvePoints.model_validate(columns),
+        "axes": [AxisRange(first=1, last=side) for side in sides],
+        "axis_names": ["a", "b"][: len(sides)],
+        "failures": [],
+        "bins": [],
+    }
+    figure = curve_figure(CURVE.model_copy(update=changes))
+    assert not any("hovertext" in trace for trace in figure["data"])
+    assert len(json.dumps(figure)) < 100 * count
