@@ -45,6 +45,7 @@ from profiler_service.api.origins import RefuseForeign, ShareResponses
 from profiler_service.api.problems import install_problem_handlers, problem_responses
 from profiler_service.api.questions import ReadyResponses
 from profiler_service.api.shutdown import EndRequestsQuietly
+from profiler_service.dashboard.app import ROUTERS, add_pages
 from profiler_service.distribution import find_version
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
@@ -162,11 +163,10 @@ def create_app(
         app.include_router(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused
         )
+    add_pages(app)
     install_problem_handlers(app)
-    routes = [
-        *app.routes,
-        *(route for each in (*with_parameters, *rest) for route in each.router.routes),
-    ]
+    routers = [*(each.router for each in (*with_parameters, *rest)), *ROUTERS]
+    routes = [*app.routes, *(route for each in routers for route in each.routes)]
     public |= find_public(routes, open_metrics=settings.open_metrics)
     describe_access(app, routes, public=public, is_exposed=settings.is_exposed)
     _describe_longest_wait(app, settings.max_wait_s)

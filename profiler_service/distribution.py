@@ -33,8 +33,8 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
     "server": frozenset(
         {
             *("alembic", "cachetools", "dbos", "fastapi", "fastapi_offline", "httptools"),
-            *("limits", "numpy", "prometheus_client", "psycopg", "pyarrow", "sqlalchemy"),
-            *("starlette", "structlog", "tsdownsample", "uvicorn", "uvloop"),
+            *("jinja2", "limits", "numpy", "plotly", "prometheus_client", "psycopg", "pyarrow"),
+            *("sqlalchemy", "starlette", "structlog", "tsdownsample", "uvicorn", "uvloop"),
         }
     ),
     "measure": frozenset({"numpy", "torch"}),

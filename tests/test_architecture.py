@@ -91,8 +91,15 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "wording": ({"wire"}, set()),
     "app": (
-        {"answering", "api", "distribution", "settings", "storage", "telemetry"},
+        {"answering", "api", "dashboard", "distribution", "settings", "storage", "telemetry"},
         {"fastapi", "fastapi_offline"},
+    ),
+    "dashboard": (
+        {
+            *("access", "analysis", "answering", "api", "distribution", "errors", "kinds"),
+            *("plan", "plots", "storage", "wire", "wording", "workload"),
+        },
+        {"fastapi", "jinja2", "numpy", "pydantic", "starlette"},
     ),
     "cli": (
         {

@@ -82,6 +82,17 @@ class Asking:
         self._shutdown = shutdown
         self._measurements: LRUCache[tuple[str, str], _Measurement] = LRUCache(MAX_REMEMBERED)
 
+    async def find(self, question: Question[AnswerT], where: Where) -> AnswerT | None:
+        """The answer, if it is known; None if it must be measured. Starts nothing.
+
+        Raises UnknownHostError, UnknownPlatformError, InvalidRequestError, StoreError.
+        """
+        return await self._find(question, await self._hosts.locate(where))
+
+    async def _find(self, question: Question[AnswerT], where: Where) -> AnswerT | None:
+        conditions = await self._hosts.find_conditions(where)
+        return None if conditions is None else await question.find(self._known, conditions)
+
     async def ask(
         self,
         question: Question[AnswerT],
@@ -132,11 +143,9 @@ class Asking:
     ) -> AnswerT | Sweep:
         deadline_s = time.monotonic() + wait_s
         where = await self._hosts.locate(where)
-        conditions = await self._hosts.find_conditions(where)
-        if conditions is not None:
-            answer = await question.find(self._known, conditions)
-            if answer is not None:
-                return answer
+        answer = await self._find(question, where)
+        if answer is not None:
+            return answer
         return await self._measure(
             question, where, deadline_s=deadline_s, client=client, when_queued=when_queued
         )

@@ -23,7 +23,7 @@ from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import hysteresis_bins
 from profiler_service.answering.downsampling import Numbers
 from profiler_service.storage.curve_file import write_points
-from profiler_service.wire import BinInfo, CurveInfo, FailedPoint
+from profiler_service.wire import BinInfo, CurveDetail, CurveInfo, FailedPoint
 
 CHUNK_POINTS = 16_384
 ABOUT = "lhp_curve"
@@ -173,3 +173,10 @@ def _taken(sink: io.BytesIO) -> bytes:
     sink.seek(0)
     sink.truncate()
     return written
+
+
+def curve_detail(
+    curve: LatencyCurve, info: CurveInfo, points: Numbers | None = None
+) -> CurveDetail:
+    """The curve with its points, as clients read it."""
+    return CurveDetail.model_validate_json(b"".join(json_chunks(curve, info, points)))

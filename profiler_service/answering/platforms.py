@@ -60,6 +60,12 @@ class PlatformsAsking:
         self._known = known
         self._hosts = hosts
 
+    async def find(self, question: Question[AnswerT], where: Where) -> AnswerT | None:
+        """As `Asking.find`. None with `where.platforms`: only `ask` brings these together."""
+        if where.platforms is not None:
+            return None
+        return await self._asking.find(question, where)
+
     async def ask(
         self,
         question: Question[AnswerT],

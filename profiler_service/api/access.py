@@ -1,7 +1,8 @@
 """Who may use which route: authentication of every request, and the scope that each route needs.
 
 `Authenticate` refuses what has no valid token before anything else is read. A route names its scope
-with `require`, or is `PUBLIC`. One that names nothing needs `read`, if it only reads.
+with `require`, or is `PUBLIC`. One that names nothing needs `read`, if it only reads. A browser
+that asks for a page without a valid token is sent to the sign-in page.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
+from starlette.requests import cookie_parser
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,6 +32,11 @@ from profiler_service.errors import TooManyRequestsError, UnauthenticatedError
 
 SCHEME = "token"
 """Name of the security scheme in OpenAPI."""
+COOKIE = "lhp_token"
+"""The cookie that holds the token of a browser that has signed in."""
+PAGES = "/ui/"
+"""Pages for people are at `/`, and below this address."""
+SIGN_IN = "ui/sign-in"
 _NOTHING: frozenset[scopes.Scope] = frozenset()
 Public = AbstractSet[tuple[str, str]]
 """Methods and paths that need no token; of a path that ends with a slash, all below it."""
@@ -81,8 +90,9 @@ class Authenticate:
     """An ASGI layer that knows who sends a request, and answers 401 to those who may not.
 
     It also answers 429 to a token that sends too much or has too much under way, and to an address
-    that sends too much without one. The token stands in the header `Authorization`, and nowhere
-    else: addresses end up in logs and histories.
+    that sends too much without one. The token stands in the header `Authorization`, or in the
+    cookie of a browser that has signed in, and never in an address: those end up in logs and
+    histories.
     """
 
     def __init__(self, app: ASGIApp, *, public: Public, rate_limit: str, most_open: int) -> None:
@@ -115,7 +125,8 @@ class Authenticate:
                 await _too_many(pause_s)(scope, receive, send)
                 return
             if not self._is_public(scope):
-                await _refuse(error, text is not None)(scope, receive, send)
+                refuse = _to_sign_in(scope) or _refuse(error, text is not None)
+                await refuse(scope, receive, send)
                 return
             set_caller(Caller(allowed=_NOTHING, address=address))
             await self.app(scope, receive, send)
@@ -136,12 +147,31 @@ class Authenticate:
 
     def _is_public(self, scope: Scope) -> bool:
         method: str = "GET" if scope["method"] == "HEAD" else scope["method"]
-        whole: str = scope["path"]
-        path = whole.removeprefix(scope.get("root_path", ""))
-        first = path[: path.find("/", 1) + 1]
-        return (method, path) in self._public or (
-            (method, first) in self._public and ".." not in path
-        )
+        path = _find_path(scope)
+        if (method, path) in self._public:
+            return True
+        folders = (each for asked, each in self._public if asked == method and each[-1] == "/")
+        return ".." not in path and any(path.startswith(each) for each in folders if each != "/")
+
+
+def _find_path(scope: Scope) -> str:
+    """The address below that of the service."""
+    whole: str = scope["path"]
+    return whole.removeprefix(scope.get("root_path", ""))
+
+
+def _to_sign_in(scope: Scope) -> ASGIApp | None:
+    """Sends a browser to the sign-in page, if it asks for a page."""
+    path = _find_path(scope)
+    if scope["method"] not in READING or not (path == "/" or path.startswith(PAGES)):
+        return None
+    query = scope["query_string"].decode("latin-1")
+    wanted = quote(path + (f"?{query}" if query else ""), safe="/")
+    address = f"{'../' * (path.count('/') - 1) or './'}{SIGN_IN}?next={wanted}"
+    if any(name == b"hx-request" for name, _ in scope["headers"]):
+        # A part of a page would otherwise become the sign-in page.
+        return Response(status_code=204, headers={"HX-Redirect": address})
+    return Response(status_code=303, headers={"Location": address})
 
 
 def _refuse(error: UnauthenticatedError, has_token: bool) -> ASGIApp:
@@ -153,12 +183,18 @@ def _refuse(error: UnauthenticatedError, has_token: bool) -> ASGIApp:
 def _find_token(scope: Scope) -> str:
     """The token in the request's headers. Raises UnauthenticatedError if there isn't just one."""
     found: bytes | None = None
+    cookies: list[bytes] = []
     for name, value in scope["headers"]:
         if name == b"authorization":
             if found is not None:
                 raise UnauthenticatedError("send one token, not several", hint=HINT)
             found = value
+        elif name == b"cookie":
+            cookies.append(value)
     if found is None:
+        signed_in = cookie_parser(b"; ".join(cookies).decode("latin-1")).get(COOKIE)
+        if signed_in is not None:
+            return signed_in
         raise UnauthenticatedError("this service needs a token", hint=HINT)
     kind, _, text = found.decode("latin-1").partition(" ")
     if kind.lower() != "bearer":

@@ -46,10 +46,11 @@ HostName = Annotated[str, Path(description="Name of a host.")]
 
 
 async def _info(host: Host, services: Services) -> HostInfo:
-    return (await _list_infos([host], services))[0]
+    return (await describe_hosts([host], services))[0]
 
 
-async def _list_infos(hosts: Sequence[Host], services: Services) -> list[HostInfo]:
+async def describe_hosts(hosts: Sequence[Host], services: Services) -> list[HostInfo]:
+    """The hosts as resources, each compared with the others of its platform."""
     busy = await asyncio.to_thread(services.store.find_busy_hosts)
     compared = await asyncio.to_thread(services.canaries.compare)
     presence_s = services.settings.presence_s
@@ -74,7 +75,7 @@ async def list_hosts(
     """Every host that has joined or registered. A host registers when its worker starts."""
     hosts = await asyncio.to_thread(services.store.list_hosts)
     listed = [host for host in hosts if retired or host.status is not HostStatus.RETIRED]
-    return await _list_infos(listed, services)
+    return await describe_hosts(listed, services)
 
 
 @router.get(

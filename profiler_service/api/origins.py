@@ -155,6 +155,11 @@ class RefuseForeign:
         return page.netloc.removesuffix(port) != own.removesuffix(port)
 
 
+def is_foreign(request: Request) -> bool:
+    """Whether a page of another site has sent the request."""
+    return _IS_FOREIGN in request.scope
+
+
 class ShareResponses(CORSMiddleware):
     """An ASGI layer that lets pages of the allowed origins read responses (CORS).
 
@@ -182,7 +187,7 @@ class ShareResponses(CORSMiddleware):
 
 async def refuse_foreign(request: Request) -> None:
     """Checks that no page of another site has sent the request. Raises ForeignOriginError."""
-    if _IS_FOREIGN in request.scope:
+    if is_foreign(request):
         raise _foreign_origin()
 
 

@@ -204,10 +204,10 @@ def problem_response(
 
 async def _on_lhp_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.LhpError)
-    return problem_response(_hide_details(error))
+    return problem_response(hide_details(error))
 
 
-def _hide_details(error: errors.LhpError) -> errors.LhpError:
+def hide_details(error: errors.LhpError) -> errors.LhpError:
     """The error as the caller may see it: paths, servers and hosts are for the scope `read`."""
     tells_much = isinstance(error, errors.StoreError | errors.NotReadyError)
     if not tells_much or Scope.READ in current_caller().allowed:

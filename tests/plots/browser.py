@@ -1,4 +1,7 @@
-"""A real browser without a network, for tests; they skip with the reason where there is none."""
+"""A real browser without a network, for tests; they skip with the reason where there is none.
+
+Where LHP_REQUIRE_BROWSER is set, they fail instead.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ import pytest
 TIMEOUT_S = 60
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, NAMES)), None)
+
+if BROWSER is None and "LHP_REQUIRE_BROWSER" in os.environ:
+    raise RuntimeError("LHP_REQUIRE_BROWSER is set, and neither Chrome nor Chromium is here")
 
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="neither Chrome nor Chromium is here")
 

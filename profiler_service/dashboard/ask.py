@@ -1,0 +1,212 @@
+"""/: asks a question with a form, and shows the answer.
+
+A link only shows what is known: it starts no measurement. `POST /ui/ask` does, with the scope
+`measure`; the page sends it by itself if it was opened from this service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse, Response
+
+from profiler_service.access.caller import current_caller
+from profiler_service.access.scopes import Scope
+from profiler_service.answering.lhp import LhpQuestion
+from profiler_service.answering.resources import curve_info, is_stale, sweep_info, workload_info
+from profiler_service.answering.services import Services
+from profiler_service.api.access import require
+from profiler_service.api.dependencies import ServicesDep, identify_client
+from profiler_service.api.origins import is_foreign
+from profiler_service.api.problems import error_of_invalid, hide_details, problem_of
+from profiler_service.api.questions import read_lhp_question, read_where
+from profiler_service.dashboard.given import parse_given, read_given
+from profiler_service.dashboard.rendering import is_part, render
+from profiler_service.dashboard.routes import PageRoute
+from profiler_service.dashboard.sentences import describe_finding
+from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.kinds import get_workload_kind, workload_kinds
+from profiler_service.storage.store import CurveHeader, Sweep
+from profiler_service.wire import CurveInfo, LhpAnswer, LhpQuery, WorkloadInfo
+
+SHOWN_WAIT_S = 1.0
+"""How long a page waits for a measurement before it shows the progress."""
+DEFAULT_KIND = "linear"
+OPTIONS = frozenset(LhpQuery.model_fields) - {"dims", "workload", "wait"}
+"""What a question may say besides its dims and workload, in the terms of the command line."""
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskForm:
+    """What the form shows: the kind of workload, and what was given so far."""
+
+    kinds: Sequence[str]
+    kind: WorkloadInfo
+    dims: Sequence[str]
+    """One for each axis; empty texts for those not given."""
+    given: Mapping[str, str]
+    """Every other parameter that was given."""
+    hosts: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeated:
+    """How to ask the same from elsewhere."""
+
+    link: str
+    """Relative to the service."""
+    command: str
+    curl: str
+    python: str
+
+
+async def _read_form(given: Mapping[str, str], services: Services) -> AskForm:
+    """The form with these values. An unknown kind becomes the default one."""
+    kinds = list(workload_kinds())
+    name = given.get("workload", DEFAULT_KIND)
+    kind = workload_info(get_workload_kind(name if name in kinds else DEFAULT_KIND))
+    dims = [each.strip() for each in given.get("dims", "").split(",")]
+    dims = [*dims, *([""] * len(kind.axes))][: len(kind.axes)]
+    hosts = await asyncio.to_thread(services.store.list_hosts)
+    return AskForm(
+        kinds=kinds,
+        kind=kind,
+        dims=dims,
+        given={k: v for k, v in given.items() if k not in ("dims", "workload")},
+        hosts=[host.name for host in hosts],
+    )
+
+
+@router.get("/")
+async def show_ask(request: Request, services: ServicesDep) -> Response:
+    """The form; and the answer, if a question is given and its answer is known."""
+    given = read_given(request)
+    form = await _read_form(given, services)
+    if not given.get("dims"):
+        return render(request, "ask.html", form=form, outcome=None)
+    try:
+        query = parse_given(LhpQuery, given)
+        question = read_lhp_question(query, services)
+        answer = await services.asking.find(question, read_where(query))
+    except (LhpError, RequestValidationError) as error:
+        return _show_error(request, form, error)
+    if answer is None:
+        # Another site may have led here: then somebody must ask for the measurement.
+        starts = Scope.MEASURE in current_caller().allowed and not is_foreign(request)
+        return render(
+            request, "ask.html", form=form, outcome="unknown", starts=starts, query=_encode(given)
+        )
+    return render(
+        request,
+        "ask.html",
+        form=form,
+        outcome="answer",
+        **await _describe(request, services, question, answer, given),
+    )
+
+
+def _show_error(
+    request: Request, form: AskForm, error: LhpError | RequestValidationError
+) -> Response:
+    """The form as it was filled in, and what is wrong."""
+    if isinstance(error, RequestValidationError):
+        error = error_of_invalid(error.errors())
+    problem = problem_of(hide_details(error))
+    return render(
+        request, "ask.html", form=form, outcome="error", problem=problem, status=problem.status
+    )
+
+
+@router.post("/ui/ask", dependencies=[require(Scope.MEASURE)])
+async def measure(request: Request, services: ServicesDep) -> Response:
+    """The answer, measured if need be; or how far the measurement is."""
+    given = read_given(request)
+    query = parse_given(LhpQuery, given)
+    question = read_lhp_question(query, services)
+    answer = await services.asking.ask(
+        question, read_where(query), wait_s=SHOWN_WAIT_S, client=identify_client(request)
+    )
+    if not is_part(request):  # without JavaScript: the page itself is asked again
+        return RedirectResponse(f"../?{_encode(given)}", status_code=303)
+    if isinstance(answer, Sweep):
+        place = await services.queue.find_place_soon(answer)
+        return render(
+            request,
+            "part_progress.html",
+            sweep=sweep_info(answer, place),
+            query=_encode(given),
+        )
+    return render(
+        request, "part_answer.html", **await _describe(request, services, question, answer, given)
+    )
+
+
+async def _describe(
+    request: Request,
+    services: Services,
+    question: LhpQuestion,
+    answer: LhpAnswer,
+    given: Mapping[str, str],
+) -> dict[str, Any]:
+    """What the template of an answer shows."""
+    curve = await _find_curve(services, answer)
+    mode = question.mode if curve is None else curve.mode
+    return {
+        "answer": answer,
+        "curve": curve,
+        "axis_names": list(question.workload.axes),
+        "finding": describe_finding(answer, axis_names=list(question.workload.axes), mode=mode),
+        "again": describe_again(given, base_url=str(request.base_url)),
+    }
+
+
+async def _find_curve(services: Services, answer: LhpAnswer) -> CurveInfo | None:
+    """The curve that it was read from; None if it was deleted meanwhile."""
+    try:
+        header: CurveHeader = await asyncio.to_thread(services.store.get_curve_header, answer.curve)
+    except NotFoundError:
+        return None
+    host = await asyncio.to_thread(services.store.get_host, header.host)
+    return curve_info(header, stale=is_stale(header, host))
+
+
+def _encode(given: Mapping[str, str]) -> str:
+    return urlencode(given, safe=",")
+
+
+def describe_again(given: Mapping[str, str], *, base_url: str) -> Repeated:
+    """How to ask the same from a shell, with curl and from Python.
+
+    `base_url` ends with a slash.
+    """
+    query = {name: value for name, value in given.items() if name != "wait"}
+    words = ["lhp", "query", query["dims"]]
+    for name, value in query.items():
+        if name == "workload" or name in OPTIONS:
+            words += [f"--{name.replace('_', '-')}", value]
+        elif name != "dims":
+            words += ["--param", f"{name}={value}"]
+    pairs = ", ".join(f"{name!r}: {value!r}" for name, value in query.items())
+    return Repeated(
+        link=f"?{_encode(query)}",
+        command=shlex.join(words),
+        curl=shlex.join(["curl", f"{base_url}lhp?{_encode(query)}"]),
+        python="\n".join(
+            (
+                "from profiler_service.client import ServiceClient",
+                "",
+                f"with ServiceClient({base_url.rstrip('/')!r}) as client:",
+                f"    answer = client.ask_lhp({{{pairs}}})",
+                "print(answer.lhp)",
+            )
+        ),
+    )

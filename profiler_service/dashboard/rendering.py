@@ -1,0 +1,103 @@
+"""Renders templates: what every page shows, and how quantities are written.
+
+Knows no page.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+from profiler_service.access.caller import current_caller
+from profiler_service.access.scopes import Scope
+from profiler_service.distribution import find_version
+from profiler_service.wording import format_age, format_range, format_seconds
+
+SECTIONS = (
+    ("Ask", ""),
+    ("Curves", "ui/curves"),
+    ("Compare", "ui/compare"),
+    ("History", "ui/history"),
+    ("Hosts", "ui/hosts"),
+    ("Sweeps", "ui/sweeps"),
+)
+"""Name and address of what the navigation lists."""
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self';"
+    " img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'"
+)
+"""The Content-Security-Policy of pages. Nothing comes from another host. Figures need styles of
+their own, which their library writes into the page."""
+
+HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "Cache-Control": "no-store",
+    # Without any referrer, browsers would hide the origin of forms, and they would look foreign.
+    "Referrer-Policy": "same-origin",
+}
+
+
+def format_size(dims: tuple[int, ...] | list[int]) -> str:
+    """Dims as pages write them: `1197 × 317`."""
+    return " × ".join(map(str, dims))
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """A number with its noun: `1 host`, `2,000 hosts`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {
+    "seconds": format_seconds,
+    "range": format_range,
+    "size": format_size,
+    "count": count,
+    "twice": lambda value: (value, value),
+    "filled": lambda given: {name: value for name, value in given.items() if value},
+}
+
+
+def is_part(request: Request) -> bool:
+    """Whether the request comes from a page that renews a part of itself."""
+    return "hx-request" in request.headers
+
+
+def find_root(request: Request) -> str:
+    """The relative address of the service, seen from the page: `./`, `../` or more of them."""
+    path: str = request.scope["path"]
+    path = path.removeprefix(request.scope.get("root_path", ""))
+    return "../" * (path.count("/") - 1) or "./"
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """The page or the part of one that the template makes of `values`."""
+    caller = current_caller()
+    now = dt.datetime.now(dt.UTC)
+    text = _templates.get_template(template).render(
+        root=find_root(request),
+        sections=SECTIONS,
+        version=find_version(),
+        signed_in_as=caller.token_name,
+        may_measure=Scope.MEASURE in caller.allowed,
+        may_manage=Scope.ADMIN in caller.allowed,
+        ago=lambda moment: format_age(moment, now),
+        **values,
+    )
+    return HTMLResponse(
+        text,
+        status_code=status,
+        headers=HEADERS,
+    )

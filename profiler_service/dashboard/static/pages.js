@@ -1,0 +1,162 @@
+// What moves on the pages. Every page works without it.
+"use strict";
+
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+
+function isDark() {
+  const theme = document.documentElement.dataset.theme;
+  return theme ? theme === "dark" : prefersDark.matches;
+}
+
+function setUpTheme() {
+  const button = document.getElementById("theme");
+  const name = () => { button.textContent = isDark() ? "Light" : "Dark"; };
+  button.hidden = false;
+  name();
+  button.addEventListener("click", () => {
+    const theme = isDark() ? "light" : "dark";
+    document.documentElement.dataset.theme = theme;
+    localStorage.setItem("lhp-theme", theme);
+    name();
+  });
+}
+
+// Figures: the library is loaded when the first one is there.
+
+const loading = {};
+
+function load(address) {
+  loading[address] ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = address;
+    script.onload = resolve;
+    script.onerror = () => reject(new Error(`can't load ${address}`));
+    document.head.append(script);
+  });
+  return loading[address];
+}
+
+async function draw(place) {
+  const options = new URLSearchParams(place.dataset.options ?? "");
+  const address = place.dataset.figure;
+  const separator = address.includes("?") ? "&" : "?";
+  place.setAttribute("aria-busy", "true");
+  try {
+    const [reply] = await Promise.all([
+      fetch(options.size ? `${address}${separator}${options}` : address),
+      load(place.dataset.plotly).then(() => load(place.dataset.script)),
+    ]);
+    if (!reply.ok) {
+      const problem = await reply.json().catch(() => ({}));
+      throw new Error(problem.detail ?? `the service answered ${reply.status}`);
+    }
+    await lhpDraw(place, await reply.json(), { title: !place.dataset.title });
+  } catch (error) {
+    place.textContent = `The figure can't be drawn: ${error.message}. The table below has all points.`;
+  }
+  place.removeAttribute("aria-busy");
+}
+
+function setUpFigures(part) {
+  for (const place of part.querySelectorAll("[data-figure]:not([data-drawn])")) {
+    place.dataset.drawn = "";
+    draw(place);
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-set]");
+  if (!button) return;
+  const [name, value] = button.dataset.set.split("=");
+  const place = button.closest(".card").querySelector("[data-figure]");
+  const options = new URLSearchParams(place.dataset.options ?? "");
+  options.set(name, value);
+  place.dataset.options = options;
+  for (const each of button.parentElement.querySelectorAll(`[data-set^="${name}="]`)) {
+    each.setAttribute("aria-pressed", String(each === button));
+  }
+  draw(place);
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-image]");
+  if (!button) return;
+  const place = document.querySelector("[data-figure]");
+  Plotly.downloadImage(place, { format: button.dataset.image, filename: button.dataset.name });
+});
+
+// Code that can be copied.
+
+function setUpCopying(part) {
+  if (!navigator.clipboard) return;
+  for (const code of part.querySelectorAll("pre:not([data-copies])")) {
+    code.dataset.copies = "";
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(code.querySelector("code").textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+    code.after(button);
+  }
+}
+
+// Forms that need no button.
+
+document.addEventListener("change", (event) => {
+  const field = event.target;
+  if (field.matches("[data-submits]")) field.form.requestSubmit();
+  if (field.matches("[data-reloads]")) {
+    const address = new URL(field.form.action);
+    address.search = new URLSearchParams({ [field.name]: field.value });
+    location.assign(address);
+  }
+});
+
+// Parts that renew themselves, unless somebody is at work in them.
+
+function setUpRenewing() {
+  for (const part of document.querySelectorAll("[data-renew-s]")) {
+    setInterval(() => {
+      const busy = document.hidden || part.contains(document.activeElement)
+        || part.querySelector("details.act[open]");
+      if (!busy) part.dispatchEvent(new Event("renew"));
+    }, 1000 * part.dataset.renewS);
+  }
+}
+
+// A sweep under way.
+
+function follow(part) {
+  const events = new EventSource(part.dataset.events);
+  events.addEventListener("progress", (event) => {
+    const sweep = JSON.parse(event.data);
+    if (!sweep.progress) return;
+    part.querySelector("[data-fraction]").value = sweep.progress.fraction;
+    const { stage, num_samples, seconds } = sweep.progress;
+    part.querySelector("[data-stage]").textContent =
+      `${stage}: ${num_samples.toLocaleString("en")} samples in ${seconds.toFixed(1)} s`;
+  });
+  events.addEventListener("end", () => {
+    events.close();
+    location.reload();
+  });
+}
+
+function setUp(part) {
+  setUpFigures(part);
+  setUpCopying(part);
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  if (matchMedia("(max-width: 760px)").matches) {
+    document.querySelector("[data-folds]")?.removeAttribute("open");
+  }
+  setUpTheme();
+  setUp(document);
+  setUpRenewing();
+  document.querySelectorAll("[data-events]").forEach(follow);
+});

@@ -1,0 +1,131 @@
+"""The page that asks a question."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from profiler_service.dashboard.ask import describe_again
+from tests.api.conftest import Worker, keep_curve
+from tests.api.curves import square, stairs
+from tests.dashboard.conftest import follow, read_page
+
+pytestmark = pytest.mark.anyio
+
+PART = {"hx-request": "true"}
+
+
+async def test_the_form_knows_the_workload(client: httpx.AsyncClient) -> None:
+    page = read_page((await client.get("/?workload=lstm")).text)
+    assert len(page.find("input", name="dims")) == 2  # hidden_size and input_size
+    assert page.find("input", name="steps")
+    assert page.find("input", type="radio", name="prefer", value="nearest")
+    assert "hidden_size" in page.text
+
+
+async def test_a_known_answer_is_shown_with_how_to_ask_again(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    curve = keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    # A form sends a field for each axis, and those that were left empty.
+    text = (await client.get("/?workload=linear&dims=5&dims=6&batch=&multiple_of=")).text
+    page = read_page(text)
+    # 2 ms + 11 µs at 5 × 6, 1 ms + 16 µs at 8 × 8: 1.979 times as fast.
+    assert "Use 8 × 8: 1.98 × as fast" in page.text
+    assert "Grow out_features by 3 and in_features by 2." in page.text
+    assert "lhp query 5,6 --workload linear" in page.text
+    [figure] = [has["data-figure"] for has in page.find("div") if "data-figure" in has]
+    assert follow(figure, "/").startswith(f"/ui/curves/{curve}/figure?asked=5,6")
+    assert sqlite_worker.handed_in.empty()
+    # What was given stays in the form.
+    assert [has["value"] for has in page.find("input", name="dims")] == ["5", "6"]
+
+
+async def test_a_link_starts_no_measurement(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    for headers in ({}, {"sec-fetch-site": "cross-site"}):
+        page = read_page((await client.get("/?dims=500,600", headers=headers)).text)
+        begins = [has for has in page.find("section") if "hx-post" in has]
+        # The page itself then asks for it, unless another site has led here.
+        assert bool(begins) == (not headers)
+        assert page.find("form", method="post")
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_a_question_is_measured_and_its_progress_shown(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    page = read_page((await client.get("/?workload=linear&dims=21,22")).text)
+    [address] = [follow(has["hx-post"], "/") for has in page.find("section") if "hx-post" in has]
+    asking = asyncio.create_task(client.post(address, headers=PART))
+    sweep = await sqlite_worker.take(asking)
+    progress = read_page((await asking).text)
+    assert progress.find("progress") and not progress.find("nav")
+    [again] = [follow(has["hx-post"], "/") for has in progress.find("section")]
+    assert again == address
+    sqlite_worker.finish(sweep, stairs(8))
+    answer = await client.post(again, headers=PART)
+    assert "Use 24 × 24" in read_page(answer.text).text
+    # The page's address from now on: it shows the same.
+    [link] = [
+        has["data-address"]
+        for has in read_page(answer.text).find("section")
+        if "data-address" in has
+    ]
+    assert "Use 24 × 24" in (await client.get(f"/{link}")).text
+
+
+async def test_without_scripts_the_button_leads_back_to_the_page(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    reply = await client.post("/ui/ask?workload=linear&dims=21,22")
+    assert reply.status_code == 303
+    assert follow(reply.headers["location"], "/ui/ask") == "/?workload=linear&dims=21,22"
+    await sqlite_worker.take()
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "says"),
+    [
+        ("workload=linear&dims=5", 422, "2"),
+        ("workload=linear&dims=0,6", 422, "1"),
+        ("workload=linear&dims=5,6&host=nowhere", 404, "nowhere"),
+        ("workload=nothing&dims=5,6", 404, "nothing"),
+        ("workload=linear&dims=5,6&prefer=best", 422, "prefer"),
+        ("workload=linear&dims=5,6&batch=many", 422, "batch"),
+    ],
+)
+async def test_the_form_keeps_its_values_and_says_what_is_wrong(
+    client: httpx.AsyncClient, query: str, status: int, says: str
+) -> None:
+    reply = await client.get(f"/?{query}")
+    assert reply.status_code == status
+    page = read_page(reply.text)
+    assert page.find("section", role="alert") and says in page.text
+    assert page.find("input", name="dims")[-1]["value"] in ("6", "")
+
+
+def test_the_same_question_from_elsewhere() -> None:
+    again = describe_again(
+        {"dims": "1197,317", "workload": "lstm", "steps": "35", "max_growth": "0.5", "wait": "9"},
+        base_url="http://here:8100/",
+    )
+    assert again.link == "?dims=1197,317&workload=lstm&steps=35&max_growth=0.5"
+    assert again.command == "lhp query 1197,317 --workload lstm --param steps=35 --max-growth 0.5"
+    assert again.curl == (
+        "curl 'http://here:8100/lhp?dims=1197,317&workload=lstm&steps=35&max_growth=0.5'"
+    )
+    compile(again.python, "shown", "exec")
+    assert "{'dims': '1197,317', 'workload': 'lstm', 'steps': '35', 'max_growth': '0.5'}" in (
+        again.python
+    )
+
+
+def test_a_value_with_quotes_can_be_pasted() -> None:
+    again = describe_again({"dims": "5,6", "label": "a'; rm -rf"}, base_url="http://here/")
+    # shlex writes a quote within quotes as '"'"'.
+    assert again.command == "lhp query 5,6 --label 'a'\"'\"'; rm -rf'"
+    compile(again.python, "shown", "exec")
