@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import math
 import statistics
 import sys
 import time
@@ -177,24 +178,24 @@ async def _client(
 def _find_recovery(
     during: list[Reply], replies: list[Reply], *, started_s: float
 ) -> tuple[float | None, float | None]:
-    """Seconds from the database's start to the first answer, and the time of a question before.
+    """Seconds from the database's start to the last answer that was due, and those usually needed.
 
-    The first answer to a question that was refused while the database was away: it was queued,
-    measured and stored since. Beside it, how long a question took from its first request to its
-    answer before that, in the median: eight are asked at once. None where there was none.
+    Due are the questions that were refused while the database was away: each must be queued,
+    measured and stored. None if one of them got no answer. Usually, a question needs so long from
+    its first request to its answer (median of the others): eight are asked at once.
     """
     refused = {each.dims for each in during if each.kind == "new" and each.status == "503"}
-    answered_s: dict[str, float] = {}
     asked_s: dict[str, float] = {}
+    answered_s: dict[str, float] = {}
     for each in sorted(replies, key=lambda each: each.at_s):
         if each.kind == "new":
             asked_s.setdefault(each.dims, each.at_s)
             if each.status == "200":
                 answered_s[each.dims] = each.at_s + each.took_s
-    recovered = [at_s - started_s for dims, at_s in answered_s.items() if dims in refused]
+    due = [answered_s.get(dims, math.inf) - started_s for dims in refused]
     usual = [at_s - asked_s[dims] for dims, at_s in answered_s.items() if dims not in refused]
     return (
-        min(recovered) if recovered else None,
+        max(due) if due and max(due) < math.inf else None,
         statistics.median(usual) if usual else None,
     )
 
@@ -250,7 +251,7 @@ def _check(
             holds=not wrong,
         ),
         Check(
-            claim=f"a question that was refused is measured and answered within {RECOVERED_S} s",
+            claim=f"all questions that were refused are answered within {RECOVERED_S} s",
             found=_describe_recovery(*recovered_s),
             holds=recovered_s[0] is not None and recovered_s[0] <= RECOVERED_S,
         ),
@@ -262,10 +263,10 @@ def _check(
     ]
 
 
-def _describe_recovery(first_s: float | None, usual_s: float | None) -> str:
-    first = "none was" if first_s is None else f"{first_s:.1f} s after PostgreSQL had started"
+def _describe_recovery(last_s: float | None, usual_s: float | None) -> str:
+    last = "not all" if last_s is None else f"the last one {last_s:.1f} s after PostgreSQL's start"
     usual = "" if usual_s is None else f"; others take {usual_s:.1f} s from the first request"
-    return first + usual
+    return last + usual
 
 
 def _table(during: list[Reply]) -> list[str]:

@@ -111,6 +111,9 @@ def _workers(folder: Path, postgres: Postgres, count: int) -> Iterator[None]:
                 _wait_for_hosts(postgres, number)
         _wait_for_hosts(postgres, count)
         yield
+    except SoakError as error:
+        said = (folder / "workers.log").read_text(errors="replace").splitlines()[-30:]
+        raise SoakError("\n".join([str(error), "the workers said last:", *said])) from error
     finally:
         for process in processes:
             process.terminate()
