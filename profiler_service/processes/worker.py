@@ -151,7 +151,7 @@ def run(
                     canaries.consider()
                     rechecks.consider()
                 pruning.consider()
-                points.consider()
+                points.consider(is_idle=not job_runner.is_awake)
             except HostRefusedError as error:
                 logger.error("%s: this worker ends (%s)", error, error.hint)
                 tell(Told(state="ending", reason=f"{error} ({error.hint})"))

@@ -275,3 +275,21 @@ def test_columns_have_the_names_of_the_api(
         columns = sa.inspect(connection).get_columns(view, schema="dashboards")
     names = {column["name"] for column in columns}
     assert names - set(resource.model_fields) == more
+
+
+@only_postgresql
+def test_an_idle_worker_looks_seldom_and_goes_on_while_there_is_something(
+    store: Store, host: Host
+) -> None:
+    now_s = 0.0
+    points = DashboardPoints(store, "east", max_points=3, clock=lambda: now_s)
+    for start in (1, 2):  # three measured points each: one curve a step
+        finish_new_sweep(store, create_curve(), start=start)
+    assert [points.consider(is_idle=True) for _ in range(3)] == [1, 1, 0]
+    finish_new_sweep(store, create_curve(), start=3)
+    now_s = 299.0
+    assert points.consider(is_idle=True) == 0
+    assert points.consider(is_idle=False) == 1
+    finish_new_sweep(store, create_curve(), start=4)
+    now_s = 600.0
+    assert points.consider(is_idle=True) == 1
