@@ -167,6 +167,7 @@ async def draw_curve(
             platform=platform_info(platform),
             view=view,
             scale=scale,
+            asked=parse_dims(asked) if asked else None,
             answer=parse_dims(answer) if answer else None,
         )
     )

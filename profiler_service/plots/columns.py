@@ -120,8 +120,13 @@ def invert(ratio: F64) -> F64:
     return inverse
 
 
-def build_columns(curve: CurveDetail, names: Mapping[int, str] | None = None) -> Columns:
-    """The curve's points as arrays."""
+def build_columns(
+    curve: CurveDetail,
+    names: Mapping[int, str] | None = None,
+    *,
+    asked: Sequence[int] | None = None,
+) -> Columns:
+    """The curve's points as arrays. `asked`: see `Columns.asked`; None: what its race was about."""
     points = curve.points
     dims = np.asarray(points.dims, dtype=np.int64).reshape(-1, len(curve.axes))
     numbers = {tuple(each): number for number, each in enumerate(points.dims)}
@@ -129,8 +134,8 @@ def build_columns(curve: CurveDetail, names: Mapping[int, str] | None = None) ->
         np.asarray(column, dtype=np.float64)
         for column in (points.ratio, points.ratio_low, points.ratio_high)
     )
-    first = [axis.first for axis in curve.axes]
-    is_asked = MODES[curve.mode].is_race and points.dims[:1] == [first]
+    if asked is None and MODES[curve.mode].is_race:
+        asked = [axis.first for axis in curve.axes]
     return Columns(
         dims=dims,
         latency_s=np.asarray(points.latency_s, dtype=np.float64),
@@ -147,7 +152,7 @@ def build_columns(curve: CurveDetail, names: Mapping[int, str] | None = None) ->
         gain_high=invert(ratio_low),
         names=names or {},
         decides=MODES[curve.mode].decides_every_point,
-        asked=0 if is_asked else -1,
+        asked=-1 if asked is None else numbers.get(tuple(asked), -1),
     )
 
 

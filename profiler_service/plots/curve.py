@@ -25,12 +25,14 @@ def curve_figure(
     race: RaceInfo | None = None,
     view: View = "latency",
     scale: Scale = "linear",
+    asked: Sequence[int] | None = None,
     answer: Sequence[int] | None = None,
 ) -> Figure:
     """The figure of the curve; with a `race`, the race's panels are below it.
 
-    `view` and `scale` are for a curve of one axis. `answer` is where a heat map's arrow points;
-    without it, to the rival of the asked point, if that is confirmed.
+    `view` and `scale` are for a curve of one axis. `asked` is the point that a heat map compares
+    with; without it, the one that the curve's race was about, if it had one. `answer` is where the
+    arrow points; without it, to the rival of the asked point, if that is confirmed.
 
     Raises InvalidRequestError for a curve of more than two axes, and for the view `per_flop` of a
     workload whose kind isn't known here.
@@ -43,7 +45,7 @@ def curve_figure(
     sheet = _begin(curve, platform)
     curve, race = _escape(curve), map_texts(race, literal)
     placed, names = place_kernels(curve)
-    columns = build_columns(placed, names)
+    columns = build_columns(placed, names, asked=asked)
     if len(curve.axes) == 1:
         panel = draw_staircase(sheet, placed, columns, view=view, scale=scale)
     else:

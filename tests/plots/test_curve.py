@@ -231,6 +231,14 @@ def test_a_race_marks_asked_and_answer_instead_of_what_it_left_undecided(mode: s
     assert points(traces(figure)["answer"]) == [(6, 11)]
 
 
+def test_a_grid_is_compared_with_the_point_that_was_asked_for() -> None:
+    figure = curve_figure(PLANE, asked=[10, 5], answer=[11, 6])
+    assert points(traces(figure)["asked"]) == [(5, 10)]
+    assert points(traces(figure)["answer"]) == [(6, 11)]
+    assert "asked" not in traces(curve_figure(PLANE))
+    assert "asked" not in traces(curve_figure(PLANE, asked=[99, 99]))  # it wasn't measured
+
+
 @pytest.mark.parametrize("mode", ["race", "survey"])
 def test_a_race_along_one_axis_marks_what_was_asked(mode: str) -> None:
     curve = RACED.model_copy(update={"mode": mode})
