@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from profiler_service.dashboard import ask, compare, curves, files, history, hosts, sign_in, sweeps
+from profiler_service.dashboard import (
+    ask,
+    compare,
+    curves,
+    files,
+    history,
+    hosts,
+    sign_in,
+    sweeps,
+)
+from profiler_service.dashboard.routes import PageRoute
+from profiler_service.errors import UnknownAddressError
 
-ROUTERS = tuple(
-    each.router for each in (ask, sign_in, curves, compare, history, hosts, sweeps, files)
+rest = APIRouter(route_class=PageRoute, prefix="/ui", include_in_schema=False)
+
+
+@rest.get("/{path:path}")
+async def show_nothing(path: str) -> Response:
+    """Nothing: there is no such page."""
+    raise UnknownAddressError(
+        f"there is no page /ui/{path[:200]}", hint="choose one from the navigation", see="/"
+    )
+
+
+ROUTERS = (
+    *(each.router for each in (ask, sign_in, curves, compare, history, hosts, sweeps, files)),
+    rest,
 )
 
 
 def add_pages(app: FastAPI) -> None:
     """Makes `app` answer with pages at `/` and below `/ui/`."""
+    app.mount("/ui/static", StaticFiles(directory=files.STATIC), name="static")
     for each in ROUTERS:
         app.include_router(each)
-    app.mount("/ui/static", StaticFiles(directory=files.STATIC), name="static")

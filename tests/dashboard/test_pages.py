@@ -129,6 +129,7 @@ async def test_markup_in_names_is_shown_as_text(
         ("/ui/sweeps?state=asleep", 422, "state"),
         ("/ui/sweeps?hots=here", 422, "did you mean"),
         ("/ui/curves?host=nowhere", 404, "nowhere"),
+        ("/ui/elsewhere", 404, "/ui/elsewhere"),
     ],
 )
 async def test_an_error_is_a_page_that_says_what_to_do(
