@@ -7,7 +7,9 @@ A link only shows what is known: it starts no measurement. `POST /ui/ask` does, 
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +36,15 @@ from profiler_service.dashboard.sentences import describe_finding
 from profiler_service.errors import LhpError, NotFoundError
 from profiler_service.kinds import get_workload_kind, workload_kinds
 from profiler_service.storage.store import CurveHeader, Sweep
-from profiler_service.wire import CurveInfo, LhpAnswer, LhpQuery, WorkloadInfo
+from profiler_service.wire import CurveInfo, LhpAnswer, LhpQuery, WorkloadInfo, parse_duration
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+"""What the command line asks if it isn't told where."""
 SHOWN_WAIT_S = 1.0
 """How long a page waits for a measurement before it shows the progress."""
 DEFAULT_KIND = "linear"
+BEGUN = "begun"
+"""The parameter of a page's address that says when its question was asked first."""
 OPTIONS = frozenset(LhpQuery.model_fields) - {"dims", "workload", "wait"}
 """What a question may say besides its dims and workload, in the terms of the command line."""
 
@@ -86,15 +92,33 @@ async def _read_form(given: Mapping[str, str], services: Services) -> AskForm:
     )
 
 
+def _renew_age(given: dict[str, str]) -> tuple[dict[str, str], str]:
+    """The parameters of the question as it is now; and when it was asked first, Unix time.
+
+    `max_age` counts from then: what was measured meanwhile answers, and isn't measured again.
+    Raises InvalidRequestError for a `max_age` that is no duration.
+    """
+    begun = given.pop(BEGUN, "")
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", begun):
+        begun = f"{time.time():.3f}"
+    if "max_age" not in given:
+        return given, begun
+    age_s = parse_duration(given["max_age"], name="max_age")
+    age_s += max(0.0, time.time() - float(begun))
+    return {**given, "max_age": f"{age_s:.3f}"}, begun
+
+
 @router.get("/")
 async def show_ask(request: Request, services: ServicesDep) -> Response:
     """The form; and the answer, if a question is given and its answer is known."""
     given = read_given(request)
+    begun = given.pop(BEGUN, "")
     form = await _read_form(given, services)
     if not given.get("dims"):
         return render(request, "ask.html", form=form, outcome=None)
     try:
-        query = parse_given(LhpQuery, given)
+        asked, begun = _renew_age({**given, BEGUN: begun})
+        query = parse_given(LhpQuery, asked)
         question = read_lhp_question(query, services)
         answer = await services.asking.find(question, read_where(query))
     except (LhpError, RequestValidationError) as error:
@@ -102,8 +126,9 @@ async def show_ask(request: Request, services: ServicesDep) -> Response:
     if answer is None:
         # Another site may have led here: then somebody must ask for the measurement.
         starts = Scope.MEASURE in current_caller().allowed and not is_foreign(request)
+        query_text = _encode({**given, BEGUN: begun})
         return render(
-            request, "ask.html", form=form, outcome="unknown", starts=starts, query=_encode(given)
+            request, "ask.html", form=form, outcome="unknown", starts=starts, query=query_text
         )
     return render(
         request,
@@ -130,20 +155,22 @@ def _show_error(
 async def measure(request: Request, services: ServicesDep) -> Response:
     """The answer, measured if need be; or how far the measurement is."""
     given = read_given(request)
-    query = parse_given(LhpQuery, given)
+    asked, begun = _renew_age(dict(given))
+    given.pop(BEGUN, None)
+    query = parse_given(LhpQuery, asked)
     question = read_lhp_question(query, services)
     answer = await services.asking.ask(
         question, read_where(query), wait_s=SHOWN_WAIT_S, client=identify_client(request)
     )
     if not is_part(request):  # without JavaScript: the page itself is asked again
-        return RedirectResponse(f"../?{_encode(given)}", status_code=303)
+        return RedirectResponse(f"../?{_encode({**given, BEGUN: begun})}", status_code=303)
     if isinstance(answer, Sweep):
         place = await services.queue.find_place_soon(answer)
         return render(
             request,
             "part_progress.html",
             sweep=sweep_info(answer, place),
-            query=_encode(given),
+            query=_encode({**given, BEGUN: begun}),
         )
     return render(
         request, "part_answer.html", **await _describe(request, services, question, answer, given)
@@ -190,6 +217,8 @@ def describe_again(given: Mapping[str, str], *, base_url: str) -> Repeated:
     """
     query = {name: value for name, value in given.items() if name != "wait"}
     words = ["lhp", "query", query["dims"]]
+    if base_url.rstrip("/") != DEFAULT_URL:
+        words += ["--url", base_url.rstrip("/")]
     for name, value in query.items():
         if name == "workload" or name in OPTIONS:
             words += [f"--{name.replace('_', '-')}", value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 
 import httpx
 import pytest
@@ -35,7 +36,7 @@ async def test_a_known_answer_is_shown_with_how_to_ask_again(
     # 2 ms + 11 µs at 5 × 6, 1 ms + 16 µs at 8 × 8: 1.979 times as fast.
     assert "Use 8 × 8: 1.98 × as fast" in page.text
     assert "Grow out_features by 3 and in_features by 2." in page.text
-    assert "lhp query 5,6 --workload linear" in page.text
+    assert "lhp query 5,6 --url http://service --workload linear" in page.text
     [figure] = [has["data-figure"] for has in page.find("div") if "data-figure" in has]
     assert follow(figure, "/").startswith(f"/ui/curves/{curve}/figure?asked=5,6")
     assert sqlite_worker.handed_in.empty()
@@ -78,12 +79,30 @@ async def test_a_question_is_measured_and_its_progress_shown(
     assert "Use 24 × 24" in (await client.get(f"/{link}")).text
 
 
+async def test_what_must_be_fresh_is_measured_once(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    page = read_page((await client.get("/?workload=linear&dims=5,6&max_age=0")).text)
+    [address] = [follow(has["hx-post"], "/") for has in page.find("section") if "hx-post" in has]
+    asking = asyncio.create_task(client.post(address, headers=PART))
+    sweep = await sqlite_worker.take(asking)
+    progress = read_page((await asking).text)
+    sqlite_worker.finish(sweep, stairs(4), measured_at=dt.datetime.now(dt.UTC))
+    [again] = [follow(has["hx-post"], "/") for has in progress.find("section")]
+    answer = await client.post(again, headers=PART)
+    # The curve from before is a year old.
+    assert "Use 8 × 8" in answer.text and "just now" in answer.text
+    assert sqlite_worker.handed_in.empty()
+
+
 async def test_without_scripts_the_button_leads_back_to_the_page(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     reply = await client.post("/ui/ask?workload=linear&dims=21,22")
     assert reply.status_code == 303
-    assert follow(reply.headers["location"], "/ui/ask") == "/?workload=linear&dims=21,22"
+    there = follow(reply.headers["location"], "/ui/ask")
+    assert there.startswith("/?workload=linear&dims=21,22&begun=")
     await sqlite_worker.take()
 
 
@@ -114,7 +133,10 @@ def test_the_same_question_from_elsewhere() -> None:
         base_url="http://here:8100/",
     )
     assert again.link == "?dims=1197,317&workload=lstm&steps=35&max_growth=0.5"
-    assert again.command == "lhp query 1197,317 --workload lstm --param steps=35 --max-growth 0.5"
+    assert (
+        again.command
+        == "lhp query 1197,317 --url http://here:8100 --workload lstm --param steps=35 --max-growth 0.5"
+    )
     assert again.curl == (
         "curl 'http://here:8100/lhp?dims=1197,317&workload=lstm&steps=35&max_growth=0.5'"
     )
@@ -127,5 +149,5 @@ def test_the_same_question_from_elsewhere() -> None:
 def test_a_value_with_quotes_can_be_pasted() -> None:
     again = describe_again({"dims": "5,6", "label": "a'; rm -rf"}, base_url="http://here/")
     # shlex writes a quote within quotes as '"'"'.
-    assert again.command == "lhp query 5,6 --label 'a'\"'\"'; rm -rf'"
+    assert again.command == "lhp query 5,6 --url http://here --label 'a'\"'\"'; rm -rf'"
     compile(again.python, "shown", "exec")
