@@ -12,14 +12,13 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from profiler_service.answering import curve_reading
 from profiler_service.answering.curve_comparison import (
     LEAST_CURVES,
     MOST_CURVES,
     check_comparable,
-    compare_curves,
     read_ids,
 )
-from profiler_service.answering.curve_filter import read_curve_filter, read_curve_order
 from profiler_service.answering.curve_formats import (
     arrow_chunks,
     csv_chunks,
@@ -27,7 +26,6 @@ from profiler_service.answering.curve_formats import (
     parquet_chunks,
 )
 from profiler_service.answering.downsampling import LEAST_POINTS, choose_points
-from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale
 from profiler_service.api.compression import CompressingRoute
 from profiler_service.api.dependencies import (
@@ -52,8 +50,6 @@ from profiler_service.errors import (
     UnknownPlatformError,
     UnknownWorkloadError,
 )
-from profiler_service.kinds import get_workload_kind
-from profiler_service.storage.store import CurveFilter
 from profiler_service.wire import CurveComparison, CurveDetail, CurvePage, CurvesQuery
 
 Format = Literal["json", "csv", "arrow", "parquet"]
@@ -94,29 +90,7 @@ router = APIRouter(route_class=CompressingRoute, prefix="/curves", tags=["curves
 )
 async def list_curves(request: Request, services: ServicesDep) -> CurvePage:
     """One page of curves, without their points; newest first, unless asked for otherwise."""
-    query = parse_query(request, CurvesQuery)
-    await services.known.refresh()
-    where = await services.hosts.resolve(Where(host=query.host, platform=query.platform))
-    snapshot = services.known.curves.snapshot
-    wanted = read_curve_filter(query, platform_key=where.platform, platforms=snapshot.platforms)
-    page = await asyncio.to_thread(
-        services.store.list_curves,
-        wanted,
-        order=read_curve_order(query),
-        cursor=query.cursor or None,
-        limit=query.limit,
-    )
-    if query.workload is not None and not page.items:
-        # The curves of a kind stay when its package is gone: only without curves it is unknown.
-        of_kind = await asyncio.to_thread(
-            services.store.list_curves, CurveFilter(kind=query.workload), limit=1
-        )
-        if not of_kind.items:
-            get_workload_kind(query.workload)
-    return CurvePage(
-        items=[curve_info(header, stale=snapshot.is_stale(header)) for header in page.items],
-        next_cursor=page.next_cursor,
-    )
+    return await curve_reading.list_curves(services, parse_query(request, CurvesQuery))
 
 
 def choose_format(accept: str) -> Format:
@@ -184,19 +158,7 @@ async def get_curve_comparison(
     sent = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if has_already(if_none_match, etag):
         return Response(status_code=304, headers={**sent, "Vary": "Accept-Encoding"})
-    curves = [await asyncio.to_thread(store.load_curve, each) for each in whole]
-    compared = await asyncio.to_thread(
-        compare_curves,
-        [
-            # The header of a curve that was kept before there were edges counts them as LHPs.
-            replace(header, num_lhps=curve.num_lhps)
-            for header, curve in zip(headers, curves, strict=True)
-        ],
-        curves,
-        is_stale=stale,
-        platforms=snapshot.platforms,
-        max_points=max_points,
-    )
+    compared = await curve_reading.compare_stored(services, headers, max_points=max_points)
     body = await asyncio.to_thread(compared.model_dump_json)
     return Response(body, headers=sent, media_type=MEDIA_TYPES["json"])
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from profiler_service.answering.curve_comparison import check_comparable, compare_curves, read_ids
+from profiler_service.answering.curve_comparison import check_comparable, read_ids
+from profiler_service.answering.curve_reading import compare_stored
 from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import ServicesDep, complete_curve_id
 from profiler_service.dashboard.rendering import render
@@ -35,19 +35,7 @@ async def read_comparison(services: Services, ids: list[str]) -> CurveComparison
     headers = [await asyncio.to_thread(store.get_curve_header, each) for each in whole]
     check_comparable(headers)
     await services.known.refresh()
-    snapshot = services.known.curves.snapshot
-    curves = [await asyncio.to_thread(store.load_curve, each) for each in whole]
-    return await asyncio.to_thread(
-        compare_curves,
-        [
-            replace(header, num_lhps=curve.num_lhps)
-            for header, curve in zip(headers, curves, strict=True)
-        ],
-        curves,
-        is_stale={each.id: snapshot.is_stale(each) for each in headers},
-        platforms=snapshot.platforms,
-        max_points=MAX_POINTS,
-    )
+    return await compare_stored(services, headers, max_points=MAX_POINTS)
 
 
 @router.get("")

@@ -12,10 +12,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from profiler_service.analysis.curve import PointStatus
-from profiler_service.answering.curve_filter import read_curve_filter, read_curve_order
 from profiler_service.answering.curve_formats import curve_detail
+from profiler_service.answering.curve_reading import list_curves
 from profiler_service.answering.downsampling import choose_points
-from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import curve_info, is_stale, platform_info
 from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import CurveId, ServicesDep
@@ -53,18 +52,8 @@ async def show_curves(request: Request, services: ServicesDep) -> Response:
     """A page of curves: those that the filter lets through, in the order asked for."""
     given = read_given(request)
     query = parse_given(CurvesQuery, given).model_copy(update={"limit": SHOWN})
-    await services.known.refresh()
-    where = await services.hosts.resolve(Where(host=query.host, platform=query.platform))
-    snapshot = services.known.curves.snapshot
-    wanted = read_curve_filter(query, platform_key=where.platform, platforms=snapshot.platforms)
-    page = await asyncio.to_thread(
-        services.store.list_curves,
-        wanted,
-        order=read_curve_order(query),
-        cursor=query.cursor or None,
-        limit=SHOWN,
-    )
-    curves = [curve_info(header, stale=snapshot.is_stale(header)) for header in page.items]
+    page = await list_curves(services, query)
+    snapshot, curves = services.known.curves.snapshot, page.items
     return render(
         request,
         "curves.html",

@@ -133,9 +133,9 @@ def test_the_same_question_from_elsewhere() -> None:
         base_url="http://here:8100/",
     )
     assert again.link == "?dims=1197,317&workload=lstm&steps=35&max_growth=0.5"
-    assert (
-        again.command
-        == "lhp query 1197,317 --url http://here:8100 --workload lstm --param steps=35 --max-growth 0.5"
+    assert again.command == (
+        "lhp query 1197,317 --url http://here:8100 --workload lstm --param steps=35"
+        " --max-growth 0.5"
     )
     assert again.curl == (
         "curl 'http://here:8100/lhp?dims=1197,317&workload=lstm&steps=35&max_growth=0.5'"
