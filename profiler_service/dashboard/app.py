@@ -10,6 +10,7 @@ from profiler_service.dashboard import (
     ask,
     compare,
     curves,
+    database,
     files,
     history,
     hosts,
@@ -31,7 +32,10 @@ async def show_nothing(path: str) -> Response:
 
 
 ROUTERS = (
-    *(each.router for each in (ask, sign_in, curves, compare, history, hosts, sweeps, files)),
+    *(
+        each.router
+        for each in (ask, sign_in, curves, compare, history, hosts, sweeps, database, files)
+    ),
     rest,
 )
 

@@ -33,7 +33,7 @@ from profiler_service.dashboard.given import parse_given, read_given
 from profiler_service.dashboard.rendering import is_part, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.dashboard.sentences import describe_finding
-from profiler_service.errors import LhpError, NotFoundError
+from profiler_service.errors import LhpError, NotFoundError, StoreError
 from profiler_service.kinds import get_workload_kind, workload_kinds
 from profiler_service.storage.store import CurveHeader, Sweep
 from profiler_service.wire import CurveInfo, LhpAnswer, LhpQuery, WorkloadInfo, parse_duration
@@ -70,25 +70,26 @@ class Repeated:
 
     link: str
     """Relative to the service."""
+    base_url: str
+    """The service's address in the lines below, as it knows it."""
     command: str
     curl: str
     python: str
 
 
-async def _read_form(given: Mapping[str, str], services: Services) -> AskForm:
+def _read_form(given: Mapping[str, str], services: Services) -> AskForm:
     """The form with these values. An unknown kind becomes the default one."""
     kinds = list(workload_kinds())
     name = given.get("workload", DEFAULT_KIND)
     kind = workload_info(get_workload_kind(name if name in kinds else DEFAULT_KIND))
     dims = [each.strip() for each in given.get("dims", "").split(",")]
     dims = [*dims, *([""] * len(kind.axes))][: len(kind.axes)]
-    hosts = await asyncio.to_thread(services.store.list_hosts)
     return AskForm(
         kinds=kinds,
         kind=kind,
         dims=dims,
         given={k: v for k, v in given.items() if k not in ("dims", "workload")},
-        hosts=[host.name for host in hosts],
+        hosts=sorted(services.known.curves.snapshot.hosts),
     )
 
 
@@ -113,7 +114,7 @@ async def show_ask(request: Request, services: ServicesDep) -> Response:
     """The form; and the answer, if a question is given and its answer is known."""
     given = read_given(request)
     begun = given.pop(BEGUN, "")
-    form = await _read_form(given, services)
+    form = _read_form(given, services)
     if not given.get("dims"):
         return render(request, "ask.html", form=form, outcome=None)
     try:
@@ -147,7 +148,13 @@ def _show_error(
         error = error_of_invalid(error.errors())
     problem = problem_of(hide_details(error))
     return render(
-        request, "ask.html", form=form, outcome="error", problem=problem, status=problem.status
+        request,
+        "ask.html",
+        form=form,
+        outcome="error",
+        problem=problem,
+        passes=isinstance(error, StoreError),
+        status=problem.status,
     )
 
 
@@ -197,12 +204,12 @@ async def _describe(
 
 
 async def _find_curve(services: Services, answer: LhpAnswer) -> CurveInfo | None:
-    """The curve that it was read from; None if it was deleted meanwhile."""
+    """The curve that it was read from; None if it was deleted meanwhile, or can't be read now."""
     try:
         header: CurveHeader = await asyncio.to_thread(services.store.get_curve_header, answer.curve)
-    except NotFoundError:
+        host = await asyncio.to_thread(services.store.get_host, header.host)
+    except (NotFoundError, StoreError):
         return None
-    host = await asyncio.to_thread(services.store.get_host, header.host)
     return curve_info(header, stale=is_stale(header, host))
 
 
@@ -227,6 +234,7 @@ def describe_again(given: Mapping[str, str], *, base_url: str) -> Repeated:
     pairs = ", ".join(f"{name!r}: {value!r}" for name, value in query.items())
     return Repeated(
         link=f"?{_encode(query)}",
+        base_url=base_url.rstrip("/"),
         command=shlex.join(words),
         curl=shlex.join(["curl", f"{base_url}lhp?{_encode(query)}"]),
         python="\n".join(
@@ -234,7 +242,7 @@ def describe_again(given: Mapping[str, str], *, base_url: str) -> Repeated:
                 "from profiler_service.client import ServiceClient",
                 "",
                 f"with ServiceClient({base_url.rstrip('/')!r}) as client:",
-                f"    answer = client.ask_lhp({{{pairs}}})",
+                f"    answer = client.ask_lhp({{{pairs}}}, wait_s=60)",
                 "print(answer.lhp)",
             )
         ),

@@ -15,6 +15,8 @@ from fastapi.responses import HTMLResponse
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
+from profiler_service.answering.services import Services
+from profiler_service.api.problems import hide_details, problem_of
 from profiler_service.distribution import find_version
 from profiler_service.wording import format_age, format_range, format_seconds
 
@@ -75,16 +77,24 @@ def is_part(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
+PARTS_OF_ASK = "/ui/ask"
+"""The one address whose parts are shown by a page at another depth: the one at `/`."""
+
+
 def find_root(request: Request) -> str:
     """The relative address of the service, seen from the page: `./`, `../` or more of them."""
     path: str = request.scope["path"]
     path = path.removeprefix(request.scope.get("root_path", ""))
+    if is_part(request) and path == PARTS_OF_ASK:
+        return "./"
     return "../" * (path.count("/") - 1) or "./"
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
     """The page or the part of one that the template makes of `values`."""
     caller = current_caller()
+    services: Services = request.app.state.services
+    away = services.database.problem
     now = dt.datetime.now(dt.UTC)
     text = _templates.get_template(template).render(
         root=find_root(request),
@@ -94,6 +104,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         may_measure=Scope.MEASURE in caller.allowed,
         may_manage=Scope.ADMIN in caller.allowed,
         ago=lambda moment: format_age(moment, now),
+        away=problem_of(hide_details(away)) if away is not None and status < 500 else None,
         **values,
     )
     return HTMLResponse(

@@ -16,7 +16,7 @@ from starlette.requests import Request as AnyRequest
 from profiler_service.api.dependencies import BoundedRoute
 from profiler_service.api.problems import error_of_invalid, hide_details, problem_of
 from profiler_service.dashboard.rendering import is_part, render
-from profiler_service.errors import LhpError
+from profiler_service.errors import LhpError, StoreError
 
 
 class PageRoute(BoundedRoute):
@@ -29,16 +29,28 @@ class PageRoute(BoundedRoute):
         async def handler(request: Request) -> Response:
             try:
                 return await answer(request)
-            except LhpError as error:
+            except (LhpError, RequestValidationError) as error:
+                if wants_data(request):
+                    raise
+                if isinstance(error, RequestValidationError):
+                    error = error_of_invalid(error.errors())
                 return render_error(request, error)
-            except RequestValidationError as error:
-                return render_error(request, error_of_invalid(error.errors()))
 
         return handler
+
+
+def wants_data(request: Request) -> bool:
+    """Whether a script asks, which reads problems as the service's other routes send them."""
+    return request.headers.get("accept", "").startswith("application/json")
 
 
 def render_error(request: Request, error: LhpError) -> Response:
     """What failed, and what to do."""
     problem = problem_of(hide_details(error))
+    is_away = isinstance(error, StoreError)
     template = "part_error.html" if is_part(request) else "error.html"
-    return render(request, template, status=problem.status, problem=problem)
+    page = render(request, template, status=problem.status, problem=problem, passes=is_away)
+    if is_away and is_part(request):
+        # What the page shows is better than nothing. Its script tells why it isn't renewed.
+        page.headers["HX-Reswap"] = "none"
+    return page

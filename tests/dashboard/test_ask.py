@@ -8,7 +8,9 @@ import datetime as dt
 import httpx
 import pytest
 
+from profiler_service.app import create_app
 from profiler_service.dashboard.ask import describe_again
+from profiler_service.settings import Settings
 from tests.api.conftest import Worker, keep_curve
 from tests.api.curves import square, stairs
 from tests.dashboard.conftest import follow, read_page
@@ -144,6 +146,26 @@ def test_the_same_question_from_elsewhere() -> None:
     assert "{'dims': '1197,317', 'workload': 'lstm', 'steps': '35', 'max_growth': '0.5'}" in (
         again.python
     )
+
+
+async def test_a_service_that_knows_its_path_names_it(
+    settings: Settings, sqlite_worker: Worker
+) -> None:
+    keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    app = create_app(settings, store=sqlite_worker.store, enqueue=sqlite_worker.enqueue)
+    # As a server with LHP_ROOT_PATH hands requests over.
+    transport = httpx.ASGITransport(app, root_path="/tools/lhp")
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://proxy/tools/lhp/") as client,
+    ):
+        text = read_page((await client.get("?workload=linear&dims=5,6")).text).text
+        assert "--url http://proxy/tools/lhp " in text
+        assert "curl 'http://proxy/tools/lhp/lhp?workload=linear&dims=5,6'" in text
+        assert "ServiceClient('http://proxy/tools/lhp')" in text
+        # A part that the page at / shows has addresses as seen from there.
+        part = await client.post("ui/ask?workload=linear&dims=5,6", headers=PART)
+        assert {each[:2] for each in read_page(part.text).addresses()} == {"./"}
 
 
 def test_a_value_with_quotes_can_be_pasted() -> None:

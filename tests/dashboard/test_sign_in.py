@@ -18,7 +18,7 @@ from tests.dashboard.conftest import follow, read_page
 
 pytestmark = pytest.mark.anyio
 
-PUBLIC = ("/ui/sign-in", "/ui/sign-out")
+PUBLIC = ("/ui/sign-in", "/ui/sign-out", "/ui/database")
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ function setUpTheme() {
 
 // Figures: the library is loaded when the first one is there.
 
+const DATA = { Accept: "application/json" };
 const loading = {};
 
 function load(address) {
@@ -43,7 +44,7 @@ async function draw(place) {
   place.setAttribute("aria-busy", "true");
   try {
     const [reply] = await Promise.all([
-      fetch(options.size ? `${address}${separator}${options}` : address),
+      fetch(options.size ? `${address}${separator}${options}` : address, { headers: DATA }),
       load(place.dataset.plotly).then(() => load(place.dataset.script)),
     ]);
     if (!reply.ok) {
@@ -51,10 +52,25 @@ async function draw(place) {
       throw new Error(problem.detail ?? `the service answered ${reply.status}`);
     }
     await lhpDraw(place, await reply.json(), { title: !place.dataset.title });
+    tell(place, "");
   } catch (error) {
-    place.textContent = `The figure can't be drawn: ${error.message}. The table below has all points.`;
+    // A figure that was drawn before stays.
+    tell(place, `The figure can't be drawn: ${error.message}.`);
+    lookAtDatabase();
   }
   place.removeAttribute("aria-busy");
+}
+
+function tell(place, text) {
+  let note = place.nextElementSibling;
+  if (!note?.matches("[data-note]")) {
+    note = document.createElement("p");
+    note.dataset.note = "";
+    note.className = "error";
+    note.setAttribute("role", "alert");
+    place.after(note);
+  }
+  note.textContent = text;
 }
 
 function setUpFigures(part) {
@@ -84,6 +100,56 @@ document.addEventListener("click", (event) => {
   const place = document.querySelector("[data-figure]");
   Plotly.downloadImage(place, { format: button.dataset.image, filename: button.dataset.name });
 });
+
+// Whether the database is there. While it is away, the page says so, keeps what it shows, and looks
+// again; once it is back, a page that had nothing to show is loaded again.
+
+const LOOK_S = 2;
+let looking = false;
+
+async function lookAtDatabase() {
+  if (looking) return;
+  looking = true;
+  const place = document.getElementById("away");
+  const wasEmpty = document.querySelector("[data-passes]") !== null;
+  for (;;) {
+    const reply = await fetch(place.dataset.address, { headers: { "HX-Request": "true" } })
+      .catch(() => null);
+    if (reply?.status === 204) break;
+    if (!reply) {
+      place.innerHTML = '<p class="banner"><b>The service is away.</b> What this page shows stays.'
+        + " It looks again by itself.</p>";
+    } else if (!wasEmpty && reply.ok) {
+      const text = await reply.text();
+      if (place.innerHTML !== text) place.innerHTML = text;
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 1000 * LOOK_S); });
+  }
+  looking = false;
+  place.textContent = "";
+  // A question under way is asked again by its page.
+  if (wasEmpty || document.getElementById("measuring")) location.reload();
+  else document.querySelectorAll("[data-renew-s]").forEach(renew);
+}
+
+document.addEventListener("htmx:response:error", (event) => {
+  if (event.detail.ctx.response.status === 503) lookAtDatabase();
+});
+document.addEventListener("htmx:error", lookAtDatabase);
+
+// Lines to paste: a proxy may offer the service at another address than the one that it knows.
+
+function setUpLines(part) {
+  const here = new URL(document.body.dataset.root, location.href).href.replace(/\/$/, "");
+  for (const lines of part.querySelectorAll("[data-service]")) {
+    const known = lines.dataset.service;
+    delete lines.dataset.service;
+    if (known === here) continue;
+    for (const code of lines.querySelectorAll("code")) {
+      code.textContent = code.textContent.replaceAll(known, here);
+    }
+  }
+}
 
 // Code that can be copied.
 
@@ -118,13 +184,15 @@ document.addEventListener("change", (event) => {
 
 // Parts that renew themselves, unless somebody is at work in them.
 
+function renew(part) {
+  const busy = document.hidden || part.contains(document.activeElement)
+    || part.querySelector("details.act[open]");
+  if (!busy) part.dispatchEvent(new Event("renew"));
+}
+
 function setUpRenewing() {
   for (const part of document.querySelectorAll("[data-renew-s]")) {
-    setInterval(() => {
-      const busy = document.hidden || part.contains(document.activeElement)
-        || part.querySelector("details.act[open]");
-      if (!busy) part.dispatchEvent(new Event("renew"));
-    }, 1000 * part.dataset.renewS);
+    setInterval(() => renew(part), 1000 * part.dataset.renewS);
   }
 }
 
@@ -148,8 +216,11 @@ function follow(part) {
 
 function setUp(part) {
   setUpFigures(part);
+  setUpLines(part);
   setUpCopying(part);
 }
+
+document.addEventListener("htmx:after:swap", () => setUp(document));
 
 document.addEventListener("DOMContentLoaded", () => {
   if (matchMedia("(max-width: 760px)").matches) {
@@ -158,5 +229,6 @@ document.addEventListener("DOMContentLoaded", () => {
   setUpTheme();
   setUp(document);
   setUpRenewing();
+  if (document.querySelector("[data-passes], #away p")) lookAtDatabase();
   document.querySelectorAll("[data-events]").forEach(follow);
 });
