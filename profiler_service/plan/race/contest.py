@@ -18,8 +18,17 @@ from profiler_service.plan.race.settings import ContestSettings
 from profiler_service.plan.race.standing import Standing
 
 
-def count_places(settings: ContestSettings, visits: int) -> tuple[int, int]:
-    """Number of places for the points that the fit ranks first, and for the fastest points seen."""
+def count_places(
+    settings: ContestSettings, scale: Callable[[int], int], *, visits: int, num_points: int
+) -> tuple[int, int]:
+    """Number of places for the points that the fit ranks first, and for the fastest points seen.
+
+    `visits` fit into the contest's time. All of the window's `num_points` may join if there are few
+    and two parts of the contest can visit them all. `scale` is that of `Contest.suggest`.
+    """
+    two_parts = scale(settings.rounds) + scale(math.ceil(settings.rounds * settings.growth))
+    if num_points <= min(visits // two_parts, settings.whole_window):
+        return num_points, 0
     places = min(max(visits // settings.rounds_affordable, 1), settings.places)
     num_seen = places // settings.one_seen_in
     return places - num_seen, num_seen

@@ -107,16 +107,18 @@ class RaceSearch(RaceVisits):
         if seen.is_empty:
             return np.zeros(0, dtype=np.int32)
         left = budget.visits_until(self.settings.budget.contest_until, self._seconds)
-        num_favourites, num_seen = count_places(self.settings.contest, left)
+        num_others = self._spec.grid.num_candidates - 1
+        num_favourites, num_seen = count_places(
+            self.settings.contest, budget.scale, visits=left, num_points=num_others
+        )
         predicted = seen.fit().predict().ravel().round(6)
         favourites = find_favourites(predicted, num_favourites, {QUERIED, *self._excluded})
-        num_candidates = self._spec.grid.num_candidates
         everybody = np.arange(1, self._num_points, dtype=np.int32)
         fastest_seen = seen.fastest(everybody)[:num_seen]
         field = join_fields([self._surveyed, favourites, fastest_seen], self._excluded)
         self._end_stage(
             "narrow",
-            (num_candidates - 1,),
+            (num_others,),
             (len(field),),
             "slower by the fit, and not among the fastest seen",
             kept=field.tolist(),

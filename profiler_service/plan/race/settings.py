@@ -134,6 +134,12 @@ class ContestSettings:
     places: int = _setting(
         24, "points", "The most points that join the contest at a time, besides those of a survey."
     )
+    whole_window: int = _setting(
+        128,
+        "points",
+        "But all points of a smaller window join, if its time allows two parts for all of them. "
+        "Then no point is left to the model alone.",
+    )
     rounds_affordable: int = _setting(
         5,
         "rounds",

@@ -62,7 +62,31 @@ def as_planned(rounds: int) -> int:
 def test_there_are_as_many_places_as_can_be_visited_five_times(
     visits: int, places: tuple[int, int]
 ) -> None:
-    assert count_places(RACE.contest, visits) == places
+    assert count_places(RACE.contest, as_planned, visits=visits, num_points=2303) == places
+
+
+@pytest.mark.parametrize(
+    ("num_points", "visits", "places"),
+    [
+        # Two parts are 6 + 9 rounds: 128 points need 1920 visits.
+        (128, 1920, (128, 0)),
+        (128, 1919, (18, 6)),
+        (129, 10_000, (18, 6)),
+        (7, 105, (7, 0)),
+    ],
+)
+def test_all_points_of_a_small_window_join_if_two_parts_can_visit_them(
+    num_points: int, visits: int, places: tuple[int, int]
+) -> None:
+    assert count_places(RACE.contest, as_planned, visits=visits, num_points=num_points) == places
+
+
+def test_where_noise_asks_for_more_rounds_fewer_points_join() -> None:
+    def twice(rounds: int) -> int:
+        return 2 * rounds
+
+    assert count_places(RACE.contest, twice, visits=3839, num_points=128) == (18, 6)
+    assert count_places(RACE.contest, twice, visits=3840, num_points=128) == (128, 0)
 
 
 def test_favourites_come_fastest_first() -> None:
@@ -166,8 +190,7 @@ def test_a_contest_goes_on_until_one_is_left_or_time_is_up() -> None:
     planner = RacePlanner(spec)
     device.run(planner)
     contests = [stage for stage in planner.stages if stage.name == "contest"]
-    # 18 favourites, and the 6 fastest seen, some of which are favourites.
-    assert 18 <= contests[0].field_size[0] <= 24
+    assert contests[0].field_size[0] == 32  # the whole window
     assert contests[-1].kept[0] == 12
     assert set(contests[-1].kept) <= {12, 20}
     assert planner.ends["contest"] in (End.ONE_LEFT, End.OUT_OF_TIME)
