@@ -97,7 +97,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "dashboard": (
         {
             *("access", "analysis", "answering", "api", "distribution", "errors", "kinds"),
-            *("plan", "plots", "storage", "wire", "wording", "workload"),
+            *("plan", "plots", "printable", "storage", "wire", "wording", "workload"),
         },
         {"fastapi", "jinja2", "numpy", "pydantic", "starlette"},
     ),
