@@ -347,6 +347,11 @@ class Settings(BaseSettings):
         " workers store them a second time for the views in the schema `dashboards`, while no"
         " question waits; 0: none.",
     )
+    runs: Annotated[str, AfterValidator(_expand_user)] = Field(
+        default="",
+        description="Folder of training runs: each a directory that `lhp-train --out` wrote. Pages"
+        " show them to everybody who may read. Empty: there are no such pages.",
+    )
     reader_password: SecretStr = Field(
         default=SecretStr(""),
         description="Password for the role that `lhp db add-reader` makes or changes.",

@@ -14,6 +14,7 @@ from profiler_service.dashboard import (
     files,
     history,
     hosts,
+    runs,
     sign_in,
     sweeps,
 )
@@ -34,7 +35,7 @@ async def show_nothing(path: str) -> Response:
 ROUTERS = (
     *(
         each.router
-        for each in (ask, sign_in, curves, compare, history, hosts, sweeps, database, files)
+        for each in (ask, sign_in, curves, compare, history, hosts, sweeps, runs, database, files)
     ),
     rest,
 )

@@ -29,6 +29,8 @@ SECTIONS = (
     ("Sweeps", "ui/sweeps"),
 )
 """Name and address of what the navigation lists."""
+RUNS = ("Runs", "ui/runs")
+"""Listed, too, if LHP_RUNS is set."""
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; font-src 'self';"
     " img-src 'self' data: blob:; connect-src 'self'; form-action 'self'; base-uri 'none';"
@@ -98,7 +100,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     now = dt.datetime.now(dt.UTC)
     text = _templates.get_template(template).render(
         root=find_root(request),
-        sections=SECTIONS,
+        sections=(*SECTIONS, RUNS) if request.app.state.services.settings.runs else SECTIONS,
         version=find_version(),
         signed_in_as=caller.token_name,
         may_measure=Scope.MEASURE in caller.allowed,

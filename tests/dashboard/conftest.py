@@ -39,6 +39,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag in ("th", "td", "small"):
+            self.text += " "  # neighbouring cells are words of their own
 
     def handle_data(self, data: str) -> None:
         self.text += data

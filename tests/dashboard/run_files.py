@@ -59,3 +59,10 @@ def write_run(
     if report is not None:
         (directory / "report.json").write_text(json.dumps(report))
     return directory
+
+
+def write_examples(root: Path) -> Path:
+    """A folder of a run that has finished, `sparse`, and of one that has begun, `begun`."""
+    copy_run(SPARSE, root / "sparse")
+    write_run(root / "begun", epochs=[epoch_row()])
+    return root

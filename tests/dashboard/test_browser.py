@@ -38,6 +38,7 @@ from profiler_service.storage.store import HostStatus, Store, Sweep
 from tests.api.conftest import DTYPES, HOST, Worker, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
 from tests.dashboard.prefix import offered_below
+from tests.dashboard.run_files import write_examples
 from tests.plots.browser import BROWSER, needs_browser
 from tests.processes.fake_worker import wait_until
 from tests.processes.test_serve import read_greeting
@@ -100,6 +101,7 @@ def serving_process(path: Path) -> Iterator[tuple[str, Store]]:
     store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=DTYPES)
     given = {k: v for k, v in os.environ.items() if not k.startswith("LHP_")}
     given |= {"LHP_DATABASE_URL": url, "LHP_HOST": HOST, "LHP_PRESENCE_S": "3600"}
+    given["LHP_RUNS"] = str(write_examples(path.parent / "runs"))
     program = [sys.executable, "-m", "profiler_service.cli", "serve", "--port", "0", "--no-worker"]
     pipe = subprocess.PIPE
     with subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True, env=given) as process:
@@ -189,6 +191,9 @@ def fill_store(store: Store) -> dict[str, str]:
         "history": "ui/history",
         "hosts": "ui/hosts",
         "sweeps": "ui/sweeps",
+        "runs": "ui/runs",
+        "run": "ui/runs/sparse",
+        "begun run": "ui/runs/begun",
         "sweep": f"ui/sweeps/{running.id}",
         "nothing": f"ui/curves/{'0' * 32}",
     }
