@@ -14,7 +14,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiler_service.errors import InvalidDimsError
 
@@ -77,22 +77,22 @@ class GridAxis:
     @property
     def dims(self) -> Sequence[int]:
         """Every dimension of the axis, ascending."""
-        even = range(self._origin, self.last + 1, self.step)
+        even = range(self.origin, self.last + 1, self.step)
         return even if self.second is None else (self.first, *even[1:])
 
     @property
-    def _origin(self) -> int:
+    def origin(self) -> int:
         """The first dimension, if it were a step like all others."""
         return self.first if self.second is None else self.second - self.step
 
     def _dim(self, position: int) -> int:
-        return self._origin + position * self.step if position else self.first
+        return self.origin + position * self.step if position else self.first
 
     def find_position(self, dim: int) -> int | None:
         """The position of `dim` on this axis, or None if the axis doesn't have it."""
         if dim == self.first:
             return 0
-        position, remainder = divmod(dim - self._origin, self.step)
+        position, remainder = divmod(dim - self.origin, self.step)
         return position if remainder == 0 and 0 < position < self.count else None
 
     def is_on_steps(self, dim: int) -> bool:
@@ -199,8 +199,18 @@ class Grid:
         """Dims of every point, int32 [points, axes], row-major."""
         import numpy as np
 
-        ranges = [np.array(axis.dims, dtype=np.int32) for axis in self.axes]
-        return np.stack([m.ravel() for m in np.meshgrid(*ranges, indexing="ij")], axis=1)
+        return self.dims_of(np.arange(self.size))
+
+    def dims_of(self, indexes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int32]:
+        """Dims of the points with these numbers, int32 [points, axes]."""
+        import numpy as np
+
+        places = np.unravel_index(indexes, self.shape)
+        dims = np.empty((len(indexes), len(self.axes)), dtype=np.int32)
+        for number, (axis, place) in enumerate(zip(self.axes, places, strict=True)):
+            # As in `_dim`, for many positions at once.
+            dims[:, number] = np.where(place > 0, axis.origin + place * axis.step, axis.first)
+        return dims
 
     def contains(self, other: Grid) -> bool:
         """Whether every point of `other` is a point of this grid."""

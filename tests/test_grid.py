@@ -101,3 +101,12 @@ def test_candidates_are_the_first_point_and_the_steps() -> None:
     assert grid.find_others().tolist() == [1, 2, 3, 6] and grid.num_candidates == 5
     assert not grid.is_candidate((8, 6)) and not grid.is_candidate((8, 8, 8))
     assert Grid.window((5, 6), (7, 7)).find_others().tolist() == []
+
+
+def test_dims_of_many_points_are_those_of_each() -> None:
+    grid = Grid(
+        axes=(GridAxis(first=317, count=4, step=64, second=320), GridAxis(first=5, count=3, step=2))
+    )
+    assert grid.all_dims().tolist() == [list(dims) for dims in grid]
+    assert grid.dims_of(np.array([11, 0, 4])).tolist() == [[448, 9], [317, 5], [320, 7]]
+    assert grid.dims_of(np.array([], dtype=int)).shape == (0, 2)
