@@ -37,12 +37,11 @@ def curve_table(
 ) -> pa.Table:
     """These points as a table, which says what it is `about`; None: all that were measured."""
     measured = np.flatnonzero(curve.num_samples) if points is None else points
-    every = curve.grid.all_dims()
-    dims = every[measured]
+    dims = curve.grid.dims_of(measured)
     names = [status.name.lower() for status in PointStatus]
     answers = curve.answers
     rival = answers.find_rivals()[measured]
-    rival_dims = every[rival]
+    rival_dims = curve.grid.dims_of(np.maximum(rival, 0))
     table = pa.table(
         {name: dims[:, axis] for axis, name in enumerate(curve.workload.axes)}
         | {
@@ -98,9 +97,14 @@ def csv_chunks(curve: LatencyCurve, points: Numbers | None = None) -> Iterator[b
 
 
 def json_chunks(
-    curve: LatencyCurve, info: CurveInfo, points: Numbers | None = None
+    curve: LatencyCurve,
+    info: CurveInfo,
+    points: Numbers | None = None,
+    *,
+    is_excerpt: bool = False,
 ) -> Iterator[bytes]:
-    """A CurveDetail."""
+    """A CurveDetail. An excerpt has only those LHPs that are among the points, and bins only if
+    those are all."""
     table = curve_table(curve, points)
     yield info.model_dump_json().removesuffix("}").encode() + b',"points":{"dims":'
     axes = list(curve.workload.axes)
@@ -117,21 +121,26 @@ def json_chunks(
     yield b',"rival":'
     yield from _json_list(_dims_lists(table, rival_axes))
     is_lhp = curve.status == PointStatus.LHP
+    if is_excerpt and points is not None:
+        is_point = np.zeros(curve.grid.size, dtype=np.bool_)
+        is_point[points] = True
+        is_lhp &= is_point
+    has_every_lhp = np.count_nonzero(is_lhp) == curve.num_lhps
     yield b'},"lhps":'
-    every = curve.grid.all_dims()
-    lhps = every[is_lhp]
+    lhps = curve.grid.dims_of(np.flatnonzero(is_lhp))
     yield from _json_list(lhps[i : i + CHUNK_POINTS].tolist() for i in _starts(len(lhps)))
     bins: list[dict[str, object]] = []
-    if len(curve.grid.axes) == 1:
+    if len(curve.grid.axes) == 1 and has_every_lhp:
         bins = [
             BinInfo(first=each.first, last=each.last).model_dump()
-            for each in hysteresis_bins(every[:, 0], is_lhp)
+            for each in hysteresis_bins(curve.grid.all_dims()[:, 0], is_lhp)
         ]
     failures = [
         FailedPoint(dims=list(curve.grid.dims(index)), reason=reason).model_dump()
         for index, reason in sorted(curve.failures.items())
     ]
     yield f',"bins":{json.dumps(bins)},"failures":{json.dumps(failures)}'.encode()
+    yield f',"num_dominated":{np.count_nonzero(curve.status == PointStatus.DOMINATED)}'.encode()
     yield f',"num_left_out":{curve.num_measured - table.num_rows}}}'.encode()
 
 
@@ -176,7 +185,12 @@ def _taken(sink: io.BytesIO) -> bytes:
 
 
 def curve_detail(
-    curve: LatencyCurve, info: CurveInfo, points: Numbers | None = None
+    curve: LatencyCurve,
+    info: CurveInfo,
+    points: Numbers | None = None,
+    *,
+    is_excerpt: bool = False,
 ) -> CurveDetail:
-    """The curve with its points, as clients read it."""
-    return CurveDetail.model_validate_json(b"".join(json_chunks(curve, info, points)))
+    """The curve with its points, as clients read it; or an excerpt for a figure of these points."""
+    chunks = json_chunks(curve, info, points, is_excerpt=is_excerpt)
+    return CurveDetail.model_validate_json(b"".join(chunks))

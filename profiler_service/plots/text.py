@@ -52,7 +52,9 @@ def describe_finding(curve: CurveDetail) -> str:
     if not MODES[curve.mode].decides_every_point:
         return f"{curve.num_measured} of {curve.num_points} points are compared"
     nouns = ("size", "sizes") if len(curve.axes) == 1 else ("point", "points")
-    num_dominated = curve.points.status.count("dominated")
+    num_dominated = curve.num_dominated
+    if num_dominated is None:
+        num_dominated = curve.points.status.count("dominated")
     share, verb = say_share(num_dominated, curve.num_measured, *nouns)
     return f"{share} {verb} slower than a larger one"
 

@@ -189,6 +189,11 @@ class CurveDetail(CurveInfo):
     lhps: list[Dims] = Field(description="The confirmed LHPs.")
     bins: list[BinInfo] = Field(description="The hysteresis bins; empty for more than one axis.")
     failures: list[FailedPoint] = Field(description="The points that couldn't be measured.")
+    num_dominated: int | None = Field(
+        default=None,
+        description="Measured points of which some larger point is confidently faster, whether they"
+        " are among `points` or left out. Null from a service that doesn't say.",
+    )
     num_left_out: int = Field(
         default=0, description="Measured points that `max_points` leaves out of `points`."
     )

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
-from profiler_service.answering.downsampling import choose_points, thin
+from profiler_service.answering.downsampling import (
+    choose_drawn,
+    choose_marked,
+    choose_points,
+    thin,
+)
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from tests.api.curves import build_curve, stairs
@@ -88,3 +93,51 @@ def test_each_of_several_series_is_shown() -> None:
     chosen = thin(dims, [first, second], np.zeros(3000, dtype=bool), 100)
     assert {0, 1000, 2000, 2999} <= set(chosen.tolist())
     assert len(chosen) <= 100
+
+
+@pytest.mark.parametrize("sides", [(4000,), (64, 64)], ids=["one axis", "two axes"])
+def test_a_figure_has_no_more_points_than_it_may_even_of_lhps(sides: tuple[int, ...]) -> None:
+    grid = Grid(axes=tuple(GridAxis(first=1, count=side) for side in sides))
+    curve = build_curve(
+        grid, lambda d: 1e-6 * sum(d), workload=MATMUL.describe() if len(sides) == 1 else None
+    )
+    assert curve.num_lhps == grid.size - 1
+    shown = choose_drawn(curve, 200)
+    assert 100 < len(shown) <= 200
+    assert (np.diff(shown) > 0).all()
+    marked = choose_marked(curve, 50)
+    assert 20 < len(marked) <= 50
+    # They are spread over all of the curve.
+    assert (marked[0] < grid.size // 10) and (marked[-1] > grid.size - grid.size // 10)
+
+
+def test_a_figure_has_every_lhp_if_they_are_few() -> None:
+    curve = line(5000)
+    lhps = np.flatnonzero(curve.status == PointStatus.LHP)  # 163, as above
+    assert set(lhps) <= set(choose_drawn(curve, 500).tolist())
+    assert set(choose_marked(curve, 500)) == {*lhps, 4999}
+
+
+@pytest.mark.parametrize("status", [PointStatus.DOMINATED, PointStatus.UNDECIDED])
+def test_a_point_that_may_lose_has_its_rival_beside_it(status: PointStatus) -> None:
+    curve = line(5000)
+    # No point is an LHP any more, so that nothing but its rival's place keeps a rival.
+    curve.status[:] = status
+    shown = choose_drawn(curve, 300)
+    assert len(shown) <= 300
+    rivals = curve.answers.find_rivals()[shown]
+    assert set(rivals[rivals >= 0]) <= set(shown)
+
+
+def test_a_small_curve_is_drawn_whole() -> None:
+    curve = line(100, failing=[(5,)])
+    np.testing.assert_array_equal(choose_drawn(curve, 99), np.flatnonzero(curve.num_samples))
+
+
+def test_dimensions_far_apart_are_blocks_as_neighbours_are() -> None:
+    near = Grid(axes=(GridAxis(first=1, count=40), GridAxis(first=1, count=40)))
+    far = Grid(axes=(GridAxis(first=1, count=40, step=1000), GridAxis(first=1, count=40, step=7)))
+    latency_s = np.random.default_rng(1).random(1600)
+    nothing = np.zeros(1600, dtype=bool)
+    one, other = (thin(grid.all_dims(), [latency_s], nothing, 100) for grid in (near, far))
+    np.testing.assert_array_equal(one, other)
