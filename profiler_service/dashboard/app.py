@@ -18,6 +18,7 @@ from profiler_service.dashboard import (
     sign_in,
     sweeps,
 )
+from profiler_service.dashboard.figures import KeptFigures
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.errors import UnknownAddressError
 
@@ -43,6 +44,7 @@ ROUTERS = (
 
 def add_pages(app: FastAPI) -> None:
     """Makes `app` answer with pages at `/` and below `/ui/`."""
+    app.state.figures = KeptFigures()
     app.mount("/ui/static", StaticFiles(directory=files.STATIC), name="static")
     for each in ROUTERS:
         app.include_router(each)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import Annotated
 
@@ -14,26 +13,32 @@ from fastapi.responses import Response
 from profiler_service.analysis.curve import PointStatus
 from profiler_service.answering.curve_formats import curve_detail
 from profiler_service.answering.curve_reading import list_curves
-from profiler_service.answering.downsampling import choose_points
+from profiler_service.answering.downsampling import choose_drawn
 from profiler_service.answering.resources import curve_info, is_stale, platform_info
-from profiler_service.answering.services import Services
+from profiler_service.api.compression import CompressingRoute
 from profiler_service.api.dependencies import CurveId, ServicesDep
-from profiler_service.dashboard.files import KEPT
+from profiler_service.dashboard.figures import FigureKey, KeptFigures, describe_excerpt
+from profiler_service.dashboard.files import KEPT, send_compressed
 from profiler_service.dashboard.given import parse_given, read_given
 from profiler_service.dashboard.rendering import count, render
 from profiler_service.dashboard.routes import PageRoute
-from profiler_service.errors import InvalidRequestError
 from profiler_service.kinds import workload_kinds
 from profiler_service.plan.modes import MODES
-from profiler_service.plots.curve import curve_figure, describe_finding
+from profiler_service.plots.curve import describe_finding
 from profiler_service.plots.figure import Scale, View
 from profiler_service.plots.text import format_redundancy, format_undecided
 from profiler_service.plots.thumbnail import thumbnail
-from profiler_service.wire import CurveDetail, CurvesQuery
+from profiler_service.wire import CurvesQuery
 from profiler_service.workload import DTYPE_SIZES_BYTES, parse_dims
 
+
+class CompressedPageRoute(CompressingRoute, PageRoute):
+    """A page that is compressed on its way. For pages without a secret only: beside what a
+    stranger chose, the compressed length would tell about it."""
+
+
 router = APIRouter(
-    route_class=PageRoute,
+    route_class=CompressedPageRoute,
     prefix="/ui/curves",
     include_in_schema=False,
 )
@@ -41,9 +46,7 @@ router = APIRouter(
 SHOWN = 25
 """Curves on a page."""
 MAX_ROWS = 500
-"""About so many points in the table of a curve. Its files have all."""
-MAX_DRAWN = 20_000
-"""About so many points in a figure: more than a screen can show."""
+"""Points in the table of a curve at most. Its files have all."""
 MOST_MARKS = 200
 
 
@@ -88,24 +91,19 @@ async def draw_thumbnail(curve_id: CurveId, services: ServicesDep) -> Response:
     return Response(picture, media_type="image/svg+xml", headers=KEPT)
 
 
-async def _load(curve_id: str, services: Services, *, max_points: int) -> CurveDetail:
-    """The curve with about so many of its points, among them all LHPs."""
-    store = services.store
-    header = await asyncio.to_thread(store.get_curve_header, curve_id)
-    curve = await services.known.curves.load_curve(curve_id)
-    header = replace(header, num_lhps=curve.num_lhps)
-    stale = is_stale(header, await asyncio.to_thread(store.get_host, header.host))
-    info = curve_info(header, stale=stale)
-    return await asyncio.to_thread(
-        lambda: curve_detail(curve, info, choose_points(curve, max_points))
-    )
-
-
 @router.get("/{curve_id}")
 async def show_curve(request: Request, curve_id: CurveId, services: ServicesDep) -> Response:
     """The finding, its figure, and the points as a table."""
-    curve = await _load(curve_id, services, max_points=MAX_ROWS)
-    platform = await asyncio.to_thread(services.store.get_platform, curve.platform)
+    store = services.store
+    header = await asyncio.to_thread(store.get_curve_header, curve_id)
+    whole = await services.known.curves.load_curve(curve_id)
+    stale = is_stale(header, await asyncio.to_thread(store.get_host, header.host))
+    platform = await asyncio.to_thread(store.get_platform, header.platform_key)
+    # A list counts the edges of a curve that was kept before there were edges as LHPs.
+    info = curve_info(replace(header, num_lhps=whole.num_lhps), stale=stale)
+    curve = await asyncio.to_thread(
+        lambda: curve_detail(whole, info, choose_drawn(whole, MAX_ROWS), is_excerpt=True)
+    )
     points = curve.points
     rows = list(
         zip(
@@ -129,6 +127,8 @@ async def show_curve(request: Request, curve_id: CurveId, services: ServicesDep)
         redundancy=format_redundancy(curve),
         undecided=format_undecided(curve),
         rows=rows,
+        num_samples=int(whole.num_samples.sum()),
+        excerpt=describe_excerpt(whole),
         num_more=curve.num_measured - len(rows),
         points=count(curve.num_measured, "point"),
     )
@@ -136,6 +136,7 @@ async def show_curve(request: Request, curve_id: CurveId, services: ServicesDep)
 
 @router.get("/{curve_id}/figure")
 async def draw_curve(
+    request: Request,
     curve_id: CurveId,
     services: ServicesDep,
     view: View = "latency",
@@ -144,24 +145,14 @@ async def draw_curve(
     answer: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
     """The curve's figure, as plotly.js takes it."""
-    curve = await _load(curve_id, services, max_points=MAX_DRAWN)
-    if len(curve.axes) > 2:
-        raise InvalidRequestError(
-            "a curve of more than two axes has no figure", hint="its files have all points"
-        )
-    platform = await asyncio.to_thread(services.store.get_platform, curve.platform)
-    figure = await asyncio.to_thread(
-        lambda: curve_figure(
-            curve,
-            platform=platform_info(platform),
-            view=view,
-            scale=scale,
-            asked=parse_dims(asked) if asked else None,
-            answer=parse_dims(answer) if answer else None,
-        )
+    figures: KeptFigures = request.app.state.figures
+    key = FigureKey(
+        curve_id=curve_id,
+        view=view,
+        scale=scale,
+        asked=parse_dims(asked) if asked else None,
+        answer=parse_dims(answer) if answer else None,
     )
-    return Response(
-        json.dumps(figure, separators=(",", ":")),
-        media_type="application/json",
-        headers={"Cache-Control": "private, max-age=300"},
-    )
+    headers = {"Cache-Control": "private, max-age=300"}
+    drawn = await figures.draw(services, key)
+    return send_compressed(request, drawn, media_type="application/json", headers=headers)

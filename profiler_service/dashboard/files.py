@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -37,14 +38,21 @@ async def get_figures_script() -> Response:
 
 @functools.cache
 def _compress(path: Path) -> bytes:
-    return gzip.compress(path.read_bytes(), compresslevel=6, mtime=0)
+    return gzip.compress(path.read_bytes(), compresslevel=9, mtime=0)
 
 
 @router.get("/plotly.min.js")
 def get_plotly(request: Request) -> Response:
     """The library that draws, compressed once: it is the largest file by far."""
-    path = find_plotly_script()
+    compressed = _compress(find_plotly_script())
+    return send_compressed(request, compressed, media_type="text/javascript", headers=KEPT)
+
+
+def send_compressed(
+    request: Request, compressed: bytes, *, media_type: str, headers: Mapping[str, str]
+) -> Response:
+    """The content as it is, compressed by gzip, if the client can read that; else unpacked."""
+    vary = {**headers, "Vary": "Accept-Encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
-        return FileResponse(path, media_type="text/javascript", headers=KEPT)
-    headers = {**KEPT, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    return Response(_compress(path), media_type="text/javascript", headers=headers)
+        return Response(gzip.decompress(compressed), media_type=media_type, headers=vary)
+    return Response(compressed, media_type=media_type, headers={**vary, "Content-Encoding": "gzip"})

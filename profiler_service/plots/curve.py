@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from profiler_service.analysis.blocks import Blocks
 from profiler_service.errors import InvalidRequestError
 from profiler_service.plots.columns import build_columns
 from profiler_service.plots.figure import Figure, Scale, Sheet, View, literal
@@ -27,12 +28,15 @@ def curve_figure(
     scale: Scale = "linear",
     asked: Sequence[int] | None = None,
     answer: Sequence[int] | None = None,
+    blocks: Blocks | None = None,
 ) -> Figure:
     """The figure of the curve; with a `race`, the race's panels are below it.
 
     `view` and `scale` are for a curve of one axis. `asked` is the point that a heat map compares
     with; without it, the one that the curve's race was about, if it had one. `answer` is where the
-    arrow points; without it, to the rival of the asked point, if that is confirmed.
+    arrow points; without it, to the rival of the asked point, if that is confirmed. `blocks` are
+    the cells of a heat map of a large curve, of which `curve` then has few points: only those that
+    are marked.
 
     Raises InvalidRequestError for a curve of more than two axes, and for the view `per_flop` of a
     workload whose kind isn't known here.
@@ -49,7 +53,7 @@ def curve_figure(
     if len(curve.axes) == 1:
         panel = draw_staircase(sheet, placed, columns, view=view, scale=scale)
     else:
-        panel = draw_heat_map(sheet, placed, columns, answer=answer)
+        panel = draw_heat_map(sheet, placed, columns, answer=answer, blocks=blocks)
     if race is not None and race.stages:
         if view == "latency":
             mark_raced(panel, curve, columns, race)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from profiler_service.analysis.blocks import Blocks
 from profiler_service.plots.columns import F64, Columns
 from profiler_service.plots.figure import (
     TEXT_POINTS,
@@ -32,26 +33,37 @@ FASTER = ("role:heat-5", "role:heat-6", "role:heat-7", "role:heat-8")
 
 
 def draw_heat_map(
-    sheet: Sheet, curve: CurveDetail, columns: Columns, *, answer: Sequence[int] | None = None
+    sheet: Sheet,
+    curve: CurveDetail,
+    columns: Columns,
+    *,
+    answer: Sequence[int] | None = None,
+    blocks: Blocks | None = None,
 ) -> Panel:
     """Draws the curve on a panel of the sheet, and an arrow from the asked point to the answer.
 
-    Without `answer`, the answer is the rival of the asked point, if it is surely faster.
+    Without `answer`, the answer is the rival of the asked point, if it is surely faster. Cells are
+    the `blocks` if there are any, else the curve's points.
     """
     panel = sheet.panel(HEIGHT)
     sheet.right = BAR_SPACE
     rows, cols = curve.axes
     x, y = columns.dims[:, 1], columns.dims[:, 0]
     if len(x):
-        panel.add(_cells(curve, columns))
-        for status, name, symbol, size in (
-            ("lhp", "LHP", "circle", 3),
-            ("edge", "edge: nothing larger measured", "triangle-right-open", 6),
+        panel.add(_cells(curve, columns) if blocks is None else _block_cells(blocks, columns))
+        num_lhps = np.count_nonzero(columns.where("lhp"))
+        is_part = 0 < num_lhps < curve.num_lhps
+        lhps = f"LHP, {num_lhps:,} of {curve.num_lhps:,}" if is_part else "LHP"
+        # So many that some are left out would cover the cells: they are shown on request.
+        on_request = {"visible": "legendonly"} if is_part else {}
+        for status, name, symbol, size, hidden in (
+            ("lhp", lhps, "circle", 3, on_request),
+            ("edge", "edge: nothing larger measured", "triangle-right-open", 6, {}),
         ):
             chosen = columns.where(status)
             if chosen.any() and columns.decides:
                 marker = {"color": "role:ink", "symbol": symbol, "size": size}
-                panel.add(marks(name, x[chosen], y[chosen], marker))
+                panel.add(marks(name, x[chosen], y[chosen], marker, **hidden))
     if curve.failures:
         failed = [each.dims for each in curve.failures]
         texts = [
@@ -73,43 +85,10 @@ def _cells(curve: CurveDetail, columns: Columns) -> Trace:
     """The coloured cells: logarithms of how many times as fast each point is."""
     rows, cols = (axis.dims for axis in curve.axes)
     places = (np.searchsorted(rows, columns.dims[:, 0]), np.searchsorted(cols, columns.dims[:, 1]))
-    log_gain = np.log2(find_reference(columns) / columns.latency_s)
     image = np.full((len(rows), len(cols)), np.nan)
-    image[places] = log_gain
-    low, high = (float(each) for each in np.percentile(log_gain, COLOR_PERCENTILES))
-    low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
-        low, high = -0.01, 0.01
-    ticks = log_ticks(2**low, 2**high)
-    what = "asked" if columns.asked >= 0 else "the median point"
-    trace: Trace = {
-        "type": "heatmap",
-        "name": "latency",
-        "x": pack(cols),
-        "y": pack(rows),
-        "z": pack(image),
-        "zmin": low,
-        "zmax": high,
-        "colorscale": color_scale(low, high),
-        "colorbar": {
-            "title": {"text": f"× as fast<br>as {what}", "font": {"size": 12}},
-            "tickvals": [math.log2(tick) for tick in ticks],
-            "ticktext": [format_tick(tick) for tick in ticks],
-            "thickness": 10,
-            "len": HEIGHT,
-            "lenmode": "pixels",
-            "y": 1,
-            "yref": "paper",
-            "yanchor": "top",
-            "outlinewidth": 0,
-            "x": 1.01,
-            "tickfont": {"color": "role:third"},
-        },
-        "xgap": 1,
-        "ygap": 1,
-        "hoverongaps": False,
-        "meta": {"step": True},
-    }
+    image[places] = np.log2(find_reference(columns) / columns.latency_s)
+    trace = _image(cols, rows, image, "asked" if columns.asked >= 0 else "the median point")
+    trace |= {"xgap": 1, "ygap": 1}
     if image.size <= TEXT_POINTS:
         texts = np.full(image.shape, "", dtype=object)
         texts[places] = columns.texts()
@@ -125,6 +104,60 @@ def _cells(curve: CurveDetail, columns: Columns) -> Trace:
         trace["hovertemplate"] = "%{y} × %{x}<extra></extra>"
         trace |= {"xgap": 0, "ygap": 0}
     return trace
+
+
+def _block_cells(blocks: Blocks, columns: Columns) -> Trace:
+    """The coloured cells of blocks, each as its median point. Hovering tells the ratio."""
+    latency_s = blocks.latency_s
+    is_asked = columns.asked >= 0
+    reference_s = columns.latency_s[columns.asked] if is_asked else np.nanmedian(latency_s)
+    gain = reference_s / latency_s
+    rows, cols = ((first + last) / 2 for first, last in zip(blocks.first, blocks.last, strict=True))
+    than = "asked" if is_asked else "the median"
+    trace = _image(cols, rows, np.log2(gain), than if is_asked else "the median cell")
+    told = f"<b>%{{customdata:.3f}} ×</b> as fast as {than}"
+    if blocks.shape == (1, 1):
+        place = "<b>%{y} × %{x}</b>"
+    else:
+        place = "around <b>%{y:.0f} × %{x:.0f}</b>"
+        told += f"<br>median of {blocks.shape[0]} × {blocks.shape[1]} points"
+    return trace | {"customdata": pack(gain), "hovertemplate": f"{place}<br>{told}<extra></extra>"}
+
+
+def _image(x: Sequence[int] | F64, y: Sequence[int] | F64, image: F64, than: str) -> Trace:
+    """A heat map of logarithms of how many times as fast each cell is as what `than` names."""
+    known = image[np.isfinite(image)]
+    low, high = (float(each) for each in np.percentile(known, COLOR_PERCENTILES))
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        low, high = -0.01, 0.01
+    ticks = log_ticks(2**low, 2**high)
+    return {
+        "type": "heatmap",
+        "name": "latency",
+        "x": pack(np.asarray(x)),
+        "y": pack(np.asarray(y)),
+        "z": pack(image),
+        "zmin": low,
+        "zmax": high,
+        "colorscale": color_scale(low, high),
+        "colorbar": {
+            "title": {"text": f"× as fast<br>as {than}", "font": {"size": 12}},
+            "tickvals": [math.log2(tick) for tick in ticks],
+            "ticktext": [format_tick(tick) for tick in ticks],
+            "thickness": 10,
+            "len": HEIGHT,
+            "lenmode": "pixels",
+            "y": 1,
+            "yref": "paper",
+            "yanchor": "top",
+            "outlinewidth": 0,
+            "x": 1.01,
+            "tickfont": {"color": "role:third"},
+        },
+        "hoverongaps": False,
+        "meta": {"step": True},
+    }
 
 
 def find_reference(columns: Columns) -> float:

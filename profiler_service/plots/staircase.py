@@ -28,6 +28,7 @@ LARGE_MARKS, SMALL_MARKS = 8, 4.5
 MANY_POINTS = 400
 """With more points than this, LHPs are drawn smaller, too."""
 MOST_BARS = 4_000
+"""An axis with room for more bars than this has marks instead: bars would be too thin."""
 PATTERN_SHARE = 0.7
 """Share of the largest gains that must lie one below a multiple, to be called a pattern."""
 FEWEST_STRONG = 4
@@ -51,7 +52,7 @@ def draw_staircase(
         if columns.decides
         else ("role:measured", "circle", SMALL_MARKS, "looked at"),
         "edge": ("role:lhp", "triangle-right-open", size + 2, STATES["edge"]),
-        "lhp": ("role:lhp", "circle", size, "LHP"),
+        "lhp": ("role:lhp", "circle", size, _name_lhps(curve, columns)),
     }.items():
         chosen = columns.where(status)
         if not chosen.any():
@@ -84,6 +85,12 @@ def draw_staircase(
         last = _draw_gains(sheet, columns)
     _scale_sizes(sheet, panel, last, curve, columns)
     return panel
+
+
+def _name_lhps(curve: CurveDetail, columns: Columns) -> str:
+    num_drawn = np.count_nonzero(columns.where("lhp"))
+    is_part = columns.decides and num_drawn < curve.num_lhps
+    return f"LHP, {num_drawn:,} of {curve.num_lhps:,}" if is_part else "LHP"
 
 
 def _staircase(dims: Array, value: Array) -> dict[str, object]:
@@ -287,7 +294,7 @@ def _draw_gains(sheet: Sheet, columns: Columns) -> Panel:
                 "width": 0.7 * _least_step(dims),
                 "marker": {"color": color, "line": {"width": 0}},
             }
-            if len(dims) > MOST_BARS:
+            if np.ptp(dims) > MOST_BARS * _least_step(dims):
                 bars = {"marker": {"color": color, "size": 3}}
             texts = columns.texts(chosen)
             trace = marks(name, dims[chosen], percent[chosen], {}, texts=texts, showlegend=False)
