@@ -20,6 +20,7 @@ from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
 from profiler_service.answering.platforms import PlatformsAsking
 from profiler_service.answering.queue import MAX_FOLLOWERS, SweepQueue
 from profiler_service.answering.race_history import RaceHistory
+from profiler_service.answering.race_latencies import RaceLatencies
 from profiler_service.answering.shutdown import Shutdown
 from profiler_service.answering.tokens import KnownTokens
 from profiler_service.errors import NotReadyError, StoreError
@@ -44,6 +45,7 @@ class Services:
     queue: SweepQueue
     asking: PlatformsAsking
     races: RaceHistory
+    race_latencies: RaceLatencies
     tokens: KnownTokens
     database: DatabaseWatch
     fleet_metrics: FleetMetrics
@@ -161,6 +163,7 @@ async def open_services(
                 hosts,
             ),
             races=races,
+            race_latencies=RaceLatencies(store.load_curve),
             tokens=tokens,
             database=database,
             fleet_metrics=fleet_metrics,

@@ -8,6 +8,7 @@ from starlette.staticfiles import StaticFiles
 
 from profiler_service.dashboard import (
     ask,
+    canaries,
     compare,
     curves,
     database,
@@ -33,13 +34,8 @@ async def show_nothing(path: str) -> Response:
     )
 
 
-ROUTERS = (
-    *(
-        each.router
-        for each in (ask, sign_in, curves, compare, history, hosts, sweeps, runs, database, files)
-    ),
-    rest,
-)
+PAGES = (*(ask, sign_in, curves, compare, history, canaries, hosts, sweeps, runs, database, files),)
+ROUTERS = (*(each.router for each in PAGES), rest)
 
 
 def add_pages(app: FastAPI) -> None:

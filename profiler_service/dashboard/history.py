@@ -7,17 +7,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
+from profiler_service.answering.canaries import CANARY_WORKLOAD
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import is_stale
 from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import ServicesDep, refuse_unknown_parameters
+from profiler_service.dashboard.canaries import CanaryRow, list_rows
+from profiler_service.dashboard.platform_changes import find_changes
 from profiler_service.dashboard.rendering import count, format_size, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.dashboard.sentences import describe_gain, describe_interval
@@ -37,7 +39,7 @@ router = APIRouter(
 MAX_FACTS = 500
 """So many of the newest facts are looked at."""
 SHOWN_PAIRS = 50
-"""Pairs in the list of what has a history."""
+"""Pairs in the list of what has a history; and canaries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,7 @@ class History:
     rival: Dims
     host: str
     facts: Sequence[Fact]
+    changes: Sequence[PlatformChange] = ()
 
     @property
     def query(self) -> str:
@@ -89,14 +92,7 @@ class History:
             )
             for fact in self.facts
         ]
-        changes = [
-            PlatformChange(
-                time=after.measured_at, what=f"{before.platform_key} → {after.platform_key}"
-            )
-            for before, after in pairwise(self.facts)
-            if before.platform_key != after.platform_key
-        ]
-        return history_figure(points, title=self.title, quantity="gain", changes=changes)
+        return history_figure(points, title=self.title, quantity="gain", changes=self.changes)
 
 
 def list_histories(facts: Sequence[Fact]) -> list[History]:
@@ -125,12 +121,14 @@ async def show_histories(
 ) -> Response:
     """The pairs that have facts, those with most of them first."""
     await services.hosts.resolve(Where(host=host or None))
-    wanted = FactFilter(
-        kind=workload or None, host=host or None, dims=parse_dims(dims) if dims else None
-    )
+    point = parse_dims(dims) if dims else None
+    wanted = FactFilter(kind=workload or None, host=host or None, dims=point)
     page = await asyncio.to_thread(services.store.list_facts, wanted, limit=MAX_FACTS)
     histories = list_histories(page.items)
     repeated = Counter(len(history.facts) > 1 for history in histories)[True]
+    canaries: list[CanaryRow] = []
+    if workload in ("", CANARY_WORKLOAD.kind):
+        canaries = await list_rows(services, dims=point, host=host)
     title = f"{count(repeated, 'pair')} measured more than once" if histories else "No facts yet"
     return render(
         request,
@@ -138,6 +136,8 @@ async def show_histories(
         title=title,
         histories=histories[:SHOWN_PAIRS],
         num_more=max(0, len(histories) - SHOWN_PAIRS),
+        canaries=canaries[:SHOWN_PAIRS],
+        num_more_canaries=max(0, len(canaries) - SHOWN_PAIRS),
         gain=lambda fact: describe_gain(1 / fact.pair.ratio),
         kinds=list(workload_kinds()),
         workload=workload,
@@ -168,7 +168,14 @@ async def _find(pair: PairAddress, services: Services) -> History:
             hint="choose a pair from the list of histories",
             see="/ui/history",
         )
-    return History(workload=pair.workload, dims=dims, rival=rival, host=pair.host, facts=its)
+    return History(
+        workload=pair.workload,
+        dims=dims,
+        rival=rival,
+        host=pair.host,
+        facts=its,
+        changes=await find_changes(its, services.store),
+    )
 
 
 @router.get("/pair")

@@ -13,6 +13,10 @@ from profiler_service.plots.figure import Figure, Sheet, error_bars, line, liter
 from profiler_service.plots.quantities import choose_unit, format_latency, format_number
 
 HEIGHT = 300
+MOST_NAMES = 2
+"""Of what changed, beside a line."""
+ROOM = 0.15
+"""Share of the values' range that is left free above them, for what is written beside lines."""
 Quantity = Literal["latency_s", "gain", "share"]
 
 
@@ -36,7 +40,7 @@ class PlatformChange:
 
     time: dt.datetime
     what: str
-    """What changed: `torch 2.13.0 → 2.14.0`."""
+    """What changed: `framework: torch 2.13.0 → torch 2.14.0`. Several changes have `; ` between."""
 
 
 def history_figure(
@@ -95,15 +99,31 @@ def history_figure(
             "1: as fast" if quantity == "gain" else f"limit: {format_number(level / size)} {unit}"
         )
         panel.note(told, x=1, xref="x domain", xanchor="right", y=level / size, yanchor="bottom")
+    drawn = np.concatenate([value, low, high])
+    if changes and np.isfinite(drawn).any():
+        least, most = float(np.nanmin(drawn)), float(np.nanmax(drawn))
+        room = ROOM * (most - least or abs(most) or 1.0)
+        panel.set_y(range=[least - room / 3, most + room])
     for change in changes:
         time = change.time.isoformat()
+        # Beside the line, on the side that has more room.
+        is_late = bool(points) and change.time - points[0].time > points[-1].time - change.time
         upwards = {"x0": time, "x1": time, "yref": "y domain", "y0": 0, "y1": 1}
         panel.shape(
             type="line", line={"color": "role:predicted", "width": 1.5, "dash": "dot"}, **upwards
         )
-        top = {"yref": "y domain", "yanchor": "top", "xanchor": "left", "xshift": 4}
-        panel.note(literal(change.what), x=time, y=1, **top)
+        beside = {"xanchor": "right", "xshift": -4} if is_late else {"xanchor": "left", "xshift": 4}
+        top = {"yref": "y domain", "yanchor": "top"}
+        panel.note(literal(_shorten(change.what)), x=time, y=1, **top, **beside)
     return sheet.build()
+
+
+def _shorten(what: str) -> str:
+    """The names of what changed: the whole text is too long beside a line on a phone."""
+    names = [each.partition(": ")[0] for each in what.split("; ")]
+    if len(names) > MOST_NAMES:
+        return f"{', '.join(names[:MOST_NAMES])} and {len(names) - MOST_NAMES} more"
+    return ", ".join(names)
 
 
 def _column(points: Sequence[HistoryPoint], name: str) -> np.ndarray:

@@ -161,6 +161,11 @@ def list_curves(
 def _filter(query: sa.Select[Any], wanted: CurveFilter) -> sa.Select[Any]:
     for column, value in (
         (curves.c.kind, wanted.kind),
+        (curves.c.workload_key, wanted.workload_key),
+        (
+            curves.c.raced_from,
+            None if wanted.raced_from is None else rows.dims_to_text(wanted.raced_from),
+        ),
         (curves.c.platform_key, wanted.platform_key),
         (curves.c.host, wanted.host),
         (curves.c.mode, wanted.mode),

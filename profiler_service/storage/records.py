@@ -304,6 +304,9 @@ class CurveFilter:
     """Which curves a list shows. None: all."""
 
     kind: str | None = None
+    workload_key: str | None = None
+    raced_from: Dims | None = None
+    """Only races of a question about these dims."""
     platform_key: str | None = None
     host: str | None = None
     mode: Mode | None = None

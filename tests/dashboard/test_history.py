@@ -14,6 +14,7 @@ from profiler_service.plan.spec import SweepSpec
 from tests.api.conftest import DTYPES, HOST, Worker
 from tests.api.curves import MEASURED_AT, PLATFORM, PROTOCOL, square, stairs
 from tests.dashboard.conftest import follow, read_page
+from tests.plots.reading import notes
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +62,8 @@ async def test_a_pair_is_shown_over_time_with_changes_of_its_platform(
     assert "9.9 to 12.4 %" in page.text
     address = [has["data-figure"] for has in page.find("div") if "data-figure" in has]
     figure = (await client.get(follow(address[0], "/ui/history/pair"))).json()
-    assert figure["data"] and PLATFORM.key in str(figure["layout"])
+    assert figure["data"] and "framework" in notes(figure)
+    assert "2025-11-24 12:00: framework: none 1.0 → none 2.0." in page.text
 
 
 async def test_a_verdict_that_changed_is_said(

@@ -31,6 +31,10 @@ def addresses(sqlite_worker: Worker) -> list[str]:
     line = keep_curve(store, LINE, stairs(4), workload=MATMUL.describe())
     other = keep_curve(store, LINE, stairs(8), workload=MATMUL.describe({"backend": "packed"}))
     sweep = store.get_curve_header(curve).sweep_id
+    raced, _ = store.create_sweep(
+        SweepSpec(workload=LINEAR.describe(), mode="race", grid=square(5, 12)), host=HOST
+    )
+    sqlite_worker.finish(raced, stairs(8))
     return [
         "/",
         "/?workload=linear&dims=5,6",
@@ -44,6 +48,7 @@ def addresses(sqlite_worker: Worker) -> list[str]:
         "/ui/compare",
         f"/ui/compare?ids={line}&ids={other}",
         "/ui/history",
+        f"/ui/history/canary?dims=5,5&host={HOST}",
         "/ui/hosts",
         "/ui/sweeps",
         f"/ui/sweeps?host={HOST}&state=done",

@@ -103,6 +103,18 @@ def test_curves_are_filtered_by_parameters_of_their_workload(store: Store, host:
     assert ids(store, params=both) == [a]
 
 
+def test_races_from_a_point_are_found_by_it(store: Store, host: Host) -> None:
+    batched = MATMUL.describe({"batch": 8})
+    race, other = keep(store, mode="race"), keep(store, mode="race", workload=batched)
+    keep(store)  # a grid from the same point answers other questions, too
+    first = store.get_curve_header(race).grid.first
+    larger = tuple(dim + 1 for dim in first)
+    assert ids(store, raced_from=first) == [other, race]
+    assert ids(store, raced_from=first, workload_key=batched.key) == [other]
+    assert ids(store, raced_from=larger) == []
+    assert ids(store, raced_from=first, host="elsewhere") == []
+
+
 def test_every_word_of_a_search_is_somewhere(store: Store, host: Host) -> None:
     two = create_platform(threads=2)
     store.register_host("WEST_1", two, protocol=PROTOCOL, dtypes=[])
