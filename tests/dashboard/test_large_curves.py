@@ -9,7 +9,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
 from tests.api.conftest import keep_curve
 from tests.api.curves import square, stairs
-from tests.dashboard.test_browser import Site, browser, shared, site
+from tests.dashboard.looking import Site, browser, shared, site
 from tests.plots.browser import needs_browser
 
 __all__ = ["browser", "shared", "site"]
