@@ -99,7 +99,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
             *("access", "analysis", "answering", "api", "distribution", "errors", "kinds"),
             *("plan", "plots", "printable", "storage", "wire", "wording", "workload"),
         },
-        {"cachetools", "fastapi", "jinja2", "numpy", "pydantic", "starlette"},
+        {"cachetools", "fastapi", "jinja2", "markupsafe", "numpy", "pydantic", "starlette"},
     ),
     "cli": (
         {

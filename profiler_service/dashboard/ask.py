@@ -32,7 +32,7 @@ from profiler_service.api.questions import read_lhp_question, read_where
 from profiler_service.dashboard.given import parse_given, read_given
 from profiler_service.dashboard.rendering import is_part, render
 from profiler_service.dashboard.routes import PageRoute
-from profiler_service.dashboard.sentences import describe_finding
+from profiler_service.dashboard.sentences import describe_finding, describe_landscape
 from profiler_service.errors import LhpError, NotFoundError, StoreError
 from profiler_service.kinds import get_workload_kind, workload_kinds
 from profiler_service.storage.store import CurveHeader, Sweep
@@ -197,7 +197,7 @@ async def _describe(
     return {
         "answer": answer,
         "curve": curve,
-        "axis_names": list(question.workload.axes),
+        "landscape": None if curve is None else describe_landscape(answer, curve),
         "finding": describe_finding(answer, axis_names=list(question.workload.axes), mode=mode),
         "again": describe_again(given, base_url=str(request.base_url)),
     }

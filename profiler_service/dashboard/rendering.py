@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 
@@ -52,6 +53,17 @@ def format_size(dims: tuple[int, ...] | list[int]) -> str:
     return " × ".join(map(str, dims))
 
 
+def breakable(text: str) -> markupsafe.Markup:
+    """The text, which may be broken after its commas: keys of workloads are long."""
+    escaped = str(markupsafe.escape(text))
+    return markupsafe.Markup(escaped.replace(",", ",<wbr>").replace("[", "<wbr>["))
+
+
+def unbroken(text: str) -> str:
+    """The text with its numbers and their units on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ×", "\N{NO-BREAK SPACE}×")
+
+
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: `1 host`, `2,000 hosts`."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
@@ -69,6 +81,8 @@ _templates.filters |= {
     "range": format_range,
     "size": format_size,
     "count": count,
+    "breakable": breakable,
+    "unbroken": unbroken,
     "twice": lambda value: (value, value),
     "filled": lambda given: {name: value for name, value in given.items() if value},
 }

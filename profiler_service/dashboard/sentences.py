@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from profiler_service.dashboard.rendering import format_size
+from profiler_service.dashboard.rendering import count, format_size
 from profiler_service.plan.modes import MODES, Mode
-from profiler_service.wire import LhpAnswer
+from profiler_service.wire import CurveInfo, LhpAnswer
 from profiler_service.wording import format_seconds
 
 GAIN_IN_PERCENT = 0.2
@@ -71,6 +71,23 @@ def describe_finding(answer: LhpAnswer, *, axis_names: list[str], mode: Mode) ->
         why = "nothing larger is clearly faster"
     lead = f"{format_seconds(answer.latency_s)} a call."
     return Finding(verdict="keep", title=f"Keep {asked}: {why}", lead=lead, certainty=certainty)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landscape:
+    """What the figure beside an answer shows, in words."""
+
+    title: str
+    keys: str
+
+
+def describe_landscape(answer: LhpAnswer, curve: CurveInfo) -> Landscape:
+    """How much of the curve was measured, and how to read its figure."""
+    asked = format_size(answer.dims)
+    keys = f"{curve.num_measured:,} of {count(curve.num_points, 'point')} measured."
+    if len(curve.axes) > 1:
+        keys += f" Blue is faster than {asked}, orange is slower, by the medians."
+    return Landscape(title=f"What lies above {asked}", keys=keys)
 
 
 def _describe_certainty(answer: LhpAnswer) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -22,6 +23,7 @@ from profiler_service.api.dependencies import (
 from profiler_service.api.origins import refuse_foreign
 from profiler_service.dashboard.rendering import count, is_part, render
 from profiler_service.dashboard.routes import PageRoute
+from profiler_service.dashboard.stages import describe_race, list_stages
 from profiler_service.errors import ConflictError, ReplayError
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepState
@@ -85,13 +87,18 @@ async def show_sweep(request: Request, sweep_id: SweepId, services: ServicesDep)
 
 
 @router.get("/{sweep_id}/race", dependencies=[Depends(refuse_foreign)])
-async def show_race(request: Request, sweep_id: SweepId, services: ServicesDep) -> Response:
-    """The stages of a race, as a table."""
+async def show_race(
+    request: Request, sweep_id: SweepId, services: ServicesDep, brief: bool = False
+) -> Response:
+    """The stages of a race, as bars in a table; if `brief`, one for all of a kind in a row."""
+    template = "part_race.html" if is_part(request) else "race.html"
+    show = functools.partial(render, request, template, sweep_id=sweep_id)
     try:
         race = await services.races.get(sweep_id)
     except (ConflictError, ReplayError) as error:
-        return render(request, "part_race.html", race=None, why=str(error))
-    return render(request, "part_race.html", race=race, why="")
+        return show(race=None, title="How it was found", why=str(error))
+    stages = list_stages(race, brief=brief)
+    return show(race=race, title=describe_race(stages), stages=stages)
 
 
 @router.post("/{sweep_id}/cancel", dependencies=[require(Scope.MEASURE)])
