@@ -167,6 +167,65 @@ def test_an_operator_signs_in_and_drains_a_host(own_site: Site) -> None:
     assert site.problems == []
 
 
+def test_on_a_phone_a_tapped_point_is_told_in_a_sheet(
+    shared: tuple[str, Store], browser: Browser
+) -> None:
+    url, store = shared
+    line = keep_curve(store, LINE, stairs(4), workload=MATMUL.describe())
+    context = browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{url}/ui/curves/{line}")
+    expect(page.locator("[data-figure] .main-svg").first).to_be_visible()
+    sheet, words = page.locator(".sheet"), page.locator(".sheet [aria-live=polite]")
+    expect(sheet).to_have_count(0)
+    mark = page.locator("[data-figure] .scatterlayer .point").nth(20)
+    mark.scroll_into_view_if_needed()
+    box = mark.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(sheet).to_be_in_viewport()
+    # What was tapped isn't below the sheet, and an arrow points to it.
+    page.wait_for_function(
+        "document.querySelector('[data-figure] .scatterlayer .point:nth-child(21)')"
+        ".getBoundingClientRect().bottom"
+        " < document.querySelector('.sheet').getBoundingClientRect().top"
+    )
+    expect(page.locator("[data-figure] .annotation-arrow-g")).to_have_count(1)
+    check_accessible(page)
+    check_fits(page)
+    shown = words.text_content() or ""
+    assert re.match(r"\d+", shown) and "<" not in shown
+    page.get_by_role("button", name="Next").click()
+    expect(words).not_to_have_text(shown)
+    page.get_by_role("button", name="Previous").click()
+    expect(words).to_have_text(shown)
+    # Closed by the keyboard; the focus is back where the point is.
+    page.get_by_role("button", name="Close").focus()
+    page.keyboard.press("Escape")
+    expect(words).to_be_empty()
+    expect(page.locator("[data-figure]")).to_be_focused()
+    expect(page.locator("[data-figure] .annotation-arrow-g")).to_have_count(0)
+    context.close()
+
+
+def test_a_point_that_the_keys_reach_is_told_to_screen_readers(site: Site) -> None:
+    page = site.page
+    line = keep_curve(site.store, LINE, stairs(4), workload=MATMUL.describe())
+    site.open(f"ui/curves/{line}")
+    expect(page.locator("[data-figure] .main-svg").first).to_be_visible()
+    page.locator("[data-figure]").focus()
+    words = page.locator(".sheet [aria-live=polite]")
+    page.keyboard.press("ArrowRight")
+    expect(words).to_contain_text("1.00 ms (1.00 to 1.01)")
+    page.keyboard.press("End")
+    expect(words).to_contain_text("60")
+    # Beside a window as wide as this, the box at the point shows it.
+    expect(page.get_by_role("button", name="Next")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(words).to_be_empty()
+    assert site.problems == []
+
+
 def test_without_scripts_a_curve_is_a_table(site: Site, browser: Browser) -> None:
     pages = fill_store(site.store)
     context = browser.new_context(java_script_enabled=False)

@@ -62,13 +62,13 @@ async function draw(place) {
 }
 
 function tell(place, text) {
-  let note = place.nextElementSibling;
-  if (!note?.matches("[data-note]")) {
+  let note = place.parentElement.querySelector("[data-note]");
+  if (!note) {
     note = document.createElement("p");
     note.dataset.note = "";
     note.className = "error";
     note.setAttribute("role", "alert");
-    place.after(note);
+    place.parentElement.append(note);
   }
   note.textContent = text;
 }
@@ -145,10 +145,80 @@ function setUpLines(part) {
     const known = lines.dataset.service;
     delete lines.dataset.service;
     if (known === here) continue;
-    for (const code of lines.querySelectorAll("code")) {
-      code.textContent = code.textContent.replaceAll(known, here);
+    const texts = document.createTreeWalker(lines, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+      texts.currentNode.data = texts.currentNode.data.replaceAll(known, here);
     }
   }
+}
+
+// The point of a figure that was tapped, or that the arrow keys have reached, in words: on a phone in
+// a sheet at the bottom, elsewhere beside the pointer (by the figure) and for screen readers.
+
+const ABOVE_PX = 48;
+
+function makeSheet(figure) {
+  const sheet = document.createElement("section");
+  sheet.className = "sheet";
+  sheet.setAttribute("aria-label", "Point");
+  const words = document.createElement("div");
+  words.setAttribute("aria-live", "polite");
+  const tools = document.createElement("p");
+  tools.className = "tools";
+  const press = (key) => figure.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  const close = () => {
+    figure.dispatchEvent(new Event("lhp-close"));
+    figure.focus({ preventScroll: true });
+  };
+  for (const [name, act] of [
+    ["Previous", () => press("ArrowLeft")], ["Next", () => press("ArrowRight")], ["Close", close],
+  ]) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = name;
+    button.addEventListener("click", act);
+    tools.append(button);
+  }
+  sheet.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") close();
+  });
+  sheet.append(words, tools);
+  figure.after(sheet);
+  return sheet;
+}
+
+function readLines(text) {
+  // Texts of figures have tags of plotly's; what stands in names is escaped.
+  return text.split("<br>").map(
+    (line) => new DOMParser().parseFromString(line, "text/html").body.textContent,
+  );
+}
+
+document.addEventListener("lhp-point", (event) => {
+  const figure = event.target;
+  const { text, pinned } = event.detail;
+  if (!pinned && text) return; // the pointer passes over it
+  const known = figure.nextElementSibling;
+  const sheet = known?.matches(".sheet") ? known : makeSheet(figure);
+  sheet.classList.toggle("open", pinned);
+  sheet.firstChild.replaceChildren(...readLines(text).map((line) => {
+    const paragraph = document.createElement("p");
+    paragraph.textContent = line;
+    return paragraph;
+  }));
+  if (pinned) keepAbove(sheet);
+});
+
+// Where the last tap was: what was tapped must not be below the sheet.
+let tapped = null;
+document.addEventListener("pointerdown", (event) => {
+  tapped = event.target.closest("[data-figure]") ? event.clientY : null;
+}, true);
+
+function keepAbove(sheet) {
+  const { top, height } = sheet.getBoundingClientRect();
+  if (tapped !== null && height > 1 && tapped > top - ABOVE_PX) scrollBy(0, tapped - top + ABOVE_PX);
+  tapped = null;
 }
 
 // Code that can be copied.
@@ -166,7 +236,10 @@ function setUpCopying(part) {
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 2000);
     });
-    code.after(button);
+    const box = document.createElement("div");
+    box.className = "lines";
+    code.replaceWith(box);
+    box.append(code, button);
   }
 }
 

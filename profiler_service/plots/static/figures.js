@@ -13,7 +13,9 @@
   const PHONE_PX = 560;
   const PHONE_RIGHT_PX = 124;
   const LEGEND_ROW_PX = 20;
-  const NOTHING = "null"; // what is emphasized, as JSON
+  const AXIS_PX = 52; // labels and name of the axis that runs to the right
+  const BAR_PX = 64; // the bar that explains colours, where it is below
+  const NOTHING = "[null,null]"; // what is emphasized, as JSON
   const drawn = new Set();
 
   function colorOf(role, styles) {
@@ -42,7 +44,23 @@
     return element.clientWidth > 0 && element.clientWidth < PHONE_PX;
   }
 
-  /* The layout for the element: with or without a title; on a phone, the legend is below. */
+  /* The bar that explains colours, below the axis. */
+  function lieDown(colorbar, plotHeight) {
+    const below = { y: -AXIS_PX / plotHeight, yref: "paper", yanchor: "top" };
+    const across = { x: 0, xref: "paper", xanchor: "left", len: 1, lenmode: "fraction" };
+    const text = colorbar.title.text.replaceAll("<br>", " ");
+    const title = { ...colorbar.title, text, side: "top" };
+    return { ...colorbar, ...below, ...across, orientation: "h", title };
+  }
+
+  /* The trace as a phone shows it: there is one legend. */
+  function narrowed(trace, plotHeight) {
+    const copy = { ...trace, legend: "legend" };
+    if (trace.colorbar) copy.colorbar = lieDown(trace.colorbar, plotHeight);
+    return copy;
+  }
+
+  /* The layout for the element: with or without a title; on a phone, legends are below. */
   function lay(element, figure, options) {
     const layout = { ...figure.layout, margin: { ...figure.layout.margin } };
     const { margin, meta } = layout;
@@ -53,6 +71,10 @@
     }
     if (isNarrow(element)) {
       margin.r = Math.min(margin.r, PHONE_RIGHT_PX);
+      if (figure.data.some((trace) => trace.colorbar)) {
+        margin.r = 16;
+        margin.b += BAR_PX;
+      }
       if (layout.showlegend) {
         const isListed = (trace) => trace.showlegend !== false && trace.name;
         const y = -margin.b / plotHeight;
@@ -76,9 +98,11 @@
   function draw(state) {
     const styles = getComputedStyle(document.documentElement);
     const narrow = isNarrow(state.element);
+    const laid = lay(state.element, state.figure, state.options);
+    const plotHeight = laid.height - laid.margin.t - laid.margin.b;
+    const traces = state.figure.data;
     const { data, layout } = resolve(
-      { data: state.figure.data.map((trace) => (narrow ? { ...trace, legend: "legend" } : trace)),
-        layout: lay(state.element, state.figure, state.options) },
+      { data: narrow ? traces.map((trace) => narrowed(trace, plotHeight)) : traces, layout: laid },
       styles,
       false,
     );
@@ -136,6 +160,7 @@
   function hide(state) {
     state.at = state.pinned = null;
     Plotly.Fx.unhover(state.element, undefined, "xy");
+    tell(state, null, false);
   }
 
   function nextPoint(state, key) {
@@ -166,11 +191,26 @@
       draw(state);
     } else if (keys.includes(event.key)) {
       const point = nextPoint(state, event.key);
-      if (point) show(state, point);
+      if (!point) return;
+      state.pinned = point; // the pointer, which may lie anywhere, doesn't close it
+      show(state, point);
     } else {
       return;
     }
     event.preventDefault();
+  }
+
+  /* An arrow from above to the point: on a phone, its box isn't beside it. */
+  function pointAt(state, point) {
+    const [, xref, yref] = /^(x\d*)(y\d*)$/.exec(point.subplot);
+    const place = (ref, value) => {
+      const axis = state.element._fullLayout[ref.replace(/^[xy]/, "$&axis")];
+      return axis.type === "log" ? Math.log10(value) : value;
+    };
+    const pin = { x: place(xref, point.x), y: place(yref, point.y), xref, yref, text: "" };
+    const arrow = { showarrow: true, arrowhead: 2, arrowwidth: 1.5, standoff: 6, ax: 0, ay: -32 };
+    const arrowcolor = colorOf("role:ink", getComputedStyle(document.documentElement));
+    return { ...pin, ...arrow, arrowcolor };
   }
 
   /* Shades the bin under the pointer, or draws the arrow to the point that dominates it. */
@@ -194,7 +234,9 @@
       added.arrowcolor = colorOf("role:ink", styles);
       annotations.push(added);
     }
-    const key = JSON.stringify(added);
+    const pin = state.pinned === point && isNarrow(state.element) ? pointAt(state, point) : null;
+    if (pin) annotations.push(pin);
+    const key = JSON.stringify([added, pin]);
     if (key === state.emphasis) return undefined;
     state.emphasis = key;
     return Plotly.relayout(state.element, { shapes, annotations });
@@ -206,9 +248,14 @@
     Plotly.relayout(state.element, { shapes: state.shapes, annotations: state.notes });
   }
 
+  /* Sends the point to the page; none if its box was closed. */
   function tell(state, point, isPinned) {
-    const text = point.hovertext || point.text || "";
-    const detail = { x: point.x, y: point.y, text, pinned: isPinned };
+    let text = "";
+    if (point) {
+      const isCell = state.figure.data.some((trace) => trace.type === "heatmap");
+      text = point.hovertext || point.text || (isCell ? `${point.y} × ${point.x}` : `${point.x}`);
+    }
+    const detail = { x: point?.x, y: point?.y, text, pinned: isPinned };
     state.element.dispatchEvent(new CustomEvent("lhp-point", { detail, bubbles: true }));
   }
 
@@ -228,7 +275,8 @@
       const point = event.points[0];
       const subplot = point.fullData.xaxis + point.fullData.yaxis;
       const { x, y, hovertext: text, customdata } = point;
-      state.pinned = { x, y, subplot, text, customdata };
+      state.pinned = state.at = { x, y, subplot, text, customdata };
+      emphasize(state, state.pinned);
       tell(state, point, true);
     });
   }
@@ -236,6 +284,10 @@
   function listen(state) {
     const { element } = state;
     element.addEventListener("keydown", (event) => onKey(state, event));
+    element.addEventListener("lhp-close", () => {
+      hide(state);
+      relax(state);
+    });
     new ResizeObserver(() => {
       if (element.clientWidth !== state.width) {
         state.width = element.clientWidth;
