@@ -13,14 +13,13 @@ LAST_ASKED = 256
 
 def fill(database_url: str, num_curves: int) -> None:
     """Stores so many curves of `linear`, one for each batch size from 1 on."""
-    from benchmarks.stored_curve import PLATFORM, PROTOCOL, make_curve, store_curve
+    from benchmarks.stored_curve import PLATFORM, PROTOCOL, make_curve, store_many
     from profiler_service.kinds import LINEAR
     from profiler_service.storage.store import Store
 
     curve = make_curve(first=FIRST, side=SIDE)
     store = Store.open(database_url)
     store.register_host(HOST, PLATFORM, protocol=PROTOCOL, dtypes=("float32",))
-    for number in range(num_curves):
-        workload = LINEAR.describe({"batch": number + 1})
-        store_curve(store, HOST, replace(curve, workload=workload))
     store.close()
+    workloads = (LINEAR.describe({"batch": number + 1}) for number in range(num_curves))
+    store_many(database_url, HOST, (replace(curve, workload=each) for each in workloads))
