@@ -24,6 +24,7 @@ from profiler_service.wire import (
 )
 from tests.cli.conftest import Lhp
 from tests.cli.stub import CURVE, HEADER, HOST, MATMUL, NOW, RACE, RACED, Reply, StubService
+from tests.plots.browser import needs_browser
 
 EMPTY = CurvePage(items=[], next_cursor=None)
 
@@ -223,6 +224,13 @@ def test_plot_draws_the_curve_named_into_the_file_named(lhp: Lhp, tmp_path: Path
     assert done.code == 0, done.err
     assert done.out == "picture.html\n"
     assert "Example 9000" in (tmp_path / "picture.html").read_text()
+
+
+@needs_browser
+def test_plot_prints_a_pdf(lhp: Lhp, tmp_path: Path) -> None:
+    done = lhp("plot", "c7", "-o", "picture.pdf")
+    assert (done.code, done.out) == (0, "picture.pdf\n"), done.err
+    assert (tmp_path / "picture.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_plot_draws_how_a_race_went(lhp: Lhp, service: StubService, tmp_path: Path) -> None:

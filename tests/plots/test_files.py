@@ -49,7 +49,7 @@ def test_neither_figures_nor_pages_import_plotly() -> None:
 
 
 @needs_browser
-@pytest.mark.parametrize("ending", ["png", "svg"])
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_a_browser_prints_pictures_without_a_network(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"race.{ending}"
     save_plot(RACED, path, platform=PLATFORM, race=RACE)
@@ -59,6 +59,13 @@ def test_a_browser_prints_pictures_without_a_network(ending: str, tmp_path: Path
         # Width and height, big-endian, are the first fields of the first chunk.
         height = curve_figure(RACED, race=RACE)["layout"]["height"]
         assert struct.unpack(">II", content[16:24]) == (1500, int(1.5 * height))
+    elif ending == "pdf":
+        # One page of the figure's shape; PDF has 72 points an inch, CSS 96 pixels.
+        assert content.startswith(b"%PDF-") and content.rstrip().endswith(b"%%EOF")
+        pages = re.findall(rb"/MediaBox \[0 0 ([0-9.]+) ([0-9.]+)\]", content)
+        assert len(pages) == 1
+        height = curve_figure(RACED, race=RACE)["layout"]["height"]
+        assert [float(each) for each in pages[0]] == pytest.approx([750, 0.75 * height], abs=1)
     else:
         # Resolved colours, and the title as text.
         assert b"Use 259 instead of 256: 11.1 % faster" in content
