@@ -3,10 +3,12 @@
     python -m benchmarks.figures fig1      # sparse libraries against dense ones
     python -m benchmarks.figures fig2      # a square product, sizes 256 to 2,048
     python -m benchmarks.figures fig3      # DeepSpeech2, widths 600 to 800
+    python -m benchmarks.figures redraw    # the curves of docs/results, from their data
     python -m benchmarks.figures settling --out docs/assets    # simulated: an answer settles
 
 The first three measure on the device on which the service would measure. They write a picture, the
-data and a report into `--out`.
+data and a report into `--out`. `redraw` measures nothing: after a change of `lhp plot`, it renews
+the pictures and reports that lie in `--out` beside their data.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import hysteresis, sparse
+from benchmarks.figures.redraw import redraw
 from benchmarks.figures.settling import draw_settling
 from profiler_service.errors import LhpError
 
@@ -28,12 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.figures", description="The paper's figures, measured here."
     )
-    parser.add_argument("figure", choices=[*sorted(SECONDS), "settling"])
+    parser.add_argument("figure", choices=[*sorted(SECONDS), "redraw", "settling"])
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--seconds", type=float, help="of measuring; " + _show_defaults())
     options = parser.parse_args(arguments)
     if options.figure == "settling":
         draw_settling(options.out)
+        return 0
+    if options.figure == "redraw":
+        redraw(options.out)
         return 0
     seconds = SECONDS[options.figure] if options.seconds is None else options.seconds
     try:

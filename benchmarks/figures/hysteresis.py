@@ -12,12 +12,13 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.png import shrink
 from benchmarks.provenance import heading
 from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import redundancy
@@ -32,6 +33,7 @@ from profiler_service.measurement.processors import pin_away
 from profiler_service.plan.base import Batch
 from profiler_service.plan.grid import GridPlanner
 from profiler_service.plan.spec import SweepSpec
+from profiler_service.plots.figure import View
 from profiler_service.plots.files import save_plot
 from profiler_service.plots.quantities import format_latency
 from profiler_service.plots.text import format_redundancy
@@ -270,20 +272,35 @@ def find_rates(curve: LatencyCurve) -> F64:
     return rates
 
 
-def draw(name: str, curve: LatencyCurve, out: Path, *, ending: str = ".png") -> None:
+def draw(
+    name: str,
+    curve: LatencyCurve,
+    out: Path,
+    *,
+    ending: str = ".png",
+    views: Sequence[View] = ("latency", "per_flop"),
+) -> None:
     """Writes the pictures of `lhp plot` into `out`: the latency, and the time per operation.
 
     Over a wide range of widths, the growth of the latency hides its steps. The other shows them.
     """
     detail, platform = as_detail(curve), platform_info(curve.platform)
-    save_plot(detail, out / f"{name}{ending}", platform=platform)
-    save_plot(detail, out / f"{name}-per-flop{ending}", platform=platform, view="per_flop")
+    for view in views:
+        file = f"{name}{'' if view == 'latency' else '-per-flop'}{ending}"
+        save_plot(detail, out / file, platform=platform, view=view)
+        if ending == ".png":
+            (out / file).write_bytes(shrink((out / file).read_bytes()))
 
 
 def write(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
     """The report, which begins with `lines`. Also writes it into `out`, with the data."""
-    figure, platform, axis = FIGURES[name], curve.platform, curve.workload.axes[0]
     (out / f"{name}.csv").write_bytes(b"".join(csv_chunks(curve)))
+    return write_report(name, curve, lines, out)
+
+
+def write_report(name: str, curve: LatencyCurve, lines: list[str], out: Path) -> str:
+    """The report, which begins with `lines`. Also writes it into `out`."""
+    figure, platform, axis = FIGURES[name], curve.platform, curve.workload.axes[0]
     params = ", ".join(f"{key}={value}" for key, value in curve.workload.params)
     first, last = (format_latency(f(curve.latency_s)) for f in (np.nanmin, np.nanmax))
     lines = [
