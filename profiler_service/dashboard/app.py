@@ -14,6 +14,7 @@ from profiler_service.dashboard import (
     database,
     files,
     history,
+    host_page,
     hosts,
     runs,
     sign_in,
@@ -34,7 +35,20 @@ async def show_nothing(path: str) -> Response:
     )
 
 
-PAGES = (*(ask, sign_in, curves, compare, history, canaries, hosts, sweeps, runs, database, files),)
+PAGES = (
+    ask,
+    sign_in,
+    curves,
+    compare,
+    history,
+    canaries,
+    hosts,
+    host_page,
+    sweeps,
+    runs,
+    database,
+    files,
+)
 ROUTERS = (*(each.router for each in PAGES), rest)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -11,6 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
+from profiler_service.answering.host_noise import NoiseLevel, find_newest
 from profiler_service.answering.resources import platform_info
 from profiler_service.answering.services import Services
 from profiler_service.api.access import require
@@ -19,6 +21,7 @@ from profiler_service.api.hosts import HostName, describe_hosts
 from profiler_service.dashboard.rendering import is_part, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.errors import InvalidRequestError
+from profiler_service.plan.turns import OpenSweep
 from profiler_service.storage.store import HostStatus
 from profiler_service.wire import HostChange, HostInfo, HostState, PlatformInfo
 
@@ -40,9 +43,35 @@ class HostRow:
 
     info: HostInfo
     platform: PlatformInfo
-    num_open: int
-    """Sweeps of it that haven't ended."""
+    queue: HostQueue
+    noise: NoiseLevel | None
+    """That of its newest race on its platform of now; None without one."""
     tone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostQueue:
+    """How much a host has to measure."""
+
+    num_begun: int
+    num_waiting: int
+    left_s: float
+    """Expected measuring time of all."""
+
+    @classmethod
+    def of(cls, sweeps: Collection[OpenSweep]) -> HostQueue:
+        """That of a host with these open sweeps."""
+        num_begun = sum(each.progress is not None for each in sweeps)
+        return cls(
+            num_begun=num_begun,
+            num_waiting=len(sweeps) - num_begun,
+            left_s=sum(each.left_s() for each in sweeps),
+        )
+
+    def __str__(self) -> str:
+        begun = f"{self.num_begun:,} measuring" if self.num_begun else ""
+        waiting = f"{self.num_waiting:,} waiting" if self.num_waiting else ""
+        return ", ".join(filter(None, [begun, waiting])) or "empty"
 
 
 async def _list_rows(services: Services) -> list[HostRow]:
@@ -52,12 +81,15 @@ async def _list_rows(services: Services) -> list[HostRow]:
         if host.status is not HostStatus.RETIRED
     ]
     found = {each.key: each for each in await asyncio.to_thread(services.store.list_platforms)}
-    opened = await asyncio.to_thread(services.store.find_open_of, [host.name for host in hosts])
+    names = [host.name for host in hosts]
+    opened = await asyncio.to_thread(services.store.find_open_of, names)
+    noise = find_newest(await asyncio.to_thread(services.store.find_newest_noise, names))
     return [
         HostRow(
             info=info,
             platform=platform_info(found[host.platform_key]),
-            num_open=len(opened.get(host.name, ())),
+            queue=HostQueue.of([sweep for _, sweep in opened.get(host.name, ())]),
+            noise=noise.get((host.name, host.platform_key, host.protocol_key)),
             tone=TONES.get(HostState(info.state or ""), ""),
         )
         for host, info in zip(hosts, await describe_hosts(hosts, services), strict=True)

@@ -19,6 +19,7 @@ from profiler_service.access.scopes import Scope
 from profiler_service.answering.services import Services
 from profiler_service.api.problems import hide_details, problem_of
 from profiler_service.distribution import find_version
+from profiler_service.plots.quantities import format_number
 from profiler_service.wording import format_age, format_range, format_seconds
 
 SECTIONS = (
@@ -64,6 +65,11 @@ def unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ×", "\N{NO-BREAK SPACE}×")
 
 
+def format_percent(share: float) -> str:
+    """A share with two figures: `0.21 %`."""
+    return f"{format_number(100 * share, 2)} %"
+
+
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: `1 host`, `2,000 hosts`."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
@@ -83,6 +89,7 @@ _templates.filters |= {
     "count": count,
     "breakable": breakable,
     "unbroken": unbroken,
+    "percent": format_percent,
     "twice": lambda value: (value, value),
     "filled": lambda given: {name: value for name, value in given.items() if value},
 }

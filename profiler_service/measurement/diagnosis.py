@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Final, Literal
+from typing import Literal
+
+from profiler_service.analysis.resolution import QUIET_EFFECT
 
 Verdict = Literal["good", "fair", "poor"]
-
-QUIET_EFFECT: Final = 0.005
-"""A host is quiet enough when it can resolve this relative effect."""
 
 
 @dataclass(frozen=True, kw_only=True)

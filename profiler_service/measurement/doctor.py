@@ -6,7 +6,6 @@ storage nor planners.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.evidence import DISTURBED_SHARE
+from profiler_service.analysis.resolution import ROUNDS, find_resolvable_effect
 from profiler_service.analysis.samples import OthersUse
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, LeftOut, kinds_left_out, workload_kinds
@@ -31,8 +31,6 @@ from profiler_service.plan.base import Batch
 
 F64 = npt.NDArray[np.float64]
 
-ROUNDS: Final = 400
-"""The smallest resolvable effect is stated for this number of rounds."""
 NOT_VISIBLE: Final = "not visible: a virtual machine, most likely"
 _ANCHOR: Final = Grid(axes=(GridAxis(first=1197, count=1), GridAxis(first=317, count=1)))
 _VISITS: Final = 250
@@ -130,13 +128,12 @@ def smallest_resolvable_effect(latency_s: F64, *, rounds: int = ROUNDS) -> float
     """The smallest relative difference that the median of `rounds` paired ratios resolves.
 
     Two visits next to each other stand for a pair within a round. With a robust standard
-    deviation s of their log-ratio, the median of n has the standard error 1.2533 s / √n; an
-    effect is resolved when it shows at the 95 % level four times out of five, from
-    1.96 + 0.84 = 2.8 standard errors. (Source: ours, from the normal approximation.)
+    deviation s of their log-ratio, the median of n has the standard error 1.2533 s / √n. (Source:
+    ours, from the normal approximation.)
     """
     log_ratio = np.log(latency_s[1::2]) - np.log(latency_s[: len(latency_s) // 2 * 2 : 2])
     s = 1.4826 * float(np.median(np.abs(log_ratio - np.median(log_ratio))))
-    return math.expm1(2.8 * 1.2533 * s / math.sqrt(rounds))
+    return find_resolvable_effect(1.2533 * s, num_pairs=1, rounds=rounds)
 
 
 def examine_spread(latency_s: F64) -> Finding:

@@ -53,7 +53,7 @@ def history_figure(
 ) -> Figure:
     """The figure of a quantity over time, with intervals, changes of the platform, and a limit.
 
-    `gain` is a multiple, drawn against 1; `share` is shown in percent.
+    `gain` is a multiple, drawn against 1; `share`, a host's noise, is shown in percent.
     """
     sheet = Sheet(title=literal(title), has_legend=False)
     panel = sheet.panel(HEIGHT)
@@ -85,7 +85,11 @@ def history_figure(
                     meta={"step": True},
                 )
             )
-    names = {"latency_s": f"latency of one call, {unit}", "gain": "× as fast", "share": "%"}
+    names = {
+        "latency_s": f"latency of one call, {unit}",
+        "gain": "× as fast",
+        "share": "smallest difference, %",
+    }
     panel.name_y(names[quantity])
     panel.set_x(type="date", showgrid=False)
     panel.set_y(nticks=6)

@@ -15,7 +15,7 @@ from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.storage import rows
 from profiler_service.storage.records import Fact, FactFilter, Page, Sweep, WorkerIdentity
 from profiler_service.storage.statements import fetch_page, read_now
-from profiler_service.storage.tables import facts
+from profiler_service.storage.tables import facts, hosts
 
 
 def keep_facts(
@@ -172,3 +172,24 @@ def list_facts(
         # What is kept later than that has a larger id: the search ends there.
         query = query.where(facts.c.measured_at >= since, facts.c.id >= rows.least_id(since))
     return fetch_page(connection, query, facts.c.id, rows.fact_from_row, cursor=cursor, limit=limit)
+
+
+def find_newest_noise(connection: Connection, host_names: Collection[str]) -> list[Fact]:
+    """The facts with a noise of the newest race on each of these hosts that has any."""
+    newest = (
+        sa.select(facts.c.curve_id)
+        .where(facts.c.host == hosts.c.name)
+        .where(facts.c.noise.is_not(None))
+        .order_by(facts.c.id.desc())
+        .limit(1)
+    )
+    races = connection.scalars(
+        sa.select(newest.correlate(hosts).scalar_subquery()).where(hosts.c.name.in_(host_names))
+    ).all()
+    found = connection.execute(
+        sa.select(facts)
+        .where(facts.c.curve_id.in_([each for each in races if each is not None]))
+        .where(facts.c.noise.is_not(None))
+        .order_by(facts.c.id)
+    )
+    return [rows.fact_from_row(row) for row in found]

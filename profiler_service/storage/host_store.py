@@ -11,10 +11,11 @@ from profiler_service.access.caller import Caller
 from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import ConflictError, InvalidRequestError, JoinKeyRefusedError
-from profiler_service.storage import audit, hosts, joining, leases, monitoring, roles, sweeps
+from profiler_service.storage import audit, facts, hosts, joining, leases, monitoring, roles, sweeps
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.postgres import wait_for_notification
 from profiler_service.storage.records import (
+    Fact,
     FleetStatus,
     Host,
     HostStatus,
@@ -191,6 +192,11 @@ class HostStore(OpenDatabase):
             return monitoring.read_status(
                 connection, kinds=kinds, max_hosts=max_hosts, canaries=canaries
             )
+
+    def find_newest_noise(self, host_names: Collection[str]) -> list[Fact]:
+        """The facts with a noise of the newest race on each of these hosts that has any."""
+        with self._read() as connection:
+            return facts.find_newest_noise(connection, host_names)
 
     def find_race_age(self, host: Host, workload_key: str, dims: Sequence[int]) -> float | None:
         """Seconds since the newest race from that point on the host as it is now; None without one.

@@ -15,7 +15,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import HostStatus, Store
-from tests.api.conftest import HOST, keep_curve
+from tests.api.conftest import HOST, Worker, keep_curve
 from tests.api.curves import square, stairs
 from tests.dashboard.looking import (
     Site,
@@ -26,6 +26,7 @@ from tests.dashboard.looking import (
     shared,
     site,
 )
+from tests.dashboard.test_hosts import race
 from tests.plots.browser import needs_browser
 from tests.processes.fake_worker import wait_until
 
@@ -45,6 +46,7 @@ def fill_store(store: Store) -> dict[str, str]:
     line = keep_curve(store, LINE, stairs(4), workload=MATMUL.describe())
     packed = MATMUL.describe({"backend": "packed"})
     other = keep_curve(store, LINE, stairs(8), workload=packed)
+    race(Worker(store), [0.001], days=0)
     running, _ = store.create_sweep(
         SweepSpec(workload=LINEAR.describe(), mode="grid", grid=square(3, 5)), host=HOST
     )
@@ -59,7 +61,9 @@ def fill_store(store: Store) -> dict[str, str]:
         "line": f"ui/curves/{line}",
         "compare": f"ui/compare?ids={line},{other}",
         "history": "ui/history",
+        "canary": f"ui/history/canary?dims=5,5&host={HOST}",
         "hosts": "ui/hosts",
+        "host": f"ui/hosts/{HOST}",
         "sweeps": "ui/sweeps",
         "runs": "ui/runs",
         "run": "ui/runs/sparse",

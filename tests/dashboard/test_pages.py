@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -50,6 +51,7 @@ def addresses(sqlite_worker: Worker) -> list[str]:
         "/ui/history",
         f"/ui/history/canary?dims=5,5&host={HOST}",
         "/ui/hosts",
+        f"/ui/hosts/{HOST}",
         "/ui/sweeps",
         f"/ui/sweeps?host={HOST}&state=done",
         f"/ui/sweeps/{sweep}",
@@ -112,6 +114,7 @@ async def test_markup_in_names_is_shown_as_text(
     store.fail_sweep(sweep.id, MARKUP)
     for address in (
         "/ui/hosts",
+        f"/ui/hosts/{quote(MARKUP)}",
         "/ui/sweeps",
         f"/ui/sweeps/{sweep.id}",
         "/ui/curves",

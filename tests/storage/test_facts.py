@@ -205,3 +205,18 @@ def test_pages_of_facts_follow_their_cursor(store: Store, host: Host) -> None:
     assert second.next_cursor is None
     with pytest.raises(InvalidRequestError):
         store.list_facts(FactFilter(), cursor="nonsense")
+
+
+def test_the_newest_race_with_a_noise_is_found_for_each_host(store: Store, host: Host) -> None:
+    def noisy(rival: int, noise: float | None) -> ConfirmedPair:
+        return replace(confirm(rival, 0.96, 0.98), noise=noise)
+
+    assert store.find_newest_noise(["east"]) == []
+    keep(store, noisy(10, 0.001))
+    newest = keep(store, noisy(10, 0.002), noisy(12, 0.003), noisy(14, None), start=9)
+    keep(store, noisy(10, None), start=10)  # of a version that didn't note it
+    found = store.find_newest_noise(["east", "elsewhere"])
+    assert {fact.sweep_id for fact in found} == {newest}
+    assert [fact.pair.noise for fact in found] == [0.002, 0.003]
+    assert store.find_newest_noise(["elsewhere"]) == []
+    assert store.find_newest_noise([]) == []
