@@ -22,7 +22,7 @@ from benchmarks.pages.stored import HOST, KINDS, add_what_pages_show, fill
 from benchmarks.soak.machines import SoakError
 from profiler_service.storage.store import CurveFilter, Store
 from tests.api.conftest import sqlite_url
-from tests.dashboard.test_browser import browser, serving_process
+from tests.dashboard.looking import browser, serving_process
 from tests.plots.browser import needs_browser
 
 __all__ = ["browser", "sqlite_url"]
