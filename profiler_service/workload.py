@@ -138,6 +138,11 @@ class WorkloadKind:
     check: Callable[[Mapping[str, ParamValue]], None] | None = field(default=None, compare=False)
     """Raises InvalidWorkloadError for values that are each allowed, but not together. Gets all
     parameters; those that vary with the values of one point."""
+    multiples: Callable[[Mapping[str, ParamValue]], Dims] | None = field(
+        default=None, compare=False
+    )
+    """What the dims of the kind's own axes must be multiples of, for all its parameters: as the
+    width of a transformer is divided among its heads. Any dims if it is None."""
 
     @functools.cached_property
     def _sorted_parameters(self) -> tuple[tuple[Parameter, ParamValue], ...]:
@@ -205,23 +210,55 @@ class WorkloadKind:
                 hint=did_you_mean(unknown[0], known) + f"its parameters are: {', '.join(known)}",
             )
         workload = Workload(kind=self.name, params=tuple(sorted(params.items())), axes=axes)
-        if not self.depends_on_point(workload) and self.check is not None:
+        if self.check is not None and self._has_fixed_parameters(workload):
             self.check(self.unfold([1] * len(axes), params)[1])
         return workload
 
+    def _has_fixed_parameters(self, workload: Workload) -> bool:
+        """Whether only axes of the kind's own vary."""
+        return set(workload.axes) <= set(self.axes)
+
     def depends_on_point(self, workload: Workload) -> bool:
         """Whether the kind may allow some points of the workload and refuse others."""
-        return self.check is not None and not set(workload.axes) <= set(self.axes)
+        if self._has_fixed_parameters(workload):
+            return self.multiples is not None and max(self._find_own_multiples(workload)) > 1
+        return self.check is not None or self.multiples is not None
+
+    def _find_own_multiples(self, workload: Workload) -> Dims:
+        """What dims of the kind's own axes must be multiples of, if the parameters are fixed."""
+        if self.multiples is None:
+            return (1,) * len(self.axes)
+        return self.multiples(self.unfold([1] * len(workload.axes), dict(workload.params))[1])
+
+    def find_multiples(self, workload: Workload) -> Dims:
+        """What the dims of each of the workload's axes must be multiples of.
+
+        1 where any dimension is allowed, or where it depends on a parameter that varies.
+        """
+        if not self._has_fixed_parameters(workload):
+            return (1,) * len(workload.axes)
+        own = dict(zip(self.axes, self._find_own_multiples(workload), strict=True))
+        return tuple(own[axis] for axis in workload.axes)
 
     def check_point(self, workload: Workload, dims: Sequence[int]) -> None:
-        """Returns if the kind allows the values of all parameters at this point.
+        """Returns if the kind allows the dims and the values of all parameters at this point.
 
         Raises InvalidWorkloadError with what the kind says, and where.
         """
-        if self.check is None or not self.depends_on_point(workload):
+        if not self.depends_on_point(workload):
             return
+        own, params = self.unfold(dims, dict(workload.params))
         try:
-            self.check(self.unfold(dims, dict(workload.params))[1])
+            if self.check is not None:
+                self.check(params)
+            for axis, dim, multiple in zip(
+                self.axes, own, self.multiples(params) if self.multiples else own, strict=True
+            ):
+                if dim % multiple:
+                    raise InvalidWorkloadError(
+                        f"{axis} must be a multiple of {multiple}",
+                        hint=f"the next larger one is {axis}={dim + multiple - dim % multiple}",
+                    )
         except InvalidWorkloadError as error:
             where = ", ".join(f"{a}={d}" for a, d in zip(workload.axes, dims, strict=True))
             raise InvalidWorkloadError(f"at {where}: {error}", hint=error.hint) from error

@@ -15,6 +15,15 @@ from dataclasses import dataclass
 
 from profiler_service.errors import UnknownWorkloadError
 from profiler_service.kinds.kernels import HLSTM_KERNELS, HLSTM_LM_KERNELS, LINEAR_KERNELS
+from profiler_service.kinds.layers import (
+    ATTENTION,
+    CONV2D,
+    DEPTHWISE_CONV2D,
+    EMBEDDING,
+    LM_HEAD,
+    MLP,
+    TRANSFORMER_BLOCK,
+)
 from profiler_service.kinds.networks import (
     DEEPSPEECH2,
     GRU,
@@ -28,7 +37,11 @@ from profiler_service.suggestions import did_you_mean
 from profiler_service.workload import WorkloadKind
 
 __all__ = [
+    "ATTENTION",
+    "CONV2D",
     "DEEPSPEECH2",
+    "DEPTHWISE_CONV2D",
+    "EMBEDDING",
     "ENTRY_POINT_GROUP",
     "GRU",
     "HLSTM",
@@ -37,9 +50,12 @@ __all__ = [
     "HLSTM_LM_KERNELS",
     "LINEAR",
     "LINEAR_KERNELS",
+    "LM_HEAD",
     "LSTM",
     "LSTM_LM",
     "MATMUL",
+    "MLP",
+    "TRANSFORMER_BLOCK",
     "LeftOut",
     "get_workload_kind",
     "kinds_left_out",
@@ -61,6 +77,13 @@ _BUILT_IN = (
     HLSTM_LM_KERNELS,
     LSTM_LM,
     DEEPSPEECH2,
+    CONV2D,
+    DEPTHWISE_CONV2D,
+    ATTENTION,
+    MLP,
+    TRANSFORMER_BLOCK,
+    EMBEDDING,
+    LM_HEAD,
 )
 
 

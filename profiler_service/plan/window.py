@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from profiler_service.errors import InvalidDimsError, InvalidRequestError, Inval
 from profiler_service.grid import MAX_DIM, Grid
 from profiler_service.kinds import get_workload_kind
 from profiler_service.plan.spec import MAX_AXIS_POINTS, window_growth
-from profiler_service.workload import Dims, Workload
+from profiler_service.workload import Dims, Workload, WorkloadKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,24 +83,31 @@ def build_window(
 ) -> Grid:
     """The window above `dims`: its candidates are `dims`, and the multiples above.
 
+    Where the kind itself allows only multiples, these are multiples of both.
+
     Raises InvalidDimsError for dims beyond the limits; InvalidWorkloadError if the kind refuses
     them; InvalidRequestError if `multiple_of` leaves no point but `dims`.
     """
     limits = limits or WindowLimits()
     limits.check_dims(workload, dims)
-    get_workload_kind(workload.kind).check_point(workload, dims)
-    reach = window_growth(dims, max_growth, multiple_of, limits.max_axis_points)
+    kind = get_workload_kind(workload.kind)
+    kind.check_point(workload, dims)
+    needed_by_kind = kind.find_multiples(workload)
+    asked = multiple_of or (1,) * len(dims)
+    both = tuple(map(math.lcm, asked, needed_by_kind))
+    steps = both if max(both) > 1 else None
+    reach = window_growth(dims, max_growth, steps, limits.max_axis_points)
     growth = tuple(
         min(grow, limits.max_dim - dim, high - dim)
         for dim, grow, (_, high) in zip(dims, reach, find_bounds(workload), strict=True)
     )
-    window = _build_grid(dims, growth, multiple_of)
+    window = _build_grid(dims, growth, steps)
     if multiple_of is None:
         return window
-    needed = [multiple - dim % multiple for dim, multiple in zip(dims, multiple_of, strict=True)]
+    needed = [multiple - dim % multiple for dim, multiple in zip(dims, both, strict=True)]
     shares = [_find_share(dim, grow) for dim, grow in zip(dims, needed, strict=True)]
     axes = range(len(dims))
-    lacking = [n for n in axes if dims[n] % multiple_of[n] and window.axes[n].count == 1]
+    lacking = [n for n in axes if dims[n] % both[n] and window.axes[n].count == 1]
     if not lacking and window.num_candidates == 1:
         # Every dimension asked about is a multiple itself. It is enough if one of them grows.
         lacking = [min(axes, key=shares.__getitem__)]
@@ -108,7 +116,12 @@ def build_window(
         end = [dim + grow for dim, grow in zip(dims, growth, strict=True)]
         raise InvalidRequestError(
             f"multiple_of={','.join(map(str, multiple_of))} leaves no dims but"
-            f" {','.join(map(str, dims))}, up to {','.join(map(str, end))}",
+            f" {','.join(map(str, dims))}, up to {','.join(map(str, end))}"
+            + (
+                f"; {workload.kind} itself needs multiples of {','.join(map(str, needed_by_kind))}"
+                if max(needed_by_kind) > 1
+                else ""
+            ),
             hint="next: "
             + ", ".join(f"{workload.axes[n]}={dims[n] + needed[n]}" for n in lacking)
             + (
@@ -126,29 +139,49 @@ def find_bounds(workload: Workload) -> tuple[tuple[int, int], ...]:
 
 
 def find_refused(workload: Workload, grid: Grid) -> npt.NDArray[np.int32]:
-    """Numbers of the points that the kind refuses, ascending: combinations of parameters that vary.
+    """Numbers of the points that the kind refuses, ascending. They are never measured.
 
-    They are never measured.
+    These are combinations of parameters that vary, and dims that aren't the multiples needed.
     """
     kind = get_workload_kind(workload.kind)
-    if kind.check is None or not kind.depends_on_point(workload):
+    if not kind.depends_on_point(workload):
         return np.zeros(0, dtype=np.int32)
-    # What the kind allows depends on its parameters alone: its own axes needn't be tried.
-    names = [name for name in workload.axes if name not in kind.axes]
-    tried = [
-        axis.dims[:1] if name in kind.axes else axis.dims
-        for name, axis in zip(workload.axes, grid.axes, strict=True)
-    ]
-    is_refused = np.zeros([len(dims) for dims in tried], dtype=bool)
-    params = kind.unfold(grid.first, dict(workload.params))[1]
-    varied = [dims for name, dims in zip(workload.axes, tried, strict=True) if name in names]
-    for number, values in enumerate(itertools.product(*varied)):
-        params.update(zip(names, values, strict=True))
-        try:
+    # What the kind says depends on its parameters alone: each of its own axes is tried once.
+    is_own = [name in kind.axes for name in workload.axes]
+    is_refused = np.zeros(grid.shape, dtype=np.bool_)
+    tried = [range(1) if own else range(n) for own, n in zip(is_own, grid.shape, strict=True)]
+    for place in itertools.product(*tried):
+        point = [axis.dims[i] for axis, i in zip(grid.axes, place, strict=True)]
+        at = tuple(slice(None) if own else i for own, i in zip(is_own, place, strict=True))
+        is_refused[at] = _refuse_dims(kind, workload, grid, point)
+    return np.flatnonzero(is_refused).astype(np.int32)
+
+
+def _refuse_dims(
+    kind: WorkloadKind, workload: Workload, grid: Grid, point: Sequence[int]
+) -> npt.NDArray[np.bool_]:
+    """Which dims of the kind's own axes it refuses, with the parameters of one point.
+
+    One axis for each of them that varies, in the workload's order.
+    """
+    varying = [name for name in workload.axes if name in kind.axes]
+    shape = [n for name, n in zip(workload.axes, grid.shape, strict=True) if name in varying]
+    own, params = kind.unfold(point, dict(workload.params))
+    try:
+        if kind.check is not None:
             kind.check(params)
-        except InvalidWorkloadError:
-            is_refused.flat[number] = True
-    return np.flatnonzero(np.broadcast_to(is_refused, grid.shape)).astype(np.int32)
+    except InvalidWorkloadError:
+        return np.ones(shape, dtype=np.bool_)
+    is_refused = np.zeros(shape, dtype=np.bool_)
+    multiples = (1,) * len(own) if kind.multiples is None else kind.multiples(params)
+    for name, dim, multiple in zip(kind.axes, own, multiples, strict=True):
+        if name not in varying:
+            is_refused |= dim % multiple != 0
+            continue
+        dims = np.array(grid.axes[workload.axes.index(name)].dims)
+        others = [n for n in range(len(varying)) if n != varying.index(name)]
+        is_refused |= np.expand_dims(dims % multiple != 0, others)
+    return is_refused
 
 
 def _find_share(dim: int, grow: int) -> float:
