@@ -65,6 +65,8 @@ def main() -> int:
         with run_service("soak", ready_s=RECOVERY_LIMIT_S) as (_, postgres, service):
             course, seen = _kill_at_random(postgres, service, given.kills, given.seed)
             checks = [*_settle(postgres, service), *_check(postgres, service, course, seen)]
+            if not all(check.holds for check in checks):
+                print(f"the service's log is kept: {service.keep_log()}", file=sys.stderr)
     except SoakError as error:
         print(f"no verdict: {error}", file=sys.stderr)
         return 2
@@ -145,6 +147,8 @@ def _settle(postgres: Postgres, service: Service) -> list[Check]:
 
 
 def _check(postgres: Postgres, service: Service, course: Course, seen: Seen) -> list[Check]:
+    # Before the question below: comparing kernels follows its answer, as a sweep of its own.
+    checks = check_database(postgres.url, seen.sweeps, seen.curves)
     reply = httpx.get(
         f"{service.url}/lhp",
         params={"dims": "411,211", "budget": 0.3, "wait": 60},
@@ -152,7 +156,6 @@ def _check(postgres: Postgres, service: Service, course: Course, seen: Seen) -> 
         trust_env=False,
     )
     alive = service.processes()
-    checks = check_database(postgres.url, seen.sweeps, seen.curves)
     orphans = service.stop()
     return [
         *checks,

@@ -203,6 +203,12 @@ class Service:
             time.sleep(0.05)
         return time.monotonic() - begun_s
 
+    def keep_log(self) -> Path:
+        """A copy of its log, which isn't deleted with its folder."""
+        handle, name = tempfile.mkstemp(prefix="lhp-log-", suffix=".txt")
+        os.close(handle)
+        return Path(shutil.copyfile(self.folder / "log", name))
+
     def stop(self) -> int:
         """Ends it by SIGTERM: how many of its processes are left after 20 s."""
         if self._process is not None and self._process.poll() is None:
