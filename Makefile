@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 INSTALL = $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: run test docs lint format wheel wheel-test clean
+.PHONY: run test docs pictures lint format wheel wheel-test clean
 
 run: $(VENV)/service.installed
 	$(BIN)/lhp serve
@@ -21,6 +21,10 @@ test: $(VENV)/dev.installed
 docs: $(VENV)/docs.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "The documentation is at site/index.html"
+
+# Measures for some minutes, then takes the pictures of pages that the documentation shows.
+pictures: $(VENV)/dev.installed
+	$(BIN)/python -m benchmarks.pictures
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff format --check .
