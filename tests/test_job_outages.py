@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 
 import psycopg
@@ -12,9 +13,11 @@ from dbos import _sys_db as engine_database
 
 from profiler_service import jobs
 from profiler_service.errors import StoreUnavailableError
-from profiler_service.jobs.engine import LONGEST_PAUSE_S
+from profiler_service.jobs.engine import LONGEST_PAUSE_S, to_text
 from profiler_service.settings import Settings
-from tests.processes.fake_worker import wait_until
+from profiler_service.storage.store import Store
+from tests.databases import only_postgresql
+from tests.processes.fake_worker import PATIENCE_S, wait_until
 from tests.test_jobs import Fleet, client, fleet, settings
 
 __all__ = ["client", "fleet", "settings"]
@@ -65,3 +68,50 @@ def test_the_engine_tries_a_database_again_after_a_second_however_long_it_was_aw
     assert ask() == "answered"
     assert len(pauses_s) == 7
     assert max(pauses_s) == LONGEST_PAUSE_S
+
+
+@only_postgresql
+def test_an_engine_that_ends_slowly_doesnt_keep_its_worker(
+    fleet: Fleet, settings: Settings, client: jobs.JobClient
+) -> None:
+    """Its threads wait for a locked table; meanwhile the worker must give signs of life."""
+    sweep = fleet.create_sweep(1)
+    seen = threading.Event()
+
+    def run_batch(sweep_id: str) -> bool:
+        fleet.store.fail_sweep(sweep_id, "seen")
+        seen.set()
+        return True
+
+    runner = jobs.JobRunner(settings, run_batch, pool=fleet.store.shared_pool)
+    with contextlib.closing(runner):
+        runner.wake()
+        url = to_text(jobs.engine_url(settings.database_url))
+        with psycopg.connect(url.replace("+psycopg", "")) as locking:
+            locking.execute(f"LOCK TABLE {jobs.SCHEMA}.workflow_status IN ACCESS EXCLUSIVE MODE")
+            wait_until(lambda: _is_somebody_waiting(fleet.store))
+            began_s = time.monotonic()
+            runner.sleep()
+            assert not runner.is_awake
+            runner.wake()
+            # It would wait until the database gives up, after 4 s, and 10 s for each thread.
+            assert time.monotonic() - began_s < 2.5
+            assert not runner.is_awake
+        client.enqueue(sweep)
+
+        def wake() -> bool:
+            runner.wake()
+            return runner.is_awake
+
+        wait_until(wake)
+        assert seen.wait(PATIENCE_S)
+
+
+def _is_somebody_waiting(store: Store) -> bool:
+    """Whether a query waits for a table."""
+    assert store.shared_pool is not None
+    with store.shared_pool.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        )
+        return bool(found.scalar_one())

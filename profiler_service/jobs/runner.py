@@ -34,6 +34,8 @@ STEP_S = 0.25
 """Batches that are shorter share a step of the engine, which writes each of its steps down."""
 POLLING_INTERVAL_S = 0.05
 LEAVE_S = 0.5
+"""How long a worker waits for a job, or for the engine's threads, to end. The engine itself would
+wait 10 s for each of its threads, and meanwhile the host would be silent."""
 
 
 class _LeaveJob(BaseException):
@@ -46,6 +48,9 @@ class JobRunner:
     Awake, the engine looks for jobs twenty times a second, and keeps several connections. Asleep,
     it does nothing at all.
     """
+
+    _ending: threading.Thread | None = None
+    """Ends the engine that was awake before. There is one engine in a process, whoever runs it."""
 
     def __init__(
         self,
@@ -83,9 +88,10 @@ class JobRunner:
     def wake(self) -> None:
         """Makes the engine look for jobs from now on; those left unfinished come first.
 
-        `upgrade` must have run before. Raises StoreUnavailableError.
+        It stays asleep if its threads of before still haven't ended: call it again later. `upgrade`
+        must have run before. Raises StoreUnavailableError.
         """
-        if self.is_awake:
+        if self.is_awake or not self._has_ended():
             return
         log_through_logging()
         self._asleep = threading.Event()
@@ -111,8 +117,10 @@ class JobRunner:
                 self._leave()
             finally:
                 self._busy.release()
-            self._engine.dispose()
-        elif isinstance(self._engine.pool, sa.QueuePool) and self._engine.pool.checkedin() > 1:
+        elif not isinstance(self._engine.pool, sa.QueuePool) or self._engine.pool.checkedin() <= 1:
+            return
+        # While the engine ends, its threads have connections that they must give back first.
+        if self._has_ended(0):
             self._engine.dispose()
 
     def close(self) -> None:
@@ -125,6 +133,8 @@ class JobRunner:
             self._leave()
             if is_free:
                 self._busy.release()
+        if self._ending is not None:
+            self._ending.join()
         if self._owns_engine:
             self._engine.dispose()
 
@@ -133,7 +143,21 @@ class JobRunner:
         self._asleep.set()
         # From here on, the engine's threads may report closed connections. That is no error.
         logging.getLogger("dbos").setLevel(logging.CRITICAL)
-        DBOS.destroy(destroy_registry=True)
+        JobRunner._ending = threading.Thread(
+            target=DBOS.destroy, kwargs={"destroy_registry": True}, name="engine-end", daemon=True
+        )
+        JobRunner._ending.start()
+        self._has_ended()
+
+    @classmethod
+    def _has_ended(cls, wait_s: float = LEAVE_S) -> bool:
+        """Whether the engine that was awake before has ended, at once or after `wait_s`."""
+        if cls._ending is not None:
+            cls._ending.join(wait_s)
+            if cls._ending.is_alive():
+                return False
+            cls._ending = None
+        return True
 
     def _launch(self, asleep: threading.Event) -> None:
         queue = queue_name(self._settings.host)
