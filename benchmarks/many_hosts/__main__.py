@@ -4,7 +4,8 @@
 
 Starts one PostgreSQL, one service and 50 workers whose latencies are made up. PostgreSQL logs every
 statement, transactions' own included, for as long as they are counted; connections are counted once
-a second. Then a sweep is asked for on one host after the other. Prints a Markdown report. The exit
+a second. Then a sweep is asked for on one host after the other. A worker that ends is started
+again, as its keeper would do it, and is told of. Prints a Markdown report. The exit
 code is 0 if everything holds, 1 if not, 2 without a verdict.
 """
 
@@ -12,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,9 +23,11 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from benchmarks.checked import publish
+from benchmarks.many_hosts.fleet import AT_ONCE, PRESENT_S, Fleet, find_silence, name_host
 from benchmarks.provenance import heading
 from benchmarks.soak.checks import Check
-from benchmarks.soak.machines import Postgres, Service, SoakError, kill, run_service
+from benchmarks.soak.machines import Postgres, Service, SoakError, run_service
 
 MAX_CONNECTIONS = 1.0
 MAX_STATEMENTS_HZ = 2.0
@@ -34,7 +35,7 @@ MAX_START_S = 1.0
 """What an idle worker may cost, and how soon its job must start."""
 SETTLED_S = 15
 """How long the workers are left alone before counting: longer than a worker stays awake."""
-START_LIMIT_S = 600
+START_LIMIT_S = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class Idle:
     """The most at one moment, for each worker."""
     statements_hz: float
     """For each worker."""
+    silent: tuple[float, str]
+    """The longest that a host wasn't heard of, seconds, and which one."""
 
 
 def main() -> int:
@@ -65,76 +68,43 @@ def main() -> int:
                 postgres,
                 service,
             ),
-            _workers(folder, postgres, given.workers),
+            _running(Fleet(folder, postgres.url, given.workers)) as (fleet, started_s),
         ):
             time.sleep(SETTLED_S)
-            idle = _count(postgres, folder, given.workers, given.seconds)
-            starts_s = _start_jobs(postgres, service, given.workers, given.jobs)
+            fleet.tend()
+            idle = _count(postgres, folder, fleet, given.seconds)
+            starts_s = _start_jobs(postgres, service, fleet, given.jobs)
+            ended = list(fleet.ended)
     except SoakError as error:
         print(f"no verdict: {error}", file=sys.stderr)
         return 2
-    checks = _check(idle, starts_s)
-    report = "\n".join(
-        [
-            *lines,
-            f"{given.workers} workers on one PostgreSQL, idle for {given.seconds:g} s. Then"
-            f" {len(starts_s)} sweeps, each on another host.",
-            "",
-            "| what must hold | found | |",
-            "|---|---|---|",
-            *(f"| {c.claim} | {c.found} | {'holds' if c.holds else '**fails**'} |" for c in checks),
-        ]
+    text = [
+        f"{given.workers} workers on one PostgreSQL, {AT_ONCE} started at a time: all were at work"
+        f" after {started_s:.0f} s. Then they were idle for {given.seconds:g} s, and"
+        f" {len(starts_s)} sweeps were asked for, each on another host."
+    ]
+    return publish(
+        given.out,
+        lines,
+        text,
+        check(idle, starts_s, ended),
+        starts_s=starts_s,
+        started_s=started_s,
     )
-    print(report)
-    if given.out is not None:
-        given.out.write_text(report + "\n")
-    return 0 if all(check.holds for check in checks) else 1
 
 
 @contextlib.contextmanager
-def _workers(folder: Path, postgres: Postgres, count: int) -> Iterator[None]:
-    """So many workers, registered. Raises SoakError."""
-    processes: list[subprocess.Popen[bytes]] = []
+def _running(fleet: Fleet) -> Iterator[tuple[Fleet, float]]:
+    """The fleet, all of it at work, and the seconds that this took. Raises SoakError."""
     try:
-        with (folder / "workers.log").open("ab") as log:
-            for number in range(count):
-                environment = {
-                    "LHP_DATABASE_URL": postgres.url,
-                    "LHP_HOST": _name(number),
-                    "LHP_PARTITION": f"many-hosts-{os.getpid()}-{number}",
-                }
-                command = [sys.executable, "-m", "benchmarks.many_hosts.simulated"]
-                processes.append(
-                    subprocess.Popen(command, env=os.environ | environment, stderr=log)
-                )
-                # Two at a time, as the machine may have few processors.
-                _wait_for_hosts(postgres, number)
-        _wait_for_hosts(postgres, count)
-        yield
-    except SoakError as error:
-        said = (folder / "workers.log").read_text(errors="replace").splitlines()[-30:]
-        raise SoakError("\n".join([str(error), "the workers said last:", *said])) from error
+        yield fleet, fleet.start(START_LIMIT_S)
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                kill(process.pid)
+        fleet.stop()
 
 
-def _wait_for_hosts(postgres: Postgres, count: int) -> None:
-    deadline_s = time.monotonic() + START_LIMIT_S
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        while _scalar(connection, "SELECT count(*) FROM hosts") < count:
-            if time.monotonic() > deadline_s:
-                raise SoakError(f"{count} workers haven't registered after {START_LIMIT_S} s")
-            time.sleep(0.1)
-
-
-def _count(postgres: Postgres, folder: Path, workers: int, seconds: float) -> Idle:
+def _count(postgres: Postgres, folder: Path, fleet: Fleet, seconds: float) -> Idle:
     """What the workers cost in the next `seconds`, less what the service costs."""
+    workers = fleet.count
     log = folder / "database" / "log"
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET log_line_prefix = '[%p %a] '")
@@ -142,7 +112,7 @@ def _count(postgres: Postgres, folder: Path, workers: int, seconds: float) -> Id
         connection.execute("SELECT pg_reload_conf()")
         time.sleep(1)
         before = log.stat().st_size
-        most = 0
+        most, silent = 0, (0.0, "")
         end_s = time.monotonic() + seconds
         begun_s = time.monotonic()
         while time.monotonic() < end_s:
@@ -154,6 +124,7 @@ def _count(postgres: Postgres, folder: Path, workers: int, seconds: float) -> Id
                     " AND pid <> pg_backend_pid() AND application_name <> 'service'",
                 ),
             )
+            silent = max(silent, find_silence(connection))
             time.sleep(1)
         lasted_s = time.monotonic() - begun_s
         own = _scalar(connection, "SELECT pg_backend_pid()")
@@ -162,7 +133,7 @@ def _count(postgres: Postgres, folder: Path, workers: int, seconds: float) -> Id
             count = sum(_is_statement_of_worker(line, own) for line in lines)
         connection.execute("ALTER SYSTEM SET log_statement = 'none'")
         connection.execute("SELECT pg_reload_conf()")
-    return Idle(connections=most / workers, statements_hz=count / lasted_s / workers)
+    return Idle(connections=most / workers, statements_hz=count / lasted_s / workers, silent=silent)
 
 
 def _is_statement_of_worker(line: bytes, own_pid: int) -> bool:
@@ -173,19 +144,24 @@ def _is_statement_of_worker(line: bytes, own_pid: int) -> bool:
     return is_statement and application != b"service" and pid != str(own_pid).encode()
 
 
-def _start_jobs(postgres: Postgres, service: Service, workers: int, jobs: int) -> list[float]:
+def _start_jobs(postgres: Postgres, service: Service, fleet: Fleet, jobs: int) -> list[float]:
     """From asking for each sweep until it was begun, by the database's clock. Raises SoakError."""
     starts_s = []
-    for number in range(min(jobs, workers)):
+    for number in range(min(jobs, fleet.count)):
+        fleet.tend()
         body = {
             "workload": "matmul",
             "axes": [{"first": 16, "last": 20}],
             "budget": 0.5,
-            "host": _name(number),
+            "host": name_host(number),
         }
         reply = httpx.post(f"{service.url}/sweeps", json=body, timeout=60, trust_env=False)
         if not reply.is_success:
-            raise SoakError(f"the service refused a sweep: {reply.status_code} {reply.text}")
+            with psycopg.connect(postgres.url, autocommit=True) as connection:
+                missing = fleet.describe_missing(connection)
+            raise SoakError(
+                f"the service refused a sweep: {reply.status_code} {reply.text}; {missing}"
+            )
         starts_s.append(_wait_for_start(postgres, reply.json()["id"]))
     return starts_s
 
@@ -203,8 +179,20 @@ def _wait_for_start(postgres: Postgres, sweep_id: str) -> float:
     raise SoakError("a sweep wasn't begun after a minute")
 
 
-def _check(idle: Idle, starts_s: list[float]) -> list[Check]:
+def check(idle: Idle, starts_s: list[float], ended: list[str]) -> list[Check]:
+    """What must hold of idle workers, and of sweeps asked for then."""
+    silent_s, silent_host = idle.silent
     return [
+        Check(
+            claim="no worker ends by itself",
+            found="; ".join(ended) or "none",
+            holds=not ended,
+        ),
+        Check(
+            claim=f"no idle host is silent for {PRESENT_S:g} s",
+            found=f"{silent_host} was for {silent_s:.1f} s",
+            holds=silent_s < PRESENT_S,
+        ),
         Check(
             claim=f"at most {MAX_CONNECTIONS:g} connection a worker",
             found=f"{idle.connections:.2f}",
@@ -221,10 +209,6 @@ def _check(idle: Idle, starts_s: list[float]) -> list[Check]:
             holds=max(starts_s) <= MAX_START_S,
         ),
     ]
-
-
-def _name(number: int) -> str:
-    return f"host-{number:02}"
 
 
 def _scalar(connection: psycopg.Connection[tuple[object, ...]], query: str) -> int:
