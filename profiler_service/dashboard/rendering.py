@@ -6,6 +6,7 @@ Knows no page.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,12 @@ def breakable(text: str) -> markupsafe.Markup:
     return markupsafe.Markup(escaped.replace(",", ",<wbr>").replace("[", "<wbr>["))
 
 
+def with_code(text: str) -> markupsafe.Markup:
+    """The text, with what stands between backticks as code."""
+    escaped = str(markupsafe.escape(text))
+    return markupsafe.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escaped))
+
+
 def unbroken(text: str) -> str:
     """The text with its numbers and their units on one line."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%").replace(" ×", "\N{NO-BREAK SPACE}×")
@@ -89,6 +96,7 @@ _templates.filters |= {
     "count": count,
     "breakable": breakable,
     "unbroken": unbroken,
+    "with_code": with_code,
     "percent": format_percent,
     "twice": lambda value: (value, value),
     "filled": lambda given: {name: value for name, value in given.items() if value},

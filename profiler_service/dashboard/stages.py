@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from profiler_service.dashboard.rendering import count
 from profiler_service.wire import RaceInfo
 from profiler_service.wording import format_seconds
 
@@ -82,5 +83,6 @@ def describe_race(rows: Sequence[StageRow]) -> str:
     if not rows:
         return "No stage has ended yet"
     calls, seconds = sum(row.num_visits for row in rows), sum(row.seconds for row in rows)
-    found = f"{rows[0].before:,} sizes, {rows[-1].after:,} left"
+    left = f"{rows[-1].after:,} left" if rows[-1].after else "none confirmed"
+    found = f"{count(rows[0].before, 'size')}, {left}"
     return f"{found} after {calls:,} calls in {format_seconds(seconds)}"

@@ -13,6 +13,7 @@ from profiler_service.access.caller import Caller
 from profiler_service.access.scopes import Scope
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
+from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import HostStatus, Store
 from tests.api.conftest import HOST, Worker, keep_curve
@@ -29,6 +30,8 @@ from tests.dashboard.looking import (
 from tests.dashboard.test_hosts import race
 from tests.plots.browser import needs_browser
 from tests.processes.fake_worker import wait_until
+from tests.synthetic import SyntheticDevice
+from tests.synthetic import stairs as synthetic_stairs
 
 __all__ = ["browser", "own_site", "shared", "site"]
 
@@ -152,6 +155,28 @@ def test_a_sweep_moves_on_while_it_is_watched(site: Site) -> None:
     expect(page.get_by_text("queued", exact=True)).to_be_visible()
     site.worker.finish(sweep, stairs(4))
     expect(page.get_by_role("link", name="Open the curve")).to_be_visible()
+    assert site.problems == []
+
+
+def test_the_stages_of_a_race_are_drawn_while_it_goes_on(site: Site) -> None:
+    page, store = site.page, site.store
+    grid = Grid.window((401, 401), (50, 50))
+    spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=grid, seed=3)
+    sweep, _ = store.create_sweep(spec, host=HOST)
+    store.start_sweep(sweep.id)
+    site.open(f"ui/sweeps/{sweep.id}")
+    bars = page.locator(".race .before")
+    expect(page.get_by_role("heading", name="No stage has ended yet")).to_be_visible()
+    device, planner = SyntheticDevice(synthetic_stairs(grid, 16, 0.1)), create_planner(spec)
+    for index in range(1000):
+        if (batch := planner.next_batch()) is None:
+            break
+        samples = device.measure(batch)
+        planner.record(samples)
+        store.commit_batch(sweep.id, index, samples, planner.progress())
+    # It hasn't ended, and its page wasn't loaded again.
+    expect(bars.nth(3)).to_be_visible()
+    expect(page.get_by_text("running", exact=True)).to_be_visible()
     assert site.problems == []
 
 

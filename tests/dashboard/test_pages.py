@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from profiler_service.access.caller import Caller
+from profiler_service.dashboard.rendering import breakable, with_code
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.spec import SweepSpec
@@ -180,3 +181,13 @@ async def test_an_operator_drains_labels_and_removes_a_host(
     await send({"remove": HOST})
     assert store.get_host(HOST).status is HostStatus.RETIRED
     assert "No host has joined yet" in (await client.get("/ui/hosts")).text
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_else_is_markup() -> None:
+    assert with_code("see `lhp doctor`") == "see <code>lhp doctor</code>"
+    assert with_code("a ` alone") == "a ` alone"
+    assert with_code("`<b>` & <img>") == "<code>&lt;b&gt;</code> &amp; &lt;img&gt;"
+
+
+def test_keys_of_workloads_may_be_broken_after_commas() -> None:
+    assert breakable("m[a=1,b=<]") == "m<wbr>[a=1,<wbr>b=&lt;]"

@@ -67,6 +67,7 @@ def test_a_stage_that_left_nothing_has_no_bar_and_one_of_one_point_a_whole_one()
     rows = list_stages(race(([1], [0])), brief=False)
     assert (rows[0].before_share, rows[0].after_share) == (1.0, 0.0)
     assert math.isfinite(rows[0].before_share)
+    assert describe_race(rows) == "1 size, none confirmed after 40 calls in 4.00 ms"
 
 
 def test_a_race_that_has_just_begun_says_so() -> None:

@@ -271,8 +271,11 @@ function setUpRenewing() {
 
 // A sweep under way.
 
+const RACE_S = 2;
+
 function follow(part) {
   const events = new EventSource(part.dataset.events);
+  let drawing = null;
   events.addEventListener("progress", (event) => {
     const sweep = JSON.parse(event.data);
     if (!sweep.progress) return;
@@ -280,6 +283,11 @@ function follow(part) {
     const { stage, num_samples, seconds } = sweep.progress;
     part.querySelector("[data-stage]").textContent =
       `${stage}: ${num_samples.toLocaleString("en")} samples in ${seconds.toFixed(1)} s`;
+    // The stages of a race, which the service works out from all samples: not with every event.
+    drawing ??= setTimeout(() => {
+      drawing = null;
+      part.dispatchEvent(new Event("renewed"));
+    }, 1000 * RACE_S);
   });
   events.addEventListener("end", () => {
     events.close();
@@ -299,6 +307,7 @@ document.addEventListener("DOMContentLoaded", () => {
   if (matchMedia("(max-width: 760px)").matches) {
     document.querySelector("[data-folds]")?.removeAttribute("open");
   }
+  document.querySelector(".top [aria-current]")?.scrollIntoView({ block: "nearest" });
   setUpTheme();
   setUp(document);
   setUpRenewing();
