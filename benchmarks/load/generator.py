@@ -12,13 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+ANSWER_LIMIT_S = 20.0
+"""A request that isn't answered within this time has failed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What one request got."""
 
     status: int
-    """0 if the connection failed."""
+    """0 if the connection failed, or nothing came within ANSWER_LIMIT_S."""
     took_s: float
     """From when it was due until its response was complete."""
 
@@ -62,11 +65,14 @@ async def _send_due(
         due_s, path = item
         status = 0
         try:
-            if reader is None or writer is None or reader.at_eof():
-                reader, writer = await asyncio.open_connection(where.hostname, where.port)
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
-            status = await _read_status(reader)
-        except (OSError, asyncio.IncompleteReadError, ValueError):
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                if reader is None or writer is None or reader.at_eof():
+                    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
+                status = await _read_status(reader)
+        except (OSError, asyncio.IncompleteReadError, ValueError):  # a timeout is an OSError
+            if writer is not None:
+                writer.close()
             reader = writer = None
         outcomes.append(Outcome(status=status, took_s=loop.time() - due_s))
     if writer is not None:
