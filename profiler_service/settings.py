@@ -261,6 +261,12 @@ class Settings(BaseSettings):
         description="Largest dimension accepted in a query or sweep, whether it varies or not.",
     )
     max_points: int = Field(default=65_536, ge=1, description="Most points in one sweep's grid.")
+    max_cached_points: int = Field(
+        default=2_000_000,
+        ge=1,
+        description="Points of curves that each process of the service keeps in memory, 60 bytes"
+        " each. A question about a curve that isn't kept reads it from the database first.",
+    )
     max_window_points: int = Field(
         default=2_000_000, ge=1, description="Most points in a window measured for one query."
     )

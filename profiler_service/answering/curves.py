@@ -23,7 +23,7 @@ from profiler_service.storage.store import CurveHeader, Host, Store
 from profiler_service.workload import Dims, Workload
 
 MAX_CACHED_POINTS = 2_000_000
-"""Points of all curves kept in memory together: about 120 MB."""
+"""Points of all curves kept in memory together, unless told otherwise: about 120 MB."""
 CURVE_WEIGHT_POINTS = 100
 """Memory of a curve without its points, about 5 KiB, counted in points. It matters for comparisons
 of kernels: they have two points each, and there may be very many."""
@@ -132,7 +132,11 @@ class KnownCurves:
     """
 
     def __init__(
-        self, store: Store, *, load_more: Callable[[CurveHeader], Awaitable[object]] = _load_nothing
+        self,
+        store: Store,
+        *,
+        load_more: Callable[[CurveHeader], Awaitable[object]] = _load_nothing,
+        max_cached_points: int | None = None,
     ) -> None:
         """`load_more` loads what is needed of a new curve besides itself."""
         self._store = store
@@ -151,7 +155,7 @@ class KnownCurves:
         )
         self._curves = LoadingCache(
             store.load_curve,
-            max_size=MAX_CACHED_POINTS,
+            max_size=MAX_CACHED_POINTS if max_cached_points is None else max_cached_points,
             size_of=lambda curve: curve.grid.size + CURVE_WEIGHT_POINTS,
         )
         self.snapshot = Snapshot(generation=-1, hosts={}, platforms={})

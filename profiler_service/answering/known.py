@@ -19,8 +19,10 @@ MAX_CROSSOVERS = 1024
 class Known:
     """Stored curves and facts, the newest comparisons of kernels, and crossovers once computed."""
 
-    def __init__(self, store: Store) -> None:
-        self.curves = KnownCurves(store, load_more=self._load_more)
+    def __init__(self, store: Store, *, max_cached_points: int | None = None) -> None:
+        self.curves = KnownCurves(
+            store, load_more=self._load_more, max_cached_points=max_cached_points
+        )
         self.facts = KnownFacts(store)
         self.comparisons = KernelComparisons(store, self.curves)
         self.crossovers = LoadingCache(

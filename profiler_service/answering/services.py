@@ -107,7 +107,7 @@ async def open_services(
             stack.push_async_callback(asyncio.to_thread, client.close)
             enqueue = client.enqueue
             checks.append(client.check_usable)
-        known = Known(store)
+        known = Known(store, max_cached_points=settings.max_cached_points)
         await known.refresh()
         hosts = HostDirectory(store, known.curves, settings, shutdown, own_worker)
         stack.push_async_callback(hosts.close)
