@@ -177,6 +177,9 @@ def test_the_stages_of_a_race_are_drawn_while_it_goes_on(site: Site) -> None:
     # It hasn't ended, and its page wasn't loaded again.
     expect(bars.nth(3)).to_be_visible()
     expect(page.get_by_text("running", exact=True)).to_be_visible()
+    check_accessible(page)
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    check_fits(page)
     assert site.problems == []
 
 
