@@ -57,6 +57,32 @@ def test_while_the_database_is_away_the_page_says_so_and_comes_back(
     assert found == []
 
 
+def test_a_page_that_renews_nothing_says_so_too(own_site: Site, tmp_path: Path) -> None:
+    site, page, path = own_site, own_site.page, tmp_path / "lhp.sqlite"
+    banner = page.locator("#away p")
+    site.open("?workload=linear")
+    page.get_by_label("out_features").fill("21")
+    away = path.rename(tmp_path / "elsewhere.sqlite")
+    expect(banner).to_contain_text("The database is away", timeout=30_000)
+    away.rename(path)
+    expect(banner).to_have_count(0, timeout=30_000)
+    # It wasn't loaded again: what was typed is still there.
+    expect(page.get_by_label("out_features")).to_have_value("21")
+    assert site.problems == []
+
+
+def test_a_question_is_measured_once_the_database_is_back(own_site: Site, tmp_path: Path) -> None:
+    site, page, path = own_site, own_site.page, tmp_path / "lhp.sqlite"
+    site.open("?workload=linear&dims=29,30")
+    sweep = site.take(29, 30)
+    away = path.rename(tmp_path / "elsewhere.sqlite")
+    expect(page.locator("#away p")).to_contain_text("The database is away", timeout=30_000)
+    away.rename(path)
+    expect(page.locator("#away p")).to_have_count(0, timeout=30_000)
+    site.worker.finish(sweep, stairs(8))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Use 32 × 32", timeout=30_000)
+
+
 def test_without_scripts_a_reload_shows_the_page_again(
     own_site: Site, browser: Browser, tmp_path: Path
 ) -> None:

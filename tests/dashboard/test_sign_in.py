@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -143,6 +144,18 @@ async def test_every_page_needs_a_token(guarded: httpx.AsyncClient) -> None:
                 assert reply.status_code == (303 if method == "GET" else 401), path
                 walked += 1
     assert walked >= 10
+
+
+async def test_who_isnt_signed_in_learns_that_the_database_is_away_and_no_more(
+    guarded: httpx.AsyncClient, tokens: dict[Scope, str], sqlite_url: str
+) -> None:
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    path.rename(path.with_name("elsewhere"))
+    told = await guarded.get("/ui/database")
+    assert told.status_code == 200
+    assert "The database is away" in told.text and str(path.parent) not in told.text
+    bearer = {"authorization": f"Bearer {tokens[Scope.READ]}"}
+    assert str(path.parent) in (await guarded.get("/ui/database", headers=bearer)).text
 
 
 async def test_what_changes_something_is_refused_from_another_site(

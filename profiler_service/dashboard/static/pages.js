@@ -56,7 +56,7 @@ async function draw(place) {
   } catch (error) {
     // A figure that was drawn before stays.
     tell(place, `The figure can't be drawn: ${error.message}.`);
-    lookAtDatabase();
+    lookAtDatabase(false);
   }
   place.removeAttribute("aria-busy");
 }
@@ -105,9 +105,11 @@ document.addEventListener("click", (event) => {
 // again; once it is back, a page that had nothing to show is loaded again.
 
 const LOOK_S = 2;
+const LOOK_IDLE_S = 10;
 let looking = false;
 
-async function lookAtDatabase() {
+/* `isAway`: something has failed for it, or the page says so already. */
+async function lookAtDatabase(isAway) {
   if (looking) return;
   looking = true;
   const place = document.getElementById("away");
@@ -115,17 +117,19 @@ async function lookAtDatabase() {
   for (;;) {
     const reply = await fetch(place.dataset.address, { headers: { "HX-Request": "true" } })
       .catch(() => null);
-    if (reply?.status === 204) break;
+    if (reply && reply.status !== 200) break; // 204: it is there
+    isAway = true;
     if (!reply) {
       place.innerHTML = '<p class="banner"><b>The service is away.</b> What this page shows stays.'
         + " It looks again by itself.</p>";
-    } else if (!wasEmpty && reply.ok) {
+    } else if (!wasEmpty) {
       const text = await reply.text();
       if (place.innerHTML !== text) place.innerHTML = text;
     }
     await new Promise((resolve) => { setTimeout(resolve, 1000 * LOOK_S); });
   }
   looking = false;
+  if (!isAway) return;
   place.textContent = "";
   // A question under way is asked again by its page.
   if (wasEmpty || document.getElementById("measuring")) location.reload();
@@ -133,9 +137,16 @@ async function lookAtDatabase() {
 }
 
 document.addEventListener("htmx:response:error", (event) => {
-  if (event.detail.ctx.response.status === 503) lookAtDatabase();
+  // The service leaves what is there if the database is away, and nothing else fails so.
+  const { response } = event.detail.ctx;
+  if (response.status === 503 && response.headers.get("HX-Reswap") === "none") lookAtDatabase(true);
 });
-document.addEventListener("htmx:error", lookAtDatabase);
+document.addEventListener("htmx:error", () => lookAtDatabase(true));
+
+function setUpLooking() {
+  if (document.querySelector("[data-passes], #away p")) lookAtDatabase(true);
+  setInterval(() => { if (!document.hidden) lookAtDatabase(false); }, 1000 * LOOK_IDLE_S);
+}
 
 // Lines to paste: a proxy may offer the service at another address than the one that it knows.
 
@@ -311,6 +322,6 @@ document.addEventListener("DOMContentLoaded", () => {
   setUpTheme();
   setUp(document);
   setUpRenewing();
-  if (document.querySelector("[data-passes], #away p")) lookAtDatabase();
+  setUpLooking();
   document.querySelectorAll("[data-events]").forEach(follow);
 });
