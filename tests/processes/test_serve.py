@@ -68,6 +68,7 @@ def test_it_makes_its_database_serves_says_what_to_try_and_ends_cleanly(
     _, err = process.communicate(timeout=30)
     assert process.returncode == code
     assert f"curl '{url}/lhp?dims=1197,317'" in greeting
+    assert f"open {url} in a browser" in greeting
     # Whatever it is called here can be typed.
     typed = re.search(rf"LHP_URL={url} (\S+) query 1197,317", greeting)
     assert typed

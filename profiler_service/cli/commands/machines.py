@@ -90,11 +90,13 @@ def _greet(url: str, settings: Settings) -> None:
     typer.echo(
         f"listening on {url}, keeping curves in {describe(parse_url(settings.database_url))}\n"
         "\n"
-        "try next, in another terminal:\n"
+        f"open {url} in a browser: ask, and look at curves\n"
+        "\n"
+        "or, in another terminal:\n"
         f"  {lhp} query 1197,317\n"
         f"  curl '{url}/lhp?dims=1197,317'\n"
         f"  {lhp} sweep matmul 256:320 && {lhp} plot -o curve.png\n"
-        f"  {url}/docs\n"
+        f"  {url}/docs describes the HTTP interface\n"
         "\n"
         "Ctrl-C stops the service; measured curves are kept."
     )
