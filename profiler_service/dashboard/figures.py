@@ -23,13 +23,13 @@ from profiler_service.dashboard.rendering import count
 from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.modes import MODES
 from profiler_service.plots.curve import curve_figure
-from profiler_service.plots.figure import Scale, View
+from profiler_service.plots.figure import TEXT_POINTS, Scale, View
 from profiler_service.storage.store import CurveHeader
 from profiler_service.wire import PlatformInfo
 from profiler_service.workload import Dims
 
-MAX_DRAWN = 3_000
-"""Marks of a figure at most: more than two for each pixel of its width, and each with a text when
+MAX_DRAWN = 2_000
+"""Marks on a figure at most: more than one for each pixel of its width, and each with a text when
 it is pointed at (fewer than `TEXT_POINTS`)."""
 MAX_CELLS = 1 << 16
 """Cells of a heat map at most. Points of a larger curve are drawn in blocks."""
@@ -81,6 +81,12 @@ def describe_excerpt(curve: LatencyCurve) -> str:
 
 
 def _is_large(curve: LatencyCurve) -> bool:
+    """Whether the figure shows marks of some points only; of two axes, blocks of cells.
+
+    A heat map tells everything of each cell, and may have as many as there are texts.
+    """
+    if len(curve.grid.axes) == 2:
+        return curve.grid.size > TEXT_POINTS
     return curve.num_measured > MAX_DRAWN
 
 
@@ -97,7 +103,7 @@ def _draw(
         points = choose_marked(curve, MAX_DRAWN)
         blocks = median_blocks(curve, MAX_CELLS)
     else:
-        points = choose_drawn(curve, MAX_DRAWN)
+        points = choose_drawn(curve, MAX_DRAWN if num_axes == 1 else TEXT_POINTS)
     points = np.union1d(points, _find_named(curve, header, key))
     # A list counts the edges of a curve that was kept before there were edges as LHPs.
     info = curve_info(replace(header, num_lhps=curve.num_lhps), stale=False)

@@ -49,7 +49,7 @@ def draw_heat_map(
     sheet.right = BAR_SPACE
     rows, cols = curve.axes
     x, y = columns.dims[:, 1], columns.dims[:, 0]
-    if len(x):
+    if len(x) or (blocks is not None and np.isfinite(blocks.latency_s).any()):
         panel.add(_cells(curve, columns) if blocks is None else _block_cells(blocks, columns))
         num_lhps = np.count_nonzero(columns.where("lhp"))
         is_part = 0 < num_lhps < curve.num_lhps

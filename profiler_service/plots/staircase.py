@@ -25,6 +25,9 @@ from profiler_service.wire import CurveDetail
 
 HEIGHT, RIBBON_HEIGHT, GAINS_HEIGHT = 360, 8, 96
 LARGE_MARKS, SMALL_MARKS = 8, 4.5
+MOST_SHADED = 400
+"""Of more bins, none is shaded under the pointer: it would be a hairline, and each time the whole
+figure would be drawn anew."""
 MANY_POINTS = 400
 """With more points than this, LHPs are drawn smaller, too."""
 MOST_BARS = 4_000
@@ -247,7 +250,8 @@ def _draw_bins(sheet: Sheet, curve: CurveDetail) -> Panel:
     panel.set_y(range=[0, 1], showticklabels=False, showgrid=False, fixedrange=True)
     where = {"xref": f"x{panel.suffix} domain", "xanchor": "right", "xshift": -8}
     panel.note("bins", x=0, y=0.5, **where)
-    sheet.meta["bins"] = bounds
+    if len(edges) <= MOST_SHADED:
+        sheet.meta["bins"] = bounds
     return panel
 
 

@@ -6,12 +6,13 @@ import gzip
 from collections.abc import Sequence
 
 import httpx
+import numpy as np
 import pytest
 
 from profiler_service.dashboard.figures import MAX_CELLS, MAX_DRAWN
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import MATMUL
-from profiler_service.plots.figure import TEXT_POINTS
+from profiler_service.plots.figure import TEXT_POINTS, unpack
 from tests.api.conftest import Worker, keep_curve
 from tests.api.curves import square, stairs
 from tests.dashboard.conftest import follow, read_page
@@ -30,16 +31,17 @@ def rising(dims: Sequence[int]) -> float:
 async def test_a_long_curve_is_drawn_by_some_of_its_points_with_their_texts(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
-    curve = keep_curve(sqlite_worker.store, LONG, stairs(8), workload=MATMUL.describe())
+    curve = keep_curve(sqlite_worker.store, LONG, stairs(16), workload=MATMUL.describe())
     figure = traces((await client.get(f"/ui/curves/{curve}/figure")).json())
     drawn = {name: len(trace.get("hovertext", [])) for name, trace in figure.items()}
     assert 2000 < sum(drawn.values()) <= 2 * MAX_DRAWN  # gains have texts, too
     assert MAX_DRAWN < TEXT_POINTS
-    # 9000 / 8 = 1125 multiples of 8; the last point is one of them, and the edge.
-    assert drawn["LHP"] == 1124
-    # 9000 - 1125: the title counts those that aren't drawn, too.
+    # 9000 / 16 = 562 multiples of 16. After the last one, 8992, latency rises to the end: 8993 to
+    # 8999 are LHPs, and 9000 is the edge.
+    assert drawn["LHP"] == 562 + 7
+    # 9000 - 569 - 1: the title counts those that aren't drawn, too.
     page = (await client.get(f"/ui/curves/{curve}")).text
-    assert "88 % of the sizes are slower than a larger one" in page
+    assert "94 % of the sizes are slower than a larger one" in page
     assert f"About {MAX_DRAWN:,} of 9,000 points are drawn" in page
     assert f"{9000 * 20:,}" in page  # samples
 
@@ -131,3 +133,25 @@ async def test_a_page_loads_its_figure_ahead_as_it_asks_for_it_later(
     [place] = [has for _, has in page.tags if "data-figure" in has]
     assert ahead == {place["data-figure"], place["data-plotly"], place["data-script"]}
     assert (await client.get(follow(place["data-figure"], f"/ui/curves/{curve}"))).is_success
+
+
+async def test_a_heat_map_tells_everything_of_each_cell_as_long_as_it_may(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    # 70 · 70 = 4,900 cells may have texts, 71 · 71 = 5,041 may not: they tell their ratios.
+    for side, has_texts in ((70, True), (71, False)):
+        curve = keep_curve(sqlite_worker.store, square(1, side), stairs(8))
+        cells = traces((await client.get(f"/ui/curves/{curve}/figure")).json())["latency"]
+        assert ("hovertext" in cells) == has_texts
+        assert ("as fast" in cells.get("hovertemplate", "")) != has_texts
+
+
+async def test_a_large_grid_of_which_little_was_measured_is_drawn(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    grid = square(1, 75)
+    failing = [dims for dims in grid if dims[0] > 2]
+    curve = keep_curve(sqlite_worker.store, grid, stairs(8), failing=failing)
+    cells = traces((await client.get(f"/ui/curves/{curve}/figure")).json())["latency"]
+    # Two rows of 75 points; the other cells are empty.
+    assert np.isfinite(unpack(cells["z"])).sum() == 150
