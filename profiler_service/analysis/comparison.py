@@ -96,6 +96,11 @@ class Comparison:
     """Upper end of the interval; infinity if there are too few pairs."""
     num_pairs: int
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether both ends of the interval are known."""
+        return self.low > 0 and self.high < math.inf
+
     def turned(self) -> Comparison:
         """The comparison of the other point with this one."""
         verdicts: dict[Verdict, Verdict] = {"faster": "slower", "slower": "faster"}
@@ -129,10 +134,19 @@ def compare(log_ratios: F64, confidence: float = CONFIDENCE) -> Comparison:
 
 
 def judge(center: float, low: float, high: float, *, num_pairs: int) -> Comparison:
-    """The comparison of this log ratio with its interval; infinite ends leave it open."""
+    """The comparison of this log ratio with its interval; an infinite end leaves it open.
+
+    Few pairs may rule out that the rival is slower, and not tell by how much it is faster. That is
+    no verdict yet: an answer says both.
+    """
     ends = math.exp(low), math.exp(high) if high < math.inf else math.inf
+    verdict: Verdict = "ambiguous"
+    if ends[0] > 0 and ends[1] < 1:
+        verdict = "faster"
+    elif ends[0] > 1 and ends[1] < math.inf:
+        verdict = "slower"
     return Comparison(
-        verdict="faster" if ends[1] < 1 else "slower" if ends[0] > 1 else "ambiguous",
+        verdict=verdict,
         ratio=math.exp(center),
         low=ends[0],
         high=ends[1],

@@ -173,8 +173,9 @@ def _refuse_dims(
     except InvalidWorkloadError:
         return np.ones(shape, dtype=np.bool_)
     is_refused = np.zeros(shape, dtype=np.bool_)
-    multiples = (1,) * len(own) if kind.multiples is None else kind.multiples(params)
-    for name, dim, multiple in zip(kind.axes, own, multiples, strict=True):
+    if kind.multiples is None:
+        return is_refused
+    for name, dim, multiple in zip(kind.axes, own, kind.multiples(params), strict=True):
         if name not in varying:
             is_refused |= dim % multiple != 0
             continue

@@ -133,8 +133,18 @@ def test_a_verdict_needs_the_whole_interval_on_one_side() -> None:
         assert (found.verdict, found.num_pairs) == (verdict, 7)
         assert found.ratio == pytest.approx(math.exp((low + high) / 2))
         assert (found.low, found.high) == pytest.approx((math.exp(low), math.exp(high)))
-    unknown = judge(-0.3, -math.inf, math.inf, num_pairs=2)
-    assert (unknown.verdict, unknown.low, unknown.high) == ("ambiguous", 0.0, math.inf)
+
+
+def test_a_verdict_needs_both_ends() -> None:
+    for low, high, ends in (
+        (-math.inf, math.inf, (0.0, math.inf)),
+        (-math.inf, -0.1, (0.0, math.exp(-0.1))),
+        (0.1, math.inf, (math.exp(0.1), math.inf)),
+    ):
+        found = judge(0.0, low, high, num_pairs=2)
+        assert (found.verdict, found.is_bounded) == ("ambiguous", False)
+        assert (found.low, found.high) == pytest.approx(ends)
+    assert judge(0.0, -0.1, 0.1, num_pairs=2).is_bounded
 
 
 def test_the_other_point_has_the_turned_comparison() -> None:
@@ -153,7 +163,7 @@ def test_an_open_interval_stays_open_when_turned() -> None:
     turned = opened.turned()
     assert (turned.verdict, turned.ratio) == ("ambiguous", 2.0)
     assert (turned.low, turned.high) == (0.0, math.inf)
-    half_open = Comparison(verdict="faster", ratio=0.5, low=0.0, high=0.8, num_pairs=1)
+    half_open = Comparison(verdict="ambiguous", ratio=0.5, low=0.0, high=0.8, num_pairs=1)
     assert (half_open.turned().low, half_open.turned().high) == (1.25, math.inf)
 
 

@@ -164,3 +164,21 @@ def test_groups_of_rounds_have_centers_and_errors_of_their_own() -> None:
         errors.extend(squared.tolist())
     assert math.sqrt(np.mean(errors)) == pytest.approx(0.0029, rel=0.15)
     assert float(np.std(scores)) == pytest.approx(1.0, abs=0.15)
+
+
+def test_an_interval_with_one_known_end_gives_no_verdict() -> None:
+    """20 rounds with a rival 14 % faster, and now and then a call that takes much longer.
+
+    Some of these rule out that the rival is slower, and rule out no distance on the other side. An
+    answer names both ends, so there is none yet.
+    """
+    half_open = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        series = order_rounds([[0, 1]] * 20, rng)
+        noise = 0.03 * rng.standard_t(3, size=40) + (rng.random(40) < 0.05) * rng.uniform(0.2, 1)
+        pair = replace(series, value=-0.15 * (series.point == 0) + noise).pair(0, 1)
+        found = pair.compare(0.9998)
+        half_open += found.low == 0.0 and found.high < 1
+        assert found.verdict == ("faster" if found.high < 1 and found.low > 0 else "ambiguous")
+    assert half_open > 0

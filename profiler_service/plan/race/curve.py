@@ -120,12 +120,12 @@ def _list_confirmed(spec: SweepSpec, outcome: RaceOutcome) -> tuple[ConfirmedPai
     """The comparison of each finalist with the queried point.
 
     Of one that was in several finals, the comparison with the most pairs. Points that failed are
-    left out, and comparisons of so few pairs that they have no interval.
+    left out, and comparisons of so few pairs that an end of their interval isn't known.
     """
     pairs: dict[int, ConfirmedPair] = {}
     for final, judgement in outcome.finals:
         for rival, comparison in judgement.comparisons.items():
-            if rival in outcome.failures or not comparison.low > 0:
+            if rival in outcome.failures or not comparison.is_bounded:
                 continue
             if rival in pairs and pairs[rival].num_pairs >= comparison.num_pairs:
                 continue

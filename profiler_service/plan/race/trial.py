@@ -110,7 +110,8 @@ class Trial:
     @property
     def holds(self) -> bool:
         """Whether the point is no slower."""
-        return self.comparison is not None and self.comparison.high < self._limit
+        found = self.comparison
+        return found is not None and found.is_bounded and found.high < self._limit
 
     def add(self, samples: Samples, count: int) -> End | None:
         """Takes one batch of `count` rounds; why the trial is over, or None."""
