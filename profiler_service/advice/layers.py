@@ -5,19 +5,13 @@ Runs the user's code in the user's process. Knows neither the service nor termin
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import re
-import sys
-import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from profiler_service.advice.loading import describe_raised
 from profiler_service.errors import InvalidRequestError, ModelError
 from profiler_service.grid import MAX_DIM
 from profiler_service.suggestions import did_you_mean
@@ -75,44 +69,6 @@ class _Seen:
         return (
             cls(batch=first, steps=second) if layer.batch_first else cls(batch=second, steps=first)
         )
-
-
-@contextlib.contextmanager
-def importing_from_here() -> Iterator[None]:
-    """In this context, modules of the working directory can be imported; prints go to stderr."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        sys.path.remove(here)
-
-
-def load_model(where: str) -> nn.Module:
-    """The model that `where` ("module:factory") names: the factory's result, or an nn.Module.
-
-    Raises InvalidRequestError if that names no model, ModelError if the user's code raises.
-    """
-    found = _load(where, "a model")
-    if not isinstance(found, nn.Module):
-        raise InvalidRequestError(
-            f"{where} gives an object of type {type(found).__name__}, no torch.nn.Module",
-            hint="name a function without arguments that returns the model",
-        )
-    return found
-
-
-def load_example(where: str) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Positional and keyword arguments for a model, as `where` ("module:function") returns them.
-
-    A tuple or list means several arguments, a dict means keyword arguments. Raises
-    InvalidRequestError, ModelError.
-    """
-    found = _load(where, "an example input")
-    if isinstance(found, dict):
-        return (), found
-    return (tuple(found) if isinstance(found, (tuple, list)) else (found,)), {}
 
 
 def find_layers(
@@ -207,59 +163,9 @@ def _run(
             model.eval()(*args, **kwargs)
     except Exception as error:
         hint = "check that the example has the shapes and types that the model's forward takes"
-        raise _raised("the model, run on the example input,", error, hint=hint) from error
+        raise describe_raised("the model, run on the example input,", error, hint=hint) from error
     finally:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
     return seen
-
-
-def _load(where: str, what: str) -> object:
-    """The result of the function that `where` names; if `where` names an nn.Module, that."""
-    match = re.fullmatch(r"([\w.]+):([\w.]+)", where)
-    if match is None:
-        raise InvalidRequestError(
-            f"{where[:80]!r} doesn't say where {what} comes from",
-            hint="write MODULE:FUNCTION, for example my_models:make_model",
-        )
-    name, attributes = match.groups()
-    try:
-        found: object = importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            raise InvalidRequestError(
-                f"there is no module {error.name!r} here",
-                hint="run this command in the module's directory, or install its package",
-            ) from error
-        hint = f"try `python -c 'import {name}'` in this environment"
-        raise _raised(f"importing {name}", error, hint=hint) from error
-    for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
-            raise InvalidRequestError(
-                f"{name} has no {attributes!r}", hint=f"look up the right name in {name}"
-            )
-        found = getattr(found, attribute)
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
-        raise InvalidRequestError(
-            f"{where} is of type {type(found).__name__}, and can't be called",
-            hint="name a function without arguments",
-        )
-    try:
-        made: object = found()
-    except (Exception, SystemExit) as error:
-        hint = "name a function that can be called without arguments, and try it in plain Python"
-        raise _raised(where, error, hint=hint) from error
-    return made
-
-
-def _raised(what: str, error: BaseException, *, hint: str) -> ModelError:
-    """The error that says what `what` raised, and on which line of the user's code."""
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return ModelError(f"{what} raised {reason}{place}", hint=hint)

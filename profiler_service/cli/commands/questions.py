@@ -338,13 +338,13 @@ def _find_layers(
     model: str, example: str | None, *, batch: int, steps: int, dtype: str | None
 ) -> list[Layer]:
     """The layers of the user's model. Raises InvalidRequestError, ModelError."""
-    from profiler_service.advice import layers
+    from profiler_service.advice import layers, loading
 
-    with layers.importing_from_here():
+    with loading.importing_from_here():
         return layers.find_layers(
-            layers.load_model(model),
+            loading.load_model(model),
             batch=batch,
             steps=steps,
             dtype=dtype,
-            example=None if example is None else layers.load_example(example),
+            example=None if example is None else loading.load_example(example),
         )
