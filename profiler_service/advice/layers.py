@@ -1,74 +1,54 @@
-"""The layers of a user's torch model, and the question to ask the service about each.
+"""Every layer with weights in a user's torch model, and the question to ask about each.
 
 Runs the user's code in the user's process. Knows neither the service nor terminals.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence
+from torch.nn.parameter import is_lazy
 
-from profiler_service.advice.loading import describe_raised
+from profiler_service.advice.example import Example, Seen, is_compiled, run_on
+from profiler_service.advice.parts import find_parts, is_quantised, name_class
+from profiler_service.advice.questions import DTYPES, NO_KIND, Context, Question
 from profiler_service.errors import InvalidRequestError, ModelError
-from profiler_service.grid import MAX_DIM
 from profiler_service.suggestions import did_you_mean
-from profiler_service.workload import DTYPE_SIZES_BYTES, Dims, ParamValue
-
-# Shapes: T time steps, B batch, I input_size or in_features; … any dimensions.
-
-_KINDS: tuple[tuple[type[nn.Module], str], ...] = (
-    (nn.Linear, "linear"),
-    (nn.LSTM, "lstm"),
-    (nn.GRU, "gru"),
-)
-_SIZES = {
-    "linear": ("out_features", "in_features"),
-    "lstm": ("hidden_size", "input_size"),
-    "gru": ("hidden_size", "input_size"),
-}
-_DTYPES = f"{', '.join(list(DTYPE_SIZES_BYTES)[:-1])} or {list(DTYPE_SIZES_BYTES)[-1]}"
+from profiler_service.workload import DTYPE_SIZES_BYTES, Dims
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A layer of a model, and the workload that has the same sizes."""
+    """A layer of a model, or one product of a layer, and the question about it."""
 
     name: str
     """Its name in `named_modules`; empty for the model itself."""
-    kind: str
-    dims: Dims
-    params: tuple[tuple[str, ParamValue], ...]
+    class_name: str
+    num_parameters: int
+    """Numbers in its weights; those that an earlier layer has as well count there only."""
+    question: Question | None
+    """The workload of the same sizes; None if there is none."""
+    arguments: tuple[tuple[str, int], ...] = ()
+    """Constructor arguments of the layer, and which of the question's dims each one is."""
     problem: str = ""
     """Why the service can't be asked about it; empty if it can."""
+    notes: tuple[str, ...] = ()
+    """What to know about the question: what is assumed, and what isn't measured."""
+
+    @property
+    def has_kind(self) -> bool:
+        """Whether a workload kind measures layers like this one."""
+        return self.problem != NO_KIND
 
     def sizes(self, dims: Dims) -> dict[str, int]:
-        """The constructor arguments that give the layer these `dims`, its own width first."""
-        return dict(zip(_SIZES[self.kind], dims, strict=True))
+        """The constructor arguments that give the layer these `dims`, its own width first.
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """Size of the input that a layer received."""
-
-    batch: int
-    steps: int = 1
-
-    @classmethod
-    def by(cls, layer: nn.Module, given: torch.Tensor | PackedSequence) -> _Seen:
-        if isinstance(given, PackedSequence):
-            return cls(batch=int(given.batch_sizes[0]), steps=len(given.batch_sizes))
-        if isinstance(layer, nn.Linear):  # x_…i
-            return cls(batch=given.shape[:-1].numel())
-        assert isinstance(layer, nn.RNNBase)
-        if given.dim() == 2:  # x_ti
-            return cls(batch=1, steps=given.shape[0])
-        first, second = given.shape[:2]  # x_bti or x_tbi
-        return (
-            cls(batch=first, steps=second) if layer.batch_first else cls(batch=second, steps=first)
-        )
+        Empty if the layer has no argument for them.
+        """
+        return {name: dims[axis] for name, axis in self.arguments}
 
 
 def find_layers(
@@ -77,95 +57,121 @@ def find_layers(
     batch: int,
     steps: int,
     dtype: str | None = None,
-    example: tuple[tuple[object, ...], dict[str, object]] | None = None,
+    example: Example | None = None,
 ) -> list[Layer]:
-    """Every nn.Linear, nn.LSTM and nn.GRU, in the model's order; a shared layer appears once.
+    """Every layer with weights of its own, in the model's order; a shared layer appears once.
 
-    If an `example` input is given, the model runs on it. Each layer that was called then has the
-    batch and steps of that call, or the largest if there were several calls. Every other layer
-    has `batch` and `steps`. Each layer has its own dtype unless `dtype` is given.
+    If an `example` is given, the model runs on it. Each layer that was called then has the size of
+    its input in that call, or of the largest if there were several calls. Every other layer has
+    `batch` and `steps`, and a note that says so. Each layer has its own dtype unless `dtype` is
+    given.
 
-    Raises ModelError if there is no such layer, or the model can't run on the example;
+    Raises ModelError if no layer has weights, or the model can't run on the example;
     InvalidRequestError if `dtype` isn't measured.
     """
     if dtype is not None and dtype not in DTYPE_SIZES_BYTES:
         raise InvalidRequestError(
             f"dtype {dtype!r} isn't measured",
-            hint=did_you_mean(dtype, DTYPE_SIZES_BYTES) + f"give --dtype {_DTYPES}",
+            hint=did_you_mean(dtype, DTYPE_SIZES_BYTES) + f"give --dtype {DTYPES}",
         )
-    kinds = [
-        (name, module, kind)
-        for name, module in model.named_modules()
-        for layer_type, kind in _KINDS
-        if isinstance(module, layer_type)
-    ]
-    if not kinds:
-        raise ModelError(
-            f"{type(model).__name__} has no nn.Linear, nn.LSTM or nn.GRU",
-            hint="only these layers are supported: for others, write a workload kind as"
-            " docs/guides/add-a-workload-kind.md describes",
-        )
-    seen = {} if example is None else _run(model, {m for _, m, _ in kinds}, example)
-    assumed = _Seen(batch=batch, steps=steps)
-    return [
-        _describe(name, module, kind, seen.get(module, assumed), dtype)
-        for name, module, kind in kinds
-    ]
-
-
-def _describe(name: str, module: nn.Module, kind: str, seen: _Seen, dtype: str | None) -> Layer:
-    dtype = dtype or str(next(module.parameters()).dtype).removeprefix("torch.")
-    params: dict[str, ParamValue] = {"batch": seen.batch, "dtype": dtype}
-    problem = ""
-    if isinstance(module, nn.Linear):
-        dims = module.out_features, module.in_features
-    else:
-        assert isinstance(module, nn.RNNBase)
-        dims = module.hidden_size, module.input_size
-        params |= {
-            "steps": seen.steps,
-            "layers": module.num_layers,
-            "direction": "bi" if module.bidirectional else "uni",
-        }
-        if module.proj_size:
-            problem = "LSTMs with proj_size aren't measured"
-    if min(dims) < 1:
-        problem = "its sizes aren't known before it has run: give an --example"
-    elif max(dims) > MAX_DIM:
-        problem = f"larger than {MAX_DIM}, the largest dimension that is measured"
-    elif dtype not in DTYPE_SIZES_BYTES:
-        problem = f"{dtype} isn't measured: give --dtype {_DTYPES}"
-    return Layer(
-        name=name, kind=kind, dims=dims, params=tuple(sorted(params.items())), problem=problem
+    seen = {} if example is None else run_on(model, example)
+    tables = frozenset(
+        id(each.weight)
+        for each in model.modules()
+        if isinstance(each, nn.Embedding) and isinstance(each.weight, nn.Parameter)
     )
+    context = Context(
+        assumed=Seen(batch=batch, steps=steps),
+        has_example=example is not None,
+        dtype=dtype,
+        tables=tables,
+    )
+    layers: list[Layer] = []
+    owner: dict[int, str] = {}
+    for name, module in _walk(model):
+        layers += _describe(name, module, seen.get(module), context, owner)
+    if not layers:
+        raise ModelError(
+            f"{type(model).__name__} has no layer with weights",
+            hint="name a function that returns the whole model",
+        )
+    return layers
 
 
-def _run(
-    model: nn.Module,
-    layers: set[nn.Module],
-    example: tuple[tuple[object, ...], dict[str, object]],
-) -> dict[nn.Module, _Seen]:
-    """The largest input that each layer receives when the model runs on the example."""
-    seen: dict[nn.Module, _Seen] = {}
+def _walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Each module with weights of its own, and its name; what belongs to it isn't a layer."""
+    whole: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        if module in whole or is_compiled(module):
+            continue
+        own = [] if isinstance(module, torch.jit.ScriptModule) else module.children()
+        if is_quantised(module):
+            whole.update(part for child in own for part in child.modules())
+        elif isinstance(module, nn.MultiheadAttention):
+            whole.update(module.out_proj.modules())
+        parametrizations = getattr(module, "parametrizations", None)
+        if isinstance(parametrizations, nn.ModuleDict):
+            whole.update(parametrizations.modules())
+        if is_quantised(module) or _find_weights(module):
+            # A compiled module holds the original one, as if it were a part of it.
+            yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
 
-    def note(layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        given = args[0] if args else kwargs.get("input")
-        if isinstance(given, (torch.Tensor, PackedSequence)):
-            now = _Seen.by(layer, given)
-            before = seen.get(layer, now)
-            seen[layer] = max(now, before, key=lambda each: each.batch * each.steps)
 
-    hooks = [each.register_forward_pre_hook(note, with_kwargs=True) for each in layers]
-    args, kwargs = example
-    was_training = model.training
-    try:
-        with torch.inference_mode():
-            model.eval()(*args, **kwargs)
-    except Exception as error:
-        hint = "check that the example has the shapes and types that the model's forward takes"
-        raise describe_raised("the model, run on the example input,", error, hint=hint) from error
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    return seen
+def _find_weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The layer's own parameters by name, with those that its weights are computed from."""
+    found: dict[str, torch.Tensor] = dict(module.named_parameters(recurse=False))
+    parametrizations = getattr(module, "parametrizations", None)
+    if isinstance(parametrizations, nn.ModuleDict):
+        found |= dict(parametrizations.named_parameters())
+    if isinstance(module, nn.MultiheadAttention):
+        found |= {f"out_proj.{name}": each for name, each in module.out_proj.named_parameters()}
+    return found
+
+
+def _describe(
+    name: str,
+    module: nn.Module,
+    seen: Seen | None,
+    context: Context,
+    owner: dict[int, str],
+) -> Iterator[Layer]:
+    """The layer, or each of its parts. `owner` is the first layer that has each parameter."""
+    weights = _find_weights(module)
+    for part in find_parts(module, seen, context):
+        own_name = ".".join(filter(None, (name, part.name)))
+        own = {
+            key: each
+            for key, each in weights.items()
+            if part.weights is None or key.startswith(part.weights)
+        }
+        shared = sorted({owner[id(each)] for each in own.values() if id(each) in owner})
+        tied = (f"shares a weight with {', '.join(shared)}",) if shared else ()
+        number = sum(_count(each) for each in own.values() if id(each) not in owner)
+        for each in own.values():
+            owner.setdefault(id(each), own_name or "the model")
+        yield Layer(
+            name=own_name,
+            class_name=name_class(module),
+            num_parameters=number or (0 if weights else count_packed(module)),
+            question=part.question,
+            arguments=part.arguments,
+            problem=part.problem,
+            notes=(*part.notes, *tied),
+        )
+
+
+def _count(weight: torch.Tensor) -> int:
+    return 0 if is_lazy(weight) else weight.numel()
+
+
+def count_packed(module: nn.Module) -> int:
+    """Numbers in the weights of a quantised layer, which has them in a form of its own."""
+    packed: list[object] = [
+        getattr(module, name)() for name in ("weight", "bias") if callable(getattr(module, name, 0))
+    ]
+    for name in ("get_weight", "get_bias"):
+        if callable(getattr(module, name, None)):
+            found: Mapping[str, object] = getattr(module, name)()
+            packed += found.values()
+    packed += [] if packed else module.buffers()
+    return sum(each.numel() for each in packed if isinstance(each, torch.Tensor))

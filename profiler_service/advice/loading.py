@@ -44,16 +44,13 @@ def load_model(where: str) -> nn.Module:
     return found
 
 
-def load_example(where: str) -> tuple[tuple[object, ...], dict[str, object]]:
-    """Positional and keyword arguments for a model, as `where` ("module:function") returns them.
+def load_example(where: str) -> object:
+    """The example input that `where` ("module:function") returns.
 
-    A tuple or list means several arguments, a dict means keyword arguments. Raises
+    `profiler_service.advice.example.arrange_example` makes arguments of it. Raises
     InvalidRequestError, ModelError.
     """
-    found = _load(where, "an example input")
-    if isinstance(found, dict):
-        return (), found
-    return (tuple(found) if isinstance(found, (tuple, list)) else (found,)), {}
+    return _load(where, "an example input")
 
 
 def _load(where: str, what: str) -> object:

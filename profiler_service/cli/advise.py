@@ -5,8 +5,9 @@ Knows neither torch nor typer. `profiler_service.advice.layers` finds the layers
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -19,7 +20,6 @@ from profiler_service.errors import (
     InvalidRequestError,
     LhpError,
     MeasurementFailedError,
-    ModelError,
     NotFoundError,
     ServiceDefectError,
 )
@@ -28,6 +28,7 @@ from profiler_service.wording import format_dims, format_seconds
 
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer
+    from profiler_service.advice.questions import Question
 
 OF_ONE_LAYER = (
     InvalidRequestError,
@@ -41,21 +42,22 @@ OF_ONE_LAYER = (
 
 PLAIN = (("direction", "uni"), ("layers", 1))
 """Parameters that the table leaves out, because they are the same for most users."""
-HEADINGS = ("LAYER", "WORKLOAD", "NOW", "LHP", "FASTER (95 %)", "LATENCY", "SIZES")
+HEADINGS = ("LAYER", "WORKLOAD", "NOW", "LHP", "FASTER (95 %)", "LATENCY", "SIZES", "WEIGHTS")
+FED = frozenset(("in_features", "input_size", "in_channels", "nx"))
+"""Arguments that must fit the output of the layer before."""
+NAMES_SHOWN = 3
+"""How many names of equal layers are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advice:
-    """The answer about one layer and all layers equal to it."""
+    """The answer about one layer and all layers of which the same is asked."""
 
     layers: tuple[Layer, ...]
+    question: Question
     answer: LhpAnswer | None
     problem: str
     """Why there is no answer; empty if there is one."""
-
-    def sizes(self) -> dict[str, int] | None:
-        """The arguments that make the layer as large as the answer says; None without an answer."""
-        return None if self.answer is None else self.layers[0].sizes(tuple(self.answer.lhp))
 
 
 def advise(
@@ -66,69 +68,72 @@ def advise(
     wait_s: float,
     console: Console,
 ) -> list[Advice]:
-    """The advice for each distinct layer, in order; each waits at most `wait_s` for its answer.
+    """The advice for each distinct question, in order; each waits at most `wait_s` for its answer.
 
-    `conditions` are further parameters of every query. An error about one layer is kept in that
-    layer's advice. If no layer gets an answer, the first layer's error is raised. Raises every
-    other error of the client.
+    Layers that can't be asked about have none. `conditions` are further parameters of every query.
+    An error about one layer is kept in that layer's advice. If no question gets an answer, the
+    first one's error is raised. Raises every other error of the client.
     """
-    equal: dict[Layer, list[Layer]] = {}
+    equal: dict[Question, list[Layer]] = {}
     for layer in layers:
-        question = replace(layer, name="")
-        equal.setdefault(question, []).append(layer)
+        if layer.question is not None and not layer.problem:
+            equal.setdefault(layer.question, []).append(layer)
     given: list[Advice] = []
     first_error: LhpError | None = None
     for number, (question, group) in enumerate(equal.items(), start=1):
-        answer, problem = None, question.problem
-        if not problem:
-            print_line(
-                console, f"{number} of {len(equal)}: {question.kind} {format_dims(question.dims)}"
-            )
-            query = {
-                "dims": format_dims(question.dims),
-                "workload": question.kind,
-                **dict(question.params),
-                **conditions,
-            }
-            try:
-                answer = ask(client, query, wait_s=wait_s, console=console)
-            except OF_ONE_LAYER as error:
-                if error.is_transient:
-                    raise
-                first_error = first_error or error
-                problem = f"{error} ({error.hint})" if error.hint else str(error)
-        given.append(Advice(layers=tuple(group), answer=answer, problem=problem))
-    if all(each.answer is None for each in given):
-        if first_error is not None:
-            raise first_error
-        raise ModelError(f"none of the {len(layers)} layers can be measured: {given[0].problem}")
+        print_line(
+            console, f"{number} of {len(equal)}: {question.kind} {format_dims(question.dims)}"
+        )
+        query = {
+            "dims": format_dims(question.dims),
+            "workload": question.kind,
+            **dict(question.params),
+            **conditions,
+        }
+        if question.multiple_of:
+            query["multiple_of"] = format_dims(question.multiple_of)
+        answer, problem = None, ""
+        try:
+            answer = ask(client, query, wait_s=wait_s, console=console)
+        except OF_ONE_LAYER as error:
+            if error.is_transient:
+                raise
+            first_error = first_error or error
+            problem = f"{error} ({error.hint})" if error.hint else str(error)
+        given.append(Advice(layers=tuple(group), question=question, answer=answer, problem=problem))
+    if first_error is not None and all(each.answer is None for each in given):
+        raise first_error
     return given
 
 
-def advice_row(advice: Advice) -> list[str]:
-    """The advice as a row of the table; HEADINGS are its headings."""
-    first, answer = advice.layers[0], advice.answer
-    names = ", ".join(layer.name or "(the model)" for layer in advice.layers)
+def advice_row(advice: Advice, total: int) -> list[str]:
+    """The advice as a row of the table under HEADINGS; the model has `total` parameters."""
+    question, answer = advice.question, advice.answer
     params = " ".join(
-        f"{name}={value}" for name, value in first.params if (name, value) not in PLAIN
+        f"{name}={value}" for name, value in question.params if (name, value) not in PLAIN
     )
-    row = [names, f"{first.kind} {params}", format_dims(first.dims)]
+    row = [_list_names(advice.layers), f"{question.kind} {params}", format_dims(question.dims)]
+    share = format_share(advice.layers, total)
     if answer is None:
-        return [*row, "–", advice.problem, "", ""]
+        return [*row, "–", advice.problem, "", "", share]
     if answer.lhp == answer.dims:
         why = "keep: an LHP" if answer.is_lhp else "keep: nothing larger is confidently faster"
         latency = format_seconds(answer.latency_s) + _doubts(answer)
-        return [*row, format_dims(answer.lhp), why, latency, ""]
+        return [*row, format_dims(answer.lhp), why, latency, "", share]
     percent, low, high = (100 * (ratio - 1) for ratio in (answer.speedup, *answer.speedup_interval))
-    own, fed = first.sizes(tuple(answer.lhp)).items()
-    mark = "" if answer.lhp[1] == answer.dims[1] else "*"
+    now = advice.layers[0].sizes(tuple(answer.dims))
+    sizes = advice.layers[0].sizes(tuple(answer.lhp))
     return [
         *row,
         format_dims(answer.lhp),
         f"{percent:.1f} % ({low:.1f} to {high:.1f} %)",
         f"{format_seconds(answer.latency_s)} → {format_seconds(answer.lhp_latency_s)}"
         + _doubts(answer),
-        f"{own[0]}={own[1]}, {fed[0]}={fed[1]}{mark}",
+        ", ".join(
+            f"{name}={size}{'*' if name in FED and size != now[name] else ''}"
+            for name, size in sizes.items()
+        ),
+        share,
     ]
 
 
@@ -141,20 +146,66 @@ def _doubts(answer: LhpAnswer) -> str:
     )
 
 
-def advice_to_json(given: Sequence[Advice], layers: Sequence[Layer]) -> list[dict[str, object]]:
+def format_share(layers: Sequence[Layer], total: int) -> str:
+    """The share of the model's `total` parameters that the layers have: `12 %`."""
+    number = sum(layer.num_parameters for layer in layers)
+    percent = 100 * number / total if total else 0
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.3g} %" if percent < 99.95 or number == total else "> 99.9 %"
+
+
+def _list_names(layers: Sequence[Layer]) -> str:
+    names = [layer.name or "the model itself" for layer in layers]
+    rest = len(names) - NAMES_SHOWN
+    if rest < 2:  # one more name is as short as its number
+        return ", ".join(names)
+    return f"{', '.join(names[:NAMES_SHOWN])} and {rest} more"
+
+
+def describe_rest(layers: Sequence[Layer], total: int) -> list[str]:
+    """A line for the layers of each class that aren't asked about, for each reason."""
+    rest: dict[tuple[str, str], list[Layer]] = defaultdict(list)
+    for layer in layers:
+        if layer.problem:
+            rest[layer.class_name, layer.problem].append(layer)
+    return [
+        f"not measured: {len(group)} × {name}, {format_share(group, total)} of the parameters:"
+        f" {problem} ({_list_names(group)})"
+        for (name, problem), group in rest.items()
+    ]
+
+
+def describe_notes(layers: Sequence[Layer]) -> list[str]:
+    """A line for each note about layers that are asked about, with the layers' names."""
+    noted: dict[str, list[Layer]] = defaultdict(list)
+    for layer in layers:
+        for note in () if layer.problem else layer.notes:
+            noted[note].append(layer)
+    return [f"{_list_names(group)}: {note}" for note, group in noted.items()]
+
+
+def advice_to_json(given: Sequence[Advice], layers: Sequence[Layer]) -> dict[str, object]:
     """The advice for each of `layers`, in that order, as JSON-ready values."""
     of_layer = {layer.name: advice for advice in given for layer in advice.layers}
-    return [
-        {
-            "name": layer.name,
-            "kind": layer.kind,
-            "dims": list(layer.dims),
-            "params": dict(layer.params),
-            "sizes": of_layer[layer.name].sizes(),
-            "answer": answer.model_dump(mode="json")
-            if (answer := of_layer[layer.name].answer)
-            else None,
-            "problem": of_layer[layer.name].problem,
-        }
-        for layer in layers
-    ]
+    return {
+        "num_parameters": sum(layer.num_parameters for layer in layers),
+        "layers": [_layer_to_json(layer, of_layer.get(layer.name)) for layer in layers],
+    }
+
+
+def _layer_to_json(layer: Layer, advice: Advice | None) -> dict[str, object]:
+    question, answer = layer.question, None if advice is None else advice.answer
+    return {
+        "name": layer.name,
+        "class": layer.class_name,
+        "num_parameters": layer.num_parameters,
+        "kind": None if question is None else question.kind,
+        "dims": None if question is None else list(question.dims),
+        "params": None if question is None else dict(question.params),
+        "multiple_of": None if question is None else list(question.multiple_of) or None,
+        "sizes": None if answer is None else layer.sizes(tuple(answer.lhp)),
+        "answer": None if answer is None else answer.model_dump(mode="json"),
+        "problem": layer.problem or ("" if advice is None else advice.problem),
+        "notes": list(layer.notes),
+    }

@@ -204,3 +204,24 @@ def print_table(table: Table) -> None:
     # A pipe has no width: folding to 80 columns would break lines that scripts read.
     console = console if console.is_terminal else Console(width=10_000)
     console.print(table)
+
+
+def print_records(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints the rows on stdout as a table; on a terminal that is too narrow, one after the other.
+
+    Then each row is its first cell, and below it a line for each other cell that isn't empty.
+    """
+    table = make_table(*headings)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    needed = Console(width=10_000).measure(table).maximum
+    if not console.is_terminal or needed <= console.width:
+        print_table(table)
+        return
+    width = max(len(heading) for heading in headings[1:])
+    for row in rows:
+        show(row[0])
+        for heading, cell in zip(headings[1:], row[1:], strict=True):
+            if cell:
+                show(f"  {heading.lower():{width}}  {cell}")

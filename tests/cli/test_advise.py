@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from profiler_service.cli.terminal import print_records
 from profiler_service.processes.exit_codes import PARTLY
 from tests.cli.conftest import Lhp
 from tests.cli.stub import ANSWER, Reply, StubService, make_sweep
@@ -35,6 +36,19 @@ def misfit(): return torch.zeros(4, 8, 318)
 def fails(): raise ValueError("no weights")
 def nothing(): return 5
 def plain(): return nn.ReLU()
+def cubes():
+    return nn.Sequential(*(nn.Conv3d(2, 2, 1, bias=False) for _ in range(5)), nn.Linear(4, 20))
+def only_cubes(): return nn.Conv3d(2, 2, 1)
+class Attends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(9, 6)
+        self.attention = nn.MultiheadAttention(6, 3)
+        self.spare = nn.Linear(6, 9)
+    def forward(self, batch):
+        words = self.words(batch["words"])
+        return self.attention(words, words, words)
+def words(): return {"words": torch.zeros(5, 2, dtype=torch.long)}
 """
 
 KEPT = ANSWER.model_copy(
@@ -88,6 +102,7 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
         "3.4 % (2.9 to 3.9 %)",
         "120 µs → 116 µs",
         "out_features=1200, in_features=320*",
+        "> 99.9 %",  # two layers of 317 · 1197 + 1197 numbers, and a GRU of 18 · (5 + 6 + 2)
     ]
     assert [cell.strip() for cell in gru if cell.strip()][1:] == [
         "gru batch=16 dtype=float32 steps=70",
@@ -95,8 +110,9 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
         "6,5",
         "keep: an LHP",
         "35.0 µs",
+        "< 0.1 %",
     ]
-    assert "* in_features and input_size must fit the layer before" in done.err
+    assert "* must fit the layer before: grow both together" in done.err
 
 
 def test_latencies_that_are_in_doubt_are_marked(
@@ -119,6 +135,27 @@ def test_json_has_every_layer_and_nothing_else(lhp: Lhp, service: StubService, m
     assert gru["sizes"] == {"hidden_size": 6, "input_size": 5}
     assert up["answer"]["curve"] == "c7" and up["problem"] == ""
     assert up["params"] == {"batch": 16, "dtype": "float32"}
+    assert (up["class"], up["num_parameters"]) == ("nn.Linear", 317 * 1197 + 1197)
+
+
+def test_json_has_the_layers_that_no_kind_measures(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:cubes", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["num_parameters"] == 5 * 4 + 4 * 20 + 20
+    first = told["layers"][0]
+    assert first == {
+        "name": "0",
+        "class": "nn.Conv3d",
+        "num_parameters": 4,
+        **dict.fromkeys(("kind", "dims", "params", "multiple_of", "sizes", "answer")),
+        "problem": "no workload kind measures it",
+        "notes": [],
+    }
+    assert len(told["layers"]) == 6 and told["layers"][-1]["answer"] is not None
 
 
 def test_json_with_a_layer_that_has_no_answer_ends_with_the_code_for_that(
@@ -152,8 +189,8 @@ def test_one_layer_without_an_answer_doesnt_hide_the_others(
     service.reply("GET /lhp", ANSWER)
     done = lhp("advise", f"{models}:wide")
     assert done.code == PARTLY
-    assert "larger than 999999999" in done.out.splitlines()[1]
-    assert "1200,320" in done.out.splitlines()[2]
+    assert "1200,320" in done.out.splitlines()[1]
+    assert "larger than 999999999" in done.out.splitlines()[2]
 
     for status in (422, 500):  # 500: its sweep failed at once
         service.reply("GET /lhp", Reply.problem(status, "too much memory", "ask for less"), KEPT)
@@ -161,6 +198,73 @@ def test_one_layer_without_an_answer_doesnt_hide_the_others(
         assert done.code == PARTLY
         assert "too much memory (ask for less)" in done.out.splitlines()[1]
         assert "keep: an LHP" in done.out.splitlines()[2]
+
+
+def test_layers_that_arent_measured_are_named_with_their_share(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:cubes")
+    assert done.code == 0, done.err
+    # 5 · 4 of 5 · 4 + 20 · 4 + 20 numbers: 16.7 %.
+    assert done.out.splitlines()[-1] == (
+        "not measured: 5 × nn.Conv3d, 16.7 % of the parameters: no workload kind measures it"
+        " (0, 1, 2 and 2 more)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("too_wide", "nn.Linear"), ("only_cubes", "nn.Conv3d")]
+)
+def test_a_model_none_of_whose_layers_is_measured_is_listed(
+    lhp: Lhp, service: StubService, models: str, model: str, name: str
+) -> None:
+    done = lhp("advise", f"{models}:{model}")
+    assert done.code == PARTLY
+    [line] = done.out.splitlines()
+    assert line.startswith(f"not measured: 1 × {name}, 100 % of the parameters: ")
+    assert line.endswith("(the model itself)")
+    assert not list(service.sent("GET /lhp"))
+
+
+def test_products_of_attention_are_asked_in_steps_that_its_heads_allow(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:Attends", "--example", f"{models}:words")
+    queries = [query for query, _ in service.sent("GET /lhp")]
+    told = [
+        (each["workload"], each["dims"], each["batch"], each.get("multiple_of")) for each in queries
+    ]
+    # 5 · 2 tokens; heads of 3.
+    assert told == [
+        ("embedding", "9", "10", None),
+        ("linear", "18,6", "10", "9,3"),
+        ("linear", "6,6", "10", "3,3"),
+        ("linear", "9,6", "16", None),
+    ]
+    assert "words: copies rows of its table" in done.err
+    assert "spare: the example doesn't reach it: batch=16 is assumed" in done.err
+
+
+def test_a_narrow_terminal_shows_a_layer_below_the_other(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # taken for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    headings, rows = ("LAYER", "NOW", "SIZES"), [["up" * 20, "1197,317", ""], ["down", "8", "n=8"]]
+    monkeypatch.setenv("COLUMNS", "50")
+    print_records(headings, rows)
+    assert capsys.readouterr().out.splitlines() == [
+        "up" * 20,
+        "  now    1197,317",
+        "down",
+        "  now    8",
+        "  sizes  n=8",
+    ]
+    monkeypatch.setenv("COLUMNS", "80")
+    print_records(headings, rows)
+    assert len(capsys.readouterr().out.splitlines()) == 3  # a table
 
 
 @pytest.mark.parametrize(
@@ -199,8 +303,7 @@ def test_a_layer_that_takes_too_long_leaves_its_sweep_to_go_on(
         (["advise", "no_such_module:make"], 2, "there is no module 'no_such_module' here"),
         (["advise", "M:nothing"], 2, "gives an object of type int, no torch.nn.Module"),
         (["advise", "M:fails"], 1, "raised ValueError: no weights"),
-        (["advise", "M:plain"], 1, "ReLU has no nn.Linear"),
-        (["advise", "M:too_wide"], 1, "none of the 1 layers can be measured: larger than"),
+        (["advise", "M:plain"], 1, "ReLU has no layer with weights"),
         (["advise", "M:run", "--example", "M:misfit"], 1, "raised RuntimeError: mat1 and mat2"),
         (["advise", "M:run", "--example", "M:fails"], 1, "raised ValueError: no weights"),
     ],

@@ -26,10 +26,9 @@ from profiler_service.cli.options import (
 )
 from profiler_service.cli.terminal import (
     make_console,
-    make_table,
     open_client,
     print_json,
-    print_table,
+    print_records,
     say,
     show,
 )
@@ -286,8 +285,8 @@ def advise(
 ) -> None:
     """Which larger layers of your own model cost no more time? Your code runs only on this machine.
 
-    Lists every nn.Linear, nn.LSTM and nn.GRU. Only their sizes are sent to the service. Exits with
-    3 if some layers have no answer.
+    Lists every layer with weights: what is measured, or why it isn't. Only sizes are sent to the
+    service. Exits with 3 if a layer of a kind that is measured has no answer.
     """
     from profiler_service.cli.advise import advice_to_json
     from profiler_service.cli.advise import advise as ask_about
@@ -301,25 +300,28 @@ def advise(
         given = ask_about(client, layers, conditions, wait_s=wait, console=make_console())
     say_away(each.answer for each in given if each.answer is not None)
     if json:
-        print_json({"layers": advice_to_json(given, layers)})
+        print_json(advice_to_json(given, layers))
     else:
-        _print_advice(given)
-    if any(each.answer is None for each in given):
+        _print_advice(given, layers)
+    unanswered = any(each.answer is None for each in given)
+    if not given or unanswered or any(each.problem and each.has_kind for each in layers):
         raise typer.Exit(PARTLY)
 
 
-def _print_advice(given: Sequence[Advice]) -> None:
-    from profiler_service.cli.advise import HEADINGS, advice_row
+def _print_advice(given: Sequence[Advice], layers: Sequence[Layer]) -> None:
+    from profiler_service.cli.advise import HEADINGS, advice_row, describe_notes, describe_rest
 
-    table = make_table(*HEADINGS)
-    rows = [advice_row(each) for each in given]
-    for row in rows:
-        table.add_row(*row)
-    print_table(table)
-    if any(row[-1].endswith("*") for row in rows):
+    total = sum(layer.num_parameters for layer in layers)
+    rows = [advice_row(each, total) for each in given]
+    if rows:
+        print_records(HEADINGS, rows)
+    show(*describe_rest(layers, total))
+    for note in describe_notes(layers):
+        say(note)
+    if any("*" in row[-2] for row in rows):
         say(
-            "* in_features and input_size must fit the layer before: grow both together."
-            " If that layer can't grow, `lhp query OUT,IN` answers for the sizes you can have."
+            "* must fit the layer before: grow both together. If that layer can't grow,"
+            " `lhp query OUT,IN` answers for the sizes you can have."
         )
 
 
@@ -338,13 +340,16 @@ def _find_layers(
     model: str, example: str | None, *, batch: int, steps: int, dtype: str | None
 ) -> list[Layer]:
     """The layers of the user's model. Raises InvalidRequestError, ModelError."""
-    from profiler_service.advice import layers, loading
+    from profiler_service.advice.example import arrange_example
+    from profiler_service.advice.layers import find_layers
+    from profiler_service.advice.loading import importing_from_here, load_example, load_model
 
-    with loading.importing_from_here():
-        return layers.find_layers(
-            loading.load_model(model),
+    with importing_from_here():
+        made = load_model(model)
+        return find_layers(
+            made,
             batch=batch,
             steps=steps,
             dtype=dtype,
-            example=None if example is None else loading.load_example(example),
+            example=None if example is None else arrange_example(load_example(example), made),
         )
