@@ -32,7 +32,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "telemetry": ({"distribution"}, {"opentelemetry", "prometheus_client", "structlog"}),
     "settings": ({"host_name", "loopback"}, {"pydantic", "pydantic_settings"}),
-    "wire": ({"errors", "workload"}, {"pydantic", "pydantic_core"}),
+    "wire": ({"errors", "grid", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
         {"analysis", "errors", "kinds", "plan", "printable", "wire"},
         {"numpy", "kaleido"},

@@ -1,4 +1,4 @@
-"""Reads ranges and parameters as people type them, and writes answers as people read them.
+"""Reads parameters as people type them, and writes answers as people read them.
 
 Pure. Knows neither HTTP nor terminals.
 """
@@ -9,8 +9,7 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 
-from profiler_service.errors import InvalidDimsError, InvalidRequestError
-from profiler_service.grid import MAX_DIM
+from profiler_service.errors import InvalidRequestError
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plots.text import format_redundancy, format_undecided
 from profiler_service.printable import printable
@@ -19,7 +18,6 @@ from profiler_service.wire import (
     CurveInfo,
     EvidenceInfo,
     FactInfo,
-    GridAxisRange,
     LhpAnswer,
     RepeatabilityInfo,
     SweepInfo,
@@ -31,40 +29,6 @@ from profiler_service.wording import (
     format_ratio,
     format_seconds,
 )
-
-
-def parse_range(text: str) -> GridAxisRange:
-    """The range written as FIRST, FIRST:LAST or FIRST:LAST:STEP.
-
-    LAST is included. If STEP jumps over it, the range ends at the last dimension before it.
-    Raises InvalidDimsError for anything else.
-    """
-    match = re.fullmatch(r"([0-9]+)(?::([0-9]+)(?::([0-9]+))?)?", text)
-    if match is None:
-        hint = "write FIRST:LAST or FIRST:LAST:STEP with whole numbers from 1 up: 256:512:4"
-        if re.fullmatch("[0-9:,]+", text) and "," in text:
-            hint = f"separate the ranges of several axes by spaces: {text.replace(',', ' ')}"
-        raise InvalidDimsError(f"{text[:80]!r} is no range of dimensions", hint=hint)
-    for number in match.groups(default="1"):
-        if len(number) > 9:
-            raise InvalidDimsError(
-                f"{number[:80]} in range {text[:80]!r} is larger than {MAX_DIM}",
-                hint=f"keep every dimension at or below {MAX_DIM}",
-            )
-    first = int(match[1])
-    last = int(match[2] or first)
-    step = int(match[3] or 1)
-    if first < 1:
-        raise InvalidDimsError(
-            f"range {text!r} starts at 0", hint="dims start at 1: give a FIRST of at least 1"
-        )
-    if step < 1:
-        raise InvalidDimsError(f"range {text!r} has step 0", hint="give a STEP of at least 1")
-    if last < first:
-        raise InvalidDimsError(
-            f"range {text!r} is empty", hint="LAST is included, and must not be below FIRST"
-        )
-    return GridAxisRange(first=first, last=last - (last - first) % step, step=step)
 
 
 def describe_separators(dims: str) -> str:

@@ -77,6 +77,7 @@ from profiler_service.wire.sweeps import (
     SweepInfo,
     SweepPage,
     SweepRequest,
+    parse_range,
 )
 
 __all__ = [
@@ -149,5 +150,6 @@ __all__ = [
     "WorkerInfo",
     "WorkloadInfo",
     "parse_duration",
+    "parse_range",
     "parse_share",
 ]

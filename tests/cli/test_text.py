@@ -4,11 +4,11 @@ import datetime as dt
 
 import pytest
 
-from profiler_service.cli.text import describe_answer, describe_curve, parse_params, parse_range
+from profiler_service.cli.text import describe_answer, describe_curve, parse_params
 from profiler_service.errors import InvalidDimsError, InvalidRequestError
 from profiler_service.plan.modes import Mode
 from profiler_service.plots.text import format_redundancy
-from profiler_service.wire import EvidenceInfo, FasterBackend, GridAxisRange
+from profiler_service.wire import EvidenceInfo, FasterBackend, GridAxisRange, parse_range
 from profiler_service.wording import format_age, format_range, format_ratio, format_seconds
 from tests.cli.stub import ANSWER, CURVE, NOW
 

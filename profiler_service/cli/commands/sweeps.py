@@ -77,8 +77,7 @@ def sweep(
     from pydantic import ValidationError
 
     from profiler_service.cli.asking import run_sweep
-    from profiler_service.cli.text import parse_range
-    from profiler_service.wire import SweepRequest
+    from profiler_service.wire import SweepRequest, parse_range
 
     try:
         request = SweepRequest(
