@@ -1,4 +1,4 @@
-"""What a page's address says, as forms write it: empty fields, and names that come twice.
+"""What a page's address and a sent form say: empty fields, and names that come twice.
 
 Knows no page.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -25,7 +25,13 @@ def read_given(request: Request) -> dict[str, str]:
     return given
 
 
-def parse_given(model: type[QueryT], given: Mapping[str, str]) -> QueryT:
+async def read_form(request: Request) -> dict[str, list[str]]:
+    """The fields of a form that was sent with POST: the values of each name, empty ones too."""
+    body = (await request.body()).decode("utf-8", errors="replace")
+    return parse_qs(body, keep_blank_values=True)
+
+
+def parse_given(model: type[QueryT], given: Mapping[str, object]) -> QueryT:
     """The query of class `model`. Raises RequestValidationError."""
     try:
         return model.model_validate(given)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -18,6 +17,7 @@ from profiler_service.answering.services import Services
 from profiler_service.api.access import require
 from profiler_service.api.dependencies import ServicesDep
 from profiler_service.api.hosts import HostName, describe_hosts
+from profiler_service.dashboard.given import read_form
 from profiler_service.dashboard.rendering import is_part, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.errors import InvalidRequestError
@@ -119,12 +119,7 @@ async def show_hosts(request: Request, services: ServicesDep) -> Response:
 @router.post("/{name:host}", dependencies=[require(Scope.ADMIN)])
 async def change_host(name: HostName, request: Request, services: ServicesDep) -> Response:
     """The page again, after the change that its form asked for."""
-    form = {
-        key: values[0]
-        for key, values in parse_qs(
-            (await request.body()).decode("utf-8", errors="replace"), keep_blank_values=True
-        ).items()
-    }
+    form = {name: values[0] for name, values in (await read_form(request)).items()}
     if form.get("remove") == name:
         await asyncio.to_thread(services.store.remove_host, name, by=current_caller())
     else:

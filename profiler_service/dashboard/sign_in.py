@@ -9,13 +9,13 @@ page sends it: see `api.origins`.
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from profiler_service.api.access import COOKIE, PUBLIC
 from profiler_service.api.dependencies import ServicesDep
+from profiler_service.dashboard.given import read_form
 from profiler_service.dashboard.rendering import find_root, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.errors import UnauthenticatedError
@@ -41,8 +41,7 @@ async def show_sign_in(request: Request, services: ServicesDep, next: Next = "")
 @router.post("/sign-in", dependencies=[PUBLIC])
 async def sign_in(request: Request, services: ServicesDep, next: Next = "") -> Response:  # noqa: A002
     """The next page, if the token is valid; else the form again, which says why not."""
-    body = (await request.body()).decode("utf-8", errors="replace")
-    text = parse_qs(body).get("token", [""])[0].strip()
+    text = (await read_form(request)).get("token", [""])[0].strip()
     try:
         services.tokens.verify(text)
     except UnauthenticatedError as error:
