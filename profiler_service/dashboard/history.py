@@ -129,7 +129,9 @@ async def show_histories(
     canaries: list[CanaryRow] = []
     if workload in ("", CANARY_WORKLOAD.kind):
         canaries = await list_rows(services, dims=point, host=host)
-    title = f"{count(repeated, 'pair')} measured more than once" if histories else "No facts yet"
+    title = "No facts yet"
+    if histories:
+        title = f"{count(repeated, 'pair') if repeated else 'No pair'} measured more than once"
     return render(
         request,
         "histories.html",

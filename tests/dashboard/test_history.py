@@ -49,6 +49,7 @@ async def test_a_pair_is_shown_over_time_with_changes_of_its_platform(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
     keep_fact(sqlite_worker, 0.8, days=0)
+    assert "No pair measured more than once" in (await client.get("/ui/history")).text
     keep_fact(sqlite_worker, 0.81, days=1)
     sqlite_worker.store.register_host(HOST, NEWER, protocol=PROTOCOL, dtypes=DTYPES)
     keep_fact(sqlite_worker, 0.9, days=2, newer=True)
