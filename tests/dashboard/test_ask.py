@@ -26,6 +26,12 @@ async def test_the_form_knows_the_workload(client: httpx.AsyncClient) -> None:
     assert page.find("input", name="steps")
     assert page.find("input", type="radio", name="prefer", value="nearest")
     assert "hidden_size" in page.text
+    # What a caveat of an answer may advise can be chosen; and what phones offer can type `0.9`.
+    assert page.find("input", type="radio", name="effort", value="thorough")
+    [steps] = page.find("input", name="steps")
+    linear = read_page((await client.get("/?workload=linear")).text)
+    [sparsity] = linear.find("input", name="sparsity")
+    assert (steps["inputmode"], sparsity["inputmode"]) == ("numeric", "decimal")
 
 
 async def test_a_known_answer_is_shown_with_how_to_ask_again(

@@ -312,7 +312,12 @@ function setUp(part) {
   setUpCopying(part);
 }
 
-document.addEventListener("htmx:after:swap", () => setUp(document));
+document.addEventListener("htmx:after:swap", (event) => {
+  setUp(document);
+  // A window in the background says in its title when the answer is there.
+  const heading = event.detail.ctx?.target?.querySelector?.("h1");
+  if (heading) document.title = `${heading.textContent} · lhp`;
+});
 
 document.addEventListener("DOMContentLoaded", () => {
   if (matchMedia("(max-width: 760px)").matches) {
