@@ -89,14 +89,24 @@ async def post_sweep(
     request: SweepRequest, response: Response, services: ServicesDep, client: Client
 ) -> SweepInfo:
     """Queues the sweep on the host and returns at once. Equal open sweeps are measured once."""
+    sweep, is_new = await submit_request(request, services, client=client)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = sweep_location(sweep.id)
+    return await _describe(sweep, services)
+
+
+async def submit_request(
+    request: SweepRequest, services: Services, *, client: str
+) -> tuple[Sweep, bool]:
+    """The sweep that was asked for, and whether it is new: an equal one may be open already.
+
+    Raises what `post_sweep` lists.
+    """
     spec = read_sweep_request(request)
     where = await services.hosts.locate(Where(host=request.host))
     host = await services.hosts.choose(where, wait_s=0, spec_key=spec.key)
     admitted = await services.admission.admit(spec, host, for_question=False)
-    sweep, is_new = await services.queue.submit(admitted, client=client)
-    response.status_code = 201 if is_new else 200
-    response.headers["Location"] = sweep_location(sweep.id)
-    return await _describe(sweep, services)
+    return await services.queue.submit(admitted, client=client)
 
 
 @router.get(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from profiler_service.dashboard import (
@@ -16,6 +16,7 @@ from profiler_service.dashboard import (
     history,
     host_page,
     hosts,
+    new_sweep,
     runs,
     sign_in,
     sweeps,
@@ -25,6 +26,12 @@ from profiler_service.dashboard.routes import PageRoute
 from profiler_service.errors import UnknownAddressError
 
 rest = APIRouter(route_class=PageRoute, prefix="/ui", include_in_schema=False)
+
+
+@rest.get("/")
+async def show_first_page() -> Response:
+    """The first page, for those who look for it here."""
+    return RedirectResponse("../")
 
 
 @rest.get("/{path:path}")
@@ -44,6 +51,7 @@ PAGES = (
     canaries,
     hosts,
     host_page,
+    new_sweep,
     sweeps,
     runs,
     database,

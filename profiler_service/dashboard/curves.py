@@ -57,6 +57,9 @@ async def show_curves(request: Request, services: ServicesDep) -> Response:
     query = parse_given(CurvesQuery, given).model_copy(update={"limit": SHOWN})
     page = await list_curves(services, query)
     snapshot, curves = services.known.curves.snapshot, page.items
+    title = "What has been measured"
+    if not curves:
+        title = "No curve is like that" if given else "No curve yet"
     return render(
         request,
         "curves.html",
@@ -66,11 +69,12 @@ async def show_curves(request: Request, services: ServicesDep) -> Response:
         kinds=list(workload_kinds()),
         hosts=sorted(snapshot.hosts),
         platforms={key: each.device_model for key, each in sorted(snapshot.platforms.items())},
-        modes=list(MODES),
+        modes=MODES,
         dtypes=list(DTYPE_SIZES_BYTES),
         given=given,
-        title="What has been measured" if curves else "No curve is like that",
+        title=title,
         narrowed=bool(given),
+        base_url=str(request.base_url).rstrip("/"),
     )
 
 
@@ -126,6 +130,7 @@ async def show_curve(request: Request, curve_id: CurveId, services: ServicesDep)
         title=describe_finding(curve),
         redundancy=format_redundancy(curve),
         undecided=format_undecided(curve),
+        modes=MODES,
         rows=rows,
         num_samples=int(whole.num_samples.sum()),
         excerpt=describe_excerpt(whole),

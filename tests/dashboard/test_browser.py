@@ -68,6 +68,7 @@ def fill_store(store: Store) -> dict[str, str]:
         "hosts": "ui/hosts",
         "host": f"ui/hosts/{HOST}",
         "sweeps": "ui/sweeps",
+        "new sweep": "ui/sweeps/new",
         "runs": "ui/runs",
         "run": "ui/runs/sparse",
         "begun run": "ui/runs/begun",
@@ -111,6 +112,7 @@ def test_a_question_is_typed_measured_and_answered(site: Site) -> None:
     expect(page.get_by_role("heading", name=f"Measuring on {HOST}")).to_be_visible()
     site.worker.finish(sweep, stairs(8))
     expect(page.get_by_role("heading", level=1)).to_contain_text("Use 24 × 24")
+    expect(page).to_have_title(re.compile("^Use 24 × 24: .* · lhp$"))
     # The address shows the same to whoever gets it.
     answered = page.url
     page.goto("about:blank")
@@ -133,10 +135,41 @@ def test_the_form_changes_with_the_workload_and_works_by_keyboard(site: Site) ->
     site.take(64, 32)
 
 
+def test_from_the_first_page_to_a_curve_on_screen(site: Site) -> None:
+    page = site.page
+    site.open("")
+    page.get_by_role("link", name="Measure a curve").click()
+    page.get_by_role("button", name="Measure", exact=True).click()
+    sweep = site.take(256)
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^matmul.*256:320$"))
+    site.worker.finish(sweep, stairs(8))
+    page.get_by_role("link", name="Open the curve").click()
+    expect(page.locator("[data-figure] .main-svg").first).to_be_visible()
+    assert site.problems == []
+
+
+def test_a_range_that_is_none_is_not_sent(site: Site) -> None:
+    page = site.page
+    site.open("ui/sweeps/new")
+    page.get_by_label("Workload").select_option("linear")
+    expect(page.get_by_label("in_features")).to_be_visible()
+    page.get_by_label("out_features").fill("1,197")
+    page.get_by_label("in_features").fill("5")
+    page.get_by_role("button", name="Measure", exact=True).click()
+    expect(page.get_by_label("out_features")).to_be_focused()  # with what is wrong beside it
+    expect(page.get_by_role("button", name="Measure", exact=True)).to_be_visible()
+    assert site.problems == []
+
+
 def test_figures_change_their_scale_and_theme(site: Site) -> None:
     page = site.page
-    site.open(fill_store(site.store)["plane"])
+    pages = fill_store(site.store)
     plot = page.locator("[data-figure]")
+    # A heat map is drawn in one way.
+    site.open(pages["plane"])
+    expect(plot.locator(".main-svg").first).to_be_visible()
+    expect(page.get_by_role("button", name="Relative")).to_have_count(0)
+    site.open(pages["line"])
     expect(plot.locator(".main-svg").first).to_be_visible()
     page.get_by_role("button", name="Relative").click()
     expect(page.get_by_role("button", name="Relative")).to_have_attribute("aria-pressed", "true")

@@ -56,6 +56,8 @@ def addresses(sqlite_worker: Worker) -> list[str]:
         "/ui/sweeps",
         f"/ui/sweeps?host={HOST}&state=done",
         f"/ui/sweeps/{sweep}",
+        "/ui/sweeps/new",
+        "/ui/sweeps/new?workload=lstm",
         "/ui/sign-in",
         "/ui/curves/" + "0" * 32,
     ]
@@ -149,6 +151,25 @@ async def test_an_error_is_a_page_that_says_what_to_do(
     page = read_page(reply.text)
     assert page.find("nav") and page.find("section", role="alert")
     assert says in page.text
+
+
+async def test_only_a_curve_that_decides_every_point_counts_its_lhps(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    store = sqlite_worker.store
+    decided = keep_curve(store, LINE, stairs(4), workload=MATMUL.describe())
+    spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=square(5, 12))
+    raced = sqlite_worker.finish(store.create_sweep(spec, host=HOST)[0], stairs(8))
+    for curve, counts in ((decided, True), (raced, False)):
+        terms = read_page((await client.get(f"/ui/curves/{curve}")).text).text
+        assert ("LHPs" in terms, "Redundancy" in terms) == (counts, counts)
+        assert "Samples" in terms
+
+
+async def test_ui_leads_to_the_first_page(client: httpx.AsyncClient) -> None:
+    for address in ("/ui", "/ui/"):
+        reply = await client.get(address, follow_redirects=True)
+        assert (reply.status_code, reply.url.path) == (200, "/"), address
 
 
 async def test_a_part_of_a_page_that_fails_is_a_part(client: httpx.AsyncClient) -> None:

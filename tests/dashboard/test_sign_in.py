@@ -179,7 +179,10 @@ async def test_who_may_only_read_sees_no_buttons_and_changes_nothing(
     assert not hosts.find("form", action=f"../ui/hosts/{HOST}")
     unknown = await guarded.get("/?dims=500,600")
     assert "needs a token with the scope measure" in " ".join(read_page(unknown.text).text.split())
-    for address in (f"/ui/hosts/{HOST}", "/ui/ask?dims=500,600"):
+    for address in ("/", "/ui/curves", "/ui/sweeps"):
+        assert "Measure a curve" not in (await guarded.get(address)).text
+    assert (await guarded.get("/ui/sweeps/new")).status_code == 403
+    for address in (f"/ui/hosts/{HOST}", "/ui/ask?dims=500,600", "/ui/sweeps/new"):
         reply = await guarded.post(address, data={"status": "draining"})
         assert reply.status_code == 403
         assert read_page(reply.text).find("section", role="alert")
