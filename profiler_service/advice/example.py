@@ -166,9 +166,17 @@ def _as_written() -> Iterator[None]:
 
 
 def _take_to_meta(example: Example) -> Example:
+    def take(leaf: object) -> object:
+        if isinstance(leaf, torch.Tensor):
+            return leaf.to("meta")
+        if isinstance(leaf, PackedSequence):  # torch annotates only its dtypes
+            return leaf.to("meta")  # type: ignore[arg-type]
+        return leaf
+
     args, kwargs = pytree.tree_map(
-        lambda leaf: leaf.to("meta") if isinstance(leaf, torch.Tensor) else leaf,
+        take,
         (example.args, dict(example.kwargs)),
+        is_leaf=lambda node: isinstance(node, PackedSequence),  # its batch_sizes stay on the CPU
     )
     return Example(args=args, kwargs=kwargs)
 

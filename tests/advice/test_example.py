@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from profiler_service.advice.example import Example, arrange_example
 from profiler_service.advice.layers import find_layers
+from profiler_service.errors import ModelError
 from tests.advice.test_layers import describe, params_of
 
 
@@ -107,6 +108,19 @@ def test_a_model_without_data_runs_on_the_meta_device() -> None:
     assert (params_of(states)["batch"], params_of(states)["steps"]) == (2, 7)
 
 
+def test_a_packed_sequence_is_taken_to_the_meta_device_too() -> None:
+    packed = pack_sequence([torch.zeros(4, 5), torch.zeros(2, 5)])
+    model = nn.Sequential(nn.GRU(5, 6, device="meta"))
+    [found] = find_layers(model, batch=16, steps=70, example=arrange_example(packed, model))
+    assert (params_of(found)["batch"], params_of(found)["steps"]) == (2, 4)
+
+
+def test_a_model_with_some_data_needs_the_example_where_it_has_it() -> None:
+    model = nn.Sequential(nn.Linear(5, 6), nn.Linear(6, 7, device="meta"))
+    with pytest.raises(ModelError, match="the model, run on the example input, raised"):
+        find_layers(model, batch=16, steps=70, example=arrange_example(TOKENS, model))
+
+
 def test_a_lazy_model_has_its_sizes_after_the_run() -> None:
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(6))
     before = find_layers(model, batch=16, steps=70)
@@ -146,8 +160,11 @@ def test_compiled_models_are_looked_into_and_compile_nothing() -> None:
 
 # torch announces that it will drop torch.jit.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_scripted_layers_are_named() -> None:
-    scripted = torch.jit.script(nn.Sequential(nn.Linear(5, 6)))
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_scripted_layers_are_named(is_traced: bool) -> None:
+    plain = nn.Sequential(nn.Linear(5, 6))
+    traced: nn.Module = torch.jit.trace(plain, TOKENS)  # type: ignore[no-untyped-call]
+    scripted = traced if is_traced else torch.jit.script(plain)
     model = nn.Sequential(scripted, nn.Linear(6, 7))
     inner, last = find_layers(model, batch=16, steps=70, example=Example(args=(TOKENS,)))
     assert (inner.name, inner.class_name) == ("0.0", "Linear (scripted)")
