@@ -33,7 +33,7 @@ from profiler_service.dashboard.given import parse_given, read_given
 from profiler_service.dashboard.rendering import is_part, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.dashboard.sentences import describe_finding, describe_landscape
-from profiler_service.errors import LhpError, NotFoundError, StoreError
+from profiler_service.errors import HostStartingError, LhpError, NotFoundError, StoreError
 from profiler_service.kinds import get_workload_kind, workload_kinds
 from profiler_service.storage.store import CurveHeader, Sweep
 from profiler_service.wire import CurveInfo, LhpAnswer, LhpQuery, WorkloadInfo, parse_duration
@@ -160,15 +160,25 @@ def _show_error(
 
 @router.post("/ui/ask", dependencies=[require(Scope.MEASURE)])
 async def measure(request: Request, services: ServicesDep) -> Response:
-    """The answer, measured if need be; or how far the measurement is."""
+    """The answer, measured if need be; or how far the measurement or the host's start is."""
     given = read_given(request)
     asked, begun = _renew_age(dict(given))
     given.pop(BEGUN, None)
     query = parse_given(LhpQuery, asked)
     question = read_lhp_question(query, services)
-    answer = await services.asking.ask(
-        question, read_where(query), wait_s=SHOWN_WAIT_S, client=identify_client(request)
-    )
+    try:
+        answer = await services.asking.ask(
+            question, read_where(query), wait_s=SHOWN_WAIT_S, client=identify_client(request)
+        )
+    except HostStartingError as error:
+        if not is_part(request):
+            raise
+        return render(
+            request,
+            "part_starting.html",
+            problem=problem_of(hide_details(error)),
+            query=_encode({**given, BEGUN: begun}),
+        )
     if not is_part(request):  # without JavaScript: the page itself is asked again
         return RedirectResponse(f"../?{_encode({**given, BEGUN: begun})}", status_code=303)
     if isinstance(answer, Sweep):

@@ -8,9 +8,11 @@ import datetime as dt
 import httpx
 import pytest
 
+from profiler_service.answering.own_worker import OwnWorker, WorkerState
 from profiler_service.app import create_app
 from profiler_service.dashboard.ask import describe_again
 from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
 from tests.api.conftest import Worker, keep_curve
 from tests.api.curves import square, stairs
 from tests.dashboard.conftest import follow, read_page
@@ -179,3 +181,28 @@ def test_a_value_with_quotes_can_be_pasted() -> None:
     # shlex writes a quote within quotes as '"'"'.
     assert again.command == "lhp query 5,6 --url http://here --label 'a'\"'\"'; rm -rf'"
     compile(again.python, "shown", "exec")
+
+
+@pytest.mark.parametrize(("state", "waits"), [("starting", True), ("unable", False)])
+async def test_a_question_waits_for_a_worker_that_is_starting_and_for_no_other(
+    settings: Settings, sqlite_store: Store, state: WorkerState, waits: bool
+) -> None:
+    now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    worker = OwnWorker(state=state, since=now, reason="no CUDA device", next_try_at=now)
+    app = create_app(
+        settings, store=sqlite_store, enqueue=lambda sweep: None, own_worker=lambda: worker
+    )
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+    ):
+        part = await client.post("/ui/ask?dims=5,6", headers=PART)
+        again = [has["hx-post"] for has in read_page(part.text).find("section") if "hx-post" in has]
+        assert (part.status_code, len(again)) == ((200, 1) if waits else (503, 0))
+        assert ("is starting since 2026-01-02" in part.text) == waits
+        assert ("no CUDA device" in part.text) != waits
+        if waits:
+            repeated = await client.post(follow(again[0], "/"), headers=PART)
+            assert "is starting" in repeated.text
+        # Without JavaScript, nothing asks again: that is an error.
+        assert (await client.post("/ui/ask?dims=5,6")).status_code == 503
