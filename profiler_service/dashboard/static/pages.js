@@ -289,6 +289,9 @@ function follow(part) {
   let drawing = null;
   events.addEventListener("progress", (event) => {
     const sweep = JSON.parse(event.data);
+    const state = part.querySelector("[data-state]");
+    state.textContent = sweep.state;
+    state.classList.toggle("undecided", sweep.state === "running");
     if (!sweep.progress) return;
     part.querySelector("[data-fraction]").value = sweep.progress.fraction;
     const { stage, num_samples, seconds } = sweep.progress;
