@@ -203,6 +203,18 @@ def test_an_encoder_of_torch_shows_its_layers() -> None:
     assert [each.name for each in found if each.problem] == ["norm1", "norm2"]
 
 
+def test_an_encoder_of_torch_with_padding_shows_its_layers() -> None:
+    # Its fused kernels would run on nested tensors, whose rows differ in length.
+    layer = nn.TransformerEncoderLayer(6, 2, dim_feedforward=8, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2)
+    is_padding_bs = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    found = find(encoder, torch.zeros(2, 5, 6), src_key_padding_mask=is_padding_bs)
+    asked = [each for each in found if each.question]
+    assert len(asked) == 2 * 4
+    assert {params_of(each)["batch"] for each in asked} == {10}
+    assert not any("doesn't reach" in note for each in asked for note in each.notes)
+
+
 # Cells
 
 

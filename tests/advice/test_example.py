@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from profiler_service.advice.example import Example, arrange_example
@@ -156,6 +157,14 @@ def test_compiled_models_are_looked_into_and_compile_nothing() -> None:
     assert describe(found) == [("0.0", "linear", (6, 5)), ("1", "linear", (7, 6))]
     assert {params_of(each)["batch"] for each in found} == {4}
     assert not compiled
+
+
+def test_a_compiled_layer_with_a_parametrisation_is_listed_once() -> None:
+    layer = torch.compile(parametrizations.weight_norm(nn.Linear(5, 6)), backend="eager")
+    assert isinstance(layer, nn.Module)
+    [found] = find_layers(nn.Sequential(layer), batch=16, steps=70)
+    assert (found.name, found.class_name) == ("0", "nn.Linear")
+    assert found.num_parameters == 30 + 6 + 6  # weights, a norm for each row, biases
 
 
 # torch announces that it will drop torch.jit.
