@@ -163,8 +163,8 @@ def create_app(
         app.include_router(
             each.router, dependencies=[Depends(refuse_unknown_parameters)], responses=refused
         )
-    add_pages(app)
     install_problem_handlers(app)
+    add_pages(app)
     routers = [*(each.router for each in (*with_parameters, *rest)), *ROUTERS]
     routes = [*app.routes, *(route for each in routers for route in each.routes)]
     public |= find_public(routes, open_metrics=settings.open_metrics)

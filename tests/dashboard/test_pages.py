@@ -166,6 +166,18 @@ async def test_only_a_curve_that_decides_every_point_counts_its_lhps(
         assert "Samples" in terms
 
 
+async def test_an_unknown_address_is_a_page_for_browsers_and_a_problem_for_scripts(
+    client: httpx.AsyncClient,
+) -> None:
+    page = await client.get("/nope", headers={"accept": "text/html,*/*;q=0.8"})
+    assert page.status_code == 404
+    assert "there is no page /nope" in page.text and 'ui/curves"' in page.text
+    for accept in ("*/*", "application/json"):
+        problem = await client.get("/nope", headers={"accept": accept})
+        assert problem.status_code == 404
+        assert problem.json()["type"] == "/problems/unknown-address"
+
+
 async def test_ui_leads_to_the_first_page(client: httpx.AsyncClient) -> None:
     for address in ("/ui", "/ui/"):
         reply = await client.get(address, follow_redirects=True)
