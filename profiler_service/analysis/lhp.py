@@ -196,9 +196,10 @@ def find_answer(
     `fastest` is read from the curve's table of answers, and so is every answer if the curve
     `is_race`: it looked for that preference. If the point in the table lies beyond `growth`, or is
     no multiple, the curve doesn't know which point is the answer within `growth`, and there is
-    none. From a grid, `nearest` and `largest` are chosen among the points whose whole interval lies
-    below that of the queried point, times 1 + `slack`. This is stricter than the paired comparison
-    of the table, since both intervals count.
+    none. Neither is there one if the pair's interval has no lower end (earlier versions kept such).
+    From a grid, `nearest` and `largest` are chosen among the points whose whole interval lies below
+    that of the queried point, times 1 + `slack`. This is stricter than the paired comparison of the
+    table, since both intervals count.
     """
     asked = curve.grid.find_index(dims)
     if asked is None or curve.answers.target[asked] < 0:
@@ -211,6 +212,8 @@ def find_answer(
         low=float(table.ratio_low[asked]),
         high=float(table.ratio_high[asked]),
     )
+    if target != asked and tabled.low == 0:
+        return None
     limit = [dim + grow for dim, grow in zip(dims, growth, strict=True)]
     multiples = multiple_of or (1,) * len(dims)
     within = target == asked or all(

@@ -105,6 +105,8 @@ def _faster_backend(curve: LatencyCurve, backend: str, curve_id: str) -> FasterB
         float(values[point])
         for values in (curve.answers.ratio, curve.answers.ratio_low, curve.answers.ratio_high)
     )
+    if low == 0:  # earlier versions kept intervals without a lower end
+        return None
     return FasterBackend(
         backend=Kernel.from_point(best).dense_backend,
         speedup=1 / ratio,

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import (
     HysteresisBin,
+    Prefer,
     find_answer,
     find_lhps,
     hysteresis_bins,
@@ -170,6 +171,20 @@ def test_growth_bounds_every_preference() -> None:
     assert answer is not None and answer.lhp == (103,)
     answer = find_answer(STAIRCASE, [102], prefer="largest", growth=[0])
     assert answer is not None and answer.lhp == (102,)
+
+
+def test_a_pair_without_a_lower_end_is_no_answer() -> None:
+    """Such a pair, which earlier versions kept, says nothing of how much is gained."""
+    curve = curve_of([8.0, 4.0], target=[1, 1], status=[D, L])
+    preferences: tuple[Prefer, ...] = ("fastest", "nearest", "largest")
+    for prefer in preferences:
+        answer = find_answer(curve, [100], prefer=prefer, growth=[32])
+        assert answer is not None and answer.lhp == (101,)
+    curve.answers.ratio_low[0] = 0.0
+    for prefer in preferences:
+        assert find_answer(curve, [100], prefer=prefer, growth=[32]) is None
+    answer = find_answer(curve, [101], prefer="fastest", growth=[32])
+    assert answer is not None and answer.lhp == (101,)
 
 
 def test_a_faster_point_beyond_the_growth_hides_nothing_within() -> None:

@@ -97,6 +97,17 @@ async def test_kernels_meet_after_the_answer_and_the_next_one_names_the_fastest(
     assert sqlite_worker.handed_in.empty()
 
 
+async def test_a_kernel_of_which_no_gain_is_known_is_not_named(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client))
+    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+    measure(sqlite_worker.store, comparison, has_lower_ends=False)
+    sqlite_worker.finish(race, stairs(8))
+    answer = (await asking).json()
+    assert (answer["lhp"], answer["faster_backend"]) == ([8, 8], None)
+
+
 async def test_a_comparison_numbered_by_a_slow_clock_is_found_all_the_same(
     client: httpx.AsyncClient, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
