@@ -7,6 +7,7 @@ Knows neither the job engine nor processes nor signals.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
@@ -25,6 +26,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.measurement.device_use import LOOK_EVERY_S, wait_for_others
+from profiler_service.measurement.turn import PATIENCE_S, DeviceTurn
 from profiler_service.plan.base import Batch, Part, Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.replay import replay
@@ -48,8 +50,6 @@ MAX_PAUSE_S = 60.0
 """Longest pause between two checks whether a lost device is back. The first pause is 1 s."""
 CANCEL_POLL_S = 1.0
 """How often to check during a pause whether the sweep was cancelled."""
-
-
 STORE_CHECK_S = 1.0
 """How often to make sure, before a batch, that its samples could be kept."""
 
@@ -115,6 +115,7 @@ class SweepRunner:
         first_pause_s: float = 1.0,
         yield_s: float = 0.0,
         turns: Turns | None = None,
+        device_turn: DeviceTurn | None = None,
         tell: Tell = tell_nobody,
     ) -> None:
         self._store = store
@@ -132,6 +133,7 @@ class SweepRunner:
         self._measuring_ended_s = time.monotonic()
         self._num_pauses = 0  # since the device last worked
         self._turns = turns or Turns()
+        self._device_turn = device_turn
         self._host: str | None = None
         self._busy = threading.Lock()
         self._check_store_at_s = 0.0
@@ -267,15 +269,16 @@ class SweepRunner:
             with span("finish"):
                 self._finish(running, SweepState.DONE)
             return True
-        self._wait_for_others(running)
         try:
-            with span("measure", {"lhp.visits": len(batch.point)}):
-                part = self._measurer.measure_part(
-                    sweep.spec.workload,
-                    sweep.spec.grid,
-                    batch,
-                    must_yield=functools.partial(self._must_yield, sweep_id, time.monotonic()),
-                )
+            with self._hold_turn():
+                self._wait_for_others(running)
+                with span("measure", {"lhp.visits": len(batch.point)}):
+                    part = self._measurer.measure_part(
+                        sweep.spec.workload,
+                        sweep.spec.grid,
+                        batch,
+                        must_yield=functools.partial(self._must_yield, sweep_id, time.monotonic()),
+                    )
         except PlatformMismatchError as error:
             logger.error("%s (%s)", error, error.hint)
             self._stopping.set()
@@ -302,16 +305,23 @@ class SweepRunner:
             self._running[sweep_id] = running
         return False
 
+    def _hold_turn(self) -> contextlib.AbstractContextManager[object]:
+        """In this context, no user's command measures its own code on this device."""
+        if self._device_turn is None:
+            return contextlib.nullcontext()
+        return self._device_turn.held(patience_s=PATIENCE_S, must_stop=self._stopping.is_set)
+
     def _must_yield(self, sweep_id: str, started_s: float, num_done: int) -> bool:
-        """Whether the batch under way must be broken off, for another sweep or to be cancelled."""
+        """Whether the batch under way must be broken off: for another, or to be cancelled."""
+        under_way_s, turn = time.monotonic() - started_s, self._device_turn
+        if turn is not None and turn.must_yield(under_way_s=under_way_s, num_done=num_done):
+            return True
         assert self._host is not None
         try:
             sweeps = self._store.list_open(self._host)
         except StoreUnavailableError:
             return False  # the batch can't be kept either, as long as that lasts
-        return self._turns.must_yield(
-            sweep_id, sweeps, under_way_s=time.monotonic() - started_s, num_done=num_done
-        )
+        return self._turns.must_yield(sweep_id, sweeps, under_way_s=under_way_s, num_done=num_done)
 
     def _wait_for_others(self, running: RunningSweep) -> None:
         """Returns when nobody else uses the GPU, or the sweep has waited long enough for that.

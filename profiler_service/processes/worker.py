@@ -26,6 +26,7 @@ from profiler_service.measurement.identity import (
 )
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
+from profiler_service.measurement.turn import DeviceTurn
 from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
@@ -130,6 +131,7 @@ def run(
             measurer=measurer,
             create_planner=create_planner,
             yield_s=settings.yield_s,
+            device_turn=DeviceTurn(measured_id, partition=settings.partition),
             tell=tell,
         )
         job_runner = jobs.JobRunner(settings, runner.run_batch, pool=store.shared_pool)
