@@ -15,7 +15,7 @@ from typing import Final, Literal, cast
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import MAX_DIM, Grid, GridAxis
 from profiler_service.kinds.networks import HLSTM, HLSTM_LM
-from profiler_service.kinds.products import BACKEND, LINEAR, MATMUL, SPARSITY
+from profiler_service.kinds.products import BACKEND, BIAS, LINEAR, MATMUL, SPARSITY
 from profiler_service.workload import (
     VARY,
     Dims,
@@ -127,11 +127,19 @@ def dense_points(num_kernels: int) -> range:
     return range(min(len(DENSE_BACKENDS), num_kernels))
 
 
-def kernel_workload(dims: Dims, *, batch: ParamValue, dtype: ParamValue) -> Workload:
+def kernel_workload(
+    dims: Dims, *, batch: ParamValue, dtype: ParamValue, bias: ParamValue = BIAS.default
+) -> Workload:
     """The kernels of the product `linear` at `dims` (out_features, in_features)."""
     out_features, in_features = dims
     return LINEAR_KERNELS.describe(
-        {"out_features": out_features, "in_features": in_features, "batch": batch, "dtype": dtype}
+        {
+            "out_features": out_features,
+            "in_features": in_features,
+            "batch": batch,
+            "dtype": dtype,
+            "bias": bias,
+        }
     )
 
 
@@ -144,7 +152,12 @@ def find_kernels(workload: Workload, dims: Dims) -> Workload | None:
     if params.get("backend") not in DENSE_BACKENDS or VARY in params:
         return None
     if workload.kind in (LINEAR.name, MATMUL.name):
-        return kernel_workload((dims[0], dims[-1]), batch=params["batch"], dtype=params["dtype"])
+        return kernel_workload(
+            (dims[0], dims[-1]),
+            batch=params["batch"],
+            dtype=params["dtype"],
+            bias=params.get("bias", BIAS.default),
+        )
     kernels = _KERNELS_OF_NETWORKS.get(workload.kind)
     if kernels is None:
         return None

@@ -44,6 +44,13 @@ SPARSITY = Parameter(
         " the others multiply zeros like any number."
     ),
 )
+BIAS = Parameter(
+    name="bias",
+    default="no",
+    choices=("no", "yes"),
+    omitted_at_default=True,
+    description="Whether a bias is added to the result, as `torch.nn.Linear` does by default.",
+)
 
 
 def backends_of(kind: WorkloadKind) -> tuple[str, ...]:
@@ -82,28 +89,37 @@ def weight_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> i
     return copies * size_bytes * rows * columns
 
 
+def has_bias(params: Mapping[str, ParamValue]) -> bool:
+    """Whether a bias is added to each product. Never in kinds without such a parameter."""
+    return params.get("bias", "no") == "yes"
+
+
 def product_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
-    """Memory of weight, input and result of one product."""
+    """Memory of weight, bias if there is one, input and result of one product."""
     batch, size_bytes = int(params["batch"]), DTYPE_SIZES_BYTES[str(params["dtype"])]
-    return weight_bytes(rows, columns, params) + size_bytes * batch * (rows + columns)
+    vectors = batch * (rows + columns) + (rows if has_bias(params) else 0)
+    return weight_bytes(rows, columns, params) + size_bytes * vectors
 
 
 def product_flops(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
-    """Useful operations of one product: two for each weight that isn't zero, and row of input."""
+    """Useful operations of one product: two for each weight that isn't zero, and row of input.
+
+    The sums with a bias aren't counted, as in torch's own counter.
+    """
     return 2 * int(params["batch"]) * count_nonzero(rows, columns, params)
 
 
 LINEAR = WorkloadKind(
     name="linear",
     axes=("out_features", "in_features"),
-    parameters=(BATCH, DTYPE, BACKEND, SPARSITY),
+    parameters=(BATCH, DTYPE, BACKEND, SPARSITY, BIAS),
     check=check_sparsity,
     builder="profiler_service.measurement.operations:build_linear",
     operand_bytes=lambda dims, params: product_bytes(dims[0], dims[1], params),
     flops=lambda dims, params: product_flops(dims[0], dims[1], params),
     description=(
-        "A fully connected layer without bias: input [batch, in_features] times the"
-        " transpose of weight [out_features, in_features]."
+        "A fully connected layer: input [batch, in_features] times the transpose of weight"
+        " [out_features, in_features], plus a bias if `bias` is `yes`."
     ),
 )
 MATMUL = WorkloadKind(

@@ -30,7 +30,7 @@ from typing import Final
 import torch
 
 from profiler_service.kinds.kernels import unfold
-from profiler_service.kinds.products import LINEAR, count_nonzero
+from profiler_service.kinds.products import LINEAR, count_nonzero, has_bias
 from profiler_service.networks.products import Product, bind_product, csr_weight
 from profiler_service.workload import Dims, ParamValue
 
@@ -198,19 +198,28 @@ class Operands:
     def product(self, rows: int, columns: int, params: Mapping[str, ParamValue]) -> Product:
         """The product with a weight of `rows` × `columns`, by the workload's backend.
 
+        A bias is added if the workload has one.
+
         Each visit has another weight at another place, and the backend prepares it anew. `compiled`
         is the exception: compiling takes 60 ms, so a compiled product is kept (at most MAX_KEPT of
         them, and MAX_KEPT_BYTES) for at most MAX_USES visits.
         """
         backend, batch = str(params.get("backend", "dense")), int(params["batch"])
         if backend == "csr":
-            sparse_oi = self.sparse_weight(rows, columns, count_nonzero(rows, columns, params))
-            return bind_product(sparse_oi, backend=backend)
+            weight_oi = self.sparse_weight(rows, columns, count_nonzero(rows, columns, params))
+        else:
+            weight_oi = self.weight(rows, columns)
+        bias_o = self.weight(rows) if has_bias(params) else None
         if backend != "compiled":
-            return bind_product(self.weight(rows, columns), backend=backend, batch=batch)
+            return bind_product(weight_oi, backend=backend, batch=batch, bias_o=bias_o)
         return self.keep(
-            (rows, columns, batch),
-            lambda: bind_product(self.weight(rows, columns).clone(), backend=backend, batch=batch),
+            (rows, columns, batch, bias_o is not None),
+            lambda: bind_product(
+                weight_oi.clone(),
+                backend=backend,
+                batch=batch,
+                bias_o=None if bias_o is None else bias_o.clone(),
+            ),
             size_bytes=2 * rows * columns * self.dtype.itemsize,
         )
 
@@ -241,7 +250,7 @@ class _Kept:
 
 
 def build_linear(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
-    """The call y_BO = x_BI · w_OIᵀ of a fully connected layer without bias.
+    """The call y_BO = x_BI · w_OIᵀ of a fully connected layer, plus b_O if it has a bias.
 
     `dims` is (out_features, in_features); the result is allocated by torch at each call, as
     it would be in a model.

@@ -21,11 +21,17 @@ from profiler_service.errors import UnsupportedOnHostError
 # Shapes: B batch, I in_features, O out_features, N nonzero weights.
 
 Product = Callable[[torch.Tensor], torch.Tensor]
-"""y_BO = x_BI · w_OIᵀ for a weight that it holds; both contiguous."""
+"""y_BO = x_BI · w_OIᵀ for a weight that it holds, plus b_O if it holds a bias; both contiguous."""
 
 
-def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> Product:
-    """The product with this weight, computed by the backend, for inference.
+def bind_product(
+    weight_oi: torch.Tensor,
+    *,
+    backend: str,
+    batch: int = 16,
+    bias_o: torch.Tensor | None = None,
+) -> Product:
+    """The product with this weight, plus the bias if there is one, for inference.
 
     - `dense`: `F.linear`, torch's own choice.
     - `packed`: the weight rearranged once for oneDNN, for inputs of `batch` rows (others work,
@@ -35,7 +41,7 @@ def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> P
     - `csr`: the weight's nonzeros as compressed sparse rows. `weight_oi` may be sparse already
     (`csr_weight`). A dense one is converted, without its zeros.
 
-    The product keeps the weight. It is undefined whether later writes to the weight have an
+    The product keeps weight and bias. It is undefined whether later writes to them have an
     effect. Raises UnsupportedOnHostError if torch lacks the backend for the weight's dtype and
     device; ValueError for an unknown one.
     """
@@ -47,7 +53,7 @@ def bind_product(weight_oi: torch.Tensor, *, backend: str, batch: int = 16) -> P
             f" {str(weight_oi.dtype).removeprefix('torch.')} on {weight_oi.device.type}",
             hint="choose another backend or dtype",
         )
-    return _BINDERS[backend](weight_oi, batch)
+    return _BINDERS[backend](weight_oi, bias_o, batch)
 
 
 @functools.cache
@@ -63,7 +69,7 @@ def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
         return False
     ones = torch.ones(16, 16, dtype=dtype, device=device_type)
     try:
-        _BINDERS[backend](ones, 16)(ones).cpu()
+        _BINDERS[backend](ones, None, 16)(ones).cpu()
     except (RuntimeError, AttributeError):
         return False
     return True
@@ -83,35 +89,38 @@ def csr_weight(
         return torch.sparse_csr_tensor(crow, column, value, shape, check_invariants=False)
 
 
-def _bind_dense(weight_oi: torch.Tensor, batch: int) -> Product:
-    return functools.partial(F.linear, weight=weight_oi)
+def _bind_dense(weight_oi: torch.Tensor, bias_o: torch.Tensor | None, batch: int) -> Product:
+    return functools.partial(F.linear, weight=weight_oi, bias=bias_o)
 
 
-def _bind_packed(weight_oi: torch.Tensor, batch: int) -> Product:
+def _bind_packed(weight_oi: torch.Tensor, bias_o: torch.Tensor | None, batch: int) -> Product:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight_oi.detach(), batch)
     product = torch.ops.mkldnn._linear_pointwise.default
-    return lambda x_bi: product(x_bi, packed, None, "none", [], "")
+    return lambda x_bi: product(x_bi, packed, bias_o, "none", [], "")
 
 
 class _FrozenProduct(torch.nn.Module):
     """A module for `torch.compile` to freeze: only a module's parameters count as constants."""
 
-    def __init__(self, weight_oi: torch.Tensor) -> None:
+    def __init__(self, weight_oi: torch.Tensor, bias_o: torch.Tensor | None) -> None:
         super().__init__()
         self.weight_oi = torch.nn.Parameter(weight_oi.detach(), requires_grad=False)
+        self.bias_o = (
+            None if bias_o is None else torch.nn.Parameter(bias_o.detach(), requires_grad=False)
+        )
 
     def forward(self, x_bi: torch.Tensor) -> torch.Tensor:
-        return F.linear(x_bi, self.weight_oi)
+        return F.linear(x_bi, self.weight_oi, self.bias_o)
 
 
-def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
+def _bind_compiled(weight_oi: torch.Tensor, bias_o: torch.Tensor | None, batch: int) -> Product:
     import torch._inductor.config as inductor  # importing it takes over a second
 
     # Isolated: products share the code of `forward`, and after eight shapes of one code torch
     # would run it uncompiled, without saying so. `fullgraph` raises instead.
     compiled: Product = torch.no_grad()(
         torch.compile(  # type: ignore[call-overload]  # lacks `isolate_recompiles`
-            _FrozenProduct(weight_oi).forward,
+            _FrozenProduct(weight_oi, bias_o).forward,
             dynamic=False,
             fullgraph=True,
             isolate_recompiles=True,
@@ -134,7 +143,7 @@ def _bind_compiled(weight_oi: torch.Tensor, batch: int) -> Product:
     return product
 
 
-def _bind_csr(weight_oi: torch.Tensor, batch: int) -> Product:
+def _bind_csr(weight_oi: torch.Tensor, bias_o: torch.Tensor | None, batch: int) -> Product:
     if weight_oi.layout is torch.strided:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -147,19 +156,24 @@ def _bind_csr(weight_oi: torch.Tensor, batch: int) -> Product:
         )
     else:
         sparse_oi = weight_oi
-    return functools.partial(_csr_product, sparse_oi)
+    return functools.partial(_csr_product, sparse_oi, bias_o)
 
 
-def _csr_product(sparse_oi: torch.Tensor, x_bi: torch.Tensor) -> torch.Tensor:
+def _csr_product(
+    sparse_oi: torch.Tensor, bias_o: torch.Tensor | None, x_bi: torch.Tensor
+) -> torch.Tensor:
     """y_BO, computed as y_OB = w_OI · x_IB: each weight is then read once for the whole batch.
 
     Three to four times as fast as `F.linear` with a sparse weight, both transpositions
     included.
     """
-    y_ob = sparse_oi @ x_bi.t().contiguous()
+    x_ib = x_bi.t().contiguous()
+    y_ob = sparse_oi @ x_ib if bias_o is None else torch.addmm(bias_o.unsqueeze(1), sparse_oi, x_ib)
     return y_ob.t().contiguous()
 
 
-_BINDERS: Final[Mapping[str, Callable[[torch.Tensor, int], Product]]] = MappingProxyType(
-    {"dense": _bind_dense, "packed": _bind_packed, "compiled": _bind_compiled, "csr": _bind_csr}
+_BINDERS: Final[Mapping[str, Callable[[torch.Tensor, torch.Tensor | None, int], Product]]] = (
+    MappingProxyType(
+        {"dense": _bind_dense, "packed": _bind_packed, "compiled": _bind_compiled, "csr": _bind_csr}
+    )
 )

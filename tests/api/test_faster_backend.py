@@ -154,6 +154,21 @@ async def test_a_square_product_has_kernels_too(
     assert response.json()["id"] == race.id
 
 
+async def test_a_product_with_a_bias_is_compared_with_its_bias(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    assert (await ask(client, bias="yes", wait=0)).status_code == 202
+    race, comparison = await sqlite_worker.take(), await sqlite_worker.take()
+    assert race.spec.workload == LINEAR.describe({"bias": "yes"})
+    check_comparison(comparison, "batch=16,bias=yes,dtype=float32,in_features=6,out_features=5")
+    measure(sqlite_worker.store, comparison)
+    sqlite_worker.finish(race, stairs(8))
+    answer = (await ask(client, bias="yes")).json()
+    assert answer["faster_backend"]["backend"] == "packed"
+    # It answers no question about a product without one.
+    assert (await ask(client, wait=0)).status_code == 202
+
+
 @pytest.mark.parametrize("workload", ["hlstm", "hlstm_lm"])
 async def test_a_network_has_kernels_too(
     client: httpx.AsyncClient, sqlite_worker: Worker, workload: str

@@ -114,6 +114,11 @@ def test_a_network_has_kernels_too(kind: WorkloadKind, kernels: WorkloadKind) ->
 def test_kernels_of_products() -> None:
     expected = kernel_workload((30, 20), batch=16, dtype="float32")
     assert find_kernels(LINEAR.describe({"backend": "compiled"}), (30, 20)) == expected
+    biased = kernel_workload((30, 20), batch=16, dtype="float32", bias="yes")
+    assert biased.key == (
+        "linear_kernels[batch=16,bias=yes,dtype=float32,in_features=20,out_features=30]"
+    )
+    assert find_kernels(LINEAR.describe({"bias": "yes"}), (30, 20)) == biased != expected
     square = kernel_workload((30, 30), batch=16, dtype="float32")
     assert find_kernels(MATMUL.describe(), (30,)) == square
 

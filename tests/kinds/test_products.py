@@ -65,6 +65,29 @@ def test_operands_and_flops_of_every_backend_by_hand() -> None:
     assert bytes_and_flops(backend="csr", sparsity="0.9999") == (160 + 28 + 44, 4)
 
 
+def test_a_bias_is_part_of_the_key_where_there_is_one() -> None:
+    # Keys from before there was a bias stay.
+    assert LINEAR.describe({"bias": "no"}).key == "linear[backend=dense,batch=16,dtype=float32]"
+    assert LINEAR.describe({"bias": "no"}) == LINEAR.describe()
+    with_bias = LINEAR.describe({"bias": "yes"})
+    assert with_bias.key == "linear[backend=dense,batch=16,bias=yes,dtype=float32]"
+    for refused in ("true", True, 1, "YES"):
+        with pytest.raises(InvalidWorkloadError, match="is not one of no, yes"):
+            LINEAR.describe({"bias": refused})
+    with pytest.raises(InvalidWorkloadError, match="no parameter 'bias'"):
+        MATMUL.describe({"bias": "yes"})
+
+
+@pytest.mark.parametrize("backend", ["dense", "packed", "compiled", "csr"])
+def test_a_bias_is_one_number_for_each_row(backend: str) -> None:
+    plain = dict(LINEAR.describe({"backend": backend, "dtype": "bfloat16"}).params)
+    with_bias = {**plain, "bias": "yes"}
+    more_bytes = LINEAR.operand_bytes((7, 3), with_bias) - LINEAR.operand_bytes((7, 3), plain)
+    assert more_bytes == 2 * 7
+    # Two for each of 21 weights and 16 rows of input; sums with a bias aren't counted.
+    assert LINEAR.flops((7, 3), with_bias) == LINEAR.flops((7, 3), plain) == 2 * 16 * 21
+
+
 def test_backends_that_a_host_may_lack() -> None:
     assert backends_of(LINEAR) == backends_of(MATMUL) == ("dense", "packed", "compiled", "csr")
     assert backends_of(HLSTM_LM) == ("dense", "packed", "csr")

@@ -205,6 +205,24 @@ def test_linear_by_every_backend(backend: str) -> None:
     assert y_bo.abs().max() > 0
 
 
+@pytest.mark.parametrize("backend", ["dense", "packed", "compiled", "csr"])
+def test_linear_with_a_bias_by_every_backend(backend: str) -> None:
+    params: dict[str, ParamValue] = {"batch": 2, "dtype": "float32", "backend": backend}
+    if backend == "csr":
+        params["sparsity"] = "0.5"
+    operands = new_operands()
+    operands.input(10_000)  # large enough for what follows
+    operands.inputs.memory.zero_()
+    for bias in ("no", "yes", "no"):
+        operands.start_visit()
+        y_bo = build_linear(operands, (5, 3), {**params, "bias": bias})()
+        assert isinstance(y_bo, torch.Tensor)
+        # Of an input of zeros, only the bias is left, for both rows: no weight is zero.
+        assert y_bo.shape == (2, 5)
+        assert torch.equal(y_bo[0], y_bo[1])
+        assert bool((y_bo != 0).all()) == bool((y_bo != 0).any()) == (bias == "yes")
+
+
 def test_what_is_kept_is_bounded_and_made_anew_after_a_while() -> None:
     operands = new_operands()
     made: list[int] = []

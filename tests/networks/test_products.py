@@ -26,6 +26,18 @@ def test_every_backend_multiplies_alike(backend: str, batch: int) -> None:
     assert y_bo.is_contiguous()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("batch", [1, 16])
+def test_every_backend_adds_a_bias_as_torch_does(backend: str, batch: int) -> None:
+    layer = torch.nn.Linear(53, 37).requires_grad_(False)
+    x_bi = torch.randn(batch, 53)
+    product = bind_product(layer.weight, backend=backend, batch=batch, bias_o=layer.bias)
+    torch.testing.assert_close(product(x_bi), layer(x_bi), rtol=1e-4, atol=1e-4)
+    without = bind_product(layer.weight, backend=backend, batch=batch)(x_bi)
+    torch.testing.assert_close(product(x_bi) - without, layer.bias.expand(batch, 37))
+    assert product(x_bi).is_contiguous()
+
+
 def test_compiled_products_stay_compiled_however_many_there_are() -> None:
     # Torch gives up compiling one function after 8 shapes, and warns only in its log.
     torch._dynamo.utils.counters.clear()
