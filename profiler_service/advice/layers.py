@@ -12,9 +12,11 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from profiler_service.advice.example import Example, Seen, is_compiled, run_on
+from profiler_service.advice.example import Example, is_compiled
 from profiler_service.advice.parts import find_parts, is_quantised, name_class
 from profiler_service.advice.questions import DTYPES, NO_KIND, Context, Question
+from profiler_service.advice.running import run_on
+from profiler_service.advice.seen import Seen
 from profiler_service.errors import InvalidRequestError, ModelError
 from profiler_service.suggestions import did_you_mean
 from profiler_service.workload import DTYPE_SIZES_BYTES, Dims

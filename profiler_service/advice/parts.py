@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
-from profiler_service.advice.example import Seen
 from profiler_service.advice.questions import (
     DTYPES,
     NO_EXAMPLE,
@@ -23,6 +22,7 @@ from profiler_service.advice.questions import (
     Part,
 )
 from profiler_service.advice.readers import READERS, is_transposed_linear, read_transposed_linear
+from profiler_service.advice.seen import Seen
 from profiler_service.grid import MAX_DIM
 from profiler_service.workload import DTYPE_SIZES_BYTES
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from profiler_service.advice.example import Seen
+from profiler_service.advice.seen import Seen
 from profiler_service.workload import DTYPE_SIZES_BYTES, Dims, ParamValue
 
 DTYPES = f"{', '.join(list(DTYPE_SIZES_BYTES)[:-1])} or {list(DTYPE_SIZES_BYTES)[-1]}"

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from profiler_service.advice.example import Seen
 from profiler_service.advice.questions import NO_IMAGE, Context, Part, ask
+from profiler_service.advice.seen import Seen
 from profiler_service.workload import Dims, ParamValue
 
 Reader = Callable[[Any, Seen | None, Context], list[Part]]
