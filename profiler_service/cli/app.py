@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from profiler_service.cli.commands import (
+    advise,
     curves,
     database,
     hosts,
@@ -139,7 +140,7 @@ for _each in (
 db.command("import")(database.import_)
 app.command(cls=DimsCommand)(questions.query)
 app.command(cls=DimsCommand)(questions.crossover)
-app.command()(questions.advise)
+app.command()(advise.advise)
 app.command(cls=DimsCommand)(sweeps.sweep)
 app.command()(sweeps.sweeps)
 app.command()(sweeps.cancel)
