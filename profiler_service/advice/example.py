@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from profiler_service.advice.loading import describe_raised
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -27,9 +29,14 @@ def arrange_example(value: object, model: nn.Module) -> Example:
 
     A tuple or a list means several arguments. A mapping, a dataclass or a named tuple means keyword
     arguments if `forward` has parameters of these names, and else is one argument. So is everything
-    else, and a tuple that `forward` can't take as several arguments.
+    else, and a tuple that `forward` can't take as several arguments. Raises ModelError if the value
+    raises.
     """
-    fields = _find_fields(value)
+    try:
+        fields = _find_fields(value)
+    except Exception as error:
+        hint = "look at how the example's class gives its fields"
+        raise describe_raised("reading the example input", error, hint=hint) from error
     try:
         signature = inspect.signature(unwrap(model).forward)
     except (TypeError, ValueError):  # scripted and traced models may have none

@@ -14,8 +14,15 @@ from torch.nn.parameter import is_lazy
 
 from profiler_service.advice.example import Example, is_compiled
 from profiler_service.advice.parts import find_parts, is_quantised, name_class
-from profiler_service.advice.questions import DTYPES, NO_KIND, Context, Question
-from profiler_service.advice.running import run_on
+from profiler_service.advice.questions import (
+    DTYPES,
+    FAILED_BEFORE,
+    NO_KIND,
+    NOT_REACHED,
+    Context,
+    Question,
+)
+from profiler_service.advice.running import Run, run_on
 from profiler_service.advice.seen import Seen
 from profiler_service.errors import InvalidRequestError, ModelError
 from profiler_service.suggestions import did_you_mean
@@ -53,6 +60,16 @@ class Layer:
         return {name: dims[axis] for name, axis in self.arguments}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """Every layer with weights of a model, and what went wrong with the example."""
+
+    layers: tuple[Layer, ...]
+    """In the model's order; a shared layer appears once."""
+    problem: ModelError | None = None
+    """Why the example shows nothing, or only a part; None if it does, or if there is none."""
+
+
 def find_layers(
     model: nn.Module,
     *,
@@ -61,22 +78,35 @@ def find_layers(
     dtype: str | None = None,
     example: Example | None = None,
 ) -> list[Layer]:
-    """Every layer with weights of its own, in the model's order; a shared layer appears once.
+    """The layers of `inspect_model`. Raises as that does."""
+    found = inspect_model(model, batch=batch, steps=steps, dtype=dtype, example=example)
+    return list(found.layers)
+
+
+def inspect_model(
+    model: nn.Module,
+    *,
+    batch: int,
+    steps: int,
+    dtype: str | None = None,
+    example: Example | ModelError | None = None,
+) -> Inspection:
+    """Every layer with weights of its own.
 
     If an `example` is given, the model runs on it. Each layer that was called then has the size of
     its input in that call, or of the largest if there were several calls. Every other layer has
-    `batch` and `steps`, and a note that says so. Each layer has its own dtype unless `dtype` is
-    given.
+    `batch` and `steps`, and a note that says so: also the layers that weren't reached before the
+    model raised, and all of them if the `example` is the error that there was instead of one. Each
+    layer has its own dtype unless `dtype` is given.
 
-    Raises ModelError if no layer has weights, or the model can't run on the example;
-    InvalidRequestError if `dtype` isn't measured.
+    Raises ModelError if no layer has weights; InvalidRequestError if `dtype` isn't measured.
     """
     if dtype is not None and dtype not in DTYPE_SIZES_BYTES:
         raise InvalidRequestError(
             f"dtype {dtype!r} isn't measured",
             hint=did_you_mean(dtype, DTYPE_SIZES_BYTES) + f"give --dtype {DTYPES}",
         )
-    seen = {} if example is None else run_on(model, example)
+    run = run_on(model, example) if isinstance(example, Example) else Run(problem=example)
     tables = frozenset(
         id(each.weight)
         for each in model.modules()
@@ -84,20 +114,20 @@ def find_layers(
     )
     context = Context(
         assumed=Seen(batch=batch, steps=steps),
-        has_example=example is not None,
+        why_assumed="" if example is None else FAILED_BEFORE if run.problem else NOT_REACHED,
         dtype=dtype,
         tables=tables,
     )
     layers: list[Layer] = []
     owner: dict[int, str] = {}
     for name, module in _walk(model):
-        layers += _describe(name, module, seen.get(module), context, owner)
+        layers += _describe(name, module, run.seen.get(module), context, owner)
     if not layers:
         raise ModelError(
             f"{type(model).__name__} has no layer with weights",
             hint="name a function that returns the whole model",
         )
-    return layers
+    return Inspection(layers=tuple(layers), problem=run.problem)
 
 
 def _walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

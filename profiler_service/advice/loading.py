@@ -7,35 +7,60 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import nn
 
+from profiler_service.advice.memory import is_memory_error
 from profiler_service.errors import InvalidRequestError, ModelError
+
+NO_MEMORY = (
+    "with --meta, the model is made and run without data, and needs no memory: nothing is computed"
+)
 
 
 @contextlib.contextmanager
 def importing_from_here() -> Iterator[None]:
-    """In this context, modules of the working directory can be imported; prints go to stderr."""
+    """In this context, modules of the working directory can be imported; prints go to stderr.
+
+    Also what is printed without Python, by a library in C or by a process that is started.
+    """
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with _printing_to_stderr(), contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         sys.path.remove(here)
 
 
-def load_model(where: str) -> nn.Module:
+@contextlib.contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """In this context, the process's standard output is its standard error."""
+    sys.stdout.flush()
+    output = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
+
+
+def load_model(where: str, *, on_meta: bool = False) -> nn.Module:
     """The model that `where` ("module:factory") names: the factory's result, or an nn.Module.
 
-    Raises InvalidRequestError if that names no model, ModelError if the user's code raises.
+    It is made without data if it shall be `on_meta`, the meta device. Raises InvalidRequestError if
+    `where` names no model, ModelError if the user's code raises.
     """
-    found = _load(where, "a model")
+    with torch.device("meta") if on_meta else contextlib.nullcontext():
+        found = _load(where, "a model")
     if not isinstance(found, nn.Module):
         raise InvalidRequestError(
             f"{where} gives an object of type {type(found).__name__}, no torch.nn.Module",
@@ -100,4 +125,6 @@ def describe_raised(what: str, error: BaseException, *, hint: str) -> ModelError
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    if is_memory_error(error):
+        reason, hint = f"{reason} (more memory than is free)", NO_MEMORY
     return ModelError(f"{what} raised {reason}{place}", hint=hint)

@@ -18,6 +18,8 @@ NO_KIND = "no workload kind measures it"
 SCRIPTED = "scripted: give the model as it is before torch.jit"
 NO_EXAMPLE = "its sizes aren't known before it has run: give an --example"
 NO_IMAGE = "the height and width of its images aren't known: give an --example that reaches it"
+NOT_REACHED = "the example doesn't reach it"
+FAILED_BEFORE = "the example failed without reaching it"
 QUANTISED = "quantised: no workload kind measures such kernels"
 
 
@@ -53,7 +55,8 @@ class Context:
 
     assumed: Seen
     """Size of the input of each layer of which no call was seen."""
-    has_example: bool
+    why_assumed: str
+    """Why an input that no call showed is assumed; empty if no example was given."""
     dtype: str | None
     """The dtype to ask about; None: each layer's own."""
     tables: frozenset[int] = field(default_factory=frozenset)
@@ -61,10 +64,10 @@ class Context:
 
     def see(self, seen: Seen | None, *, steps: bool = False) -> tuple[Seen, tuple[str, ...]]:
         """The input that a question assumes, and a note if the example didn't show it."""
-        if seen is not None or not self.has_example:
+        if seen is not None or not self.why_assumed:
             return seen or self.assumed, ()
         guess = f"batch={self.assumed.batch}" + (f" steps={self.assumed.steps}" if steps else "")
-        return self.assumed, (f"the example doesn't reach it: {guess} is assumed",)
+        return self.assumed, (f"{self.why_assumed}: {guess} is assumed",)
 
 
 def ask(

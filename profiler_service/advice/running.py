@@ -7,26 +7,40 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
 from profiler_service.advice.example import Example, is_compiled, unwrap
 from profiler_service.advice.loading import describe_raised
+from profiler_service.advice.meta import take_to_meta
 from profiler_service.advice.seen import Seen, look_at
+from profiler_service.errors import ModelError
+
+LEFT_BEHIND = "{} of the example can't be copied to the meta device: give its tensors themselves"
 
 
-def run_on(model: nn.Module, example: Example) -> dict[nn.Module, Seen]:
-    """The largest input of each layer that is called when the model runs on the example.
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run of a model on an example showed, up to where it failed if it failed."""
+
+    seen: Mapping[nn.Module, Seen] = field(default_factory=dict)
+    """The largest input of each layer that was called."""
+    problem: ModelError | None = None
+    """What the model raised; None if it came to its end."""
+
+
+def run_on(model: nn.Module, example: Example) -> Run:
+    """What is seen of each layer that is called when the model runs on the example.
 
     Nothing is compiled, and the model is in evaluation mode meanwhile. If all of its parameters are
-    on the meta device, the example's tensors are taken there: then nothing is computed. Raises
-    ModelError if the model raises.
+    on the meta device, the example's tensors are taken there: then nothing is computed.
     """
     seen: dict[nn.Module, Seen] = {}
+    problem = None
+    hint = "check that the example has the shapes and types that the model's forward takes"
 
     def note(layer: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         now = look_at(layer, args, kwargs)
@@ -39,21 +53,23 @@ def run_on(model: nn.Module, example: Example) -> dict[nn.Module, Seen]:
         for each in model.modules()
         if not isinstance(each, torch.jit.ScriptModule) and not is_compiled(each)
     ]
-    if {each.device.type for each in model.parameters()} == {"meta"}:
-        example = _take_to_meta(example)
     was_training = {each: each.training for each in model.modules()}
     try:
+        if {each.device.type for each in model.parameters()} == {"meta"}:
+            (args, kwargs), left = take_to_meta((example.args, dict(example.kwargs)))
+            if left:
+                hint = f"{LEFT_BEHIND.format(' and '.join(left))}; {hint}"
+            example = Example(args=args, kwargs=kwargs)
         with torch.inference_mode(), _as_written():
             model.eval()(*example.args, **example.kwargs)
-    except Exception as error:
-        hint = "check that the example has the shapes and types that the model's forward takes"
-        raise describe_raised("the model, run on the example input,", error, hint=hint) from error
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises
+        problem = describe_raised("the model, run on the example input,", error, hint=hint)
     finally:
         for each, training in was_training.items():
             each.training = training
         for hook in hooks:
             hook.remove()
-    return seen
+    return Run(seen=seen, problem=problem)
 
 
 @contextlib.contextmanager
@@ -68,19 +84,3 @@ def _as_written() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was_fast)
-
-
-def _take_to_meta(example: Example) -> Example:
-    def take(leaf: object) -> object:
-        if isinstance(leaf, torch.Tensor):
-            return leaf.to("meta")
-        if isinstance(leaf, PackedSequence):  # torch annotates only its dtypes
-            return leaf.to("meta")  # type: ignore[arg-type]
-        return leaf
-
-    args, kwargs = pytree.tree_map(
-        take,
-        (example.args, dict(example.kwargs)),
-        is_leaf=lambda node: isinstance(node, PackedSequence),  # its batch_sizes stay on the CPU
-    )
-    return Example(args=args, kwargs=kwargs)

@@ -54,6 +54,8 @@ def look_at(
     if isinstance(given, PackedSequence):
         return Seen(batch=int(given.batch_sizes[0]), steps=len(given.batch_sizes))
     if isinstance(layer, nn.RNNBase):
+        if given.dim() not in (2, 3):
+            return None
         if given.dim() == 2:  # x_ti
             return Seen(batch=1, steps=given.shape[0])
         first, second = given.shape[:2]  # x_bti or x_tbi
@@ -65,6 +67,8 @@ def look_at(
     if isinstance(layer, nn.Embedding):  # tokens_…
         return Seen(batch=given.numel())
     if isinstance(layer, nn.Conv2d):  # x_birc or x_irc
+        if given.dim() not in (3, 4):
+            return None
         images = given if given.dim() == 4 else given[None]
         return Seen(
             batch=images.shape[0],

@@ -17,17 +17,21 @@ from profiler_service.cli.terminal import print_line
 from profiler_service.client import ServiceClient, ServiceFailedError
 from profiler_service.errors import (
     ConflictError,
+    InvalidDimsError,
     InvalidRequestError,
+    InvalidWorkloadError,
     LhpError,
     MeasurementFailedError,
     NotFoundError,
     ServiceDefectError,
+    UnsupportedOnHostError,
+    WindowTooLargeError,
 )
 from profiler_service.wire import LhpAnswer
 from profiler_service.wording import format_dims, format_seconds
 
 if TYPE_CHECKING:
-    from profiler_service.advice.layers import Layer
+    from profiler_service.advice.layers import Inspection, Layer
     from profiler_service.advice.questions import Question
 
 OF_ONE_LAYER = (
@@ -38,7 +42,15 @@ OF_ONE_LAYER = (
     ServiceDefectError,
     ServiceFailedError,
 )
-"""Errors that concern the question about one layer only."""
+"""Errors that concern the question about one layer only, or else all of them."""
+SURELY_OF_ONE_LAYER = (
+    InvalidDimsError,
+    InvalidWorkloadError,
+    MeasurementFailedError,
+    UnsupportedOnHostError,
+    WindowTooLargeError,
+)
+"""Those that depend on the layer."""
 
 PLAIN = (("direction", "uni"), ("layers", 1))
 """Parameters that the table leaves out, because they are the same for most users."""
@@ -72,7 +84,7 @@ def advise(
 
     Layers that can't be asked about have none. `conditions` are further parameters of every query.
     An error about one layer is kept in that layer's advice. If no question gets an answer, the
-    first one's error is raised. Raises every other error of the client.
+    first error is raised that may concern all. Raises every other error of the client.
     """
     equal: dict[Question, list[Layer]] = {}
     for layer in layers:
@@ -98,7 +110,8 @@ def advise(
         except OF_ONE_LAYER as error:
             if error.is_transient:
                 raise
-            first_error = first_error or error
+            if not isinstance(error, SURELY_OF_ONE_LAYER):
+                first_error = first_error or error
             problem = f"{error} ({error.hint})" if error.hint else str(error)
         given.append(Advice(layers=tuple(group), question=question, answer=answer, problem=problem))
     if first_error is not None and all(each.answer is None for each in given):
@@ -185,11 +198,13 @@ def describe_notes(layers: Sequence[Layer]) -> list[str]:
     return [f"{_list_names(group)}: {note}" for note, group in noted.items()]
 
 
-def advice_to_json(given: Sequence[Advice], layers: Sequence[Layer]) -> dict[str, object]:
-    """The advice for each of `layers`, in that order, as JSON-ready values."""
+def advice_to_json(given: Sequence[Advice], inspection: Inspection) -> dict[str, object]:
+    """The advice for each layer, in the model's order, as JSON-ready values."""
+    layers, problem = inspection.layers, inspection.problem
     of_layer = {layer.name: advice for advice in given for layer in advice.layers}
     return {
         "num_parameters": sum(layer.num_parameters for layer in layers),
+        "example_problem": None if problem is None else str(problem),
         "layers": [_layer_to_json(layer, of_layer.get(layer.name)) for layer in layers],
     }
 

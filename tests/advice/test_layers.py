@@ -230,10 +230,3 @@ def test_a_dtype_given_is_that_of_every_layer() -> None:
 def test_a_model_without_weights() -> None:
     with pytest.raises(ModelError, match=r"Sequential has no layer with weights"):
         find_layers(nn.Sequential(nn.ReLU()), batch=16, steps=70)
-
-
-def test_an_example_whose_shapes_dont_fit() -> None:
-    example = Example(args=(torch.zeros(4, 6),))
-    with pytest.raises(ModelError, match=r"example input, raised RuntimeError: mat1") as caught:
-        find_layers(nn.Linear(5, 2), batch=16, steps=70, example=example)
-    assert "shapes" in caught.value.hint

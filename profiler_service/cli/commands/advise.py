@@ -20,10 +20,11 @@ from profiler_service.cli.terminal import (
     say,
     show,
 )
+from profiler_service.errors import LhpError, ModelError
 from profiler_service.processes.exit_codes import PARTLY
 
 if TYPE_CHECKING:
-    from profiler_service.advice.layers import Layer
+    from profiler_service.advice.layers import Inspection, Layer
     from profiler_service.cli.advise import Advice
 
 
@@ -51,6 +52,14 @@ def advise(
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16 (default: the layer's own).")
     ] = None,
+    meta: Annotated[
+        bool,
+        typer.Option(
+            "--meta",
+            help="Make and run the model without data, on torch's meta device: for models that"
+            " don't fit into memory.",
+        ),
+    ] = False,
     max_growth: Annotated[
         float | None, typer.Option(help="How far above DIMS to look, as a share of each dimension.")
     ] = None,
@@ -65,12 +74,16 @@ def advise(
     """Which larger layers of your own model cost no more time? Your code runs only on this machine.
 
     Lists every layer with weights: what is measured, or why it isn't. Only sizes are sent to the
-    service. Exits with 3 if a layer of a kind that is measured has no answer.
+    service. Exits with 3 if a layer of a kind that is measured has no answer, or if the model can't
+    run on the example.
     """
     from profiler_service.cli.advise import advice_to_json
     from profiler_service.cli.advise import advise as ask_about
 
-    layers = _find_layers(model, example, batch=batch, steps=steps, dtype=dtype)
+    inspection = _inspect(model, example, batch=batch, steps=steps, dtype=dtype, on_meta=meta)
+    layers = inspection.layers
+    if inspection.problem is not None:
+        _say_example_failed(inspection.problem)
     conditions: dict[str, str | int | float] = {}
     for name, value in (("max_growth", max_growth), ("host", host)):
         if value is not None:
@@ -79,12 +92,19 @@ def advise(
         given = ask_about(client, layers, conditions, wait_s=wait, console=make_console())
     say_away(each.answer for each in given if each.answer is not None)
     if json:
-        print_json(advice_to_json(given, layers))
+        print_json(advice_to_json(given, inspection))
     else:
         _print_advice(given, layers)
     unanswered = any(each.answer is None for each in given)
-    if not given or unanswered or any(each.problem and each.has_kind for each in layers):
+    unasked = not given or any(each.problem and each.has_kind for each in layers)
+    if unanswered or unasked or inspection.problem is not None:
         raise typer.Exit(PARTLY)
+
+
+def _say_example_failed(problem: LhpError) -> None:
+    say(f"warning: {problem}")
+    say("the layers that the example reached have its shapes; the others are marked")
+    say(f"hint: {problem.hint}")
 
 
 def _print_advice(given: Sequence[Advice], layers: Sequence[Layer]) -> None:
@@ -104,20 +124,21 @@ def _print_advice(given: Sequence[Advice], layers: Sequence[Layer]) -> None:
         )
 
 
-def _find_layers(
-    model: str, example: str | None, *, batch: int, steps: int, dtype: str | None
-) -> list[Layer]:
-    """The layers of the user's model. Raises InvalidRequestError, ModelError."""
-    from profiler_service.advice.example import arrange_example
-    from profiler_service.advice.layers import find_layers
+def _inspect(
+    model: str, example: str | None, *, batch: int, steps: int, dtype: str | None, on_meta: bool
+) -> Inspection:
+    """What the user's model consists of. Raises InvalidRequestError, ModelError."""
+    from profiler_service.advice.example import Example, arrange_example
+    from profiler_service.advice.layers import inspect_model
     from profiler_service.advice.loading import importing_from_here, load_example, load_model
+    from profiler_service.advice.memory import bounded_memory
 
-    with importing_from_here():
-        made = load_model(model)
-        return find_layers(
-            made,
-            batch=batch,
-            steps=steps,
-            dtype=dtype,
-            example=None if example is None else arrange_example(load_example(example), made),
-        )
+    with importing_from_here(), bounded_memory():
+        made = load_model(model, on_meta=on_meta)
+        called_with: Example | ModelError | None = None
+        if example is not None:
+            try:
+                called_with = arrange_example(load_example(example), made)
+            except ModelError as error:
+                called_with = error
+        return inspect_model(made, batch=batch, steps=steps, dtype=dtype, example=called_with)
