@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from profiler_service.cli.app import run
+from tests.cli.advised_models import MODELS
 from tests.cli.stub import StubService
 
 
@@ -55,6 +56,14 @@ def lhp(
         return Finished(code=code, out=out, err=err)
 
     return run_here
+
+
+@pytest.fixture
+def models(lhp: Lhp, tmp_path: Path) -> str:
+    """Name of a module of models in the working directory, new for each test."""
+    name = f"advised_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODELS)
+    return name
 
 
 @pytest.fixture

@@ -63,6 +63,19 @@ ANSWER = LhpAnswer(
     stale=False,
 )
 
+KEPT = ANSWER.model_copy(
+    update={
+        "dims": [6, 5],
+        "lhp": [6, 5],
+        "grow_by": [0, 0],
+        "is_lhp": True,
+        "speedup": 1.0,
+        "speedup_interval": (1.0, 1.0),
+        "latency_s": 35e-6,
+    }
+)
+
+
 PLATFORM = PlatformInfo(
     key="f00d",
     device="cpu",

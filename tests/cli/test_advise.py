@@ -11,75 +11,9 @@ from pathlib import Path
 import pytest
 
 from profiler_service.cli.terminal import print_records
-from profiler_service.errors import WindowTooLargeError
 from profiler_service.processes.exit_codes import PARTLY
 from tests.cli.conftest import Lhp
-from tests.cli.stub import ANSWER, Reply, StubService, make_sweep
-
-MODELS = """
-import torch
-from torch import nn
-
-def make():
-    print("building")
-    return nn.ModuleDict({
-        "up": nn.Linear(317, 1197),
-        "middle": nn.Sequential(nn.Linear(317, 1197), nn.GRU(5, 6)),
-    })
-
-def run():
-    return nn.Sequential(nn.Linear(317, 1197), nn.Flatten(0, 0))
-
-def wide(): return nn.Sequential(nn.Linear(1, 10**9, device="meta"), nn.Linear(2, 3))
-def too_wide(): return nn.Linear(1, 10**9, device="meta")
-def example(): return torch.zeros(4, 8, 317)
-def misfit(): return torch.zeros(4, 8, 318)
-def fails(): raise ValueError("no weights")
-def nothing(): return 5
-def needs(width): return nn.Linear(width, width)
-def chatty():
-    import os
-    print("building")
-    os.system("echo from a process of its own")
-    return nn.Linear(5, 6)
-def large(): return nn.Sequential(nn.Linear(4096, 151936, device="meta"), nn.Linear(2, 3))
-def huge(): return nn.Linear(2**21, 2**21)
-def rows(): return torch.zeros(3, 2**21)
-def plain(): return nn.ReLU()
-def cubes():
-    return nn.Sequential(*(nn.Conv3d(2, 2, 1, bias=False) for _ in range(5)), nn.Linear(4, 20))
-def only_cubes(): return nn.Conv3d(2, 2, 1)
-class Attends(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.words = nn.Embedding(9, 6)
-        self.attention = nn.MultiheadAttention(6, 3)
-        self.spare = nn.Linear(6, 9)
-    def forward(self, batch):
-        words = self.words(batch["words"])
-        return self.attention(words, words, words)
-def words(): return {"words": torch.zeros(5, 2, dtype=torch.long)}
-"""
-
-KEPT = ANSWER.model_copy(
-    update={
-        "dims": [6, 5],
-        "lhp": [6, 5],
-        "grow_by": [0, 0],
-        "is_lhp": True,
-        "speedup": 1.0,
-        "speedup_interval": (1.0, 1.0),
-        "latency_s": 35e-6,
-    }
-)
-
-
-@pytest.fixture
-def models(lhp: Lhp, tmp_path: Path) -> str:
-    """Name of a module of models in the working directory, new for each test."""
-    name = f"advised_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(MODELS)
-    return name
+from tests.cli.stub import ANSWER, KEPT, Reply, StubService, make_sweep
 
 
 def test_every_layer_is_shown_and_equal_ones_asked_once(
@@ -193,68 +127,6 @@ def test_an_example_decides_the_batch(lhp: Lhp, service: StubService, models: st
     assert (query["batch"], query["dtype"]) == ("32", "bfloat16")  # 4 · 8 rows
 
 
-@pytest.mark.parametrize(
-    ("example", "said"),
-    [
-        ("misfit", "warning: the model, run on the example input, raised RuntimeError: mat1 and"),
-        ("fails", "raised ValueError: no weights"),
-    ],
-)
-def test_an_example_that_fails_is_said_and_the_rest_goes_on(
-    lhp: Lhp, service: StubService, models: str, example: str, said: str
-) -> None:
-    service.reply("GET /lhp", ANSWER)
-    done = lhp("advise", f"{models}:run", "--example", f"{models}:{example}")
-    assert done.code == PARTLY
-    assert said in done.err and "hint: " in done.err
-    assert "1200,320" in done.out
-    [(query, _)] = service.sent("GET /lhp")
-    # The layer was called with 4 · 8 rows of the wrong width. Without an example, 16 are assumed.
-    assert query["batch"] == ("32" if example == "misfit" else "16")
-    assert ("failed without reaching it: batch=16" in done.err) == (example == "fails")
-    done = lhp("advise", f"{models}:run", "--example", f"{models}:{example}", "--json")
-    assert done.code == PARTLY
-    assert "raised" in json.loads(done.out)["example_problem"]
-
-
-def test_what_a_factory_prints_isnt_among_the_advice(
-    lhp: Lhp, service: StubService, models: str
-) -> None:
-    service.reply("GET /lhp", KEPT)
-    done = lhp("advise", f"{models}:chatty", "--json")
-    assert json.loads(done.out)["example_problem"] is None
-    assert "building" in done.err and "from a process of its own" in done.err
-
-
-def test_a_layer_that_is_too_large_to_measure_is_a_row(
-    lhp: Lhp, service: StubService, models: str
-) -> None:
-    refused = WindowTooLargeError("operands take 2,740 MiB", hint="ask for a narrower dtype")
-    service.reply("GET /lhp", Reply.of_error(refused), ANSWER)
-    done = lhp("advise", f"{models}:large")
-    assert done.code == PARTLY
-    _, first, second, *_ = done.out.splitlines()
-    assert "151936,4096" in first and "operands take 2,740 MiB (ask for a narrower" in first
-    assert "1200,320" in second
-    # The same if there is no other layer.
-    service.reply("GET /lhp", Reply.of_error(refused))
-    done = lhp("advise", f"{models}:large")
-    assert done.code == PARTLY and done.out.count("operands take 2,740 MiB") == 2
-
-
-def test_a_model_that_doesnt_fit_into_memory_is_advised_without_data(
-    lhp: Lhp, service: StubService, models: str
-) -> None:
-    service.reply("GET /lhp", ANSWER)
-    done = lhp("advise", f"{models}:huge")  # 16 TiB
-    assert done.code == 1
-    assert "(more memory than is free)" in done.err and "hint: with --meta" in done.err
-    done = lhp("advise", f"{models}:huge", "--meta", "--example", f"{models}:rows")
-    assert done.code == 0, done.err
-    [(query, _)] = service.sent("GET /lhp")
-    assert (query["dims"], query["batch"]) == ("2097152,2097152", "3")
-
-
 def test_one_layer_without_an_answer_doesnt_hide_the_others(
     lhp: Lhp, service: StubService, models: str
 ) -> None:
@@ -366,27 +238,6 @@ def test_a_layer_that_takes_too_long_leaves_its_sweep_to_go_on(
     assert done.code == PARTLY
     assert "sweep s1 is running, 25% done, paused: no CUDA device here" in done.out
     assert "paused: no CUDA device here" in done.err  # while it was waited for
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["advise", "make"], 2, "'make' doesn't say where a model comes from"),
-        (["advise", "no_such_module:make"], 2, "there is no module 'no_such_module' here"),
-        (["advise", "M:nothing"], 2, "gives an object of type int, no torch.nn.Module"),
-        (["advise", "M:fails"], 1, "raised ValueError: no weights"),
-        (["advise", "M:plain"], 1, "ReLU has no layer with weights"),
-        (["advise", "M:run", "--example", "M:gone"], 2, "has no 'gone'"),
-        (["advise", "M:needs"], 1, "raised TypeError: needs() missing 1 required"),
-    ],
-)
-def test_models_that_cant_be_advised(
-    lhp: Lhp, service: StubService, models: str, arguments: list[str], code: int, message: str
-) -> None:
-    done = lhp(*(each.replace("M:", f"{models}:") for each in arguments))
-    assert (done.code, done.out) == (code, "")
-    assert message in done.err
-    assert not list(service.sent("GET /lhp"))
 
 
 def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
