@@ -5,15 +5,16 @@ Runs the user's code in the user's process. Knows neither the service nor termin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from profiler_service.advice.attention import FUNCTION, AttentionCall
 from profiler_service.advice.example import Example, is_compiled
-from profiler_service.advice.parts import find_parts, is_quantised, name_class
+from profiler_service.advice.parts import check_question, find_parts, is_quantised, name_class
 from profiler_service.advice.questions import (
     DTYPES,
     FAILED_BEFORE,
@@ -21,6 +22,7 @@ from profiler_service.advice.questions import (
     NOT_REACHED,
     Context,
     Question,
+    make_attention_part,
 )
 from profiler_service.advice.running import Run, run_on
 from profiler_service.advice.seen import Seen
@@ -120,9 +122,11 @@ def inspect_model(
     )
     layers: list[Layer] = []
     owner: dict[int, str] = {}
-    for name, module in _walk(model):
-        layers += _describe(name, module, run.seen.get(module), context, owner)
-    if not layers:
+    for name, module in _walk(model, run.attention):
+        if has_weights(module):
+            layers += _describe(name, module, run.seen.get(module), context, owner)
+        layers += _describe_attention(name, run.attention.get(module, ()), context)
+    if all(layer.class_name == FUNCTION for layer in layers):
         raise ModelError(
             f"{type(model).__name__} has no layer with weights",
             hint="name a function that returns the whole model",
@@ -130,8 +134,16 @@ def inspect_model(
     return Inspection(layers=tuple(layers), problem=run.problem)
 
 
-def _walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Each module with weights of its own, and its name; what belongs to it isn't a layer."""
+def has_weights(module: nn.Module) -> bool:
+    """Whether it has weights of its own."""
+    return is_quantised(module) or bool(_find_weights(module))
+
+
+def _walk(model: nn.Module, also: Collection[nn.Module] = ()) -> Iterator[tuple[str, nn.Module]]:
+    """Each module with weights of its own, or in `also`, and its name.
+
+    What belongs to such a module isn't a layer.
+    """
     whole: set[nn.Module] = set()
     for name, module in model.named_modules():
         if module in whole or is_compiled(module):
@@ -144,7 +156,7 @@ def _walk(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         parametrizations = getattr(module, "parametrizations", None)
         if isinstance(parametrizations, nn.ModuleDict):
             whole.update(parametrizations.modules())
-        if is_quantised(module) or _find_weights(module):
+        if module in also or has_weights(module):
             # A compiled module holds the original one, as if it were a part of it.
             yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
 
@@ -189,6 +201,22 @@ def _describe(
             arguments=part.arguments,
             problem=part.problem,
             notes=(*part.notes, *tied),
+        )
+
+
+def _describe_attention(
+    name: str, calls: Sequence[AttentionCall], context: Context
+) -> Iterator[Layer]:
+    """The attention that a module calls by itself."""
+    for call in calls:
+        part = check_question(make_attention_part(call, context))
+        yield Layer(
+            name=name,
+            class_name=FUNCTION,
+            num_parameters=0,
+            question=part.question,
+            problem=part.problem,
+            notes=part.notes,
         )
 
 

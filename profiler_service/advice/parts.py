@@ -44,10 +44,10 @@ def find_parts(module: nn.Module, seen: Seen | None, context: Context) -> list[P
         if isinstance(module, layer_type):
             parts = reader(module, seen, context)
             notes = _find_notes(module)
-            return [_check(part, module, notes, context) for part in parts]
+            return [_check(part, module, notes) for part in parts]
     if is_transposed_linear(module):
         parts = read_transposed_linear(module, seen, context)
-        return [_check(part, module, (), context) for part in parts]
+        return [_check(part, module, ()) for part in parts]
     return [Part(problem=NO_KIND)]
 
 
@@ -96,23 +96,30 @@ def _find_notes(module: nn.Module) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check(part: Part, module: nn.Module, notes: tuple[str, ...], context: Context) -> Part:
+def _check(part: Part, module: nn.Module, notes: tuple[str, ...]) -> Part:
     """The part with these notes besides its own, and the reason why it can't be asked about."""
+    part = dataclasses.replace(part, notes=(*part.notes, *notes))
+    odd = next(
+        (type(each) for each in module.parameters(recurse=False) if not _is_plain(each)), None
+    )
+    if part.question is None or part.problem or min(part.question.dims) < 1 or odd is None:
+        return check_question(part)
+    return dataclasses.replace(part, problem=f"its weight is a {odd.__name__}, no plain tensor")
+
+
+def check_question(part: Part) -> Part:
+    """The part, with the reason why it can't be asked about if its question has one."""
     question, problem = part.question, part.problem
-    if question is not None and not problem:
-        dtype = dict(question.params)["dtype"]
-        odd = next(
-            (type(each) for each in module.parameters(recurse=False) if not _is_plain(each)), None
-        )
-        if min(question.dims) < 1:
-            problem = NO_EXAMPLE
-        elif odd is not None:
-            problem = f"its weight is a {odd.__name__}, no plain tensor"
-        elif max(question.dims) > MAX_DIM:
-            problem = f"larger than {MAX_DIM}, the largest dimension that is measured"
-        elif dtype not in DTYPE_SIZES_BYTES:
-            problem = f"{dtype} isn't measured: give --dtype {DTYPES}"
-    return dataclasses.replace(part, problem=problem, notes=(*part.notes, *notes))
+    if question is None or problem:
+        return part
+    dtype = dict(question.params)["dtype"]
+    if min(question.dims) < 1:
+        problem = NO_EXAMPLE
+    elif max(question.dims) > MAX_DIM:
+        problem = f"larger than {MAX_DIM}, the largest dimension that is measured"
+    elif dtype not in DTYPE_SIZES_BYTES:
+        problem = f"{dtype} isn't measured: give --dtype {DTYPES}"
+    return dataclasses.replace(part, problem=problem)
 
 
 def _is_plain(weight: torch.Tensor) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from profiler_service.advice.attention import AttentionCall
 from profiler_service.advice.seen import Seen
 from profiler_service.workload import DTYPE_SIZES_BYTES, Dims, ParamValue
 
@@ -18,6 +19,8 @@ NO_KIND = "no workload kind measures it"
 SCRIPTED = "scripted: give the model as it is before torch.jit"
 NO_EXAMPLE = "its sizes aren't known before it has run: give an --example"
 NO_IMAGE = "the height and width of its images aren't known: give an --example that reaches it"
+NO_SEQUENCE = "the sequences of its attention aren't known: give an --example that reaches it"
+GROWS_TOGETHER = "attention grows only together with the projections that make its heads"
 NOT_REACHED = "the example doesn't reach it"
 FAILED_BEFORE = "the example failed without reaching it"
 QUANTISED = "quantised: no workload kind measures such kernels"
@@ -85,3 +88,19 @@ def ask(
     return Question(
         kind=kind, dims=dims, params=tuple(sorted(given.items())), multiple_of=multiple_of
     )
+
+
+def make_attention_part(call: AttentionCall, context: Context, *, name: str = "") -> Part:
+    """What is asked about the attention of a layer, or why nothing is."""
+    if call.problem:
+        return Part(name=name, weights=(), problem=call.problem)
+    params: dict[str, ParamValue] = {
+        "batch": call.batch,
+        "dtype": context.dtype or call.dtype,
+        "mask": call.mask,
+        "sequence": call.sequence,
+    }
+    question = Question(
+        kind="attention", dims=(call.heads, call.head_dim), params=tuple(params.items())
+    )
+    return Part(name=name, weights=(), question=question, notes=(GROWS_TOGETHER, *call.notes))

@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from profiler_service.advice.questions import NO_IMAGE, Context, Part, ask
+from profiler_service.advice.questions import (
+    NO_IMAGE,
+    NO_SEQUENCE,
+    Context,
+    Part,
+    ask,
+    make_attention_part,
+)
 from profiler_service.advice.seen import Seen
 from profiler_service.workload import Dims, ParamValue
 
@@ -176,7 +183,10 @@ def _find_conv2d_problem(module: nn.Conv2d) -> str:
 def _read_attention(
     module: nn.MultiheadAttention, seen: Seen | None, context: Context
 ) -> list[Part]:
-    """Its projections. If no call shows what is projected together, it is self-attention."""
+    """Its projections, and what it does between them.
+
+    If no call shows what is projected together, it is self-attention.
+    """
     known, notes = context.see(seen)
     if seen is None:
         notes = (*notes, "taken for self-attention")
@@ -216,7 +226,11 @@ def _read_attention(
             for index, (name, number) in enumerate(_PROJECTIONS[known.projections])
         ]
     output = ask_part("out_proj", (width, width), (heads, heads), known.batch, ("out_proj.",))
-    return [*parts, output]
+    if known.attention is None:
+        attention = Part(name="attention", weights=(), problem=NO_SEQUENCE)
+    else:
+        attention = make_attention_part(known.attention, context, name="attention")
+    return [*parts, attention, output]
 
 
 READERS: dict[type[nn.Module], Reader] = {

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from profiler_service.advice.attention import AttentionCall, look_at_multihead
+
 # Shapes: T time steps, B batch, I input_size, in_features or in_channels, R rows and C columns of
 # an image, E embed_dim; … any dimensions.
 
@@ -32,8 +34,10 @@ class Seen:
     keys: int = 0
     """Of attention: tokens of the keys; 0 if nothing is known about them."""
     projections: str = "together"
-    """Of attention: whether query, key and value are one tensor (`together`), only the last two
-    (`key_value`), or neither (`each`)."""
+    """Of nn.MultiheadAttention: whether query, key and value are one tensor (`together`), only the
+    last two (`key_value`), or neither (`each`)."""
+    attention: AttentionCall | None = None
+    """Of nn.MultiheadAttention: what it does between its projections."""
 
     @property
     def size(self) -> int:
@@ -77,7 +81,7 @@ def look_at(
             layout=_find_layout(images, layer.weight),
         )
     if isinstance(layer, nn.MultiheadAttention):
-        return _look_at_attention(given, args, kwargs)
+        return _look_at_attention(layer, given, args, kwargs)
     return Seen(batch=given.shape[:-1].numel())  # x_…i
 
 
@@ -91,7 +95,10 @@ def _find_layout(images_birc: torch.Tensor, weight_oirc: torch.Tensor) -> str:
 
 
 def _look_at_attention(
-    query: torch.Tensor, args: tuple[object, ...], kwargs: Mapping[str, object]
+    layer: nn.MultiheadAttention,
+    query: torch.Tensor,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
 ) -> Seen:
     """Which of query_…e, key_…e and value_…e are one tensor, and so are projected together."""
     given = {**dict(zip(("query", "key", "value"), args, strict=False)), **kwargs}
@@ -100,4 +107,9 @@ def _look_at_attention(
     tokens = query.shape[:-1].numel()
     keys = key.shape[:-1].numel() if isinstance(key, torch.Tensor) else tokens
     projections = "each" if key is not value else "together" if query is key else "key_value"
-    return Seen(batch=tokens, keys=keys, projections=projections)
+    return Seen(
+        batch=tokens,
+        keys=keys,
+        projections=projections,
+        attention=look_at_multihead(layer, args, kwargs),
+    )

@@ -201,11 +201,11 @@ def describe_notes(layers: Sequence[Layer]) -> list[str]:
 def advice_to_json(given: Sequence[Advice], inspection: Inspection) -> dict[str, object]:
     """The advice for each layer, in the model's order, as JSON-ready values."""
     layers, problem = inspection.layers, inspection.problem
-    of_layer = {layer.name: advice for advice in given for layer in advice.layers}
+    of_layer = {id(layer): advice for advice in given for layer in advice.layers}
     return {
         "num_parameters": sum(layer.num_parameters for layer in layers),
         "example_problem": None if problem is None else str(problem),
-        "layers": [_layer_to_json(layer, of_layer.get(layer.name)) for layer in layers],
+        "layers": [_layer_to_json(layer, of_layer.get(id(layer))) for layer in layers],
     }
 
 

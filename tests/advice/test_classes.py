@@ -130,7 +130,7 @@ def test_embeddings_that_arent_measured() -> None:
 def test_self_attention_projects_its_input_by_one_product() -> None:
     x_bse = torch.zeros(2, 5, 6)
     layer = nn.MultiheadAttention(6, 3, batch_first=True)
-    projection, output = find(layer, x_bse, x_bse, value=x_bse)
+    projection, attention, output = find(layer, x_bse, x_bse, value=x_bse)
     assert describe([projection, output]) == [
         ("in_proj", "linear", (18, 6)),
         ("out_proj", "linear", (6, 6)),
@@ -142,12 +142,16 @@ def test_self_attention_projects_its_input_by_one_product() -> None:
     assert (projection.num_parameters, output.num_parameters) == (18 * 6 + 18, 6 * 6 + 6)
     assert "3 × embed_dim rows" in projection.notes[0]
     assert projection.sizes((21, 7)) == {}  # embed_dim is one number
+    assert (attention.name, attention.num_parameters) == ("attention", 0)
+    assert "need_weights=True" in attention.problem
 
 
 def test_attention_to_other_tokens_projects_keys_and_values_by_another_product() -> None:
     query_bse, memory_bse = torch.zeros(2, 5, 6), torch.zeros(2, 9, 6)
     layer = nn.MultiheadAttention(6, 3, batch_first=True)
-    found = find(layer, query_bse, memory_bse, memory_bse)
+    *found, attention, output = find(layer, query_bse, memory_bse, memory_bse, need_weights=False)
+    assert attention.problem == "5 queries and 9 keys: only equal numbers are measured"
+    found.append(output)
     assert [
         (*each, params_of(layer)["batch"])
         for each, layer in zip(describe(found), found, strict=True)
@@ -162,6 +166,7 @@ def test_attention_to_other_tokens_projects_keys_and_values_by_another_product()
         "in_proj.query",
         "in_proj.key",
         "in_proj.value",
+        "attention",
         "out_proj",
     ]
 
@@ -169,7 +174,7 @@ def test_attention_to_other_tokens_projects_keys_and_values_by_another_product()
 def test_attention_with_keys_of_another_width() -> None:
     layer = nn.MultiheadAttention(6, 3, kdim=4, vdim=5)
     query, keys, values = torch.zeros(5, 2, 6), torch.zeros(9, 2, 4), torch.zeros(9, 2, 5)
-    found = find(layer, query, keys, values)
+    found = [each for each in find(layer, query, keys, values) if each.question]
     assert [
         (*each, params_of(layer)["batch"])
         for each, layer in zip(describe(found), found, strict=True)
@@ -185,8 +190,9 @@ def test_attention_with_keys_of_another_width() -> None:
 
 def test_attention_that_no_example_shows_is_said_to_be_a_guess() -> None:
     found = find(nn.MultiheadAttention(6, 3))
-    assert [each.name for each in found] == ["in_proj", "out_proj"]
-    assert all("taken for self-attention" in each.notes for each in found)
+    assert [each.name for each in found] == ["in_proj", "attention", "out_proj"]
+    assert all("taken for self-attention" in each.notes for each in found if each.question)
+    assert "sequences of its attention aren't known" in found[1].problem
 
 
 def test_an_encoder_of_torch_shows_its_layers() -> None:
@@ -195,11 +201,13 @@ def test_an_encoder_of_torch_shows_its_layers() -> None:
     found = find(encoder, torch.zeros(2, 5, 6))
     assert [(name, dims) for name, _, dims in describe(found)] == [
         ("self_attn.in_proj", (18, 6)),
+        ("self_attn.attention", (3, 2)),
         ("self_attn.out_proj", (6, 6)),
         ("linear1", (8, 6)),
         ("linear2", (6, 8)),
     ]
-    assert {params_of(each)["batch"] for each in found if each.question} == {10}
+    # 2 · 5 tokens, and 2 sequences.
+    assert [params_of(each)["batch"] for each in found if each.question] == [10, 2, 10, 10, 10]
     assert [each.name for each in found if each.problem] == ["norm1", "norm2"]
 
 
@@ -210,8 +218,9 @@ def test_an_encoder_of_torch_with_padding_shows_its_layers() -> None:
     is_padding_bs = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     found = find(encoder, torch.zeros(2, 5, 6), src_key_padding_mask=is_padding_bs)
     asked = [each for each in found if each.question]
-    assert len(asked) == 2 * 4
-    assert {params_of(each)["batch"] for each in asked} == {10}
+    assert len(asked) == 2 * 5
+    masks = [dict(each.question.params).get("mask") for each in asked if each.question]
+    assert masks == 2 * [None, "dense", None, None, None]
     assert not any("doesn't reach" in note for each in asked for note in each.notes)
 
 

@@ -125,6 +125,13 @@ IMAGES = torch.zeros(2, 3, 8, 8)
 STEPS = torch.zeros(7, 2, 4)
 
 
+GPT2_KINDS = {"embedding": 2, "linear": 8, "attention": 2, "lm_head": 1}
+# Encoder: in_proj, attention, out_proj and 2 products of its MLP. Decoder: the same, and for the
+# attention to the source, which isn't measured, one product for queries, one for keys and values,
+# out_proj.
+TRANSLATOR_KINDS = {"embedding": 1, "linear": 11, "attention": 2}
+
+
 def find(model: nn.Module, value: object) -> list[Layer]:
     return find_layers(model, batch=16, steps=70, example=arrange_example(value, model))
 
@@ -132,7 +139,7 @@ def find(model: nn.Module, value: object) -> list[Layer]:
 @pytest.mark.parametrize(
     ("make", "value", "kinds"),
     [
-        (Gpt2, {"input_ids": TOKENS}, {"embedding": 2, "linear": 8, "lm_head": 1}),
+        (Gpt2, {"input_ids": TOKENS}, GPT2_KINDS),
         (LlamaMlp, torch.zeros(2, 7, WIDTH), {"linear": 3}),
         (lambda: InvertedResidual().eval(), IMAGES, {"conv2d": 2, "depthwise_conv2d": 1}),
         (Residual, IMAGES, {"conv2d": 3}),
@@ -140,9 +147,7 @@ def find(model: nn.Module, value: object) -> list[Layer]:
         (Tied, TOKENS[0], {"embedding": 1, "lm_head": 1}),
         (lambda: nn.LSTM(4, 6, num_layers=2, bidirectional=True), STEPS, {"lstm": 1}),
         (lambda: nn.GRU(4, 6), STEPS, {"gru": 1}),
-        # Encoder: in_proj, out_proj and 2 products of its MLP. Decoder: the same, and for the
-        # attention to the source one product for queries, one for keys and values, out_proj.
-        (Translator, {"source": TOKENS, "target": TOKENS[:, :5]}, {"embedding": 1, "linear": 11}),
+        (Translator, {"source": TOKENS, "target": TOKENS[:, :5]}, TRANSLATOR_KINDS),
     ],
 )
 def test_the_kinds_take_what_is_asked(
