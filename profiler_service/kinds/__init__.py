@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler_service.errors import UnknownWorkloadError
+from profiler_service.kinds.convolutions import CONV2D, DEPTHWISE_CONV2D
 from profiler_service.kinds.kernels import HLSTM_KERNELS, HLSTM_LM_KERNELS, LINEAR_KERNELS
 from profiler_service.kinds.layers import (
     ATTENTION,
-    CONV2D,
-    DEPTHWISE_CONV2D,
     EMBEDDING,
     LM_HEAD,
     MLP,
