@@ -18,7 +18,7 @@ from profiler_service.answering.duration import (
 from profiler_service.errors import UnsupportedOnHostError, WindowTooLargeError
 from profiler_service.grid import Grid
 from profiler_service.kinds import get_workload_kind
-from profiler_service.kinds.products import backends_of
+from profiler_service.kinds.backends import find_missing_backend
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.plan.window import WindowLimits, find_refused
@@ -145,11 +145,10 @@ def check_affordable(
             hint=f"choose dtype from: {', '.join(host.dtypes)}; or another host",
         )
     kind = get_workload_kind(workload.kind)
-    backend, backends = str(dict(workload.params).get("backend")), backends_of(kind)
-    if backend in backends and dtype not in host.backends.get(backend, ()):
-        having = [name for name in backends if dtype in host.backends.get(name, ())]
+    if missing := find_missing_backend(kind, dict(workload.params), host.backends):
+        backend, having = missing
         raise UnsupportedOnHostError(
-            f"host {host.name!r} ({platform.device_model}) has no {backend} product of {dtype}",
+            f"host {host.name!r} ({platform.device_model}) has no {backend} {kind.name} of {dtype}",
             hint=f"choose backend from: {', '.join(having)}; or another dtype or host",
         )
     size_bytes = kind.operand_bytes(*kind.unfold(grid.last, dict(workload.params)))

@@ -41,7 +41,8 @@ LabelOption = Annotated[
     str | None, typer.Option(help="Only hosts with this label measure: pool:train.")
 ]
 BackendOption = Annotated[
-    str | None, typer.Option(help="Which kernel runs: dense, packed, compiled or csr.")
+    str | None,
+    typer.Option(help="Which kernel runs: dense, packed, compiled, or what else the workload has."),
 ]
 
 

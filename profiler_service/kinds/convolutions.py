@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from profiler_service.errors import InvalidWorkloadError
+from profiler_service.kinds.backends import CONV_BACKEND
 from profiler_service.kinds.products import BATCH, DTYPE
 from profiler_service.workload import (
     DTYPE_SIZES_BYTES,
@@ -84,7 +85,7 @@ def _conv_bytes(
     pixels_in = int(params["batch"]) * int(params["height"]) * int(params["width"])
     pixels_out = int(params["batch"]) * rows * columns
     images = in_channels * pixels_in + out_channels * pixels_out
-    # oneDNN may rearrange all of them into blocks of channels, and back.
+    # oneDNN may rearrange all of them into blocks of channels, and back, whatever the backend.
     return 2 * _size_bytes(params) * (weights + images) + _size_bytes(params) * out_channels
 
 
@@ -121,7 +122,7 @@ CONV2D = WorkloadKind(
     axes=("out_channels", "in_channels"),
     parameters=(
         *(BATCH, _HEIGHT, _IMAGE_WIDTH, _KERNEL, _STRIDE, _PADDING, _GROUPS),
-        *(_LAYOUT, DTYPE),
+        *(_LAYOUT, DTYPE, CONV_BACKEND),
     ),
     check=_check_image,
     multiples=lambda params: (int(params["groups"]),) * 2,
@@ -136,7 +137,10 @@ CONV2D = WorkloadKind(
 DEPTHWISE_CONV2D = WorkloadKind(
     name="depthwise_conv2d",
     axes=("channels",),
-    parameters=(BATCH, _HEIGHT, _IMAGE_WIDTH, _KERNEL, _STRIDE, _PADDING, _LAYOUT, DTYPE),
+    parameters=(
+        *(BATCH, _HEIGHT, _IMAGE_WIDTH, _KERNEL, _STRIDE, _PADDING),
+        *(_LAYOUT, DTYPE, CONV_BACKEND),
+    ),
     check=_check_image,
     builder="profiler_service.measurement.layers:build_depthwise_conv2d",
     operand_bytes=_depthwise_bytes,

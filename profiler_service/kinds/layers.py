@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from profiler_service.kinds.backends import ATTENTION_BACKEND, BLOCK_BACKEND, MLP_BACKEND
 from profiler_service.kinds.products import (
     BACKEND,
     BATCH,
@@ -86,7 +87,7 @@ def _attention_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
 ATTENTION = WorkloadKind(
     name="attention",
     axes=("heads", "head_dim"),
-    parameters=(BATCH, SEQUENCE, MASK, DTYPE),
+    parameters=(BATCH, SEQUENCE, MASK, DTYPE, ATTENTION_BACKEND),
     builder="profiler_service.measurement.layers:build_attention",
     operand_bytes=_attention_bytes,
     flops=_attention_flops,
@@ -122,19 +123,10 @@ def _mlp_flops(dims: Dims, params: Mapping[str, ParamValue]) -> int:
     return sum(product_flops(*each, params) for each in products)
 
 
-_MLP_BACKEND = Parameter(
-    name="backend",
-    default="dense",
-    choices=("dense", "packed"),
-    description=(
-        "Which kernels carry out the products: `dense` is torch's own choice, `packed` oneDNN's"
-        " with weights rearranged once."
-    ),
-)
 MLP = WorkloadKind(
     name="mlp",
     axes=("hidden",),
-    parameters=(BATCH, WIDTH, ACTIVATION, GATED, DTYPE, _MLP_BACKEND),
+    parameters=(BATCH, WIDTH, ACTIVATION, GATED, DTYPE, MLP_BACKEND),
     builder="profiler_service.measurement.layers:build_mlp",
     operand_bytes=_mlp_bytes,
     flops=_mlp_flops,
@@ -148,7 +140,7 @@ MLP = WorkloadKind(
 def _block_params(params: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
     """The parameters of the products of a block: their rows are the tokens of all sequences."""
     tokens = int(params["batch"]) * int(params["sequence"])
-    return {**params, "batch": tokens, "backend": "dense"}
+    return {**params, "batch": tokens}
 
 
 def _block_products(width: int) -> list[tuple[int, int]]:
@@ -186,7 +178,7 @@ TRANSFORMER_BLOCK = WorkloadKind(
             default=12,
             description="Heads of the attention; the width must be a multiple of this.",
         ),
-        *(MASK, ACTIVATION, GATED, DTYPE),
+        *(MASK, ACTIVATION, GATED, DTYPE, BLOCK_BACKEND),
     ),
     multiples=lambda params: (int(params["heads"]), 1),
     builder="profiler_service.measurement.layers:build_transformer_block",

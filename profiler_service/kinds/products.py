@@ -53,17 +53,6 @@ BIAS = Parameter(
 )
 
 
-def backends_of(kind: WorkloadKind) -> tuple[str, ...]:
-    """The backends of the kind that a host may lack for some dtype.
-
-    Empty for the kind of another package that uses the name `backend` for something else.
-    """
-    for parameter in kind.parameters:
-        if parameter.name == BACKEND.name and set(parameter.choices) <= set(BACKEND.choices):
-            return parameter.choices if DTYPE in kind.parameters else ()
-    return ()
-
-
 def check_sparsity(params: Mapping[str, ParamValue]) -> None:
     """Returns if the backend uses the sparsity. Raises InvalidWorkloadError if it doesn't."""
     if "sparsity" in params and params["backend"] != "csr":
@@ -81,11 +70,12 @@ def count_nonzero(rows: int, columns: int, params: Mapping[str, ParamValue]) -> 
 def weight_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> int:
     """Memory of a weight as its backend holds it, and while it is made from a plain one."""
     size_bytes = DTYPE_SIZES_BYTES[str(params["dtype"])]
-    if params["backend"] == "csr":
+    backend = params.get("backend", BACKEND.default)
+    if backend == "csr":
         # A value and a column for each, and 20 bytes while their places are drawn.
         nonzero = count_nonzero(rows, columns, params)
         return (size_bytes + 4 + 20) * nonzero + 4 * (rows + 1)
-    copies = 1 if params["backend"] == "dense" else 2
+    copies = 1 if backend == "dense" else 2
     return copies * size_bytes * rows * columns
 
 

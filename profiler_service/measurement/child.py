@@ -65,11 +65,8 @@ def main(connection_fd: int, block_fd: int) -> None:
 
         os.sched_setaffinity(0, setup.cpus)
 
-        from profiler_service.measurement.devices import (
-            open_device,
-            probe_backends,
-            probe_dtypes,
-        )
+        from profiler_service.measurement.backends import probe_backends, probe_dtypes
+        from profiler_service.measurement.devices import open_device
 
         device = open_device(setup.device, cpus=setup.cpus, cache=setup.cache)
         dtypes = probe_dtypes(device.name)

@@ -5,20 +5,17 @@ Knows neither which points are measured nor where samples go.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import platform
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
-from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.gpu_probe import open_gpu_probe
 from profiler_service.measurement.kernel_variables import kernel_variables
 from profiler_service.measurement.loaded_libraries import (
@@ -48,8 +45,6 @@ from profiler_service.measurement.timer import (
 )
 from profiler_service.measurement.topology import describe_cores
 from profiler_service.measurement.torch_settings import changed_switches, float32_precision
-from profiler_service.networks.products import has_backend
-from profiler_service.workload import DTYPE_SIZES_BYTES
 
 PROTOCOL_VERSION: Final = 3
 """Version of the timing protocol. Raise it with every change that changes latencies (here, in
@@ -139,27 +134,6 @@ def open_device(name: str, *, cpus: Collection[int], cache: str = "warm") -> Dev
     if on_cpu:
         return CpuDevice(cpus=cpus, denormals_flushed=denormals_flushed)
     return CudaDevice(cache=cache)
-
-
-def probe_dtypes(device: str) -> tuple[str, ...]:
-    """The element types that `device` can multiply."""
-    working = []
-    for name in DTYPE_SIZES_BYTES:
-        with contextlib.suppress(RuntimeError):
-            x = torch.ones(16, 64, dtype=getattr(torch, name), device=device)
-            F.linear(x, x).cpu()
-            working.append(name)
-    return tuple(working)
-
-
-def probe_backends(device: str, dtypes: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """For each backend, the element types among `dtypes` that it can multiply on `device`."""
-    return {
-        backend: tuple(
-            name for name in dtypes if has_backend(backend, device, getattr(torch, name))
-        )
-        for backend in BACKEND.choices
-    }
 
 
 class CpuDevice:

@@ -22,7 +22,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid
 from profiler_service.kinds import workload_kinds
-from profiler_service.kinds.products import backends_of
+from profiler_service.kinds.backends import find_missing_backend
 from profiler_service.measurement.child_process import ChildDiedError, ChildProcess
 from profiler_service.measurement.children import Children
 from profiler_service.measurement.device_use import (
@@ -74,7 +74,7 @@ class Measurer:
     protocol: TimingProtocol
     dtypes: tuple[str, ...]
     backends: Mapping[str, tuple[str, ...]]
-    """Backend of products → the dtypes that it multiplies."""
+    """Name in `kinds.backends.HOST_BACKENDS` → the dtypes that it multiplies."""
     measured_cpus: tuple[int, ...]
     """Processors that the child is pinned to: what `processors.pin_away` takes."""
 
@@ -263,11 +263,10 @@ class Measurer:
                 hint=f"choose dtype from: {', '.join(self.dtypes)}",
             )
         kind = self._kinds[workload.kind]
-        backend, backends = str(dict(workload.params).get("backend")), backends_of(kind)
-        if backend in backends and dtype not in self.backends[backend]:
-            having = [name for name in backends if dtype in self.backends[name]]
+        if missing := find_missing_backend(kind, dict(workload.params), self.backends):
+            backend, having = missing
             raise UnsupportedOnHostError(
-                f"{self.platform.device_model} has no {backend} product of {dtype}",
+                f"{self.platform.device_model} has no {backend} {kind.name} of {dtype}",
                 hint=f"choose backend from: {', '.join(having)}; or another dtype",
             )
         return kind

@@ -37,6 +37,8 @@ from profiler_service.workload import Dims, ParamValue
 # Shapes: B batch, I in_features, O out_features, S size of a square weight, N nonzero weights.
 
 Call = Callable[[], object]
+Made = Callable[..., torch.Tensor]
+"""What a backend makes of weights before they are used: a product, or a compiled layer."""
 Builder = Callable[["Operands", Dims, Mapping[str, ParamValue]], Call]
 
 NUM_PLACES: Final = 128
@@ -223,7 +225,7 @@ class Operands:
             size_bytes=2 * rows * columns * self.dtype.itemsize,
         )
 
-    def keep(self, key: Hashable, make: Callable[[], Product], *, size_bytes: int) -> Product:
+    def keep(self, key: Hashable, make: Callable[[], Made], *, size_bytes: int) -> Made:
         """The result of `make`, or that of an earlier visit with an equal key.
 
         For objects that take long to make. They must own their memory. The least recently used
@@ -231,7 +233,7 @@ class Operands:
         """
         kept = self._kept.pop(key, None)
         if kept is None or kept.num_uses == MAX_USES:
-            kept = _Kept(product=make(), size_bytes=size_bytes)
+            kept = _Kept(made=make(), size_bytes=size_bytes)
         kept.num_uses += 1
         self._kept[key] = kept
         while len(self._kept) > 1 and (
@@ -239,12 +241,12 @@ class Operands:
             or sum(each.size_bytes for each in self._kept.values()) > MAX_KEPT_BYTES
         ):
             self._kept.popitem(last=False)
-        return kept.product
+        return kept.made
 
 
 @dataclass(kw_only=True)
 class _Kept:
-    product: Product
+    made: Made
     size_bytes: int
     num_uses: int = 0
 

@@ -7,7 +7,6 @@ and why: docs/decisions/0004-kernels-side-by-side.md.
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -15,8 +14,10 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812  the name that torch's own documentation uses
+from torch import nn
 
 from profiler_service.errors import UnsupportedOnHostError
+from profiler_service.networks.compilation import can_compile, compile_frozen
 
 # Shapes: B batch, I in_features, O out_features, N nonzero weights.
 
@@ -56,6 +57,29 @@ def bind_product(
     return _BINDERS[backend](weight_oi, bias_o, batch)
 
 
+def bind_linears(module: nn.Module, *, backend: str, batch: int) -> None:
+    """Replaces every `nn.Linear` within the module by its product through the backend.
+
+    `batch` is the number of rows that each gets: of all sequences together. Raises what
+    `bind_product` raises.
+    """
+    for name, each in list(module.named_modules()):
+        if isinstance(each, nn.Linear):
+            product = bind_product(each.weight, backend=backend, batch=batch, bias_o=each.bias)
+            module.set_submodule(name, _BoundLinear(product))
+
+
+class _BoundLinear(nn.Module):
+    """A product as a module."""
+
+    def __init__(self, product: Product) -> None:
+        super().__init__()
+        self.product = product
+
+    def forward(self, x_bi: torch.Tensor) -> torch.Tensor:
+        return self.product(x_bi)
+
+
 @functools.cache
 def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
     """Whether the backend multiplies `dtype` on such devices, found by multiplying.
@@ -64,7 +88,7 @@ def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
     available if this torch can compile products in isolation.
     """
     if backend == "compiled":
-        return "isolate_recompiles" in inspect.signature(torch.compile).parameters
+        return can_compile()
     if backend == "packed" and device_type != "cpu":
         return False
     ones = torch.ones(16, 16, dtype=dtype, device=device_type)
@@ -99,48 +123,21 @@ def _bind_packed(weight_oi: torch.Tensor, bias_o: torch.Tensor | None, batch: in
     return lambda x_bi: product(x_bi, packed, bias_o, "none", [], "")
 
 
-class _FrozenProduct(torch.nn.Module):
+class _FrozenProduct(nn.Module):
     """A module for `torch.compile` to freeze: only a module's parameters count as constants."""
 
     def __init__(self, weight_oi: torch.Tensor, bias_o: torch.Tensor | None) -> None:
         super().__init__()
-        self.weight_oi = torch.nn.Parameter(weight_oi.detach(), requires_grad=False)
-        self.bias_o = (
-            None if bias_o is None else torch.nn.Parameter(bias_o.detach(), requires_grad=False)
-        )
+        self.weight_oi = nn.Parameter(weight_oi.detach(), requires_grad=False)
+        self.bias_o = None if bias_o is None else nn.Parameter(bias_o.detach(), requires_grad=False)
 
     def forward(self, x_bi: torch.Tensor) -> torch.Tensor:
         return F.linear(x_bi, self.weight_oi, self.bias_o)
 
 
 def _bind_compiled(weight_oi: torch.Tensor, bias_o: torch.Tensor | None, batch: int) -> Product:
-    import torch._inductor.config as inductor  # importing it takes over a second
-
-    # Isolated: products share the code of `forward`, and after eight shapes of one code torch
-    # would run it uncompiled, without saying so. `fullgraph` raises instead.
-    compiled: Product = torch.no_grad()(
-        torch.compile(  # type: ignore[call-overload]  # lacks `isolate_recompiles`
-            _FrozenProduct(weight_oi, bias_o).forward,
-            dynamic=False,
-            fullgraph=True,
-            isolate_recompiles=True,
-        )
-    )
-    shapes: set[torch.Size] = set()
-
-    def product(x_bi: torch.Tensor) -> torch.Tensor:
-        if x_bi.shape in shapes:
-            return compiled(x_bi)
-        # A global setting: as an option of `torch.compile` it comes too late, and nothing is
-        # frozen.
-        with inductor.patch(freezing=True), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own deprecations
-            y_bo = compiled(x_bi)
-        shapes.add(x_bi.shape)
-        return y_bo
-
-    product(weight_oi.new_zeros(batch, weight_oi.shape[1]))
-    return product
+    zeros_bi = weight_oi.new_zeros(batch, weight_oi.shape[1])
+    return compile_frozen(_FrozenProduct(weight_oi, bias_o), zeros_bi)
 
 
 def _bind_csr(weight_oi: torch.Tensor, bias_o: torch.Tensor | None, batch: int) -> Product:

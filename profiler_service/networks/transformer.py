@@ -25,6 +25,31 @@ ACTIVATIONS: Final[Mapping[str, Activation]] = {
 }
 
 
+class MLP(nn.Module):
+    """y_bw of x_bw: to hidden, activation, and back, without biases; with a gate as in Llama."""
+
+    def __init__(
+        self, width: int, hidden: int, *, activation: str = "gelu", gated: bool = False
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.gate = nn.Linear(width, hidden, bias=False) if gated else None
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x_bw: torch.Tensor) -> torch.Tensor:
+        """The result y_bw."""
+        y_bw: torch.Tensor = self.down(_activate(x_bw, self.activation, self.up, self.gate))
+        return y_bw
+
+
+def _activate(
+    x: torch.Tensor, activation: Activation, up: nn.Module, gate: nn.Module | None
+) -> torch.Tensor:
+    """The activation of one product; of the gate's, times the other, if there is one."""
+    return activation(up(x)) if gate is None else activation(gate(x)) * up(x)
+
+
 class TransformerBlock(nn.Module):
     """x_bsw plus attention of its norm, plus an MLP of the norm of that sum: y_bsw."""
 
@@ -60,8 +85,6 @@ class TransformerBlock(nn.Module):
         )
         sum_bsw = x_bsw + self.out_projection(seen_bhsd.transpose(1, 2).reshape(x_bsw.shape))
         normed_bsw = self.norm_mlp(sum_bsw)
-        hidden_bsn = self.activation((self.up if self.gate is None else self.gate)(normed_bsw))
-        if self.gate is not None:
-            hidden_bsn = hidden_bsn * self.up(normed_bsw)
+        hidden_bsn = _activate(normed_bsw, self.activation, self.up, self.gate)
         result_bsw: torch.Tensor = sum_bsw + self.down(hidden_bsn)
         return result_bsw

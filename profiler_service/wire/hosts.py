@@ -95,7 +95,10 @@ class HostInfo(ResponseModel):
     )
     dtypes: list[str] = Field(description="Element types that its device supports.")
     backends: dict[str, list[str]] = Field(
-        default_factory=dict, description="Backend of products → the dtypes that it supports."
+        default_factory=dict,
+        description="Backend → the dtypes that it supports. Beside the backends of products:"
+        " `packed_conv2d`, `compiled_layer` (all compiled layers but products), and `math` and"
+        " `fused` of attention.",
     )
     registered_at: dt.datetime = Field(description="When it registered for the first time.")
     last_seen_at: dt.datetime = Field(description="Last heartbeat of its worker.")

@@ -154,7 +154,7 @@ async def test_a_backend_that_the_host_lacks_is_refused_at_once(
     )
     refused = await ask(client, backend="csr", dtype="bfloat16")
     check_problem(refused, 422, hint="choose backend from: dense, packed")
-    assert "no csr product of bfloat16" in refused.json()["detail"]
+    assert "no csr linear of bfloat16" in refused.json()["detail"]
     # And a network, whose hint names what it has itself.
     refused = await ask(client, workload="hlstm", dims="8,8", backend="csr", dtype="bfloat16")
     check_problem(refused, 422, hint="choose backend from: dense, packed;")

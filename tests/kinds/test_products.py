@@ -3,9 +3,7 @@ from __future__ import annotations
 import pytest
 
 from profiler_service.errors import InvalidWorkloadError
-from profiler_service.kinds import HLSTM_LM, LINEAR, LINEAR_KERNELS, LSTM, MATMUL
-from profiler_service.kinds.products import BATCH, DTYPE, backends_of
-from profiler_service.workload import Parameter, WorkloadKind
+from profiler_service.kinds import LINEAR, MATMUL
 
 
 @pytest.mark.parametrize(
@@ -86,30 +84,3 @@ def test_a_bias_is_one_number_for_each_row(backend: str) -> None:
     assert more_bytes == 2 * 7
     # Two for each of 21 weights and 16 rows of input; sums with a bias aren't counted.
     assert LINEAR.flops((7, 3), with_bias) == LINEAR.flops((7, 3), plain) == 2 * 16 * 21
-
-
-def test_backends_that_a_host_may_lack() -> None:
-    assert backends_of(LINEAR) == backends_of(MATMUL) == ("dense", "packed", "compiled", "csr")
-    assert backends_of(HLSTM_LM) == ("dense", "packed", "csr")
-    assert backends_of(LSTM) == ("dense",)
-    assert backends_of(LINEAR_KERNELS) == ()  # has no such parameter
-
-
-@pytest.mark.parametrize(
-    ("choices", "others"),
-    [(("dense", "magic"), (DTYPE,)), (("dense", "csr"), (BATCH,))],
-    ids=["of-its-own", "without-a-dtype"],
-)
-def test_another_packages_backend_is_its_own_affair(
-    choices: tuple[str, ...], others: tuple[Parameter, ...]
-) -> None:
-    backend = Parameter(name="backend", default="dense", choices=choices, description="")
-    kind = WorkloadKind(
-        name="theirs",
-        axes=("size",),
-        parameters=(backend, *others),
-        builder="theirs:build",
-        operand_bytes=lambda dims, params: 0,
-        flops=lambda dims, params: 0,
-    )
-    assert backends_of(kind) == ()

@@ -11,23 +11,7 @@ from profiler_service.measurement.devices import (
     create_flush,
     delay_cuda,
     open_device,
-    probe_dtypes,
 )
-
-
-def test_float32_is_always_among_the_dtypes() -> None:
-    assert probe_dtypes("cpu")[0] == "float32"
-
-
-def test_dtypes_that_a_device_fails_to_multiply_are_left_out() -> None:
-    assert probe_dtypes("meta") == ()  # has shapes only: nothing can be copied from it
-
-
-@pytest.mark.gpu
-def test_a_gpu_with_tensor_cores_of_all_kinds_multiplies_all_dtypes() -> None:
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < (8, 0):
-        pytest.skip("needs a CUDA device of compute capability 8.0 or more")
-    assert probe_dtypes("cuda") == ("float32", "bfloat16", "float16")
 
 
 def test_a_cpu_s_cache_is_not_flushed() -> None:

@@ -22,8 +22,9 @@ from profiler_service.kinds import (
     MLP,
     TRANSFORMER_BLOCK,
 )
+from profiler_service.kinds.backends import find_missing_backend
+from profiler_service.measurement.backends import probe_backends
 from profiler_service.measurement.measurer import Measurer
-from profiler_service.networks.products import has_backend
 from profiler_service.networks.transformer import TransformerBlock
 from profiler_service.plan.base import Batch
 from profiler_service.workload import Dims, ParamValue, WorkloadKind
@@ -43,7 +44,6 @@ SMALL: list[tuple[WorkloadKind, Dims, dict[str, ParamValue], tuple[int, ...]]] =
     (ATTENTION, (4, 5), {**TOKENS, "mask": "dense"}, (2, 4, 3, 5)),
     (MLP, (7,), {"batch": 2, "width": 3}, (2, 3)),
     (MLP, (7,), {"batch": 2, "width": 3, "gated": "yes", "activation": "silu"}, (2, 3)),
-    (MLP, (7,), {"batch": 2, "width": 3, "backend": "packed"}, (2, 3)),
     (TRANSFORMER_BLOCK, (8, 5), {**TOKENS, "heads": 2}, (2, 3, 8)),
     (TRANSFORMER_BLOCK, (8, 5), {**TOKENS, "heads": 2, "mask": "dense"}, (2, 3, 8)),
     (
@@ -55,7 +55,34 @@ SMALL: list[tuple[WorkloadKind, Dims, dict[str, ParamValue], tuple[int, ...]]] =
     (EMBEDDING, (11,), {"batch": 2, "width": 3}, (2, 3)),
     (LM_HEAD, (11,), {"batch": 2, "width": 3}, (2, 11)),
 ]
-NAMES = [f"{kind.name}-{'-'.join(map(str, params.values()))}" for kind, _, params, _ in SMALL]
+_OF_LAYERS: list[tuple[WorkloadKind, Dims, dict[str, ParamValue]]] = [
+    (CONV2D, (7, 3), IMAGE),
+    (CONV2D, (6, 4), {**IMAGE, "groups": 2, "layout": "channels_last"}),
+    (DEPTHWISE_CONV2D, (7,), IMAGE),
+    (MLP, (7,), {"batch": 2, "width": 3}),
+    (MLP, (7,), {"batch": 2, "width": 3, "gated": "yes"}),
+    (TRANSFORMER_BLOCK, (8, 5), {**TOKENS, "heads": 2, "mask": "dense"}),
+]
+OTHER_BACKENDS: list[tuple[WorkloadKind, Dims, dict[str, ParamValue]]] = [
+    *(
+        (kind, dims, {**params, "backend": backend})
+        for kind, dims, params in _OF_LAYERS
+        for backend in ("packed", "compiled")
+    ),
+    *(
+        (ATTENTION, (4, 5), {**TOKENS, "mask": mask, "backend": backend})
+        for backend in ("math", "fused", "compiled")
+        for mask in ("causal", "none", "dense")
+    ),
+]
+
+
+def name_of(kind: WorkloadKind, params: dict[str, ParamValue]) -> str:
+    return f"{kind.name}-{'-'.join(map(str, params.values()))}"
+
+
+NAMES = [name_of(kind, params) for kind, _, params, _ in SMALL]
+NAMES_OF_OTHERS = [name_of(kind, params) for kind, _, params in OTHER_BACKENDS]
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +91,15 @@ def measurer() -> Iterator[Measurer]:
         yield measurer
 
 
-@pytest.mark.parametrize(("kind", "dims", "params", "shape"), SMALL, ids=NAMES)
+@pytest.mark.parametrize(
+    ("kind", "dims", "params"),
+    [*(each[:3] for each in SMALL), *OTHER_BACKENDS],
+    ids=[*NAMES, *NAMES_OF_OTHERS],
+)
 def test_every_layer_is_measured(
-    measurer: Measurer,
-    kind: WorkloadKind,
-    dims: Dims,
-    params: dict[str, ParamValue],
-    shape: tuple[int, ...],
+    measurer: Measurer, kind: WorkloadKind, dims: Dims, params: dict[str, ParamValue]
 ) -> None:
-    skip_without(params, "float32")
+    skip_without(kind, params, "float32")
     grid = Grid(axes=tuple(GridAxis(first=dim, count=1) for dim in dims))
     point = np.zeros(2, dtype=np.int32)
     batch = Batch(point=point, round=np.arange(2, dtype=np.int32), calls=1, warmup_calls=1)
@@ -91,7 +118,6 @@ def test_results_have_their_shape_and_are_finite(
     shape: tuple[int, ...],
     dtype: str,
 ) -> None:
-    skip_without(params, dtype)
     result = build(kind, dims, {**params, "dtype": dtype}, new_operands(dtype))()
     assert isinstance(result, torch.Tensor)
     assert result.shape == shape
@@ -101,7 +127,7 @@ def test_results_have_their_shape_and_are_finite(
 
 @pytest.mark.parametrize(
     ("kind", "dims", "params", "shape"),
-    [each for each in SMALL if each[2].get("backend") != "packed" and "mask" not in each[2]],
+    [each for each in SMALL if "mask" not in each[2]],
 )
 def test_flops_are_those_that_torch_counts(
     kind: WorkloadKind, dims: Dims, params: dict[str, ParamValue], shape: tuple[int, ...]
@@ -121,12 +147,66 @@ def test_flops_are_those_that_torch_counts(
 def test_images_and_kernels_lie_as_the_layout_says(kind: WorkloadKind, layout: str) -> None:
     dims = (8, 8)[: len(kind.axes)]
     call = build(kind, dims, {**IMAGE, "layout": layout}, new_operands("float32"))
-    image, kernel = inspect.getclosurevars(call).nonlocals["func"].args[:2]
+    convolution = inspect.getclosurevars(call).nonlocals["func"]
+    (image,), kernel = convolution.args, convolution.keywords["weight"]
     wanted = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     other = torch.contiguous_format if layout == "channels_last" else torch.channels_last
     for tensor in (image, kernel)[: 1 if kind is DEPTHWISE_CONV2D else 2]:
         assert tensor.is_contiguous(memory_format=wanted)
         assert not tensor.is_contiguous(memory_format=other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("kind", "dims", "params"), OTHER_BACKENDS, ids=NAMES_OF_OTHERS)
+def test_every_backend_computes_what_torch_does_by_itself(
+    kind: WorkloadKind, dims: Dims, params: dict[str, ParamValue], dtype: str
+) -> None:
+    skip_without(kind, params, dtype)
+    params = {**params, "dtype": dtype}
+    # The same generator, from the same seed, gives the same places, and so the same numbers.
+    result = build(kind, dims, params, new_operands(dtype))()
+    expected = build(kind, dims, {**params, "backend": "dense"}, new_operands(dtype))()
+    assert isinstance(result, torch.Tensor) and isinstance(expected, torch.Tensor)
+    # Images keep their layout. torch's two kernels of attention differ in that of their results.
+    assert result.stride() == expected.stride() or kind is ATTENTION
+    # bfloat16 has 8 bits, and each of up to eight steps of a block rounds.
+    bound = 1e-4 if dtype == "float32" else 8 * 2**-8
+    torch.testing.assert_close(result, expected, rtol=bound, atol=bound * _size(expected))
+
+
+def _size(tensor: torch.Tensor) -> float:
+    return float(tensor.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "params"),
+    [
+        (CONV2D, (7, 3), IMAGE),
+        (CONV2D, (7, 3), {**IMAGE, "layout": "channels_last"}),
+        (MLP, (7,), {"batch": 2, "width": 3}),
+        (TRANSFORMER_BLOCK, (8, 5), {**TOKENS, "heads": 2, "mask": "dense"}),
+        (ATTENTION, (4, 5), TOKENS),
+    ],
+)
+def test_a_compiled_layer_is_compiled_once_for_all_its_visits(
+    kind: WorkloadKind, dims: Dims, params: dict[str, ParamValue]
+) -> None:
+    operands, compiled = new_operands("float32"), {**params, "backend": "compiled"}
+    torch._dynamo.utils.counters.clear()
+    results = []
+    for _ in range(3):
+        # Other places in memory, and so another input, each time.
+        operands.start_visit()
+        results.append(build(kind, dims, compiled, operands)())
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    first, second = results[:2]
+    assert isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor)
+    assert not torch.equal(first, second)
+    # Other parameters are another layer, even if its shapes are the same.
+    last = "gelu_tanh" if "activation" in dict(kind.describe().params) else None
+    other = {"activation": last} if last else {"mask": "none"} if kind is ATTENTION else {}
+    build(kind, dims, {**compiled, **other, "batch": 3}, operands)()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
 
 
 def test_a_block_is_that_of_torch() -> None:
@@ -186,7 +266,8 @@ def test_a_width_that_heads_cannot_share_is_refused() -> None:
         TransformerBlock(7, 6, heads=2)
 
 
-def skip_without(params: dict[str, ParamValue], dtype: str) -> None:
-    backend = str(params.get("backend", "dense"))
-    if not has_backend(backend, "cpu", getattr(torch, dtype)):
-        pytest.skip(f"this processor has no {backend} product of {dtype}")
+def skip_without(kind: WorkloadKind, params: dict[str, ParamValue], dtype: str) -> None:
+    on_host = probe_backends("cpu", (dtype,))
+    missing = find_missing_backend(kind, {**params, "dtype": dtype}, on_host)
+    if missing is not None:
+        pytest.skip(f"this processor has no {missing[0]} {kind.name} of {dtype}")

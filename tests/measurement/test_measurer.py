@@ -19,6 +19,7 @@ from profiler_service.errors import (
 )
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
+from profiler_service.kinds.products import BACKEND
 from profiler_service.measurement.exchange import CAPACITY
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.topology import describe_cores
@@ -128,10 +129,10 @@ def test_a_sparser_product_takes_less_time(measurer: Measurer) -> None:
 def test_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     # MKL has no sparse product of bfloat16, so torch has none on a CPU.
     lacking = MATMUL.describe({"backend": "csr", "dtype": "bfloat16"})
-    with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
+    with pytest.raises(UnsupportedOnHostError, match="no csr matmul of bfloat16") as caught:
         measurer.measure(lacking, LINE, batch_of([1]))
     # Which others have one differs: oneDNN packs bfloat16 only if the processor computes in it.
-    others = [name for name, dtypes in measurer.backends.items() if "bfloat16" in dtypes]
+    others = [name for name in BACKEND.choices if "bfloat16" in measurer.backends[name]]
     assert "dense" in others and "csr" not in others
     assert f"choose backend from: {', '.join(others)};" in caught.value.hint
 

@@ -123,7 +123,7 @@ def test_a_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     grid = Grid(axes=(GridAxis(first=8, count=1), GridAxis(first=8, count=1)))
     batch = Batch(point=np.zeros(1, dtype=np.int32), round=np.zeros(1, dtype=np.int32))
     lacking = HLSTM.describe({"backend": "csr", "dtype": "bfloat16"})
-    with pytest.raises(UnsupportedOnHostError, match="no csr product of bfloat16") as caught:
+    with pytest.raises(UnsupportedOnHostError, match="no csr hlstm of bfloat16") as caught:
         measurer.measure(lacking, grid, batch)
     # oneDNN packs bfloat16 only if the processor computes in it.
     others = [name for name in ("dense", "packed") if "bfloat16" in measurer.backends[name]]
