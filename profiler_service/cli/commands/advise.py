@@ -77,7 +77,7 @@ def advise(
     service. Exits with 3 if a layer of a kind that is measured has no answer, or if the model can't
     run on the example.
     """
-    from profiler_service.cli.advise import advice_to_json
+    from profiler_service.cli.advice_text import advice_to_json
     from profiler_service.cli.advise import advise as ask_about
 
     inspection = _inspect(model, example, batch=batch, steps=steps, dtype=dtype, on_meta=meta)
@@ -108,7 +108,7 @@ def _say_example_failed(problem: LhpError) -> None:
 
 
 def _print_advice(given: Sequence[Advice], layers: Sequence[Layer]) -> None:
-    from profiler_service.cli.advise import HEADINGS, advice_row, describe_notes, describe_rest
+    from profiler_service.cli.advice_text import HEADINGS, advice_row, describe_notes, describe_rest
 
     total = sum(layer.num_parameters for layer in layers)
     rows = [advice_row(each, total) for each in given]
