@@ -5,7 +5,8 @@ Runs the user's code in the user's process. Knows neither the service nor termin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,7 @@ from profiler_service.advice.questions import (
 )
 from profiler_service.advice.running import Run, run_on
 from profiler_service.advice.seen import Seen
+from profiler_service.advice.timing import Call, Shares, measure_shares
 from profiler_service.errors import InvalidRequestError, ModelError
 from profiler_service.suggestions import did_you_mean
 from profiler_service.workload import DTYPE_SIZES_BYTES, Dims
@@ -48,6 +50,10 @@ class Layer:
     """Why the service can't be asked about it; empty if it can."""
     notes: tuple[str, ...] = ()
     """What to know about the question: what is assumed, and what isn't measured."""
+    time_share: float | None = None
+    """Its share of the model's time, from 0 to 1; None if it isn't known."""
+    whole_name: str | None = None
+    """Name of the whole layer, whose `time_share` it has, if it is one of several products."""
 
     @property
     def has_kind(self) -> bool:
@@ -69,7 +75,11 @@ class Inspection:
     layers: tuple[Layer, ...]
     """In the model's order; a shared layer appears once."""
     problem: ModelError | None = None
-    """Why the example shows nothing, or only a part; None if it does, or if there is none."""
+    """Why the example shows nothing, or only a part; None if it shows all, or if there is none."""
+    shares: Shares | None = None
+    """How the model's time is divided; None if that isn't known."""
+    shares_problem: ModelError | None = None
+    """Why the times were to be measured, and aren't known."""
 
 
 def find_layers(
@@ -92,14 +102,16 @@ def inspect_model(
     steps: int,
     dtype: str | None = None,
     example: Example | ModelError | None = None,
+    timed: bool = False,
 ) -> Inspection:
-    """Every layer with weights of its own.
+    """Every layer with weights of its own, and the attention that modules call by themselves.
 
     If an `example` is given, the model runs on it. Each layer that was called then has the size of
     its input in that call, or of the largest if there were several calls. Every other layer has
     `batch` and `steps`, and a note that says so: also the layers that weren't reached before the
     model raised, and all of them if the `example` is the error that there was instead of one. Each
-    layer has its own dtype unless `dtype` is given.
+    layer has its own dtype unless `dtype` is given. If `timed`, the model runs some more times on
+    the example, for each layer's share of its time.
 
     Raises ModelError if no layer has weights; InvalidRequestError if `dtype` isn't measured.
     """
@@ -120,18 +132,48 @@ def inspect_model(
         dtype=dtype,
         tables=tables,
     )
+    walked = list(_walk(model, run.attention))
+    shares, shares_problem = None, None
+    if timed and isinstance(example, Example) and run.problem is None:
+        try:
+            shares = measure_shares(model, example, {each for _, each in walked}, run.attention)
+        except ModelError as error:
+            shares_problem = error
     layers: list[Layer] = []
     owner: dict[int, str] = {}
-    for name, module in _walk(model, run.attention):
+    for name, module in walked:
         if has_weights(module):
-            layers += _describe(name, module, run.seen.get(module), context, owner)
-        layers += _describe_attention(name, run.attention.get(module, ()), context)
+            found = _describe(name, module, run.seen.get(module), context, owner)
+            layers += _add_share(found, name, Call(module), shares)
+        found = _describe_attention(name, run.attention.get(module, ()), context)
+        layers += _add_share(found, name, Call(module, is_attention=True), shares)
     if all(layer.class_name == FUNCTION for layer in layers):
         raise ModelError(
             f"{type(model).__name__} has no layer with weights",
             hint="name a function that returns the whole model",
         )
-    return Inspection(layers=tuple(layers), problem=run.problem)
+    return Inspection(
+        layers=tuple(layers),
+        problem=run.problem,
+        shares=shares,
+        shares_problem=shares_problem,
+    )
+
+
+def _add_share(
+    found: Iterable[Layer], name: str, call: Call, shares: Shares | None
+) -> Iterator[Layer]:
+    """The layer, or its parts, with its share of the time."""
+    parts = list(found)
+    if shares is None or isinstance(call.module, torch.jit.ScriptModule):
+        yield from parts
+        return
+    for part in parts:
+        yield dataclasses.replace(
+            part,
+            time_share=shares.of_calls.get(call, 0.0),
+            whole_name=name if len(parts) > 1 else None,
+        )
 
 
 def has_weights(module: nn.Module) -> bool:

@@ -46,20 +46,16 @@ def run_on(model: nn.Module, example: Example) -> Run:
     noticed = _Noticed(model)
     problem = None
     hint = "check that the example has the shapes and types that the model's forward takes"
-    was_training = {each: each.training for each in model.modules()}
     try:
         if {each.device.type for each in model.parameters()} == {"meta"}:
             (args, kwargs), left = take_to_meta((example.args, dict(example.kwargs)))
             if left:
                 hint = f"{LEFT_BEHIND.format(' and '.join(left))}; {hint}"
             example = Example(args=args, kwargs=kwargs)
-        with torch.inference_mode(), _as_written(), noticed.hooked():
-            model.eval()(*example.args, **example.kwargs)
+        with evaluating(model), noticed.hooked():
+            model(*example.args, **example.kwargs)
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises
         problem = describe_raised("the model, run on the example input,", error, hint=hint)
-    finally:
-        for each, training in was_training.items():
-            each.training = training
     attention = {module: tuple(by_kind.values()) for module, by_kind in noticed.attention.items()}
     return Run(seen=noticed.seen, attention=attention, problem=problem)
 
@@ -113,6 +109,19 @@ def find_own_modules(model: nn.Module) -> list[nn.Module]:
         for each in model.modules()
         if not isinstance(each, torch.jit.ScriptModule) and not is_compiled(each)
     ]
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """In this context, the model is in evaluation mode, and each of its layers is called."""
+    was_training = {each: each.training for each in model.modules()}
+    try:
+        with torch.inference_mode(), _as_written():
+            model.eval()
+            yield
+    finally:
+        for each, training in was_training.items():
+            each.training = training
 
 
 @contextlib.contextmanager

@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 PLAIN = (("direction", "uni"), ("layers", 1))
 """Parameters that the table leaves out, because they are the same for most users."""
-HEADINGS = ("LAYER", "WORKLOAD", "NOW", "LHP", "FASTER (95 %)", "LATENCY", "SIZES", "WEIGHTS")
+HEADINGS = (
+    "LAYER",
+    "WORKLOAD",
+    "NOW",
+    "LHP",
+    "FASTER (95 %)",
+    "LATENCY",
+    "SIZES",
+    "WEIGHTS",
+    "TIME",
+)
+WHOLE = "†"
+"""Marks the time of a whole layer at one of its products."""
 FED = frozenset(("in_features", "input_size", "in_channels", "nx"))
 """Arguments that must fit the output of the layer before."""
 NAMES_SHOWN = 3
@@ -26,19 +38,22 @@ NAMES_SHOWN = 3
 
 
 def advice_row(advice: Advice, total: int) -> list[str]:
-    """The advice as a row of the table under HEADINGS; the model has `total` parameters."""
+    """The advice as a row of the table under HEADINGS; the model has `total` parameters.
+
+    The time is empty if it isn't known.
+    """
     question, answer = advice.question, advice.answer
     params = " ".join(
         f"{name}={value}" for name, value in question.params if (name, value) not in PLAIN
     )
     row = [_list_names(advice.layers), f"{question.kind} {params}", format_dims(question.dims)]
-    share = format_share(advice.layers, total)
+    shares = [format_share(advice.layers, total), format_time_share(advice.layers)]
     if answer is None:
-        return [*row, "–", advice.problem, "", "", share]
+        return [*row, "–", advice.problem, "", "", *shares]
     if answer.lhp == answer.dims:
         why = "keep: an LHP" if answer.is_lhp else "keep: nothing larger is confidently faster"
         latency = format_seconds(answer.latency_s) + _doubts(answer)
-        return [*row, format_dims(answer.lhp), why, latency, "", share]
+        return [*row, format_dims(answer.lhp), why, latency, "", *shares]
     percent, low, high = (100 * (ratio - 1) for ratio in (answer.speedup, *answer.speedup_interval))
     now = advice.layers[0].sizes(tuple(answer.dims))
     sizes = advice.layers[0].sizes(tuple(answer.lhp))
@@ -52,7 +67,7 @@ def advice_row(advice: Advice, total: int) -> list[str]:
             f"{name}={size}{'*' if name in FED and size != now[name] else ''}"
             for name, size in sizes.items()
         ),
-        share,
+        *shares,
     ]
 
 
@@ -68,10 +83,37 @@ def _doubts(answer: LhpAnswer) -> str:
 def format_share(layers: Sequence[Layer], total: int) -> str:
     """The share of the model's `total` parameters that the layers have: `12 %`."""
     number = sum(layer.num_parameters for layer in layers)
-    percent = 100 * number / total if total else 0
+    return format_percent(number / total if total else 0.0)
+
+
+def find_time_share(layers: Sequence[Layer]) -> float | None:
+    """The share of the model's time that the layers take; None if it isn't known of all.
+
+    Products of one layer have its time together, which counts once.
+    """
+    shares: dict[object, float | None] = {}
+    for layer in layers:
+        shares[id(layer) if layer.whole_name is None else layer.whole_name] = layer.time_share
+    known = [each for each in shares.values() if each is not None]
+    return sum(known) if len(known) == len(shares) else None
+
+
+def format_time_share(layers: Sequence[Layer]) -> str:
+    """That share as text, marked if it is that of whole layers; empty if it isn't known."""
+    share = find_time_share(layers)
+    if share is None:
+        return ""
+    return format_percent(share) + (
+        WHOLE if any(layer.whole_name is not None for layer in layers) else ""
+    )
+
+
+def format_percent(share: float) -> str:
+    """A share with three digits; never rounded to nothing, nor to all."""
+    percent = 100 * share
     if 0 < percent < 0.1:
         return "< 0.1 %"
-    return f"{percent:.3g} %" if percent < 99.95 or number == total else "> 99.9 %"
+    return f"{percent:.3g} %" if percent < 99.95 or share == 1 else "> 99.9 %"
 
 
 def _list_names(layers: Sequence[Layer]) -> str:
@@ -82,17 +124,44 @@ def _list_names(layers: Sequence[Layer]) -> str:
     return f"{', '.join(names[:NAMES_SHOWN])} and {rest} more"
 
 
-def describe_rest(layers: Sequence[Layer], total: int) -> list[str]:
-    """A line for the layers of each class that aren't asked about, for each reason."""
+def describe_rest(inspection: Inspection) -> list[str]:
+    """A line for the layers of each class that aren't asked about, for each reason.
+
+    If times are known, also a line for what no layer accounts for.
+    """
+    total = sum(layer.num_parameters for layer in inspection.layers)
     rest: dict[tuple[str, str], list[Layer]] = defaultdict(list)
-    for layer in layers:
+    for layer in inspection.layers:
         if layer.problem:
             rest[layer.class_name, layer.problem].append(layer)
-    return [
-        f"not measured: {len(group)} × {name}, {format_share(group, total)} of the parameters:"
-        f" {problem} ({_list_names(group)})"
-        for (name, problem), group in rest.items()
-    ]
+    lines = []
+    for (name, problem), group in rest.items():
+        shares = f"{format_share(group, total)} of the parameters"
+        if time := format_time_share(group):
+            shares += f", {time} of the time"
+        lines.append(
+            f"not measured: {len(group)} × {name}, {shares}: {problem} ({_list_names(group)})"
+        )
+    if inspection.shares is not None:
+        lines.append(
+            f"in no layer: {format_percent(inspection.shares.rest)} of the time, for what the model"
+            " computes between its layers"
+        )
+    return lines
+
+
+def describe_times(inspection: Inspection) -> list[str]:
+    """Lines that say how the times were taken, or why there are none."""
+    shares, problem = inspection.shares, inspection.shares_problem
+    if problem is not None:
+        return [f"shares of time aren't known: {problem}"]
+    if shares is None:
+        return []
+    runs = "one run" if shares.num_runs == 1 else f"{shares.num_runs} runs"
+    lines = [f"TIME: shares of {runs} on the example here, {format_seconds(shares.run_s)} each"]
+    if any(layer.whole_name is not None for layer in inspection.layers):
+        lines.append(f"{WHOLE} the time of the whole layer, of which this is one product")
+    return lines
 
 
 def describe_notes(layers: Sequence[Layer]) -> list[str]:
@@ -111,7 +180,18 @@ def advice_to_json(given: Sequence[Advice], inspection: Inspection) -> dict[str,
     return {
         "num_parameters": sum(layer.num_parameters for layer in layers),
         "example_problem": None if problem is None else str(problem),
+        "time": _times_to_json(inspection),
         "layers": [_layer_to_json(layer, of_layer.get(id(layer))) for layer in layers],
+    }
+
+
+def _times_to_json(inspection: Inspection) -> dict[str, object]:
+    shares, problem = inspection.shares, inspection.shares_problem
+    return {
+        "run_s": None if shares is None else shares.run_s,
+        "num_runs": 0 if shares is None else shares.num_runs,
+        "rest_share": None if shares is None else shares.rest,
+        "problem": None if problem is None else str(problem),
     }
 
 
@@ -121,6 +201,8 @@ def _layer_to_json(layer: Layer, advice: Advice | None) -> dict[str, object]:
         "name": layer.name,
         "class": layer.class_name,
         "num_parameters": layer.num_parameters,
+        "time_share": layer.time_share,
+        "time_is_of": layer.name if layer.whole_name is None else layer.whole_name,
         "kind": None if question is None else question.kind,
         "dims": None if question is None else list(question.dims),
         "params": None if question is None else dict(question.params),

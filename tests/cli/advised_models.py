@@ -42,5 +42,13 @@ class Attends(nn.Module):
     def forward(self, batch):
         words = self.words(batch["words"])
         return self.attention(words, words, words)
+class Once(nn.Linear):
+    def __init__(self):
+        super().__init__(317, 1197)
+        self.runs = 0
+    def forward(self, x):
+        self.runs += 1
+        assert self.runs == 1
+        return super().forward(x)
 def words(): return {"words": torch.zeros(5, 2, dtype=torch.long)}
 """

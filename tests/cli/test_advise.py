@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,7 +99,10 @@ def test_json_has_the_layers_that_no_kind_measures(
         **dict.fromkeys(("kind", "dims", "params", "multiple_of", "sizes", "answer")),
         "problem": "no workload kind measures it",
         "notes": [],
+        "time_share": None,
+        "time_is_of": "0",
     }
+    assert told["time"] == {"run_s": None, "num_runs": 0, "rest_share": None, "problem": None}
     assert len(told["layers"]) == 6 and told["layers"][-1]["answer"] is not None
 
 
@@ -261,3 +265,42 @@ def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
         "error: lhp advise needs torch, which isn't installed\n"
         "hint: pip install 'lhp-profiler[measure]'\n"
     )
+
+
+def test_shares_of_time_are_shown_beside_the_weights(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:Attends", "--example", f"{models}:words")
+    headings, *rows = done.out.splitlines()
+    assert headings.split()[-2:] == ["WEIGHTS", "TIME"]
+    by_name = {row.split()[0]: row for row in rows}
+    # The three products of attention are one layer, whose time each of them shows.
+    projected, output = (by_name[f"attention.{each}_proj"].split()[-2:] for each in ("in", "out"))
+    assert projected == output and projected[-1] == "%†"
+    assert by_name["spare"].split()[-2:] == ["0", "%"]  # the example doesn't reach it
+    assert by_name["not"].startswith("not measured: 1 × nn.MultiheadAttention, 0 % of the param")
+    assert "%† of the time: its attention gives its weights" in by_name["not"]
+    assert re.fullmatch(r"in no layer: [\d.]+ % of the time, .*", rows[-1])
+    assert re.search(r"TIME: shares of 15 runs on the example here, [\d.]+ .?s each\n", done.err)
+    assert "† the time of the whole layer" in done.err
+    done = lhp("advise", f"{models}:Attends", "--example", f"{models}:words", "--json")
+    told = json.loads(done.out)
+    shares = {each["time_is_of"]: each["time_share"] for each in told["layers"]}
+    assert sum(shares.values()) + told["time"]["rest_share"] == pytest.approx(1)
+    assert shares["spare"] == 0 < shares["attention"] and told["time"]["num_runs"] == 15
+
+
+def test_without_data_there_are_no_times(lhp: Lhp, service: StubService, models: str) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:Attends", "--example", f"{models}:words", "--meta")
+    assert done.out.splitlines()[0].split()[-1] == "WEIGHTS"
+    assert "TIME" not in done.err and "in no layer" not in done.out
+
+
+def test_a_model_that_runs_once_has_no_times(lhp: Lhp, service: StubService, models: str) -> None:
+    service.reply("GET /lhp", ANSWER)
+    done = lhp("advise", f"{models}:Once", "--example", f"{models}:example")
+    assert done.code == 0, done.err
+    assert "shares of time aren't known: the model, run again on the example, raised" in done.err
+    assert done.out.splitlines()[0].split()[-1] == "WEIGHTS"

@@ -24,7 +24,7 @@ from profiler_service.errors import LhpError, ModelError
 from profiler_service.processes.exit_codes import PARTLY
 
 if TYPE_CHECKING:
-    from profiler_service.advice.layers import Inspection, Layer
+    from profiler_service.advice.layers import Inspection
     from profiler_service.cli.advise import Advice
 
 
@@ -94,7 +94,7 @@ def advise(
     if json:
         print_json(advice_to_json(given, inspection))
     else:
-        _print_advice(given, layers)
+        _print_advice(given, inspection)
     unanswered = any(each.answer is None for each in given)
     unasked = not given or any(each.problem and each.has_kind for each in layers)
     if unanswered or unasked or inspection.problem is not None:
@@ -107,17 +107,20 @@ def _say_example_failed(problem: LhpError) -> None:
     say(f"hint: {problem.hint}")
 
 
-def _print_advice(given: Sequence[Advice], layers: Sequence[Layer]) -> None:
-    from profiler_service.cli.advice_text import HEADINGS, advice_row, describe_notes, describe_rest
+def _print_advice(given: Sequence[Advice], inspection: Inspection) -> None:
+    from profiler_service.cli import advice_text as text
 
-    total = sum(layer.num_parameters for layer in layers)
-    rows = [advice_row(each, total) for each in given]
+    total = sum(layer.num_parameters for layer in inspection.layers)
+    rows = [text.advice_row(each, total) for each in given]
+    headings: Sequence[str] = text.HEADINGS
+    if not any(row[-1] for row in rows):
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
     if rows:
-        print_records(HEADINGS, rows)
-    show(*describe_rest(layers, total))
-    for note in describe_notes(layers):
+        print_records(headings, rows)
+    show(*text.describe_rest(inspection))
+    for note in (*text.describe_times(inspection), *text.describe_notes(inspection.layers)):
         say(note)
-    if any("*" in row[-2] for row in rows):
+    if any("*" in row[headings.index("SIZES")] for row in rows):
         say(
             "* must fit the layer before: grow both together. If that layer can't grow,"
             " `lhp query OUT,IN` answers for the sizes you can have."
@@ -141,4 +144,6 @@ def _inspect(
                 called_with = arrange_example(load_example(example), made)
             except ModelError as error:
                 called_with = error
-        return inspect_model(made, batch=batch, steps=steps, dtype=dtype, example=called_with)
+        return inspect_model(
+            made, batch=batch, steps=steps, dtype=dtype, example=called_with, timed=not on_meta
+        )
