@@ -249,19 +249,26 @@ class WorkloadKind:
             return
         own, params = self.unfold(dims, dict(workload.params))
         try:
-            if self.check is not None:
-                self.check(params)
-            for axis, dim, multiple in zip(
-                self.axes, own, self.multiples(params) if self.multiples else own, strict=True
-            ):
-                if dim % multiple:
-                    raise InvalidWorkloadError(
-                        f"{axis} must be a multiple of {multiple}",
-                        hint=f"the next larger one is {axis}={dim + multiple - dim % multiple}",
-                    )
+            self.check_dims(own, params)
         except InvalidWorkloadError as error:
             where = ", ".join(f"{a}={d}" for a, d in zip(workload.axes, dims, strict=True))
             raise InvalidWorkloadError(f"at {where}: {error}", hint=error.hint) from error
+
+    def check_dims(self, own: Dims, params: Mapping[str, ParamValue]) -> None:
+        """Returns if the kind allows these dims of its own axes with all these parameters.
+
+        Raises InvalidWorkloadError.
+        """
+        if self.check is not None:
+            self.check(params)
+        if self.multiples is None:
+            return
+        for axis, dim, multiple in zip(self.axes, own, self.multiples(params), strict=True):
+            if dim % multiple:
+                raise InvalidWorkloadError(
+                    f"{axis} must be a multiple of {multiple}",
+                    hint=f"the next larger one is {axis}={dim + multiple - dim % multiple}",
+                )
 
     def _read_axes(self, vary: object) -> tuple[str, ...]:
         """The axes that `vary` names; the kind's own if it is None. Raises InvalidWorkloadError."""

@@ -1,4 +1,4 @@
-"""Finds the fastest kernel of a product or network in the stored comparisons.
+"""Finds the fastest kernel of a product, layer or network in the stored comparisons.
 
 Knows neither questions nor how kernels are compared. Belongs to one event loop, and calls the
 store only from threads.
@@ -14,8 +14,12 @@ from cachetools import LRUCache
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.answering.cache import LoadingCache
 from profiler_service.answering.curves import Conditions, KnownCurves
-from profiler_service.kinds.kernels import KERNEL_KINDS, Kernel
-from profiler_service.storage.store import CurveHeader, Store
+from profiler_service.kinds import get_workload_kind
+from profiler_service.kinds.backends import find_host_backends
+from profiler_service.kinds.kernels import DENSE_KERNELS, KERNEL_KINDS, Kernel
+from profiler_service.kinds.products import BACKEND
+from profiler_service.plan.spec import SweepSpec
+from profiler_service.storage.store import CurveHeader, Host, Store
 from profiler_service.wire import FasterBackend
 from profiler_service.workload import Workload
 
@@ -75,16 +79,30 @@ class KernelComparisons:
         return key in self.open
 
     async def find_faster_backend(
-        self, kernels: Workload, backend: str, conditions: Conditions
+        self, kernels: Workload, asked: Workload, conditions: Conditions
     ) -> FasterBackend | None:
-        """The fastest of the kernels; None if that is `backend`, or isn't known."""
+        """The fastest of the kernels; None if that is the one asked about, or isn't known."""
         if conditions.protocol_key is None:
             return None
         newest = await self._newest.get(None)
         curve_id = newest.get((kernels.key, conditions.platform_key, conditions.protocol_key))
         if curve_id is None:
             return None
+        backend = str(dict(asked.params).get(BACKEND.name, BACKEND.default))
         return _faster_backend(await self._curves.load_curve(curve_id), backend, curve_id)
+
+
+def plan_comparison(kernels: Workload, asked: Workload, host: Host) -> SweepSpec | None:
+    """The sweep that compares the dense kernels of the workload asked about, without a compiler.
+
+    None if the host has at most one of them.
+    """
+    names = find_host_backends(get_workload_kind(asked.kind))
+    compared = [Kernel.from_point(point).backend for point in range(DENSE_KERNELS.size)]
+    dtype = asked.param("dtype")
+    if sum(dtype in host.backends.get(names[backend], ()) for backend in compared) < 2:
+        return None
+    return SweepSpec(workload=kernels, mode="kernels", grid=DENSE_KERNELS)
 
 
 def _add(newest: Newest, headers: Iterable[CurveHeader]) -> Newest:

@@ -17,6 +17,7 @@ from profiler_service.analysis.lhp import Answer, Prefer, build_answer, find_ans
 from profiler_service.answering.caveats import find_caveats, find_width, is_noisy
 from profiler_service.answering.curves import Conditions, Snapshot
 from profiler_service.answering.facts import FactsKey, RaceAnswer
+from profiler_service.answering.kernel_comparisons import plan_comparison
 from profiler_service.answering.known import Known
 from profiler_service.answering.resources import evidence_info
 from profiler_service.answering.settling import (
@@ -28,7 +29,7 @@ from profiler_service.answering.settling import (
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import MAX_DIM, Grid
 from profiler_service.kinds import get_workload_kind
-from profiler_service.kinds.kernels import DENSE_KERNELS, LINEAR_KERNELS, Kernel, find_kernels
+from profiler_service.kinds.kernels import LINEAR_KERNELS, find_kernels
 from profiler_service.plan.modes import MODES, Mode
 from profiler_service.plan.spec import RaceTerms, SweepSpec
 from profiler_service.plan.window import WindowLimits, build_window, read_multiples
@@ -150,19 +151,15 @@ class LhpQuestion:
     def find_companion(self, host: Host) -> SweepSpec | None:
         """The comparison of the workload's dense kernels; None if there is at most one.
 
-        Also None if a network's race has a budget: the comparison would take a large part of the
-        budget, and the user didn't ask for it.
+        Also None if a network's or a layer's race has a budget: the comparison would take a large
+        part of the budget, and the user didn't ask for it.
         """
         kernels = self.kernels
         if kernels is None:
             return None
         if self.budget_s is not None and kernels.kind != LINEAR_KERNELS.name:
             return None
-        dtype = self.workload.param("dtype")
-        compared = [Kernel.from_point(point).backend for point in range(DENSE_KERNELS.size)]
-        if sum(dtype in host.backends.get(backend, ()) for backend in compared) < 2:
-            return None
-        return SweepSpec(workload=kernels, mode="kernels", grid=DENSE_KERNELS)
+        return plan_comparison(kernels, self.workload, host)
 
     def check_host(self, host: Host) -> None:
         """Always returns: admission checks everything that such a sweep needs."""
@@ -183,7 +180,7 @@ class LhpQuestion:
         if self.kernels is None:
             return answer
         faster = await known.comparisons.find_faster_backend(
-            self.kernels, str(self.workload.param("backend")), conditions
+            self.kernels, self.workload, conditions
         )
         is_open = known.comparisons.is_open(self.kernels, conditions)
         return answer.model_copy(

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 
 from profiler_service.errors import UnknownWorkloadError
 from profiler_service.kinds.convolutions import CONV2D, DEPTHWISE_CONV2D
-from profiler_service.kinds.kernels import HLSTM_KERNELS, HLSTM_LM_KERNELS, LINEAR_KERNELS
+from profiler_service.kinds.kernels import (
+    CONV2D_KERNELS,
+    DEPTHWISE_CONV2D_KERNELS,
+    HLSTM_KERNELS,
+    HLSTM_LM_KERNELS,
+    LINEAR_KERNELS,
+    MLP_KERNELS,
+    TRANSFORMER_BLOCK_KERNELS,
+)
 from profiler_service.kinds.layers import (
     ATTENTION,
     EMBEDDING,
@@ -38,8 +46,10 @@ from profiler_service.workload import WorkloadKind
 __all__ = [
     "ATTENTION",
     "CONV2D",
+    "CONV2D_KERNELS",
     "DEEPSPEECH2",
     "DEPTHWISE_CONV2D",
+    "DEPTHWISE_CONV2D_KERNELS",
     "EMBEDDING",
     "ENTRY_POINT_GROUP",
     "GRU",
@@ -54,7 +64,9 @@ __all__ = [
     "LSTM_LM",
     "MATMUL",
     "MLP",
+    "MLP_KERNELS",
     "TRANSFORMER_BLOCK",
+    "TRANSFORMER_BLOCK_KERNELS",
     "LeftOut",
     "get_workload_kind",
     "kinds_left_out",
@@ -77,10 +89,14 @@ _BUILT_IN = (
     LSTM_LM,
     DEEPSPEECH2,
     CONV2D,
+    CONV2D_KERNELS,
     DEPTHWISE_CONV2D,
+    DEPTHWISE_CONV2D_KERNELS,
     ATTENTION,
     MLP,
+    MLP_KERNELS,
     TRANSFORMER_BLOCK,
+    TRANSFORMER_BLOCK_KERNELS,
     EMBEDDING,
     LM_HEAD,
 )

@@ -1,4 +1,4 @@
-"""The kinds `linear_kernels`, `hlstm_kernels`, `hlstm_lm_kernels`: one call by every kernel.
+"""The kinds `linear_kernels`, `mlp_kernels`, `hlstm_kernels` …: one call by every kernel.
 
 Pure. Their only axis numbers kernels, so grids, samples and curves can hold kernels like
 dimensions. `Kernel` translates between a kernel and its point of such a grid. Only `Kernel` knows
@@ -14,6 +14,8 @@ from typing import Final, Literal, cast
 
 from profiler_service.errors import InvalidDimsError
 from profiler_service.grid import MAX_DIM, Grid, GridAxis
+from profiler_service.kinds.convolutions import CONV2D, DEPTHWISE_CONV2D
+from profiler_service.kinds.layers import LM_HEAD, MLP, TRANSFORMER_BLOCK
 from profiler_service.kinds.networks import HLSTM, HLSTM_LM
 from profiler_service.kinds.products import BACKEND, BIAS, LINEAR, MATMUL, SPARSITY
 from profiler_service.workload import (
@@ -146,22 +148,23 @@ def kernel_workload(
 def find_kernels(workload: Workload, dims: Dims) -> Workload | None:
     """The kernels of a workload at `dims`.
 
-    None if it has only one, is sparse, or varies something else than its kind's own axes.
+    None if it has only one of DENSE_BACKENDS, is sparse, or varies something else than its kind's
+    own axes.
     """
     params = dict(workload.params)
-    if params.get("backend") not in DENSE_BACKENDS or VARY in params:
+    backend = params.pop("backend", BACKEND.default)
+    if backend not in DENSE_BACKENDS or VARY in params:
         return None
-    if workload.kind in (LINEAR.name, MATMUL.name):
+    if workload.kind in (LINEAR.name, MATMUL.name, LM_HEAD.name):
         return kernel_workload(
-            (dims[0], dims[-1]),
+            (dims[0], int(params.get("width", dims[-1]))),
             batch=params["batch"],
             dtype=params["dtype"],
             bias=params.get("bias", BIAS.default),
         )
-    kernels = _KERNELS_OF_NETWORKS.get(workload.kind)
+    kernels = _KERNELS_OF.get(workload.kind)
     if kernels is None:
         return None
-    del params["backend"]
     return kernels.describe({**params, **dict(zip(workload.axes, dims, strict=True))})
 
 
@@ -174,14 +177,26 @@ def unfold(
     there is no such kernel.
     """
     kernel = Kernel.from_dims(dims)
+    choices = next(each.choices for each in kind.parameters if each.name == BACKEND.name)
+    if kernel.backend not in choices:
+        raise InvalidDimsError(
+            f"{kind.name} has no {kernel.backend} kernel",
+            hint=f"its backends are: {', '.join(choices)}",
+        )
     return tuple(int(params[axis]) for axis in kind.axes), {**params, **kernel.params}
 
 
-def _kernels_of(kind: WorkloadKind, *, builder: str, dims: Dims, description: str) -> WorkloadKind:
+def _kernels_of(
+    kind: WorkloadKind, *, builder: str, dims: Dims, description: str, axis: str = "kernel"
+) -> WorkloadKind:
     """The kind `KIND_kernels`: its dims are parameters, by default `dims`."""
+
+    def check(params: Mapping[str, ParamValue]) -> None:
+        kind.check_dims(tuple(int(params[each]) for each in kind.axes), params)
+
     return WorkloadKind(
         name=f"{kind.name}_kernels",
-        axes=("kernel",),
+        axes=(axis,),
         parameters=(
             *(
                 Parameter(
@@ -195,6 +210,7 @@ def _kernels_of(kind: WorkloadKind, *, builder: str, dims: Dims, description: st
             ),
             *(each for each in kind.parameters if each.name not in (BACKEND.name, SPARSITY.name)),
         ),
+        check=check,
         builder=builder,
         operand_bytes=lambda dims, params: kind.operand_bytes(*unfold(kind, dims, params)),
         flops=lambda dims, params: kind.flops(*unfold(kind, dims, params)),
@@ -223,5 +239,39 @@ HLSTM_LM_KERNELS = _kernels_of(
     dims=(1197, 317),
     description="`hlstm_lm` at fixed dims by every kernel, as `linear_kernels`; none is compiled.",
 )
-KERNEL_KINDS: Final = (LINEAR_KERNELS, HLSTM_KERNELS, HLSTM_LM_KERNELS)
-_KERNELS_OF_NETWORKS: Final = {HLSTM.name: HLSTM_KERNELS, HLSTM_LM.name: HLSTM_LM_KERNELS}
+_OF_LAYERS = "by every kernel: 1 dense, 2 packed, 3 compiled"
+CONV2D_KERNELS = _kernels_of(
+    CONV2D,
+    builder="profiler_service.measurement.layers:build_conv2d_kernel",
+    dims=(64, 64),
+    axis="kernel_number",
+    description=f"`conv2d` at fixed dims {_OF_LAYERS}.",
+)
+DEPTHWISE_CONV2D_KERNELS = _kernels_of(
+    DEPTHWISE_CONV2D,
+    builder="profiler_service.measurement.layers:build_depthwise_conv2d_kernel",
+    dims=(64,),
+    axis="kernel_number",
+    description=f"`depthwise_conv2d` at fixed dims {_OF_LAYERS}.",
+)
+MLP_KERNELS = _kernels_of(
+    MLP,
+    builder="profiler_service.measurement.layers:build_mlp_kernel",
+    dims=(3072,),
+    description=f"`mlp` at fixed dims {_OF_LAYERS}.",
+)
+TRANSFORMER_BLOCK_KERNELS = _kernels_of(
+    TRANSFORMER_BLOCK,
+    builder="profiler_service.measurement.layers:build_transformer_block_kernel",
+    dims=(768, 3072),
+    description=f"`transformer_block` at fixed dims {_OF_LAYERS}.",
+)
+_KERNELS_OF: Final[Mapping[str, WorkloadKind]] = {
+    HLSTM.name: HLSTM_KERNELS,
+    HLSTM_LM.name: HLSTM_LM_KERNELS,
+    CONV2D.name: CONV2D_KERNELS,
+    DEPTHWISE_CONV2D.name: DEPTHWISE_CONV2D_KERNELS,
+    MLP.name: MLP_KERNELS,
+    TRANSFORMER_BLOCK.name: TRANSFORMER_BLOCK_KERNELS,
+}
+KERNEL_KINDS: Final = (LINEAR_KERNELS, *_KERNELS_OF.values())

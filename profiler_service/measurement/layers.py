@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from profiler_service import kinds
+from profiler_service.kinds.kernels import unfold
 from profiler_service.measurement.networks import place
 from profiler_service.measurement.operations import Call, Operands, build_linear
 from profiler_service.networks.attention import bind_attention
@@ -187,6 +189,30 @@ def _keep_compiled(
         compile_copy,
         size_bytes=2 * num_weights * operands.dtype.itemsize,
     )
+
+
+def build_conv2d_kernel(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of `conv2d` by the kernel of that number: see `kinds.kernels`."""
+    return build_conv2d(operands, *unfold(kinds.CONV2D, dims, params))
+
+
+def build_depthwise_conv2d_kernel(
+    operands: Operands, dims: Dims, params: Mapping[str, ParamValue]
+) -> Call:
+    """The call of `depthwise_conv2d` by the kernel of that number: see `kinds.kernels`."""
+    return build_depthwise_conv2d(operands, *unfold(kinds.DEPTHWISE_CONV2D, dims, params))
+
+
+def build_mlp_kernel(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The call of `mlp` by the kernel of that number: see `kinds.kernels`."""
+    return build_mlp(operands, *unfold(kinds.MLP, dims, params))
+
+
+def build_transformer_block_kernel(
+    operands: Operands, dims: Dims, params: Mapping[str, ParamValue]
+) -> Call:
+    """The call of `transformer_block` by the kernel of that number: see `kinds.kernels`."""
+    return build_transformer_block(operands, *unfold(kinds.TRANSFORMER_BLOCK, dims, params))
 
 
 def build_embedding(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:

@@ -12,7 +12,16 @@ from tests.api.conftest import DTYPES
 from tests.api.curves import PLATFORM, PROTOCOL
 from tests.synthetic import SyntheticDevice
 
-BACKENDS = {"dense": DTYPES, "packed": DTYPES, "compiled": DTYPES, "csr": ("float32",)}
+BACKENDS = {
+    "dense": DTYPES,
+    "packed": DTYPES,
+    "compiled": DTYPES,
+    "csr": ("float32",),
+    "packed_conv2d": DTYPES,
+    "compiled_layer": DTYPES,
+    "math": DTYPES,
+    "fused": DTYPES,
+}
 # 1 ms, 350 µs and 380 µs dense; the sparse kernel takes 5 µs and 20 µs for each percent of
 # nonzeros. Below 1 ms from 50.25 % zeros on, below 350 µs from 82.75 %, below 380 from 81.25 %.
 LATENCY_S = np.r_[1000e-6, 350e-6, 380e-6, 5e-6 + 20e-6 * np.arange(1, 101)]

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from profiler_service.kinds import LINEAR, MATMUL
+from profiler_service.kinds import LINEAR, MATMUL, get_workload_kind
 from profiler_service.kinds.kernels import DENSE_KERNELS
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
@@ -192,8 +192,40 @@ async def test_a_network_has_kernels_too(
 
 
 @pytest.mark.parametrize(
+    ("workload", "dims"),
+    [("conv2d", "5,6"), ("depthwise_conv2d", "5"), ("mlp", "5"), ("transformer_block", "12,6")],
+)
+async def test_a_layer_has_kernels_too(
+    client: httpx.AsyncClient, sqlite_worker: Worker, workload: str, dims: str
+) -> None:
+    asking = asyncio.create_task(ask(client, workload=workload, dims=dims, dtype="bfloat16"))
+    race, comparison = await sqlite_worker.take(asking), await sqlite_worker.take()
+    assert (comparison.spec.mode, comparison.spec.grid) == ("kernels", DENSE_KERNELS)
+    assert comparison.spec.workload.kind == f"{workload}_kernels"
+    assert comparison.spec.workload.param("dtype") == "bfloat16"
+    curve_id = measure(sqlite_worker.store, comparison)
+    sqlite_worker.finish(race, stairs(8))
+    answer = (await asking).json()
+    assert answer["faster_backend"]["backend"] == "packed"
+    assert answer["faster_backend"]["curve"] == curve_id
+    # The kernel that isn't the faster one has a curve of its own, but the comparison is the same.
+    keep_curve(
+        sqlite_worker.store,
+        race.spec.grid,
+        stairs(8),
+        workload=get_workload_kind(workload).describe({"dtype": "bfloat16", "backend": "packed"}),
+    )
+    packed = {"workload": workload, "dims": dims, "dtype": "bfloat16", "backend": "packed"}
+    assert (await ask(client, **packed)).json()["faster_backend"] is None
+    assert sqlite_worker.handed_in.empty()
+
+
+@pytest.mark.parametrize(
     "params",
     [
+        {"workload": "attention", "dims": "4,8", "batch": 1, "sequence": 16},
+        {"workload": "embedding", "dims": "50"},
+        {"workload": "conv2d", "budget": 2},
         {"workload": "lstm"},
         {"workload": "hlstm", "backend": "csr"},
         # Whole calls of a network would eat the time that the race was given.

@@ -2,17 +2,28 @@ from __future__ import annotations
 
 import pytest
 
-from profiler_service.errors import InvalidDimsError
+from profiler_service.errors import InvalidDimsError, InvalidWorkloadError
 from profiler_service.kinds import (
+    ATTENTION,
+    CONV2D,
+    CONV2D_KERNELS,
     DEEPSPEECH2,
+    DEPTHWISE_CONV2D,
+    DEPTHWISE_CONV2D_KERNELS,
+    EMBEDDING,
     HLSTM,
     HLSTM_KERNELS,
     HLSTM_LM,
     HLSTM_LM_KERNELS,
     LINEAR,
     LINEAR_KERNELS,
+    LM_HEAD,
     LSTM,
     MATMUL,
+    MLP,
+    MLP_KERNELS,
+    TRANSFORMER_BLOCK,
+    TRANSFORMER_BLOCK_KERNELS,
     get_workload_kind,
 )
 from profiler_service.kinds.kernels import (
@@ -25,7 +36,7 @@ from profiler_service.kinds.kernels import (
     find_kernels,
     kernel_workload,
 )
-from profiler_service.workload import WorkloadKind
+from profiler_service.workload import Dims, WorkloadKind
 
 
 def test_kernels_are_numbered_dense_first_then_ever_fuller() -> None:
@@ -111,6 +122,51 @@ def test_a_network_has_kernels_too(kind: WorkloadKind, kernels: WorkloadKind) ->
     assert ("vocabulary" in params) == (kind is HLSTM_LM)
 
 
+@pytest.mark.parametrize(
+    ("kind", "kernels", "dims"),
+    [
+        (CONV2D, CONV2D_KERNELS, (8, 6)),
+        (DEPTHWISE_CONV2D, DEPTHWISE_CONV2D_KERNELS, (7,)),
+        (MLP, MLP_KERNELS, (30,)),
+        (TRANSFORMER_BLOCK, TRANSFORMER_BLOCK_KERNELS, (24, 30)),
+    ],
+)
+def test_a_layer_has_dense_kernels(kind: WorkloadKind, kernels: WorkloadKind, dims: Dims) -> None:
+    assert get_workload_kind(f"{kind.name}_kernels") is kernels
+    workload = find_kernels(kind.describe({"backend": "packed", "dtype": "bfloat16"}), dims)
+    assert workload is not None and workload.kind == kernels.name
+    # Whichever kernel is asked about, they are the same ones.
+    for backend in DENSE_BACKENDS:
+        asked = kind.describe({"backend": backend, "dtype": "bfloat16"})
+        assert find_kernels(asked, dims) == workload
+    params = dict(workload.params)
+    assert tuple(params[axis] for axis in kind.axes) == dims
+    assert "backend" not in params
+    for kernel in map(Kernel, DENSE_BACKENDS):
+        same = dict(kind.describe({"dtype": "bfloat16", **kernel.params}).params)
+        assert kernels.operand_bytes(kernel.dims, params) == kind.operand_bytes(dims, same)
+        assert kernels.flops(kernel.dims, params) == kind.flops(dims, same)
+    with pytest.raises(InvalidDimsError, match=f"{kind.name} has no csr kernel") as caught:
+        kernels.operand_bytes(Kernel("csr", 50).dims, params)
+    assert "dense, packed, compiled" in caught.value.hint
+
+
+def test_a_convolution_s_kernels_keep_the_size_of_its_kernel() -> None:
+    workload = find_kernels(CONV2D.describe({"kernel": 1, "padding": 0}), (8, 6))
+    assert workload is not None
+    assert workload.axes == ("kernel_number",) and workload.param("kernel") == 1
+
+
+def test_what_a_layer_refuses_its_kernels_refuse() -> None:
+    with pytest.raises(InvalidWorkloadError, match="width must be a multiple of 12"):
+        TRANSFORMER_BLOCK_KERNELS.describe({"width": 770})
+    with pytest.raises(InvalidWorkloadError, match="in_channels must be a multiple of 4"):
+        CONV2D_KERNELS.describe({"in_channels": 6, "out_channels": 8, "groups": 4})
+    with pytest.raises(InvalidWorkloadError, match="doesn't fit into 2 x 32"):
+        DEPTHWISE_CONV2D_KERNELS.describe({"height": 2, "padding": 0})
+    TRANSFORMER_BLOCK_KERNELS.describe({"width": 780})
+
+
 def test_kernels_of_products() -> None:
     expected = kernel_workload((30, 20), batch=16, dtype="float32")
     assert find_kernels(LINEAR.describe({"backend": "compiled"}), (30, 20)) == expected
@@ -123,8 +179,17 @@ def test_kernels_of_products() -> None:
     assert find_kernels(MATMUL.describe(), (30,)) == square
 
 
+def test_a_vocabulary_s_scores_are_a_product() -> None:
+    scores = LM_HEAD.describe({"width": 20, "backend": "packed"})
+    assert find_kernels(scores, (30,)) == kernel_workload((30, 20), batch=16, dtype="float32")
+
+
 def test_what_has_one_kernel_or_is_sparse_has_none_to_compare() -> None:
     assert find_kernels(LSTM.describe(), (30, 20)) is None
+    assert find_kernels(EMBEDDING.describe(), (30,)) is None
+    assert find_kernels(ATTENTION.describe(), (12, 64)) is None  # has none of them but dense
+    varied = {"vary": "groups", "out_channels": 8, "in_channels": 8}
+    assert find_kernels(CONV2D.describe(varied), (4,)) is None
     assert find_kernels(DEEPSPEECH2.describe(), (30,)) is None
     assert find_kernels(LINEAR.describe({"backend": "csr"}), (30, 20)) is None
     assert find_kernels(HLSTM.describe({"backend": "csr"}), (30, 20)) is None

@@ -77,7 +77,7 @@ def test_a_package_that_brings_none_is_named_and_left_out(
     # Whoever asks for it is told.
     with pytest.raises(UnknownWorkloadError, match=f"there is no workload '{name}'") as caught:
         get_workload_kind(name)
-    assert "choose one of: attention, conv2d, deepspeech2" in caught.value.hint
+    assert "choose one of: attention, conv2d, conv2d_kernels, deepspeech2" in caught.value.hint
     assert f"{name} is left out: " in caught.value.hint and reason in caught.value.hint
 
 

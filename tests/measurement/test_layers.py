@@ -21,8 +21,10 @@ from profiler_service.kinds import (
     LM_HEAD,
     MLP,
     TRANSFORMER_BLOCK,
+    get_workload_kind,
 )
 from profiler_service.kinds.backends import find_missing_backend
+from profiler_service.kinds.kernels import Kernel, find_kernels
 from profiler_service.measurement.backends import probe_backends
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.networks.transformer import TransformerBlock
@@ -207,6 +209,25 @@ def test_a_compiled_layer_is_compiled_once_for_all_its_visits(
     other = {"activation": last} if last else {"mask": "none"} if kind is ATTENTION else {}
     build(kind, dims, {**compiled, **other, "batch": 3}, operands)()
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "params"),
+    [each for each in _OF_LAYERS if "groups" not in each[2] and "gated" not in each[2]],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_kernels_of_a_layer_are_its_backends(
+    kind: WorkloadKind, dims: Dims, params: dict[str, ParamValue]
+) -> None:
+    workload = find_kernels(kind.describe(params), dims)
+    assert workload is not None
+    for backend in ("dense", "packed"):
+        expected = build(kind, dims, {**params, "backend": backend}, new_operands("float32"))()
+        kernels, number = get_workload_kind(workload.kind), Kernel(backend).dims
+        operands = new_operands("float32")
+        result = build(kernels, number, dict(workload.params), operands)()
+        assert isinstance(result, torch.Tensor) and isinstance(expected, torch.Tensor)
+        assert torch.equal(result, expected)
 
 
 def test_a_block_is_that_of_torch() -> None:
