@@ -51,7 +51,7 @@ def advice_row(advice: Advice, total: int) -> list[str]:
     if answer is None:
         return [*row, "–", advice.problem, "", "", *shares]
     if answer.lhp == answer.dims:
-        why = "keep: an LHP" if answer.is_lhp else "keep: nothing larger is confidently faster"
+        why = _say_why_kept(answer)
         latency = format_seconds(answer.latency_s) + _doubts(answer)
         return [*row, format_dims(answer.lhp), why, latency, "", *shares]
     percent, low, high = (100 * (ratio - 1) for ratio in (answer.speedup, *answer.speedup_interval))
@@ -71,11 +71,21 @@ def advice_row(advice: Advice, total: int) -> list[str]:
     ]
 
 
+def _say_why_kept(answer: LhpAnswer) -> str:
+    if answer.cut_short:
+        return "keep: the time ended before anything larger could be judged"
+    return "keep: an LHP" if answer.is_lhp else "keep: nothing larger is confidently faster"
+
+
 def _doubts(answer: LhpAnswer) -> str:
     """What is behind a doubtful latency: `, noisy`."""
     return "".join(
         f", {name}"
-        for name, applies in (("disturbed", answer.disturbed), ("noisy", answer.noisy))
+        for name, applies in (
+            ("disturbed", answer.disturbed),
+            ("noisy", answer.noisy),
+            ("not settled", answer.evidence.settled is not None and not answer.settled),
+        )
         if applies
     )
 

@@ -5,6 +5,7 @@ Knows neither torch nor typer. `profiler_service.advice.layers` finds the layers
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,9 +14,11 @@ from rich.console import Console
 
 from profiler_service.cli.asking import ask
 from profiler_service.cli.terminal import print_line
+from profiler_service.cli.timetable import Timetable
 from profiler_service.client import ServiceClient, ServiceFailedError
 from profiler_service.errors import (
     ConflictError,
+    HostStartingError,
     InvalidDimsError,
     InvalidRequestError,
     InvalidWorkloadError,
@@ -27,7 +30,7 @@ from profiler_service.errors import (
     WindowTooLargeError,
 )
 from profiler_service.wire import LhpAnswer
-from profiler_service.wording import format_dims
+from profiler_service.wording import format_dims, format_seconds
 
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer
@@ -50,6 +53,7 @@ SURELY_OF_ONE_LAYER = (
     WindowTooLargeError,
 )
 """Those that depend on the layer."""
+NO_TIME = "not asked: the time was up (a longer --time, or ask again for the rest)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +66,35 @@ class Advice:
     problem: str
     """Why there is no answer; empty if there is one."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was the budget that ended the race before it was settled."""
+        if self.answer is None or self.answer.settled:
+            return False
+        evidence = self.answer.evidence
+        asked_s, given_s = evidence.asked_budget_s, evidence.budget_s
+        return asked_s is not None and given_s is not None and given_s >= asked_s
+
+    @property
+    def time_share(self) -> float:
+        """What the model may gain here at most, as a share of its time; 0 if times aren't known."""
+        return sum(layer.time_share or 0.0 for layer in self.layers)
+
 
 def advise(
     client: ServiceClient,
     layers: Sequence[Layer],
     conditions: Mapping[str, str | int | float],
     *,
-    wait_s: float,
+    total_s: float,
     console: Console,
 ) -> list[Advice]:
-    """The advice for each distinct question, in order; each waits at most `wait_s` for its answer.
+    """The advice for each distinct question, in order, after `total_s` at most.
 
     Layers that can't be asked about have none. `conditions` are further parameters of every query.
+    Each question has an equal part of the time at first. What is left goes to those that aren't
+    settled, beginning where the model takes most of its time.
+
     An error about one layer is kept in that layer's advice. If no question gets an answer, the
     first error is raised that may concern all. Raises every other error of the client.
     """
@@ -81,30 +102,91 @@ def advise(
     for layer in layers:
         if layer.question is not None and not layer.problem:
             equal.setdefault(layer.question, []).append(layer)
-    given: list[Advice] = []
-    first_error: LhpError | None = None
-    for number, (question, group) in enumerate(equal.items(), start=1):
-        print_line(
-            console, f"{number} of {len(equal)}: {question.kind} {format_dims(question.dims)}"
-        )
-        query = {
-            "dims": format_dims(question.dims),
-            "workload": question.kind,
-            **dict(question.params),
-            **conditions,
-        }
-        if question.multiple_of:
-            query["multiple_of"] = format_dims(question.multiple_of)
+    asking = _Asking(client, conditions, Timetable(total_s, len(equal)), console)
+    given = [
+        asking.ask_first(question, tuple(group), f"{number} of {len(equal)}")
+        for number, (question, group) in enumerate(equal.items(), start=1)
+    ]
+    if asking.first_error is not None and all(each.answer is None for each in given):
+        raise asking.first_error
+    settled = asking.settle([each for each in given if each.is_open])
+    return [settled.get(each.question, each) for each in given]
+
+
+class _Asking:
+    """Asks the questions about a model's layers, one after the other."""
+
+    def __init__(
+        self,
+        client: ServiceClient,
+        conditions: Mapping[str, str | int | float],
+        timetable: Timetable,
+        console: Console,
+    ) -> None:
+        self.first_error: LhpError | None = None
+        """The first error that may concern all questions."""
+        self._client = client
+        self._conditions = conditions
+        self._timetable = timetable
+        self._console = console
+
+    def ask_first(self, question: Question, layers: tuple[Layer, ...], number: str) -> Advice:
+        """The advice, after an equal part of the time at most."""
         answer, problem = None, ""
+        wait_s = self._timetable.begin()
+        if wait_s <= 0:
+            return Advice(layers=layers, question=question, answer=None, problem=NO_TIME)
+        self._say(number, question, self._timetable.expected_s)
+        budget_s = self._timetable.budget_s
         try:
-            answer = ask(client, query, wait_s=wait_s, console=console)
+            answer = self._ask(question, wait_s, {} if budget_s is None else {"budget": budget_s})
         except OF_ONE_LAYER as error:
             if error.is_transient:
                 raise
             if not isinstance(error, SURELY_OF_ONE_LAYER):
-                first_error = first_error or error
+                self.first_error = self.first_error or error
             problem = f"{error} ({error.hint})" if error.hint else str(error)
-        given.append(Advice(layers=tuple(group), question=question, answer=answer, problem=problem))
-    if first_error is not None and all(each.answer is None for each in given):
-        raise first_error
-    return given
+        return Advice(layers=layers, question=question, answer=answer, problem=problem)
+
+    def settle(self, given: Sequence[Advice]) -> dict[Question, Advice]:
+        """The advice that is surer than what was `given`, by its question, while there is time."""
+        settled: dict[Question, Advice] = {}
+        if self._timetable.budget_s is None:
+            return settled  # the service's own limits held from the beginning
+        for each in sorted(given, key=lambda advice: advice.time_share, reverse=True):
+            left_s = self._timetable.left_s
+            if not self._timetable.can_settle:
+                break
+            self._say("once more, for certainty", each.question, left_s)
+            try:
+                answer = self._ask(each.question, left_s, {})
+            except LhpError:  # what is known already is still true
+                break
+            settled[each.question] = dataclasses.replace(each, answer=answer)
+        return settled
+
+    def _say(self, what: str, question: Question, left_s: float) -> None:
+        print_line(
+            self._console,
+            f"{what}: {question.kind} {format_dims(question.dims)}, about"
+            f" {format_seconds(max(1.0, round(left_s)))} left",
+        )
+
+    def _ask(self, question: Question, wait_s: float, terms: Mapping[str, float]) -> LhpAnswer:
+        """The answer. Waits longer for a worker that is starting, which all questions need."""
+        query: dict[str, str | int | float] = {
+            "dims": format_dims(question.dims),
+            "workload": question.kind,
+            **dict(question.params),
+            **self._conditions,
+            **terms,
+        }
+        if question.multiple_of:
+            query["multiple_of"] = format_dims(question.multiple_of)
+        while True:
+            try:
+                return ask(self._client, query, wait_s=wait_s, console=self._console)
+            except HostStartingError:
+                wait_s = self._timetable.left_s
+                if not wait_s:
+                    raise

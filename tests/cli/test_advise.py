@@ -227,7 +227,7 @@ def test_no_answer_at_all_is_an_error(
     lhp: Lhp, service: StubService, models: str, reply: Reply, code: int, message: str
 ) -> None:
     service.reply("GET /lhp", reply)
-    done = lhp("advise", f"{models}:make", "--wait", "0")
+    done = lhp("advise", f"{models}:make", "--time", "1")
     assert (done.code, done.out) == (code, "")
     assert f"error: {message}" in done.err and "hint: " in done.err
 
@@ -238,7 +238,7 @@ def test_a_layer_that_takes_too_long_leaves_its_sweep_to_go_on(
     sweep = make_sweep(mode="race", error="no CUDA device here")
     service.reply("GET /lhp", Reply.accepted(sweep), ANSWER)
     service.reply("GET /sweeps/s1", sweep)
-    done = lhp("advise", f"{models}:make", "--wait", "0.3")
+    done = lhp("advise", f"{models}:make", "--time", "0.3")
     assert done.code == PARTLY
     assert "sweep s1 is running, 25% done, paused: no CUDA device here" in done.out
     assert "paused: no CUDA device here" in done.err  # while it was waited for

@@ -63,10 +63,14 @@ def advise(
     max_growth: Annotated[
         float | None, typer.Option(help="How far above DIMS to look, as a share of each dimension.")
     ] = None,
-    wait: Annotated[
+    time: Annotated[
         float,
-        typer.Option(min=0, help="Seconds to wait for each layer that must be measured first."),
-    ] = 120,
+        typer.Option(
+            min=0,
+            help="Seconds for all questions together, shared out over the layers. What the service"
+            " knows already takes none.",
+        ),
+    ] = 50,
     host: HostOption = None,
     url: UrlOption = None,
     json: JsonOption = False,
@@ -89,7 +93,7 @@ def advise(
         if value is not None:
             conditions[name] = value
     with open_client(url) as client:
-        given = ask_about(client, layers, conditions, wait_s=wait, console=make_console())
+        given = ask_about(client, layers, conditions, total_s=time, console=make_console())
     say_away(each.answer for each in given if each.answer is not None)
     if json:
         print_json(advice_to_json(given, inspection))

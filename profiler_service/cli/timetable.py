@@ -1,0 +1,63 @@
+"""Shares a time out over several questions to the service. Pure: the clock is given.
+
+At first, each question has an equal budget: the same one whenever as many questions are asked in
+the same time, so that answers that are stored are found again. What is left goes to the questions
+that aren't settled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+BUDGETS_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""Measuring times that are given to a question. Few, so that a question about one layer more or
+fewer has the same one."""
+OVERHEAD_S = 0.5
+"""What a measured answer takes besides its measurement."""
+SETTLING_S = 5.0
+"""What a question takes at most, if its calls are short, with the service's own limits."""
+
+
+class Timetable:
+    """What is left of a time for so many questions."""
+
+    def __init__(
+        self, total_s: float, num_questions: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._end_s = clock() + total_s
+        self._num_questions = num_questions
+        self._num_asked = 0
+        self._begun_s = clock()
+        share_s = total_s / max(num_questions, 1) - OVERHEAD_S
+        self.budget_s: float | None = max(
+            (each for each in BUDGETS_S if each <= share_s), default=BUDGETS_S[0]
+        )
+        """The measuring time of each question; None if the service's own limit is less."""
+        if share_s > BUDGETS_S[-1]:
+            self.budget_s = None
+
+    @property
+    def left_s(self) -> float:
+        """The time that is left for all questions."""
+        return max(0.0, self._end_s - self._clock())
+
+    def begin(self) -> float:
+        """How long the next question may wait: twice its share, so that all get some time."""
+        open_questions = max(self._num_questions - self._num_asked, 1)
+        self._num_asked += 1
+        return min(self.left_s, max(2 * self.left_s / open_questions, OVERHEAD_S))
+
+    @property
+    def expected_s(self) -> float:
+        """How long the question that has begun and those after it will take."""
+        num_done = self._num_asked - 1
+        most_s = (self.budget_s or SETTLING_S) + OVERHEAD_S
+        each_s = (self._clock() - self._begun_s) / num_done if num_done > 0 else most_s
+        return min(self.left_s, each_s * (self._num_questions - num_done))
+
+    @property
+    def can_settle(self) -> bool:
+        """Whether there is time for a question with the service's own limits."""
+        return self.left_s >= SETTLING_S
