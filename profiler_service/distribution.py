@@ -37,7 +37,7 @@ EXTRA_MODULES: Mapping[Extra, frozenset[str]] = {
             *("sqlalchemy", "starlette", "structlog", "tsdownsample", "uvicorn", "uvloop"),
         }
     ),
-    "measure": frozenset({"numpy", "torch"}),
+    "measure": frozenset({"numpy", "scipy", "torch"}),
     "trainer": frozenset({"matplotlib", "numpy", "safetensors", "torch"}),
     "plot": frozenset({"kaleido", "numpy", "plotly"}),
     "arrow": frozenset({"pyarrow"}),

@@ -52,6 +52,10 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     ),
     "networks": ({"errors"}, {"torch"}),
     "advice": ({"errors", "grid", "suggestions", "workload"}, {"torch"}),
+    "widths": (
+        {"advice", "analysis", "client", "errors", "kinds", "wire", "workload"},
+        {"numpy", "scipy", "torch"},
+    ),
     "measurement": (
         {
             *("analysis", "distribution", "errors", "grid", "kinds", "networks", "plan"),
@@ -114,7 +118,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
                 "plan",
             ),
             *("plots", "printable", "processes", "settings", "standard_streams", "storage"),
-            *("suggestions", "telemetry", "wire", "wording", "workload"),
+            *("suggestions", "telemetry", "widths", "wire", "wording", "workload"),
         },
         {"typer", "click", "rich", "pydantic", "pydantic_core"},
     ),

@@ -204,7 +204,7 @@ def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:
     ("extras", "modules"),
     [
         (["server"], "profiler_service.app profiler_service.processes.worker"),
-        (["measure"], "profiler_service.measurement.operations profiler_service.advice.layers"),
+        (["measure"], "profiler_service.measurement.operations profiler_service.widths.pruning"),
         (["plot"], "profiler_service.plots.files profiler_service.plots.compare"),
         (["trainer"], "trainer_client.synthesis trainer_client.report trainer_client.dry_run"),
     ],

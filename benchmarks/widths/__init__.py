@@ -1,0 +1,1 @@
+"""Whole models at pruned, rounded and chosen widths, raced end to end."""
