@@ -3,7 +3,7 @@
     LhpError
     ├─ InvalidRequestError        what was asked is malformed, out of range or too large
     │  ├─ InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError,
-    │  │  IncomparableCurvesError
+    │  │  OwnCodeError, IncomparableCurvesError
     │  ├─ MalformedHttpError, MethodNotAllowedError
     │  └─ RequestTooLargeError    (QueryTooLongError, HeadersTooLargeError)
     ├─ NotFoundError              the thing named doesn't exist
@@ -85,6 +85,10 @@ class WindowTooLargeError(InvalidRequestError):
 
 class UnsupportedOnHostError(InvalidRequestError):
     """The host's device lacks what the workload needs (a dtype, a backend)."""
+
+
+class OwnCodeError(InvalidRequestError):
+    """No host measures the user's own code: the user's command does, on the user's machine."""
 
 
 class IncomparableCurvesError(InvalidRequestError):

@@ -23,6 +23,9 @@ VARY = "vary"
 """The parameter of a workload that says what varies, if that isn't the kind's own axes."""
 MAX_AXES = 16
 
+OWN_CODE = "callable"
+"""Name of the kind whose calls are a user's own code: no host measures it."""
+
 QUESTION_OPTIONS = frozenset(
     (
         *("dims", "workload", "vary", "prefer", "slack", "effort", "max_growth", "multiple_of"),

@@ -31,6 +31,11 @@ can raise the bounds: `hint` names the setting, such as `LHP_MAX_WINDOW_POINTS` 
 Choose another dtype or backend, or another host. `lhp hosts` and `GET /hosts` show what each host
 supports.
 """,
+    "OwnCodeError": """
+Run the command that `hint` names, on the machine that you want to know about: `lhp query
+--callable` or `lhp sweep --callable` ([your own function](../guides/your-own-callable.md)).
+Afterwards, the service answers from what was measured.
+""",
     "IncomparableCurvesError": """
 Choose curves of one workload kind with the same axes, timed alike, whose grids have points in
 common. `lhp curves` lists the workload and the ranges of each. Platform, host, time and fixed

@@ -15,9 +15,9 @@ from profiler_service.answering.duration import (
     expect_duration,
     find_least_call_s,
 )
-from profiler_service.errors import UnsupportedOnHostError, WindowTooLargeError
-from profiler_service.grid import Grid
-from profiler_service.kinds import get_workload_kind
+from profiler_service.errors import OwnCodeError, UnsupportedOnHostError, WindowTooLargeError
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import CALLABLE, get_workload_kind
 from profiler_service.kinds.backends import find_missing_backend
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
@@ -66,12 +66,11 @@ class Admission:
         it; None means that it does if it has a question's bounds.
 
         Raises InvalidDimsError, InvalidWorkloadError, WindowTooLargeError, UnsupportedOnHostError,
-        StoreError. Allocates nothing.
+        OwnCodeError, StoreError. Allocates nothing.
         """
+        refuse_own_code(spec)
         self._refuse_unless_usable()
-        self.limits.check_dims(spec.workload, spec.grid.first)
-        self.limits.check_dims(spec.workload, spec.grid.last)
-        self._check_size(spec, for_question=for_question)
+        self.check_bounds(spec, for_question=for_question)
         await asyncio.to_thread(check_values, spec)
         platform = await asyncio.to_thread(self._store.get_platform, host.platform_key)
         check_affordable(
@@ -93,7 +92,13 @@ class Admission:
             is_awaited=for_question if is_awaited is None else is_awaited,
         )
 
-    def _check_size(self, spec: SweepSpec, *, for_question: bool) -> None:
+    def check_bounds(self, spec: SweepSpec, *, for_question: bool) -> None:
+        """Returns if the operator allows dims as large, and so many points.
+
+        Raises InvalidDimsError, WindowTooLargeError.
+        """
+        self.limits.check_dims(spec.workload, spec.grid.first)
+        self.limits.check_dims(spec.workload, spec.grid.last)
         mode, grid = MODES[spec.mode], spec.grid
         settings = self._settings
         limits = {"LHP_MAX_POINTS": settings.max_points}
@@ -116,6 +121,38 @@ class Admission:
                 hint="ask for fewer: a smaller range, or larger steps; the service's setting"
                 " LHP_MAX_AXIS_POINTS allows more",
             )
+
+
+def is_own_code(spec: SweepSpec) -> bool:
+    """Whether only the user's own command can measure it."""
+    return spec.workload.kind == CALLABLE.name
+
+
+def refuse_own_code(spec: SweepSpec) -> None:
+    """Returns if hosts measure such a workload. Raises OwnCodeError, which names the command."""
+    if not is_own_code(spec):
+        return
+    workload = spec.workload
+    function = str(workload.param("function"))
+    is_question = MODES[spec.mode].is_race
+    words = [
+        f"{name}={axis.first}" if is_question else f"{name}={_range(axis)}"
+        for name, axis in zip(workload.axes, spec.grid.axes, strict=True)
+    ]
+    words += [
+        f"--param {name}={value}"
+        for name, value in workload.params
+        if name not in ("function", "source", "vary")
+    ]
+    command = "query" if is_question else "sweep"
+    raise OwnCodeError(
+        f"{function} isn't measured here, and no host can do that: its code is on your machine",
+        hint=f"measure it there: `lhp {command} --callable {function} {' '.join(words)}`",
+    )
+
+
+def _range(axis: GridAxis) -> str:
+    return f"{axis.first}:{axis.last}" + (f":{axis.step}" if axis.step > 1 else "")
 
 
 def check_values(spec: SweepSpec) -> None:

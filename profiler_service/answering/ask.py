@@ -18,7 +18,7 @@ from cachetools import LRUCache
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
-from profiler_service.answering.admission import Admission
+from profiler_service.answering.admission import Admission, is_own_code, refuse_own_code
 from profiler_service.answering.curves import Conditions
 from profiler_service.answering.hosts import HostDirectory
 from profiler_service.answering.known import Known
@@ -112,7 +112,8 @@ class Asking:
 
         Also the sweep if the service is about to end.
 
-        Raises InsufficientScopeError if the caller may not have it measured;
+        Raises OwnCodeError if only the user's own command can measure it; InsufficientScopeError if
+        the caller may not have it measured;
         UnknownHostError, UnknownPlatformError, HostAwayError; InvalidRequestError for an
         ambiguous beginning of a platform's key; WindowTooLargeError, UnsupportedOnHostError;
         ConflictError if the host isn't on that platform;
@@ -146,6 +147,12 @@ class Asking:
         answer = await self._find(question, where)
         if answer is not None:
             return answer
+        if is_own_code(question.sweep):
+            # The user's command may have measured it since the last refresh.
+            await self._known.refresh()
+            if (answer := await self._find(question, where)) is not None:
+                return answer
+            refuse_own_code(question.sweep)
         return await self._measure(
             question, where, deadline_s=deadline_s, client=client, when_queued=when_queued
         )

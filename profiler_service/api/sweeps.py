@@ -13,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
+from profiler_service.answering.admission import refuse_own_code
 from profiler_service.answering.questions import Where
 from profiler_service.answering.queue import PlacedSweep
 from profiler_service.answering.resources import read_sweep_request, sweep_info
@@ -32,6 +33,7 @@ from profiler_service.errors import (
     InvalidRequestError,
     InvalidWorkloadError,
     NotReadyError,
+    OwnCodeError,
     ReplayError,
     RequestTooLargeError,
     StoreUnavailableError,
@@ -77,6 +79,7 @@ router = APIRouter(route_class=BoundedRoute, prefix="/sweeps", tags=["sweeps"])
             InvalidWorkloadError,
             WindowTooLargeError,
             UnsupportedOnHostError,
+            OwnCodeError,
             HostNotAdmittedError,
             HostAwayError,
             HostStartingError,
@@ -103,6 +106,7 @@ async def submit_request(
     Raises what `post_sweep` lists.
     """
     spec = read_sweep_request(request)
+    refuse_own_code(spec)
     where = await services.hosts.locate(Where(host=request.host))
     host = await services.hosts.choose(where, wait_s=0, spec_key=spec.key)
     admitted = await services.admission.admit(spec, host, for_question=False)

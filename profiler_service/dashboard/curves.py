@@ -22,7 +22,7 @@ from profiler_service.dashboard.files import KEPT, send_compressed
 from profiler_service.dashboard.given import parse_given, read_given
 from profiler_service.dashboard.rendering import count, render
 from profiler_service.dashboard.routes import PageRoute
-from profiler_service.kinds import workload_kinds
+from profiler_service.kinds import CALLABLE, workload_kinds
 from profiler_service.plan.modes import MODES
 from profiler_service.plots.curve import describe_finding
 from profiler_service.plots.figure import Scale, View
@@ -66,7 +66,7 @@ async def show_curves(request: Request, services: ServicesDep) -> Response:
         curves=curves,
         redundancy=format_redundancy,
         following={**given, "cursor": page.next_cursor} if page.next_cursor else None,
-        kinds=list(workload_kinds()),
+        kinds=[*workload_kinds(), CALLABLE.name],
         hosts=sorted(snapshot.hosts),
         platforms={key: each.device_model for key, each in sorted(snapshot.platforms.items())},
         modes=MODES,

@@ -24,7 +24,7 @@ from profiler_service.dashboard.rendering import count, format_size, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.dashboard.sentences import describe_gain, describe_interval
 from profiler_service.errors import UnknownAddressError
-from profiler_service.kinds import workload_kinds
+from profiler_service.kinds import CALLABLE, workload_kinds
 from profiler_service.plots.history import HistoryPoint, PlatformChange, history_figure
 from profiler_service.storage.store import Fact, FactFilter
 from profiler_service.workload import Dims, parse_dims
@@ -141,7 +141,7 @@ async def show_histories(
         canaries=canaries[:SHOWN_PAIRS],
         num_more_canaries=max(0, len(canaries) - SHOWN_PAIRS),
         gain=lambda fact: describe_gain(1 / fact.pair.ratio),
-        kinds=list(workload_kinds()),
+        kinds=[*workload_kinds(), CALLABLE.name],
         workload=workload,
         dims=dims,
         host=host,

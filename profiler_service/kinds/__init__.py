@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler_service.errors import UnknownWorkloadError
+from profiler_service.kinds.callables import CALLABLE
 from profiler_service.kinds.convolutions import CONV2D, DEPTHWISE_CONV2D
 from profiler_service.kinds.kernels import (
     CONV2D_KERNELS,
@@ -45,6 +46,7 @@ from profiler_service.workload import WorkloadKind
 
 __all__ = [
     "ATTENTION",
+    "CALLABLE",
     "CONV2D",
     "CONV2D_KERNELS",
     "DEEPSPEECH2",
@@ -112,7 +114,7 @@ class LeftOut:
 
 
 def workload_kinds() -> Mapping[str, WorkloadKind]:
-    """Every workload kind by name: built-in ones, and those of installed packages.
+    """Every workload kind that hosts measure, by name: built-in ones, and installed packages' ones.
 
     A package whose entry point fails to import, isn't a WorkloadKind, or takes a name already used
     (that of a kind, or for a parameter that of an option) is left out and logged: one broken
@@ -140,7 +142,7 @@ def _load() -> tuple[Mapping[str, WorkloadKind], Sequence[LeftOut]]:
         else:
             if not isinstance(kind, WorkloadKind):
                 reason = f"{entry_point.value} of {package} isn't a WorkloadKind"
-            elif kind.name in kinds:
+            elif kind.name in kinds or kind.name == CALLABLE.name:
                 reason = (
                     f"{entry_point.value} of {package} takes the name {kind.name!r}, which is taken"
                 )
@@ -158,7 +160,9 @@ def _load() -> tuple[Mapping[str, WorkloadKind], Sequence[LeftOut]]:
 
 
 def get_workload_kind(name: str) -> WorkloadKind:
-    """The workload kind called `name`. Raises UnknownWorkloadError."""
+    """The workload kind called `name`, also `callable`. Raises UnknownWorkloadError."""
+    if name == CALLABLE.name:
+        return CALLABLE
     kinds = workload_kinds()
     if name not in kinds:
         broken = [f"{each.name} is left out: {each.reason}" for each in kinds_left_out()]

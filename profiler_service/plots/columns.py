@@ -231,7 +231,10 @@ def count_flops(curve: CurveDetail) -> F64:
         params = _read_params(rest.removesuffix("]"))
         workload = kind.describe(params)
         unfolded = (kind.unfold(dims, dict(workload.params)) for dims in curve.points.dims)
-        return np.array([kind.flops(*each) for each in unfolded], dtype=np.float64)
+        flops = np.array([kind.flops(*each) for each in unfolded], dtype=np.float64)
+        if not flops.all():
+            raise InvalidRequestError("nobody knows what it computes")
+        return flops
     except LhpError as error:
         raise InvalidRequestError(
             f"the operations of {curve.workload} aren't known here: {error}",
