@@ -25,6 +25,7 @@ from profiler_service.api import (
     hosts,
     joining,
     metrics,
+    own_sweeps,
     problems,
     questions,
     sweeps,
@@ -149,6 +150,7 @@ def create_app(
     rest = (
         batch,
         sweeps,
+        own_sweeps,
         fleet_sweeps,
         hosts,
         joining,

@@ -16,6 +16,7 @@ from profiler_service.answering.database_watch import DatabaseWatch
 from profiler_service.answering.fleet_metrics import MAX_HOSTS, FleetMetrics
 from profiler_service.answering.hosts import HostDirectory
 from profiler_service.answering.known import Known
+from profiler_service.answering.own_sweeps import OwnSweeps
 from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
 from profiler_service.answering.platforms import PlatformsAsking
 from profiler_service.answering.queue import MAX_FOLLOWERS, SweepQueue
@@ -44,6 +45,7 @@ class Services:
     admission: Admission
     queue: SweepQueue
     asking: PlatformsAsking
+    own_sweeps: OwnSweeps
     races: RaceHistory
     race_latencies: RaceLatencies
     tokens: KnownTokens
@@ -124,6 +126,8 @@ async def open_services(
         stack.push_async_callback(queue.close)
         tokens = KnownTokens(store, is_exposed=settings.is_exposed)
         await stack.enter_async_context(tokens.running())
+        own_sweeps = OwnSweeps(store, admission)
+        await stack.enter_async_context(own_sweeps.running())
         races = RaceHistory(store)
         stack.callback(races.close)
         points = list_canaries(settings)
@@ -162,6 +166,7 @@ async def open_services(
                 known,
                 hosts,
             ),
+            own_sweeps=own_sweeps,
             races=races,
             race_latencies=RaceLatencies(store.load_curve),
             tokens=tokens,

@@ -37,6 +37,15 @@ VaryOption = Annotated[
     ),
 ]
 DtypeOption = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+CallableOption = Annotated[
+    str | None,
+    typer.Option(
+        "--callable",
+        metavar="MODULE:FUNCTION",
+        help="Measure a function of your own: it takes whole numbers, and returns what is called."
+        " It runs here, in your command; only its name is sent.",
+    ),
+]
 LabelOption = Annotated[
     str | None, typer.Option(help="Only hosts with this label measure: pool:train.")
 ]
@@ -50,7 +59,7 @@ class DimsCommand(typer.core.TyperCommand):
     """A command whose arguments are dims. It takes -5 as a negative dim, not as an option."""
 
     allow_extra_args = True
-    """They are refused here, with a better hint."""
+    """They are refused here, with a better hint, except for arguments of a user's function."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuses negative dims, and dims that are separated by spaces. Raises InvalidDimsError."""
@@ -62,6 +71,9 @@ class DimsCommand(typer.core.TyperCommand):
         extra = super().parse_args(ctx, args)
         if not extra:
             return extra
+        if ctx.params.get("own_code") is not None and "dims" in ctx.params:
+            ctx.params["dims"] = " ".join([str(ctx.params["dims"]), *extra])
+            return []
         given = [str(ctx.params.get("dims", "")), *extra]
         if all(re.fullmatch("[0-9,x×]+", text) for text in given):
             joined = ",".join(re.findall("[0-9]+", " ".join(given)))
@@ -73,6 +85,16 @@ class DimsCommand(typer.core.TyperCommand):
             f"got an unexpected argument: {extra[0][:80]}",
             hint=f"`{ctx.command_path} --help` says what it takes",
         )
+
+
+def refuse_with_callable(**options: object) -> None:
+    """Returns if none of these options is given. Raises InvalidRequestError, which names one."""
+    for name, value in options.items():
+        if value not in (None, False):
+            raise InvalidRequestError(
+                f"--{name.replace('_', '-')} says nothing about a function of your own",
+                hint="give its arguments: hidden=300 varies, --param layers=6 doesn't",
+            )
 
 
 def read_parameters(

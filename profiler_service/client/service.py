@@ -35,6 +35,7 @@ from profiler_service.client.following import (
 )
 from profiler_service.client.hosts import HostOperations
 from profiler_service.client.operation import Asynchronous, Blocking, operation
+from profiler_service.client.own_sweeps import OwnSweepOperations
 from profiler_service.client.problems import parse
 from profiler_service.client.retries import ATTEMPTS, Deadline, Patience, retry_after_s
 from profiler_service.client.transport import (
@@ -77,7 +78,14 @@ ROUNDS = 3
 """How often a question is asked again: a sweep's answer may be stale when it is asked for."""
 
 
-class Service(HostOperations, CurveOperations, FleetSweepOperations, AccessOperations, Generic[H]):
+class Service(
+    HostOperations,
+    CurveOperations,
+    FleetSweepOperations,
+    OwnSweepOperations,
+    AccessOperations,
+    Generic[H],
+):
     """The methods of both clients of the service at `url`.
 
     Every method raises the error classes of `profiler_service.errors`, from the service's

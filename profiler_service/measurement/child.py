@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from profiler_service.distribution import install_command
-from profiler_service.errors import MeasurementFailedError
+from profiler_service.errors import LhpError, MeasurementFailedError
 from profiler_service.measurement.exchange import (
     NOWHERE,
     Block,
@@ -82,7 +82,7 @@ def main(connection_fd: int, block_fd: int) -> None:
     except (MeasurementFailedError, RuntimeError) as error:
         connection.send(Refused(message=str(error), hint=getattr(error, "hint", "")))
         return
-    with torch.inference_mode():
+    with torch.inference_mode(setup.is_inference):
         connection.send(
             Ready(
                 platform=device.platform(),
@@ -201,6 +201,8 @@ def describe(error: BaseException) -> str:
     """One line that says what was raised. If memory ran out, says that, whatever error followed."""
     error = find_memory_error(error) or error
     lines = str(error).strip().splitlines()
+    if lines and isinstance(error, LhpError):
+        return lines[0]  # a sentence already
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

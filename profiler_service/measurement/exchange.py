@@ -37,6 +37,8 @@ class Setup:
     """As in `TimingProtocol`: `warm` or `flushed`."""
     keep_variables: tuple[str, ...] = ()
     """Names or patterns of environment variables that the child gets besides the usual ones."""
+    is_inference: bool = True
+    """Whether everything runs under `torch.inference_mode`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,7 @@ class Measurer:
         children: int = 1,
         point_timeout_s: float = 60.0,
         kinds: Mapping[str, WorkloadKind] | None = None,
+        is_inference: bool = True,
     ) -> None:
         """Starts the child and waits until it is ready, for seconds, because it imports torch.
 
@@ -95,7 +96,8 @@ class Measurer:
         `TimingProtocol`; flushed needs a GPU. `keep_variables` is the `keep` of
         `child_environment`. So many `children` measure, one at a time: see `Children`. A visit
         that takes longer than `point_timeout_s` seconds makes its point a failure. `kinds` are the
-        workload kinds that can be measured; the installed ones by default.
+        workload kinds that can be measured; the installed ones by default. `is_inference` says
+        whether their calls are made under `torch.inference_mode`.
         """
         self.measured_cpus = find_measured_cpus(threads)
         setup = Setup(
@@ -103,6 +105,7 @@ class Measurer:
             cpus=self.measured_cpus,
             cache=cache,
             keep_variables=tuple(keep_variables),
+            is_inference=is_inference,
         )
         self._point_timeout_s = point_timeout_s
         self._kinds = workload_kinds() if kinds is None else kinds

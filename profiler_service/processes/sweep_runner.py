@@ -30,11 +30,11 @@ from profiler_service.measurement.turn import PATIENCE_S, DeviceTurn
 from profiler_service.plan.base import Batch, Part, Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.replay import replay
+from profiler_service.plan.running_sweep import RunningSweep
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.plan.turns import OpenSweep, Turns
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
-from profiler_service.plan.running_sweep import RunningSweep
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.log_context import log_context
 from profiler_service.telemetry.traces import span

@@ -1,9 +1,8 @@
 """The store: keeps domain objects in SQLite or PostgreSQL.
 
 This is the contract, and the one module of this package that others import, with `schema`. Each
-method is a transaction; the statements stand in a module for each subject: `hosts`, `sweeps`,
-`batches`, `curves`, `facts`, `tokens`, `audit`. It measures nothing and computes no statistics: a
-curve is kept as it is given.
+method is a transaction; the statements stand in a module for each subject: `hosts`, `sweeps`, … It
+measures nothing and computes no statistics: a curve is kept as it is given.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from profiler_service.storage import audit, batches, curve_list, curves, facts, 
 from profiler_service.storage.access_store import AccessStore
 from profiler_service.storage.fleet_store import FleetStore
 from profiler_service.storage.host_store import HostStore
+from profiler_service.storage.own_sweep_store import OwnSweepStore
 from profiler_service.storage.records import (
     CLOCK_SKEW_S,
     CurveFilter,
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 
-class Store(HostStore, FleetStore, AccessStore, UpkeepStore):
+class Store(HostStore, FleetStore, OwnSweepStore, AccessStore, UpkeepStore):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the

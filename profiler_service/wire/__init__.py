@@ -60,6 +60,15 @@ from profiler_service.wire.joining import (
     JoinRequest,
     KeptJoinKey,
 )
+from profiler_service.wire.own_sweeps import (
+    MAX_REASON,
+    OwnBatch,
+    OwnFailure,
+    OwnSweepEnd,
+    OwnSweepRequest,
+    PlatformFields,
+    ProtocolFields,
+)
 from profiler_service.wire.problems import PROBLEM_PATH, Health, Problem, ProblemType, WorkerInfo
 from profiler_service.wire.quantities import WRITTEN_TIME, parse_duration, parse_share
 from profiler_service.wire.questions import (
@@ -82,6 +91,7 @@ from profiler_service.wire.sweeps import (
 
 __all__ = [
     "MAX_BATCH",
+    "MAX_REASON",
     "PROBLEM_PATH",
     "WRITTEN_TIME",
     "AuditInfo",
@@ -129,12 +139,18 @@ __all__ = [
     "LhpBatchRequest",
     "LhpQuery",
     "NewToken",
+    "OwnBatch",
+    "OwnFailure",
+    "OwnSweepEnd",
+    "OwnSweepRequest",
     "ParameterInfo",
+    "PlatformFields",
     "PlatformFigures",
     "PlatformInfo",
     "Problem",
     "ProblemType",
     "ProgressInfo",
+    "ProtocolFields",
     "RaceInfo",
     "RaceStageInfo",
     "RepeatabilityInfo",

@@ -6,7 +6,7 @@ Uses HTTP only through the client. Each command imports its packages only when i
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +15,7 @@ from profiler_service.cli.options import (
     BackendOption,
     BatchOption,
     BudgetOption,
+    CallableOption,
     DtypeOption,
     HostOption,
     JsonOption,
@@ -23,6 +24,7 @@ from profiler_service.cli.options import (
     UrlOption,
     VaryOption,
     read_parameters,
+    refuse_with_callable,
 )
 from profiler_service.cli.terminal import (
     make_console,
@@ -35,14 +37,21 @@ from profiler_service.errors import InvalidRequestError
 from profiler_service.processes.exit_codes import DONE
 
 if TYPE_CHECKING:
+    from profiler_service.client import ServiceClient
     from profiler_service.wire import CrossoverAnswer, LhpAnswer
     from profiler_service.workload import Dims
 
 
 def query(
     dims: Annotated[
-        str | None, typer.Argument(metavar="DIMS", help="The dimensions you have: 1197,317")
+        str | None,
+        typer.Argument(
+            metavar="DIMS",
+            help="The dimensions you have: 1197,317. With --callable, NAME=SIZE for each argument"
+            " of the function that may grow.",
+        ),
     ] = None,
+    own_code: CallableOption = None,
     file: Annotated[
         str | None,
         typer.Option(
@@ -112,12 +121,33 @@ def query(
     """Which larger dimensions cost no more time than DIMS? Measures them first if needed.
 
     With --file, prints a line for each question, and exits with 3 if some have no answer.
+
+    With --callable, the question is about a function of your own, which this command measures on
+    this machine: `lhp query --callable my_models:build hidden=300 --param layers=6`.
     """
     from profiler_service.cli.asking import ask
-    from profiler_service.cli.platforms import describe_platforms
-    from profiler_service.cli.text import describe_answer
     from profiler_service.wording import format_dims
 
+    if own_code is not None:
+        refuse_with_callable(
+            workload=None if workload == "linear" else workload,
+            vary=vary,
+            batch=batch,
+            dtype=dtype,
+            backend=backend,
+            file=file,
+            host=host,
+            platform=platform,
+            label=label,
+            platforms=platforms,
+        )
+        own = {"prefer": prefer, "effort": effort, "max_growth": max_growth}
+        own |= {"multiple_of": multiple_of, "budget": budget, "margin": margin, "slack": slack}
+        own |= {"settle": settle, "max_age": None if fresh else max_age}
+        given = {name: value for name, value in own.items() if value is not None}
+        words = [] if dims is None else dims.split()
+        _query_own(own_code, words, param, given, fresh=fresh, url=url, json=json)
+        return
     if fresh:
         if max_age is not None:
             raise InvalidRequestError("--fresh is --max-age 0", hint="give one of them")
@@ -165,16 +195,52 @@ def query(
         return
     with open_client(url) as client:
         answer = ask(client, request | params, wait_s=wait, console=make_console())
-        say_away([answer])
-        mode = None
-        # While the database is away, there is no more to learn.
-        if answer.is_lhp and not json and answer.database_away_s is None:
-            mode = client.get_curve_header(answer.curve, host=answer.host).mode
+        _print_answer(client, answer, json=json)
+
+
+def _print_answer(client: ServiceClient, answer: LhpAnswer, *, json: bool) -> None:
+    from profiler_service.cli.platforms import describe_platforms
+    from profiler_service.cli.text import describe_answer
+
+    say_away([answer])
     if json:
         print_json(answer)
-    else:
-        text = describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode)
-        show(*text.splitlines(), *describe_platforms(answer))
+        return
+    mode = None
+    # While the database is away, there is no more to learn.
+    if answer.is_lhp and answer.database_away_s is None:
+        mode = client.get_curve_header(answer.curve, host=answer.host).mode
+    text = describe_answer(answer, dt.datetime.now(dt.UTC), mode=mode)
+    show(*text.splitlines(), *describe_platforms(answer))
+
+
+def _query_own(
+    function: str,
+    words: Sequence[str],
+    param: list[str] | None,
+    options: Mapping[str, str | float],
+    *,
+    fresh: bool,
+    url: str | None,
+    json: bool,
+) -> None:
+    from profiler_service.cli.commands.sweeps import exit_unless_done, report_outcome
+    from profiler_service.cli.own_code import ask_own, read_question
+    from profiler_service.cli.text import parse_params
+    from profiler_service.wire import LhpAnswer
+
+    params = parse_params(param or ())
+    question = read_question(function, words, params, options, is_fresh=fresh)
+    with open_client(url) as client:
+        found = ask_own(client, question, console=make_console())
+        if isinstance(found, LhpAnswer):
+            _print_answer(client, found, json=json)
+            return
+        if json:
+            print_json(found.sweep)
+        else:
+            report_outcome(client, found)
+    exit_unless_done(found)
 
 
 def _ask_file(

@@ -6,6 +6,7 @@ Uses HTTP only through the client. Each command imports its packages only when i
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from profiler_service.cli.options import (
     BackendOption,
     BatchOption,
     BudgetOption,
+    CallableOption,
     DtypeOption,
     HostOption,
     JsonOption,
@@ -23,6 +25,7 @@ from profiler_service.cli.options import (
     UrlOption,
     VaryOption,
     read_parameters,
+    refuse_with_callable,
 )
 from profiler_service.cli.terminal import (
     make_console,
@@ -43,17 +46,22 @@ if TYPE_CHECKING:
 
 def sweep(
     kind: Annotated[
-        str,
-        typer.Argument(metavar="KIND", help="Kind of workload: `lhp workloads` lists them."),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help="Kind of workload: `lhp workloads` lists them. With --callable, an argument.",
+        ),
+    ] = None,
     ranges: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="RANGE",
             help="FIRST:LAST, FIRST:LAST:STEP or one size. One range for each axis of the kind,"
-            " in the order of `lhp workloads`, separated by spaces.",
+            " in the order of `lhp workloads`, separated by spaces. With --callable, NAME=RANGE or"
+            " NAME=NUMBER for each argument of the function.",
         ),
-    ],
+    ] = None,
+    own_code: CallableOption = None,
     vary: VaryOption = None,
     batch: BatchOption = None,
     dtype: DtypeOption = None,
@@ -73,7 +81,24 @@ def sweep(
     A kind with several axes takes one range for each: `lhp sweep linear 1190:1210 310:330:2`.
     Ctrl-C stops the sweep and keeps the points measured so far. With --label, every host that has
     the label measures the grid.
+
+    With --callable, this command measures a function of your own on this machine:
+    `lhp sweep --callable my_models:build hidden=256:512 layers=6`. The service keeps the curve.
     """
+    if own_code is not None:
+        refuse_with_callable(
+            vary=vary, batch=batch, dtype=dtype, backend=backend, host=host, label=label
+        )
+        refuse_with_callable(detach=detach)
+        words = [] if kind is None else [kind, *(ranges or ())]
+        _sweep_own(own_code, words, param, budget=budget, url=url, json=json)
+        return
+    if kind is None or not ranges:
+        missing = "KIND" if kind is None else "RANGE..."
+        raise InvalidRequestError(
+            f"missing argument '{missing}'", hint="`lhp sweep --help` says what it takes"
+        )
+
     from pydantic import ValidationError
 
     from profiler_service.cli.asking import run_sweep
@@ -115,14 +140,42 @@ def sweep(
         if json:
             print_json(outcome.sweep)
         else:
-            _report_outcome(client, outcome)
+            report_outcome(client, outcome)
+    exit_unless_done(outcome)
+
+
+def _sweep_own(
+    function: str,
+    words: Sequence[str],
+    param: list[str] | None,
+    *,
+    budget: float | None,
+    url: str | None,
+    json: bool,
+) -> None:
+    from profiler_service.cli.own_code import read_sweep, run_own_sweep
+    from profiler_service.cli.text import parse_params
+
+    spec = read_sweep(function, words, parse_params(param or ()), budget_s=budget)
+    with open_client(url) as client:
+        outcome = run_own_sweep(client, spec, console=make_console())
+        if json:
+            print_json(outcome.sweep)
+        else:
+            report_outcome(client, outcome)
+    exit_unless_done(outcome)
+
+
+def exit_unless_done(outcome: SweepOutcome) -> None:
+    """Returns if the sweep is done. Raises typer.Exit."""
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
     if outcome.sweep.state != "done":
         raise typer.Exit(FAILED)
 
 
-def _report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
+def report_outcome(client: ServiceClient, outcome: SweepOutcome) -> None:
+    """Prints how the sweep ended, and sums up its curve."""
     from profiler_service.cli.text import describe_curve
 
     sweep = outcome.sweep

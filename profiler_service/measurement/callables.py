@@ -1,0 +1,148 @@
+"""Builds the calls of a user's own code. Runs only in the measuring child of the user's command.
+
+The user's function is called with the arguments of a point, and returns the callable to time. That
+is made once for many visits, because making a model takes long, and then anew, at other places in
+memory. Everything runs as in the user's own program: not under `torch.inference_mode`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from profiler_service.errors import ModelError
+from profiler_service.measurement.operations import MAX_KEPT, MAX_KEPT_BYTES, MAX_USES, Operands
+from profiler_service.workload import VARY, Dims, ParamValue
+
+_STATM: Final = Path("/proc/self/statm")
+_PAGE_BYTES: Final = 4096
+_OWN: Final = frozenset(("function", "source", VARY))
+"""Parameters that are no arguments of the user's function."""
+
+Call = Callable[[], object]
+
+
+@dataclass(kw_only=True)
+class _Kept:
+    call: Call
+    size_bytes: int
+    num_uses: int = 0
+
+
+class KeptCalls:
+    """The calls that were made last. The least recently used ones are dropped first."""
+
+    def __init__(self, read_used_bytes: Callable[[], int]) -> None:
+        """`read_used_bytes` returns how much memory this process uses."""
+        self._read_used_bytes = read_used_bytes
+        self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+
+    def get(self, key: tuple[object, ...], make: Callable[[], Call]) -> Call:
+        """The result of `make`, or that of an earlier visit with an equal key."""
+        kept = self._kept.pop(key, None)
+        if kept is None or kept.num_uses == MAX_USES:
+            kept = None  # frees the old one before the new one is made
+            before_bytes = self._read_used_bytes()
+            call = make()
+            kept = _Kept(call=call, size_bytes=max(0, self._read_used_bytes() - before_bytes))
+        kept.num_uses += 1
+        self._kept[key] = kept
+        while len(self._kept) > 1 and (
+            len(self._kept) > MAX_KEPT
+            or sum(each.size_bytes for each in self._kept.values()) > MAX_KEPT_BYTES
+        ):
+            self._kept.popitem(last=False)
+        return kept.call
+
+
+def _read_used_bytes() -> int:
+    # 0 as long as nobody has used CUDA.
+    return torch.cuda.memory_allocated() + int(_STATM.read_text().split()[1]) * _PAGE_BYTES
+
+
+_calls: Final = KeptCalls(_read_used_bytes)
+
+
+def build(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    """The callable that the user's function returns for the arguments of this point.
+
+    Raises ModelError, which says what is wrong with the function.
+    """
+    where = str(params["function"])
+    arguments = {name: int(value) for name, value in params.items() if name not in _OWN}
+    key = (where, *sorted(arguments.items()))
+    return _calls.get(key, lambda: make_call(where, arguments))
+
+
+def make_call(where: str, arguments: Mapping[str, int]) -> Call:
+    """What `where` ("module:function") returns for these arguments. Raises ModelError."""
+    shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    function = find_function(where)
+    try:
+        call = function(**arguments)
+    except Exception as error:
+        raise _describe(f"{where}({shown})", error) from error
+    except SystemExit as error:  # it would end this process
+        raise _describe(f"{where}({shown})", error) from error
+    if not callable(call):
+        raise ModelError(
+            f"{where}({shown}) returned an object of type {type(call).__name__}, which can't be"
+            " called"
+        )
+    return _Checked(call, f"what {where}({shown}) returned")
+
+
+class _Checked:
+    """A call of the user's, whose errors say where they come from."""
+
+    __slots__ = ("_call", "_what")
+
+    def __init__(self, call: Call, what: str) -> None:
+        self._call = call
+        self._what = what
+
+    def __call__(self) -> object:
+        try:
+            return self._call()
+        except Exception as error:
+            raise _describe(self._what, error) from error
+        except SystemExit as error:
+            raise _describe(self._what, error) from error
+
+
+def find_function(where: str) -> Callable[..., Call]:
+    """The function that `where` ("module:function") names. Raises ModelError."""
+    name, _, attributes = where.partition(":")
+    try:
+        found: object = importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise ModelError(
+                f"there is no module {error.name!r} here: run the command in the module's directory"
+            ) from error
+        raise _describe(f"importing {name}", error) from error
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            raise ModelError(f"{name} has no {attributes!r}")
+        found = getattr(found, attribute)
+    if not callable(found):
+        raise ModelError(f"{where} is of type {type(found).__name__}, and can't be called")
+    return found
+
+
+def _describe(what: str, error: BaseException) -> ModelError:
+    """The error that says what `what` raised, and on which line of the user's code."""
+    lines = str(error).strip().splitlines()
+    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    here = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
+    own = [frame for frame in here if "site-packages" not in frame.filename]
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return ModelError(f"{what} raised {reason}{place}")

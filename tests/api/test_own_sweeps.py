@@ -1,0 +1,393 @@
+"""Sweeps of a user's own code: what the user's command sends is checked, kept and answered from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from profiler_service.access.caller import Caller
+from profiler_service.access.scopes import Scope
+from profiler_service.analysis.curve import PointStatus
+from profiler_service.answering import own_sweeps
+from profiler_service.cli.posting import make_batch, make_request
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import CALLABLE
+from profiler_service.plan.base import Planner
+from profiler_service.plan.create import create_planner
+from profiler_service.plan.spec import RaceTerms, SweepSpec
+from profiler_service.plan.window import build_window
+from profiler_service.settings import Settings
+from profiler_service.storage.store import Store
+from tests.api.conftest import HOST, Worker, check_problem, serving
+from tests.api.curves import PLATFORM, PROTOCOL
+from tests.synthetic import SyntheticDevice
+
+pytestmark = pytest.mark.anyio
+
+GIVEN: dict[str, str | int] = {
+    "function": "my_models:build",
+    "source": "0123456789ab",
+    "vary": "hidden",
+    "layers": 6,
+}
+WORKLOAD = CALLABLE.describe(GIVEN)
+GRID = SweepSpec(
+    workload=WORKLOAD, mode="grid", grid=Grid(axes=(GridAxis(first=8, count=5, step=2),)), seed=7
+)
+OWN_HOST = "workstation (own code)"
+
+
+def body_of(spec: SweepSpec, **changes: Any) -> dict[str, Any]:
+    request = make_request(spec, machine="workstation", platform=PLATFORM, protocol=PROTOCOL)
+    return {**request.model_dump(mode="json"), **changes}
+
+
+def batch_body(spec: SweepSpec = GRID, number: int = 0, **changes: Any) -> dict[str, Any]:
+    """The first batch of such a sweep, measured on a device of 1 ms."""
+    planner = create_planner(spec)
+    batch = planner.next_batch()
+    assert batch is not None
+    samples = SyntheticDevice(np.full(spec.grid.size, 1e-3)).measure(batch)
+    made = make_batch(number, samples, planner.progress()).model_dump(mode="json")
+    return {**made, **changes}
+
+
+async def begin(client: httpx.AsyncClient, spec: SweepSpec = GRID) -> str:
+    response = await client.post("/own-sweeps", json=body_of(spec))
+    assert response.status_code == 201, response.text
+    return str(response.json()["id"])
+
+
+async def measure(
+    client: httpx.AsyncClient, spec: SweepSpec, device: SyntheticDevice
+) -> tuple[str, Planner]:
+    """The sweep with all its batches, and the planner that has seen them."""
+    sweep_id, planner, number = await begin(client, spec), create_planner(spec), 0
+    while (batch := planner.next_batch()) is not None:
+        samples = device.measure(batch)
+        planner.record(samples)
+        body = make_batch(number, samples, planner.progress()).model_dump(mode="json")
+        added = await client.post(f"/own-sweeps/{sweep_id}/batches", json=body)
+        assert added.status_code == 200, added.text
+        number += 1
+    return sweep_id, planner
+
+
+async def end(client: httpx.AsyncClient, sweep_id: str, state: str = "done") -> httpx.Response:
+    return await client.post(f"/own-sweeps/{sweep_id}/end", json={"state": state})
+
+
+async def ask(client: httpx.AsyncClient, dims: int, **params: Any) -> httpx.Response:
+    place = {} if "host" in params else {"platform": PLATFORM.key}
+    asked = {**GIVEN, "workload": "callable", "dims": dims, **place, **params}
+    return await client.get("/lhp", params=asked)
+
+
+async def test_a_grid_is_kept_and_shown_like_any_other(
+    both_client: httpx.AsyncClient, worker: Worker
+) -> None:
+    client = both_client
+    # The dims 8 to 16: 12 is faster than all larger ones, and 16 is faster than 14.
+    device = SyntheticDevice(np.array([2e-3, 2e-3, 1e-3, 2e-3, 1.5e-3]), noise=0.001, spikes=0)
+    sweep_id, planner = await measure(client, GRID, device)
+    running = (await client.get(f"/sweeps/{sweep_id}")).json()
+    assert (running["state"], running["host"]) == ("running", OWN_HOST)
+    assert running["progress"]["num_samples"] == planner.progress().num_samples
+
+    ended = (await end(client, sweep_id)).json()
+    assert (ended["state"], ended["error"]) == ("done", "")
+    curve = (await client.get(f"/curves/{ended['curve']}")).json()
+    assert curve["workload"] == WORKLOAD.key
+    assert curve["axis_names"] == ["hidden"]
+    assert (curve["host"], curve["platform"], curve["stale"]) == (OWN_HOST, PLATFORM.key, False)
+    assert curve["num_lhps"] == 1
+    # The service made the plan again from the samples: its curve is the command's, to the bit.
+    mine = planner.build_curve(PLATFORM, PROTOCOL, worker.store.last_measured_at(sweep_id))
+    kept = worker.store.load_curve(ended["curve"])
+    np.testing.assert_array_equal(kept.latency_s, mine.latency_s.astype(np.float32))
+    # A point is an LHP if nothing larger is as fast; the last one is an edge.
+    assert [PointStatus(each).name for each in kept.status[2:]] == ["LHP", "DOMINATED", "EDGE"]
+    # It is listed and found, and no job was made of it: no worker may measure it.
+    listed = (await client.get("/curves", params={"workload": "callable", "layers": 6})).json()
+    assert [each["id"] for each in listed["items"]] == [ended["curve"]]
+    other = (await client.get("/curves", params={"workload": "callable", "layers": 7})).json()
+    assert other["items"] == []
+    assert worker.handed_in.empty()
+    assert worker.store.list_open(HOST) == []
+
+
+async def test_a_question_is_answered_from_what_is_stored_and_never_measured(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    window = build_window(WORKLOAD, (100,), max_growth=0.125)
+    spec = SweepSpec(workload=WORKLOAD, mode="race", grid=window, terms=RaceTerms(settle_s=1.0))
+    refused = await ask(client, 100, settle=1)
+    check_problem(refused, 422, "lhp query --callable my_models:build hidden=100 --param layers=6")
+    assert refused.json()["type"] == "/problems/own-code"
+
+    device = SyntheticDevice(np.where(np.arange(window.size) == 4, 0.5e-3, 1e-3), noise=0.002)
+    sweep_id, _ = await measure(client, spec, device)
+    assert (await end(client, sweep_id)).json()["state"] == "done"
+    answered = await ask(client, 100, settle=1)
+    assert answered.status_code == 200, answered.text
+    answer = answered.json()
+    assert (answer["lhp"], answer["verdict"]) == ([104], "faster")
+    assert answer["host"] == OWN_HOST
+    # It is on the platform of the host, so that a question about the host gets it, too.
+    assert (await ask(client, 100, settle=1, host=HOST)).json()["lhp"] == [104]
+    # Other dims, other text of the function, other arguments: not measured.
+    for dims, changes in ((200, {}), (100, {"source": "ba9876543210"}), (100, {"layers": 5})):
+        check_problem(await ask(client, dims, **changes), 422, "lhp query --callable")
+    batch = [{**GIVEN, "workload": "callable", "dims": "200"}]
+    asked = (await client.post("/lhp/batch", json=batch)).json()
+    assert "own-code" in str(asked)
+    swept = await client.post(
+        "/sweeps",
+        json={"workload": "callable", "params": GIVEN, "axes": [{"first": 1, "last": 9}]},
+    )
+    check_problem(swept, 422, "lhp sweep --callable my_models:build hidden=1:9 --param layers=6")
+    assert sqlite_worker.handed_in.empty()
+
+
+async def test_ctrl_c_and_cancelling_keep_what_was_measured(client: httpx.AsyncClient) -> None:
+    sweep_id, _ = await measure(client, GRID, SyntheticDevice(np.full(5, 1e-3)))
+    asked = (await client.post(f"/sweeps/{sweep_id}/cancel")).json()
+    assert (asked["state"], asked["cancel_requested"]) == ("running", True)
+    # The command sees it with its next batch, which is there already.
+    added = await client.post(f"/own-sweeps/{sweep_id}/batches", json=batch_body())
+    assert added.json()["cancel_requested"]
+    ended = (await end(client, sweep_id, "cancelled")).json()
+    assert ended["state"] == "cancelled" and ended["curve"]
+    # To end it again changes nothing; there is nothing left to add.
+    assert (await end(client, sweep_id, "cancelled")).json() == ended
+    check_problem(
+        await client.post(f"/own-sweeps/{sweep_id}/batches", json=batch_body(number=1_000)), 409
+    )
+
+
+async def test_a_sweep_whose_command_went_away_ends_with_its_curve(
+    client: httpx.AsyncClient, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_id, _ = await measure(client, GRID, SyntheticDevice(np.full(5, 1e-3)))
+    empty = await begin(client)
+    services = client._transport.app.state.services  # type: ignore[attr-defined]
+    await services.own_sweeps.end_silent()
+    assert (await client.get(f"/sweeps/{sweep_id}")).json()["state"] == "running"
+    monkeypatch.setattr("profiler_service.storage.own_sweeps.SILENCE_S", -1.0)
+    await services.own_sweeps.end_silent()
+    ended = (await client.get(f"/sweeps/{sweep_id}")).json()
+    assert ended["state"] == "cancelled" and ended["curve"]
+    nothing = (await client.get(f"/sweeps/{empty}")).json()
+    assert (nothing["state"], nothing["curve"]) == ("cancelled", None)
+
+
+async def test_a_failed_sweep_says_why(client: httpx.AsyncClient) -> None:
+    sweep_id = await begin(client)
+    body = {"state": "failed", "error": "the measuring process died"}
+    ended = (await client.post(f"/own-sweeps/{sweep_id}/end", json=body)).json()
+    assert (ended["state"], ended["error"]) == ("failed", "the measuring process died")
+
+
+async def test_points_that_failed_are_listed(client: httpx.AsyncClient) -> None:
+    device = SyntheticDevice(np.full(5, 1e-3), failing=frozenset({4}))
+    sweep_id, _ = await measure(client, GRID, device)
+    curve = (await client.get(f"/curves/{(await end(client, sweep_id)).json()['curve']}")).json()
+    assert curve["failures"] == [{"dims": [16], "reason": "synthetic failure"}]
+
+
+async def test_another_platform_is_one_of_its_own(client: httpx.AsyncClient) -> None:
+    other = body_of(GRID)
+    other["platform"]["threads"] = 3
+    assert (await client.post("/own-sweeps", json=other)).status_code == 201
+    keys = [each["key"] for each in (await client.get("/platforms")).json()]
+    assert PLATFORM.key in keys and len(keys) == 2
+    # Nothing else changes: the host without a name is still the only one.
+    assert (await client.get("/lhp", params={"dims": "5,6", "wait": 0})).status_code == 202
+    assert [each["name"] for each in (await client.get("/hosts")).json()] == [HOST]
+
+
+async def test_a_workers_sweep_takes_no_samples_of_others(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    sweep = (await client.post("/sweeps", json={"axes": [{"first": 8, "last": 8}] * 2})).json()
+    for path, body in (("batches", batch_body()), ("end", {"state": "done"})):
+        check_problem(await client.post(f"/own-sweeps/{sweep['id']}/{path}", json=body), 409)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"workload": "linear"}, "workload"),
+        ({"host": "here"}, "host"),
+        ({"machine": ""}, "machine"),
+        ({"machine": " \x1b[31m"}, "name of a host"),
+        ({"surprise": 1}, "surprise"),
+        ({"mode": "kernels"}, "mode"),
+        ({"axes": [{"first": 1, "last": 9000}]}, "at most 8,192"),
+        ({"axes": [{"first": 1, "last": 2}] * 2}, "1 axis (hidden), but 2 dims"),
+        ({"axes": [{"first": 9, "last": 8}]}, "empty"),
+        ({"axes": [{"first": 1, "last": 1 << 40}]}, ""),
+        ({"params": {"function": "os:system"}}, "source"),
+        ({"params": {**GIVEN, "function": "rm -rf"}}, "doesn't name a function"),
+        ({"params": {**GIVEN, "layers": "many"}}, "whole number"),
+        ({"margin": "2%"}, "margin"),
+        ({"seed": -1}, "seed"),
+        ({"budget": 0}, "budget"),
+        ({"protocol": {"timer": "x-y", "cache": "warm", "version": 1}}, "timer"),
+        ({"protocol": {"timer": "perf_counter", "cache": "cold", "version": 1}}, "cache"),
+    ],
+)
+async def test_what_is_no_such_sweep_is_refused(
+    client: httpx.AsyncClient, changes: dict[str, Any], says: str
+) -> None:
+    response = await client.post("/own-sweeps", json=body_of(GRID, **changes))
+    check_problem(response, 422)
+    assert says in response.text
+    assert (await client.get("/sweeps")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device": "tpu"},
+        {"device_model": "x" * 201},
+        {"device_model": ""},
+        {"threads": 0},
+        {"memory_bytes": -1},
+        {"flags": {f"flag{number}": "on" for number in range(257)}},
+        {"libraries": {"blas": "1" * 501}},
+        {"more": "fields"},
+    ],
+)
+async def test_what_is_no_platform_is_refused(
+    client: httpx.AsyncClient, changes: dict[str, Any]
+) -> None:
+    body = body_of(GRID)
+    body["platform"] |= changes
+    check_problem(await client.post("/own-sweeps", json=body), 422)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"latency_s": [1e-3, 0.0]}, 422, "latency_s"),
+        ({"latency_s": [1e-3, -1e-3]}, 422, "latency_s"),
+        ({"latency_s": [1e-3, "NaN"]}, 422, "latency_s"),
+        ({"latency_s": [1e-3, "inf"]}, 422, "latency_s"),
+        ({"latency_s": [1e-3]}, 422, "have 1, 2 items"),
+        ({"lost_s": [0.0]}, 422, "have 1, 2 items"),
+        ({"point": [2, 5]}, 422, "outside the grid of 5 points"),
+        ({"point": [2, -1]}, 422, "point"),
+        ({"failures": [{"point": 5, "reason": "large"}]}, 422, "outside the grid"),
+        ({"failures": [{"point": 2, "reason": "x" * 501}]}, 422, "reason"),
+        ({"calls": 0}, 422, "calls"),
+        ({"seconds": 1e9}, 422, "seconds"),
+        ({"fraction": 1.5}, 422, "fraction"),
+        ({"stage": "x" * 101}, 422, "stage"),
+        ({"number": 1}, 409, "batch 1 of sweep"),
+        ({"number": 200_000}, 422, "at most 100,000"),
+        ({"more": "fields"}, 422, "more"),
+    ],
+)
+async def test_what_is_no_batch_is_refused(
+    client: httpx.AsyncClient,
+    sqlite_store: Store,
+    changes: dict[str, Any],
+    status: int,
+    says: str,
+) -> None:
+    sweep_id = await begin(client)
+    body = batch_body()
+    assert len(body["point"]) == 2  # the first batch calibrates
+    response = await client.post(f"/own-sweeps/{sweep_id}/batches", json={**body, **changes})
+    check_problem(response, status)
+    assert says in response.text
+    assert sqlite_store.load_batches(sweep_id) == []
+
+
+async def test_samples_that_do_not_fit_the_plan_make_no_curve(client: httpx.AsyncClient) -> None:
+    sweep_id = await begin(client)
+    body = batch_body(point=[0, 1])  # the plan begins with the middle of the grid
+    assert (await client.post(f"/own-sweeps/{sweep_id}/batches", json=body)).status_code == 200
+    refused = await end(client, sweep_id)
+    check_problem(refused, 409)
+    assert refused.json()["type"] == "/problems/replay"
+    failed = (await client.get(f"/sweeps/{sweep_id}")).json()
+    assert (failed["state"], failed["curve"]) == ("failed", None)
+
+
+async def test_a_plan_that_is_not_at_its_end_is_not_done(client: httpx.AsyncClient) -> None:
+    sweep_id = await begin(client)
+    await client.post(f"/own-sweeps/{sweep_id}/batches", json=batch_body())
+    check_problem(await end(client, sweep_id), 409, "end it as cancelled")
+    assert (await client.get(f"/sweeps/{sweep_id}")).json()["state"] == "running"
+    assert (await end(client, sweep_id, "cancelled")).json()["state"] == "cancelled"
+
+
+async def test_unknown_sweeps_are_not_found(client: httpx.AsyncClient) -> None:
+    for path, body in (("batches", batch_body()), ("end", {"state": "done"})):
+        check_problem(await client.post(f"/own-sweeps/{'0' * 32}/{path}", json=body), 404)
+
+
+async def test_a_machine_can_have_the_name_of_no_worker(
+    client: httpx.AsyncClient, sqlite_store: Store
+) -> None:
+    sqlite_store.register_host(OWN_HOST, PLATFORM, protocol=PROTOCOL, dtypes=["float32"])
+    check_problem(await client.post("/own-sweeps", json=body_of(GRID)), 409, "LHP_HOST")
+
+
+async def test_the_number_of_open_sweeps_is_bounded(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profiler_service.storage.own_sweeps.MAX_OPEN", 1)
+    await begin(client)
+    response = await client.post("/own-sweeps", json=body_of(GRID))
+    assert response.status_code == 429
+    assert len((await client.get("/sweeps")).json()["items"]) == 1
+
+
+async def test_a_curve_that_takes_long_is_asked_for_again(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_sweeps, "PATIENCE_S", 0.0)
+    sweep_id, _ = await measure(client, GRID, SyntheticDevice(np.full(5, 1e-3)))
+    answers = [await end(client, sweep_id)]
+    check_problem(answers[0], 503, "ask again")
+    while answers[-1].status_code == 503:
+        answers.append(await end(client, sweep_id))
+    assert answers[-1].json()["state"] == "done"
+
+
+@pytest.fixture
+async def guarded(
+    anyio_backend: str, settings: Settings, sqlite_worker: Worker
+) -> AsyncIterator[tuple[httpx.AsyncClient, dict[str, str]]]:
+    """A client of a service that has a token of each scope, and these tokens."""
+    tokens = {}
+    for scope in Scope:
+        _, text = sqlite_worker.store.create_token(
+            scope.value, [scope], lifetime_s=3600, by=Caller()
+        )
+        tokens[scope.value] = text
+    async with serving(settings, sqlite_worker) as client:
+        yield client, tokens
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"), [("read", 403), ("measure", 403), ("host", 201), ("admin", 201)]
+)
+async def test_it_needs_the_scope_of_a_host(
+    guarded: tuple[httpx.AsyncClient, dict[str, str]], scope: str, status: int
+) -> None:
+    client, tokens = guarded
+    headers = {"authorization": f"Bearer {tokens[scope]}"}
+    response = await client.post("/own-sweeps", json=body_of(GRID), headers=headers)
+    assert response.status_code == status
+    assert (await client.post("/own-sweeps", json=body_of(GRID))).status_code == 401
+    # Whoever may read is told what to do, not that measuring isn't allowed.
+    asked = {**GIVEN, "workload": "callable", "dims": 100}
+    assert (await client.get("/lhp", params=asked, headers=headers)).status_code == 422
