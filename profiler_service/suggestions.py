@@ -12,6 +12,8 @@ ALSO_CALLED: Mapping[str, str] = {
     **dict.fromkeys(("fc", "dense", "gemm"), "linear"),
     **dict.fromkeys(("sparse", "sparse_csr"), "csr"),
     **dict.fromkeys(("onednn", "mkldnn"), "packed"),
+    **dict.fromkeys(("int8", "quantized", "quantised", "dynamic"), "int8_dynamic"),
+    **dict.fromkeys(("weight_only", "int8_weight"), "int8_weight_only"),
     "mm": "matmul",
     "inductor": "compiled",
     "bs": "batch",

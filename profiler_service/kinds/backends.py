@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from profiler_service.kinds.products import BACKEND, DTYPE
+from profiler_service.kinds.products import BACKEND, DTYPE, LINEAR_BACKEND
 from profiler_service.workload import Parameter, ParamValue, WorkloadKind
 
 
@@ -56,12 +56,16 @@ ATTENTION_BACKEND: Final = _backend(
 )
 
 _NAMES_ON_HOSTS: Final[Mapping[Parameter, Mapping[str, str]]] = {
+    LINEAR_BACKEND: {},
     CONV_BACKEND: {"packed": "packed_conv2d", "compiled": "compiled_layer"},
     BLOCK_BACKEND: {"compiled": "compiled_layer"},
     MLP_BACKEND: {"compiled": "compiled_layer"},
     ATTENTION_BACKEND: {"compiled": "compiled_layer"},
 }
-HOST_BACKENDS: Final = (*BACKEND.choices, "packed_conv2d", "compiled_layer", "math", "fused")
+HOST_BACKENDS: Final = (
+    *LINEAR_BACKEND.choices,
+    *("packed_conv2d", "compiled_layer", "math", "fused"),
+)
 """What a host registers: the backends of products, and those that layers have beside them.
 
 A layer's `compiled` has its own name: it needs a compiler of C++, or Triton. A compiled product is
@@ -77,9 +81,9 @@ def find_host_backends(kind: WorkloadKind) -> Mapping[str, str]:
     for parameter in kind.parameters:
         if parameter.name != BACKEND.name or DTYPE not in kind.parameters:
             continue
-        names = _NAMES_ON_HOSTS.get(parameter, {})
-        if names or set(parameter.choices) <= set(BACKEND.choices):
-            return {each: names.get(each, each) for each in parameter.choices}
+        names = _NAMES_ON_HOSTS.get(parameter)
+        if names is not None or set(parameter.choices) <= set(BACKEND.choices):
+            return {each: (names or {}).get(each, each) for each in parameter.choices}
     return {}
 
 

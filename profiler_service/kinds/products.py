@@ -6,6 +6,7 @@ Pure. Knows nothing of how a product is carried out.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from profiler_service.errors import InvalidWorkloadError
 from profiler_service.workload import (
@@ -32,6 +33,20 @@ BACKEND = Parameter(
         " weight, `csr` a sparse product (compressed sparse rows)."
     ),
 )
+INT8_BACKENDS: Final = ("int8_dynamic", "int8_weight_only")
+"""Backends that multiply whole numbers of 8 bits in place of the weights. Their results differ."""
+LINEAR_BACKEND: Final = Parameter(
+    name=BACKEND.name,
+    default=BACKEND.default,
+    choices=(*BACKEND.choices, *INT8_BACKENDS),
+    description=(
+        f"{BACKEND.description} Quantised: `int8_dynamic` multiplies a weight of 8 bits by an input"
+        " that is quantised in each call (float32 only), `int8_weight_only` quantises the weight"
+        " alone (in_features must be a multiple of 16)."
+    ),
+)
+_WEIGHT_ONLY_MULTIPLE: Final = 16
+"""torch's kernel for a weight of 8 bits reads behind rows of another number of inputs."""
 SPARSITY = Parameter(
     name="sparsity",
     default="0",
@@ -75,6 +90,10 @@ def weight_bytes(rows: int, columns: int, params: Mapping[str, ParamValue]) -> i
         # A value and a column for each, and 20 bytes while their places are drawn.
         nonzero = count_nonzero(rows, columns, params)
         return (size_bytes + 4 + 20) * nonzero + 4 * (rows + 1)
+    if backend in INT8_BACKENDS:
+        # Two copies of 4 bytes while it is quantised, two of whole numbers; and of each row a step
+        # and a zero.
+        return (size_bytes + 4 + 4 + 1 + 1) * rows * columns + 16 * rows
     copies = 1 if backend == "dense" else 2
     return copies * size_bytes * rows * columns
 
@@ -102,8 +121,12 @@ def product_flops(rows: int, columns: int, params: Mapping[str, ParamValue]) -> 
 LINEAR = WorkloadKind(
     name="linear",
     axes=("out_features", "in_features"),
-    parameters=(BATCH, DTYPE, BACKEND, SPARSITY, BIAS),
+    parameters=(BATCH, DTYPE, LINEAR_BACKEND, SPARSITY, BIAS),
     check=check_sparsity,
+    multiples=lambda params: (
+        1,
+        _WEIGHT_ONLY_MULTIPLE if params.get("backend") == "int8_weight_only" else 1,
+    ),
     builder="profiler_service.measurement.operations:build_linear",
     operand_bytes=lambda dims, params: product_bytes(dims[0], dims[1], params),
     flops=lambda dims, params: product_flops(dims[0], dims[1], params),

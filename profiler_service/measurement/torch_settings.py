@@ -43,6 +43,12 @@ def _beside_precision(precision: str) -> str:
     return "none" if is_common else precision
 
 
+def _usual_quantised_engine() -> str:
+    """The library that torch takes for quantised products by itself."""
+    supported = torch.backends.quantized.supported_engines
+    return next((each for each in ("x86", "onednn", "qnnpack") if each in supported), "none")
+
+
 SWITCHES: Final = (
     Switch(
         flag="deterministic_algorithms",
@@ -86,6 +92,11 @@ SWITCHES: Final = (
         flag="float16_accumulation",
         read=lambda: torch.backends.cuda.matmul.allow_fp16_accumulation,
         default=False,
+    ),
+    Switch(
+        flag="quantised_engine",
+        read=lambda: torch.backends.quantized.engine,
+        default=_usual_quantised_engine(),
     ),
 )
 

@@ -18,11 +18,15 @@ from torch import nn
 
 from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.networks.compilation import can_compile, compile_frozen
+from profiler_service.networks.quantised import bind_int8_dynamic, bind_int8_weight_only
 
 # Shapes: B batch, I in_features, O out_features, N nonzero weights.
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 """y_BO = x_BI · w_OIᵀ for a weight that it holds, plus b_O if it holds a bias; both contiguous."""
+
+_ON_CPUS: Final = ("packed", "int8_dynamic", "int8_weight_only")
+"""Backends that aren't tried on other devices."""
 
 
 def bind_product(
@@ -41,6 +45,10 @@ def bind_product(
       later for each other shape of input. A call costs some 30 µs besides the kernel.
     - `csr`: the weight's nonzeros as compressed sparse rows. `weight_oi` may be sparse already
     (`csr_weight`). A dense one is converted, without its zeros.
+    - `int8_dynamic`: a weight of 8 bits, quantised here, and an input that is quantised at each
+    call. CPU and float32 only. `int8_weight_only`: only the weight is quantised. CPU only, and
+    in_features that are multiples of 16. Their results differ from the others' by up to half a step
+    of each weight and input.
 
     The product keeps weight and bias. It is undefined whether later writes to them have an
     effect. Raises UnsupportedOnHostError if torch lacks the backend for the weight's dtype and
@@ -89,7 +97,7 @@ def has_backend(backend: str, device_type: str, dtype: torch.dtype) -> bool:
     """
     if backend == "compiled":
         return can_compile()
-    if backend == "packed" and device_type != "cpu":
+    if backend in _ON_CPUS and device_type != "cpu":
         return False
     ones = torch.ones(16, 16, dtype=dtype, device=device_type)
     try:
@@ -171,6 +179,13 @@ def _csr_product(
 
 _BINDERS: Final[Mapping[str, Callable[[torch.Tensor, torch.Tensor | None, int], Product]]] = (
     MappingProxyType(
-        {"dense": _bind_dense, "packed": _bind_packed, "compiled": _bind_compiled, "csr": _bind_csr}
+        {
+            "dense": _bind_dense,
+            "packed": _bind_packed,
+            "compiled": _bind_compiled,
+            "csr": _bind_csr,
+            "int8_dynamic": bind_int8_dynamic,
+            "int8_weight_only": bind_int8_weight_only,
+        }
     )
 )

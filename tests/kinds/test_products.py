@@ -63,6 +63,37 @@ def test_operands_and_flops_of_every_backend_by_hand() -> None:
     assert bytes_and_flops(backend="csr", sparsity="0.9999") == (160 + 28 + 44, 4)
 
 
+@pytest.mark.parametrize(("dtype", "size_bytes"), [("float32", 4), ("bfloat16", 2)])
+def test_a_weight_of_8_bits_is_held_beside_the_plain_one(dtype: str, size_bytes: int) -> None:
+    for backend in ("int8_dynamic", "int8_weight_only"):
+        params = dict(LINEAR.describe({"batch": 2, "dtype": dtype, "backend": backend}).params)
+        # Two float32 copies and two int8 ones of 5 · 16 weights, 16 bytes a row; input and result.
+        weight_bytes = (size_bytes + 2 * 4 + 2 * 1) * 80 + 16 * 5
+        assert LINEAR.operand_bytes((5, 16), params) == weight_bytes + size_bytes * 2 * (5 + 16)
+        assert LINEAR.flops((5, 16), params) == 2 * 2 * 80
+
+
+def test_only_multiples_of_16_inputs_have_a_kernel_for_a_weight_of_8_bits() -> None:
+    weight_only = LINEAR.describe({"backend": "int8_weight_only", "dtype": "bfloat16"})
+    assert LINEAR.find_multiples(weight_only) == (1, 16)
+    LINEAR.check_point(weight_only, (317, 1200))
+    with pytest.raises(InvalidWorkloadError, match="in_features must be a multiple of 16") as it:
+        LINEAR.check_point(weight_only, (317, 1197))
+    assert "in_features=1200" in it.value.hint
+    for backend in ("dense", "int8_dynamic"):
+        plain = LINEAR.describe({"backend": backend})
+        assert LINEAR.find_multiples(plain) == (1, 1)
+        LINEAR.check_point(plain, (317, 1197))
+
+
+def test_products_of_other_kinds_are_not_quantised() -> None:
+    with pytest.raises(InvalidWorkloadError, match="dense, packed, compiled, csr") as caught:
+        MATMUL.describe({"backend": "int8_dynamic"})
+    assert "int8" not in caught.value.hint
+    with pytest.raises(InvalidWorkloadError, match="no difference to backend=int8_dynamic"):
+        LINEAR.describe({"backend": "int8_dynamic", "sparsity": "0.5"})
+
+
 def test_a_bias_is_part_of_the_key_where_there_is_one() -> None:
     # Keys from before there was a bias stay.
     assert LINEAR.describe({"bias": "no"}).key == "linear[backend=dense,batch=16,dtype=float32]"

@@ -137,6 +137,21 @@ def test_backend_that_the_device_lacks_is_refused(measurer: Measurer) -> None:
     assert f"choose backend from: {', '.join(others)};" in caught.value.hint
 
 
+def test_quantised_products_are_measured_or_refused(measurer: Measurer) -> None:
+    grid = Grid(axes=(GridAxis(first=17, count=1), GridAxis(first=64, count=1)))
+    for backend in ("int8_dynamic", "int8_weight_only"):
+        for dtype in ("float32", "bfloat16"):
+            quantised = LINEAR.describe({"backend": backend, "dtype": dtype, "bias": "yes"})
+            if dtype in measurer.backends[backend]:
+                samples = measurer.measure(quantised, grid, batch_of([1, 1]))
+                assert len(samples) == 2 and not samples.failures
+            else:
+                with pytest.raises(UnsupportedOnHostError, match=f"no {backend} linear of {dtype}"):
+                    measurer.measure(quantised, grid, batch_of([1]))
+    # torch has no dynamically quantised product of bfloat16 anywhere.
+    assert measurer.backends["int8_dynamic"] == ("float32",)
+
+
 def test_batch_without_visits(measurer: Measurer) -> None:
     assert len(measurer.measure(MATMUL.describe(), LINE, batch_of([]))) == 0
 

@@ -223,6 +223,22 @@ def test_linear_with_a_bias_by_every_backend(backend: str) -> None:
         assert bool((y_bo != 0).all()) == bool((y_bo != 0).any()) == (bias == "yes")
 
 
+@pytest.mark.parametrize(
+    ("backend", "dtype"), [("int8_dynamic", "float32"), ("int8_weight_only", "bfloat16")]
+)
+def test_linear_by_every_quantised_backend(backend: str, dtype: str) -> None:
+    params: dict[str, ParamValue] = {"batch": 2, "dtype": dtype}
+    # The same generator, from the same seed, gives the same places, and so the same numbers.
+    result = build_linear(new_operands(dtype), (5, 64), {**params, "backend": backend})()
+    expected = build_linear(new_operands(dtype), (5, 64), params)()
+    assert isinstance(result, torch.Tensor) and isinstance(expected, torch.Tensor)
+    assert result.dtype == expected.dtype and result.is_contiguous()
+    # Weights and inputs are normal. One is off by at most one step, 4 of 127: of 64 products, by
+    # √64 · 2 · 4 / 127 = 0.5 together, were each as far off as can be.
+    torch.testing.assert_close(result, expected, rtol=0, atol=0.5)
+    assert not torch.equal(result, expected)
+
+
 def test_what_is_kept_is_bounded_and_made_anew_after_a_while() -> None:
     operands = new_operands()
     made: list[int] = []

@@ -22,7 +22,9 @@ def restored() -> Iterator[None]:
     mkldnn = MKLDNN
     flags = (mkldnn.enabled, mkldnn.deterministic, mkldnn.allow_tf32, mkldnn.fp32_precision)
     own_precision = mkldnn.matmul.fp32_precision
+    engine = torch.backends.quantized.engine
     yield
+    torch.backends.quantized.engine = engine
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = False
     torch.set_float32_matmul_precision(precision)
@@ -42,6 +44,10 @@ def turn_benchmark_on() -> None:
     torch.backends.cudnn.benchmark = True
 
 
+def quantise_by_onednn() -> None:
+    torch.backends.quantized.engine = "onednn"
+
+
 @pytest.mark.parametrize(
     ("change", "flags"),
     [
@@ -51,6 +57,7 @@ def turn_benchmark_on() -> None:
         ),
         (turn_mkldnn_off, {"mkldnn_enabled": "false"}),
         (turn_benchmark_on, {"cudnn_benchmark": "true"}),
+        (quantise_by_onednn, {"quantised_engine": "onednn"}),
     ],
 )
 def test_a_switch_that_was_changed_is_a_flag(
