@@ -106,16 +106,19 @@ def test_who_waits_gets_the_turn_once_its_holder_is_dead(
 ) -> None:
     holder = start(HOLD)
     waited_for: list[int] = []
-    got = threading.Event()
+    is_waiting, got = threading.Event(), threading.Event()
+
+    def note(pid: int, _waited_s: float) -> None:
+        waited_for.append(pid)
+        is_waiting.set()
 
     def take() -> None:
-        turn = DeviceTurn(CPU, partition=partition)
-        with turn.held(on_wait=lambda pid, _: waited_for.append(pid)):
+        with DeviceTurn(CPU, partition=partition).held(on_wait=note):
             got.set()
 
     taking = threading.Thread(target=take)
     taking.start()
-    wait_until_awaited(DeviceTurn(CPU, partition=partition))
+    assert is_waiting.wait(PATIENCE_S)
     assert not got.is_set()
     if way == "ends":
         assert holder.stdin is not None
