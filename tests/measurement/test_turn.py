@@ -32,9 +32,11 @@ TAKE_TURNS = """
 import sys
 from profiler_service.measurement.turn import DeviceTurn
 turn = DeviceTurn("cpu", partition=sys.argv[1])
+with turn.held():
+    print("had a turn", flush=True)
 while True:
     with turn.held():
-        print("turn", flush=True)
+        pass
 """
 PATIENCE_S = 30.0
 
