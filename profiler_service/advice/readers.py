@@ -45,6 +45,11 @@ def is_transposed_linear(module: nn.Module) -> bool:
     )
 
 
+def _linear_params(rows: int, *, has_bias: bool) -> dict[str, ParamValue]:
+    """The parameters of a product of so many rows. One without a bias is the kind's default."""
+    return {"batch": rows, "bias": "yes"} if has_bias else {"batch": rows}
+
+
 def _read_linear(module: nn.Linear, seen: Seen | None, context: Context) -> list[Part]:
     known, notes = context.see(seen)
     rows, columns = module.out_features, module.in_features
@@ -55,7 +60,8 @@ def _read_linear(module: nn.Linear, seen: Seen | None, context: Context) -> list
             module, context, "lm_head", (rows,), params={"batch": known.batch, "width": columns}
         )
         return [Part(question=question, arguments=(("out_features", 0),), notes=notes)]
-    question = ask(module, context, "linear", (rows, columns), params={"batch": known.batch})
+    params = _linear_params(known.batch, has_bias=module.bias is not None)
+    question = ask(module, context, "linear", (rows, columns), params=params)
     arguments = ("out_features", 0), ("in_features", 1)
     return [Part(question=question, arguments=arguments, notes=notes)]
 
@@ -66,7 +72,8 @@ def read_transposed_linear(module: nn.Module, seen: Seen | None, context: Contex
     weight = module.weight
     assert isinstance(weight, torch.Tensor)
     columns, rows = weight.shape
-    question = ask(module, context, "linear", (rows, columns), params={"batch": known.batch})
+    params = _linear_params(known.batch, has_bias=getattr(module, "bias", None) is not None)
+    question = ask(module, context, "linear", (rows, columns), params=params)
     notes = (*notes, "its weight is stored transposed; measured as nn.Linear")
     return [Part(question=question, arguments=(("nf", 0), ("nx", 1)), notes=notes)]
 
@@ -106,7 +113,7 @@ def _read_cell(module: nn.RNNCellBase, seen: Seen | None, context: Context) -> l
                 "linear",
                 (rows, columns),
                 multiple_of=(gates, 1),
-                params={"batch": known.batch},
+                params=_linear_params(known.batch, has_bias=module.bias),
             ),
             notes=notes,
         )
@@ -195,7 +202,7 @@ def _read_attention(
 
     def ask_part(name: str, dims: Dims, multiples: Dims, tokens: int, weights: Names) -> Part:
         rows = "embed_dim" if dims[0] == width else f"{dims[0] // width} × embed_dim"
-        params = {"batch": tokens}
+        params = _linear_params(tokens, has_bias=module.out_proj.bias is not None)
         return Part(
             name=name,
             weights=weights,

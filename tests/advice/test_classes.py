@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -136,7 +138,8 @@ def test_self_attention_projects_its_input_by_one_product() -> None:
         ("out_proj", "linear", (6, 6)),
     ]
     # 2 · 5 tokens.
-    assert params_of(projection) == params_of(output) == {"batch": 10, "dtype": "float32"}
+    with_bias = {"batch": 10, "bias": "yes", "dtype": "float32"}
+    assert params_of(projection) == params_of(output) == with_bias
     assert projection.question and projection.question.multiple_of == (9, 3)
     assert output.question and output.question.multiple_of == (3, 3)
     assert (projection.num_parameters, output.num_parameters) == (18 * 6 + 18, 6 * 6 + 6)
@@ -236,11 +239,37 @@ def test_the_products_of_a_cell_are_asked_about(layer: nn.Module, gates: int) ->
         ("weight_ih", "linear", (gates * 6, 5)),
         ("weight_hh", "linear", (gates * 6, 6)),
     ]
-    assert params_of(fed) == {"batch": 7, "dtype": "float32"}
+    assert params_of(fed) == params_of(kept) == {"batch": 7, "bias": "yes", "dtype": "float32"}
     assert fed.question and fed.question.multiple_of == (gates, 1)
     assert fed.num_parameters == gates * 6 * (5 + 1)
     assert kept.num_parameters == gates * 6 * (6 + 1)
     assert f"one product of nn.{type(layer).__name__}: {gates} × hidden_size rows" in fed.notes
+
+
+# Biases
+
+
+@pytest.mark.parametrize(
+    ("create", "shapes"),
+    [
+        (lambda bias: nn.Linear(5, 8, bias=bias), [(2, 5)]),
+        (lambda bias: nn.LSTMCell(5, 6, bias=bias), [(2, 5)]),
+        (lambda bias: nn.MultiheadAttention(6, 3, bias=bias), [(5, 2, 6)] * 3),
+        (lambda bias: nn.MultiheadAttention(6, 3, bias=bias, kdim=4, vdim=4), []),
+        (lambda bias: make_transposed(bias=bias), []),
+    ],
+)
+def test_a_product_is_asked_about_with_the_bias_that_it_has(
+    create: Callable[[bool], nn.Module], shapes: list[tuple[int, ...]]
+) -> None:
+    given = [torch.zeros(shape) for shape in shapes]
+    for bias in (True, False):
+        found = find(create(bias), *given)
+        asked = [
+            params_of(each) for each in found if each.question and each.question.kind == "linear"
+        ]
+        assert asked
+        assert {each.get("bias") for each in asked} == ({"yes"} if bias else {None})
 
 
 # Classes that aren't torch's
@@ -257,6 +286,13 @@ class Conv1D(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x @ self.weight + self.bias
+
+
+def make_transposed(*, bias: bool) -> Conv1D:
+    layer = Conv1D(8, 5)
+    if not bias:
+        layer.register_parameter("bias", None)
+    return layer
 
 
 def test_a_transposed_linear_layer() -> None:

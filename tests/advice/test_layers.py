@@ -76,8 +76,8 @@ def test_every_layer_is_listed_with_its_own_parameters() -> None:
     assert describe([merge]) == [("merge", "gru", (7, 12))]
     assert params_of(merge)["direction"] == "uni" and params_of(merge)["layers"] == 1
     assert describe([first]) == [("head.0", "linear", (8, 7))]
-    assert params_of(first) == {"batch": 16, "dtype": "float32"}
-    assert params_of(second) == {"batch": 16, "dtype": "bfloat16"}
+    assert params_of(first) == {"batch": 16, "bias": "yes", "dtype": "float32"}
+    assert params_of(second) == {"batch": 16, "bias": "yes", "dtype": "bfloat16"}
     assert second.sizes((4, 8)) == {"out_features": 4, "in_features": 8}
 
 

@@ -30,6 +30,7 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
         "dims": "1197,317",
         "workload": "linear",
         "batch": "16",
+        "bias": "yes",
         "dtype": "float32",
         "host": "anvil",
         "max_growth": "0.25",
@@ -41,7 +42,7 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
     cells = [cell.strip() for cell in linear if cell.strip()]
     assert cells == [
         "up, middle.0",
-        "linear batch=16 dtype=float32",
+        "linear batch=16 bias=yes dtype=float32",
         "1197,317",
         "1200,320",
         "3.4 % (2.9 to 3.9 %)",
@@ -79,7 +80,7 @@ def test_json_has_every_layer_and_nothing_else(lhp: Lhp, service: StubService, m
     assert up["sizes"] == equal["sizes"] == {"out_features": 1200, "in_features": 320}
     assert gru["sizes"] == {"hidden_size": 6, "input_size": 5}
     assert up["answer"]["curve"] == "c7" and up["problem"] == ""
-    assert up["params"] == {"batch": 16, "dtype": "float32"}
+    assert up["params"] == {"batch": 16, "bias": "yes", "dtype": "float32"}
     assert (up["class"], up["num_parameters"]) == ("nn.Linear", 317 * 1197 + 1197)
 
 
