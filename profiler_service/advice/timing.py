@@ -27,7 +27,7 @@ from profiler_service.advice.running import evaluating, find_own_modules
 from profiler_service.errors import ModelError
 
 FEWEST_RUNS, MOST_RUNS = 3, 15
-BUDGET_S = 3.0
+BUDGET_S = 2.0
 """So long the runs take, if a run is short enough."""
 LONG_S = 2.0
 """A run that takes so long is the only one."""

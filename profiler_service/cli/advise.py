@@ -53,6 +53,7 @@ SURELY_OF_ONE_LAYER = (
     WindowTooLargeError,
 )
 """Those that depend on the layer."""
+ENOUGH = "Ctrl-C shows what is known"
 NO_TIME = "not asked: the time was up (a longer --time, or ask again for the rest)"
 
 
@@ -87,9 +88,12 @@ def advise(
     conditions: Mapping[str, str | int | float],
     *,
     total_s: float,
+    since_s: float | None = None,
     console: Console,
 ) -> list[Advice]:
-    """The advice for each distinct question, in order, after `total_s` at most.
+    """The advice for each distinct question, in order, `total_s` after `since_s` (None: now).
+
+    If half of this time is over already, the questions have the other half.
 
     Layers that can't be asked about have none. `conditions` are further parameters of every query.
     Each question has an equal part of the time at first. What is left goes to those that aren't
@@ -102,7 +106,7 @@ def advise(
     for layer in layers:
         if layer.question is not None and not layer.problem:
             equal.setdefault(layer.question, []).append(layer)
-    asking = _Asking(client, conditions, Timetable(total_s, len(equal)), console)
+    asking = _Asking(client, conditions, Timetable(total_s, len(equal), since_s=since_s), console)
     given = [
         asking.ask_first(question, tuple(group), f"{number} of {len(equal)}")
         for number, (question, group) in enumerate(equal.items(), start=1)
@@ -157,10 +161,10 @@ class _Asking:
             left_s = self._timetable.left_s
             if not self._timetable.can_settle:
                 break
-            self._say("once more, for certainty", each.question, left_s)
+            self._say(f"once more, for certainty ({ENOUGH})", each.question, left_s)
             try:
                 answer = self._ask(each.question, left_s, {})
-            except LhpError:  # what is known already is still true
+            except (LhpError, KeyboardInterrupt):  # what is known already is still true
                 break
             settled[each.question] = dataclasses.replace(each, answer=answer)
         return settled

@@ -10,11 +10,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-BUDGETS_S = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+BUDGETS_S = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 """Measuring times that are given to a question. Few, so that a question about one layer more or
 fewer has the same one."""
 OVERHEAD_S = 0.5
 """What a measured answer takes besides its measurement."""
+FOR_QUESTIONS = 0.8
+"""The part of the time that is planned for questions; the rest is for what comes before them."""
+LEAST_FOR_QUESTIONS = 0.5
+"""The part that questions have at least, whatever came before."""
 SETTLING_S = 5.0
 """What a question takes at most, if its calls are short, with the service's own limits."""
 
@@ -23,14 +27,24 @@ class Timetable:
     """What is left of a time for so many questions."""
 
     def __init__(
-        self, total_s: float, num_questions: int, clock: Callable[[], float] = time.monotonic
+        self,
+        total_s: float,
+        num_questions: int,
+        *,
+        since_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """The time begins at `since_s` on the clock; None: now.
+
+        If it is used up by what came before, half of it is still for the questions.
+        """
         self._clock = clock
-        self._end_s = clock() + total_s
+        self._begun_s = clock()
+        begin_s = self._begun_s if since_s is None else since_s
+        self._end_s = max(begin_s + total_s, self._begun_s + LEAST_FOR_QUESTIONS * total_s)
         self._num_questions = num_questions
         self._num_asked = 0
-        self._begun_s = clock()
-        share_s = total_s / max(num_questions, 1) - OVERHEAD_S
+        share_s = FOR_QUESTIONS * total_s / max(num_questions, 1) - OVERHEAD_S
         self.budget_s: float | None = max(
             (each for each in BUDGETS_S if each <= share_s), default=BUDGETS_S[0]
         )
@@ -53,7 +67,7 @@ class Timetable:
     def expected_s(self) -> float:
         """How long the question that has begun and those after it will take."""
         num_done = self._num_asked - 1
-        most_s = (self.budget_s or SETTLING_S) + OVERHEAD_S
+        most_s = min((self.budget_s or SETTLING_S) + OVERHEAD_S, SETTLING_S)
         each_s = (self._clock() - self._begun_s) / num_done if num_done > 0 else most_s
         return min(self.left_s, each_s * (self._num_questions - num_done))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -29,32 +31,50 @@ def test_a_question_that_isnt_settled_is_asked_once_more_without_a_budget(
     lhp: Lhp, service: StubService, models: str
 ) -> None:
     service.reply("GET /lhp", UNSETTLED, ENDED, SETTLED)
-    done = lhp("advise", f"{models}:make", "--time", "12")
+    done = lhp("advise", f"{models}:make", "--time", "15")
     assert done.code == 0, done.err
     first, second, again = (query for query, _ in service.sent("GET /lhp"))
-    # 12 s for two questions are more than 5.5 s each.
+    # 80 % of 15 s for two questions are more than 5.5 s each.
     assert (first.pop("budget"), second["budget"]) == ("5.0", "5.0")
     assert "budget" not in again
     for query in (first, again):
         query.pop("wait")
     assert first == again  # the other one had all the time that it takes
     assert done.out.count("not settled") == 1
-    lines = [line for line in done.err.splitlines() if " left" in line]
-    assert lines == [
-        "1 of 2: linear 1197,317, about 11.0 s left",  # 5 s and half a second each
-        "2 of 2: gru 6,5, about 1.00 s left",
-        "once more, for certainty: linear 1197,317, about 12.0 s left",
+    lines = [line.partition(", about ") for line in done.err.splitlines() if " left" in line]
+    assert [(what, left) for what, _, left in lines[:2]] == [
+        ("1 of 2: linear 1197,317", "10.0 s left"),  # 5 s each
+        ("2 of 2: gru 6,5", "1.00 s left"),
     ]
+    assert lines[2][0] == ("once more, for certainty (Ctrl-C shows what is known): linear 1197,317")
 
 
 def test_what_is_known_stays_if_asking_once_more_fails(
     lhp: Lhp, service: StubService, models: str
 ) -> None:
     service.reply("GET /lhp", UNSETTLED, KEPT, Reply.problem(503, "the host is away", "wait"))
-    done = lhp("advise", f"{models}:make", "--time", "12")
+    done = lhp("advise", f"{models}:make", "--time", "15")
     assert done.code == 0, done.err
     assert len(list(service.sent("GET /lhp"))) == 3
     assert "120 µs → 116 µs, not settled" in done.out
+
+
+def test_what_is_known_is_shown_after_an_interrupt(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    service.reply("GET /lhp", UNSETTLED, KEPT, Reply.accepted(make_sweep(mode="race")))
+    service.reply("GET /sweeps/s1", make_sweep(mode="race"))
+
+    def interrupt_at_sweep(route: str) -> None:
+        if route.startswith("GET /sweeps/s1"):
+            service.at_request = lambda _: None
+            os.kill(os.getpid(), signal.SIGINT)
+
+    service.at_request = interrupt_at_sweep
+    done = lhp("advise", f"{models}:make", "--time", "15")
+    assert done.code == 0, done.err
+    assert "interrupted: the sweep goes on" in done.err
+    assert "120 µs → 116 µs, not settled" in done.out and "keep: an LHP" in done.out
 
 
 def test_without_time_nothing_is_asked_once_more(

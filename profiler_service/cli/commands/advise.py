@@ -6,6 +6,7 @@ Uses HTTP only through the client. The command imports its packages only when it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,10 +68,10 @@ def advise(
         float,
         typer.Option(
             min=0,
-            help="Seconds for all questions together, shared out over the layers. What the service"
-            " knows already takes none.",
+            help="Seconds for the whole command, shared out over all questions, which have half of"
+            " them at least.",
         ),
-    ] = 50,
+    ] = 55,
     host: HostOption = None,
     url: UrlOption = None,
     json: JsonOption = False,
@@ -84,6 +85,7 @@ def advise(
     from profiler_service.cli.advice_text import advice_to_json
     from profiler_service.cli.advise import advise as ask_about
 
+    began_s = monotonic()
     inspection = _inspect(model, example, batch=batch, steps=steps, dtype=dtype, on_meta=meta)
     layers = inspection.layers
     if inspection.problem is not None:
@@ -93,7 +95,9 @@ def advise(
         if value is not None:
             conditions[name] = value
     with open_client(url) as client:
-        given = ask_about(client, layers, conditions, total_s=time, console=make_console())
+        given = ask_about(
+            client, layers, conditions, total_s=time, since_s=began_s, console=make_console()
+        )
     say_away(each.answer for each in given if each.answer is not None)
     if json:
         print_json(advice_to_json(given, inspection))
