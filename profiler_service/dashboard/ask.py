@@ -21,6 +21,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
+from profiler_service.answering.admission import refuse_own_code
 from profiler_service.answering.lhp import LhpQuestion
 from profiler_service.answering.resources import curve_info, is_stale, sweep_info, workload_info
 from profiler_service.answering.services import Services
@@ -34,9 +35,17 @@ from profiler_service.dashboard.rendering import is_part, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.dashboard.sentences import describe_finding, describe_landscape
 from profiler_service.errors import HostStartingError, LhpError, NotFoundError, StoreError
-from profiler_service.kinds import get_workload_kind, workload_kinds
+from profiler_service.kinds import CALLABLE, get_workload_kind, workload_kinds
 from profiler_service.storage.store import CurveHeader, Sweep
-from profiler_service.wire import CurveInfo, LhpAnswer, LhpQuery, WorkloadInfo, parse_duration
+from profiler_service.wire import (
+    CurveInfo,
+    LhpAnswer,
+    LhpQuery,
+    ParameterInfo,
+    WorkloadInfo,
+    parse_duration,
+)
+from profiler_service.workload import MAX_AXES, QUESTION_OPTIONS, VARY
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 """What the command line asks if it isn't told where."""
@@ -81,7 +90,11 @@ def _read_form(given: Mapping[str, str], services: Services) -> AskForm:
     """The form with these values. An unknown kind becomes the default one."""
     kinds = list(workload_kinds())
     name = given.get("workload", DEFAULT_KIND)
-    kind = workload_info(get_workload_kind(name if name in kinds else DEFAULT_KIND))
+    if name == CALLABLE.name:
+        kinds.append(name)
+        kind = _describe_own_code(given)
+    else:
+        kind = workload_info(get_workload_kind(name if name in kinds else DEFAULT_KIND))
     dims = [each.strip() for each in given.get("dims", "").split(",")]
     dims = [*dims, *([""] * len(kind.axes))][: len(kind.axes)]
     return AskForm(
@@ -90,6 +103,28 @@ def _read_form(given: Mapping[str, str], services: Services) -> AskForm:
         dims=dims,
         given={k: v for k, v in given.items() if k not in ("dims", "workload")},
         hosts=sorted(services.known.curves.snapshot.hosts),
+    )
+
+
+def _describe_own_code(given: Mapping[str, str]) -> WorkloadInfo:
+    """A kind with the arguments that the question names; an argument that varies is an axis."""
+    axes = [each for name in given.get(VARY, "").split(",") if (each := name.strip())]
+    fixed = [name for name in given if name not in (*QUESTION_OPTIONS, *axes, BEGUN)]
+    return workload_info(CALLABLE).model_copy(
+        update={
+            "axes": axes[:MAX_AXES],
+            "parameters": [
+                ParameterInfo(
+                    name=name,
+                    default=given[name],
+                    description="",
+                    choices=[],
+                    minimum=None,
+                    maximum=None,
+                )
+                for name in fixed
+            ],
+        }
     )
 
 
@@ -122,6 +157,8 @@ async def show_ask(request: Request, services: ServicesDep) -> Response:
         query = parse_given(LhpQuery, asked)
         question = read_lhp_question(query, services)
         answer = await services.asking.find(question, read_where(query))
+        if answer is None:
+            refuse_own_code(question.sweep)
     except (LhpError, RequestValidationError) as error:
         return _show_error(request, form, error)
     if answer is None:

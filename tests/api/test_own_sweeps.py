@@ -185,6 +185,21 @@ async def test_a_sweep_whose_command_went_away_ends_with_its_curve(
     assert (nothing["state"], nothing["curve"]) == ("cancelled", None)
 
 
+async def test_a_cancelled_sweep_whose_command_went_away_ends_sooner(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep_id, _ = await measure(client, GRID, SyntheticDevice(np.full(5, 1e-3)))
+    other, _ = await measure(client, GRID, SyntheticDevice(np.full(5, 1e-3)))
+    await client.post(f"/sweeps/{sweep_id}/cancel")
+    services = client._transport.app.state.services  # type: ignore[attr-defined]
+    await services.own_sweeps.end_silent()
+    assert (await client.get(f"/sweeps/{sweep_id}")).json()["state"] == "running"
+    monkeypatch.setattr("profiler_service.storage.own_sweeps.CANCELLED_SILENCE_S", -1.0)
+    await services.own_sweeps.end_silent()
+    assert (await client.get(f"/sweeps/{sweep_id}")).json()["state"] == "cancelled"
+    assert (await client.get(f"/sweeps/{other}")).json()["state"] == "running"
+
+
 async def test_a_failed_sweep_says_why(client: httpx.AsyncClient) -> None:
     sweep_id = await begin(client)
     body = {"state": "failed", "error": "the measuring process died"}

@@ -11,6 +11,8 @@ import pytest
 from profiler_service.answering.own_worker import OwnWorker, WorkerState
 from profiler_service.app import create_app
 from profiler_service.dashboard.ask import describe_again
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.kinds import CALLABLE
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
 from tests.api.conftest import Worker, keep_curve
@@ -52,6 +54,27 @@ async def test_a_known_answer_is_shown_with_how_to_ask_again(
     assert sqlite_worker.handed_in.empty()
     # What was given stays in the form.
     assert [has["value"] for has in page.find("input", name="dims")] == ["5", "6"]
+
+
+async def test_own_code_is_shown_and_never_measured(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    given = {"function": "m:build", "source": "0123456789ab", "vary": "hidden", "layers": "6"}
+    workload = CALLABLE.describe(given)
+    grid = Grid(axes=(GridAxis(first=100, count=33),))
+    keep_curve(sqlite_worker.store, grid, stairs(8), workload=workload)
+    asked = {"workload": "callable", **given}
+    known = read_page((await client.get("/", params={**asked, "dims": "100"})).text)
+    assert "Use 104" in known.text
+    # The form has the arguments that were named, so that other dims can be asked for.
+    assert [has["value"] for has in known.find("input", name="dims")] == ["100"]
+    assert [has["value"] for has in known.find("input", name="layers")] == ["6"]
+    response = await client.get("/", params={**asked, "dims": "500"})
+    unknown = read_page(response.text)
+    assert response.status_code == 422
+    assert "lhp query --callable m:build hidden=500 --param layers=6" in unknown.text
+    assert "Measure now" not in unknown.text
+    assert sqlite_worker.handed_in.empty()
 
 
 async def test_a_link_starts_no_measurement(
