@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -95,3 +96,13 @@ def start_lhp(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in processes:
         with process:
             process.kill()
+
+
+@pytest.fixture
+def real_service(start_lhp: Callable[..., subprocess.Popen[str]]) -> str:
+    """The address of a service that measures, with an empty database of its own."""
+    process = start_lhp("serve", "--port", "0")
+    assert process.stdout is not None
+    found = re.match(r"listening on (http://\S+:\d+),", process.stdout.readline())
+    assert found
+    return found[1]

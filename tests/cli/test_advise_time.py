@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from profiler_service.client import ServiceClient
 from profiler_service.processes.exit_codes import PARTLY
 from profiler_service.wire import EvidenceInfo, SweepPage
@@ -112,16 +110,6 @@ def test_a_worker_that_is_starting_is_waited_for(
     done = lhp("advise", f"{models}:make", "--time", "20")
     assert done.code == 0, done.err
     assert len(list(service.sent("GET /lhp"))) == 4
-
-
-@pytest.fixture
-def real_service(start_lhp: Callable[..., subprocess.Popen[str]]) -> str:
-    """The address of a service that measures, with an empty database of its own."""
-    process = start_lhp("serve", "--port", "0")
-    assert process.stdout is not None
-    found = re.match(r"listening on (http://\S+:\d+),", process.stdout.readline())
-    assert found
-    return found[1]
 
 
 def test_a_real_service_is_asked_once_for_each_layer_in_the_time_given(
