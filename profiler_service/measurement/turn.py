@@ -22,7 +22,8 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from profiler_service.errors import MeasurementInterruptedError
@@ -59,7 +60,11 @@ class DeviceTurn:
         part = f"/{hashlib.sha256(partition.encode()).hexdigest()[:16]}" if partition else ""
         self._turn = f"\0lhp-turn/{device_id}{part}"
         self._head = f"\0lhp-next-turn/{device_id}{part}"
-        self._passed_over: int | None = None
+        self._passed_over: dict[str, socket.socket] = {}
+        """For each lock, a connection to the holder that was passed over, open as long as that one
+        holds it."""
+        weakref.finalize(self, _close_all, self._passed_over)
+        self._is_mine = False
 
     def is_awaited(self) -> bool:
         """Whether another process waits for its turn. True, too, while this one waits for it."""
@@ -69,8 +74,10 @@ class DeviceTurn:
         """Whether the batch under way must be broken off, because another process waits.
 
         `num_done` is the number of its visits that are done. In each turn, at least one is made.
+        Nobody gets a turn by that who waits for another process, which this one has passed over.
         """
-        return num_done > 0 and under_way_s >= UNBROKEN_S and self.is_awaited()
+        is_due = self._is_mine and num_done > 0 and under_way_s >= UNBROKEN_S
+        return is_due and self.is_awaited()
 
     @contextlib.contextmanager
     def held(
@@ -86,84 +93,101 @@ class DeviceTurn:
         process that it waits for (0 for one of a container that isn't seen from here), and how
         long it has waited. Raises MeasurementInterruptedError once `must_stop` says so.
 
-        After `patience_s` it gives False, and logs whom it passed over. It then doesn't wait for
-        that process again until it has had a turn in good order: the process may be suspended.
+        After `patience_s` of one holder's turn it gives False, and logs whom it passed over: that
+        process may be suspended. It doesn't wait for the end of that same turn again.
         """
         started_s = time.monotonic()
 
-        def must_give_up(pid: int | None) -> bool:
+        def must_go_on(pid: int | None, holds_for_s: float) -> bool:
             if must_stop():
                 raise MeasurementInterruptedError("the wait for a turn was interrupted")
             if pid is None:
-                return False
-            waited_s = time.monotonic() - started_s
-            if pid == self._passed_over:
                 return True
-            if waited_s >= patience_s:
-                self._passed_over = pid
+            if holds_for_s >= patience_s:
                 logger.warning(
                     "process %s has measured on %s for %.0f s without a pause, or is suspended:"
                     " not waiting for it any longer",
                     pid or "of a container",
                     self._place,
-                    waited_s,
+                    holds_for_s,
                 )
-                return True
-            on_wait(pid, waited_s)
-            return False
+                return False
+            on_wait(pid, time.monotonic() - started_s)
+            return True
 
         with contextlib.ExitStack() as stack:
-            head = _take(self._head, must_give_up)
+            head = self._take(self._head, must_go_on)
             with head or contextlib.nullcontext():
-                turn = _take(self._turn, must_give_up) if head is not None else None
+                turn = None if head is None else self._take(self._turn, must_go_on)
                 if turn is not None:
                     stack.enter_context(turn)
-            if turn is not None:
-                self._passed_over = None
-            yield turn is not None
+            self._is_mine = turn is not None
+            yield self._is_mine
+
+    def _take(
+        self, address: str, must_go_on: Callable[[int | None, float], bool]
+    ) -> socket.socket | None:
+        """The lock of that name, once it is free; None if its holder was passed over."""
+        while True:
+            lock = socket.socket(socket.AF_UNIX)
+            try:
+                lock.bind(address)
+                lock.listen(_MAX_WAITING)
+            except OSError as error:
+                lock.close()
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return lock
+            if not self._wait_until_free(address, must_go_on):
+                return None
+
+    def _wait_until_free(
+        self, address: str, must_go_on: Callable[[int | None, float], bool]
+    ) -> bool:
+        """Returns once the lock's holder has given it back; False if that one was passed over."""
+        if (passed_over := self._passed_over.get(address)) is not None:
+            if not _has_ended(passed_over, timeout_s=0.0):
+                return False
+            self._passed_over.pop(address).close()
+        since_s = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.settimeout(_LOOK_EVERY_S)
+            try:
+                waiting.connect(address)
+            except OSError:
+                time.sleep(_RETRY_S)
+                return must_go_on(None, 0.0)
+            pid = _read_pid(waiting)
+            while must_go_on(pid, time.monotonic() - since_s):
+                if _has_ended(waiting, timeout_s=_LOOK_EVERY_S):
+                    return True
+            stack.pop_all()
+            self._passed_over[address] = waiting
+            return False
+
+
+def _close_all(connections: Mapping[str, socket.socket]) -> None:
+    for connection in connections.values():
+        connection.close()
+
+
+def _has_ended(connection: socket.socket, *, timeout_s: float) -> bool:
+    """Whether the holder has closed the other side, or died, within that time."""
+    connection.settimeout(timeout_s)
+    try:
+        connection.recv(1)
+    except (TimeoutError, BlockingIOError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def hold_turn(device_id: str, *, partition: str = "") -> contextlib.AbstractContextManager[bool]:
     """In this context, only this process measures on the device; waits as long as it must."""
     return DeviceTurn(device_id, partition=partition).held()
-
-
-def _take(address: str, must_give_up: Callable[[int | None], bool]) -> socket.socket | None:
-    """The lock of that name, once it is free; None if `must_give_up` says so of its holder."""
-    while True:
-        lock = socket.socket(socket.AF_UNIX)
-        try:
-            lock.bind(address)
-            lock.listen(_MAX_WAITING)
-        except OSError as error:
-            lock.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-        else:
-            return lock
-        if not _wait_until_free(address, must_give_up):
-            return None
-
-
-def _wait_until_free(address: str, must_give_up: Callable[[int | None], bool]) -> bool:
-    """Returns once the lock's holder has given it back; False if it must be waited for no more."""
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as waiting:
-        waiting.settimeout(_LOOK_EVERY_S)
-        try:
-            waiting.connect(address)
-        except OSError:
-            time.sleep(_RETRY_S)
-            return not must_give_up(None)
-        pid = _read_pid(waiting)
-        while not must_give_up(pid):
-            try:
-                waiting.recv(1)
-            except TimeoutError:
-                continue
-            except OSError:
-                pass  # the holder closed it, or died
-            return True
-        return False
 
 
 def _find_holder(address: str) -> int | None:

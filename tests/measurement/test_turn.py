@@ -235,8 +235,44 @@ def test_a_suspended_holder_is_passed_over_once_patience_ends(
     assert time.monotonic() - began < PATIENCE_S / 2
     assert not caplog.records
 
+    # Who waits for it, too, breaks off no batch of this one.
+    stop = threading.Event()
+
+    def wait_in_vain() -> None:
+        other = DeviceTurn(CPU, partition=partition)
+        with pytest.raises(MeasurementInterruptedError), other.held(must_stop=stop.is_set):
+            pass
+
+    waiting = threading.Thread(target=wait_in_vain)
+    waiting.start()
+    wait_until_awaited(turn)
+    assert not turn.must_yield(under_way_s=9.0, num_done=1)
+    stop.set()
+    waiting.join(PATIENCE_S)
+
     # Once it has ended, turns are taken as before.
     holder.kill()
     holder.wait(PATIENCE_S)
     with turn.held(patience_s=0.0) as is_mine:
         assert is_mine
+
+
+def test_who_was_passed_over_once_is_waited_for_in_its_next_turn(partition: str) -> None:
+    """The same process, which had only one turn that took too long."""
+    guest, worker = (DeviceTurn(CPU, partition=partition) for _ in range(2))
+    with guest.held(), worker.held(patience_s=0.0) as is_mine:
+        assert not is_mine
+    got = threading.Event()
+
+    def take() -> None:
+        with worker.held(patience_s=PATIENCE_S) as is_mine:
+            assert is_mine
+            got.set()
+
+    with guest.held():
+        taking = threading.Thread(target=take)
+        taking.start()
+        wait_until_awaited(guest)
+        assert not got.is_set()
+    assert got.wait(PATIENCE_S)
+    taking.join()
