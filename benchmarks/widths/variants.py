@@ -21,7 +21,7 @@ from profiler_service.advice.example import Example
 from profiler_service.client import ServiceClient
 from profiler_service.widths.candidates import find_candidates
 from profiler_service.widths.pruning import prune_to_fastest
-from profiler_service.widths.search import Found, find_widths
+from profiler_service.widths.search import Found, Search
 from profiler_service.widths.structure import Group
 
 RATIO = 0.37
@@ -124,26 +124,26 @@ class Contenders:
             )
             self.models[name] = pruned.model
             return name, pruned.found
-        number = count(self.models["pruned"])
-        found = find_widths(
+        groups = [
+            Group(
+                name=argument,
+                width=width,
+                candidates=find_candidates(
+                    width, lowest=width if argument == case.only_grows else None
+                ),
+            )
+            for argument, width in case.widths.items()
+        ]
+        search = Search(
             client,
             lambda widths: self._finish(case.make(**widths)),
-            [
-                Group(
-                    name=argument,
-                    width=width,
-                    candidates=find_candidates(
-                        width, lowest=width if argument == case.only_grows else None
-                    ),
-                )
-                for argument, width in case.widths.items()
-            ],
+            groups,
             example,
-            fewest=bounds[0] * number,
-            most=bounds[1] * number,
             time_s=time_s,
             say=say,
         )
+        number = search.num_parameters_now
+        found = search.find_fastest(fewest=bounds[0] * number, most=bounds[1] * number)
         self.models[name] = self._finish(case.make(**found.best.widths))
         return name, found
 

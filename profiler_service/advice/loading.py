@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -78,8 +78,37 @@ def load_example(where: str) -> object:
     return _load(where, "an example input")
 
 
+def load_factory(where: str) -> Callable[..., object]:
+    """The function that `where` names. Raises InvalidRequestError, ModelError."""
+    found = _find(where, "a model")
+    if isinstance(found, nn.Module) or not callable(found):
+        raise InvalidRequestError(
+            f"{where} is of type {type(found).__name__}, no function",
+            hint="name a function that takes the model's widths as arguments",
+        )
+    return found
+
+
 def _load(where: str, what: str) -> object:
     """The result of the function that `where` names; if `where` names an nn.Module, that."""
+    found = _find(where, what)
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        raise InvalidRequestError(
+            f"{where} is of type {type(found).__name__}, and can't be called",
+            hint="name a function without arguments",
+        )
+    try:
+        made: object = found()
+    except (Exception, SystemExit) as error:
+        hint = "name a function that can be called without arguments, and try it in plain Python"
+        raise describe_raised(where, error, hint=hint) from error
+    return made
+
+
+def _find(where: str, what: str) -> object:
+    """What `where` names."""
     match = re.fullmatch(r"([\w.]+):([\w.]+)", where)
     if match is None:
         raise InvalidRequestError(
@@ -103,19 +132,7 @@ def _load(where: str, what: str) -> object:
                 f"{name} has no {attributes!r}", hint=f"look up the right name in {name}"
             )
         found = getattr(found, attribute)
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
-        raise InvalidRequestError(
-            f"{where} is of type {type(found).__name__}, and can't be called",
-            hint="name a function without arguments",
-        )
-    try:
-        made: object = found()
-    except (Exception, SystemExit) as error:
-        hint = "name a function that can be called without arguments, and try it in plain Python"
-        raise describe_raised(where, error, hint=hint) from error
-    return made
+    return found
 
 
 def describe_raised(what: str, error: BaseException, *, hint: str) -> ModelError:

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from profiler_service.errors import InvalidRequestError, ModelError
+from profiler_service.widths.candidates import WINDOW, find_candidates
+from profiler_service.widths.structure import Group
 
 Factory = Callable[..., object]
 
@@ -88,13 +90,44 @@ def sketch(factory: Factory, values: Mapping[str, int]) -> nn.Module:
 
 
 def find_step(factory: Factory, values: Mapping[str, int], name: str) -> int:
-    """The smallest step by which the argument `name` can change from its value.
+    """The smallest step by which the argument `name` can grow from its value.
 
-    A width that six heads share changes in steps of six. Raises ModelError if no step of at most
+    A width that six heads share grows in steps of six. Raises ModelError if no step of at most
     MAX_STEP is possible.
     """
     for step in range(1, MAX_STEP + 1):
         with contextlib.suppress(ModelError):
             sketch(factory, {**values, name: values[name] + step})
             return step
-    raise ModelError(f"the factory takes no other value of {name} near {values[name]}")
+    raise ModelError(f"the factory takes no value of {name} shortly above {values[name]}")
+
+
+def find_groups(
+    factory: Factory,
+    arguments: Sequence[Argument],
+    *,
+    window: float = WINDOW,
+    on_refused: Callable[[str, ModelError], None],
+) -> list[Group]:
+    """The arguments as groups of widths, with candidates that the factory takes.
+
+    One that can't change is left out: `on_refused` gets its name and why. Raises ModelError if the
+    factory can't build the model as it is.
+    """
+    values = {each.name: each.value for each in arguments}
+    sketch(factory, values)
+    groups: list[Group] = []
+    for each in arguments:
+        try:
+            step = find_step(factory, values, each.name)
+            candidates = find_candidates(
+                each.value,
+                lowest=None if each.may_shrink else each.value,
+                multiple_of=step,
+                window=window,
+            )
+        except (ModelError, InvalidRequestError) as error:
+            on_refused(each.name, ModelError(str(error)))
+        else:
+            groups.append(Group(name=each.name, width=each.value, candidates=candidates))
+    return groups

@@ -21,7 +21,7 @@ from profiler_service.advice.running import run_on
 from profiler_service.client import ServiceClient
 from profiler_service.errors import ModelError
 from profiler_service.widths.candidates import WINDOW, find_candidates
-from profiler_service.widths.search import Found, find_widths
+from profiler_service.widths.search import Found, Search
 from profiler_service.widths.structure import Group
 
 MakePruner = Callable[[nn.Module, dict[nn.Module, float]], Any]
@@ -199,19 +199,10 @@ def prune_to_fastest(
             f"the pruned model doesn't run: {problem}",
             hint="if it keeps a size of its own, such as that of a head, correct it in finish",
         )
-    number = sum(each.numel() for each in targets.parameters())
     fewest, most = (1.0, math.inf) if params is None else params
-    found = find_widths(
-        client,
-        make,
-        groups,
-        example,
-        fewest=fewest * number,
-        most=most * number,
-        time_s=time_s,
-        host=host,
-        say=say,
-    )
+    search = Search(client, make, groups, example, time_s=time_s, host=host, say=say)
+    number = search.num_parameters_now
+    found = search.find_fastest(fewest=fewest * number, most=most * number)
     return Pruned(model=make(found.best.widths), found=found)
 
 

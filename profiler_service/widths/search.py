@@ -15,13 +15,13 @@ import numpy as np
 from torch import nn
 
 from profiler_service.advice.example import Example
-from profiler_service.advice.layers import Layer, find_layers
+from profiler_service.advice.layers import Layer, inspect_model
 from profiler_service.client import ServiceClient
 from profiler_service.errors import ModelError
-from profiler_service.widths.choice import NoChoiceError, Table, choose
+from profiler_service.widths.choice import NoChoiceError, Table, choose, total
 from profiler_service.widths.latencies import NotMeasured, fetch_latencies
 from profiler_service.widths.race import Outcome, Prepare, race
-from profiler_service.widths.structure import Group, Make, Structure, read_structure
+from profiler_service.widths.structure import Group, Make, read_structure
 
 ROUND_NUMBERS = (16, 32, 64)
 """There is a proposal with the best multiples of each. Layers measured alone don't show what
@@ -31,6 +31,10 @@ NEXT_BEST = 4
 be the best."""
 DIFFERING = 0.25
 """Share of the groups in which each of these differs from the others."""
+MEASURING_SHARE = 0.5
+"""Share of the time in which layers are measured. Whole models are raced in the rest."""
+MAX_TRIES = 3
+"""How often a model is built for a time: layers tell only about how long the whole will take."""
 NOW = "now"
 
 
@@ -49,8 +53,10 @@ class Found:
     groups: tuple[Group, ...]
     now: Proposal
     proposals: Mapping[str, Proposal]
-    """What was raced, by name."""
+    """What was raced, by name; `now` is among them."""
     outcome: Outcome
+    layers: tuple[tuple[str, ...], ...]
+    """For each group, the names of the layers that follow it."""
     missing: tuple[NotMeasured, ...]
     """Layers that the choice knows nothing of, because they couldn't be measured."""
     left_out: tuple[Layer, ...]
@@ -67,60 +73,194 @@ class Found:
         return self.chosen if self.outcome.comparison.verdict == "faster" else self.now
 
 
-def find_widths(
-    client: ServiceClient,
-    make: Make,
-    groups: Sequence[Group],
-    example: Example,
-    *,
-    fewest: float = 0.0,
-    most: float = math.inf,
-    time_s: float,
-    host: str | None = None,
-    sketch: Make | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Found:
-    """The widths with which the models that `make` builds run the example fastest.
+class Search:
+    """A model whose layers have been measured over all candidates of its groups' widths.
 
-    The parameters of the model are between `fewest` and `most`. About half of `time_s` is given to
-    measuring layers, half to the race against the model with the widths now. `sketch` builds models
-    only to be looked at, on the meta device for example; `make` does by default.
+    Creating it builds models and measures, for about half of `time_s` seconds. `make` builds the
+    models that are raced; `sketch` those that are only looked at, on the meta device for example.
+    `say` gets lines about the progress. Groups that aren't widths stay as they are if there is an
+    `on_refused`, which gets their names and the reasons.
 
-    Raises NoChoiceError if no widths lie within the bounds, ModelError, and the client's errors.
+    Raises ModelError, and the client's errors.
     """
-    structure = read_structure(sketch or make, _looker(example), groups)
-    if not structure.layers:
-        raise ModelError("no layer that a workload kind measures depends on these widths")
-    say(f"{len(structure.layers)} layers depend on {len(groups)} widths")
-    latencies, missing = fetch_latencies(client, structure, time_s=time_s / 2, host=host, say=say)
-    now = {group.name: group.width for group in groups}
-    models: dict[str, nn.Module] = {NOW: make(now)}
-    proposals = {NOW: Proposal(widths=now, num_parameters=_count(models[NOW]))}
-    for name, widths in _propose(structure, latencies, fewest=fewest, most=most):
-        if any(widths == each.widths for each in proposals.values()):
-            continue
-        model = make(widths)
-        if fewest <= (number := _count(model)) <= most:
-            models[name] = model
-            proposals[name] = Proposal(widths=widths, num_parameters=number)
-    if len(models) == 1:
-        raise NoChoiceError(
-            "no other widths lie within these bounds", hint="allow more or fewer parameters"
+
+    def __init__(
+        self,
+        client: ServiceClient,
+        make: Make,
+        groups: Sequence[Group],
+        example: Example,
+        *,
+        time_s: float,
+        host: str | None = None,
+        sketch: Make | None = None,
+        on_refused: Callable[[str, ModelError], None] | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        def look(model: nn.Module) -> Sequence[Layer]:
+            found = inspect_model(model, batch=1, steps=1, example=example)
+            if found.problem is not None:
+                raise found.problem
+            return found.layers
+
+        self._make, self._example, self._say = make, example, say
+        self._race_s = time_s * (1 - MEASURING_SHARE)
+        self._structure = read_structure(sketch or make, look, groups, on_refused=on_refused)
+        if not self._structure.layers:
+            raise ModelError(
+                "no layer that a workload kind measures depends on these widths",
+                hint="`lhp workloads` lists the kinds",
+            )
+        widths = self._structure.groups
+        say(f"{len(self._structure.layers)} layers depend on {len(widths)} widths")
+        self._latencies, self._missing = fetch_latencies(
+            client, self._structure, time_s=time_s * MEASURING_SHARE, host=host, say=say
         )
-    say(f"racing {len(models) - 1} sets of widths against the widths now")
-    outcome = race(
-        {name: prepare(model, example) for name, model in models.items()},
-        reference=NOW,
-        time_s=time_s / 2,
-    )
-    return Found(
-        groups=tuple(groups),
-        now=proposals[NOW],
-        proposals=proposals,
-        outcome=outcome,
-        missing=tuple(missing),
-        left_out=structure.left_out,
-    )
+        self._parameters = self._structure.count_parameters()
+        self._fixed = self._structure.count_fixed_parameters()
+        self._now = {group.name: group.width for group in widths}
+        self._model_now = make(self._now)
+
+    @property
+    def num_parameters_now(self) -> int:
+        """Parameters of the model at the widths now."""
+        return _count(self._model_now)
+
+    def find_fastest(self, *, fewest: float = 0.0, most: float = math.inf) -> Found:
+        """The fastest widths whose model has from `fewest` to `most` parameters.
+
+        Takes half of the search's time. Raises NoChoiceError if there are none.
+        """
+        models: dict[str, nn.Module] = {}
+        proposals: dict[str, Proposal] = {}
+        for name, widths in self._propose(fewest, most):
+            known = (self._now, *(each.widths for each in proposals.values()))
+            if widths in known:
+                continue
+            model = self._make(widths)
+            if fewest <= (number := _count(model)) <= most:
+                models[name] = model
+                proposals[name] = Proposal(widths=widths, num_parameters=number)
+        if not models:
+            raise NoChoiceError(
+                "no other widths lie within these bounds", hint="allow more or fewer parameters"
+            )
+        return self._race(models, proposals)
+
+    def find_largest(self, *, latency_s: float) -> Found:
+        """The widths with most parameters whose model takes at most `latency_s` on the example.
+
+        The layers' latencies only tell about how long a whole model takes. So the model is timed,
+        and another one chosen if it is too slow, MAX_TRIES times in all. Raises NoChoiceError if
+        all are too slow.
+        """
+        nearest = [
+            int(np.abs(np.array(group.candidates) - group.width).argmin())
+            for group in self._structure.groups
+        ]
+        near = self._widths_of(nearest)
+        near_s = self._race(
+            {"near": self._make(near)},
+            {"near": Proposal(widths=near, num_parameters=0)},
+            share=1 / (MAX_TRIES + 1),
+        ).outcome.chosen_s
+        layers_share = total(self._latencies, nearest) / near_s
+        for _ in range(MAX_TRIES):
+            negative = [Table(groups=each.groups, values=-each.values) for each in self._parameters]
+            choice = self._choose(negative, self._latencies, high=latency_s * layers_share)
+            widths = self._widths_of(choice)
+            model = self._make(widths)
+            proposal = Proposal(widths=widths, num_parameters=_count(model))
+            found = self._race({"largest": model}, {"largest": proposal}, share=1 / (MAX_TRIES + 1))
+            if found.outcome.chosen_s <= latency_s:
+                return found
+            self._say(
+                f"the largest that layers promise takes {found.outcome.chosen_s * 1e3:.3g} ms"
+            )
+            layers_share = total(self._latencies, choice) / found.outcome.chosen_s
+        raise NoChoiceError(
+            "every model that was tried takes longer", hint="allow more time, or smaller widths"
+        )
+
+    def _race(
+        self,
+        models: Mapping[str, nn.Module],
+        proposals: Mapping[str, Proposal],
+        *,
+        share: float = 1.0,
+    ) -> Found:
+        among = {NOW: self._model_now, **models}
+        number = "one set" if len(models) == 1 else f"{len(models)} sets"
+        self._say(f"racing {number} of widths against the widths now")
+        outcome = race(
+            {name: prepare(model, self._example) for name, model in among.items()},
+            reference=NOW,
+            time_s=self._race_s * share,
+        )
+        now = Proposal(widths=self._now, num_parameters=self.num_parameters_now)
+        structure = self._structure
+        return Found(
+            groups=structure.groups,
+            now=now,
+            proposals={NOW: now, **proposals},
+            outcome=outcome,
+            layers=tuple(
+                tuple(layer.name for layer in structure.layers if place in layer.groups)
+                for place in range(len(structure.groups))
+            ),
+            missing=tuple(self._missing),
+            left_out=structure.left_out,
+        )
+
+    def _propose(self, fewest: float, most: float) -> Iterator[tuple[str, dict[str, int]]]:
+        """Widths whose layers take little time together: the best, round numbers, and others.
+
+        Raises NoChoiceError if there are none within the bounds.
+        """
+        groups = self._structure.groups
+        low, high = fewest - self._fixed, most - self._fixed
+        chosen = [self._choose(self._latencies, self._parameters, low=low, high=high)]
+        yield "best", self._widths_of(chosen[0])
+        for multiple in ROUND_NUMBERS:
+            among = [_allow(place, group, multiple) for place, group in enumerate(groups)]
+            with contextlib.suppress(NoChoiceError):
+                chosen.append(
+                    self._choose([*self._latencies, *among], self._parameters, low=low, high=high)
+                )
+                yield f"multiples of {multiple}", self._widths_of(chosen[-1])
+        differing = max(1, round(DIFFERING * len(groups)))
+        with contextlib.suppress(NoChoiceError):
+            for number in range(NEXT_BEST):
+                chosen.append(
+                    self._choose(
+                        self._latencies,
+                        self._parameters,
+                        unlike=chosen,
+                        differing=differing,
+                        low=low,
+                        high=high,
+                    )
+                )
+                yield f"next best {number + 1}", self._widths_of(chosen[-1])
+
+    def _choose(
+        self,
+        cost: Sequence[Table],
+        weight: Sequence[Table],
+        *,
+        low: float = -math.inf,
+        high: float = math.inf,
+        unlike: Sequence[Sequence[int]] = (),
+        differing: int = 1,
+    ) -> tuple[int, ...]:
+        sizes = [len(group.candidates) for group in self._structure.groups]
+        return choose(sizes, cost, weight, low=low, high=high, unlike=unlike, differing=differing)
+
+    def _widths_of(self, choice: Sequence[int]) -> dict[str, int]:
+        return {
+            group.name: group.candidates[place]
+            for group, place in zip(self._structure.groups, choice, strict=True)
+        }
 
 
 def prepare(model: nn.Module, example: Example) -> Prepare:
@@ -131,49 +271,6 @@ def prepare(model: nn.Module, example: Example) -> Prepare:
         return lambda: own(*example.args, **example.kwargs)
 
     return make_call
-
-
-def _looker(example: Example) -> Callable[[nn.Module], Sequence[Layer]]:
-    def look(model: nn.Module) -> Sequence[Layer]:
-        return find_layers(model, batch=1, steps=1, example=example)
-
-    return look
-
-
-def _propose(
-    structure: Structure, latencies: Sequence[Table], *, fewest: float, most: float
-) -> Iterator[tuple[str, dict[str, int]]]:
-    """Widths whose layers take little time together: the best, those of round numbers, and others.
-
-    Raises NoChoiceError if there are none within the bounds.
-    """
-    groups = structure.groups
-    parameters = structure.count_parameters()
-    fixed = structure.count_fixed_parameters()
-    chosen: list[tuple[int, ...]] = []
-
-    def propose(among: Sequence[Table] = (), differing: int = 0) -> dict[str, int]:
-        choice = choose(
-            [len(group.candidates) for group in groups],
-            [*latencies, *among],
-            parameters,
-            low=fewest - fixed,
-            high=most - fixed,
-            unlike=chosen if differing else (),
-            differing=differing,
-        )
-        chosen.append(choice)
-        return {g.name: g.candidates[place] for g, place in zip(groups, choice, strict=True)}
-
-    yield "best", propose()
-    for multiple in ROUND_NUMBERS:
-        among = [_allow(place, group, multiple) for place, group in enumerate(groups)]
-        with contextlib.suppress(NoChoiceError):
-            yield f"multiples of {multiple}", propose(among)
-    for number in range(NEXT_BEST):
-        with contextlib.suppress(NoChoiceError):
-            widths = propose(differing=max(1, round(DIFFERING * len(groups))))
-            yield f"next best {number + 1}", widths
 
 
 def _allow(place: int, group: Group, multiple: int) -> Table:

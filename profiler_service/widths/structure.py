@@ -176,18 +176,37 @@ def _numbers_of(layer: Layer) -> dict[str, int]:
     }
 
 
-def read_structure(make: Make, look: Look, groups: Sequence[Group]) -> Structure:
+def read_structure(
+    make: Make,
+    look: Look,
+    groups: Sequence[Group],
+    *,
+    on_refused: Callable[[str, ModelError], None] | None = None,
+) -> Structure:
     """How the layers of the models that `make` builds follow the widths of `groups`.
 
     A model is built at the widths now, and with each group alone at its first, middle and last
     candidate. If sizes follow a group evenly, the others are computed, else built as well.
 
     Raises ModelError, with the group's name, if a model can't be built or run at a candidate, or if
-    a group changes more than sizes.
+    a group changes more than sizes. With `on_refused`, such a group is left out, and that gets its
+    name and the error.
     """
     widths = {group.name: group.width for group in groups}
     now = _see(make, look, widths)
-    changes = [_read_changes(make, look, widths, now, group) for group in groups]
+    kept: list[Group] = []
+    changes: list[I64] = []
+    for group in groups:
+        try:
+            change = _read_changes(make, look, widths, now, group)
+            if not change.any():
+                raise ModelError(f"no size of a layer or weight depends on {group.name}")
+            changes.append(change)
+            kept.append(group)
+        except ModelError as error:
+            if on_refused is None:
+                raise
+            on_refused(group.name, error)
 
     def number(place: int) -> Number:
         found = {
@@ -223,7 +242,7 @@ def read_structure(make: Make, look: Look, groups: Sequence[Group]) -> Structure
         weights.append(tuple(number(place + axis) for axis in range(len(shape))))
         place += len(shape)
     return Structure(
-        groups=tuple(groups),
+        groups=tuple(kept),
         layers=tuple(layers),
         weights=tuple(weights),
         left_out=tuple(left_out),

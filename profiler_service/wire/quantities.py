@@ -14,6 +14,7 @@ from profiler_service.errors import InvalidRequestError
 SHARE_PATTERN: Final = r"^(0*\.[0-9]{1,9}|[0-9]{1,2}(\.[0-9]{1,9})? ?%)$"
 DURATION_PATTERN: Final = r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(s|min|h|d)?$"
 UNITS_S: Final[Mapping[str, float]] = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86_400}
+LATENCY_UNITS_S: Final[Mapping[str, float]] = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1}
 LONGEST_D: Final = 365_000
 """A thousand years: there are dates so far from now on, and few further ones."""
 
@@ -49,6 +50,18 @@ def parse_duration(text: str, *, name: str) -> float:
         raise InvalidRequestError(
             f"{name}={text!r} is longer than {LONGEST_D} days",
             hint=f"write a shorter time: {name}=7d",
+        )
+    return seconds
+
+
+def parse_latency(text: str, *, name: str) -> float:
+    """The seconds that `9ms`, `800us` or `0.5s` is. Raises InvalidRequestError for others."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(us|µs|ms|s)", text)
+    seconds = 0.0 if found is None else float(found[1]) * LATENCY_UNITS_S[found[2]]
+    if not seconds > 0:
+        raise InvalidRequestError(
+            f"{name}={text[:80]!r} is no latency",
+            hint=f"write a number above 0 with us, ms or s: {name}=9ms",
         )
     return seconds
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -129,8 +128,14 @@ def test_layers_without_a_kind_are_named_if_a_width_changes_them() -> None:
 IMAGES = torch.zeros(2, 3, 8, 8)
 
 
-def test_a_group_without_influence_changes_nothing() -> None:
-    groups = [*MLP, Group(name="unused", width=4, candidates=(4, 8))]
-    structure = read_structure(mlp, look, groups)
-    assert all(2 not in layer.groups for layer in structure.layers)
-    assert np.isfinite(total(structure.count_parameters(), (0, 0, 1)))
+def test_a_group_without_influence_is_refused_and_the_rest_goes_on() -> None:
+    groups = [Group(name="unused", width=4, candidates=(4, 8)), *MLP]
+    with pytest.raises(ModelError, match="no size .* depends on unused"):
+        read_structure(mlp, look, groups)
+    refused: dict[str, str] = {}
+    structure = read_structure(
+        mlp, look, groups, on_refused=lambda name, error: refused.update({name: str(error)})
+    )
+    assert list(refused) == ["unused"]
+    assert structure.groups == MLP
+    assert structure.layers[1].groups == (0, 1)

@@ -21,7 +21,7 @@ from profiler_service.cli.terminal import (
     say,
     show,
 )
-from profiler_service.errors import LhpError, ModelError
+from profiler_service.errors import InvalidRequestError, LhpError, ModelError
 from profiler_service.processes.exit_codes import PARTLY
 
 if TYPE_CHECKING:
@@ -72,6 +72,31 @@ def advise(
             " them at least.",
         ),
     ] = 55,
+    params_within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Choose all widths together, so that the whole model is fastest, with as many"
+            " parameters as now within this share: 2%. FACTORY must take the widths as arguments.",
+        ),
+    ] = None,
+    latency_at_most: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LATENCY",
+            help="Choose all widths together, so that the model has most parameters and takes no"
+            " longer than this: 9ms.",
+        ),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="An argument of FACTORY, for the choice of all widths: hidden=1197; or"
+            " vocabulary=50257+ for what may only grow. Can be repeated. Default: those that have"
+            " whole numbers as defaults.",
+        ),
+    ] = None,
     host: HostOption = None,
     url: UrlOption = None,
     json: JsonOption = False,
@@ -86,6 +111,29 @@ def advise(
     from profiler_service.cli.advise import advise as ask_about
 
     began_s = monotonic()
+    if params_within is not None or latency_at_most is not None:
+        if dtype is not None or max_growth is not None or meta:
+            raise InvalidRequestError(
+                "--dtype, --max-growth and --meta don't go with a budget for the whole model",
+                hint="let the factory make the model as it will run",
+            )
+        _choose_widths(
+            model,
+            example,
+            config or [],
+            params_within=params_within,
+            latency_at_most=latency_at_most,
+            time_s=time,
+            host=host,
+            url=url,
+            json=json,
+        )
+        return
+    if config:
+        raise InvalidRequestError(
+            "--config is for the choice of all widths",
+            hint="add --params-within 2%, or --latency-at-most 9ms",
+        )
     inspection = _inspect(model, example, batch=batch, steps=steps, dtype=dtype, on_meta=meta)
     layers = inspection.layers
     if inspection.problem is not None:
@@ -107,6 +155,59 @@ def advise(
     unasked = not given or any(each.problem and each.has_kind for each in layers)
     if unanswered or unasked or inspection.problem is not None:
         raise typer.Exit(PARTLY)
+
+
+def _choose_widths(
+    factory: str,
+    example: str | None,
+    config: Sequence[str],
+    *,
+    params_within: str | None,
+    latency_at_most: str | None,
+    time_s: float,
+    host: str | None,
+    url: str | None,
+    json: bool,
+) -> None:
+    """Chooses all widths of a model together, and shows them."""
+    from profiler_service.advice.loading import importing_from_here, load_example, load_factory
+    from profiler_service.cli import widths
+    from profiler_service.widths.config import parse_argument
+    from profiler_service.wire.quantities import parse_latency, parse_share
+
+    if params_within is not None and latency_at_most is not None:
+        raise InvalidRequestError("give either --params-within or --latency-at-most")
+    budget = widths.Budget(
+        params_within=None
+        if params_within is None
+        else parse_share(params_within, name="--params-within"),
+        latency_s=None
+        if latency_at_most is None
+        else parse_latency(latency_at_most, name="--latency-at-most"),
+    )
+    given = [parse_argument(text) for text in config]
+    if example is None:
+        raise InvalidRequestError(
+            "the whole model is run to be compared", hint="add --example my_models:make_input"
+        )
+    with importing_from_here(), open_client(url) as client:
+        found = widths.choose_widths(
+            client,
+            load_factory(factory),
+            given,
+            lambda: load_example(example),
+            budget,
+            time_s=time_s,
+            host=host,
+            say=say,
+        )
+    if json:
+        print_json(widths.found_to_json(found))
+        return
+    print_records(widths.HEADINGS, widths.width_rows(found))
+    show(*widths.describe_found(found))
+    for line in widths.describe_unknown(found):
+        say(line)
 
 
 def _say_example_failed(problem: LhpError) -> None:
