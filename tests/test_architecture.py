@@ -53,7 +53,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "networks": ({"errors"}, {"torch"}),
     "advice": ({"errors", "grid", "suggestions", "workload"}, {"torch"}),
     "widths": (
-        {"advice", "analysis", "client", "errors", "kinds", "wire", "workload"},
+        {"advice", "analysis", "client", "errors", "kinds", "measurement", "wire", "workload"},
         {"numpy", "scipy", "torch"},
     ),
     "measurement": (

@@ -128,6 +128,10 @@ def find_groups(
             )
         except (ModelError, InvalidRequestError) as error:
             on_refused(each.name, ModelError(str(error)))
+            continue
+        if candidates == (each.value,):
+            reason = f"the factory takes no other value within {window:.0%} of it"
+            on_refused(each.name, ModelError(reason))
         else:
             groups.append(Group(name=each.name, width=each.value, candidates=candidates))
     return groups

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.client import ServiceClient
-from profiler_service.errors import InvalidRequestError, MeasurementFailedError
+from profiler_service.errors import (
+    HostStartingError,
+    InvalidRequestError,
+    MeasurementFailedError,
+)
 from profiler_service.kinds import get_workload_kind
 from profiler_service.widths.choice import Table
 from profiler_service.widths.structure import LayerSizes, Structure, separate
@@ -30,6 +35,10 @@ FITS = 30
 """Turns of the fit: each one fits the effects of one axis after the other."""
 WAIT_S = 600.0
 """How long a grid may wait for the host beyond its own measuring time."""
+STARTING_S = 60.0
+"""How long a worker may take to start: it imports torch, and looks at its device."""
+LOOK_EVERY_S = 0.5
+"""How often to look whether it has started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +132,7 @@ def fetch_latencies(
         curve = kept.get(grid)
         if curve is None or not _is_enough(curve, share_s):
             try:
-                curve = client.measure(
-                    grid.make_request(budget_s=share_s, host=host), wait_s=share_s + WAIT_S
-                )
+                curve = _measure(client, grid, budget_s=share_s, host=host)
             except (InvalidRequestError, MeasurementFailedError) as error:
                 names = tuple(layer.name for layer in equal[grid])
                 missing.append(NotMeasured(names=names, reason=str(error)))
@@ -165,6 +172,21 @@ def _find_kept(
             longest = max(alike, key=lambda each: each.evidence.seconds or 0.0)
             found[grid] = client.get_curve(longest.id)
     return found
+
+
+def _measure(
+    client: ServiceClient, grid: Grid, *, budget_s: float, host: str | None
+) -> CurveDetail:
+    """The grid's curve. Waits for a worker that is starting. Raises the client's errors."""
+    request = grid.make_request(budget_s=budget_s, host=host)
+    until_s = time.monotonic() + STARTING_S
+    while True:
+        try:
+            return client.measure(request, wait_s=budget_s + WAIT_S)
+        except HostStartingError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(LOOK_EVERY_S)
 
 
 def _is_enough(curve: CurveDetail, share_s: float) -> bool:

@@ -5,10 +5,12 @@ Knows neither layers nor the service.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,12 +60,14 @@ def race(
     time_s: float,
     rng: random.Random | None = None,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
+    take_turn: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
 ) -> Outcome:
     """Which of `models` is fastest, and how it compares with the `reference`, one of them.
 
     A contest of half the time chooses one other than the reference. Then both alone are compared,
     in new samples, so that choosing doesn't flatter. In each block every model has new memory, and
-    in each of its rounds every model is called once, in random order.
+    in each of its rounds every model is called once, in random order. A block is measured in a
+    context of `take_turn`, which keeps others from measuring meanwhile.
 
     What this process has in common for all blocks isn't averaged over: see
     docs/explanation/calibration.md. Raises InvalidRequestError if there is nothing to race.
@@ -71,7 +75,7 @@ def race(
     if reference not in models or len(models) < 2:
         raise InvalidRequestError("a race needs a reference and another model")
     rng = rng or random.Random()
-    timed = _Timed(models, rng, clock_ns)
+    timed = _Timed(models, rng, clock_ns, take_turn)
     names = [name for name in models if name != reference]
     samples: dict[str, list[float]] = {name: [] for name in models}
     ends_s = clock_ns() * 1e-9 + time_s * CONTEST_SHARE
@@ -118,11 +122,16 @@ class _Timed:
     """Takes blocks of samples."""
 
     def __init__(
-        self, models: Mapping[str, Prepare], rng: random.Random, clock_ns: Callable[[], int]
+        self,
+        models: Mapping[str, Prepare],
+        rng: random.Random,
+        clock_ns: Callable[[], int],
+        take_turn: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._models = models
         self._rng = rng
         self._clock_ns = clock_ns
+        self._take_turn = take_turn
         has_gpu = torch.cuda.is_available()
         self._synchronize: Callable[[], object] = torch.cuda.synchronize if has_gpu else int
 
@@ -132,14 +141,15 @@ class _Timed:
         order = list(names)
         self._rng.shuffle(order)  # whose memory is allocated first
         calls = {name: self._models[name]() for name in order}
-        for call in calls.values():
-            for _ in range(WARMUP_CALLS):
-                call()
         latencies_s: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(BLOCK_ROUNDS):
-            self._rng.shuffle(order)
-            for name in order:
-                latencies_s[name].append(self._time(calls[name]))
+        with self._take_turn():
+            for call in calls.values():
+                for _ in range(WARMUP_CALLS):
+                    call()
+            for _ in range(BLOCK_ROUNDS):
+                self._rng.shuffle(order)
+                for name in order:
+                    latencies_s[name].append(self._time(calls[name]))
         return {name: float(np.median(each)) for name, each in latencies_s.items()}
 
     def _time(self, call: Callable[[], object]) -> float:

@@ -18,6 +18,8 @@ from profiler_service.advice.example import Example
 from profiler_service.advice.layers import Layer, inspect_model
 from profiler_service.client import ServiceClient
 from profiler_service.errors import ModelError
+from profiler_service.measurement.identity import find_device_id
+from profiler_service.measurement.turn import hold_turn
 from profiler_service.widths.choice import NoChoiceError, Table, choose, total
 from profiler_service.widths.latencies import NotMeasured, fetch_latencies
 from profiler_service.widths.race import Outcome, Prepare, race
@@ -112,7 +114,7 @@ class Search:
                 hint="`lhp workloads` lists the kinds",
             )
         widths = self._structure.groups
-        say(f"{len(self._structure.layers)} layers depend on {len(widths)} widths")
+        say(f"layers that follow these widths: {len(self._structure.layers)}")
         self._latencies, self._missing = fetch_latencies(
             client, self._structure, time_s=time_s * MEASURING_SHARE, host=host, say=say
         )
@@ -120,6 +122,7 @@ class Search:
         self._fixed = self._structure.count_fixed_parameters()
         self._now = {group.name: group.width for group in widths}
         self._model_now = make(self._now)
+        self._device_id = find_device_id(next(self._model_now.parameters()).device.type)
 
     @property
     def num_parameters_now(self) -> int:
@@ -196,6 +199,7 @@ class Search:
             {name: prepare(model, self._example) for name, model in among.items()},
             reference=NOW,
             time_s=self._race_s * share,
+            take_turn=lambda: hold_turn(self._device_id),
         )
         now = Proposal(widths=self._now, num_parameters=self.num_parameters_now)
         structure = self._structure

@@ -130,7 +130,7 @@ IMAGES = torch.zeros(2, 3, 8, 8)
 
 def test_a_group_without_influence_is_refused_and_the_rest_goes_on() -> None:
     groups = [Group(name="unused", width=4, candidates=(4, 8)), *MLP]
-    with pytest.raises(ModelError, match="no size .* depends on unused"):
+    with pytest.raises(ModelError, match=r"no size .* depends on unused"):
         read_structure(mlp, look, groups)
     refused: dict[str, str] = {}
     structure = read_structure(
