@@ -199,7 +199,7 @@ def read_structure(
     for group in groups:
         try:
             change = _read_changes(make, look, widths, now, group)
-            if not change.any():
+            if not change.any() and set(group.candidates) != {group.width}:
                 raise ModelError(f"no size of a layer or weight depends on {group.name}")
             changes.append(change)
             kept.append(group)

@@ -253,7 +253,7 @@ def test_a_real_service_is_asked_and_whole_models_are_raced(real_service: str) -
     assert within.model(images()).shape == (2, 5)
     assert not found.missing
     assert [each.name for each in found.left_out] == ["norm1"]  # no workload kind measures it
-    assert "4 layers depend on 2 widths" in lines
+    assert "layers that follow these widths: 4" in lines
     # Without bounds, nothing is smaller than its target, and nothing larger than before.
     for proposal in search(None).found.proposals.values():
         assert 12 <= proposal.widths["stem"] <= 20
