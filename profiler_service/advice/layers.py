@@ -136,7 +136,8 @@ def inspect_model(
     shares, shares_problem = None, None
     if timed and isinstance(example, Example) and run.problem is None:
         try:
-            shares = measure_shares(model, example, {each for _, each in walked}, run.attention)
+            weighted = {each for _, each in walked if has_weights(each)}
+            shares = measure_shares(model, example, weighted, run.attention)
         except ModelError as error:
             shares_problem = error
     layers: list[Layer] = []

@@ -29,6 +29,8 @@ HEADINGS = (
     "WEIGHTS",
     "TIME",
 )
+TIME_DIGITS = 2
+"""More digits of a share of time would change from run to run."""
 WHOLE = "†"
 """Marks the time of a whole layer at one of its products."""
 FED = frozenset(("in_features", "input_size", "in_channels", "nx"))
@@ -113,17 +115,20 @@ def format_time_share(layers: Sequence[Layer]) -> str:
     share = find_time_share(layers)
     if share is None:
         return ""
-    return format_percent(share) + (
+    return format_percent(share, digits=TIME_DIGITS) + (
         WHOLE if any(layer.whole_name is not None for layer in layers) else ""
     )
 
 
-def format_percent(share: float) -> str:
-    """A share with three digits; never rounded to nothing, nor to all."""
+def format_percent(share: float, *, digits: int = 3) -> str:
+    """A share with so many digits; never rounded to nothing, nor to all."""
     percent = 100 * share
     if 0 < percent < 0.1:
         return "< 0.1 %"
-    return f"{percent:.3g} %" if percent < 99.95 or share == 1 else "> 99.9 %"
+    below_all = 100 - 10 ** (2 - digits)  # 99.9 with three digits, 99 with two
+    if share < 1 and percent > below_all:
+        return f"> {below_all:g} %"
+    return f"{percent:.{digits if share < 1 else 3}g} %"
 
 
 def _list_names(layers: Sequence[Layer]) -> str:
@@ -153,9 +158,9 @@ def describe_rest(inspection: Inspection) -> list[str]:
             f"not measured: {len(group)} × {name}, {shares}: {problem} ({_list_names(group)})"
         )
     if inspection.shares is not None:
+        share = format_percent(inspection.shares.rest, digits=TIME_DIGITS)
         lines.append(
-            f"in no layer: {format_percent(inspection.shares.rest)} of the time, for what the model"
-            " computes between its layers"
+            f"in no layer: {share} of the time, for what the model computes between its layers"
         )
     return lines
 

@@ -30,7 +30,7 @@ from profiler_service.errors import (
     WindowTooLargeError,
 )
 from profiler_service.wire import LhpAnswer
-from profiler_service.wording import format_dims, format_seconds
+from profiler_service.wording import format_dims
 
 if TYPE_CHECKING:
     from profiler_service.advice.layers import Layer
@@ -170,11 +170,8 @@ class _Asking:
         return settled
 
     def _say(self, what: str, question: Question, left_s: float) -> None:
-        print_line(
-            self._console,
-            f"{what}: {question.kind} {format_dims(question.dims)}, about"
-            f" {format_seconds(max(1.0, round(left_s)))} left",
-        )
+        asked = f"{what}: {question.kind} {format_dims(question.dims)}"
+        print_line(self._console, f"{asked}, about {max(1, round(left_s))} s left")
 
     def _ask(self, question: Question, wait_s: float, terms: Mapping[str, float]) -> LhpAnswer:
         """The answer. Waits longer for a worker that is starting, which all questions need."""

@@ -3,171 +3,93 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
-from torch.nn import functional
 
 from profiler_service.advice.example import arrange_example
-from profiler_service.advice.layers import Layer, find_layers
+from profiler_service.advice.layers import Inspection, inspect_model
 from profiler_service.kinds import get_workload_kind
-from tests.advice.test_classes import Conv1D
-from tests.advice.test_layers import Tied
+from reference_pages.markdown import table
+from tests.advice.whole_models import MODELS, WholeModel
 
-WIDTH, HEADS, TOKENS = 12, 2, torch.zeros(2, 7, dtype=torch.long)
-
-
-class Gpt2Block(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.ln_1, self.ln_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-        self.c_attn, self.c_proj = Conv1D(3 * WIDTH, WIDTH), Conv1D(WIDTH, WIDTH)
-        self.c_fc, self.c_out = Conv1D(4 * WIDTH, WIDTH), Conv1D(WIDTH, 4 * WIDTH)
-
-    def forward(self, x_bsw: torch.Tensor) -> torch.Tensor:
-        query, key, value = (
-            each.unflatten(-1, (HEADS, -1)).transpose(1, 2)
-            for each in self.c_attn(self.ln_1(x_bsw)).chunk(3, dim=-1)
-        )
-        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x_bsw = x_bsw + self.c_proj(seen.transpose(1, 2).flatten(2))
-        hidden_bsn: torch.Tensor = self.c_fc(self.ln_2(x_bsw)).relu()
-        result: torch.Tensor = x_bsw + self.c_out(hidden_bsn)
-        return result
+pytestmark = [
+    # torch announces that it will drop these classes.
+    pytest.mark.filterwarnings("ignore:.*quantiz.*:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*quantiz.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*Lazy modules.*:UserWarning"),
+]
+PAGE = Path(__file__).parents[2] / "docs/advise.md"
 
 
-class Gpt2(nn.Module):
-    """As HuggingFace's: weights transposed, and scores tied to the words."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wte, self.wpe = nn.Embedding(50, WIDTH), nn.Embedding(9, WIDTH)
-        self.h = nn.Sequential(Gpt2Block(), Gpt2Block())
-        self.lm_head = nn.Linear(WIDTH, 50, bias=False)
-        self.lm_head.weight = self.wte.weight
-
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        places = torch.arange(input_ids.shape[1], device=input_ids.device)
-        scores: torch.Tensor = self.lm_head(self.h(self.wte(input_ids) + self.wpe(places)))
-        return scores
+def inspect(whole: WholeModel, model: nn.Module, *, timed: bool = False) -> Inspection:
+    example = arrange_example(whole.value, model)
+    return inspect_model(model, batch=16, steps=70, example=example, timed=timed)
 
 
-class LlamaMlp(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate_proj, self.up_proj = (nn.Linear(WIDTH, 30, bias=False) for _ in range(2))
-        self.down_proj = nn.Linear(30, WIDTH, bias=False)
-        self.norm = nn.RMSNorm(WIDTH)
-
-    def forward(self, x_bsw: torch.Tensor) -> torch.Tensor:
-        x_bsw = self.norm(x_bsw)
-        result: torch.Tensor = self.down_proj(
-            functional.silu(self.gate_proj(x_bsw)) * self.up_proj(x_bsw)
-        )
-        return result
-
-
-class InvertedResidual(nn.Sequential):
-    """A block of MobileNet."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            *(nn.Conv2d(3, 18, 1, bias=False), nn.BatchNorm2d(18), nn.ReLU6()),
-            *(nn.Conv2d(18, 18, 3, stride=2, padding=1, groups=18, bias=False), nn.BatchNorm2d(18)),
-            nn.Conv2d(18, 5, 1, bias=False),
-        )
-
-
-class Residual(nn.Module):
-    """A block of ResNet."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 6, 3, padding=1, stride=2, bias=False)
-        self.second = nn.Conv2d(6, 6, 3, padding=1, bias=False)
-        self.short_cut = nn.Conv2d(3, 6, 1, stride=2, bias=False)
-
-    def forward(self, x_birc: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.second(self.first(x_birc).relu()) + self.short_cut(x_birc)
-        return result
-
-
-class CellLoop(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.LSTMCell(4, 6)
-
-    def forward(self, x_tbi: torch.Tensor) -> torch.Tensor:
-        state = None
-        for x_bi in x_tbi:
-            state = self.cell(x_bi, state)
-        assert state is not None
-        result: torch.Tensor = state[0]
-        return result
-
-
-class Translator(nn.Module):
-    """Several inputs, one of them by keyword."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words = nn.Embedding(50, WIDTH)
-        self.both = nn.Transformer(WIDTH, HEADS, 1, 1, 20, batch_first=True)
-
-    def forward(self, source: torch.Tensor, *, target: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.both(self.words(source), self.words(target))
-        return result
-
-
-IMAGES = torch.zeros(2, 3, 8, 8)
-STEPS = torch.zeros(7, 2, 4)
-
-
-GPT2_KINDS = {"embedding": 2, "linear": 8, "attention": 2, "lm_head": 1}
-# Encoder: in_proj, attention, out_proj and 2 products of its MLP. Decoder: the same, and for the
-# attention to the source, which isn't measured, one product for queries, one for keys and values,
-# out_proj.
-TRANSLATOR_KINDS = {"embedding": 1, "linear": 11, "attention": 2}
-
-
-def find(model: nn.Module, value: object) -> list[Layer]:
-    return find_layers(model, batch=16, steps=70, example=arrange_example(value, model))
-
-
-@pytest.mark.parametrize(
-    ("make", "value", "kinds"),
-    [
-        (Gpt2, {"input_ids": TOKENS}, GPT2_KINDS),
-        (LlamaMlp, torch.zeros(2, 7, WIDTH), {"linear": 3}),
-        (lambda: InvertedResidual().eval(), IMAGES, {"conv2d": 2, "depthwise_conv2d": 1}),
-        (Residual, IMAGES, {"conv2d": 3}),
-        (CellLoop, STEPS, {"linear": 2}),
-        (Tied, TOKENS[0], {"embedding": 1, "lm_head": 1}),
-        (lambda: nn.LSTM(4, 6, num_layers=2, bidirectional=True), STEPS, {"lstm": 1}),
-        (lambda: nn.GRU(4, 6), STEPS, {"gru": 1}),
-        (Translator, {"source": TOKENS, "target": TOKENS[:, :5]}, TRANSLATOR_KINDS),
-    ],
-)
-def test_the_kinds_take_what_is_asked(
-    make: Callable[[], nn.Module], value: object, kinds: dict[str, int]
-) -> None:
-    model = make()
-    found = find(model, value)
-    asked = [each.question for each in found if each.question is not None]
-    assert collections.Counter(each.kind for each in asked) == kinds
-    for question in asked:
+@pytest.mark.parametrize("whole", MODELS, ids=lambda whole: whole.title)
+def test_every_layer_is_asked_about_or_named_with_the_reason(whole: WholeModel) -> None:
+    model = whole.make()
+    found = inspect(whole, model)
+    assert found.problem is None
+    asked = [each for each in found.layers if each.question is not None and not each.problem]
+    assert collections.Counter(each.question.kind for each in asked if each.question) == whole.kinds
+    for question in {each.question for each in asked if each.question}:
         kind = get_workload_kind(question.kind)
         kind.check_point(kind.describe(dict(question.params)), question.dims)
         multiples = question.multiple_of or (1,) * len(question.dims)
         assert not any(dim % each for dim, each in zip(question.dims, multiples, strict=True))
-    assert not any("doesn't reach" in note for each in found for note in each.notes)
-    # Nothing is counted twice or left out, whatever the model is made of.
-    assert sum(each.num_parameters for each in found) == sum(p.numel() for p in model.parameters())
+    assert not any("doesn't reach" in note for each in found.layers for note in each.notes)
+    named = {each.class_name: each.problem for each in found.layers if each.problem}
+    assert named.keys() == whole.named.keys()
+    assert all(reason in named[name] for name, reason in whole.named.items())
 
 
-def test_two_hundred_equal_layers_are_one_question() -> None:
-    model = nn.Sequential(*(nn.Linear(5, 5) for _ in range(200)))
-    found = find(model, torch.zeros(3, 5))
-    assert len(found) == 200 and len({each.question for each in found}) == 1
+@pytest.mark.parametrize(
+    "whole",
+    [each for each in MODELS if "quantised" not in each.title],
+    ids=lambda whole: whole.title,
+)
+def test_no_parameter_is_counted_twice_or_left_out(whole: WholeModel) -> None:
+    model = whole.make()
+    counted = sum(each.num_parameters for each in inspect(whole, model).layers)
+    assert counted == sum(each.numel() for each in model.parameters())
+
+
+@pytest.mark.parametrize("whole", MODELS, ids=lambda whole: whole.title)
+def test_each_model_but_those_without_data_has_shares_of_time(whole: WholeModel) -> None:
+    found = inspect(whole, whole.make(), timed=True)
+    if "without data" in whole.title:
+        assert found.shares is None and "meta" in str(found.shares_problem)
+        return
+    assert found.shares is not None and found.shares_problem is None
+    by_layer = {
+        id(each) if each.whole_name is None else each.whole_name: each.time_share
+        for each in found.layers
+    }
+    shares = [each for each in by_layer.values() if each is not None]
+    assert len(shares) == len(by_layer) and sum(shares) + found.shares.rest == pytest.approx(1)
+
+
+def test_equal_layers_are_one_question() -> None:
+    [whole] = (each for each in MODELS if each.title == "200 equal layers")
+    found = inspect(whole, whole.make())
+    assert len(found.layers) == 200 and len({each.question for each in found.layers}) == 1
+
+
+def test_a_model_is_asked_about_in_its_own_dtype() -> None:
+    [whole] = (each for each in MODELS if "bfloat16" in each.title)
+    found = inspect(whole, whole.make())
+    dtypes = {dict(each.question.params)["dtype"] for each in found.layers if each.question}
+    assert dtypes == {"bfloat16"}
+
+
+def test_the_page_says_of_each_model_what_is_found() -> None:
+    rows = []
+    for whole in MODELS:
+        kinds = [f"{number} × `{kind}`" for kind, number in whole.kinds.items()]
+        named = [f"{name}: {reason}" for name, reason in whole.named.items()]
+        rows.append([whole.title, ", ".join(kinds), "; ".join(named), whole.remark])
+    expected = table(["model", "asked about", "named as not measured", "remark"], rows)
+    assert expected in PAGE.read_text(), f"write this table into {PAGE.name}:\n\n{expected}"
