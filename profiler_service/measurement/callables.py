@@ -2,13 +2,19 @@
 
 The user's function is called with the arguments of a point, and returns the callable to time. That
 is made once for many visits, because making a model takes long, and then anew, at other places in
-memory. Everything runs as in the user's own program: not under `torch.inference_mode`.
+memory. The first time of each point doesn't count as time of measuring: otherwise a race of a few
+seconds would be over before each of its models was made once. Later times count, so that a race
+ends whose models have no room beside each other. Everything runs as in the user's own program: not
+under `torch.inference_mode`.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
+import time
 import traceback
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +28,7 @@ from profiler_service.measurement.operations import MAX_KEPT, MAX_KEPT_BYTES, MA
 from profiler_service.workload import VARY, Dims, ParamValue
 
 _STATM: Final = Path("/proc/self/statm")
+_MEMINFO: Final = Path("/proc/meminfo")
 _PAGE_BYTES: Final = 4096
 _OWN: Final = frozenset(("function", "source", VARY))
 """Parameters that are no arguments of the user's function."""
@@ -39,24 +46,34 @@ class _Kept:
 class KeptCalls:
     """The calls that were made last. The least recently used ones are dropped first."""
 
-    def __init__(self, read_used_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self, read_used_bytes: Callable[[], int], *, limit_bytes: int = MAX_KEPT_BYTES
+    ) -> None:
         """`read_used_bytes` returns how much memory this process uses."""
         self._read_used_bytes = read_used_bytes
+        self._limit_bytes = limit_bytes
+        self._made: set[tuple[object, ...]] = set()
+        self.preparation_s = 0.0
+        """Seconds that the last `get` took for a call that was never made before."""
         self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
 
     def get(self, key: tuple[object, ...], make: Callable[[], Call]) -> Call:
         """The result of `make`, or that of an earlier visit with an equal key."""
+        self.preparation_s = 0.0
         kept = self._kept.pop(key, None)
         if kept is None or kept.num_uses == MAX_USES:
             kept = None  # frees the old one before the new one is made
-            before_bytes = self._read_used_bytes()
+            started_s, before_bytes = time.perf_counter(), self._read_used_bytes()
             call = make()
+            if key not in self._made:
+                self._made.add(key)
+                self.preparation_s = time.perf_counter() - started_s
             kept = _Kept(call=call, size_bytes=max(0, self._read_used_bytes() - before_bytes))
         kept.num_uses += 1
         self._kept[key] = kept
         while len(self._kept) > 1 and (
             len(self._kept) > MAX_KEPT
-            or sum(each.size_bytes for each in self._kept.values()) > MAX_KEPT_BYTES
+            or sum(each.size_bytes for each in self._kept.values()) > self._limit_bytes
         ):
             self._kept.popitem(last=False)
         return kept.call
@@ -67,7 +84,17 @@ def _read_used_bytes() -> int:
     return torch.cuda.memory_allocated() + int(_STATM.read_text().split()[1]) * _PAGE_BYTES
 
 
-_calls: Final = KeptCalls(_read_used_bytes)
+def _find_limit_bytes() -> int:
+    """Room for kept calls: an eighth of the memory that is free, as there are several children."""
+    free = re.search(r"MemAvailable: *([0-9]+) kB", _MEMINFO.read_text())
+    free_bytes = 1024 * int(free[1]) if free else 0
+    if torch.cuda.is_available():
+        free_bytes = min(free_bytes, torch.cuda.mem_get_info()[0])
+    return max(MAX_KEPT_BYTES, free_bytes // 8)
+
+
+_calls: Final[weakref.WeakKeyDictionary[Operands, KeptCalls]] = weakref.WeakKeyDictionary()
+"""One for each `Operands`: the child makes a new one when memory has run out."""
 
 
 def build(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
@@ -78,7 +105,12 @@ def build(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> C
     where = str(params["function"])
     arguments = {name: int(value) for name, value in params.items() if name not in _OWN}
     key = (where, *sorted(arguments.items()))
-    return _calls.get(key, lambda: make_call(where, arguments))
+    if operands not in _calls:
+        _calls[operands] = KeptCalls(_read_used_bytes, limit_bytes=_find_limit_bytes())
+    calls = _calls[operands]
+    call = calls.get(key, lambda: make_call(where, arguments))
+    operands.preparation_s = calls.preparation_s
+    return call
 
 
 def make_call(where: str, arguments: Mapping[str, int]) -> Call:

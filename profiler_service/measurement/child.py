@@ -14,6 +14,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -184,13 +185,16 @@ class OrderRunner:
         operands = self._operands_for(order.params)
         operands.start_visit()
         call = build(operands, *unfold(order.axes, dims, order.params))
+        self._block.prepared_s += operands.preparation_s
         self._check_stop()  # preparing a large weight may take longer than a call
-        return self._device.sample(
+        sample = self._device.sample(
             call,
             calls=order.calls,
             warmup_calls=order.warmup_calls,
             check_stop=self._check_stop,
         )
+        prepared_s = self._block.prepared_s
+        return replace(sample, started_s=sample.started_s - prepared_s) if prepared_s else sample
 
     def _check_stop(self) -> None:
         if self._block.stop:

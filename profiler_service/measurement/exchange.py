@@ -95,6 +95,7 @@ _BLOCK: Final = np.dtype(
     [
         ("under_way", np.int64),
         ("stop", np.int64),
+        ("prepared_s", np.float64),
         ("started_s", np.float64, CAPACITY),
         ("latency_s", np.float64, CAPACITY),
         ("num_discarded", np.int32, CAPACITY),
@@ -142,9 +143,20 @@ class Block:
     def stop(self, value: bool) -> None:
         self._fields["stop"] = value
 
+    @property
+    def prepared_s(self) -> float:
+        """Seconds of the order so far in which what is kept was made. `started_s` doesn't count
+        them."""
+        return float(self._fields["prepared_s"])
+
+    @prepared_s.setter
+    def prepared_s(self, value: float) -> None:
+        self._fields["prepared_s"] = value
+
     def clear(self) -> None:
-        """Forgets all samples and the visit under way, but not `stop`."""
+        """Forgets all samples, the visit under way and what was prepared, but not `stop`."""
         self.under_way = NOWHERE
+        self.prepared_s = 0.0
         self.latency_s[:] = 0
 
     def put(self, visit: int, sample: Sample) -> None:

@@ -157,7 +157,7 @@ class Measurer:
         latency_s = np.zeros(len(batch.point))
         unstable = np.zeros(len(batch.point), dtype=np.bool_)
         lost_s = np.full(len(batch.point), np.nan, dtype=np.float32)
-        num_discarded, num_deaths, num_deadly_points = 0, 0, 0
+        num_discarded, num_deaths, num_deadly_points, prepared_s = 0, 0, 0, 0.0
         failures: dict[int, str] = {}
         pending = np.arange(len(batch.point))
         has_yielded = False
@@ -190,6 +190,7 @@ class Measurer:
                 ask_to_yield,
             )
             block, size = child.block, len(visits)
+            prepared_s += block.prepared_s
             done = block.latency_s[:size] > 0
             started_s[visits] = block.started_s[:size]
             latency_s[visits] = block.latency_s[:size]
@@ -230,7 +231,7 @@ class Measurer:
             if self._children.find_running(first_number) is first_child
             else OthersUse(),
             child=number,
-            seconds=time.perf_counter() - batch_started_s,
+            seconds=time.perf_counter() - batch_started_s - prepared_s,
         )
         return Part(samples=samples, rest=batch.select(pending) if len(pending) else None)
 

@@ -167,9 +167,13 @@ class Operands:
         self.indices = Arena(torch.int32, self.device, rng)
         self._places = NonzeroPlaces(rng)
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self.preparation_s = 0.0
+        """Seconds of this visit in which its builder made what is kept for later visits: they don't
+        count as time of measuring."""
 
     def start_visit(self) -> None:
         """Frees all memory. Tensors taken at the last visit must not be used any more."""
+        self.preparation_s = 0.0
         self.weights.start_visit()
         self.inputs.start_visit()
         self.indices.start_visit()

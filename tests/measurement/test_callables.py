@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from profiler_service.workload import Workload
 MODELS = """
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -61,6 +63,11 @@ def some(hidden):
             raise RuntimeError("not on a Monday")
 
     return call if hidden != 14 else 3
+
+
+def heavy(hidden):
+    time.sleep(0.3)
+    return lambda: sum(range(hidden))
 
 
 def nothing():
@@ -138,13 +145,24 @@ def test_points_that_fail_cost_only_themselves(own_measurer: Measurer) -> None:
     assert sorted({*samples.point.tolist()}) == [0, 6]
     reasons = {9 + point: reason for point, reason in samples.failures.items()}
     assert reasons == {
-        10: "own_models:some(hidden=10) raised ValueError: 10 is too much (own_models.py, line 32)",
-        11: "own_models:some(hidden=11) raised SystemExit: 3 (own_models.py, line 34)",
+        10: "own_models:some(hidden=10) raised ValueError: 10 is too much (own_models.py, line 33)",
+        11: "own_models:some(hidden=11) raised SystemExit: 3 (own_models.py, line 35)",
         12: "the measuring process died (signal 9: SIGKILL; out of memory?)",
         13: "what own_models:some(hidden=13) returned raised RuntimeError: not on a Monday"
-        " (own_models.py, line 40)",
+        " (own_models.py, line 41)",
         14: "own_models:some(hidden=14) returned an object of type int, which can't be called",
     }
+
+
+def test_making_a_model_for_the_first_time_is_no_time_of_measuring(
+    own_measurer: Measurer,
+) -> None:
+    began = time.perf_counter()
+    samples = visit(own_measurer, "heavy", 8, 3)
+    # Three models, of 0.3 s each, and six visits of microseconds.
+    assert time.perf_counter() - began > 0.9
+    assert 0 < samples.seconds < 0.3
+    assert (np.diff(samples.time_s) > 0).all() and 0 < samples.time_s[-1] < samples.seconds
 
 
 @pytest.mark.parametrize(
@@ -183,11 +201,13 @@ def test_calls_are_kept_as_long_as_there_is_room() -> None:
         return make
 
     calls = KeptCalls(lambda: used)
-    for _ in range(MAX_USES):
+    for number in range(MAX_USES):
         assert calls.get((1,), maker(1, 100))() == 1
+        # Only the first time isn't counted as time of measuring.
+        assert (calls.preparation_s > 0) == (number == 0)
     assert made == [1]
     calls.get((1,), maker(1, 100))  # now at another place in memory
-    assert made == [1, 1]
+    assert made == [1, 1] and calls.preparation_s == 0
     # Two that fill the room: the one that was used longest ago is dropped.
     calls.get((2,), maker(2, MAX_KEPT_BYTES - 100))
     calls.get((1,), maker(1, 100))
