@@ -24,19 +24,23 @@ from profiler_service.storage.store import Store
 from profiler_service.workload import WorkloadKind
 from tests.kind_packages import loaded_anew
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "transformer_mlp"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def install(name: str, directory: Path) -> Path:
     """The directory into which pip installed the example, and nothing into the source directory."""
-    directory = tmp_path_factory.mktemp("example")
-    shutil.copytree(EXAMPLE, directory / "source")
+    shutil.copytree(EXAMPLES / name, directory / "source")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     offline = ["--no-index", "--no-deps", "--no-build-isolation"]
     target = directory / "installed"
     subprocess.run([*pip, *offline, "--target", str(target), str(directory / "source")], check=True)
     return target
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory with the example."""
+    return install("transformer_mlp", tmp_path_factory.mktemp("example"))
 
 
 @pytest.fixture

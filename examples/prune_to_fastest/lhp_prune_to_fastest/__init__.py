@@ -1,0 +1,1 @@
+"""A convolutional network that Torch-Pruning prunes to the widths that are fastest in all."""
