@@ -6,6 +6,7 @@ Knows neither torch nor typer. `profiler_service.advice.layers` finds the layers
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -159,11 +160,14 @@ class _Asking:
             return settled  # the service's own limits held from the beginning
         for each in sorted(given, key=lambda advice: advice.time_share, reverse=True):
             left_s = self._timetable.left_s
-            if not self._timetable.can_settle:
-                break
+            assert each.answer is not None  # only what was answered can be open
+            budget_s = self._timetable.find_larger_budget(each.answer.latency_s)
+            if not budget_s:
+                continue
             self._say(f"once more, for certainty ({ENOUGH})", each.question, left_s)
             try:
-                answer = self._ask(each.question, left_s, {})
+                terms = {} if budget_s == math.inf else {"budget": budget_s}
+                answer = self._ask(each.question, left_s, terms)
             except (LhpError, KeyboardInterrupt):  # what is known already is still true
                 break
             settled[each.question] = dataclasses.replace(each, answer=answer)

@@ -7,6 +7,7 @@ that aren't settled.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -15,12 +16,14 @@ BUDGETS_S = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 fewer has the same one."""
 OVERHEAD_S = 0.5
 """What a measured answer takes besides its measurement."""
-FOR_QUESTIONS = 0.8
-"""The part of the time that is planned for questions; the rest is for what comes before them."""
+FOR_QUESTIONS = 0.6
+"""The part of the time that is planned for asking each question once. The rest is for what comes
+before them, and for those that aren't settled then."""
 LEAST_FOR_QUESTIONS = 0.5
 """The part that questions have at least, whatever came before."""
-SETTLING_S = 5.0
-"""What a question takes at most, if its calls are short, with the service's own limits."""
+LEAST_RACE_S, LONGEST_RACE_S, CALLS = 4.0, 20.0, 400
+"""How long a race goes on at most without a budget: the time of so many calls, within these
+limits (docs/reference/race.md)."""
 
 
 class Timetable:
@@ -67,11 +70,17 @@ class Timetable:
     def expected_s(self) -> float:
         """How long the question that has begun and those after it will take."""
         num_done = self._num_asked - 1
-        most_s = min((self.budget_s or SETTLING_S) + OVERHEAD_S, SETTLING_S)
+        most_s = min(self.budget_s or LEAST_RACE_S, LEAST_RACE_S) + OVERHEAD_S
         each_s = (self._clock() - self._begun_s) / num_done if num_done > 0 else most_s
         return min(self.left_s, each_s * (self._num_questions - num_done))
 
-    @property
-    def can_settle(self) -> bool:
-        """Whether there is time for a question with the service's own limits."""
-        return self.left_s >= SETTLING_S
+    def find_larger_budget(self, latency_s: float) -> float:
+        """The measuring time that a question of such calls can have once more, in seconds.
+
+        Infinity if its race can take as long as it wants; 0 if there is no more time than before.
+        """
+        spare_s = self.left_s - 2 * OVERHEAD_S
+        if spare_s >= max(LEAST_RACE_S, min(CALLS * latency_s, LONGEST_RACE_S)):
+            return math.inf
+        larger = [each for each in BUDGETS_S if (self.budget_s or 0.0) < each <= spare_s]
+        return max(larger, default=0.0)

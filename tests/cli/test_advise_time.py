@@ -19,9 +19,9 @@ from tests.cli.conftest import Lhp
 from tests.cli.stub import ANSWER, KEPT, Reply, StubService, make_sweep
 
 # A race that ended because its budget was spent, and one that ended by itself.
-CUT = EvidenceInfo(settled=False, asked_budget_s=5.0, budget_s=5.0)
+CUT = EvidenceInfo(settled=False, asked_budget_s=3.0, budget_s=3.0)
 UNSETTLED = ANSWER.model_copy(update={"evidence": CUT})
-ENDED = ANSWER.model_copy(update={"evidence": CUT.model_copy(update={"budget_s": 4.0})})
+ENDED = ANSWER.model_copy(update={"evidence": CUT.model_copy(update={"budget_s": 2.0})})
 SETTLED = ANSWER.model_copy(update={"evidence": EvidenceInfo(settled=True), "settled": True})
 
 
@@ -32,8 +32,8 @@ def test_a_question_that_isnt_settled_is_asked_once_more_without_a_budget(
     done = lhp("advise", f"{models}:make", "--time", "15")
     assert done.code == 0, done.err
     first, second, again = (query for query, _ in service.sent("GET /lhp"))
-    # 80 % of 15 s for two questions are more than 5.5 s each.
-    assert (first.pop("budget"), second["budget"]) == ("5.0", "5.0")
+    # 60 % of 15 s for two questions are 4.5 s each.
+    assert (first.pop("budget"), second["budget"]) == ("3.0", "3.0")
     assert "budget" not in again
     for query in (first, again):
         query.pop("wait")
@@ -41,7 +41,7 @@ def test_a_question_that_isnt_settled_is_asked_once_more_without_a_budget(
     assert done.out.count("not settled") == 1
     lines = [line.partition(", about ") for line in done.err.splitlines() if " left" in line]
     assert [(what, left) for what, _, left in lines[:2]] == [
-        ("1 of 2: linear 1197,317", "10 s left"),  # 5 s each
+        ("1 of 2: linear 1197,317", "7 s left"),  # 3.5 s each
         ("2 of 2: gru 6,5", "1 s left"),
     ]
     assert lines[2][0] == ("once more, for certainty (Ctrl-C shows what is known): linear 1197,317")
@@ -79,9 +79,9 @@ def test_without_time_nothing_is_asked_once_more(
     lhp: Lhp, service: StubService, models: str
 ) -> None:
     service.reply("GET /lhp", UNSETTLED, KEPT)
-    done = lhp("advise", f"{models}:make", "--time", "4")
+    done = lhp("advise", f"{models}:make", "--time", "1.2")
     assert done.code == 0, done.err
-    assert [query["budget"] for query, _ in service.sent("GET /lhp")] == ["1.0", "1.0"]
+    assert [query["budget"] for query, _ in service.sent("GET /lhp")] == ["0.25", "0.25"]
     assert "not settled" in done.out
 
 
