@@ -82,6 +82,25 @@ def wait_until_awaited(turn: DeviceTurn) -> None:
         assert time.monotonic() < deadline
 
 
+@contextlib.contextmanager
+def somebody_waiting(turn: DeviceTurn, partition: str) -> Iterator[None]:
+    """In this context, somebody waits for a turn, and doesn't get it."""
+    stop = threading.Event()
+
+    def wait_in_vain() -> None:
+        other = DeviceTurn(CPU, partition=partition)
+        with pytest.raises(MeasurementInterruptedError), other.held(must_stop=stop.is_set):
+            pass
+
+    waiting = threading.Thread(target=wait_in_vain)
+    waiting.start()
+    wait_until_awaited(turn)
+    yield
+    stop.set()
+    waiting.join(PATIENCE_S)
+    assert not waiting.is_alive()
+
+
 def test_one_process_at_a_time_has_the_turn(partition: str) -> None:
     with hold_turn(CPU, partition=partition) as is_mine:
         assert is_mine
@@ -196,22 +215,11 @@ def test_a_turn_is_awaited_only_while_somebody_waits(partition: str) -> None:
     assert not turn.is_awaited()
     with turn.held():
         assert not turn.is_awaited()
-        stop = threading.Event()
-
-        def wait_in_vain() -> None:
-            other = DeviceTurn(CPU, partition=partition)
-            with pytest.raises(MeasurementInterruptedError), other.held(must_stop=stop.is_set):
-                pass
-
-        waiting = threading.Thread(target=wait_in_vain)
-        waiting.start()
-        wait_until_awaited(turn)
-        # A batch is broken off after a second, and never before its first visit.
-        assert turn.must_yield(under_way_s=1.0, num_done=1)
-        assert not turn.must_yield(under_way_s=0.9, num_done=1)
-        assert not turn.must_yield(under_way_s=9.0, num_done=0)
-        stop.set()
-        waiting.join(PATIENCE_S)
+        with somebody_waiting(turn, partition):
+            # A batch is broken off after a second, and never before its first visit.
+            assert turn.must_yield(under_way_s=1.0, num_done=1)
+            assert not turn.must_yield(under_way_s=0.9, num_done=1)
+            assert not turn.must_yield(under_way_s=9.0, num_done=0)
         assert not turn.is_awaited()
         assert not turn.must_yield(under_way_s=9.0, num_done=1)
 
@@ -236,19 +244,8 @@ def test_a_suspended_holder_is_passed_over_once_patience_ends(
     assert not caplog.records
 
     # Who waits for it, too, breaks off no batch of this one.
-    stop = threading.Event()
-
-    def wait_in_vain() -> None:
-        other = DeviceTurn(CPU, partition=partition)
-        with pytest.raises(MeasurementInterruptedError), other.held(must_stop=stop.is_set):
-            pass
-
-    waiting = threading.Thread(target=wait_in_vain)
-    waiting.start()
-    wait_until_awaited(turn)
-    assert not turn.must_yield(under_way_s=9.0, num_done=1)
-    stop.set()
-    waiting.join(PATIENCE_S)
+    with somebody_waiting(turn, partition):
+        assert not turn.must_yield(under_way_s=9.0, num_done=1)
 
     # Once it has ended, turns are taken as before.
     holder.kill()

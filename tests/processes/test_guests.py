@@ -42,14 +42,18 @@ def partition() -> str:
     return uuid.uuid4().hex
 
 
-def test_a_batch_waits_for_its_turn(store: Store, log: Path, partition: str) -> None:
-    sweep = create_sweep(store, 1)
-    runner = SweepRunner(
+def runner_in_turns(store: Store, log: Path, partition: str) -> SweepRunner:
+    return SweepRunner(
         store=store,
         measurer=FakeMeasurer(log),
         create_planner=FakePlanner,
         device_turn=DeviceTurn(CPU, partition=partition),
     )
+
+
+def test_a_batch_waits_for_its_turn(store: Store, log: Path, partition: str) -> None:
+    sweep = create_sweep(store, 1)
+    runner = runner_in_turns(store, log, partition)
     guest = DeviceTurn(CPU, partition=partition)
     with guest.held():
         running = threading.Thread(target=runner.run_batch, args=(sweep.id,))
@@ -66,12 +70,7 @@ def test_a_worker_that_waits_for_its_turn_can_be_stopped(
     store: Store, log: Path, partition: str
 ) -> None:
     sweep = create_sweep(store, 2)
-    runner = SweepRunner(
-        store=store,
-        measurer=FakeMeasurer(log),
-        create_planner=FakePlanner,
-        device_turn=DeviceTurn(CPU, partition=partition),
-    )
+    runner = runner_in_turns(store, log, partition)
     guest = DeviceTurn(CPU, partition=partition)
     ended: list[BaseException] = []
 
