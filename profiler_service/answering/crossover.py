@@ -16,6 +16,7 @@ from profiler_service.answering.curves import Conditions
 from profiler_service.errors import UnsupportedOnHostError
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, MAX_PERCENT, Kernel, kernel_workload
+from profiler_service.kinds.products import has_bias
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.plan.window import WindowLimits
 from profiler_service.storage.store import Host, Store
@@ -37,17 +38,23 @@ class CrossoverQuestion:
 
     @classmethod
     def parse(
-        cls, *, dims: str, batch: str, dtype: str, limits: WindowLimits | None = None
+        cls,
+        *,
+        dims: str,
+        batch: str,
+        dtype: str,
+        bias: str = "no",
+        limits: WindowLimits | None = None,
     ) -> CrossoverQuestion:
         """The question, read from texts. Raises InvalidDimsError, InvalidWorkloadError."""
-        linear = LINEAR.describe({"batch": batch, "dtype": dtype})
+        linear = LINEAR.describe({"batch": batch, "dtype": dtype, "bias": bias})
         checked = linear.check_dims(parse_dims(dims))
         (limits or WindowLimits()).check_dims(linear, checked)
         return cls(
             dims=checked,
             dtype=str(linear.param("dtype")),
             kernels=kernel_workload(
-                checked, batch=linear.param("batch"), dtype=linear.param("dtype")
+                checked, batch=linear.param("batch"), dtype=linear.param("dtype"), bias=bias
             ),
         )
 
@@ -136,6 +143,7 @@ def read_crossover(store: Store, curve_id: str) -> CrossoverAnswer | None:
         dims=[int(params["out_features"]), int(params["in_features"])],
         batch=int(params["batch"]),
         dtype=str(params["dtype"]),
+        bias="yes" if has_bias(params) else "no",
         best=Kernel.from_point(best).dense_backend,
         sparsity=_share(crossovers[best].percent),
         sparsity_interval=_shares(crossovers[best]),

@@ -322,6 +322,7 @@ async def get_crossover(request: Request, services: ServicesDep) -> Response:
         dims=query.dims,
         batch=query.batch,
         dtype=query.dtype,
+        bias=query.bias,
         limits=services.admission.limits,
     )
     return await _respond(request, services, question, query)

@@ -190,6 +190,8 @@ def _describe_race(evidence: EvidenceInfo) -> str:
 def describe_crossover(answer: CrossoverAnswer, now: dt.datetime) -> str:
     """The answer in a few short lines for people: the verdict, then each dense kernel's."""
     layer = f"{format_dims(answer.dims)} at batch {answer.batch} in {answer.dtype}"
+    if answer.bias == "yes":
+        layer += " with bias"
     if answer.sparsity is None:
         verdict = f"never: not even at 99 % zeros is csr faster than {answer.best}, the best dense"
     elif answer.sparsity == 0:

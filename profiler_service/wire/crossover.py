@@ -31,6 +31,11 @@ class CrossoverQuery(RequestModel):
         description="Element type.",
         json_schema_extra={"enum": list(DTYPE_SIZES_BYTES)},
     )
+    bias: str = Field(
+        default="no",
+        description="Whether the layer has a bias.",
+        json_schema_extra={"enum": ["no", "yes"]},
+    )
     wait: float = Field(
         default=30,
         ge=0,
@@ -95,6 +100,7 @@ class CrossoverAnswer(ResponseModel):
     dims: Dims = Field(description="The dims asked about.")
     batch: int = Field(description="Rows of the input.")
     dtype: str = Field(description="Element type.")
+    bias: Literal["no", "yes"] = Field(default="no", description="Whether the layer has a bias.")
     best: Literal["dense", "packed", "compiled"] = Field(
         description="The fastest dense kernel here. The sparse one is compared with it."
     )

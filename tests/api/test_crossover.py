@@ -70,6 +70,24 @@ async def test_measures_and_answers_from_which_sparsity_on(
     assert sqlite_worker.handed_in.empty()
 
 
+async def test_a_layer_with_a_bias_is_another_one(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    asking = asyncio.create_task(ask(client, bias="yes"))
+    sweep = await sqlite_worker.take(asking)
+    assert sweep.spec.workload.key == (
+        "linear_kernels[batch=16,bias=yes,dtype=float32,in_features=1400,out_features=1500]"
+    )
+    measure(sqlite_worker.store, sweep)
+    assert (await asking).json()["bias"] == "yes"
+    # What is known of it says nothing of one without.
+    assert (await ask(client, bias="no", wait=0)).status_code == 202
+    without = await sqlite_worker.take()
+    assert without.spec.workload.param("in_features") == 1400
+    measure(sqlite_worker.store, without)
+    assert (await ask(client)).json()["bias"] == "no"
+
+
 async def test_equal_requests_share_one_measurement(
     client: httpx.AsyncClient, sqlite_worker: Worker
 ) -> None:
@@ -134,6 +152,7 @@ async def test_a_cancelled_measurement_is_no_answer(
         ({"dims": "5,1048577"}, 422, "LHP_MAX_DIM"),
         ({"batch": "0"}, 422, "batch"),
         ({"dtype": "float64"}, 422, "float32"),
+        ({"bias": "maybe"}, 422, "choose bias from: no, yes"),
         ({"dtype": "bfloat16"}, 422, "another dtype"),  # no sparse product of it here
         ({"sparsity": "0.5"}, 422, "/docs"),
         ({"wait": "1e9"}, 422, "wait less"),

@@ -53,6 +53,14 @@ def test_the_crossover_of_each_dense_kernel(lhp: Lhp, service: StubService) -> N
     assert query == {"dims": "1500,1400", "batch": "16", "dtype": "float32", "host": "anvil"}
 
 
+def test_a_layer_with_a_bias(lhp: Lhp, service: StubService) -> None:
+    service.reply("GET /crossover", ANSWER.model_copy(update={"bias": "yes"}))
+    done = lhp("crossover", "1500,1400", "--bias")
+    assert done.out.startswith("1500,1400 at batch 16 in float32 with bias: from 83 % zeros on")
+    query, _ = next(iter(service.sent("GET /crossover")))
+    assert query["bias"] == "yes"
+
+
 def test_json_is_the_answer_and_nothing_else(lhp: Lhp, service: StubService) -> None:
     service.reply("GET /crossover", ANSWER)
     done = lhp("crossover", "1500,1400", "--json")

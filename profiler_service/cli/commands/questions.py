@@ -280,6 +280,7 @@ def crossover(
     ],
     batch: BatchOption = None,
     dtype: DtypeOption = None,
+    bias: Annotated[bool, typer.Option("--bias", help="The layer has a bias.")] = False,
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for a measurement, if one is needed.")
     ] = 120,
@@ -301,6 +302,7 @@ def crossover(
     request: dict[str, str | int | float] = {
         "dims": format_dims(_read_dims(dims)),
         **{name: value for name, value in given.items() if value is not None},
+        **({"bias": "yes"} if bias else {}),
     }
     with open_client(url) as client:
         answer = ask_crossover(client, request, wait_s=wait, console=make_console())
