@@ -26,9 +26,10 @@ from profiler_service.widths.race import Outcome, Prepare, race
 from profiler_service.widths.structure import Group, Make, read_structure
 
 ROUND_NUMBERS = (16, 32, 64)
-"""There is a proposal with the best multiples of each. Layers measured alone don't show what
-happens between them, such as changes of layout, and round numbers avoid some of it."""
-NEXT_BEST = 4
+"""There are proposals with the best multiples of each, and with those nearest to the widths now.
+Layers measured alone don't show what happens between them, such as changes of layout, and round
+numbers avoid some of it."""
+NEXT_BEST = 2
 """How many further proposals there are: measurements of layers err, so the best by them may not
 be the best."""
 DIFFERING = 0.25
@@ -225,13 +226,15 @@ class Search:
         low, high = fewest - self._fixed, most - self._fixed
         chosen = [self._choose(self._latencies, self._parameters, low=low, high=high)]
         yield "best", self._widths_of(chosen[0])
+        distances = [_measure_distance(place, group) for place, group in enumerate(groups)]
         for multiple in ROUND_NUMBERS:
             among = [_allow(place, group, multiple) for place, group in enumerate(groups)]
-            with contextlib.suppress(NoChoiceError):
-                chosen.append(
-                    self._choose([*self._latencies, *among], self._parameters, low=low, high=high)
-                )
-                yield f"multiples of {multiple}", self._widths_of(chosen[-1])
+            for name, cost in (("best", self._latencies), ("nearest", distances)):
+                with contextlib.suppress(NoChoiceError):
+                    chosen.append(
+                        self._choose([*cost, *among], self._parameters, low=low, high=high)
+                    )
+                    yield f"{name} multiples of {multiple}", self._widths_of(chosen[-1])
         differing = max(1, round(DIFFERING * len(groups)))
         with contextlib.suppress(NoChoiceError):
             for number in range(NEXT_BEST):
@@ -282,6 +285,12 @@ def _allow(place: int, group: Group, multiple: int) -> Table:
     is_multiple = np.array([width % multiple == 0 for width in group.candidates])
     allowed = is_multiple | (not is_multiple.any())
     return Table(groups=(place,), values=np.where(allowed, 0.0, math.inf))
+
+
+def _measure_distance(place: int, group: Group) -> Table:
+    """How far each candidate is from the width now, as a share of it."""
+    distance = np.abs(np.array(group.candidates) / group.width - 1)
+    return Table(groups=(place,), values=distance)
 
 
 def _count(model: nn.Module) -> int:
