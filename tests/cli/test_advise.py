@@ -26,6 +26,7 @@ def test_every_layer_is_shown_and_equal_ones_asked_once(
     (first, _), (second, _) = service.sent("GET /lhp")
     for query in (first, second):
         query.pop("wait")
+        assert query.pop("budget") == "10.0"  # half of 60 % of 55 s, less half a second
     assert first == {
         "dims": "1197,317",
         "workload": "linear",
