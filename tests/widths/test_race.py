@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -97,6 +98,23 @@ def test_choosing_among_equals_does_not_flatter() -> None:
         for seed in range(40)
     ]
     assert verdicts.count("ambiguous") >= 35
+
+
+def test_others_are_kept_from_measuring_while_a_block_is_measured() -> None:
+    machine = Machine()
+    during: list[int] = []
+
+    @contextlib.contextmanager
+    def take_turn() -> Iterator[None]:
+        before = sum(machine.calls.values())
+        yield
+        during.append(sum(machine.calls.values()) - before)
+
+    models = {name: machine.model(name, 0.01) for name in ("now", "a")}
+    clock = lambda: machine.now_ns  # noqa: E731
+    race(models, reference="now", time_s=1.0, clock_ns=clock, take_turn=take_turn)
+    assert sum(during) == sum(machine.calls.values())
+    assert len(during) == machine.prepared["now"]  # a turn a block
 
 
 def test_even_without_time_there_is_an_interval() -> None:

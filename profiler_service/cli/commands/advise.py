@@ -171,6 +171,7 @@ def _choose_widths(
 ) -> None:
     """Chooses all widths of a model together, and shows them."""
     from profiler_service.advice.loading import importing_from_here, load_example, load_factory
+    from profiler_service.advice.memory import bounded_memory
     from profiler_service.cli import widths
     from profiler_service.widths.config import parse_argument
     from profiler_service.wire.quantities import parse_latency, parse_share
@@ -190,7 +191,7 @@ def _choose_widths(
         raise InvalidRequestError(
             "the whole model is run to be compared", hint="add --example my_models:make_input"
         )
-    with importing_from_here(), open_client(url) as client:
+    with importing_from_here(), bounded_memory(), open_client(url) as client:
         found = widths.choose_widths(
             client,
             load_factory(factory),
