@@ -21,7 +21,13 @@ from profiler_service.advice.questions import (
     Context,
     Part,
 )
-from profiler_service.advice.readers import READERS, is_transposed_linear, read_transposed_linear
+from profiler_service.advice.readers import (
+    READERS,
+    is_dynamic_linear,
+    is_transposed_linear,
+    read_dynamic_linear,
+    read_transposed_linear,
+)
 from profiler_service.advice.seen import Seen
 from profiler_service.grid import MAX_DIM
 from profiler_service.workload import DTYPE_SIZES_BYTES
@@ -38,6 +44,8 @@ def find_parts(module: nn.Module, seen: Seen | None, context: Context) -> list[P
     """The parts of a layer with weights of its own, at least one, each with question or problem."""
     if isinstance(module, torch.jit.ScriptModule):
         return [Part(problem=SCRIPTED)]
+    if is_dynamic_linear(module):
+        return [check_question(part) for part in read_dynamic_linear(module, seen, context)]
     if is_quantised(module):
         return [Part(problem=QUANTISED)]
     for layer_type, reader in READERS.items():

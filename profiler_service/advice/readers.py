@@ -16,6 +16,7 @@ from profiler_service.advice.questions import (
     NO_SEQUENCE,
     Context,
     Part,
+    Question,
     ask,
     make_attention_part,
 )
@@ -76,6 +77,31 @@ def read_transposed_linear(module: nn.Module, seen: Seen | None, context: Contex
     question = ask(module, context, "linear", (rows, columns), params=params)
     notes = (*notes, "its weight is stored transposed; measured as nn.Linear")
     return [Part(question=question, arguments=(("nf", 0), ("nx", 1)), notes=notes)]
+
+
+def is_dynamic_linear(module: nn.Module) -> bool:
+    """Whether it is torch's dynamically quantised linear layer, with a weight of 8 bits."""
+    packed = getattr(module, "_packed_params", None)
+    return (
+        type(module).__module__.startswith("torch.ao.nn.quantized.dynamic")
+        and type(module).__name__ == "Linear"
+        and getattr(packed, "dtype", None) == torch.qint8
+    )
+
+
+def read_dynamic_linear(module: Any, seen: Seen | None, context: Context) -> list[Part]:
+    """What is asked about it: the same product, by the kernel that it runs."""
+    known, notes = context.see(seen)
+    params = _linear_params(known.batch, has_bias=module.bias() is not None)
+    params |= {"backend": "int8_dynamic", "dtype": "float32"}
+    question = Question(
+        kind="linear",
+        dims=(module.out_features, module.in_features),
+        params=tuple(sorted(params.items())),
+    )
+    arguments = ("out_features", 0), ("in_features", 1)
+    notes = (*notes, "quantised: measured with weights of 8 bits, too (backend int8_dynamic)")
+    return [Part(question=question, arguments=arguments, notes=notes)]
 
 
 def _read_recurrent(module: nn.LSTM | nn.GRU, seen: Seen | None, context: Context) -> list[Part]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from profiler_service.advice.example import Example
 from profiler_service.advice.layers import Layer, find_layers
+from profiler_service.kinds import get_workload_kind
 from tests.advice.test_layers import describe, params_of
 
 
@@ -334,13 +335,24 @@ def test_quantised_layers_arent_taken_for_floats() -> None:
     from torch.ao.nn.quantized import dynamic
 
     linear: nn.Module = dynamic.Linear(5, 6)  # type: ignore[no-untyped-call]
+    halves: nn.Module = dynamic.Linear(6, 6, dtype=torch.float16)  # type: ignore[no-untyped-call]
     recurrent: nn.Module = dynamic.LSTM(5, 6)  # type: ignore[no-untyped-call]
-    model = nn.Sequential(linear, recurrent, nn.Linear(6, 7))
-    first, second, last = find(model)
-    assert first.problem == second.problem == "quantised: no workload kind measures such kernels"
-    assert first.class_name == "dynamically quantised Linear" and first.has_kind
-    assert (first.num_parameters, second.num_parameters) == (36, 24 * (5 + 6 + 2))
-    assert describe([last]) == [("2", "linear", (7, 6))]
+    model = nn.Sequential(linear, halves, recurrent, nn.Linear(6, 7))
+    first, second, third, last = find(model)
+    assert describe([first]) == [("0", "linear", (6, 5))]
+    assert params_of(first) == {
+        "backend": "int8_dynamic",
+        "batch": 16,
+        "bias": "yes",
+        "dtype": "float32",
+    }
+    assert "measured with weights of 8 bits" in first.notes[0]
+    kind = get_workload_kind("linear")
+    assert kind.describe(params_of(first)).param("backend") == "int8_dynamic"
+    assert second.problem == third.problem == "quantised: no workload kind measures such kernels"
+    assert first.class_name == "dynamically quantised Linear" and second.has_kind
+    assert (first.num_parameters, third.num_parameters) == (36, 24 * (5 + 6 + 2))
+    assert describe([last]) == [("3", "linear", (7, 6))]
 
 
 def test_a_linear_layer_with_whole_numbers_as_weights() -> None:

@@ -213,9 +213,10 @@ MODELS = (
         title="a dynamically quantised model",
         make=make_quantised,
         value=TOKENS[0],
-        kinds={"embedding": 1},
-        named={"dynamically quantised Linear": "quantised"},
-        remark="never taken for float layers",
+        kinds={"embedding": 1, "linear": 2},
+        named={},
+        remark="its linear layers are measured with weights of 8 bits; other quantised layers are"
+        " named, and none is taken for a float layer",
     ),
     WholeModel(
         title="200 equal layers",
