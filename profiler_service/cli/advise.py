@@ -16,7 +16,7 @@ from rich.console import Console
 from profiler_service.cli.asking import ask
 from profiler_service.cli.terminal import print_line
 from profiler_service.cli.timetable import Timetable
-from profiler_service.client import ServiceClient, ServiceFailedError
+from profiler_service.client import NotMeasuredYetError, ServiceClient, ServiceFailedError
 from profiler_service.errors import (
     ConflictError,
     HostStartingError,
@@ -148,6 +148,8 @@ class _Asking:
         except OF_ONE_LAYER as error:
             if error.is_transient:
                 raise
+            if isinstance(error, NotMeasuredYetError):
+                error.hint = "the sweep goes on: ask again later, or with a longer --time"
             if not isinstance(error, SURELY_OF_ONE_LAYER):
                 self.first_error = self.first_error or error
             problem = f"{error} ({error.hint})" if error.hint else str(error)

@@ -61,9 +61,14 @@ class Timetable:
         return max(0.0, self._end_s - self._clock())
 
     def begin(self) -> float:
-        """How long the next question may wait: twice its share, so that all get some time."""
+        """How long the next question may wait: twice its share, so that all get some time.
+
+        0 if too little is left to ask anything.
+        """
         open_questions = max(self._num_questions - self._num_asked, 1)
         self._num_asked += 1
+        if self.left_s < OVERHEAD_S:
+            return 0.0
         return min(self.left_s, max(2 * self.left_s / open_questions, OVERHEAD_S))
 
     @property

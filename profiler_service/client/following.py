@@ -153,7 +153,7 @@ def check_measured(sweep: SweepInfo, *, waited_s: float) -> None:
         paused = f", paused: {sweep.error}" if sweep.error else ""
         ahead = f", with {sweep.ahead:,} others before it" if sweep.ahead else ""
         raise NotMeasuredYetError(
-            f"not measured within {waited_s:g} s: sweep {sweep.id} is {sweep.state}{done}{ahead}"
+            f"not measured within {waited_s:.3g} s: sweep {sweep.id} is {sweep.state}{done}{ahead}"
             f"{paused}",
             hint="the sweep goes on: ask again later, or wait longer",
             see=see,

@@ -240,9 +240,10 @@ def test_a_layer_that_takes_too_long_leaves_its_sweep_to_go_on(
     sweep = make_sweep(mode="race", error="no CUDA device here")
     service.reply("GET /lhp", Reply.accepted(sweep), ANSWER)
     service.reply("GET /sweeps/s1", sweep)
-    done = lhp("advise", f"{models}:make", "--time", "0.3")
+    done = lhp("advise", f"{models}:make", "--time", "1")
     assert done.code == PARTLY
     assert "sweep s1 is running, 25% done, paused: no CUDA device here" in done.out
+    assert "the sweep goes on: ask again later, or with a longer --time" in done.out
     assert "paused: no CUDA device here" in done.err  # while it was waited for
 
 

@@ -59,6 +59,15 @@ def test_the_last_questions_may_wait_for_all_that_is_left() -> None:
     assert [table.begin(), table.begin(), table.begin()] == [10, 10, 10]
 
 
+def test_too_little_time_is_none() -> None:
+    clock = FakeClock()
+    table = Timetable(2, 2, clock=clock)
+    clock.now_s += 1.4
+    assert table.begin() == pytest.approx(0.6)
+    clock.now_s += 0.2
+    assert table.begin() == 0
+
+
 @pytest.mark.parametrize(("spent_s", "left_s"), [(0, 50), (10, 40), (25, 25), (40, 25), (999, 25)])
 def test_the_time_begins_before_the_questions_which_have_half_of_it(
     spent_s: float, left_s: float
