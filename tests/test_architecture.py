@@ -54,7 +54,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "advice": ({"errors", "grid", "suggestions", "workload"}, {"torch"}),
     "widths": (
         {"advice", "analysis", "client", "errors", "kinds", "measurement", "wire", "workload"},
-        {"numpy", "scipy", "torch"},
+        {"numpy", "scipy", "torch", "torch_pruning"},
     ),
     "measurement": (
         {

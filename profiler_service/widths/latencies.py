@@ -154,14 +154,16 @@ def _find_kept(
     found: dict[Grid, CurveDetail] = {}
     for grid in grids:
         request = grid.make_request(budget_s=LEAST_S, host=host)
-        page = client.list_curves(
-            {
-                "workload": grid.kind,
-                "platform": hosts[0].platform,
-                "mode": "grid",
-                **{name: str(value) for name, value in request.params.items()},
-            }
-        )
+        query = {
+            "workload": grid.kind,
+            "platform": hosts[0].platform,
+            "mode": "grid",
+            **{name: str(value) for name, value in request.params.items()},
+        }
+        try:
+            page = client.list_curves(query)
+        except InvalidRequestError:
+            continue  # no such layer is measured: its request will say why
         axes = [each.dims for each in request.axes]
         alike = [
             each

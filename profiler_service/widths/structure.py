@@ -161,11 +161,11 @@ class _Seen:
 
     def numbers(self) -> list[int]:
         """Every whole number: of the layers' questions, then of the weights' shapes."""
-        of_layers = (_numbers_of(each).values() for each in self.layers)
+        of_layers = (numbers_of(each).values() for each in self.layers)
         return [*itertools.chain(*of_layers), *itertools.chain(*self.shapes.values())]
 
 
-def _numbers_of(layer: Layer) -> dict[str, int]:
+def numbers_of(layer: Layer) -> dict[str, int]:
     """The dims of a layer's question, and its parameters that are whole numbers, by name."""
     if layer.question is None:
         return {}
@@ -174,6 +174,20 @@ def _numbers_of(layer: Layer) -> dict[str, int]:
     return numbers | {
         name: value for name, value in layer.question.params if isinstance(value, int)
     }
+
+
+def make_layer_sizes(layer: Layer, numbers: Mapping[str, Number]) -> LayerSizes:
+    """The layer's question, whose `numbers_of` follow the groups as `numbers` do."""
+    if layer.question is None:
+        raise ValueError(f"there is no question about {layer.name}")
+    others = [pair for pair in layer.question.params if pair[0] not in numbers]
+    fixed = [(name, each.now) for name, each in numbers.items() if not each.changes]
+    return LayerSizes(
+        name=layer.name,
+        kind=layer.question.kind,
+        fixed=tuple(sorted([*others, *fixed])),
+        sizes={name: each for name, each in numbers.items() if each.changes},
+    )
 
 
 def read_structure(
@@ -218,25 +232,16 @@ def read_structure(
     place = 0
     layers: list[LayerSizes] = []
     left_out: list[Layer] = []
-    names = {id(layer): list(_numbers_of(layer)) for layer in now.layers}
+    names = {id(layer): list(numbers_of(layer)) for layer in now.layers}
     for layer in now.layers:
         own = {name: number(place + offset) for offset, name in enumerate(names[id(layer)])}
         place += len(own)
-        changed = {name: each for name, each in own.items() if each.changes}
+        changed = any(each.changes for each in own.values())
         if layer.question is None or layer.problem:
             if changed or _has_changed_weights(layer, now, changes, len(values)):
                 left_out.append(layer)
         elif changed:
-            others = [pair for pair in layer.question.params if pair[0] not in own]
-            fixed = [(name, each.now) for name, each in own.items() if not each.changes]
-            layers.append(
-                LayerSizes(
-                    name=layer.name,
-                    kind=layer.question.kind,
-                    fixed=tuple(sorted([*others, *fixed])),
-                    sizes=changed,
-                )
-            )
+            layers.append(make_layer_sizes(layer, own))
     weights: list[tuple[Number, ...]] = []
     for shape in now.shapes.values():
         weights.append(tuple(number(place + axis) for axis in range(len(shape))))
