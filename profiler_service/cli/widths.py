@@ -96,7 +96,7 @@ def width_rows(found: Found) -> list[list[str]]:
             group.name,
             str(group.width),
             str(found.chosen.widths[group.name]),
-            _list_names(layers),
+            list_names(layers),
         ]
         for group, layers in zip(found.groups, found.layers, strict=True)
     ]
@@ -133,7 +133,7 @@ def describe_unknown(found: Found) -> list[str]:
     for layer in found.left_out:
         unknown[f"{layer.class_name}: {layer.problem}"].append(layer.name)
     return [
-        f"not in the choice: {_list_names(names)}: {reason}" for reason, names in unknown.items()
+        f"not in the choice: {list_names(names)}: {reason}" for reason, names in unknown.items()
     ]
 
 
@@ -167,7 +167,8 @@ def found_to_json(found: Found) -> dict[str, object]:
     }
 
 
-def _list_names(names: Sequence[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
+    """The names, or the first few and how many more there are."""
     rest = len(names) - NAMES_SHOWN
     if rest < 2:
         return ", ".join(names)

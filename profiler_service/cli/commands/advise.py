@@ -72,6 +72,14 @@ def advise(
             " them at least.",
         ),
     ] = 55,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Ask about sizes that must change together, such as a residual stream, as one"
+            " choice. Needs --example and torch-pruning.",
+        ),
+    ] = False,
     params_within: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +119,14 @@ def advise(
     from profiler_service.cli.advise import advise as ask_about
 
     began_s = monotonic()
+    if together:
+        if (params_within, latency_at_most, config, dtype, max_growth) != (None,) * 5 or meta:
+            raise InvalidRequestError(
+                "--together goes with --example, --time, --host, --url and --json only",
+                hint="leave the other options out",
+            )
+        _widen_together(model, example, time_s=time, host=host, url=url, json=json)
+        return
     if params_within is not None or latency_at_most is not None:
         if dtype is not None or max_growth is not None or meta:
             raise InvalidRequestError(
@@ -154,6 +170,33 @@ def advise(
     unanswered = any(each.answer is None for each in given)
     unasked = not given or any(each.problem and each.has_kind for each in layers)
     if unanswered or unasked or inspection.problem is not None:
+        raise typer.Exit(PARTLY)
+
+
+def _widen_together(
+    model: str, example: str | None, *, time_s: float, host: str | None, url: str | None, json: bool
+) -> None:
+    """Asks about groups of sizes that change together, and shows them."""
+    from profiler_service.advice.loading import importing_from_here
+    from profiler_service.cli import together
+
+    if example is None:
+        raise InvalidRequestError(
+            "the model is run to see what belongs together",
+            hint="add --example my_models:make_input",
+        )
+    with importing_from_here(), open_client(url) as client:
+        tied, found = together.widen_together(
+            client, model, example, time_s=time_s, host=host, say=say
+        )
+    if json:
+        print_json(together.groups_to_json(tied, found))
+    else:
+        if found:
+            print_records(together.HEADINGS, together.group_rows(found))
+        for line in together.describe_rest(tied, found):
+            say(line)
+    if not found or any(each.now_s is None for each in found):
         raise typer.Exit(PARTLY)
 
 
