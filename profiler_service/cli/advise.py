@@ -101,7 +101,8 @@ def advise(
     settled, beginning where the model takes most of its time.
 
     An error about one layer is kept in that layer's advice. If no question gets an answer, the
-    first error is raised that may concern all. Raises every other error of the client.
+    first error is raised that may concern all. Every other error of the client is raised if it is
+    the first; later, it ends the questions, and what is known is given.
     """
     equal: dict[Question, list[Layer]] = {}
     for layer in layers:
@@ -130,6 +131,9 @@ class _Asking:
     ) -> None:
         self.first_error: LhpError | None = None
         """The first error that may concern all questions."""
+        self._has_answers = False
+        self._gave_up = ""
+        """Why no more questions are asked; empty while they are."""
         self._client = client
         self._conditions = conditions
         self._timetable = timetable
@@ -137,22 +141,26 @@ class _Asking:
 
     def ask_first(self, question: Question, layers: tuple[Layer, ...], number: str) -> Advice:
         """The advice, after an equal part of the time at most."""
-        answer, problem = None, ""
         wait_s = self._timetable.begin()
-        if wait_s <= 0:
-            return Advice(layers=layers, question=question, answer=None, problem=NO_TIME)
+        if self._gave_up or wait_s <= 0:
+            problem = self._gave_up or NO_TIME
+            return Advice(layers=layers, question=question, answer=None, problem=problem)
         self._say(number, question, self._timetable.expected_s)
         budget_s = self._timetable.budget_s
+        answer, problem = None, ""
         try:
             answer = self._ask(question, wait_s, {} if budget_s is None else {"budget": budget_s})
-        except OF_ONE_LAYER as error:
-            if error.is_transient:
+            self._has_answers = True
+        except LhpError as error:
+            is_of_one = isinstance(error, OF_ONE_LAYER) and not error.is_transient
+            if not is_of_one and not self._has_answers:
                 raise
             if isinstance(error, NotMeasuredYetError):
                 error.hint = "the sweep goes on: ask again later, or with a longer --time"
-            if not isinstance(error, SURELY_OF_ONE_LAYER):
+            if is_of_one and not isinstance(error, SURELY_OF_ONE_LAYER):
                 self.first_error = self.first_error or error
             problem = f"{error} ({error.hint})" if error.hint else str(error)
+            self._gave_up = "" if is_of_one else f"not asked: {error}"
         return Advice(layers=layers, question=question, answer=answer, problem=problem)
 
     def settle(self, given: Sequence[Advice]) -> dict[Question, Advice]:

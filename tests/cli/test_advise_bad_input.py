@@ -93,3 +93,17 @@ def test_models_that_cant_be_advised(
     assert (done.code, done.out) == (code, "")
     assert message in done.err
     assert not list(service.sent("GET /lhp"))
+
+
+def test_a_service_that_goes_away_leaves_what_it_has_answered(
+    lhp: Lhp, service: StubService, models: str
+) -> None:
+    away = Reply.problem(503, "the host is away", "start its worker")
+    service.reply("GET /lhp", ANSWER, away)
+    done = lhp("advise", f"{models}:Attends", "--example", f"{models}:words")
+    assert done.code == PARTLY
+    _, answered, unanswered, unasked, *_ = done.out.splitlines()
+    assert "1200,320" in answered
+    assert "the host is away (start its worker)" in unanswered
+    assert "not asked: the host is away" in unasked
+    assert len(list(service.sent("GET /lhp"))) == 2
