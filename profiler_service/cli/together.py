@@ -10,6 +10,7 @@ from time import monotonic
 
 from profiler_service.advice.example import arrange_example
 from profiler_service.advice.loading import load_example, load_model
+from profiler_service.advice.memory import bounded_memory
 from profiler_service.cli.widths import list_names
 from profiler_service.client import ServiceClient
 from profiler_service.widths.tied import Kept, Tied, TiedGroup, Widened, find_tied, widen_each
@@ -32,8 +33,9 @@ def widen_together(
     Raises InvalidRequestError, ModelError, and the client's errors.
     """
     ends_s = monotonic() + time_s
-    made = load_model(model)
-    tied = find_tied(made, arrange_example(load_example(example), made))
+    with bounded_memory():
+        made = load_model(model)
+        tied = find_tied(made, arrange_example(load_example(example), made))
     left_s = max(time_s / 2, ends_s - monotonic())
     return tied, widen_each(client, tied.groups, time_s=left_s, host=host, say=say)
 

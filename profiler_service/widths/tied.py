@@ -8,6 +8,7 @@ which steps: a width that six heads share changes by six. Runs the user's code i
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from torch import nn
 from profiler_service.advice.example import Example, unwrap
 from profiler_service.advice.layers import Layer, inspect_model
 from profiler_service.advice.loading import describe_raised
+from profiler_service.advice.meta import take_to_meta
 from profiler_service.advice.running import evaluating
 from profiler_service.client import ServiceClient
 from profiler_service.errors import ModelError
@@ -204,7 +206,12 @@ class _Traced:
             ) from error
         self.is_spoilt = False
         """Whether it was pruned in a way that no later group can be compared with."""
+        if {each.device.type for each in model.parameters()} == {"meta"}:
+            (args, kwargs), _ = take_to_meta((example.args, dict(example.kwargs)))
+            example = Example(args=args, kwargs=kwargs)
         self._example = example
+        self._units: dict[str, int] = {}
+        """How many outputs of a layer are removed at once: one of each group of channels."""
         self._model = copy.deepcopy(model)
         self._modules = dict(self._model.named_modules())
         same: dict[int, list[str]] = defaultdict(list)
@@ -237,10 +244,26 @@ class _Traced:
         return int(self._graph.get_out_channels(self._modules[name]))
 
     def prune_unit(self, name: str) -> None:
-        """Removes one of a layer's outputs, and all that depends on it."""
-        module = self._modules[name]
+        """Removes one of a layer's outputs, and all that depends on it.
+
+        If a convolution in groups depends on them, it is one of each group of channels.
+        """
+        module, width = self._modules[name], self.width(name)
         prune = self._graph.get_pruner_of_module(module).prune_out_channels
-        self._graph.get_pruning_group(module, prune, [0]).prune()
+        if name not in self._units:
+            group = self._graph.get_pruning_group(module, prune, list(range(width)))
+            convolutions = [item.dep.target.module for item in group]
+            self._units[name] = math.lcm(
+                *(
+                    each.groups
+                    for each in convolutions
+                    if isinstance(each, nn.modules.conv._ConvNd)
+                    and each.groups != each.out_channels
+                )
+            )
+        unit = self._units[name]
+        removed = [place * width // unit for place in range(unit)]
+        self._graph.get_pruning_group(module, prune, removed).prune()
         for first, *others in self._ties:
             for other in others:
                 owner, _, leaf = other.rpartition(".")

@@ -102,8 +102,11 @@ def test_depthwise_and_grouped_convolutions() -> None:
         "depthwise": ["channels"],
         "point": ["in_channels"],
     }
-    assert groups["grouped"].multiple_of == 4
-    assert groups["grouped"].group.candidates == (24, 28)
+    # Four groups of channels, on both sides of a convolution.
+    for name, candidates in (("grouped", (24, 28)), ("point", (32, 36, 40))):
+        assert groups[name].multiple_of == 4
+        assert groups[name].group.candidates == candidates
+    assert sizes_of(groups["point"]) == {"point": ["out_channels"], "grouped": ["in_channels"]}
 
 
 def test_an_lstm_is_fed_by_a_group() -> None:
@@ -164,6 +167,14 @@ def test_a_width_without_larger_ones_near_it_is_kept() -> None:
     found = find(model, torch.randn(2, 4))
     assert found.groups == ()
     assert found.kept[0].reason == "no larger multiple of 1 lies within 25% of it"
+
+
+def test_a_model_without_data() -> None:
+    with torch.device("meta"):
+        model = Encoder()
+    found, real = find(model, sentences()), find(Encoder(), sentences())
+    assert [each.group for each in found.groups] == [each.group for each in real.groups]
+    assert len(found.groups) == 3
 
 
 def test_the_model_itself_stays_as_it_is() -> None:
