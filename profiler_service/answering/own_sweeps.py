@@ -244,6 +244,11 @@ def _read_samples(batch: OwnBatch, *, num_points: int) -> Samples:
             f"point {max(points)} is outside the grid of {num_points} points",
             hint="points are numbered from 0, as the grid has them",
         )
+    if both := sorted(failures.keys() & set(batch.point)):
+        raise InvalidRequestError(
+            f"point {both[0]} has failed, and has a sample as well",
+            hint="leave out the samples of points that failed",
+        )
     if batch.number >= MAX_BATCHES:
         raise InvalidRequestError(
             f"a sweep has at most {MAX_BATCHES:,} batches", hint="end it, and begin another one"

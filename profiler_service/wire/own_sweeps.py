@@ -14,12 +14,14 @@ MAX_VISITS = 16_384
 MAX_REASON = 500
 """Most characters of the reason why a point couldn't be measured, or a sweep failed."""
 _LONGEST_S = 86_400.0
+_SHORTEST_S = 1e-12
+"""No call is shorter. Much smaller numbers are 0 in a curve, whose latencies have 32 bits."""
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _Texts = Annotated[dict[_Text, Annotated[str, StringConstraints(max_length=500)]], Field()]
 _Count = Annotated[int, Field(ge=0, lt=1 << 31)]
 _Seconds = Annotated[float, Field(ge=0, le=_LONGEST_S, allow_inf_nan=False)]
-_Latency = Annotated[float, Field(gt=0, le=_LONGEST_S, allow_inf_nan=False)]
+_Latency = Annotated[float, Field(ge=_SHORTEST_S, le=_LONGEST_S, allow_inf_nan=False)]
 _Reason = Annotated[str, StringConstraints(max_length=MAX_REASON)]
 
 

@@ -78,11 +78,14 @@ async def test_what_is_no_platform_is_refused(
         ({"latency_s": [1e-3, -1e-3]}, 422, "latency_s"),
         ({"latency_s": [1e-3, "NaN"]}, 422, "latency_s"),
         ({"latency_s": [1e-3, "inf"]}, 422, "latency_s"),
+        ({"latency_s": [1e-3, 1e-13]}, 422, "latency_s"),  # 0.1 ps
         ({"latency_s": [1e-3]}, 422, "have 1, 2 items"),
         ({"lost_s": [0.0]}, 422, "have 1, 2 items"),
         ({"point": [2, 5]}, 422, "outside the grid of 5 points"),
         ({"point": [2, -1]}, 422, "point"),
         ({"failures": [{"point": 5, "reason": "large"}]}, 422, "outside the grid"),
+        # Else it could be of any round, and the service would make a table of 2^31 rounds.
+        ({"failures": [{"point": 2, "reason": "large"}]}, 422, "point 2 has failed, and has"),
         ({"failures": [{"point": 2, "reason": "x" * 501}]}, 422, "reason"),
         ({"calls": 0}, 422, "calls"),
         ({"seconds": 1e9}, 422, "seconds"),
