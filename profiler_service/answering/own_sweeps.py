@@ -24,6 +24,7 @@ from profiler_service.answering.resources import read_sweep_request
 from profiler_service.errors import (
     ConflictError,
     InvalidRequestError,
+    LhpError,
     MeasurementFailedError,
     NotReadyError,
     ReplayError,
@@ -217,8 +218,14 @@ class OwnSweeps:
             logger.warning("sweep %s of own code ends: nobody measures it any more", sweep_id)
             try:
                 await self.end(sweep_id, OwnSweepEnd(state="cancelled"))
-            except (NotReadyError, TooManyRequestsError, ConflictError) as error:
+            except StoreError:
+                raise
+            except LhpError as error:
                 logger.info("%s", error)
+            except Exception as error:  # one broken sweep must keep no other one open
+                logger.exception("no curve could be made of sweep %s", sweep_id)
+                reason = f"no curve could be made of its samples: {type(error).__name__}"
+                await asyncio.to_thread(self._store.fail_sweep, sweep_id, reason)
 
 
 def _read_platform(fields: PlatformFields) -> Platform:

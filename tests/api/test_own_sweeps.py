@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.curve import PointStatus
+from profiler_service.analysis.samples import Samples
 from profiler_service.answering import own_sweeps
 from profiler_service.cli.posting import make_batch, make_request
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import CALLABLE
 from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
+from profiler_service.plan.replay import replay
+from profiler_service.plan.running_sweep import RunningSweep
 from profiler_service.plan.spec import RaceTerms, SweepSpec
 from profiler_service.plan.window import build_window
 from profiler_service.storage.store import Store
@@ -194,6 +197,27 @@ async def test_a_cancelled_sweep_whose_command_went_away_ends_sooner(
     await services.own_sweeps.end_silent()
     assert (await client.get(f"/sweeps/{sweep_id}")).json()["state"] == "cancelled"
     assert (await client.get(f"/sweeps/{other}")).json()["state"] == "running"
+
+
+async def test_a_sweep_that_no_curve_can_be_made_of_keeps_no_other_one_open(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = await begin(client)
+    sound, _ = await measure(client, GRID, SyntheticDevice(np.full(5, 1e-3)))
+
+    def fail_at_first(running: RunningSweep, batches: list[Samples]) -> None:
+        if running.id == broken:
+            raise ZeroDivisionError("a defect")
+        replay(running, batches)
+
+    monkeypatch.setattr(own_sweeps, "replay", fail_at_first)
+    monkeypatch.setattr("profiler_service.storage.own_sweeps.SILENCE_S", -1.0)
+    services = client._transport.app.state.services  # type: ignore[attr-defined]
+    await services.own_sweeps.end_silent()
+    ended = (await client.get(f"/sweeps/{broken}")).json()
+    assert (ended["state"], ended["curve"]) == ("failed", None)
+    assert ended["error"] == "no curve could be made of its samples: ZeroDivisionError"
+    assert (await client.get(f"/sweeps/{sound}")).json()["state"] == "cancelled"
 
 
 async def test_a_failed_sweep_says_why(client: httpx.AsyncClient) -> None:
