@@ -23,6 +23,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "distribution": ({"errors"}, set()),
     "standard_streams": ({"errors"}, set()),
     "suggestions": (set(), set()),
+    "user_code": ({"errors"}, set()),
     "grid": ({"errors"}, PURE),
     "host_name": (set(), set()),
     "workload": ({"errors", "grid", "suggestions"}, set()),
@@ -51,7 +52,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         },
     ),
     "networks": ({"errors"}, {"torch"}),
-    "advice": ({"errors", "grid", "suggestions", "workload"}, {"torch"}),
+    "advice": ({"errors", "grid", "suggestions", "user_code", "workload"}, {"torch"}),
     "widths": (
         {"advice", "analysis", "client", "errors", "kinds", "measurement", "wire", "workload"},
         {"numpy", "scipy", "torch", "torch_pruning"},
@@ -59,7 +60,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "measurement": (
         {
             *("analysis", "distribution", "errors", "grid", "kinds", "networks", "plan"),
-            "workload",
+            *("user_code", "workload"),
         },
         {"numpy", "torch", "pynvml"},
     ),

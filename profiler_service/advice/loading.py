@@ -6,11 +6,10 @@ Runs the user's code in the user's process. Knows neither layers nor the service
 from __future__ import annotations
 
 import contextlib
-import importlib
+import functools
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import nn
 
 from profiler_service.advice.memory import is_memory_error
 from profiler_service.errors import InvalidRequestError, ModelError
+from profiler_service.user_code import describe_error, find_named
 
 NO_MEMORY = (
     "with --meta, the model is made and run without data, and needs no memory: nothing is computed"
@@ -115,33 +115,13 @@ def _find(where: str, what: str) -> object:
             f"{where[:80]!r} doesn't say where {what} comes from",
             hint="write MODULE:FUNCTION, for example my_models:make_model",
         )
-    name, attributes = match.groups()
-    try:
-        found: object = importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            raise InvalidRequestError(
-                f"there is no module {error.name!r} here",
-                hint="run this command in the module's directory, or install its package",
-            ) from error
-        hint = f"try `python -c 'import {name}'` in this environment"
-        raise describe_raised(f"importing {name}", error, hint=hint) from error
-    for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
-            raise InvalidRequestError(
-                f"{name} has no {attributes!r}", hint=f"look up the right name in {name}"
-            )
-        found = getattr(found, attribute)
-    return found
+    hint = f"try `python -c 'import {match[1]}'` in this environment"
+    return find_named(where, functools.partial(describe_raised, hint=hint))
 
 
 def describe_raised(what: str, error: BaseException, *, hint: str) -> ModelError:
     """The error that says what `what` raised, and on which line of the user's code."""
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    remark = ""
     if is_memory_error(error):
-        reason, hint = f"{reason} (more memory than is free)", NO_MEMORY
-    return ModelError(f"{what} raised {reason}{place}", hint=hint)
+        remark, hint = " (more memory than is free)", NO_MEMORY
+    return ModelError(describe_error(what, error, remark=remark), hint=hint)

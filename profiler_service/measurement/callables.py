@@ -10,10 +10,8 @@ under `torch.inference_mode`.
 
 from __future__ import annotations
 
-import importlib
 import re
 import time
-import traceback
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -23,8 +21,9 @@ from typing import Final
 
 import torch
 
-from profiler_service.errors import ModelError
+from profiler_service.errors import InvalidRequestError, ModelError
 from profiler_service.measurement.operations import MAX_KEPT, MAX_KEPT_BYTES, MAX_USES, Operands
+from profiler_service.user_code import describe_error, find_named
 from profiler_service.workload import VARY, Dims, ParamValue
 
 _STATM: Final = Path("/proc/self/statm")
@@ -151,30 +150,14 @@ class _Checked:
 
 def find_function(where: str) -> Callable[..., Call]:
     """The function that `where` ("module:function") names. Raises ModelError."""
-    name, _, attributes = where.partition(":")
     try:
-        found: object = importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            raise ModelError(
-                f"there is no module {error.name!r} here: run the command in the module's directory"
-            ) from error
-        raise _describe(f"importing {name}", error) from error
-    for attribute in attributes.split("."):
-        if not hasattr(found, attribute):
-            raise ModelError(f"{name} has no {attributes!r}")
-        found = getattr(found, attribute)
+        found = find_named(where, _describe)
+    except InvalidRequestError as error:
+        raise ModelError(str(error)) from error
     if not callable(found):
         raise ModelError(f"{where} is of type {type(found).__name__}, and can't be called")
     return found
 
 
 def _describe(what: str, error: BaseException) -> ModelError:
-    """The error that says what `what` raised, and on which line of the user's code."""
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    here = [frame for frame in frames if Path(frame.filename).is_relative_to(Path.cwd())]
-    own = [frame for frame in here if "site-packages" not in frame.filename]
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
-    return ModelError(f"{what} raised {reason}{place}")
+    return ModelError(describe_error(what, error))
