@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,8 +47,8 @@ class Grid:
 
     kind: str
     params: tuple[tuple[str, ParamValue], ...]
-    axes: tuple[tuple[str, range], ...]
-    """Names of the sizes that vary, and their values, ascending."""
+    axes: tuple[tuple[str, tuple[int, ...]], ...]
+    """Names of the sizes that vary, and their values, as `cover` gives them."""
 
     @property
     def num_points(self) -> int:
@@ -67,14 +67,37 @@ class Grid:
         return SweepRequest(
             workload=self.kind,
             params={**dict(self.params), "vary": ",".join(name for name, _ in self.axes)},
-            axes=[
-                GridAxisRange(first=values[0], last=values[-1], step=values.step)
-                for _, values in self.axes
-            ],
+            axes=[make_range(values) for _, values in self.axes],
             mode="grid",
             host=host,
             budget=budget_s,
         )
+
+
+def cover(values: Collection[int]) -> tuple[int, ...]:
+    """The fewest dims that hold `values` and that a sweep can measure along an axis, ascending.
+
+    They have equal distances, but for the first one, which may be nearer to the second: the width
+    now, and multiples above it.
+    """
+    first, *rest = sorted(set(values))
+    step = math.gcd(*(after - before for before, after in itertools.pairwise(rest))) or 1
+    if not rest:
+        return (first,)
+    gap = rest[0] - first
+    if len(rest) > 1 and gap < step:
+        return (first, *range(rest[0], rest[-1] + 1, step))
+    step = math.gcd(step, gap) if len(rest) > 1 else gap
+    return tuple(range(first, rest[-1] + 1, step))
+
+
+def make_range(dims: Sequence[int]) -> GridAxisRange:
+    """The range that is exactly `dims`, which `cover` gave."""
+    step = dims[-1] - dims[-2] if len(dims) > 1 else 1
+    is_nearer = len(dims) > 2 and dims[1] - dims[0] < step
+    return GridAxisRange(
+        first=dims[0], second=dims[1] if is_nearer else None, last=dims[-1], step=step
+    )
 
 
 def make_grid(layer: LayerSizes, sizes: Sequence[int]) -> Grid:
@@ -84,10 +107,7 @@ def make_grid(layer: LayerSizes, sizes: Sequence[int]) -> Grid:
     axes = []
     for name, number in layer.sizes.items():
         values = set(number.over(tuple(number.changes), sizes).ravel().tolist())
-        ordered = sorted(values | ({number.now} if has_now else set()))
-        steps = [after - before for before, after in itertools.pairwise(ordered)]
-        step = math.gcd(*steps) if steps else 1
-        axes.append((name, range(ordered[0], ordered[-1] + 1, step)))
+        axes.append((name, cover(values | ({number.now} if has_now else set()))))
     return Grid(kind=layer.kind, params=layer.fixed, axes=tuple(axes))
 
 
@@ -255,7 +275,7 @@ def _tabulate(layer: LayerSizes, grid: Grid, latency_s: F64, sizes: Sequence[int
 
     def over(groups: tuple[int, ...]) -> F64:
         places = [
-            (number.over(groups, sizes) - values.start) // values.step
+            np.searchsorted(values, number.over(groups, sizes))
             for number, (_, values) in zip(layer.sizes.values(), grid.axes, strict=True)
         ]
         found: F64 = latency_s[tuple(places)]

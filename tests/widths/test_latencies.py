@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from profiler_service.errors import MeasurementFailedError
-from profiler_service.widths.latencies import fill, make_grid
+from profiler_service.widths.latencies import cover, fill, make_grid, make_range
 from profiler_service.widths.structure import LayerSizes, Number
 
 
@@ -31,7 +31,7 @@ def test_a_grid_has_every_size_of_the_layer_and_not_the_one_now() -> None:
     layer = linear(number(41, g0=[-9, -1, 7]), number(100, g1=[-20, 20]))
     grid = make_grid(layer, [3, 2])
     # 32, 40, 48 and 80, 120: steps of 8 and of 40.
-    assert dict(grid.axes) == {"out_features": range(32, 49, 8), "in_features": range(80, 121, 40)}
+    assert dict(grid.axes) == {"out_features": (32, 40, 48), "in_features": (80, 120)}
     assert grid.num_points == 6
     request = grid.make_request(budget_s=2.0, host="anvil")
     assert request.params == {"batch": 16, "vary": "out_features,in_features"}
@@ -42,7 +42,31 @@ def test_a_grid_has_every_size_of_the_layer_and_not_the_one_now() -> None:
 def test_sizes_with_uneven_distances_lie_on_the_grid_of_their_divisor() -> None:
     layer = linear(number(64, g0=[0, 32, 128]), number(8, g0=[0, 4, 6]))
     grid = make_grid(layer, [3])
-    assert dict(grid.axes) == {"out_features": range(64, 193, 32), "in_features": range(8, 15, 2)}
+    assert dict(grid.axes) == {
+        "out_features": (64, 96, 192),  # the first one may be nearer
+        "in_features": (8, 10, 12, 14),  # 8, 12, 14: from 8, only steps of 2 lead to both
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "dims"),
+    [
+        ([8], (8,)),
+        ([8, 24], (8, 24)),
+        ([16, 32, 48], (16, 32, 48)),
+        # The width now, and multiples above it.
+        ([1197, 1200, 1216, 1232], (1197, 1200, 1216, 1232)),
+        ([1197, 1200], (1197, 1200)),
+        # 24 and 28 have a step of 4, and 8 is farther away: what lies between is measured as well.
+        ([8, 24, 28], (8, 12, 16, 20, 24, 28)),
+        ([5, 8, 16, 40], (5, 8, 16, 24, 32, 40)),
+    ],
+)
+def test_a_sweep_measures_the_values_and_little_else(
+    values: list[int], dims: tuple[int, ...]
+) -> None:
+    assert cover(values) == dims
+    assert tuple(make_range(dims).dims) == dims
 
 
 def test_equal_layers_have_equal_grids() -> None:
