@@ -7,6 +7,7 @@ name of the function is sent.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,8 +98,14 @@ def read_question(
             f"{ranged[0]}={given[ranged[0]]} is a range",
             hint=f"ask about one size: {ranged[0]}=300; `lhp sweep --callable` measures ranges",
         )
+    for name, text in given.items():
+        if re.fullmatch("[0-9]{1,20}", text) is None:
+            raise InvalidRequestError(
+                f"{name}={text[:80]} is no size to ask about",
+                hint=f"write a whole number from 1 up: {name}=300",
+            )
     workload = _describe(function, [*given], params, twice=params.keys() & given)
-    dims = workload.check_dims([parse_range(text).first for text in given.values()])
+    dims = workload.check_dims([int(text) for text in given.values()])
     prefer, effort = options["prefer"], options["effort"]
     if prefer not in ("fastest", "nearest", "largest") or effort not in ("quick", "thorough"):
         raise InvalidRequestError(

@@ -147,7 +147,10 @@ def test_a_sweep_that_says_nothing_is_refused(
     [
         ([], {}, "no argument of the function is given"),
         (["hidden=256:512"], {}, "is a range"),
-        (["hidden=many"], {}, "no range"),
+        (["hidden=many"], {}, "hidden=many is no size"),
+        (["hidden=-3"], {}, "hidden=-3 is no size"),
+        (["hidden=0"], {}, "hidden=0 is outside 1 to"),
+        (["hidden=1000000000"], {}, "is outside 1 to"),
         (["hidden=300"], {"prefer": "best"}, "prefer=best"),
         (["hidden=300"], {"effort": "some"}, "effort=some"),
         (["hidden=300"], {"slack": "1%"}, "slack is for the nearest"),
