@@ -27,6 +27,8 @@ from profiler_service.wire import (
 
 PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
 """Pauses before a batch is sent again, if the service doesn't answer: it may be restarting."""
+MAX_REASONS_BYTES: Final = 150_000
+"""Room for the reasons of all failures of a batch: with 8,192 visits, it fits one request."""
 CURVE_S: Final = 600.0
 """How long to wait for the curve of a sweep that has ended."""
 
@@ -174,8 +176,9 @@ def _to_text(share: float) -> str:
 
 
 def make_batch(number: int, samples: Samples, progress: Progress) -> OwnBatch:
-    """The batch as it is sent. Every bit of the samples arrives."""
+    """The batch as it is sent. Every bit of the samples arrives; reasons may be shortened."""
     lost_s = samples.lost_s
+    reason_bytes = min(MAX_REASON, MAX_REASONS_BYTES // max(1, len(samples.failures)))
     return OwnBatch(
         number=number,
         point=samples.point.tolist(),
@@ -193,9 +196,14 @@ def make_batch(number: int, samples: Samples, progress: Progress) -> OwnBatch:
         others_s=samples.use.others_s,
         watched_s=samples.use.watched_s,
         failures=[
-            OwnFailure(point=point, reason=reason[:MAX_REASON])
+            OwnFailure(point=point, reason=_shorten(reason, reason_bytes))
             for point, reason in samples.failures.items()
         ],
         fraction=progress.fraction,
         stage=progress.stage[:100],
     )
+
+
+def _shorten(reason: str, size_bytes: int) -> str:
+    """The reason in UTF-8 of that size at most. What has no UTF-8, such as odd names, becomes ?."""
+    return reason.encode(errors="replace")[:size_bytes].decode(errors="ignore")
