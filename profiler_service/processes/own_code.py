@@ -139,8 +139,12 @@ def measure(
             del waiting[0]
     if not running.num_samples:
         function = spec.workload.param("function")
+        tried = {point for _, samples, _ in waiting for point in samples.failures}
         raise MeasurementFailedError(
-            f"no point of {function} could be measured: {running.first_failure}",
+            f"none of the {len(tried)} points of {function} that were tried could be measured:"
+            f" {running.first_failure}"
+            if len(tried) > 1
+            else f"{function} can't be measured: {running.first_failure}",
             hint="try it in plain Python, with the same arguments",
         )
     return True

@@ -133,9 +133,13 @@ def test_a_function_that_never_works_leaves_no_trace(
     service: tuple[subprocess.Popen[str], str], run: Run
 ) -> None:
     _, url = service
-    for command, words in (("sweep", "hidden=64:66"), ("query", "hidden=64")):
+    for command, words, told in (
+        ("sweep", "hidden=64:66", "none of the 3 points of own_models:raises that were tried"),
+        ("query", "hidden=64", "own_models:raises can't be measured: "),
+    ):
         failed = run(command, "--callable", "own_models:raises", words, LHP_URL=url)
         assert failed.returncode == 1
+        assert told in failed.stderr
         assert "raised ValueError: not today (own_models.py, line 11)" in failed.stderr
     other = run("query", "--callable", "own_models:build", "width=64", LHP_URL=url)
     assert "unexpected keyword argument 'width'" in other.stderr
