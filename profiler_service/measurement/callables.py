@@ -10,6 +10,7 @@ under `torch.inference_mode`.
 
 from __future__ import annotations
 
+import inspect
 import re
 import time
 import weakref
@@ -116,6 +117,8 @@ def make_call(where: str, arguments: Mapping[str, int]) -> Call:
     """What `where` ("module:function") returns for these arguments. Raises ModelError."""
     shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
     function = find_function(where)
+    if told := _find_lazy(function):
+        raise ModelError(f"{where} is {told}: it builds nothing when it is called")
     try:
         call = function(**arguments)
     except Exception as error:
@@ -127,7 +130,23 @@ def make_call(where: str, arguments: Mapping[str, int]) -> Call:
             f"{where}({shown}) returned an object of type {type(call).__name__}, which can't be"
             " called"
         )
+    if told := _find_lazy(call):
+        raise ModelError(
+            f"{where}({shown}) returned {told}: it does nothing when it is called. Return a plain"
+            " function"
+        )
     return _Checked(call, f"what {where}({shown}) returned")
+
+
+def _find_lazy(function: Callable[..., object]) -> str:
+    """What kind of function does nothing when it is called; empty if it isn't of such a kind."""
+    method = getattr(type(function), "__call__", None)  # noqa: B004  not whether, but which
+    for each in (function, method):
+        if inspect.iscoroutinefunction(each):
+            return "an asynchronous function"
+        if inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
+            return "a generator function"
+    return ""
 
 
 class _Checked:

@@ -74,6 +74,32 @@ def nothing():
     return None
 
 
+async def built_later(hidden):
+    return lambda: None
+
+
+def yields(hidden):
+    def call():
+        yield hidden
+
+    return call
+
+
+def runs_later(hidden):
+    async def call():
+        pass
+
+    return call
+
+
+class Later:
+    def __init__(self, hidden):
+        pass
+
+    async def __call__(self):
+        pass
+
+
 NUMBER = 3
 
 
@@ -180,6 +206,23 @@ def test_making_a_model_for_the_first_time_is_no_time_of_measuring(
 def test_what_is_no_such_function_is_named(models: Path, where: str, says: str) -> None:
     with pytest.raises(ModelError) as refusal:
         make_call(where, {"size": 3})
+    assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("built_later", "built_later is an asynchronous function: it builds nothing"),
+        ("runs_later", "runs_later(hidden=3) returned an asynchronous function: it does nothing"),
+        ("Later", "Later(hidden=3) returned an asynchronous function: it does nothing"),
+        ("yields", "yields(hidden=3) returned a generator function: it does nothing"),
+    ],
+)
+def test_what_does_nothing_when_it_is_called_is_not_timed(
+    models: Path, name: str, says: str
+) -> None:
+    with pytest.raises(ModelError) as refusal:
+        make_call(f"own_models:{name}", {"hidden": 3})
     assert says in str(refusal.value)
 
 
