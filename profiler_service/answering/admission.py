@@ -147,7 +147,8 @@ def refuse_own_code(spec: SweepSpec) -> None:
     command = "query" if is_question else "sweep"
     raise OwnCodeError(
         f"{function} isn't measured here, and no host can do that: its code is on your machine",
-        hint=f"measure it there: `lhp {command} --callable {function} {' '.join(words)}`",
+        hint=f"measure it there: `lhp {command} --callable {function} {' '.join(words)}`; if that"
+        " was done on another platform, name it: `platform`, or `host`",
     )
 
 

@@ -87,7 +87,12 @@ class Asking:
 
         Raises UnknownHostError, UnknownPlatformError, InvalidRequestError, StoreError.
         """
-        return await self._find(question, await self._hosts.locate(where))
+        return await self._find(question, await self._locate(question, where))
+
+    async def _locate(self, question: Question[AnswerT], where: Where) -> Where:
+        if is_own_code(question.sweep):
+            return await self._hosts.locate_own_code(where)
+        return await self._hosts.locate(where)
 
     async def _find(self, question: Question[AnswerT], where: Where) -> AnswerT | None:
         conditions = await self._hosts.find_conditions(where)
@@ -143,7 +148,7 @@ class Asking:
         when_queued: Callable[[], object],
     ) -> AnswerT | Sweep:
         deadline_s = time.monotonic() + wait_s
-        where = await self._hosts.locate(where)
+        where = await self._locate(question, where)
         answer = await self._find(question, where)
         if answer is not None:
             return answer

@@ -34,6 +34,7 @@ from profiler_service.errors import (
     UnknownPlatformError,
 )
 from profiler_service.settings import Settings
+from profiler_service.storage.own_sweeps import OWN
 from profiler_service.storage.records import HostStatus
 from profiler_service.storage.store import Host, Store
 from profiler_service.suggestions import did_you_mean
@@ -114,6 +115,22 @@ class HostDirectory:
         if depends_on_hosts and not list_active(self._curves.snapshot.hosts.values()):
             await self._curves.refresh()
         return self._choose_platform(resolved)
+
+    async def locate_own_code(self, where: Where) -> Where:
+        """As `locate`. If nothing is named, the only platform that own code was measured on.
+
+        The machine of a user need not be one of the service's hosts.
+        """
+        if (where.host, where.platform, where.label) != (None, None, None):
+            return await self.locate(where)
+        if not (keys := self._find_own_platforms()):
+            await self._curves.refresh()
+            keys = self._find_own_platforms()
+        return await self.locate(replace(where, platform=keys.pop()) if len(keys) == 1 else where)
+
+    def _find_own_platforms(self) -> set[str]:
+        hosts = self._curves.snapshot.hosts.values()
+        return {each.platform_key for each in hosts if each.name.endswith(OWN)}
 
     def _choose_platform(self, where: Where) -> Where:
         snapshot = self._curves.snapshot

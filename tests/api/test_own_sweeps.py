@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from profiler_service.analysis.curve import PointStatus
-from profiler_service.analysis.samples import Samples
+from profiler_service.analysis.samples import Platform, Samples
 from profiler_service.answering import own_sweeps
 from profiler_service.cli.posting import make_batch, make_request
 from profiler_service.grid import Grid, GridAxis
@@ -40,8 +41,8 @@ GRID = SweepSpec(
 OWN_HOST = "workstation (own code)"
 
 
-def body_of(spec: SweepSpec, **changes: Any) -> dict[str, Any]:
-    request = make_request(spec, machine="workstation", platform=PLATFORM, protocol=PROTOCOL)
+def body_of(spec: SweepSpec, *, measured_on: Platform = PLATFORM, **changes: Any) -> dict[str, Any]:
+    request = make_request(spec, machine="workstation", platform=measured_on, protocol=PROTOCOL)
     return {**request.model_dump(mode="json"), **changes}
 
 
@@ -55,17 +56,27 @@ def batch_body(spec: SweepSpec = GRID, number: int = 0, **changes: Any) -> dict[
     return {**made, **changes}
 
 
-async def begin(client: httpx.AsyncClient, spec: SweepSpec = GRID) -> str:
-    response = await client.post("/own-sweeps", json=body_of(spec))
+async def begin(
+    client: httpx.AsyncClient, spec: SweepSpec = GRID, *, platform: Platform = PLATFORM
+) -> str:
+    response = await client.post("/own-sweeps", json=body_of(spec, measured_on=platform))
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
 
 
 async def measure(
-    client: httpx.AsyncClient, spec: SweepSpec, device: SyntheticDevice
+    client: httpx.AsyncClient,
+    spec: SweepSpec,
+    device: SyntheticDevice,
+    *,
+    platform: Platform = PLATFORM,
 ) -> tuple[str, Planner]:
     """The sweep with all its batches, and the planner that has seen them."""
-    sweep_id, planner, number = await begin(client, spec), create_planner(spec), 0
+    sweep_id, planner, number = (
+        await begin(client, spec, platform=platform),
+        create_planner(spec),
+        0,
+    )
     while (batch := planner.next_batch()) is not None:
         samples = device.measure(batch)
         planner.record(samples)
@@ -150,6 +161,25 @@ async def test_a_question_is_answered_from_what_is_stored_and_never_measured(
     )
     check_problem(swept, 422, "lhp sweep --callable my_models:build hidden=1:9 --param layers=6")
     assert sqlite_worker.handed_in.empty()
+
+
+async def test_a_question_that_names_no_platform_is_about_the_only_one_of_own_code(
+    client: httpx.AsyncClient, sqlite_store: Store
+) -> None:
+    """No worker measures on the user's platform: the service runs on another machine."""
+    window = build_window(WORKLOAD, (100,), max_growth=0.125)
+    spec = SweepSpec(workload=WORKLOAD, mode="race", grid=window, terms=RaceTerms(settle_s=1.0))
+    device = SyntheticDevice(np.full(window.size, 1e-3), noise=0.002)
+    asked = {**GIVEN, "workload": "callable", "dims": 100, "settle": 1}
+
+    sweep_id, _ = await measure(client, spec, device, platform=replace(PLATFORM, threads=3))
+    assert (await end(client, sweep_id)).json()["state"] == "done"
+    answered = await client.get("/lhp", params=asked)
+    assert answered.status_code == 200, answered.text
+    assert answered.json()["host"] == OWN_HOST
+    # On the platform of the service's worker, nothing was measured.
+    there = await client.get("/lhp", params={**asked, "platform": PLATFORM.key})
+    check_problem(there, 422, "name it: `platform`")
 
 
 async def test_ctrl_c_and_cancelling_keep_what_was_measured(client: httpx.AsyncClient) -> None:
