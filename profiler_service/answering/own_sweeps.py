@@ -50,7 +50,7 @@ MAX_BATCHES: Final = 100_000
 MAX_ENDING: Final = 16
 """So many sweeps may wait for their curves to be made."""
 PATIENCE_S: Final = 4.0
-"""Who ends a sweep waits no longer for its curve, which is made in any case."""
+"""A request that ends a sweep waits no longer for its curve, which is made in any case."""
 LOOK_EVERY_S: Final = 60.0
 """How often to look for sweeps whose command has ended without a word."""
 
@@ -164,7 +164,7 @@ class OwnSweeps:
         if sweep.spec.workload.kind != OWN_CODE:
             raise ConflictError(
                 f"sweep {sweep_id} is measured by host {sweep.host!r}",
-                hint="only sweeps of own code are measured by who asks for them",
+                hint="only sweeps of own code take samples from a user's command",
             )
         return sweep
 

@@ -3,13 +3,13 @@
 The device's lock (`device_lock`) belongs to a worker for as long as it lives. A user's command that
 measures the user's own code has no such lock: it and the worker take a turn for each batch.
 
-A turn is a turnstile of two locks. Who wants a turn first takes the place at the head of the line,
-then the turn, and then leaves the place to others. Who has just had a turn must take that place
+A turn is a turnstile of two locks. A process that wants a turn first takes the place at the head of
+the line, then the turn, and then leaves the place to others. After its turn it must take that place
 again, so of two processes that both want to measure, each gets every second turn. Each lock is a
 listening Unix socket with a name in Linux's abstract namespace, as the device's lock is: the kernel
-frees it however its holder ends. Who waits is connected to the holder's socket, and the kernel ends
-that connection when the lock is free. Source of the turnstile: A. Downey, The Little Book of
-Semaphores, section 3.7; that of sockets: unix(7).
+frees it however its holder ends. A process that waits is connected to the holder's socket, and the
+kernel ends that connection when the lock is free. Source of the turnstile: A. Downey, The Little
+Book of Semaphores, section 3.7; that of sockets: unix(7).
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ class DeviceTurn:
         """Whether the batch under way must be broken off, because another process waits.
 
         `num_done` is the number of its visits that are done. In each turn, at least one is made.
-        Nobody gets a turn by that who waits for another process, which this one has passed over.
+        False if this process has no turn, but measures beside a holder that it has passed over: the
+        others wait for that holder, so nobody would gain by it.
         """
         is_due = self._is_mine and num_done > 0 and under_way_s >= UNBROKEN_S
         return is_due and self.is_awaited()
