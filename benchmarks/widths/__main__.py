@@ -40,6 +40,7 @@ from benchmarks.provenance import heading
 from benchmarks.soak.checks import Check
 from benchmarks.widths.variants import CASES, ROUND_TO, Contenders, count
 from profiler_service.client import ServiceClient
+from profiler_service.widths.search import Found
 
 F64 = npt.NDArray[np.float64]
 
@@ -61,8 +62,10 @@ class Cell:
     parameters: Mapping[str, int]
     flops: Mapping[str, int]
     widths: Mapping[str, int]
-    claimed: tuple[float, float, float]
-    """What the search itself says: the same ratio, and its interval."""
+    claimed: Mapping[str, tuple[float, float, float]]
+    """What the searches themselves say: the same ratio, and its interval."""
+    by_process: Mapping[str, Sequence[float]]
+    """The same ratio in each process of the referee."""
 
     @property
     def best_rounded(self) -> str:
@@ -79,10 +82,9 @@ def measure(
     like = min(ROUNDED, key=lambda name: float(np.median(_ratios(first, name))))
     with fresh_service(command) as (url, _), ServiceClient(url) as client:
         _, found = contenders.add_ours(client, like="pruned", time_s=search_s, say=_say)
-        name, _ = contenders.add_ours(client, like=like, time_s=search_s, say=_say)
+        name, found_like = contenders.add_ours(client, like=like, time_s=search_s, say=_say)
     contenders.models[LIKE_ROUNDED] = contenders.models.pop(name)
     processes = [_time(contenders, referee_s / PROCESSES) for _ in range(PROCESSES)]
-    comparison = found.outcome.comparison
     models = contenders.models
     return Cell(
         case=case,
@@ -97,8 +99,18 @@ def measure(
         parameters={name: count(model) for name, model in models.items()},
         flops={name: _count_flops(model, contenders.input) for name, model in models.items()},
         widths=found.best.widths,
-        claimed=(1 / comparison.ratio, 1 / comparison.high, 1 / comparison.low),
+        claimed={"ours": _read_claim(found), LIKE_ROUNDED: _read_claim(found_like)},
+        by_process={
+            name: [math.exp(-float(np.median(_ratios(each, name)))) for each in processes]
+            for name in models
+        },
     )
+
+
+def _read_claim(found: Found) -> tuple[float, float, float]:
+    """How many times as fast the search says that its choice is, with its interval."""
+    turned = found.outcome.comparison.turned()
+    return turned.ratio, turned.low, turned.high
 
 
 def _say(line: str) -> None:
@@ -203,6 +215,7 @@ def report(cells: list[Cell]) -> list[str]:
         "**ours**",
         LIKE_ROUNDED,
         "ours by its own race",
+        "the second one by its own race",
     ]
     lines = [
         "How many times as fast as the pruned model, with 95 % intervals over processes:",
@@ -212,10 +225,10 @@ def report(cells: list[Cell]) -> list[str]:
     ]
     for cell in cells:
         ours = f"**{_show(cell.faster['ours'])}**"
-        claimed = "{:.2f} [{:.2f}, {:.2f}]".format(*cell.claimed)
+        claims = ["{:.2f} [{:.2f}, {:.2f}]".format(*each) for each in cell.claimed.values()]
         shown = [f"{cell.faster[name].estimate:.2f}" for name in ("original", *ROUNDED)]
         like = _show(cell.faster[LIKE_ROUNDED])
-        row = [_name(cell), f"{cell.latency_s['pruned'] * 1e3:.3g}", *shown, ours, like, claimed]
+        row = [_name(cell), f"{cell.latency_s['pruned'] * 1e3:.3g}", *shown, ours, like, *claims]
         lines.append(f"| {' | '.join(row)} |")
     others = ("original", *ROUNDED, "ours", LIKE_ROUNDED)
     lines += [
@@ -276,6 +289,7 @@ def main() -> int:
             "faster": {k: [v.estimate, v.low, v.high] for k, v in cell.faster.items()},
             "widths": cell.widths,
             "claimed": cell.claimed,
+            "by_process": cell.by_process,
         }
         for cell in cells
     ]

@@ -121,7 +121,7 @@ class HostDirectory:
 
         The machine of a user need not be one of the service's hosts.
         """
-        if (where.host, where.platform, where.label) != (None, None, None):
+        if where.is_named:
             return await self.locate(where)
         if not (keys := self._find_own_platforms()):
             await self._curves.refresh()
@@ -198,8 +198,10 @@ class HostDirectory:
             )
         return _conditions_on(platform, snapshot, preferred=host)
 
-    def find_known_conditions(self, where: Where) -> Conditions | None:
-        """What `find_conditions` gives, from memory; None if that doesn't have host or platform."""
+    def find_known_conditions(self, where: Where, *, own_code: bool = False) -> Conditions | None:
+        """What `find_conditions` gives, from memory; None if that, or `own_code`, isn't known."""
+        if own_code and not where.is_named:
+            return None  # `locate_own_code` tells
         snapshot = self._curves.snapshot
         try:
             where = self._choose_platform(where)

@@ -48,6 +48,11 @@ class Where:
                 "host= names one host already", hint="leave out `host` or `label`"
             )
 
+    @property
+    def is_named(self) -> bool:
+        """Whether it names a host, a platform or a label."""
+        return (self.host, self.platform, self.label) != (None, None, None)
+
 
 class Question(Protocol[AnswerT]):
     """A question that stored curves may answer, and that one sweep will answer."""

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
+from profiler_service.answering.admission import is_own_code
 from profiler_service.answering.crossover import CrossoverQuestion
 from profiler_service.answering.fleet import read_label
 from profiler_service.answering.lhp import LhpQuestion
@@ -342,7 +343,9 @@ async def _respond(
     ready: ReadyResponses = request.app.state.ready
     meaning = question.meaning
     conditions = (
-        services.hosts.find_known_conditions(where) if where.platforms is None else where.platforms
+        services.hosts.find_known_conditions(where, own_code=is_own_code(question.sweep))
+        if where.platforms is None
+        else where.platforms
     )
     key = None if meaning is None or conditions is None else (meaning, conditions)
     known = None if key is None else ready.find(key, generation)

@@ -174,9 +174,10 @@ async def test_a_question_that_names_no_platform_is_about_the_only_one_of_own_co
 
     sweep_id, _ = await measure(client, spec, device, platform=replace(PLATFORM, threads=3))
     assert (await end(client, sweep_id)).json()["state"] == "done"
-    answered = await client.get("/lhp", params=asked)
-    assert answered.status_code == 200, answered.text
-    assert answered.json()["host"] == OWN_HOST
+    for _ in range(2):  # the second answer is kept in memory
+        answered = await client.get("/lhp", params=asked)
+        assert answered.status_code == 200, answered.text
+        assert answered.json()["host"] == OWN_HOST
     # On the platform of the service's worker, nothing was measured.
     there = await client.get("/lhp", params={**asked, "platform": PLATFORM.key})
     check_problem(there, 422, "name it: `platform`")

@@ -23,6 +23,12 @@ from profiler_service.plan.spec import RaceTerms, SweepSpec, window_growth
 from tests.plan.asking import curve_from
 from tests.synthetic import F64, SyntheticDevice, smooth, stairs
 
+OF_AXES: dict[int, dict[str, object]] = {
+    1: {"vary": "out_features", "in_features": 64},
+    2: {},
+    3: {"vary": "batch,out_features,in_features"},
+}
+"""Number of axes → what varies."""
 LADDERS: tuple[Mode, ...] = ("nearest", "largest")
 
 
@@ -35,11 +41,8 @@ def spec_of(
     settle_s: float = 3.0,
     budget_s: float | None = None,
 ) -> SweepSpec:
-    described = LINEAR.describe()
-    if len(dims) != 2:
-        described = replace(described, axes=tuple(f"axis {n}" for n in range(len(dims))))
     return SweepSpec(
-        workload=described,
+        workload=LINEAR.describe(OF_AXES[len(dims)]),
         mode=mode,
         grid=Grid.window(dims, window_growth(dims)),
         seed=seed,
