@@ -13,7 +13,8 @@ from profiler_service.advice.loading import load_example, load_model
 from profiler_service.advice.memory import bounded_memory
 from profiler_service.cli.widths import list_names
 from profiler_service.client import ServiceClient
-from profiler_service.widths.tied import Kept, Tied, TiedGroup, Widened, find_tied, widen_each
+from profiler_service.widths.tied import Kept, Tied, TiedGroup, find_tied
+from profiler_service.widths.widening import Widened, widen_each
 from profiler_service.wording import format_seconds
 
 HEADINGS = ("OUTPUTS OF", "NOW", "CHOSEN", "MULTIPLE OF", "LATENCY", "LAYERS")

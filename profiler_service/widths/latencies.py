@@ -126,12 +126,14 @@ def fetch_latencies(
     time_s: float,
     host: str | None,
     say: Callable[[str], None],
+    fresh: bool = False,
 ) -> tuple[list[Table], list[NotMeasured]]:
     """The latencies of all layers as tables over the structure's groups, in seconds.
 
     The grids are measured one after the other, those with little work first. They share `time_s`
     seconds of measuring evenly: what one doesn't need is left to the others. Equal layers are
-    measured once. `say` gets a line for each grid.
+    measured once. `say` gets a line for each grid. If `fresh`, curves that the service has aren't
+    used: samples that chose must not judge.
 
     A point that the time left unmeasured gets the value of a fit to the others: see `fill`. One
     that can't be measured is infinite. Raises the client's errors, except those about one grid.
@@ -143,7 +145,7 @@ def fetch_latencies(
     tables: list[Table] = []
     missing: list[NotMeasured] = []
     ordered = sorted(equal, key=lambda grid: grid.estimate_flops() * grid.num_points)
-    kept = _find_kept(client, ordered, host)
+    kept = {} if fresh else _find_kept(client, ordered, host)
     left_s = time_s
     for number, grid in enumerate(ordered):
         sides = " × ".join(f"{name} {values[0]} to {values[-1]}" for name, values in grid.axes)

@@ -1,4 +1,4 @@
-"""Sizes of a model that change together, found by pruning copies, and the best width of each group.
+"""Sizes of a model that change together, found by pruning copies.
 
 Torch-Pruning's dependency graph (Fang et al., "DepGraph", CVPR 2023, arXiv 2301.12900) says what
 belongs together. Pruning a copy and running it shows by how much each layer's sizes follow, and in
@@ -11,7 +11,7 @@ import copy
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,25 +24,18 @@ from profiler_service.advice.layers import Layer, inspect_model
 from profiler_service.advice.loading import describe_raised
 from profiler_service.advice.meta import take_to_meta
 from profiler_service.advice.running import evaluating
-from profiler_service.client import ServiceClient
 from profiler_service.errors import ModelError
 from profiler_service.widths.candidates import WINDOW, find_candidates
-from profiler_service.widths.latencies import NotMeasured, fetch_latencies
 from profiler_service.widths.structure import (
     Group,
     LayerSizes,
     Number,
-    Structure,
     make_layer_sizes,
     numbers_of,
 )
 
 MAX_STEP = 128
 """Largest step in which a width is tried: no common model has more heads, or wider ones."""
-WORTH = 0.01
-"""A larger width is chosen if it saves this share of the layers' time. Less than that, layers
-measured alone can't tell, and the least of several is too small by chance."""
-
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -75,20 +68,6 @@ class Tied:
 
     groups: tuple[TiedGroup, ...]
     kept: tuple[Kept, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Widened:
-    """What is known of a group once its layers were measured."""
-
-    tied: TiedGroup
-    width: int
-    """The width at or above the present one at which its layers take least time together."""
-    now_s: float | None
-    """Sum of the latencies of its layers now; None if one of them couldn't be measured."""
-    chosen_s: float | None
-    """... and at the chosen width."""
-    missing: tuple[NotMeasured, ...]
 
 
 def find_tied(model: nn.Module, example: Example, *, window: float = WINDOW) -> Tied:
@@ -126,57 +105,6 @@ def find_tied(model: nn.Module, example: Example, *, window: float = WINDOW) -> 
         traced.is_spoilt = True
         kept.append(Kept(name=name, width=width, reason=reason))
     return Tied(groups=tuple(groups), kept=tuple(kept))
-
-
-def widen_each(
-    client: ServiceClient,
-    groups: Sequence[TiedGroup],
-    *,
-    time_s: float,
-    host: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> list[Widened]:
-    """The width of each group, the others as they are, with which its layers take least time.
-
-    About `time_s` seconds of measuring are shared by all layers; equal ones are measured once. The
-    width now stays, unless another one saves a share of at least WORTH. Raises the client's errors.
-    """
-    layers = [
-        LayerSizes(
-            name=layer.name,
-            kind=layer.kind,
-            fixed=layer.fixed,
-            sizes={
-                name: Number(now=number.now, changes={place: number.changes[0]})
-                for name, number in layer.sizes.items()
-            },
-        )
-        for place, tied in enumerate(groups)
-        for layer in tied.layers
-    ]
-    structure = Structure(
-        groups=tuple(tied.group for tied in groups),
-        layers=tuple(layers),
-        weights=(),
-        left_out=(),
-    )
-    tables, missing = fetch_latencies(client, structure, time_s=time_s, host=host, say=say)
-    found = []
-    for place, tied in enumerate(groups):
-        own = [table.values for table in tables if table.groups == (place,)]
-        names = {layer.name for layer in tied.layers}
-        lost = tuple(each for each in missing if names & set(each.names))
-        candidates = tied.group.candidates
-        now = candidates.index(tied.group.width)
-        total = np.sum(own, axis=0) if own else np.full(len(candidates), np.inf)
-        if lost or len(own) < len(tied.layers) or not np.isfinite(total[now]):
-            width, now_s, chosen_s = tied.group.width, None, None
-        else:
-            best = int(np.argmin(total))
-            best = best if total[best] <= (1 - WORTH) * total[now] else now
-            width, now_s, chosen_s = candidates[best], float(total[now]), float(total[best])
-        found.append(Widened(tied=tied, width=width, now_s=now_s, chosen_s=chosen_s, missing=lost))
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

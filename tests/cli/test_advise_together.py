@@ -14,7 +14,8 @@ import pytest
 from profiler_service.cli.together import describe_rest, group_rows
 from profiler_service.widths.latencies import NotMeasured
 from profiler_service.widths.structure import Group, LayerSizes, Number
-from profiler_service.widths.tied import Kept, Tied, TiedGroup, Widened
+from profiler_service.widths.tied import Kept, Tied, TiedGroup
+from profiler_service.widths.widening import Widened
 from tests.cli.conftest import Lhp
 
 MODEL = """

@@ -17,7 +17,8 @@ from profiler_service.advice.example import Example
 from profiler_service.client import ServiceClient
 from profiler_service.errors import ModelError
 from profiler_service.widths.structure import Group, LayerSizes, Number
-from profiler_service.widths.tied import Tied, TiedGroup, find_tied, widen_each
+from profiler_service.widths.tied import Tied, TiedGroup, find_tied
+from profiler_service.widths.widening import widen_each
 from tests.processes.fake_worker import wait_until
 from tests.widths.pruned_models import (
     Encoder,
