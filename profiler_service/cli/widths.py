@@ -95,7 +95,7 @@ def width_rows(found: Found) -> list[list[str]]:
         [
             group.name,
             str(group.width),
-            str(found.chosen.widths[group.name]),
+            str(found.best.widths[group.name]),
             list_names(layers),
         ]
         for group, layers in zip(found.groups, found.layers, strict=True)
@@ -106,7 +106,10 @@ def describe_found(found: Found) -> list[str]:
     """What is claimed of the whole model: parameters, and the race."""
     now, chosen, outcome = found.now, found.chosen, found.outcome
     change = chosen.num_parameters / now.num_parameters - 1
+    tried = ", ".join(f"{name}={width}" for name, width in chosen.widths.items())
+    kept = [] if found.best is chosen else [f"keep your widths; what was tried: {tried}"]
     return [
+        *kept,
         f"parameters: {now.num_parameters:,} → {chosen.num_parameters:,} ({change:+.1%})",
         f"whole model: {_describe_race(outcome)}, {format_seconds(outcome.reference_s)} →"
         f" {format_seconds(outcome.chosen_s)}",
@@ -145,7 +148,8 @@ def found_to_json(found: Found) -> dict[str, object]:
             {
                 "name": group.name,
                 "now": group.width,
-                "chosen": found.chosen.widths[group.name],
+                "chosen": found.best.widths[group.name],
+                "raced": found.chosen.widths[group.name],
                 "candidates": list(group.candidates),
                 "layers": list(layers),
             }
@@ -153,7 +157,7 @@ def found_to_json(found: Found) -> dict[str, object]:
         ],
         "num_parameters": {
             "now": found.now.num_parameters,
-            "chosen": found.chosen.num_parameters,
+            "chosen": found.best.num_parameters,
         },
         "race": {
             "verdict": outcome.comparison.verdict,
@@ -161,7 +165,7 @@ def found_to_json(found: Found) -> dict[str, object]:
             "interval": [outcome.comparison.low, outcome.comparison.high],
             "num_pairs": outcome.comparison.num_pairs,
             "now_s": outcome.reference_s,
-            "chosen_s": outcome.chosen_s,
+            "raced_s": outcome.chosen_s,
         },
         "not_in_the_choice": describe_unknown(found),
     }

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -53,6 +54,7 @@ class Proposal:
 class Found:
     """The result of a search."""
 
+    goal: Literal["fastest", "largest"]
     groups: tuple[Group, ...]
     now: Proposal
     proposals: Mapping[str, Proposal]
@@ -67,13 +69,17 @@ class Found:
 
     @property
     def chosen(self) -> Proposal:
-        """The proposal that was fastest in the contest."""
+        """The proposal that was compared with the widths now."""
         return self.proposals[self.outcome.chosen]
 
     @property
     def best(self) -> Proposal:
-        """The chosen proposal if it is confidently faster than the widths now; else these."""
-        return self.chosen if self.outcome.comparison.verdict == "faster" else self.now
+        """The widths to use: never slower ones than now, unless the largest were asked for.
+
+        Of the fastest, the chosen ones if they are confidently faster, else those now.
+        """
+        is_faster = self.outcome.comparison.verdict == "faster"
+        return self.chosen if is_faster or self.goal == "largest" else self.now
 
 
 class Search:
@@ -149,7 +155,7 @@ class Search:
             raise NoChoiceError(
                 "no other widths lie within these bounds", hint="allow more or fewer parameters"
             )
-        return self._race(models, proposals)
+        return self._race("fastest", models, proposals)
 
     def find_largest(self, *, latency_s: float) -> Found:
         """The widths with most parameters whose model takes at most `latency_s` on the example.
@@ -164,6 +170,7 @@ class Search:
         ]
         near = self._widths_of(nearest)
         near_s = self._race(
+            "largest",
             {"near": self._make(near)},
             {"near": Proposal(widths=near, num_parameters=0)},
             share=1 / (MAX_TRIES + 1),
@@ -175,7 +182,9 @@ class Search:
             widths = self._widths_of(choice)
             model = self._make(widths)
             proposal = Proposal(widths=widths, num_parameters=_count(model))
-            found = self._race({"largest": model}, {"largest": proposal}, share=1 / (MAX_TRIES + 1))
+            found = self._race(
+                "largest", {"largest": model}, {"largest": proposal}, share=1 / (MAX_TRIES + 1)
+            )
             if found.outcome.chosen_s <= latency_s:
                 return found
             self._say(
@@ -188,6 +197,7 @@ class Search:
 
     def _race(
         self,
+        goal: Literal["fastest", "largest"],
         models: Mapping[str, nn.Module],
         proposals: Mapping[str, Proposal],
         *,
@@ -205,6 +215,7 @@ class Search:
         now = Proposal(widths=self._now, num_parameters=self.num_parameters_now)
         structure = self._structure
         return Found(
+            goal=goal,
             groups=structure.groups,
             now=now,
             proposals={NOW: now, **proposals},

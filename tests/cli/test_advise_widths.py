@@ -7,10 +7,16 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 
+from profiler_service.analysis.comparison import compare
+from profiler_service.cli.widths import describe_found, found_to_json, width_rows
+from profiler_service.widths.race import Outcome
+from profiler_service.widths.search import Found, Proposal
+from profiler_service.widths.structure import Group
 from tests.cli.conftest import Lhp
 from tests.cli.stub import StubService
 
@@ -71,7 +77,9 @@ def test_the_widths_of_a_factory_are_chosen_and_the_whole_model_raced(
     (width,) = told["widths"]  # only one of the arguments is one
     assert (width["name"], width["now"]) == ("hidden", 150)
     assert all(each % 3 == 0 for each in width["candidates"])  # three heads share it
-    assert width["chosen"] in width["candidates"]
+    assert width["raced"] in width["candidates"]
+    is_faster = told["race"]["verdict"] == "faster"
+    assert width["chosen"] == (width["raced"] if is_faster else 150)
     assert width["layers"] == ["0", "2", "4", "6", "8"]
     for name, reason in (
         ("heads stays 3", "must be divisible by heads"),
@@ -93,6 +101,55 @@ def test_the_widths_of_a_factory_are_chosen_and_the_whole_model_raced(
     largest, _ = advise("--latency-at-most", "10s", "--config", "hidden=150", "--config", "depth=1")
     (width,) = largest["widths"]
     assert width["chosen"] == width["candidates"][-1]
+
+
+def found(goal: Literal["fastest", "largest"], ratios: list[float]) -> Found:
+    """A search whose race gave these ratios of the latencies of 64 and of 61 units."""
+    return Found(
+        goal=goal,
+        groups=(Group(name="hidden", width=61, candidates=(56, 64)),),
+        now=Proposal(widths={"hidden": 61}, num_parameters=1000),
+        proposals={"best": Proposal(widths={"hidden": 64}, num_parameters=1050)},
+        outcome=Outcome(
+            chosen="best",
+            comparison=compare(np.log(ratios)),
+            reference_s=0.010,
+            chosen_s=0.009,
+            medians={},
+        ),
+        layers=(("up", "down"),),
+        missing=(),
+        left_out=(),
+    )
+
+
+FASTER, SLOWER, UNCLEAR = [0.9] * 6, [1.1] * 6, [0.9, 1.1] * 6
+
+
+@pytest.mark.parametrize(
+    ("ratios", "chosen", "race"),
+    [
+        (FASTER, 64, "11.1 % faster (11.1 to 11.1 %)"),
+        (SLOWER, 61, "10.0 % slower (10.0 to 10.0 %)"),
+        (UNCLEAR, 61, "neither confidently faster nor slower (-9.1 to 11.1 % faster)"),
+    ],
+)
+def test_only_what_is_confidently_faster_is_advised(
+    ratios: list[float], chosen: int, race: str
+) -> None:
+    searched = found("fastest", ratios)
+    assert width_rows(searched) == [["hidden", "61", str(chosen), "up, down"]]
+    lines = describe_found(searched)
+    assert race in lines[-1]
+    is_kept = lines[0] == "keep your widths; what was tried: hidden=64"
+    assert is_kept == (chosen == 61)
+    told: Any = found_to_json(searched)
+    assert (told["widths"][0]["chosen"], told["widths"][0]["raced"]) == (chosen, 64)
+    assert told["num_parameters"]["chosen"] == (1050 if chosen == 64 else 1000)
+
+
+def test_the_largest_within_a_time_may_be_slower() -> None:
+    assert width_rows(found("largest", SLOWER))[0][2] == "64"
 
 
 @pytest.mark.parametrize(
