@@ -16,11 +16,10 @@ import torch
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
-from profiler_service.measurement.gpu_probe import open_gpu_probe
+from profiler_service.measurement.cuda_device import CudaDevice
 from profiler_service.measurement.kernel_variables import kernel_variables
 from profiler_service.measurement.loaded_libraries import (
     find_allocators,
-    find_cublas_version,
     find_loaded_files,
     find_openblas_version,
 )
@@ -31,32 +30,21 @@ from profiler_service.measurement.platform_probe import (
     host_memory_flags,
     parse_libraries,
     read_cpuinfo,
-    read_nvidia_driver,
 )
 from profiler_service.measurement.timer import (
+    PROTOCOL_VERSION,
     CpuStopwatch,
-    EventStopwatch,
     Reading,
     Sample,
-    UsualClock,
     allowed_lost_s,
-    take_lasting_sample,
     take_sample,
 )
 from profiler_service.measurement.topology import describe_cores
 from profiler_service.measurement.torch_settings import changed_switches, float32_precision
 
-PROTOCOL_VERSION: Final = 3
-"""Version of the timing protocol. Raise it with every change that changes latencies (here, in
-`operations` or in the networks), so that older curves are stale. Version 2: samples with a long
-delay are taken again, and sparse H-LSTMs have another loop. Version 3: operands move to new pages
-for each batch, every visit of a race begins with one untimed call, and lost time discards a
-sample."""
 _GIB: Final = 1 << 30
 _PARALLEL_ELEMENTS: Final = 1 << 20
 """An operation on so many elements is done by all threads."""
-_MAX_CUDA_CLOCK_HZ: Final = 3e9
-"""No GPU has a faster clock. On a slower one, a delay given in cycles lasts longer."""
 # Instruction sets that decide which kernels the libraries use, as /proc/cpuinfo names them.
 _KERNEL_ISAS: Final = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni"),
@@ -216,142 +204,3 @@ class CpuDevice:
 
     def release_memory(self) -> None:
         """Does nothing: on a CPU, torch keeps no memory."""
-
-
-class CudaDevice:
-    """The first CUDA device, timed by CUDA graphs.
-
-    Every visit captures its calls in one graph and times replays of it between two CUDA events.
-    A small product takes less time than its launch. Timed one by one, all small products would seem
-    equally fast. Large products are timed in the same way, because the latencies of one curve must
-    be comparable. The replays are queued behind a delay, so that the device never waits for the
-    host. They are repeated until they last `min_sample_s`.
-
-    With a flushed cache the graph has one call. Each replay is timed by itself, after a write of
-    twice the L2 cache, so the latency includes the start of a graph.
-    """
-
-    name = "cuda"
-    min_sample_s = 50e-6  # events resolve 0.5 µs: 1 % of it
-
-    def __init__(self, *, cache: str) -> None:
-        self.protocol = TimingProtocol(timer="cuda_graph", cache=cache, version=PROTOCOL_VERSION)
-        properties = torch.cuda.get_device_properties(0)
-        self.gpu_uuid: str | None = str(properties.uuid)
-        probe = open_gpu_probe(self.gpu_uuid)
-        self._stopwatch = EventStopwatch(
-            start=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
-            end=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
-            delay=delay_cuda,
-            is_throttled=probe.is_throttled,
-            read_clock_hz=probe.read_clock_hz,
-            clock_s=time.perf_counter,
-            flush=create_flush(properties.L2_cache_size, "cuda") if cache == "flushed" else None,
-        )
-        self._usual_clock = UsualClock()
-        self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._capture_failed = False
-
-    def platform(self) -> Platform:
-        """The device and its memory, the driver, torch, CUDA, cuBLAS and cuDNN."""
-        properties = torch.cuda.get_device_properties(0)
-        libraries = {
-            "cuda": str(torch.version.cuda),
-            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
-            "cublas": find_cublas_version(find_loaded_files()) or f"of CUDA {torch.version.cuda}",
-        }
-        flags = {
-            "cudnn_tf32": str(torch.backends.cudnn.allow_tf32).lower(),
-            "float32_matmul_precision": float32_precision(),
-            "compute_capability": f"{properties.major}.{properties.minor}",
-            **changed_switches(),
-            **kernel_variables(os.environ),
-        }
-        return Platform(
-            device="cuda",
-            device_model=properties.name,
-            memory_bytes=properties.total_memory // _GIB * _GIB,
-            driver=read_nvidia_driver(),
-            framework=f"torch {torch.__version__}",
-            libraries=tuple(sorted(libraries.items())),
-            threads=1,
-            cpus=1,
-            flags=tuple(sorted(flags.items())),
-        )
-
-    def sample(
-        self,
-        call: Call,
-        *,
-        calls: int,
-        warmup_calls: int,
-        check_stop: Callable[[], None] = lambda: None,
-    ) -> Sample:
-        """One sample of `call` by CUDA events around replays of a graph of it."""
-        # Before a capture, libraries must be initialised on a stream other than the default one.
-        self._side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._side):
-            for _ in range(max(1, warmup_calls)):
-                call()
-        torch.cuda.current_stream().wait_stream(self._side)
-        is_flushed = self.protocol.cache == "flushed"
-        graph = self._capture(call, calls=1 if is_flushed else calls)
-        graph.replay()  # the first one also uploads the graph
-        replays = calls if is_flushed else 1
-
-        def read(repeats: int) -> Reading:
-            check_stop()
-            return self._stopwatch.read(graph.replay, repeats * replays)
-
-        return take_lasting_sample(
-            read,
-            calls=calls,
-            min_sample_s=self.min_sample_s,
-            usual_clock=self._usual_clock,
-        )
-
-    def _capture(self, call: Call, *, calls: int) -> torch.cuda.CUDAGraph:
-        graph = torch.cuda.CUDAGraph()
-        self._capture_failed = True
-        with torch.cuda.graph(graph, stream=self._side):
-            for _ in range(calls):
-                call()
-        self._capture_failed = False
-        return graph
-
-    def is_usable(self) -> bool:
-        """Whether the CUDA context and torch's allocator survived.
-
-        An illegal access, for example, ends the context for good. After a failed capture, torch
-        can't give back some memory, and in some versions its allocator refuses every later
-        capture (Source: pytorch/pytorch#180395, #190348).
-        """
-        if self._capture_failed:
-            return False
-        try:
-            torch.cuda.synchronize()
-        except RuntimeError:
-            return False
-        return True
-
-    def release_memory(self) -> None:
-        """Gives back to the device what torch's caching allocator holds and nothing uses."""
-        torch.cuda.empty_cache()
-
-
-def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
-    """A function that queues a write of twice the cache's size, into memory of its own.
-
-    Raises MeasurementFailedError if the cache's size isn't known.
-    """
-    if cache_bytes <= 0:
-        raise MeasurementFailedError(
-            "this GPU doesn't show the size of its L2 cache, so it can't be flushed",
-            hint="set LHP_CACHE=warm",
-        )
-    return torch.empty(2 * cache_bytes, dtype=torch.uint8, device=device).zero_
-
-
-def delay_cuda(seconds: float) -> None:
-    """Queues a kernel that does nothing for `seconds`, or up to about three times as long."""
-    torch.cuda._sleep(math.ceil(seconds * _MAX_CUDA_CLOCK_HZ))  # type: ignore[no-untyped-call]
