@@ -5,7 +5,6 @@ Doesn't know how they are used.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import platform
 import re
@@ -17,6 +16,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from profiler_service.host_name import check_host_name
 from profiler_service.loopback import is_loopback
+from profiler_service.setting_checks import (
+    MAX_CANARIES,
+    check_canaries,
+    check_device,
+    check_hosts,
+    check_networks,
+    check_origins,
+    check_rate,
+    check_variables,
+    with_one_slash,
+)
 
 
 def default_data_dir() -> Path:
@@ -49,92 +59,6 @@ def _expand_home(url: str) -> str:
     return url if match is None else match[1] + _expand_user(match[2])
 
 
-def _check_device(name: str) -> str:
-    if name not in ("auto", "cpu", "cuda"):
-        advice = ", and CUDA_VISIBLE_DEVICES says which" if name.startswith("cuda") else ""
-        raise ValueError(f"the device is auto, cpu or cuda{advice}")
-    return name
-
-
-def _with_one_slash(path: str) -> str:
-    """The path with a slash before it and none after it; empty for the root."""
-    inner = path.strip("/")
-    return f"/{inner}" if inner else ""
-
-
-def _check_hosts(text: str) -> str:
-    """Names of hosts, separated by commas without spaces."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            if not re.fullmatch(r"(\*\.)?[A-Za-z0-9._-]+", name):
-                raise ValueError(
-                    f"{name!r} is no host: give names or addresses without port and path"
-                ) from None
-    return ",".join(names)
-
-
-def _check_origins(text: str) -> str:
-    """Origins as browsers write them, separated by commas without spaces; or `*`."""
-    origins = [each.strip().lower().rstrip("/") for each in text.split(",") if each.strip()]
-    for each in origins:
-        if each != "*" and not re.fullmatch(
-            r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", each
-        ):
-            raise ValueError(
-                f"{each!r} is no origin: give scheme and name, and the port if it isn't the usual"
-                " one, such as https://tools.example:8443"
-            )
-    if "*" in origins and len(origins) > 1:
-        raise ValueError("`*` means every origin: give it alone, or list origins")
-    usual = {"http": ":80", "https": ":443"}
-    return ",".join(each.removesuffix(usual.get(each.partition(":")[0], ",")) for each in origins)
-
-
-def _check_variables(text: str) -> str:
-    """Names and patterns of environment variables, separated by commas without spaces."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z_*?][A-Za-z0-9_*?]*", name):
-            raise ValueError(f"{name!r} is no variable: give names or patterns such as MINE_*")
-    return ",".join(names)
-
-
-def _check_networks(text: str) -> str:
-    """Addresses and networks, separated by commas without spaces."""
-    networks = [each.strip() for each in text.split(",") if each.strip()]
-    for each in networks:
-        try:
-            network = ipaddress.ip_network(each)
-        except ValueError as error:
-            raise ValueError(f"{error}: give addresses or networks such as 10.0.0.0/8") from None
-        if network.prefixlen == 0:
-            raise ValueError(f"{each} is everybody, and anybody can write X-Forwarded-For")
-    return ",".join(networks)
-
-
-def _check_rate(text: str) -> str:
-    """A number of requests in a time, such as `1000/second`; or nothing."""
-    if not re.fullmatch(r"([1-9][0-9]{0,8}/(second|minute|hour))?", text.strip()):
-        raise ValueError("write a number and a time: 1000/second, 60/minute, 500/hour")
-    return text.strip()
-
-
-MAX_CANARIES = 20
-
-
-def _check_canaries(text: str) -> str:
-    """Dims of `linear`, separated by semicolons without spaces."""
-    points = [point.replace(" ", "") for point in text.split(";") if point.strip()]
-    if any(not re.fullmatch(r"[1-9][0-9]{0,8},[1-9][0-9]{0,8}", point) for point in points):
-        raise ValueError("write dims of `linear`, separated by semicolons: 1197,317;512,512")
-    if len(points) > MAX_CANARIES:
-        raise ValueError(f"at most {MAX_CANARIES} points are shown")
-    return ";".join(dict.fromkeys(points))
-
-
 class Settings(BaseSettings):
     """Everything that operators can set, with defaults."""
 
@@ -149,7 +73,7 @@ class Settings(BaseSettings):
         description="Name of this machine, under which it registers and questions ask for it:"
         " printable characters, 255 at most.",
     )
-    device: Annotated[str, AfterValidator(_check_device)] = Field(
+    device: Annotated[str, AfterValidator(check_device)] = Field(
         default="auto", description="`cpu`, `cuda`, or `auto` (CUDA if there is any)."
     )
     threads: int = Field(
@@ -177,23 +101,23 @@ class Settings(BaseSettings):
         description="`warm`: as the last call left it; `flushed`: emptied before each call (GPU).",
     )
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
-    root_path: Annotated[str, AfterValidator(_with_one_slash)] = Field(
+    root_path: Annotated[str, AfterValidator(with_one_slash)] = Field(
         default="",
         description="Path that a proxy puts before this service's own and strips, such as /lhp.",
     )
-    allowed_hosts: Annotated[str, AfterValidator(_check_hosts)] = Field(
+    allowed_hosts: Annotated[str, AfterValidator(check_hosts)] = Field(
         default="",
         description="Names of this service behind a proxy, separated by commas; `*.example.com` for"
         " all below. Requests for other names than these and loopback are refused.",
     )
-    allowed_origins: Annotated[str, AfterValidator(_check_origins)] = Field(
+    allowed_origins: Annotated[str, AfterValidator(check_origins)] = Field(
         default="",
         description="Web pages of other sites that may use this service from a browser: their"
         " origins, separated by commas, such as `https://tools.example` (with the port if it isn't"
         " the usual one). `*`: pages of every site may read, and start nothing. Pages send a token"
         " in the header `Authorization`; a browser sends no cookies and passwords of its own.",
     )
-    trusted_proxies: Annotated[str, AfterValidator(_check_networks)] = Field(
+    trusted_proxies: Annotated[str, AfterValidator(check_networks)] = Field(
         default="",
         description="Addresses or networks of proxies whose `X-Forwarded-For` is believed,"
         " separated by commas. With a proxy, the service always needs tokens.",
@@ -202,7 +126,7 @@ class Settings(BaseSettings):
         default="", description="File with the certificate (PEM) for HTTPS, and its chain."
     )
     ssl_keyfile: str = Field(default="", description="File with the certificate's key (PEM).")
-    rate_limit: Annotated[str, AfterValidator(_check_rate)] = Field(
+    rate_limit: Annotated[str, AfterValidator(check_rate)] = Field(
         default="1000/second",
         description="Requests that one token may send, or an address without one, for each process"
         " of the service: a number each `/second`, `/minute` or `/hour`; empty for any number.",
@@ -210,7 +134,7 @@ class Settings(BaseSettings):
     open_metrics: bool = Field(
         default=False, description="Whether /metrics can be read without a token."
     )
-    canaries: Annotated[str, AfterValidator(_check_canaries)] = Field(
+    canaries: Annotated[str, AfterValidator(check_canaries)] = Field(
         default="",
         description="Points by which the hosts of one platform are compared: dims of `linear`,"
         f" separated by semicolons, {MAX_CANARIES} at most. Idle workers that have the setting"
@@ -248,7 +172,7 @@ class Settings(BaseSettings):
         " LHP_TRUSTED_PROXIES may have all connections: several clients share their addresses.",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: any free.")
-    keep_variables: Annotated[str, AfterValidator(_check_variables)] = Field(
+    keep_variables: Annotated[str, AfterValidator(check_variables)] = Field(
         default="",
         description="Environment variables that a measuring process gets besides those that"
         " measuring needs: names or patterns such as `MINE_*`, separated by commas. For kinds of"

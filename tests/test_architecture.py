@@ -32,7 +32,8 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
     "telemetry": ({"distribution"}, {"opentelemetry", "prometheus_client", "structlog"}),
-    "settings": ({"host_name", "loopback"}, {"pydantic", "pydantic_settings"}),
+    "setting_checks": (set(), set()),
+    "settings": ({"host_name", "loopback", "setting_checks"}, {"pydantic", "pydantic_settings"}),
     "wire": ({"errors", "grid", "workload"}, {"pydantic", "pydantic_core"}),
     "plots": (
         {"analysis", "errors", "kinds", "plan", "printable", "wire"},
