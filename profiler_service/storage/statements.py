@@ -16,8 +16,9 @@ from sqlalchemy.engine import Connection
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.storage import rows
+from profiler_service.storage.columns import UtcDateTime
 from profiler_service.storage.records import Page
-from profiler_service.storage.tables import UtcDateTime, generation, installation, metadata
+from profiler_service.storage.tables import generation, installation, metadata
 
 MAX_PAGE_SIZE = 1000
 
