@@ -5,35 +5,31 @@ Pure: it is given times, and knows neither a store nor a clock.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
+from profiler_service.analysis.setting_table import describe, setting
 from profiler_service.plan.spec import Progress
-
-
-def _setting(default: float, unit: str, sentence: str) -> Any:
-    return dataclasses.field(default=default, metadata={"unit": unit, "sentence": sentence})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TurnSettings:
     """When the sweeps of one host take turns."""
 
-    patience_s: float = _setting(
+    patience_s: float = setting(
         10.0,
         "s",
         "The sweep that was asked for first is measured for one batch whenever shorter ones were"
         " measured instead of it for this long. So every sweep ends.",
     )
-    unbroken_s: float = _setting(
+    unbroken_s: float = setting(
         0.6,
         "s",
         "A batch is broken off for a shorter sweep only after this time. Most batches are shorter,"
         " and stay in one piece.",
     )
-    trusted_fraction: float = _setting(
+    trusted_fraction: float = setting(
         0.1,
         "share",
         "From this share of its work on, the time that a sweep still needs follows from the time"
@@ -178,9 +174,4 @@ def _rank(sweep: OpenSweep, under_way_s: float = 0.0) -> tuple[bool, bool, float
 
 def describe_settings(settings: TurnSettings = TURNS) -> str:
     """All settings as a Markdown table."""
-    rows = ["| setting | value | unit | meaning |", "|---|---|---|---|"]
-    for each in dataclasses.fields(settings):
-        value = getattr(settings, each.name)
-        unit, sentence = each.metadata["unit"], each.metadata["sentence"]
-        rows.append(f"| `{each.name}` | {value:g} | {unit} | {sentence} |")
-    return "\n".join(rows) + "\n"
+    return describe(settings)
