@@ -146,6 +146,10 @@ class WorkloadKind:
     )
     """What the dims of the kind's own axes must be multiples of, for all its parameters: as the
     width of a transformer is divided among its heads. Any dims if it is None."""
+    has_few_launches: bool = False
+    """Whether a call starts few kernels on a GPU, sixteen at most. Such calls are timed as they are
+    launched. The others are captured in a CUDA graph first, because no host launches so many
+    kernels as fast as a GPU carries them out."""
 
     @functools.cached_property
     def _sorted_parameters(self) -> tuple[tuple[Parameter, ParamValue], ...]:

@@ -211,6 +211,7 @@ def _kernels_of(
             *(each for each in kind.parameters if each.name not in (BACKEND.name, SPARSITY.name)),
         ),
         check=check,
+        has_few_launches=kind.has_few_launches,
         builder=builder,
         operand_bytes=lambda dims, params: kind.operand_bytes(*unfold(kind, dims, params)),
         flops=lambda dims, params: kind.flops(*unfold(kind, dims, params)),

@@ -110,6 +110,7 @@ def build(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> C
     calls = _calls[operands]
     call = calls.get(key, lambda: make_call(where, arguments))
     operands.preparation_s = calls.preparation_s
+    operands.are_kept = True
     return call
 
 

@@ -6,6 +6,7 @@ Only `child_process.ChildProcess` starts it. Knows neither storage nor planners.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import queue
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from profiler_service.distribution import install_command
 from profiler_service.errors import LhpError, MeasurementFailedError
+from profiler_service.measurement.copies import Copies
 from profiler_service.measurement.exchange import (
     NOWHERE,
     Block,
@@ -35,7 +37,7 @@ from profiler_service.workload import Dims, ParamValue, unfold
 
 if TYPE_CHECKING:
     from profiler_service.measurement.devices import Device
-    from profiler_service.measurement.operations import Builder, Operands
+    from profiler_service.measurement.operations import Builder, Call, Operands
     from profiler_service.measurement.timer import Sample
 
 # The words of torch's allocators, CUDA, cuBLAS and cuDNN: not all raise torch.OutOfMemoryError.
@@ -184,7 +186,8 @@ class OrderRunner:
     def _take_sample(self, order: Order, build: Builder, dims: Dims) -> Sample:
         operands = self._operands_for(order.params)
         operands.start_visit()
-        call = build(operands, *unfold(order.axes, dims, order.params))
+        where = unfold(order.axes, dims, order.params)
+        call = build(operands, *where)
         self._block.prepared_s += operands.preparation_s
         self._check_stop()  # preparing a large weight may take longer than a call
         sample = self._device.sample(
@@ -192,6 +195,13 @@ class OrderRunner:
             calls=order.calls,
             warmup_calls=order.warmup_calls,
             check_stop=self._check_stop,
+            copies=Copies(
+                make=functools.partial(_build_copy, build, operands, *where),
+                size_bytes=operands.taken_bytes,
+            )
+            if self._device.protocol.cache == "flushed"
+            else None,
+            is_captured=order.is_captured,
         )
         prepared_s = self._block.prepared_s
         return replace(sample, started_s=sample.started_s - prepared_s) if prepared_s else sample
@@ -199,6 +209,19 @@ class OrderRunner:
     def _check_stop(self) -> None:
         if self._block.stop:
             raise VisitStoppedError
+
+
+def _build_copy(
+    build: Builder, operands: Operands, dims: Dims, params: Mapping[str, ParamValue]
+) -> Call:
+    """Another call of the visit, whose operands lie beside those of the first one."""
+    if operands.are_kept:
+        raise MeasurementFailedError(
+            "the call keeps its weights from visit to visit, so they can't be evicted from the"
+            " cache before each call",
+            hint="set LHP_CACHE=warm",
+        )
+    return build(operands, dims, params)
 
 
 def describe(error: BaseException) -> str:

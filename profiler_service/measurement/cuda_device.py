@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
-import math
+import functools
 import os
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import torch
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
-from profiler_service.measurement.event_timer import EventStopwatch, take_lasting_sample
+from profiler_service.measurement.copies import Copies, Repetition, Rotation
+from profiler_service.measurement.device_clock import ClockWatch
+from profiler_service.measurement.event_timer import (
+    EventStopwatch,
+    Pieces,
+    Work,
+    take_queued_sample,
+)
 from profiler_service.measurement.gpu_probe import open_gpu_probe
+from profiler_service.measurement.graph_pool import GraphPool
 from profiler_service.measurement.kernel_variables import kernel_variables
 from profiler_service.measurement.loaded_libraries import find_cublas_version, find_loaded_files
 from profiler_service.measurement.operations import Call
 from profiler_service.measurement.platform_probe import read_nvidia_driver
-from profiler_service.measurement.timer import PROTOCOL_VERSION, Reading, Sample, UsualClock
+from profiler_service.measurement.timer import PROTOCOL_VERSION, Sample
 from profiler_service.measurement.torch_settings import changed_switches, float32_precision
 
 _GIB: Final = 1 << 30
-_MAX_CUDA_CLOCK_HZ: Final = 3e9
-"""No GPU has a faster clock. On a slower one, a delay given in cycles lasts longer."""
+FLUSHED_CACHES: Final = 5
+"""A flush reads so many times the size of the L2 cache. The cache doesn't evict the least recently
+used line first, so reading its size once would leave some operands in it."""
 
 
 class CudaDevice:
-    """The first CUDA device, timed by CUDA graphs.
+    """The first CUDA device, timed by the slope over calls that wait behind a delay.
 
-    Every visit captures its calls in one graph and times replays of it between two CUDA events.
     A small product takes less time than its launch. Timed one by one, all small products would seem
-    equally fast. Large products are timed in the same way, because the latencies of one curve must
-    be comparable. The replays are queued behind a delay, so that the device never waits for the
-    host. They are repeated until they last `min_sample_s`.
+    equally fast. So calls are queued behind a delay, and the device never waits for the host: see
+    `EventStopwatch`. Calls of few launches are queued one by one. Of the others, each call is
+    captured in a CUDA graph first, because the host queues so many launches more slowly than the
+    device carries them out. Which calls these are, their kind says: the latencies of one curve must
+    be comparable.
 
-    With a flushed cache the graph has one call. Each replay is timed by itself, after a write of
-    twice the L2 cache, so the latency includes the start of a graph.
+    With a warm cache, all calls of a sample have the same operands. With a flushed one, the cache
+    is read full of other data before each pass, and every call of a pass has operands of its own.
     """
 
     name = "cuda"
-    min_sample_s = 50e-6  # events resolve 0.5 µs: 1 % of it
 
     def __init__(self, *, cache: str) -> None:
-        self.protocol = TimingProtocol(timer="cuda_graph", cache=cache, version=PROTOCOL_VERSION)
+        self.protocol = TimingProtocol(timer="cuda_slope", cache=cache, version=PROTOCOL_VERSION)
         properties = torch.cuda.get_device_properties(0)
         self.gpu_uuid: str | None = str(properties.uuid)
-        probe = open_gpu_probe(self.gpu_uuid)
         self._stopwatch = EventStopwatch(
-            start=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
-            end=torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
-            delay=delay_cuda,
-            is_throttled=probe.is_throttled,
-            read_clock_hz=probe.read_clock_hz,
+            create_mark=lambda: torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
+            sleep=torch.cuda._sleep,
+            is_throttled=open_gpu_probe(self.gpu_uuid).is_throttled,
             clock_s=time.perf_counter,
             flush=create_flush(properties.L2_cache_size, "cuda") if cache == "flushed" else None,
         )
-        self._usual_clock = UsualClock()
+        self._watch = ClockWatch(time.sleep)
         self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._capture_failed = False
+        self._graphs = GraphPool(create_pool=torch.cuda.graph_pool_handle, capture=self._capture)
 
     def platform(self) -> Platform:
         """The device and its memory, the driver, torch, CUDA, cuBLAS and cuDNN."""
@@ -72,6 +78,7 @@ class CudaDevice:
             "cudnn_tf32": str(torch.backends.cudnn.allow_tf32).lower(),
             "float32_matmul_precision": float32_precision(),
             "compute_capability": f"{properties.major}.{properties.minor}",
+            "multiprocessors": str(properties.multi_processor_count),  # fewer in a part of a GPU
             **changed_switches(),
             **kernel_variables(os.environ),
         }
@@ -94,37 +101,45 @@ class CudaDevice:
         calls: int,
         warmup_calls: int,
         check_stop: Callable[[], None] = lambda: None,
+        copies: Copies | None = None,
+        is_captured: bool = False,
     ) -> Sample:
-        """One sample of `call` by CUDA events around replays of a graph of it."""
-        # Before a capture, libraries must be initialised on a stream other than the default one.
-        self._side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._side):
-            for _ in range(max(1, warmup_calls)):
-                call()
-        torch.cuda.current_stream().wait_stream(self._side)
-        is_flushed = self.protocol.cache == "flushed"
-        graph = self._capture(call, calls=1 if is_flushed else calls)
-        graph.replay()  # the first one also uploads the graph
-        replays = calls if is_flushed else 1
-
-        def read(repeats: int) -> Reading:
-            check_stop()
-            return self._stopwatch.read(graph.replay, repeats * replays)
-
-        return take_lasting_sample(
-            read,
-            calls=calls,
-            min_sample_s=self.min_sample_s,
-            usual_clock=self._usual_clock,
+        """One sample of `call` by CUDA events. A flushed cache needs `copies`."""
+        warm_up = functools.partial(self._warm_up, call, max(1, warmup_calls))
+        prepare: Callable[[Work], Work]
+        if is_captured:
+            # Before a capture, libraries must be initialised on another stream than the default.
+            self._side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._side):
+                warm_up()
+            torch.cuda.current_stream().wait_stream(self._side)
+            self._graphs.start_visit()
+            self._stopwatch.expect(0.0)  # a graph is queued much faster than its launches
+            prepare = self._graphs.capture
+        else:
+            self._stopwatch.expect(warm_up())
+            prepare = _leave
+        first = prepare(call)
+        pieces: Pieces = Repetition(first)
+        if self.protocol.cache == "flushed":
+            assert copies is not None
+            pieces = Rotation(first, lambda: prepare(copies.make()), most=copies.most)
+        return take_queued_sample(
+            self._stopwatch, pieces, calls=calls, watch=self._watch, check_stop=check_stop
         )
 
-    def _capture(self, call: Call, *, calls: int) -> torch.cuda.CUDAGraph:
+    def _warm_up(self, call: Call, calls: int) -> float:
+        """Makes untimed calls. Returns the seconds that the host took to queue the last one."""
+        started_s = 0.0
+        for _ in range(calls):
+            started_s = time.perf_counter()
+            call()
+        return time.perf_counter() - started_s
+
+    def _capture(self, work: Work, pool: Any) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
-        self._capture_failed = True
-        with torch.cuda.graph(graph, stream=self._side):
-            for _ in range(calls):
-                call()
-        self._capture_failed = False
+        with torch.cuda.graph(graph, pool=pool, stream=self._side):
+            work()
         return graph
 
     def is_usable(self) -> bool:
@@ -134,7 +149,7 @@ class CudaDevice:
         can't give back some memory, and in some versions its allocator refuses every later
         capture (Source: pytorch/pytorch#180395, #190348).
         """
-        if self._capture_failed:
+        if self._graphs.has_failed:
             return False
         try:
             torch.cuda.synchronize()
@@ -144,11 +159,14 @@ class CudaDevice:
 
     def release_memory(self) -> None:
         """Gives back to the device what torch's caching allocator holds and nothing uses."""
+        self._graphs.release()
         torch.cuda.empty_cache()
 
 
-def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
-    """A function that queues a write of twice the cache's size, into memory of its own.
+def create_flush(cache_bytes: int, device: str) -> Work:
+    """A function that queues a read of FLUSHED_CACHES times the cache's size, of memory of its own.
+
+    It reads, because written lines would have to be stored later, while a call is timed.
 
     Raises MeasurementFailedError if the cache's size isn't known.
     """
@@ -157,9 +175,10 @@ def create_flush(cache_bytes: int, device: str) -> Callable[[], object]:
             "this GPU doesn't show the size of its L2 cache, so it can't be flushed",
             hint="set LHP_CACHE=warm",
         )
-    return torch.empty(2 * cache_bytes, dtype=torch.uint8, device=device).zero_
+    count = -(-FLUSHED_CACHES * cache_bytes // torch.float32.itemsize)
+    return torch.zeros(count, dtype=torch.float32, device=device).sum
 
 
-def delay_cuda(seconds: float) -> None:
-    """Queues a kernel that does nothing for `seconds`, or up to about three times as long."""
-    torch.cuda._sleep(math.ceil(seconds * _MAX_CUDA_CLOCK_HZ))  # type: ignore[no-untyped-call]
+def _leave(work: Work) -> Work:
+    """The work as it is: its launches are queued one by one."""
+    return work

@@ -16,6 +16,7 @@ import torch
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
+from profiler_service.measurement.copies import Copies
 from profiler_service.measurement.cuda_device import CudaDevice
 from profiler_service.measurement.kernel_variables import kernel_variables
 from profiler_service.measurement.loaded_libraries import (
@@ -71,10 +72,14 @@ class Device(Protocol):
         calls: int,
         warmup_calls: int,
         check_stop: Callable[[], None] = lambda: None,
+        copies: Copies | None = None,
+        is_captured: bool = False,
     ) -> Sample:
         """One sample of `call` after `warmup_calls` untimed calls.
 
-        Between calls that aren't timed together, `check_stop` may raise, which ends the visit.
+        Between calls that aren't timed together, `check_stop` may raise, which ends the visit. Only
+        a GPU uses the others: `copies` of the call, for a flushed cache, and whether a call is
+        captured before it is timed.
         """
 
     def is_usable(self) -> bool:
@@ -182,6 +187,8 @@ class CpuDevice:
         calls: int,
         warmup_calls: int,
         check_stop: Callable[[], None] = lambda: None,
+        copies: Copies | None = None,
+        is_captured: bool = False,
     ) -> Sample:
         """One sample of `call` by the wall clock after `warmup_calls` untimed calls."""
 

@@ -76,6 +76,8 @@ class Order:
     """[visits]; equal numbers are the same point."""
     calls: int
     warmup_calls: int
+    is_captured: bool = False
+    """Whether a GPU captures a call before it times it: see `WorkloadKind.has_few_launches`."""
 
 
 @dataclass(frozen=True, kw_only=True)

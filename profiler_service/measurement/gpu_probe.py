@@ -1,4 +1,4 @@
-"""Asks a GPU for its clock, whether it is throttled, and how much of it is used."""
+"""Asks a GPU whether it is throttled, and how much of it is used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class GpuProbe:
-    """Three questions to a GPU."""
+    """Two questions to a GPU."""
 
     is_throttled: Callable[[], bool]
     """Whether heat or the power supply slows it down; False if the driver doesn't show that."""
-    read_clock_hz: Callable[[], float | None]
-    """The clock of its multiprocessors now; None if the driver doesn't show it."""
     read_use: Callable[[], float | None]
     """Share of about the last second in which it worked for any process; None if not shown."""
 
@@ -24,7 +22,7 @@ def open_gpu_probe(uuid: str) -> GpuProbe:
 
     Without nvidia-ml-py (an optional dependency) or a driver that answers, it knows nothing.
     """
-    blind = GpuProbe(is_throttled=lambda: False, read_clock_hz=lambda: None, read_use=lambda: None)
+    blind = GpuProbe(is_throttled=lambda: False, read_use=lambda: None)
     try:
         import pynvml
     except ImportError:
@@ -46,9 +44,6 @@ def open_gpu_probe(uuid: str) -> GpuProbe:
     def is_throttled() -> bool:
         return bool(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle) & reasons)
 
-    def read_clock_hz() -> float:
-        return float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)) * 1e6
-
     def read_use() -> float | None:
         # Over the last sixth of a second to one second, which depends on the product.
         try:
@@ -65,6 +60,5 @@ def open_gpu_probe(uuid: str) -> GpuProbe:
 
     return GpuProbe(
         is_throttled=is_throttled if is_shown(is_throttled) else blind.is_throttled,
-        read_clock_hz=read_clock_hz if is_shown(read_clock_hz) else blind.read_clock_hz,
         read_use=read_use,
     )

@@ -185,6 +185,7 @@ class Measurer:
                     point=batch.point[visits],
                     calls=batch.calls,
                     warmup_calls=batch.warmup_calls,
+                    is_captured=not kind.has_few_launches,
                 ),
                 failures,
                 ask_to_yield,

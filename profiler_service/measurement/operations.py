@@ -8,9 +8,9 @@ calls it once at every visit of a point:
 It takes its tensors from `operands` (`weight` and `input`, as many as it needs), and returns a
 callable without arguments, which is timed. The callable must do the same work each time it is
 called, must not move data between devices, and on CUDA must only queue work on the current stream
-(it is captured in a graph). Building is not timed, but happens at every visit, so it should take
-microseconds. Everything runs under `torch.inference_mode`. If the builder or its callable raises,
-that one point counts as failed, with the error as its reason.
+(it waits behind a delay, or is captured in a graph). Building is not timed, but happens at every
+visit, so it should take microseconds. Everything runs under `torch.inference_mode`. If the builder
+or its callable raises, that one point counts as failed, with the error as its reason.
 
 Knows nothing of how calls are timed.
 """
@@ -87,6 +87,11 @@ class Arena:
             self._grow(self._cursor + count + NUM_PLACES * self.alignment)
         self._cursor = -(-(start + count) // self.alignment) * self.alignment
         return self.memory[start : start + count].view(shape)
+
+    @property
+    def taken_bytes(self) -> int:
+        """How much of it the views of this visit reach over."""
+        return self._cursor * self.memory.itemsize
 
     def remap(self) -> None:
         """Moves the arena to newly mapped memory of the same size, unless it is very large."""
@@ -170,13 +175,21 @@ class Operands:
         self.preparation_s = 0.0
         """Seconds of this visit in which its builder made what is kept for later visits: they don't
         count as time of measuring."""
+        self.are_kept = False
+        """Whether the builder of this visit returned something that other visits use as well."""
 
     def start_visit(self) -> None:
         """Frees all memory. Tensors taken at the last visit must not be used any more."""
         self.preparation_s = 0.0
+        self.are_kept = False
         self.weights.start_visit()
         self.inputs.start_visit()
         self.indices.start_visit()
+
+    @property
+    def taken_bytes(self) -> int:
+        """Size of the operands of this visit so far, with the gaps between them."""
+        return sum(each.taken_bytes for each in (self.weights, self.inputs, self.indices))
 
     def remap(self) -> None:
         """Moves all memory to newly mapped pages. Products that are kept stay where they are."""
@@ -235,6 +248,7 @@ class Operands:
         For objects that take long to make. They must own their memory. The least recently used
         ones are dropped first.
         """
+        self.are_kept = True
         kept = self._kept.pop(key, None)
         if kept is None or kept.num_uses == MAX_USES:
             kept = _Kept(made=make(), size_bytes=size_bytes)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 PROTOCOL_VERSION: Final = 3
 """Version of the timing protocol. Raise it with every change that changes latencies (in a device,
@@ -28,13 +26,6 @@ the sample's own, a slower sample would be allowed to lose more."""
 LEAST_LOST_S: Final = 2e-6
 """Less can't be told from the cost of reading the clocks, and a thread that loses its processor is
 without it for longer."""
-CLOCK_WINDOW: Final = 64
-"""The clocks of this many last kept samples define the usual clock."""
-MIN_CLOCKS: Final = 8
-"""Fewest kept samples whose clocks can define the usual clock."""
-CLOCK_TOLERANCE: Final = 0.1
-"""A clock may be lower than the usual one by this share. Under a power limit the clock changes by
-some percent, which affects all points alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +37,13 @@ class Reading:
     elapsed_s: float
     """Total time of all calls."""
     disturbed: bool = False
-    """Whether something is known to have disturbed the calls, besides lost time and the clock."""
+    """Whether something is known to have disturbed the calls, besides what is said below."""
+    throttled: bool = False
+    """Whether heat or the power supply slowed the device down."""
     lost_s: float = math.nan
     """How much of that time a measuring thread had no processor; NaN if that isn't known."""
     clock_hz: float | None = None
-    """The lower of the device's clocks before and after; None if the device doesn't show them."""
+    """The device's clock meanwhile; None if the device doesn't show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +59,8 @@ class Sample:
     """Whether even the last retake was disturbed."""
     lost_s: float = math.nan
     """Mean time per call in which a measuring thread had no processor; NaN if it isn't known."""
+    clock_hz: float = math.nan
+    """The device's clock meanwhile; NaN if the device doesn't show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,26 +88,17 @@ class CpuStopwatch:
         )
 
 
-class UsualClock:
-    """The clock that a device usually has, from the last samples kept; tells when it is lower.
+class Watch(Protocol):
+    """Watches from reading to reading what slows a device down."""
 
-    Samples kept as unstable count as well. So a clock that stays at a lower value becomes the
-    usual one after half a window; otherwise everything from then on would be discarded.
-    """
+    def is_slow(self, reading: Reading) -> bool:
+        """Whether the device was slower than usual."""
 
-    def __init__(self) -> None:
-        self._kept_hz: deque[float] = deque(maxlen=CLOCK_WINDOW)
+    def recover(self, reading: Reading) -> None:
+        """Is called with a disturbed reading, before it is taken again."""
 
-    def exceeds(self, reading: Reading) -> bool:
-        """Whether the reading was taken at a clock more than CLOCK_TOLERANCE below the usual."""
-        if reading.clock_hz is None or len(self._kept_hz) < MIN_CLOCKS:
-            return False
-        return reading.clock_hz < (1 - CLOCK_TOLERANCE) * statistics.median(self._kept_hz)
-
-    def keep(self, reading: Reading) -> None:
+    def keep(self, reading: Reading, *, unstable: bool) -> None:
         """Counts a reading that became a sample."""
-        if reading.clock_hz is not None:
-            self._kept_hz.append(reading.clock_hz)
 
 
 def allowed_lost_s(usual_s: float) -> float:
@@ -124,37 +110,40 @@ def take_sample(
     read: Callable[[], Reading],
     *,
     calls: int,
-    usual_clock: UsualClock | None = None,
+    watch: Watch | None = None,
     allowed_lost_s: float = math.inf,
     max_retakes: int = MAX_RETAKES,
 ) -> Sample:
     """The first undisturbed sample, or the last of `max_retakes` retakes, marked unstable.
 
-    `read` times `calls` calls. A clock below the usual one disturbs as well, and so does more lost
-    time than allowed. The last disturbed reading is kept, not the smallest: taking the smallest
-    would favour the points that were disturbed most often.
+    `read` times `calls` calls. A slow device disturbs as well, if there is a `watch`, and so does
+    more lost time than allowed. The last disturbed reading is kept, not the smallest: taking the
+    smallest would favour the points that were disturbed most often.
 
     Raises:
         ArithmeticError: the clock didn't advance, so there is no latency to report.
     """
 
     def is_disturbed(reading: Reading) -> bool:
-        is_slow = usual_clock is not None and usual_clock.exceeds(reading)
+        is_slow = watch is not None and watch.is_slow(reading)
         return reading.disturbed or is_slow or reading.lost_s > allowed_lost_s
 
     num_discarded = 0
     reading = read()
     while (unstable := is_disturbed(reading)) and num_discarded < max_retakes:
         num_discarded += 1
+        if watch is not None:
+            watch.recover(reading)
         reading = read()
     if not reading.elapsed_s > 0:
         raise ArithmeticError(f"the clock did not advance over {calls} calls")
-    if usual_clock is not None:
-        usual_clock.keep(reading)
+    if watch is not None:
+        watch.keep(reading, unstable=unstable)
     return Sample(
         started_s=reading.started_s,
         latency_s=reading.elapsed_s / calls,
         num_discarded=num_discarded,
         unstable=unstable,
         lost_s=reading.lost_s / calls,
+        clock_hz=math.nan if reading.clock_hz is None else reading.clock_hz,
     )

@@ -25,6 +25,7 @@ from profiler_service.kinds import (
     TRANSFORMER_BLOCK,
     TRANSFORMER_BLOCK_KERNELS,
     get_workload_kind,
+    workload_kinds,
 )
 from profiler_service.kinds.kernels import (
     ALL_KERNELS,
@@ -196,3 +197,11 @@ def test_what_has_one_kernel_or_is_sparse_has_none_to_compare() -> None:
     assert find_kernels(LINEAR.describe({"backend": "int8_dynamic"}), (30, 20)) is None
     assert find_kernels(HLSTM.describe({"backend": "csr"}), (30, 20)) is None
     assert find_kernels(kernel_workload((30, 20), batch=16, dtype="float32"), (1,)) is None
+
+
+def test_layers_have_few_launches_and_networks_many() -> None:
+    few = {kind.name for kind in workload_kinds().values() if kind.has_few_launches}
+    layers = {"linear", "conv2d", "depthwise_conv2d", "mlp"}
+    assert few == {*layers, *(f"{name}_kernels" for name in layers)} | {
+        *("matmul", "attention", "embedding", "lm_head")
+    }

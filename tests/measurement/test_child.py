@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import torch
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.measurement.child import OrderRunner, describe, find_memory_error
+from profiler_service.measurement.copies import Copies
 from profiler_service.measurement.exchange import Block, Finished, Order, PointFailed
 from profiler_service.measurement.operations import Call, Operands
 from profiler_service.measurement.timer import Sample
@@ -25,15 +27,21 @@ ARENAS: list[weakref.ref[torch.Tensor]] = []
 
 
 class FakeDevice:
-    """Calls, and takes a second for it; what `release_memory` finds still alive is counted."""
+    """Calls, and takes a second for it; what `release_memory` finds still alive is counted.
+
+    With a flushed cache, it makes two copies of each call.
+    """
 
     name = "cpu"
-    protocol = TimingProtocol(timer="fake")
     gpu_uuid: str | None = None
 
-    def __init__(self, *, usable: bool = True) -> None:
+    def __init__(self, *, usable: bool = True, cache: str = "warm") -> None:
         self._usable = usable
+        self.protocol = TimingProtocol(timer="fake", cache=cache)
         self.alive_at_release: list[int] = []
+        self.captured: list[bool] = []
+        self.copied: list[tuple[Copies | None, list[object]]] = []
+        """Of each visit, how to copy, and what the call and its copies returned, if it copied."""
 
     def platform(self) -> Platform:
         raise NotImplementedError
@@ -45,11 +53,19 @@ class FakeDevice:
         calls: int,
         warmup_calls: int,
         check_stop: Callable[[], None] = lambda: None,
+        copies: Copies | None = None,
+        is_captured: bool = False,
     ) -> Sample:
+        self.captured.append(is_captured)
         for _ in range(warmup_calls):
             call()
             check_stop()
-        call()
+        result = call()
+        if copies is None:
+            self.copied.append((None, []))
+        else:
+            others = [copies.make(), copies.make()]
+            self.copied.append((copies, [result, *(each() for each in others)]))
         return Sample(started_s=0.0, latency_s=1.0, num_discarded=0, unstable=False)
 
     def is_usable(self) -> bool:
@@ -78,7 +94,19 @@ def _no_arenas() -> None:
     ARENAS.clear()
 
 
-def visit(device: FakeDevice, sizes: Sequence[int]) -> tuple[list[float], list[object]]:
+def build_kept(operands: Operands, dims: Dims, params: Mapping[str, ParamValue]) -> Call:
+    x = operands.input(dims[0])
+    kept = operands.keep(dims, lambda: x.clone, size_bytes=0)
+    return lambda: kept()
+
+
+def visit(
+    device: FakeDevice,
+    sizes: Sequence[int],
+    *,
+    builder: str = "build",
+    is_captured: bool = False,
+) -> tuple[list[float], list[object]]:
     """The latencies that visits of these sizes leave in the block, and what was sent."""
     fd = Block.create_fd()
     block = Block(fd)
@@ -86,13 +114,14 @@ def visit(device: FakeDevice, sizes: Sequence[int]) -> tuple[list[float], list[o
     sent: list[object] = []
     points = np.array(sizes, dtype=np.int32)
     order = Order(
-        builder="tests.measurement.test_child:build",
+        builder=f"tests.measurement.test_child:{builder}",
         axes=("size",),
         params={},
         dims=points[:, None],
         point=points,
         calls=1,
         warmup_calls=0,
+        is_captured=is_captured,
     )
     OrderRunner(device, block, sent.append).carry_out(order)
     return block.latency_s[: len(sizes)].tolist(), sent
@@ -126,6 +155,42 @@ def test_child_ends_where_its_device_is_of_no_more_use() -> None:
     with pytest.raises(SystemExit):
         visit(FakeDevice(usable=False), [1, RAISES, 2])
     assert gc.isenabled()
+
+
+def test_copies_of_a_call_have_operands_of_their_own() -> None:
+    device = FakeDevice(cache="flushed")
+    visit(device, [1000, 1000])
+    for copies, made in device.copied:
+        assert copies is not None
+        # Of the first call alone: 1,000 numbers of 4 bytes, and at most 128 places of 64 before.
+        assert 4000 <= copies.size_bytes <= 4000 + 128 * 64
+        tensors = [each for each in made if isinstance(each, torch.Tensor)]
+        assert len(tensors) == 3
+        starts = sorted(each.data_ptr() for each in tensors)
+        assert all(b - a >= 4000 for a, b in itertools.pairwise(starts))
+
+
+def test_with_a_warm_cache_nothing_is_copied() -> None:
+    device = FakeDevice()
+    visit(device, [1000])
+    assert [copies for copies, _ in device.copied] == [None]
+
+
+def test_a_call_that_keeps_its_weights_has_no_copies_with_others() -> None:
+    # Its second copy would find its weights in the cache.
+    latency_s, sent = visit(FakeDevice(cache="flushed"), [5], builder="build_kept")
+    assert latency_s == [0.0]
+    failed = next(each for each in sent if isinstance(each, PointFailed))
+    assert "keeps its weights from visit to visit" in failed.reason
+    # With a warm cache it is measured; and a visit of another builder is not refused after it.
+    assert visit(FakeDevice(), [5], builder="build_kept")[0] == [1.0]
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_the_device_is_told_whether_to_capture(is_captured: bool) -> None:
+    device = FakeDevice()
+    visit(device, [1, 2], is_captured=is_captured)
+    assert device.captured == [is_captured] * 2
 
 
 @pytest.mark.parametrize(

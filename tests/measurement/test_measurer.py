@@ -20,10 +20,12 @@ from profiler_service.errors import (
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.kinds.products import BACKEND
-from profiler_service.measurement.exchange import CAPACITY
+from profiler_service.measurement.child_process import ChildProcess
+from profiler_service.measurement.exchange import CAPACITY, Order
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.topology import describe_cores
 from profiler_service.plan.base import Batch
+from profiler_service.workload import WorkloadKind
 from tests.measurement.batches import LINE, batch_of, child_pid
 from tests.measurement.builders import KINDS, NOTHING, TROUBLE, workload
 
@@ -152,6 +154,22 @@ def test_quantised_products_are_measured_or_refused(measurer: Measurer) -> None:
     assert measurer.backends["int8_dynamic"] == ("float32",)
 
 
+@pytest.mark.parametrize(("kind", "is_captured"), [(NOTHING, True), (MATMUL, False)])
+def test_calls_of_few_launches_are_not_captured(
+    kind: WorkloadKind, is_captured: bool, measurer: Measurer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[Order] = []
+    send = ChildProcess.order
+
+    def spy(child: ChildProcess, order: Order) -> None:
+        orders.append(order)
+        send(child, order)
+
+    monkeypatch.setattr(ChildProcess, "order", spy)
+    measurer.measure(kind.describe() if kind is MATMUL else workload(kind), LINE, batch_of([1]))
+    assert [order.is_captured for order in orders] == [is_captured]
+
+
 def test_batch_without_visits(measurer: Measurer) -> None:
     assert len(measurer.measure(MATMUL.describe(), LINE, batch_of([]))) == 0
 
@@ -262,9 +280,10 @@ def test_linear_on_cuda() -> None:
     grid = Grid(axes=(GridAxis(first=1024, count=2), GridAxis(first=512, count=2)))
     visits = np.tile(np.arange(4, dtype=np.int32), 10)
     with Measurer(device="cuda") as measurer:
-        assert measurer.protocol.timer == "cuda_graph"
+        assert measurer.protocol.timer == "cuda_slope"
         flags = dict(measurer.platform.flags)
         assert {"cudnn_tf32", "float32_matmul_precision", "compute_capability"} <= flags.keys()
+        assert int(flags["multiprocessors"]) > 0
         for dtype in measurer.dtypes:
             samples = measurer.measure(
                 LINEAR.describe({"dtype": dtype}),
@@ -288,7 +307,7 @@ def test_products_take_longer_on_cuda_with_a_flushed_cache() -> None:
     median_s = {}
     for cache in ("warm", "flushed"):
         with Measurer(device="cuda", cache=cache) as measurer:
-            assert measurer.protocol.key == f"cuda_graph-{cache}-v3"
+            assert measurer.protocol.key == f"cuda_slope-{cache}-v3"
             samples = measurer.measure(
                 MATMUL.describe(), grid, Batch(point=visits, round=visits, calls=5)
             )

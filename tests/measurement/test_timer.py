@@ -6,13 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from profiler_service.measurement.timer import (
-    CLOCK_WINDOW,
     LEAST_LOST_S,
-    MIN_CLOCKS,
     CpuStopwatch,
     Reading,
-    Sample,
-    UsualClock,
     allowed_lost_s,
     take_sample,
 )
@@ -137,61 +133,48 @@ def test_what_is_not_known_to_be_lost_disturbs_nothing() -> None:
     assert math.isnan(sample.lost_s)
 
 
-def at(clock_hz: float | None) -> Reading:
-    return Reading(started_s=0.0, elapsed_s=1.0, disturbed=False, clock_hz=clock_hz)
+class Watching:
+    """Finds the first so many readings slow, and tells what it was asked and told."""
+
+    def __init__(self, slow: int) -> None:
+        self._slow = slow
+        self.recovered: list[float] = []
+        self.kept: list[tuple[float, bool]] = []
+
+    def is_slow(self, reading: Reading) -> bool:
+        return reading.elapsed_s <= self._slow
+
+    def recover(self, reading: Reading) -> None:
+        self.recovered.append(reading.elapsed_s)
+
+    def keep(self, reading: Reading, *, unstable: bool) -> None:
+        self.kept.append((reading.elapsed_s, unstable))
 
 
-def usual_clock(*kept_hz: float | None) -> UsualClock:
-    clock = UsualClock()
-    for clock_hz in kept_hz:
-        clock.keep(at(clock_hz))
-    return clock
+def test_samples_of_a_slow_device_are_retaken_after_it_recovers() -> None:
+    watch = Watching(2)
+    sample = take_sample(readings(False, False, False)[0], calls=1, watch=watch)
+    assert (sample.latency_s, sample.num_discarded, sample.unstable) == (3.0, 2, False)
+    assert watch.recovered == [1.0, 2.0]
+    assert watch.kept == [(3.0, False)]
 
 
-def sample_at(usual: UsualClock, *clocks_hz: float) -> Sample:
-    """A sample of readings at these clocks, as many of them as are asked for."""
-    readings = iter(clocks_hz)
-    return take_sample(lambda: at(next(readings)), calls=1, usual_clock=usual)
+def test_discards_of_a_slow_device_are_bounded() -> None:
+    watch = Watching(100)
+    sample = take_sample(readings(*[False] * 9)[0], calls=1, watch=watch)
+    # The first reading and three retakes. Nothing is recovered for after the last.
+    assert (sample.latency_s, sample.num_discarded, sample.unstable) == (4.0, 3, True)
+    assert watch.recovered == [1.0, 2.0, 3.0]
+    assert watch.kept == [(4.0, True)]
 
 
-def test_a_clock_is_low_more_than_a_tenth_below_the_median_of_those_kept() -> None:
-    # Median 1,600 MHz, whatever the one sample taken at 300 MHz: low is below 1,440.
-    usual = usual_clock(*[1.6e9] * MIN_CLOCKS, 0.3e9)
-    assert usual.exceeds(at(1.43e9))
-    assert not usual.exceeds(at(1.45e9))
-    assert not usual.exceeds(at(2.0e9))  # a higher one disturbs nothing
-
-
-def test_clocks_are_not_judged_before_enough_are_known() -> None:
-    assert not usual_clock(*[1.6e9] * (MIN_CLOCKS - 1)).exceeds(at(0.3e9))
-    assert usual_clock(*[1.6e9] * MIN_CLOCKS).exceeds(at(0.3e9))
-
-
-def test_a_device_that_does_not_show_its_clock_is_never_low() -> None:
-    assert not usual_clock(*[None] * CLOCK_WINDOW).exceeds(at(0.3e9))
-    assert not usual_clock(*[1.6e9] * MIN_CLOCKS).exceeds(at(None))
-
-
-def test_samples_at_a_low_clock_are_retaken_until_one_is_not() -> None:
-    usual = usual_clock(*[1.6e9] * MIN_CLOCKS)
-    sample = sample_at(usual, 1.2e9, 1.2e9, 1.6e9)
-    assert (sample.num_discarded, sample.unstable) == (2, False)
-
-
-def test_discards_for_a_low_clock_are_bounded() -> None:
-    usual = usual_clock(*[1.6e9] * MIN_CLOCKS)
-    # The first reading and three retakes; a fifth would raise StopIteration.
-    sample = sample_at(usual, *[1.2e9] * 4)
-    assert (sample.num_discarded, sample.unstable) == (3, True)
-
-
-def test_without_a_usual_clock_no_clock_is_low() -> None:
-    assert take_sample(lambda: at(1.0), calls=1).num_discarded == 0
-
-
-def test_a_clock_that_settles_lower_becomes_the_usual_one() -> None:
-    usual = usual_clock(*[1.6e9] * CLOCK_WINDOW)
-    unstable = [sample_at(usual, *[1.2e9] * 4).unstable for _ in range(CLOCK_WINDOW)]
-    # Once 32 of the 64 last samples were kept at 1,200 MHz, the median is 1,400: 1,200 is still
-    # below 1,260. With the 33rd it is 1,200. Discarded readings don't count.
-    assert unstable == [True] * 33 + [False] * 31
+def test_a_sample_has_the_clock_of_its_reading() -> None:
+    clocks_hz = iter([1e9, 2e9])
+    sample = take_sample(
+        lambda: Reading(
+            started_s=0.0, elapsed_s=1.0, clock_hz=(hz := next(clocks_hz)), disturbed=hz == 1e9
+        ),
+        calls=5,
+    )
+    assert sample.clock_hz == 2e9  # not of the discarded one, and not per call
+    assert math.isnan(take_sample(readings(False)[0], calls=1).clock_hz)

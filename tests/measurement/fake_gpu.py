@@ -1,0 +1,69 @@
+"""A made-up GPU: a queue that it carries out in order, and a host that takes time to fill it."""
+
+from __future__ import annotations
+
+from profiler_service.measurement.event_timer import EventStopwatch, Work
+
+
+class FakeGpu:
+    """Both have a clock, in seconds. The device begins a piece when it is queued, or later."""
+
+    def __init__(self, *, clock_hz: float = 3e9, mark_s: float = 0.0) -> None:
+        self.clock_hz = clock_hz
+        self.mark_s = mark_s
+        """How long the device takes for a mark."""
+        self.host_s = 0.0
+        self.device_s = 0.0
+        """When the device will be done with all that is queued."""
+        self.is_throttled = False
+        self.log: list[str] = []
+        self.delays_s: list[float] = []
+
+    def queue(self, name: str, seconds: float) -> None:
+        self.log.append(name)
+        self.device_s = max(self.host_s, self.device_s) + seconds
+
+    def sleep(self, cycles: int) -> None:
+        self.queue("sleep", cycles / self.clock_hz)
+        self.delays_s.append(cycles / self.clock_hz)
+
+    def work(self, latency_s: float, *, queueing_s: float = 5e-6, name: str = "work") -> Work:
+        """A piece of `latency_s` on the device, which the host queues in `queueing_s`."""
+
+        def queue_work() -> None:
+            self.host_s += queueing_s
+            self.queue(name, latency_s)
+
+        return queue_work
+
+    def stopwatch(self, *, flush: Work | None = None) -> EventStopwatch:
+        names = iter(("opened", "start", "end"))
+        return EventStopwatch(
+            create_mark=lambda: FakeMark(next(names), self),
+            sleep=self.sleep,
+            is_throttled=lambda: self.is_throttled,
+            clock_s=lambda: self.host_s,
+            flush=flush,
+        )
+
+
+class FakeMark:
+    def __init__(self, name: str, gpu: FakeGpu) -> None:
+        self._name = name
+        self._gpu = gpu
+        self._reached_s = 0.0
+
+    def record(self) -> None:
+        self._gpu.queue(self._name, self._gpu.mark_s)
+        self._reached_s = self._gpu.device_s
+
+    def query(self) -> bool:
+        return self._gpu.host_s >= self._reached_s
+
+    def synchronize(self) -> None:
+        self._gpu.log.append(f"wait for {self._name}")
+        self._gpu.host_s = max(self._gpu.host_s, self._reached_s)
+
+    def elapsed_time(self, end: FakeMark) -> float:
+        assert self.query() and end.query(), "CUDA refuses marks that aren't reached"
+        return (end._reached_s - self._reached_s) * 1e3
