@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
     cache: Literal["warm", "flushed"] = Field(
         default="warm",
-        description="`warm`: as the last call left it; `flushed`: emptied before each call (GPU).",
+        description="`warm`: as the last call left it; `flushed`: without its operands (GPU).",
     )
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
     root_path: Annotated[str, AfterValidator(with_one_slash)] = Field(

@@ -92,9 +92,10 @@ class TimingProtocol:
     """How latencies were timed. Latencies of different protocols can't be compared."""
 
     timer: str
-    """`perf_counter` on a CPU; `cuda_event` or `cuda_graph` on a GPU."""
+    """`perf_counter` on a CPU; `cuda_slope` on a GPU. Earlier versions had `cuda_graph`."""
     cache: str = "warm"
-    """The cache. `warm`: as the previous call left it; `flushed`: emptied before each call."""
+    """The cache. `warm`: as the previous call left it, with equal operands; `flushed`: without any
+    operand of the call."""
     version: int = 1
     """Raised with every change of the measuring code that changes latencies."""
 
@@ -151,6 +152,8 @@ class Samples:
     lost_s: npt.NDArray[np.float32] | None = None
     """Seconds per call, part of `latency_s`, in which a measuring thread had no processor; NaN for
     a sample of which that isn't known. None: not recorded."""
+    clock_hz: npt.NDArray[np.float32] | None = None
+    """The device's clock while each sample was taken. None: not recorded, as on a CPU."""
     num_discarded: int = 0
     """Number of disturbed samples that were discarded and taken again."""
     failures: Mapping[int, str] = field(default_factory=dict)
@@ -165,8 +168,7 @@ class Samples:
     def __post_init__(self) -> None:
         n = len(self.point)
         lengths = {len(self.round), len(self.time_s), len(self.latency_s), len(self.unstable)}
-        if self.lost_s is not None:
-            lengths.add(len(self.lost_s))
+        lengths |= {len(each) for each in (self.lost_s, self.clock_hz) if each is not None}
         if lengths != {n}:
             raise ValueError(f"columns of unequal length: {sorted(lengths | {n})}")
         if n and not (np.isfinite(self.latency_s).all() and self.latency_s.min() > 0):
@@ -208,6 +210,7 @@ class Samples:
             latency_s=column("latency_s"),
             unstable=column("unstable"),
             lost_s=column("lost_s"),
+            clock_hz=column("clock_hz"),
             num_discarded=sum(part.num_discarded for part in parts),
             failures=failures,
             use=sum((part.use for part in parts), OthersUse()),

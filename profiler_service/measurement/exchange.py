@@ -103,6 +103,7 @@ _BLOCK: Final = np.dtype(
         ("num_discarded", np.int32, CAPACITY),
         ("unstable", np.bool_, CAPACITY),
         ("lost_s", np.float32, CAPACITY),
+        ("clock_hz", np.float32, CAPACITY),
     ]
 )
 
@@ -119,6 +120,7 @@ class Block:
         self.num_discarded: npt.NDArray[np.int32] = self._fields["num_discarded"]
         self.unstable: npt.NDArray[np.bool_] = self._fields["unstable"]
         self.lost_s: npt.NDArray[np.float32] = self._fields["lost_s"]
+        self.clock_hz: npt.NDArray[np.float32] = self._fields["clock_hz"]
 
     @staticmethod
     def create_fd() -> int:
@@ -167,5 +169,6 @@ class Block:
         self.num_discarded[visit] = sample.num_discarded
         self.unstable[visit] = sample.unstable
         self.lost_s[visit] = sample.lost_s
+        self.clock_hz[visit] = sample.clock_hz
         # written last: a latency other than 0 means that the row is complete
         self.latency_s[visit] = sample.latency_s

@@ -157,6 +157,7 @@ class Measurer:
         latency_s = np.zeros(len(batch.point))
         unstable = np.zeros(len(batch.point), dtype=np.bool_)
         lost_s = np.full(len(batch.point), np.nan, dtype=np.float32)
+        clock_hz = np.full(len(batch.point), np.nan, dtype=np.float32)
         num_discarded, num_deaths, num_deadly_points, prepared_s = 0, 0, 0, 0.0
         failures: dict[int, str] = {}
         pending = np.arange(len(batch.point))
@@ -197,6 +198,7 @@ class Measurer:
             latency_s[visits] = block.latency_s[:size]
             unstable[visits] = block.unstable[:size]
             lost_s[visits] = block.lost_s[:size]
+            clock_hz[visits] = block.clock_hz[:size]
             num_discarded += int(block.num_discarded[:size][done].sum())
             self._check_interrupted()
             if death is not None:
@@ -225,6 +227,7 @@ class Measurer:
             calls=batch.calls,
             unstable=unstable[kept],
             lost_s=lost_s[kept],
+            clock_hz=None if self.platform.device == "cpu" else clock_hz[kept],
             num_discarded=num_discarded,
             failures=failures,
             # A new child has other counters.

@@ -220,8 +220,9 @@ def samples_to_values(samples: Samples) -> Values:
 
 
 def _sample_columns(samples: Samples) -> dict[str, Any]:
-    columns = {name: getattr(samples, name) for name in _SAMPLE_ARRAYS}
-    return columns if samples.lost_s is None else {**columns, "lost_s": samples.lost_s}
+    optional = {"lost_s": samples.lost_s, "clock_hz": samples.clock_hz}
+    recorded = {name: array for name, array in optional.items() if array is not None}
+    return {name: getattr(samples, name) for name in _SAMPLE_ARRAYS} | recorded
 
 
 def samples_from_row(row: Row) -> Samples:

@@ -51,7 +51,7 @@ class ProtocolFields(RequestModel):
     """How latencies are timed."""
 
     timer: Annotated[str, StringConstraints(pattern="^[a-z_]{1,40}$")] = Field(
-        description="`perf_counter`, `cuda_event` or `cuda_graph`."
+        description="`perf_counter` or `cuda_slope`."
     )
     cache: Literal["warm", "flushed"] = Field(description="The cache before each call.")
     version: Annotated[int, Field(ge=1, le=10_000)] = Field(

@@ -77,9 +77,17 @@ def test_columns_have_one_length() -> None:
         samples(latency_s=np.array([1e-6]))
     with pytest.raises(ValueError, match="unequal length"):
         samples(lost_s=np.zeros(3, dtype=np.float32))
+    with pytest.raises(ValueError, match="unequal length"):
+        samples(clock_hz=np.zeros(3, dtype=np.float32))
 
 
-def part(points: list[int], *, seconds: float, failures: dict[int, str] | None = None) -> Samples:
+def part(
+    points: list[int],
+    *,
+    seconds: float,
+    failures: dict[int, str] | None = None,
+    with_clock: bool = False,
+) -> Samples:
     """A part whose samples were taken 0.1 s one after the other; point i took i + 1 s."""
     point = np.array(points, dtype=np.int32)
     return Samples(
@@ -90,6 +98,7 @@ def part(points: list[int], *, seconds: float, failures: dict[int, str] | None =
         calls=2,
         unstable=point == 1,
         lost_s=(point / 10).astype(np.float32),
+        clock_hz=(point + 1e9).astype(np.float32) if with_clock else None,
         num_discarded=1,
         failures=failures or {},
         use=OthersUse(others_s=0.25, watched_s=1.0),
@@ -112,11 +121,19 @@ def test_parts_of_a_batch_are_joined_as_if_it_had_been_measured_in_one_go() -> N
     assert joined.unstable.tolist() == [False, True, False, True]
     assert joined.lost_s is not None
     assert joined.lost_s.tolist() == pytest.approx([0.0, 0.1, 0.3, 0.1])
+    assert joined.clock_hz is None
     # The last part begins when 1.5 s have been measured.
     assert joined.time_s.tolist() == pytest.approx([0.0, 0.1, 1.5, 1.6])
     assert (joined.calls, joined.num_discarded, joined.seconds) == (2, 3, 3.5)
     assert joined.failures == {2: "no memory"}
     assert joined.use == OthersUse(others_s=0.75, watched_s=3.0)
+
+
+def test_parts_of_a_gpu_s_batch_keep_their_clocks() -> None:
+    parts = [part(points, seconds=1.0, with_clock=True) for points in ([64, 128], [], [64])]
+    joined = Samples.join(parts)
+    assert joined.clock_hz is not None
+    assert joined.clock_hz.tolist() == [1e9 + 64, 1e9 + 128, 1e9 + 64]  # 32 bits: steps of 64
 
 
 def test_a_batch_in_one_part_is_left_as_it_is() -> None:

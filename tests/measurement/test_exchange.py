@@ -13,7 +13,15 @@ def test_what_one_side_puts_into_the_block_the_other_side_sees() -> None:
     last = CAPACITY - 1
     child.under_way = last
     child.put(
-        last, Sample(started_s=5.0, latency_s=2e-4, num_discarded=3, unstable=True, lost_s=2.0**-20)
+        last,
+        Sample(
+            started_s=5.0,
+            latency_s=2e-4,
+            num_discarded=3,
+            unstable=True,
+            lost_s=2.0**-20,
+            clock_hz=2.0**30,
+        ),
     )
     parent.stop = True
 
@@ -23,6 +31,7 @@ def test_what_one_side_puts_into_the_block_the_other_side_sees() -> None:
     assert parent.num_discarded[last] == 3
     assert parent.unstable[last]
     assert parent.lost_s[last] == 2.0**-20
+    assert parent.clock_hz[last] == 2.0**30
     assert not parent.latency_s[:last].any()
     assert child.stop
 

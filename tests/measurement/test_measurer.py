@@ -47,6 +47,7 @@ def test_linear_is_measured_once_per_visit_in_order(measurer: Measurer) -> None:
     assert 0 < samples.time_s[0] < samples.time_s[-1] < samples.seconds
     # All that is timed happened within the batch's wall time.
     assert samples.latency_s.sum() * 3 < samples.seconds
+    assert samples.clock_hz is None  # a CPU doesn't show it
     # What each lost is known, and part of it.
     assert samples.lost_s is not None
     assert ((samples.lost_s >= 0) & (samples.lost_s <= samples.latency_s * (1 + 1e-6))).all()
@@ -293,6 +294,8 @@ def test_linear_on_cuda() -> None:
             assert not samples.failures
             np.testing.assert_array_equal(samples.point, visits)
             assert (samples.latency_s < 1e-3).all()
+            assert samples.clock_hz is not None
+            assert ((samples.clock_hz > 1e8) & (samples.clock_hz < 3e9)).all()
 
 
 @pytest.mark.gpu

@@ -52,6 +52,18 @@ def test_lost_times_come_back_and_are_missing_where_none_were_recorded(
     assert without.lost_s is None
 
 
+def test_clocks_come_back_and_are_missing_where_none_were_recorded(
+    store: Store, sweep: Sweep
+) -> None:
+    clock_hz = np.array([1.98e9, np.nan, 1.41e9], dtype=np.float32)
+    given = [replace(create_samples(3), clock_hz=clock_hz), create_samples(3)]
+    for number, samples in enumerate(given):
+        store.commit_batch(sweep.id, number, samples, PROGRESS)
+    found, without = store.load_batches(sweep.id)
+    np.testing.assert_array_equal(found.clock_hz, clock_hz, strict=True)
+    assert without.clock_hz is None
+
+
 def test_sweep_without_batches_loads_none(store: Store, sweep: Sweep) -> None:
     assert store.load_batches(sweep.id) == []
 
