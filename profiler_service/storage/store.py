@@ -13,11 +13,11 @@ from collections.abc import Collection, Sequence
 from profiler_service.access.caller import Caller
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import Samples
-from profiler_service.plan.modes import Mode
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
 from profiler_service.plan.turns import Demand, OpenSweep
-from profiler_service.storage import audit, batches, curve_list, curves, facts, rows, sweeps
+from profiler_service.storage import audit, batches, curves, facts, rows, sweeps
 from profiler_service.storage.access_store import AccessStore
+from profiler_service.storage.curve_store import CurveStore
 from profiler_service.storage.fleet_store import FleetStore
 from profiler_service.storage.host_store import HostStore
 from profiler_service.storage.own_sweep_store import OwnSweepStore
@@ -44,7 +44,7 @@ from profiler_service.storage.records import (
 )
 from profiler_service.storage.statements import check_page, read_generation
 from profiler_service.storage.upkeep_store import UpkeepStore
-from profiler_service.workload import Dims, Workload
+from profiler_service.workload import Workload
 
 __all__ = [
     "CLOCK_SKEW_S",
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 
-class Store(HostStore, FleetStore, OwnSweepStore, AccessStore, UpkeepStore):
+class Store(HostStore, FleetStore, OwnSweepStore, CurveStore, AccessStore, UpkeepStore):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the
@@ -257,94 +257,6 @@ class Store(HostStore, FleetStore, OwnSweepStore, AccessStore, UpkeepStore):
             return curves.finish_sweep(
                 connection, sweep_id, curve, arrays, state=state, worker=self._worker
             )
-
-    def get_curve_header(self, curve_id: str) -> CurveHeader:
-        """The curve's header. Raises UnknownCurveError."""
-        with self._read() as connection:
-            return curves.get_curve_header(connection, curve_id)
-
-    def load_curve(self, curve_id: str) -> LatencyCurve:
-        """The curve with its arrays. Raises UnknownCurveError."""
-        with self._read() as connection:
-            row = curves.get_curve_row(connection, curve_id)
-        return rows.curve_from_row(row)
-
-    def find_curves(
-        self,
-        workload_key: str,
-        platform_key: str,
-        protocol_key: str,
-        *,
-        after_generation: int = -1,
-        limit: int | None = None,
-    ) -> list[CurveHeader]:
-        """Headers of such curves stored after that generation, the last stored first."""
-        with self._read() as connection:
-            return curves.find_curves(
-                connection,
-                workload_key,
-                platform_key,
-                protocol_key,
-                after_generation=after_generation,
-                limit=limit,
-            )
-
-    def find_answering(
-        self,
-        workload_key: str,
-        platform_key: str,
-        protocol_key: str,
-        raced_from: Sequence[int] | None,
-        *,
-        limit: int,
-    ) -> list[CurveHeader]:
-        """Headers of the races from that point, or with None of all other curves, newest first."""
-        with self._read() as connection:
-            return curves.find_answering(
-                connection, workload_key, platform_key, protocol_key, raced_from, limit=limit
-            )
-
-    def find_raced_points(
-        self, workload_key: str, platform_key: str, protocol_key: str, *, limit: int
-    ) -> list[Dims]:
-        """The points that such races began at, each once; at most `limit`."""
-        with self._read() as connection:
-            return curves.find_raced_points(
-                connection, workload_key, platform_key, protocol_key, limit=limit
-            )
-
-    def find_new_curves(self, *, after_generation: int, limit: int) -> list[CurveHeader]:
-        """Headers of curves kept after that generation, the first one kept first."""
-        with self._read() as connection:
-            return curves.find_new_curves(connection, after_generation, limit=limit)
-
-    def find_curves_of_kinds(
-        self, kinds: Sequence[str], *, mode: Mode, after_generation: int, limit: int
-    ) -> list[CurveHeader]:
-        """Headers of all such curves stored after that generation, the last stored first."""
-        with self._read() as connection:
-            return curves.find_curves_of_kinds(
-                connection, kinds, mode=mode, after_generation=after_generation, limit=limit
-            )
-
-    def find_newest_protocol(self, workload_key: str, platform_key: str) -> str | None:
-        """Key of the protocol of the last such curve stored; None if there is none."""
-        with self._read() as connection:
-            return curves.find_newest_protocol(connection, workload_key, platform_key)
-
-    def list_curves(
-        self,
-        wanted: CurveFilter = curve_list.ALL_CURVES,
-        *,
-        order: CurveOrder = curve_list.NEWEST_FIRST,
-        cursor: str | None = None,
-        limit: int = 50,
-    ) -> Page[CurveHeader]:
-        """Curve headers, newest first by default. Raises InvalidRequestError for a wrong cursor."""
-        place = curve_list.read_cursor(cursor, order.sort)
-        check_page(cursor=None, limit=limit)
-        with self._read() as connection:
-            return curve_list.list_curves(connection, wanted, order=order, place=place, limit=limit)
 
     # Facts
 
