@@ -12,10 +12,9 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
-from profiler_service.analysis.samples import OthersUse, Platform, TimingProtocol
+from profiler_service.analysis.samples import OthersUse
 from profiler_service.errors import (
     DeviceLostError,
     HostTakenError,
@@ -24,21 +23,20 @@ from profiler_service.errors import (
     PlatformMismatchError,
     StoreUnavailableError,
 )
-from profiler_service.grid import Grid
 from profiler_service.measurement.device_use import LOOK_EVERY_S, wait_for_others
 from profiler_service.measurement.turn import PATIENCE_S, DeviceTurn
-from profiler_service.plan.base import Batch, Part, Planner
+from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.replay import replay
 from profiler_service.plan.running_sweep import RunningSweep
 from profiler_service.plan.spec import SweepSpec, SweepState
 from profiler_service.plan.turns import OpenSweep, Turns
+from profiler_service.processes.batch_measurer import BatchMeasurer
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.log_context import log_context
 from profiler_service.telemetry.traces import span
-from profiler_service.workload import Workload
 
 logger = logging.getLogger(__name__)
 
@@ -52,44 +50,6 @@ CANCEL_POLL_S = 1.0
 """How often to check during a pause whether the sweep was cancelled."""
 STORE_CHECK_S = 1.0
 """How often to make sure, before a batch, that its samples could be kept."""
-
-
-class BatchMeasurer(Protocol):
-    """The part of `measurement.measurer.Measurer` that the runner uses."""
-
-    @property
-    def platform(self) -> Platform:
-        """The platform of all samples."""
-
-    @property
-    def protocol(self) -> TimingProtocol:
-        """The timing protocol of all samples."""
-
-    @property
-    def dtypes(self) -> Sequence[str]:
-        """Element types that the device multiplies."""
-
-    @property
-    def backends(self) -> Mapping[str, Sequence[str]]:
-        """Backend of products → the dtypes that it multiplies."""
-
-    @property
-    def measured_cpus(self) -> Collection[int]:
-        """Processors that the child measures on; this process keeps off them."""
-
-    def measure_part(
-        self, workload: Workload, grid: Grid, batch: Batch, *, must_yield: Callable[[int], bool]
-    ) -> Part:
-        """The samples of `batch`, or of its first visits if `must_yield` says so."""
-
-    def read_gpu_use(self) -> float | None:
-        """The share of about the last second in which the GPU worked for anybody; or None."""
-
-    def interrupt(self) -> None:
-        """Makes a running `measure_part` in another thread raise soon."""
-
-    def close(self) -> None:
-        """Ends the child."""
 
 
 class StopRequest(SystemExit):

@@ -31,13 +31,14 @@ from profiler_service.plan.base import Planner
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.processes.attendance import AWAY_S, HEARTBEAT_S, Attendance, Lease
+from profiler_service.processes.batch_measurer import BatchMeasurer
 from profiler_service.processes.canaries import Canaries
 from profiler_service.processes.dashboard_points import DashboardPoints
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.idle_pruning import IdlePruning
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.rechecks import Rechecks
-from profiler_service.processes.sweep_runner import BatchMeasurer, StopRequest, SweepRunner
+from profiler_service.processes.sweep_runner import StopRequest, SweepRunner
 from profiler_service.settings import Settings
 from profiler_service.storage.database import find_sqlite_path, has_changed, parse_url
 from profiler_service.storage.store import CLOCK_SKEW_S, Host, HostStatus, Store, WorkerIdentity
