@@ -1,0 +1,191 @@
+"""Why is a point fast? What the names of the kernels at points of a grid say. Pure.
+
+A library chooses a kernel for each shape. If the kernel at two points isn't the same, that
+explains a difference better than any dimension does. Names come from `measurement.kernel_verbose`
+and `measurement.kernel_reading`; here they are only compared.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from profiler_service.workload import Dims
+
+KernelNames = Mapping[Dims, str]
+"""Dims of a point → the name of its kernel. Points without a known name are left out."""
+Line = Sequence[tuple[int, str]]
+"""The names along one axis: dimension and name, ascending. All other dimensions are the same."""
+Rule = Literal["multiples", "above multiples", "from multiples", "above", "between", "unclear"]
+
+LEAST_MULTIPLE: Final = 2
+MOST_MULTIPLE: Final = 128
+"""Multiples of these numbers, and of those between them, are looked for: tiles of known kernels."""
+FUNCTION: Final = "MKL "
+"""The name of what MKL ran begins so: MKL says which function it was, and not which kernel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisChange:
+    """How the kernel changes along one axis, as far as the points that were looked at tell.
+
+    - `multiples`: the multiples of `number` have one kernel, and all others another one.
+    - `above multiples`: it only changes above multiples of `number`, where a further block begins.
+    - `from multiples`: it only changes from the dimension before a multiple of `number` to it.
+    - `above`: it changes once, from `number` to the dimension after it.
+    - `between`: it changes once, after `number` and up to `last`; what lies between wasn't seen.
+    - `unclear`: none of these.
+    """
+
+    axis: int
+    rule: Rule
+    number: int = 0
+    last: int = 0
+    changes: tuple[int, ...] = ()
+    """For these two rules: multiples where it was seen to change. There may be others."""
+
+
+def find_line(names: KernelNames, through: Dims, axis: int) -> Line:
+    """The names at the points that differ from `through` on that axis only."""
+    return sorted(
+        (dims[axis], name)
+        for dims, name in names.items()
+        if (*dims[:axis], *dims[axis + 1 :]) == (*through[:axis], *through[axis + 1 :])
+    )
+
+
+def find_change(line: Line, axis: int = 0) -> AxisChange | None:
+    """How the kernel changes along the line; None if all its points have the same one.
+
+    Only rules that explain every point of the line are given. One change alone says nothing of
+    multiples, and neither does one multiple alone.
+    """
+    steps = [
+        (here, there) for (here, name), (there, other) in itertools.pairwise(line) if name != other
+    ]
+    if not steps:
+        return None
+    if len(steps) == 1:
+        [(here, there)] = steps
+        if there == here + 1:
+            return AxisChange(axis=axis, rule="above", number=here)
+        return AxisChange(axis=axis, rule="between", number=here, last=there)
+    multiple = _find_multiple(line)
+    if multiple is not None:
+        return AxisChange(axis=axis, rule="multiples", number=multiple)
+    # Where both neighbours were seen, it is known between which dimensions it changes.
+    seen = [(here, there) for here, there in steps if there == here + 1]
+    rules: tuple[tuple[Rule, list[int], int], ...] = (
+        ("above multiples", [here for here, _ in seen], 1),
+        ("from multiples", [there for _, there in seen], 0),
+    )
+    for rule, ends, after in rules:
+        number = math.gcd(*ends)
+        if (
+            len(ends) > 1
+            and LEAST_MULTIPLE <= number <= MOST_MULTIPLE
+            and _is_same_within_blocks(line, number, after)
+        ):
+            return AxisChange(axis=axis, rule=rule, number=number, changes=tuple(ends))
+    return AxisChange(axis=axis, rule="unclear")
+
+
+def _is_same_within_blocks(line: Line, number: int, after: int) -> bool:
+    """Whether the kernel is the same within each block, `after` a multiple up to the next."""
+    of_block: dict[int, str] = {}
+    return all(of_block.setdefault((dim - after) // number, name) == name for dim, name in line)
+
+
+def _find_multiple(line: Line) -> int | None:
+    """The number whose multiples, and no others, have a kernel of their own on the line.
+
+    It is the greatest common divisor of those points: they show no more than that.
+    """
+    if len({name for _, name in line}) != 2:
+        return None
+    found = []
+    for special in {name for _, name in line}:
+        with_it = [dim for dim, name in line if name == special]
+        others = [dim for dim, name in line if name != special]
+        number = math.gcd(*with_it)
+        if len(with_it) > 1 and len(others) > 1 and all(dim % number for dim in others):
+            found.append(number)
+    number = max(found, default=0)
+    return number if LEAST_MULTIPLE <= number <= MOST_MULTIPLE else None
+
+
+def find_changes(names: KernelNames, at: Dims) -> list[AxisChange]:
+    """How the kernel changes along each axis through that point; axes without a change left out."""
+    changes = (find_change(find_line(names, at, axis), axis) for axis in range(len(at)))
+    return [change for change in changes if change is not None]
+
+
+def explain(names: KernelNames, *, dims: Dims, lhp: Dims, axes: Sequence[str]) -> str:
+    """A sentence about the kernels at `dims` and at `lhp`, which is the answer; empty if unknown.
+
+    `axes` are the names of the axes.
+    """
+    asked, best = names.get(dims), names.get(lhp)
+    if asked is None or best is None:
+        return ""
+    if dims == lhp:
+        return _explain_point(names, lhp, axes)
+    if asked == best:
+        return f"{_describe_same(best)} at both: {best}"
+    pair = f"{_dims_text(dims)} takes {asked}; {_dims_text(lhp)} takes {best}"
+    for change in find_changes(names, lhp):
+        beside = (*lhp[: change.axis], dims[change.axis], *lhp[change.axis + 1 :])
+        if names.get(beside, best) != best:
+            return f"{describe_change(change, axes)}: {pair}"
+    return f"the kernel isn't the same: {pair}"
+
+
+def _explain_point(names: KernelNames, at: Dims, axes: Sequence[str]) -> str:
+    """The sentence if `at` is asked for and is the answer, too."""
+    changes = find_changes(names, at)
+    here = f"{_dims_text(at)} takes {names[at]}"
+    if changes:
+        return f"{'; '.join(describe_change(each, axes) for each in changes)}; {here}"
+    on_lines = sum(len(find_line(names, at, axis)) - 1 for axis in range(len(at)))
+    if not on_lines:
+        return here
+    return f"{_describe_same(names[at])} at the {on_lines + 1} points looked at: {names[at]}"
+
+
+def _describe_same(name: str) -> str:
+    return "the same function" if name.startswith(FUNCTION) else "the same kernel"
+
+
+def describe_change(change: AxisChange, axes: Sequence[str]) -> str:
+    """The change in words: `the kernel changes at multiples of 16 of in_channels`."""
+    axis, at = axes[change.axis], ", ".join(map(str, change.changes[:4]))
+    at = f"{at}, …" if len(change.changes) > 4 else at
+    match change.rule:
+        case "multiples":
+            return f"the kernel changes at multiples of {change.number} of {axis}"
+        case "above multiples":
+            return f"the kernel changes above multiples of {change.number} of {axis} ({at})"
+        case "from multiples":
+            return f"the kernel changes from multiples of {change.number} of {axis} on ({at})"
+        case "above":
+            return f"the kernel changes above {axis} {change.number}"
+        case "between":
+            return f"the kernel changes between {axis} {change.number} and {change.last}"
+        case "unclear":
+            return f"the kernel changes along {axis}"
+
+
+def number_kernels(tables: Iterable[KernelNames]) -> dict[str, int]:
+    """Name of a kernel → its number, from 0 up, in the order of the names.
+
+    Equal kernels of several curves have equal numbers, so a model can take the kernel's identity
+    as a feature: a column for each number.
+    """
+    return {name: n for n, name in enumerate(sorted({x for each in tables for x in each.values()}))}
+
+
+def _dims_text(dims: Dims) -> str:
+    return ",".join(map(str, dims))

@@ -1,0 +1,65 @@
+"""Which points of a grid are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from profiler_service.analysis.kernel_names import AxisChange, find_change, find_line
+from profiler_service.grid import Grid, GridAxis
+from profiler_service.plan.named_points import MAX_NAMED_POINTS, choose_named_points
+from profiler_service.workload import Dims
+
+WINDOW = Grid.window((1197, 317), (149, 39))
+"""1197 to 1346 and 317 to 356: what a query looks at by default."""
+
+
+def test_the_pair_comes_first_then_what_lies_beside_the_answer() -> None:
+    points = choose_named_points(WINDOW, (1197, 317), (1200, 320))
+    assert points[:4] == [(1197, 317), (1200, 320), (1197, 320), (1200, 317)]
+    # Of each axis in turn; 1200 and 317 are there already, 1197 and 320, too.
+    assert points[4:8] == [(1198, 320), (1200, 318), (1199, 320), (1200, 319)]
+    assert len(points) == len(set(points)) == MAX_NAMED_POINTS
+    assert all(WINDOW.find_index(each) is not None for each in points)
+    assert all(each[0] == 1200 or each[1] == 320 or each == (1197, 317) for each in points)
+
+
+@pytest.mark.parametrize("multiple", [2, 4, 8, 16, 32, 64])
+def test_multiples_can_be_told_from_smaller_and_larger_ones(multiple: int) -> None:
+    points = choose_named_points(WINDOW, (1197, 317), (1200, 320))
+    names = {each: "special" if each[0] % multiple == 0 else "usual" for each in points}
+    assert find_change(find_line(names, (1200, 320), 0)) == AxisChange(
+        axis=0, rule="multiples", number=multiple
+    )
+
+
+@pytest.mark.parametrize("block", [16, 32, 64])
+def test_where_a_further_block_begins_can_be_seen(block: int) -> None:
+    points = choose_named_points(WINDOW, (1197, 317), (1200, 320))
+    names = {each: str(-(-each[0] // block)) for each in points}
+    found = find_change(find_line(names, (1200, 320), 0))
+    assert found is not None
+    assert (found.rule, found.number) == ("above multiples", block)
+    # Of the multiples from 1197 to 1346, those of 64 are seen first.
+    assert {1216, 1280, 1344} <= set(found.changes)
+
+
+def test_a_small_grid_is_named_whole_along_its_axes() -> None:
+    grid = Grid(axes=(GridAxis(first=5, count=3), GridAxis(first=8, count=2)))
+    assert set(choose_named_points(grid, (5, 8), (6, 9))) == {
+        *((5, 8), (6, 9), (5, 9), (6, 8), (7, 9)),
+    }
+
+
+def test_one_point_is_named_once() -> None:
+    grid = Grid(axes=(GridAxis(first=5, count=1),))
+    assert choose_named_points(grid, (5,), (5,)) == [(5,)]
+
+
+def test_no_more_are_named_than_asked_for() -> None:
+    first: Dims = (1197, 317)
+    assert choose_named_points(WINDOW, first, (1200, 320), limit=2) == [first, (1200, 320)]
+
+
+def test_a_window_of_multiples_is_named_at_its_own_dimensions() -> None:
+    grid = Grid.window((1197,), (149,), (64,))
+    assert choose_named_points(grid, (1197,), (1216,)) == [(1197,), (1216,), (1280,), (1344,)]
