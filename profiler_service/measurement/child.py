@@ -14,6 +14,7 @@ import random
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -27,6 +28,8 @@ from profiler_service.measurement.exchange import (
     NOWHERE,
     Block,
     Finished,
+    KernelNamed,
+    NameOrder,
     Order,
     PointFailed,
     Ready,
@@ -37,6 +40,7 @@ from profiler_service.workload import Dims, ParamValue, unfold
 
 if TYPE_CHECKING:
     from profiler_service.measurement.devices import Device
+    from profiler_service.measurement.kernel_reading import KernelReader
     from profiler_service.measurement.operations import Builder, Call, Operands
     from profiler_service.measurement.timer import Sample
 
@@ -56,7 +60,7 @@ def main(connection_fd: int, block_fd: int) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     connection = Connection(connection_fd)
     block = Block(block_fd)
-    orders: queue.SimpleQueue[Setup | Order] = queue.SimpleQueue()
+    orders: queue.SimpleQueue[Setup | Order | NameOrder] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, orders), daemon=True).start()
     setup = orders.get()
     assert isinstance(setup, Setup)
@@ -99,11 +103,14 @@ def main(connection_fd: int, block_fd: int) -> None:
         runner = OrderRunner(device, block, connection.send)
         while True:
             order = orders.get()
-            assert isinstance(order, Order)
-            runner.carry_out(order)
+            if isinstance(order, NameOrder):
+                runner.name_kernels(order)
+            else:
+                assert isinstance(order, Order)
+                runner.carry_out(order)
 
 
-def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order]) -> None:
+def _receive(connection: Connection, orders: queue.SimpleQueue[Setup | Order | NameOrder]) -> None:
     # A separate thread notices at once that the parent has ended, even if it was killed.
     try:
         while True:
@@ -124,6 +131,7 @@ class OrderRunner:
         self._block = block
         self._send = send
         self._operands: Operands | None = None
+        self._kernels: KernelReader | None = None
 
     def carry_out(self, order: Order) -> None:
         """Makes the order's visits. Then reports that the order is finished or refused."""
@@ -145,6 +153,47 @@ class OrderRunner:
             gc.enable()
         self._block.under_way = NOWHERE
         self._send(Finished())
+
+    def name_kernels(self, order: NameOrder) -> None:
+        """Names the kernels of the order's points, one call each, until its time is over.
+
+        Points that can't be called, or whose kernels nobody names, are left out. Then reports that
+        the order is finished or refused.
+        """
+        from profiler_service.measurement.kernel_reading import open_kernel_reader
+        from profiler_service.measurement.operations import load_builder
+
+        try:
+            build = load_builder(order.builder)
+        except (ImportError, AttributeError, ValueError) as error:
+            self._send(Refused(message=f"the builder {order.builder} is missing: {error}"))
+            return
+        if self._kernels is None:
+            self._kernels = open_kernel_reader(self._device.name)
+        ends_s = time.perf_counter() + order.limit_s
+        longest_s, memory_ran_out = 0.0, False
+        for place, dims in enumerate(order.dims.tolist()):
+            begun_s = time.perf_counter()
+            if self._block.stop or memory_ran_out or begun_s + longest_s > ends_s:
+                break
+            try:
+                name = self._name(order, build, tuple(dims), self._kernels)
+            except Exception as error:  # calls of other packages may raise anything
+                if not self._device.is_usable():
+                    raise SystemExit(1) from error
+                memory_ran_out = find_memory_error(error) is not None
+            else:
+                if name:
+                    self._send(KernelNamed(place=place, name=name))
+                longest_s = max(longest_s, time.perf_counter() - begun_s)
+        if memory_ran_out:
+            self._release_memory()
+        self._send(Finished())
+
+    def _name(self, order: NameOrder, build: Builder, dims: Dims, kernels: KernelReader) -> str:
+        operands = self._operands_for(order.params)
+        operands.start_visit()
+        return kernels.read(build(operands, *unfold(order.axes, dims, order.params)))
 
     def _operands_for(self, params: Mapping[str, ParamValue]) -> Operands:
         from profiler_service.measurement.operations import Operands
@@ -178,10 +227,14 @@ class OrderRunner:
                     # No other point can be measured in this process. A new process will measure
                     # them.
                     raise SystemExit(1) from error
-            if memory_ran_out:  # only now: the error's traceback kept tensors alive
-                self._operands = None
-                gc.collect()
-                self._device.release_memory()
+            if memory_ran_out:
+                self._release_memory()
+
+    def _release_memory(self) -> None:
+        """Call it when the error is handled: its traceback keeps tensors alive."""
+        self._operands = None
+        gc.collect()
+        self._device.release_memory()
 
     def _take_sample(self, order: Order, build: Builder, dims: Dims) -> Sample:
         operands = self._operands_for(order.params)

@@ -20,6 +20,8 @@ from profiler_service.measurement.child_environment import child_environment
 from profiler_service.measurement.exchange import (
     Block,
     Finished,
+    KernelNamed,
+    NameOrder,
     Order,
     PointFailed,
     Ready,
@@ -33,7 +35,7 @@ _POLL_S: Final = 0.25
 _DYING_S: Final = 10.0
 _CODE: Final = "from profiler_service.measurement.child import main; main({}, {})"
 
-Message = Ready | Refused | PointFailed | Finished
+Message = Ready | Refused | PointFailed | KernelNamed | Finished
 
 
 class ChildDiedError(Exception):
@@ -109,12 +111,12 @@ class ChildProcess:
         """The child's process id."""
         return self._process.pid
 
-    def order(self, order: Order) -> None:
+    def order(self, order: Order | NameOrder) -> None:
         """Hands the order to the child. Raises ChildDiedError."""
         self.block.clear()
         self._send(order)
 
-    def _send(self, message: Setup | Order) -> None:
+    def _send(self, message: Setup | Order | NameOrder) -> None:
         try:
             self._connection.send(message)
         except OSError:

@@ -80,6 +80,28 @@ class Order:
     """Whether a GPU captures a call before it times it: see `WorkloadKind.has_few_launches`."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NameOrder:
+    """Parent to child: points whose kernels are to be named. Nothing is timed."""
+
+    builder: str
+    axes: Sequence[str]
+    params: Mapping[str, ParamValue]
+    dims: npt.NDArray[np.int32]
+    """[points, axes]; the most important ones first."""
+    limit_s: float
+    """No further point is begun that would most likely end later than this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelNamed:
+    """Child to parent: the kernels of a point of a `NameOrder`."""
+
+    place: int
+    """The row of `dims`."""
+    name: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class PointFailed:
     """Child to parent: a point couldn't be measured. Its other visits are left out."""

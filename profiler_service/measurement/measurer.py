@@ -5,13 +5,13 @@ Never imports torch. Knows neither storage nor planners.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from profiler_service.analysis.samples import OthersUse, Platform, Samples, TimingProtocol
 from profiler_service.errors import (
@@ -35,15 +35,19 @@ from profiler_service.measurement.exchange import (
     NOWHERE,
     Block,
     Finished,
+    NameOrder,
     Order,
     PointFailed,
     Refused,
     Setup,
 )
 from profiler_service.measurement.gpu_probe import open_gpu_probe
+from profiler_service.measurement.naming import name_points
 from profiler_service.measurement.processors import find_measured_cpus
 from profiler_service.plan.base import Batch, Part
-from profiler_service.workload import Workload, WorkloadKind
+from profiler_service.workload import Dims, Workload, WorkloadKind
+
+logger = logging.getLogger(__name__)
 
 MAX_DEATHS: Final = 3
 """Measuring ends after so many deaths of the child between visits, without a sample in between.
@@ -152,7 +156,7 @@ class Measurer:
         kind = self._get_kind(workload)
         self._interrupted_at = None
         batch_started_s = time.perf_counter()
-        visit_dims = _dims_of(grid, batch.point)
+        visit_dims = grid.dims_of(batch.point)
         started_s = np.zeros(len(batch.point))
         latency_s = np.zeros(len(batch.point))
         unstable = np.zeros(len(batch.point), dtype=np.bool_)
@@ -239,6 +243,46 @@ class Measurer:
         )
         return Part(samples=samples, rest=batch.select(pending) if len(pending) else None)
 
+    def name_kernels(
+        self,
+        workload: Workload,
+        points: Sequence[Dims],
+        *,
+        limit_s: float,
+        must_stop: Callable[[], bool],
+    ) -> dict[Dims, str] | None:
+        """The names of the kernels at these points, as many as can be had in about `limit_s`.
+
+        One call of each point in a running child, outside of all samples; None if no child runs. A
+        child that dies is replaced at the next `measure`; the names until then are kept.
+        `must_stop` is asked about four times a second. Raises UnsupportedOnHostError,
+        MeasurementFailedError.
+        """
+        kind = self._get_kind(workload)
+        child = self._children.find_running(0)
+        names: dict[Dims, str] = {}
+        if child is None:
+            return None
+        self._interrupted_at = None
+        order = NameOrder(
+            builder=kind.builder,
+            axes=kind.axes,
+            params=dict(workload.params),
+            dims=np.array(points, dtype=np.int32),
+            limit_s=limit_s,
+        )
+        try:
+            late = self._find_late_interrupt
+            for place, name in name_points(child, order, must_stop=must_stop, must_end=late):
+                names[points[place]] = name
+        except ChildDiedError as error:
+            logger.warning("not all kernels are named: %s", error)
+            self._children.drop(0)
+        except BaseException:
+            self._children.drop(0)
+            raise
+        return names
+
     def read_gpu_use(self) -> float | None:
         """The share of about the last second in which the GPU worked for anybody, from 0 to 1.
 
@@ -294,6 +338,11 @@ class Measurer:
         if self._interrupted_at is not None:
             raise MeasurementInterruptedError("the measurement was interrupted")
 
+    def _find_late_interrupt(self) -> str | None:
+        at_s = self._interrupted_at
+        is_late = at_s is not None and time.monotonic() > at_s + _GRACE_S
+        return "it was interrupted" if is_late else None
+
     def _carry_out(
         self,
         number: int,
@@ -311,8 +360,8 @@ class Measurer:
         def find_reason_to_end() -> str | None:
             nonlocal visit, since
             now = time.monotonic()
-            if self._interrupted_at is not None and now > self._interrupted_at + _GRACE_S:
-                return "it was interrupted"
+            if (reason := self._find_late_interrupt()) is not None:
+                return reason
             if child.block.under_way != visit:
                 visit, since = child.block.under_way, now
             elif now > since + self._point_timeout_s:
@@ -348,9 +397,3 @@ class Measurer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _dims_of(grid: Grid, point: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    positions = np.unravel_index(point, grid.shape)
-    columns = [np.array(axis.dims)[p] for axis, p in zip(grid.axes, positions, strict=True)]
-    return np.stack(columns, axis=1).astype(np.int32)
