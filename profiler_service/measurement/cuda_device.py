@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import torch
 
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import MeasurementFailedError
-from profiler_service.measurement.copies import Copies, Repetition, Rotation
+from profiler_service.measurement.copies import Copies
 from profiler_service.measurement.device_clock import ClockWatch
-from profiler_service.measurement.event_timer import (
-    EventStopwatch,
-    Pieces,
-    Work,
-    take_queued_sample,
-)
+from profiler_service.measurement.event_timer import EventStopwatch, Work
 from profiler_service.measurement.gpu_probe import open_gpu_probe
 from profiler_service.measurement.graph_pool import GraphPool
 from profiler_service.measurement.kernel_variables import kernel_variables
 from profiler_service.measurement.loaded_libraries import find_cublas_version, find_loaded_files
 from profiler_service.measurement.operations import Call
 from profiler_service.measurement.platform_probe import read_nvidia_driver
+from profiler_service.measurement.queue_timer import QueueTimer
 from profiler_service.measurement.timer import PROTOCOL_VERSION, Sample
 from profiler_service.measurement.torch_settings import changed_switches, float32_precision
 
@@ -36,14 +32,7 @@ used line first, so reading its size once would leave some operands in it."""
 
 
 class CudaDevice:
-    """The first CUDA device, timed by the slope over calls that wait behind a delay.
-
-    A small product takes less time than its launch. Timed one by one, all small products would seem
-    equally fast. So calls are queued behind a delay, and the device never waits for the host: see
-    `EventStopwatch`. Calls of few launches are queued one by one. Of the others, each call is
-    captured in a CUDA graph first, because the host queues so many launches more slowly than the
-    device carries them out. Which calls these are, their kind says: the latencies of one curve must
-    be comparable.
+    """The first CUDA device, timed as `QueueTimer` does.
 
     With a warm cache, all calls of a sample have the same operands. With a flushed one, the cache
     is read full of other data before each pass, and every call of a pass has operands of its own.
@@ -55,16 +44,23 @@ class CudaDevice:
         self.protocol = TimingProtocol(timer="cuda_slope", cache=cache, version=PROTOCOL_VERSION)
         properties = torch.cuda.get_device_properties(0)
         self.gpu_uuid: str | None = str(properties.uuid)
-        self._stopwatch = EventStopwatch(
-            create_mark=lambda: torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
-            sleep=torch.cuda._sleep,
-            is_throttled=open_gpu_probe(self.gpu_uuid).is_throttled,
-            clock_s=time.perf_counter,
-            flush=create_flush(properties.L2_cache_size, "cuda") if cache == "flushed" else None,
-        )
-        self._watch = ClockWatch(time.sleep)
         self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._graphs = GraphPool(create_pool=torch.cuda.graph_pool_handle, capture=self._capture)
+        self._timer = QueueTimer(
+            EventStopwatch(
+                create_mark=lambda: torch.cuda.Event(enable_timing=True),  # type: ignore[no-untyped-call]
+                sleep=torch.cuda._sleep,
+                is_throttled=open_gpu_probe(self.gpu_uuid).is_throttled,
+                clock_s=time.perf_counter,
+                flush=create_flush(properties.L2_cache_size, "cuda")
+                if cache == "flushed"
+                else None,
+            ),
+            watch=ClockWatch(time.sleep),
+            graphs=self._graphs,
+            stand_aside=self._stand_aside,
+            clock_s=time.perf_counter,
+        )
 
     def platform(self) -> Platform:
         """The device and its memory, the driver, torch, CUDA, cuBLAS and cuDNN."""
@@ -105,36 +101,22 @@ class CudaDevice:
         is_captured: bool = False,
     ) -> Sample:
         """One sample of `call` by CUDA events. A flushed cache needs `copies`."""
-        warm_up = functools.partial(self._warm_up, call, max(1, warmup_calls))
-        prepare: Callable[[Work], Work]
-        if is_captured:
-            # Before a capture, libraries must be initialised on another stream than the default.
-            self._side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self._side):
-                warm_up()
-            torch.cuda.current_stream().wait_stream(self._side)
-            self._graphs.start_visit()
-            self._stopwatch.expect(0.0)  # a graph is queued much faster than its launches
-            prepare = self._graphs.capture
-        else:
-            self._stopwatch.expect(warm_up())
-            prepare = _leave
-        first = prepare(call)
-        pieces: Pieces = Repetition(first)
-        if self.protocol.cache == "flushed":
-            assert copies is not None
-            pieces = Rotation(first, lambda: prepare(copies.make()), most=copies.most)
-        return take_queued_sample(
-            self._stopwatch, pieces, calls=calls, watch=self._watch, check_stop=check_stop
+        return self._timer.sample(
+            call,
+            calls=calls,
+            warmup_calls=max(1, warmup_calls),
+            check_stop=check_stop,
+            copies=copies,
+            is_captured=is_captured,
         )
 
-    def _warm_up(self, call: Call, calls: int) -> float:
-        """Makes untimed calls. Returns the seconds that the host took to queue the last one."""
-        started_s = 0.0
-        for _ in range(calls):
-            started_s = time.perf_counter()
-            call()
-        return time.perf_counter() - started_s
+    @contextlib.contextmanager
+    def _stand_aside(self) -> Iterator[None]:
+        """Queues on the stream of captures: before one, libraries must be initialised there."""
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
+            yield
+        torch.cuda.current_stream().wait_stream(self._side)
 
     def _capture(self, work: Work, pool: Any) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
@@ -177,8 +159,3 @@ def create_flush(cache_bytes: int, device: str) -> Work:
         )
     count = -(-FLUSHED_CACHES * cache_bytes // torch.float32.itemsize)
     return torch.zeros(count, dtype=torch.float32, device=device).sum
-
-
-def _leave(work: Work) -> Work:
-    """The work as it is: its launches are queued one by one."""
-    return work

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from profiler_service.measurement.event_timer import EventStopwatch, Work
 
 
@@ -18,8 +20,14 @@ class FakeGpu:
         self.is_throttled = False
         self.log: list[str] = []
         self.delays_s: list[float] = []
+        self._marks = itertools.cycle(("opened", "start", "end"))
+        self._captured: dict[str, float] | None = None
+        """What is captured now, by its name, in seconds."""
 
     def queue(self, name: str, seconds: float) -> None:
+        if self._captured is not None:
+            self._captured[name] = self._captured.get(name, 0.0) + seconds
+            return
         self.log.append(name)
         self.device_s = max(self.host_s, self.device_s) + seconds
 
@@ -36,15 +44,35 @@ class FakeGpu:
 
         return queue_work
 
+    def capture(self, work: Work, pool: int) -> FakeGraph:
+        """Queues nothing now. A replay takes as long as all of the work, and one launch."""
+        self.log.append("capture")
+        captured: dict[str, float] = {}
+        self._captured = captured
+        work()
+        self._captured = None
+        name = f"graph of {','.join(captured)}"
+        return FakeGraph(self.work(sum(captured.values()), queueing_s=10e-6, name=name))
+
+    def create_mark(self) -> FakeMark:
+        return FakeMark(next(self._marks), self)
+
     def stopwatch(self, *, flush: Work | None = None) -> EventStopwatch:
-        names = iter(("opened", "start", "end"))
         return EventStopwatch(
-            create_mark=lambda: FakeMark(next(names), self),
+            create_mark=self.create_mark,
             sleep=self.sleep,
             is_throttled=lambda: self.is_throttled,
             clock_s=lambda: self.host_s,
             flush=flush,
         )
+
+
+class FakeGraph:
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    def replay(self) -> None:
+        self._work()
 
 
 class FakeMark:

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from unittest.mock import Mock, create_autospec
+
 import pytest
 import torch
 
 from profiler_service.errors import MeasurementFailedError
+from profiler_service.measurement import cuda_device
 from profiler_service.measurement.copies import Copies
 from profiler_service.measurement.cuda_device import CudaDevice, create_flush
+from tests.measurement.fake_gpu import FakeGpu
 
 
 def test_a_flush_reads_five_times_the_cache() -> None:
@@ -21,6 +27,56 @@ def test_a_cache_of_unknown_size_is_not_flushed() -> None:
     with pytest.raises(MeasurementFailedError, match="size of its L2 cache") as caught:
         create_flush(0, "cpu")
     assert "LHP_CACHE=warm" in caught.value.hint
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+    """What `CudaDevice` uses of torch.cuda, with the signatures of this torch, on a made-up GPU."""
+    gpu, graph_type = FakeGpu(clock_hz=1.5e9), torch.cuda.CUDAGraph
+
+    def graph(captured: Mock, *, pool: object, stream: object) -> AbstractContextManager[None]:
+        gpu.log.append("capture")
+        captured.replay.side_effect = gpu.work(60e-6, name="graph")
+        return nullcontext()
+
+    properties = Mock(uuid="1-2", L2_cache_size=1 << 20, multi_processor_count=132)
+    fakes: dict[str, object] = {
+        "get_device_properties": create_autospec(
+            torch.cuda.get_device_properties, return_value=properties
+        ),
+        "Event": create_autospec(
+            torch.cuda.Event, side_effect=lambda enable_timing: gpu.create_mark()
+        ),
+        "_sleep": create_autospec(torch.cuda._sleep, side_effect=gpu.sleep),
+        "Stream": create_autospec(torch.cuda.Stream),
+        "stream": create_autospec(torch.cuda.stream, side_effect=lambda stream: nullcontext()),
+        "current_stream": create_autospec(torch.cuda.current_stream),
+        "graph_pool_handle": create_autospec(torch.cuda.graph_pool_handle),
+        "CUDAGraph": create_autospec(
+            graph_type, side_effect=lambda: create_autospec(graph_type, instance=True)
+        ),
+        "graph": create_autospec(torch.cuda.graph, side_effect=graph),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it raises ImportError
+    # The host's clock is the made-up one.
+    monkeypatch.setattr(cuda_device, "time", Mock(perf_counter=lambda: gpu.host_s))
+    return gpu
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_torch_is_called_as_it_can_be_called(gpu: FakeGpu, is_captured: bool) -> None:
+    device = CudaDevice(cache="warm")
+    assert device.protocol.key == "cuda_slope-warm-v3"
+    sample = device.sample(
+        gpu.work(60e-6, name="call"), calls=1, warmup_calls=0, is_captured=is_captured
+    )
+    assert sample.latency_s == pytest.approx(60e-6)
+    assert sample.clock_hz == pytest.approx(1.5e9)
+    # One untimed call; timed ones, or graphs, one of which is untimed.
+    assert gpu.log.count("call") == (2 if is_captured else 1 + 4)
+    assert gpu.log.count("graph") == (1 + 4 if is_captured else 0)
 
 
 @pytest.mark.gpu
