@@ -70,8 +70,9 @@ class Rounds:
 class Contest:
     """The rounds of a contest, and who may still win it: `open_points`, fastest first.
 
-    A point leaves when it surely isn't faster than the leader by more than the margin, and comes
-    back when another leader or more samples make that doubtful again.
+    A point leaves when it surely isn't faster than the leader by more than the margin, whatever
+    differs between the processes and arenas that visited it. It comes back when another leader or
+    more samples make that doubtful again.
     """
 
     def __init__(
@@ -103,15 +104,17 @@ class Contest:
         count = min(wanted, affordable // (len(self.open_points) + 1))
         return None if count < 1 else Rounds(field=self.open_points, count=count)
 
-    def update(self, standing: Standing) -> Points:
+    def update(self, standing: Standing, between: F64) -> Points:
         """The points that this part drops; ends the part. Others may come back.
 
-        `standing` has all points of the contest that didn't fail.
+        `standing` has all points of the contest that didn't fail. `between` is that of
+        `margin.bound_leads` for each of them. With it, that bound of a point that leaves is within
+        the margin, so the point needn't come back in another contest.
         """
         order = np.argsort(standing.level, kind="stable")
         leader = int(standing.points[order[0]])
         lead, error = standing.find_lead(leader)
-        may_lead = lead + self._z * error > -self._least_log
+        may_lead = lead + np.hypot(self._z * error, between) > -self._least_log
         may_lead |= standing.visits < self._settings.least_visits
         may_lead |= standing.points == leader
         points, may_lead = standing.points[order], may_lead[order]

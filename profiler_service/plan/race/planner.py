@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.repeatability import ChildLevels, estimate_tau_within
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
@@ -147,7 +148,8 @@ class RacePlanner(RaceSearch):
                 return left_over
             standing = find_standing(self._contested, left_over, seen.fit())
             self._learn(budget, standing.noise)
-            dropped = contest.update(standing)
+            between = self._find_between(left_over, self._find_repeatability())
+            dropped = contest.update(standing, between)
             self._end_stage(
                 "contest",
                 (num_open,),
@@ -297,24 +299,17 @@ class RacePlanner(RaceSearch):
         if judgement is None:
             return np.zeros(0, dtype=np.int32)
         contested = self._find_contested()
-        num_choices = settings.passes * len(contested)
         repeatability = self._find_repeatability()
         if judgement.answer == QUERIED:
             repeatability = repeatability.at_least(self._expected)
         fit = seen.fit()
         standing = find_standing(self._contested, contested, fit)
-        origins = count_origins(self._contested, contested)
         left, leads = bound_leads(
             standing,
             judgement.answer,
             [QUERIED, *judgement.comparisons],
             error=self._find_error_of_left(),
-            between=np.array(
-                [
-                    repeatability.half_width(*origin, chosen_from=num_choices)
-                    for origin in zip(*origins, strict=True)
-                ]
-            ),
+            between=self._find_between(contested, repeatability),
         )
         predicted = fit.predict().ravel().round(6)
         excluded = {*contested.tolist(), QUERIED, *self._excluded}
@@ -341,6 +336,21 @@ class RacePlanner(RaceSearch):
         # Each newcomer should be visited in the first two parts of a contest at least.
         affordable = budget.visits_until(1.0, self._seconds) // (4 * self.settings.contest.rounds)
         return np.append(back, fresh)[: min(affordable, self.settings.contest.places)]
+
+    def _find_between(self, points: Points, repeatability: Repeatability) -> F64:
+        """`between` of `bound_leads` for each of the points: the best of all that met was chosen.
+
+        Infinite for a point that no process has visited.
+        """
+        chosen_from = self.settings.settle.passes * len(self._find_contested())
+        return np.array(
+            [
+                repeatability.half_width(children, arenas, chosen_from=chosen_from)
+                if arenas
+                else math.inf
+                for children, arenas in zip(*count_origins(self._contested, points), strict=True)
+            ]
+        )
 
     def build_curve(
         self, platform: Platform, protocol: TimingProtocol, measured_at: dt.datetime

@@ -13,6 +13,7 @@ from profiler_service.plan.race.contest import (
     find_favourites,
     join_fields,
 )
+from profiler_service.plan.race.margin import bound_leads
 from profiler_service.plan.race.planner import RacePlanner
 from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.stages import End
@@ -43,6 +44,11 @@ def standing_of(level: F64, *, error: float, visits: int = 6) -> Standing:
         visits=np.full(count, visits),
         noise=error,
     )
+
+
+def nothing(count: int) -> F64:
+    """Processes and arenas don't differ."""
+    return np.zeros(count)
 
 
 def as_planned(rounds: int) -> int:
@@ -125,7 +131,7 @@ def test_each_part_has_half_as_many_rounds_more_than_the_one_before() -> None:
     while (rounds := contest.suggest(as_planned, affordable=10**6)) is not None:
         assert rounds.field.tolist() == [*range(1, 11)]
         counts.append(rounds.count)
-        contest.update(standing_of(np.zeros(10), error=0.1))
+        contest.update(standing_of(np.zeros(10), error=0.1), nothing(10))
     # 6, 9, 13.5, 20.25, ... rounded up; twelve parts.
     assert counts[:4] == [6, 9, 14, 21]
     assert len(counts) == RACE.contest.parts == 12
@@ -151,31 +157,77 @@ def test_those_leave_that_are_surely_not_faster_by_the_margin() -> None:
     """
     contest = contest_of(10)
     level = 0.01 * np.array([3.8, 1.0, 0.0, 3.9, 2.0, 4.0, 5.0, 6.0, 8.0, 9.0])
-    assert contest.update(standing_of(level, error=0.01)).tolist() == [4, 6, 7, 8, 9, 10]
+    assert contest.update(standing_of(level, error=0.01), nothing(10)).tolist() == [
+        4,
+        6,
+        7,
+        8,
+        9,
+        10,
+    ]
     assert contest.open_points.tolist() == [3, 2, 5, 1], "fastest first"
 
 
 def test_equals_leave_once_they_are_known_well_enough() -> None:
     """Two equal points, z = 2.58 for 0.01 / 2: 2.58 · 1.41 · error < 0.50 % below 0.137 %."""
     contest = contest_of(2)
-    assert contest.update(standing_of(np.zeros(2), error=0.0014)).tolist() == []
-    assert contest.update(standing_of(np.zeros(2), error=0.0013)).tolist() == [2]
+    assert contest.update(standing_of(np.zeros(2), error=0.0014), nothing(2)).tolist() == []
+    assert contest.update(standing_of(np.zeros(2), error=0.0013), nothing(2)).tolist() == [2]
     assert contest.suggest(as_planned, affordable=1000) is None
+
+
+def test_equals_stay_while_what_processes_and_arenas_share_leaves_the_margin_open() -> None:
+    """Two equal points as above, with errors of 0.1 %: z of both is 2.576 · 1.414 · 0.1 = 0.364 %.
+
+    With 0.3 % for processes and arenas, that is √(0.364² + 0.3²) = 0.472 %, less than 0.501 % (the
+    margin in log). With 0.4 % for point 2 alone, it is √(0.364² + 0.4²) = 0.541 % for that point.
+    """
+    contest, standing = contest_of(2), standing_of(np.zeros(2), error=0.001)
+    assert contest.update(standing, np.array([0.003, 0.004])).tolist() == []
+    assert contest.update(standing, np.array([0.004, 0.003])).tolist() == [2]
+    # Point 1 leads. It stays, whatever its own part is.
+    assert contest.open_points.tolist() == [1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_left_is_bounded_by_the_margin_without_more_visits(seed: int) -> None:
+    """`bound_leads` says the same as the contest, if the contest's leader is the answer."""
+    rng = np.random.default_rng(seed)
+    contest, level = contest_of(12), 0.004 * rng.random(12)
+    standing, between = standing_of(level, error=0.001), 0.006 * rng.random(12)
+    dropped = contest.update(standing, between).tolist()
+    leader = int(contest.open_points[0])
+    points, leads = bound_leads(
+        standing, leader, contest.open_points, error=RACE.contest.error, between=between
+    )
+    assert points.tolist() == dropped
+    assert 0 < len(dropped) < 11
+    assert max(leads) <= MARGIN
+    # Those that stayed have larger bounds: they didn't stay for nothing.
+    others, leads = bound_leads(
+        standing, leader, [], error=11 / 12 * RACE.contest.error, between=between
+    )
+    assert min(leads[~np.isin(others, dropped)]) > MARGIN
 
 
 def test_nobody_leaves_below_four_visits_of_its_own() -> None:
     contest, far_behind = contest_of(2), np.array([0.0, 1.0])
-    assert contest.update(standing_of(far_behind, error=0.001, visits=3)).tolist() == []
-    assert contest.update(standing_of(far_behind, error=0.001, visits=4)).tolist() == [2]
+    assert contest.update(standing_of(far_behind, error=0.001, visits=3), nothing(2)).tolist() == []
+    assert contest.update(standing_of(far_behind, error=0.001, visits=4), nothing(2)).tolist() == [
+        2
+    ]
 
 
 def test_who_left_comes_back_when_the_leader_falls_back() -> None:
     contest = contest_of(3)
     # Point 1 seems 10 % faster than the others. z = 2.71 for 0.01 / 3; 3.8 % is what may be.
-    dropped = contest.update(standing_of(np.array([-0.1, 0.0, 0.01]), error=0.01))
+    dropped = contest.update(standing_of(np.array([-0.1, 0.0, 0.01]), error=0.01), nothing(3))
     assert dropped.tolist() == [2, 3]
     # It was luck: it is as fast as the others.
-    assert contest.update(standing_of(np.array([0.005, 0.0, 0.01]), error=0.01)).tolist() == []
+    assert (
+        contest.update(standing_of(np.array([0.005, 0.0, 0.01]), error=0.01), nothing(3)).tolist()
+        == []
+    )
     assert contest.open_points.tolist() == [2, 1, 3]
     rounds = contest.suggest(as_planned, affordable=1000)
     assert rounds is not None and rounds.field.tolist() == [2, 1, 3]
