@@ -31,6 +31,7 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
     "kinds": ({"errors", "grid", "suggestions", "workload"}, set()),
     "analysis": ({"grid", "kinds", "workload"}, PURE),
     "plan": ({"analysis", "errors", "grid", "kinds", "workload"}, PURE),
+    "latency_model": ({"analysis", "grid", "plan"}, PURE),
     "telemetry": ({"distribution"}, {"opentelemetry", "prometheus_client", "structlog"}),
     "setting_checks": (set(), set()),
     "settings": ({"host_name", "loopback", "setting_checks"}, {"pydantic", "pydantic_settings"}),
@@ -66,20 +67,32 @@ ALLOWED: dict[str, tuple[set[str], set[str]]] = {
         {"numpy", "torch", "pynvml"},
     ),
     "storage": (
-        {"access", "analysis", "errors", "grid", "host_name", "plan", "workload", "migrations"},
+        {
+            *("access", "analysis", "errors", "grid", "host_name", "latency_model", "plan"),
+            *("workload", "migrations"),
+        },
         {"numpy", "sqlalchemy", "alembic", "psycopg", "pyarrow"},
     ),
     "jobs": ({"errors", "plan", "settings", "storage"}, {"dbos", "sqlalchemy"}),
     "processes": (
         {
             *("analysis", "answering", "api", "app", "errors", "grid", "jobs", "kinds"),
-            *("measurement", "plan", "settings", "storage", "telemetry", "workload"),
+            *(
+                "latency_model",
+                "measurement",
+                "plan",
+                "settings",
+                "storage",
+                "telemetry",
+                "workload",
+            ),
         },
         {"httptools", "numpy", "uvicorn"},
     ),
     "answering": (
         {
-            *("access", "analysis", "errors", "grid", "jobs", "kinds", "loopback", "plan"),
+            *("access", "analysis", "errors", "grid", "jobs", "kinds", "latency_model"),
+            *("loopback", "plan"),
             *("settings", "storage", "suggestions", "telemetry", "wire", "wording", "workload"),
         },
         {"cachetools", "numpy", "prometheus_client", "pyarrow", "tsdownsample"},

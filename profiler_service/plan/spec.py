@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from profiler_service.errors import InvalidRequestError
 from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
+from profiler_service.plan.learned import Effects, Learned, effects_from_json
 from profiler_service.plan.modes import Mode, get_mode
 from profiler_service.workload import Dims, Workload
 
@@ -108,9 +109,11 @@ class SweepSpec:
     seed: int = 0
     budget_s: float | None = None
     """Most measuring time; None if the mode itself decides."""
-    guide: tuple[tuple[float, ...], ...] | None = None
+    guide: Effects | None = None
     """For races of networks: the log latency that each position of each axis adds to an operator,
     according to a stored curve. It says where to look first. Verdicts don't depend on it."""
+    learned: Learned | None = None
+    """For races: what the host's model says of the window. Taken instead of a guide."""
     terms: RaceTerms = RaceTerms()
     """For races: what is wanted, and when the race may stop."""
     tau: float | None = None
@@ -123,8 +126,9 @@ class SweepSpec:
                 f"a budget of {self.budget_s} s leaves no time to measure",
                 hint="give the seconds that measuring may take",
             )
-        if self.guide is not None and tuple(map(len, self.guide)) != self.grid.shape:
-            raise ValueError(f"a guide of {[*map(len, self.guide)]} values, for {self.grid.shape}")
+        effects = self.guide if self.learned is None else self.learned.effects
+        if effects is not None and tuple(map(len, effects)) != self.grid.shape:
+            raise ValueError(f"effects of {[*map(len, effects)]} positions, for {self.grid.shape}")
         if len(self.grid.axes) != len(self.workload.axes):
             raise InvalidRequestError(
                 f"{self.workload.kind} has axes {', '.join(self.workload.axes)};"
@@ -134,11 +138,12 @@ class SweepSpec:
 
     @property
     def key(self) -> str:
-        """The same for equal requests, even if seed, guide or tau differ.
+        """The same for equal requests, even if what is known of the host differs.
 
         Equal keys share one sweep.
         """
-        fields = {k: v for k, v in self.to_json().items() if k not in ("seed", "guide", "tau")}
+        known = ("seed", "guide", "learned", "tau")
+        fields = {k: v for k, v in self.to_json().items() if k not in known}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:32]
 
     def to_json(self) -> dict[str, object]:
@@ -150,6 +155,7 @@ class SweepSpec:
             "seed": self.seed,
             **({} if self.budget_s is None else {"budget_s": self.budget_s}),
             **({} if self.guide is None else {"guide": [list(axis) for axis in self.guide]}),
+            **({} if self.learned is None else {"learned": self.learned.to_json()}),
             **({"terms": terms} if (terms := self.terms.to_json()) else {}),
             **({} if self.tau is None else {"tau": self.tau}),
         }
@@ -161,7 +167,8 @@ class SweepSpec:
         Raises UnknownWorkloadError, InvalidWorkloadError, InvalidRequestError.
         """
         workload, grid, mode = fields["workload"], fields["grid"], fields["mode"]
-        terms = fields.get("terms", {})
+        terms, learned = fields.get("terms", {}), fields.get("learned")
+        assert learned is None or isinstance(learned, Mapping)
         assert isinstance(workload, Mapping) and isinstance(grid, Sequence)
         assert isinstance(terms, Mapping)
         return cls(
@@ -171,17 +178,18 @@ class SweepSpec:
             seed=int(str(fields["seed"])),
             budget_s=float(str(fields["budget_s"])) if "budget_s" in fields else None,
             guide=guide_from_json(fields.get("guide")),
+            learned=Learned.from_json(learned),
             terms=RaceTerms(**terms),
             tau=float(str(fields["tau"])) if "tau" in fields else None,
         )
 
 
-def guide_from_json(guide: object) -> tuple[tuple[float, ...], ...] | None:
+def guide_from_json(guide: object) -> Effects | None:
     """The guide of `SweepSpec.to_json`; None if there is none."""
     if guide is None:
         return None
     assert isinstance(guide, Sequence)
-    return tuple(tuple(float(value) for value in axis) for axis in guide)
+    return effects_from_json(guide)
 
 
 def grid_to_json(grid: Grid) -> list[list[int]]:

@@ -73,6 +73,11 @@ def load_batches(connection: Connection, sweep_id: str) -> list[Samples]:
             hint="its curve has what they said; measure again for new ones",
             see="/curves",
         )
+    return read_batches(connection, sweep_id)
+
+
+def read_batches(connection: Connection, sweep_id: str) -> list[Samples]:
+    """What is stored of the sweep's batches: of a pruned one, the first sample of each point."""
     found = connection.execute(
         sa.select(batches).where(batches.c.sweep_id == sweep_id).order_by(batches.c.number)
     )

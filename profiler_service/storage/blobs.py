@@ -16,7 +16,10 @@ Columns = Mapping[str, npt.NDArray[Any]]
 
 def pack(columns: Columns) -> bytes:
     """Equally long one-dimensional arrays as bytes: what `unpack` takes."""
-    batch = pa.record_batch({name: pa.array(column) for name, column in columns.items()})
+    return _write(pa.record_batch({name: pa.array(column) for name, column in columns.items()}))
+
+
+def _write(batch: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
@@ -29,3 +32,22 @@ def unpack(data: bytes) -> dict[str, npt.NDArray[Any]]:
     with pa.ipc.open_stream(data) as reader:
         table = reader.read_all()
     return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def pack_several(columns: Columns) -> bytes:
+    """One-dimensional arrays of any lengths as bytes: what `unpack_several` takes.
+
+    Each is the only row of a column of lists.
+    """
+    lists = {
+        name: pa.ListArray.from_arrays(pa.array([0, len(column)], pa.int32()), pa.array(column))
+        for name, column in columns.items()
+    }
+    return _write(pa.record_batch(lists))
+
+
+def unpack_several(data: bytes) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that `pack_several` was given, by name, with the same types and bits."""
+    with pa.ipc.open_stream(data) as reader:
+        table = reader.read_all()
+    return {name: table[name].combine_chunks().flatten().to_numpy() for name in table.column_names}

@@ -38,6 +38,8 @@ RIGHTS = {
     "facts": "SELECT, INSERT, UPDATE",
     "generation": "SELECT, UPDATE",
     "counts": "SELECT, INSERT, UPDATE",
+    "latency_models": "SELECT, INSERT, UPDATE",
+    "scores": "SELECT, INSERT",
 }
 """Table → what a worker may do. It reads every other table that is for workers."""
 

@@ -20,6 +20,7 @@ from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.facts import ConfirmedPair
 from profiler_service.analysis.lhp import find_edges
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
+from profiler_service.plan.learned import Learned
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import (
     Progress,
@@ -134,6 +135,7 @@ def sweep_to_values(
         "seed": spec.seed,
         "budget_s": spec.budget_s,
         "guide": None if spec.guide is None else [list(axis) for axis in spec.guide],
+        "learned": None if spec.learned is None else spec.learned.to_json(),
         "terms": spec.terms.to_json() or None,
         "tau": spec.tau,
         "expected_s": None if demand is None else demand.expected_s,
@@ -160,6 +162,7 @@ def sweep_from_row(row: Row) -> Sweep:
             seed=row.seed,
             budget_s=row.budget_s,
             guide=guide_from_json(row.guide),
+            learned=Learned.from_json(row.learned),
             terms=RaceTerms(**(row.terms or {})),
             tau=row.tau,
         ),

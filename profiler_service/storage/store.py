@@ -20,6 +20,7 @@ from profiler_service.storage.access_store import AccessStore
 from profiler_service.storage.curve_store import CurveStore
 from profiler_service.storage.fleet_store import FleetStore
 from profiler_service.storage.host_store import HostStore
+from profiler_service.storage.model_store import ModelStore
 from profiler_service.storage.own_sweep_store import OwnSweepStore
 from profiler_service.storage.records import (
     CLOCK_SKEW_S,
@@ -70,7 +71,7 @@ __all__ = [
 ]
 
 
-class Store(HostStore, FleetStore, OwnSweepStore, CurveStore, AccessStore, UpkeepStore):
+class Store(HostStore, FleetStore, OwnSweepStore, CurveStore, ModelStore, AccessStore, UpkeepStore):
     """Everything that is stored, in SQLite or PostgreSQL. Safe to share between threads.
 
     Several processes may use one database at once. Every method raises StoreUnavailableError if the

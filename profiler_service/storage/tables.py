@@ -112,6 +112,8 @@ sweeps = sa.Table(
     sa.Column("error", Text, nullable=False),
     sa.Column("pruned_to", sa.Integer),
     sa.Column("pruned_at", UtcDateTime),
+    sa.Column("learned", sa.JSON(none_as_null=True)),
+    sa.Column("learned_as", Text),
     sa.Index(None, "host", "id"),
     sa.Index(None, "state", "id"),
 )
@@ -257,6 +259,45 @@ sa.Index(
 sa.Index(
     "ix_facts_overruled", facts.c.overruled_by, sqlite_where=overruled, postgresql_where=overruled
 )
+
+latency_models = sa.Table(
+    "latency_models",
+    metadata,
+    sa.Column("platform_key", Text, sa.ForeignKey("platforms.key"), primary_key=True),
+    sa.Column("protocol_key", Text, primary_key=True),
+    sa.Column("workload_key", Text, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("axes", sa.JSON, nullable=False),
+    sa.Column("version", Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("num_visits", sa.Double, nullable=False),
+    sa.Column("num_sweeps", sa.Double, nullable=False),
+    sa.Column("spreads", sa.JSON(none_as_null=True)),
+    sa.Column("arrays", sa.LargeBinary, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+scores = sa.Table(
+    "scores",
+    metadata,
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("sweep_id", Text, sa.ForeignKey("sweeps.id"), nullable=False, unique=True),
+    sa.Column("platform_key", Text, sa.ForeignKey("platforms.key"), nullable=False),
+    sa.Column("protocol_key", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("workload_key", Text, nullable=False),
+    sa.Column("dims", Text, nullable=False),
+    sa.Column("rival", Text, nullable=False),
+    sa.Column("predicted", sa.Double, nullable=False),
+    sa.Column("deviation", sa.Double, nullable=False),
+    sa.Column("half_width", sa.Double),
+    sa.Column("distance", sa.Double),
+    sa.Column("measured", sa.Double, nullable=False),
+    sa.Column("scored_at", UtcDateTime, nullable=False),
+    sa.Index(None, "platform_key", "protocol_key", "kind", "id"),
+)
+"""Predictions, each with what was measured of its pair. No distance: nothing had been learned."""
 
 tokens = sa.Table(
     "tokens",
