@@ -12,7 +12,7 @@ from profiler_service.access.join_keys import JoinKey, JoinTerms
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.errors import ConflictError, InvalidRequestError, JoinKeyRefusedError
 from profiler_service.storage import audit, facts, hosts, joining, leases, monitoring, roles, sweeps
-from profiler_service.storage.open_database import OpenDatabase
+from profiler_service.storage.platform_change_store import PlatformChangeStore
 from profiler_service.storage.postgres import wait_for_notification
 from profiler_service.storage.records import (
     Fact,
@@ -27,7 +27,7 @@ from profiler_service.storage.statements import check_page
 from profiler_service.workload import Dims
 
 
-class HostStore(OpenDatabase):
+class HostStore(PlatformChangeStore):
     """Hosts, leases and platforms, in SQLite or PostgreSQL. What it raises: see `store.Store`."""
 
     def take_lease(self, host: str) -> None:
@@ -56,13 +56,16 @@ class HostStore(OpenDatabase):
         protocol: TimingProtocol,
         dtypes: Sequence[str],
         backends: Mapping[str, Sequence[str]] | None = None,
+        quarantine_changed: bool = False,
     ) -> Host:
         """The host `name`, now on `platform` and seen just now; registers both if new.
 
         `protocol` is how it takes time from now on, `backends` the dtypes that each backend of
         products multiplies; None stands for `dense` alone. A host that joined with a key keeps the
-        platform that was approved, and is quarantined while it offers another one. Raises
-        InvalidRequestError for a name that a host can't have; HostRefusedError for a removed host.
+        platform that was approved, and is quarantined while it offers another one; with
+        `quarantine_changed`, so does any other. Where the platform changes, that is kept as a
+        `PlatformChange`. Raises InvalidRequestError for a name that a host can't have;
+        HostRefusedError for a removed host.
         """
         with self._write() as connection:
             return hosts.register_host(
@@ -73,6 +76,7 @@ class HostStore(OpenDatabase):
                 dtypes=dtypes,
                 backends=backends,
                 worker=self._worker,
+                quarantine_changed=quarantine_changed,
             )
 
     def touch_host(self, name: str) -> tuple[HostStatus, float]:

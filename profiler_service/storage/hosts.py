@@ -27,6 +27,7 @@ from profiler_service.host_name import check_host_name
 from profiler_service.plan.spec import SweepState
 from profiler_service.storage import rows
 from profiler_service.storage.leases import check_lease, is_held, renew_lease
+from profiler_service.storage.platform_changes import record_change
 from profiler_service.storage.records import Host, HostStatus, WorkerIdentity
 from profiler_service.storage.roles import let_log_in, shut_out
 from profiler_service.storage.statements import (
@@ -49,12 +50,14 @@ def register_host(
     dtypes: Sequence[str],
     backends: Mapping[str, Sequence[str]] | None,
     worker: WorkerIdentity | None,
+    quarantine_changed: bool = False,
 ) -> Host:
     """The host `name`, now on `platform` and seen just now; registers both if new.
 
     A host that joined with a key keeps the platform that was approved: it is quarantined while it
-    offers another one. Raises InvalidRequestError for a name that a host can't have;
-    HostTakenError, also for another machine than the one that joined; HostRefusedError.
+    offers another one. With `quarantine_changed`, so does any other host. Raises
+    InvalidRequestError for a name that a host can't have; HostTakenError, also for another machine
+    than the one that joined; HostRefusedError.
     """
     check_name(name, hint="choose another one in LHP_HOST")
     check_lease(connection, name, worker)
@@ -82,7 +85,8 @@ def register_host(
     _check_machine(before, worker)
     if before.status is HostStatus.RETIRED:
         raise _refused(name, before.status)
-    if before.platform_key != platform.key:
+    is_other = before.platform_key != platform.key
+    if is_other:
         earlier = get_platform(connection, before.platform_key)
         logger.warning(
             "the platform of host %s has changed, so its earlier curves are stale: %s",
@@ -91,9 +95,14 @@ def register_host(
         )
     if before.role is not None:
         # What was approved is the operators' to change.
-        del values["platform_key"], values["machine"]
-        is_other = before.platform_key != platform.key
+        del values["machine"]
+    if before.role is not None or quarantine_changed:
+        del values["platform_key"]
         values["offered_platform_key"] = platform.key if is_other else None
+    else:
+        values["offered_platform_key"] = None
+        if is_other:
+            record_change(connection, name, before.platform_key, platform.key, protocol.key)
     connection.execute(sa.update(hosts).where(hosts.c.name == name).values(values))
     latest = get_host(connection, name)
     if replace(latest, last_seen_at=before.last_seen_at) != before:
@@ -185,8 +194,9 @@ def set_status(connection: Connection, name: str, status: HostStatus) -> Host:
         changes["findings"] = {}  # whoever approves has seen them
         if host.role:
             let_log_in(connection, host.role)
-    if status is HostStatus.APPROVED and host.offered_platform_key is not None:
-        changes |= {"platform_key": host.offered_platform_key, "offered_platform_key": None}
+    if status is HostStatus.APPROVED and (offered := host.offered_platform_key) is not None:
+        changes |= {"platform_key": offered, "offered_platform_key": None}
+        record_change(connection, name, host.platform_key, offered, host.protocol_key)
     return _change(connection, name, **changes)
 
 

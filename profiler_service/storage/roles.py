@@ -36,6 +36,8 @@ RIGHTS = {
     "curve_arrays": "SELECT, INSERT",
     "point_arrays": "SELECT, INSERT",
     "facts": "SELECT, INSERT, UPDATE",
+    "platform_changes": "SELECT, INSERT, UPDATE",
+    "replayed_facts": "SELECT, INSERT, UPDATE",
     "generation": "SELECT, UPDATE",
     "counts": "SELECT, INSERT, UPDATE",
     "latency_models": "SELECT, INSERT, UPDATE",

@@ -14,6 +14,8 @@ from sqlalchemy.dialects import postgresql
 
 from profiler_service.storage.columns import Text, UtcDateTime
 from profiler_service.storage.columns import metadata as metadata  # with every table, from here
+from profiler_service.storage.platform_change_tables import platform_changes as platform_changes
+from profiler_service.storage.platform_change_tables import replayed_facts as replayed_facts
 
 platforms = sa.Table(
     "platforms",
