@@ -260,6 +260,14 @@ class Settings(BaseSettings):
         description="Share of its time that an idle worker may spend on confirming its oldest facts"
         " again; 0: none.",
     )
+    on_platform_change: Literal["auto", "inherit", "quarantine"] = Field(
+        default="auto",
+        description="What a worker does when its machine has become another platform, by a new"
+        " torch, for example. `inherit`: it measures on the new one at once. `quarantine`: it waits"
+        " until an operator approves the new one. `auto`: a host that joined with a key waits, as"
+        " it always does; any other inherits. Then facts are measured again, and if they agree,"
+        " what was learned before counts half.",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text",
         description="Form of log lines: `text` for people, `json` for programs, one object a line.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from profiler_service.analysis.canaries import HostComparison
 from profiler_service.storage.store import CLOCK_SKEW_S, Host, HostStatus
-from profiler_service.wire import HostInfo, HostState
+from profiler_service.wire import HostInfo, HostState, PlatformChangeInfo
 
 
 def is_present(host: Host, *, presence_s: float) -> bool:
@@ -33,15 +33,19 @@ def find_state(host: Host, *, presence_s: float, is_busy: bool) -> HostState:
     return HostState.AWAY
 
 
-def describe_wrong(host: Host, comparison: HostComparison | None = None) -> str:
+def describe_wrong(
+    host: Host, comparison: HostComparison | None = None, *, offered: str = ""
+) -> str:
     """What an operator should know of the host, in words; empty if nothing is wrong.
 
-    `comparison` is that with the other hosts of its platform, if there is one.
+    `comparison` is that with the other hosts of its platform, if there is one; `offered` says how
+    the platform that it offers differs.
     """
     wrong = []
     if host.offered_platform_key is not None:
         wrong.append(
             f"its platform has changed from {host.platform_key} to {host.offered_platform_key}"
+            + (f" ({offered})" if offered else "")
         )
     wrong += [f"{name}: {found}" for name, found in host.findings.items()]
     if host.clock_skew_s is not None and abs(host.clock_skew_s) > CLOCK_SKEW_S:
@@ -61,17 +65,19 @@ def host_info(
     presence_s: float,
     is_busy: bool = False,
     comparison: HostComparison | None = None,
+    change: PlatformChangeInfo | None = None,
+    offered: str = "",
 ) -> HostInfo:
     """The host as a resource; `is_busy` is whether it runs a sweep.
 
-    `comparison`: see `describe_wrong`.
+    `comparison` and `offered`: see `describe_wrong`. `change` brought it to its platform.
     """
     return HostInfo(
         name=host.name,
         state=find_state(host, presence_s=presence_s, is_busy=is_busy),
         labels=dict(host.labels),
         ephemeral=host.is_ephemeral,
-        wrong=describe_wrong(host, comparison),
+        wrong=describe_wrong(host, comparison, offered=offered),
         platform=host.platform_key,
         protocol=host.protocol_key,
         dtypes=list(host.dtypes),
@@ -81,4 +87,5 @@ def host_info(
         silent_s=round(host.silent_s, 1),
         clock_skew_s=host.clock_skew_s,
         present=is_present(host, presence_s=presence_s),
+        platform_change=change,
     )

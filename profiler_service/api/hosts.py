@@ -12,6 +12,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.host_states import host_info
+from profiler_service.answering.platform_changes import read_changes, read_offered
 from profiler_service.answering.questions import Where
 from profiler_service.answering.resources import platform_info
 from profiler_service.answering.services import Services
@@ -50,8 +51,13 @@ async def _info(host: Host, services: Services) -> HostInfo:
 
 
 async def describe_hosts(hosts: Sequence[Host], services: Services) -> list[HostInfo]:
-    """The hosts as resources, each compared with the others of its platform."""
+    """The hosts as resources, each with what the last change of its platform changed.
+
+    Each is compared with the others of its platform.
+    """
     busy = await asyncio.to_thread(services.store.find_busy_hosts)
+    changes = await asyncio.to_thread(read_changes, services.store, hosts)
+    offered = await asyncio.to_thread(read_offered, services.store, hosts)
     compared = await asyncio.to_thread(services.canaries.compare)
     presence_s = services.settings.presence_s
     return [
@@ -60,6 +66,8 @@ async def describe_hosts(hosts: Sequence[Host], services: Services) -> list[Host
             presence_s=presence_s,
             is_busy=host.name in busy,
             comparison=compared.get(host.name),
+            change=changes.get(host.name),
+            offered=offered.get(host.name, ""),
         )
         for host in hosts
     ]

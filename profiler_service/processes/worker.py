@@ -37,6 +37,7 @@ from profiler_service.processes.dashboard_points import DashboardPoints
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.idle_pruning import IdlePruning
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
+from profiler_service.processes.platform_replay import PlatformReplay
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import StopRequest, SweepRunner
 from profiler_service.settings import Settings
@@ -118,11 +119,15 @@ def run(
             protocol=measurer.protocol,
             dtypes=measurer.dtypes,
             backends=measurer.backends,
+            quarantine_changed=settings.on_platform_change == "quarantine",
         )
+        if host.offered_platform_key is not None and settings.on_platform_change == "inherit":
+            logger.warning("a host that joined with a key inherits nothing until it is approved")
         _wait_for_approval(store, host, tell)
         client = jobs.JobClient(settings, pool=store.shared_pool)
         stack.callback(client.close)
         client.list_jobs()  # raises now if the engine's tables aren't there
+        replay = PlatformReplay(store, host, client.enqueue, settings)
         canaries = Canaries(store, host, client.enqueue, settings)
         rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
         pruning = IdlePruning(store, settings.host, keep_days=settings.keep_raw_days)
@@ -151,6 +156,7 @@ def run(
                     stop(TRY_LATER)
                 attendance.tend_engine(sleep_after_s=settings.sleep_after_s)
                 if status.takes_sweeps:
+                    replay.consider()
                     canaries.consider()
                     rechecks.consider()
                 pruning.consider()

@@ -49,6 +49,7 @@ from profiler_service.wire.hosts import (
     HostInfo,
     HostState,
     ParameterInfo,
+    PlatformChangeInfo,
     PlatformInfo,
     WorkloadInfo,
 )
@@ -144,6 +145,7 @@ __all__ = [
     "OwnSweepEnd",
     "OwnSweepRequest",
     "ParameterInfo",
+    "PlatformChangeInfo",
     "PlatformFields",
     "PlatformFigures",
     "PlatformInfo",

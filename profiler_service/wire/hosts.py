@@ -70,6 +70,40 @@ class HostChange(RequestModel):
     )
 
 
+class PlatformChangeInfo(ResponseModel):
+    """What a change of a host's platform changed: some facts of the one before, measured again."""
+
+    before: str = Field(description="Key of the platform before.")
+    after: str = Field(description="Key of the platform since.")
+    changed_at: dt.datetime = Field(description="When it changed, the last time.")
+    differences: list[str] = Field(description="What is different: `onednn: 3.12 → 3.13`.")
+    state: str = Field(
+        description="`open`: facts are measured again while the host is idle; `done`: they were;"
+        " `interrupted`: the platform changed again before that; `returned`: the host is back on a"
+        " platform that it was on before, so nothing is measured again."
+    )
+    num_facts: int | None = Field(
+        description="How many facts are measured again; null as long as they aren't chosen."
+    )
+    num_agree: int = Field(description="Those whose ratio is the same.")
+    num_changed: int = Field(description="Those whose ratio surely isn't.")
+    num_unclear: int = Field(description="Those whose intervals are too wide to say.")
+    num_failed: int = Field(description="Those that couldn't be measured.")
+    agreeing_share: tuple[float, float] | None = Field(
+        description="The exact 95 % interval on the share of such pairs that agree; null if nothing"
+        " is known of any."
+    )
+    verdict: str = Field(
+        description="Whether the platforms `agree` or `differ`; `unclear` if too few facts tell."
+    )
+    inherited: bool = Field(
+        description="Whether what was learned on the platform before counts on this one, half"
+        " trusted. Curves and facts never do."
+    )
+    finished_at: dt.datetime | None = Field(description="When all was measured again, or null.")
+    summary: str = Field(description="All of this as a sentence.")
+
+
 class HostInfo(ResponseModel):
     """A machine that measures."""
 
@@ -112,6 +146,11 @@ class HostInfo(ResponseModel):
         " the database's clock counts.",
     )
     present: bool = Field(description="Whether its worker has been heard of lately.")
+    platform_change: PlatformChangeInfo | None = Field(
+        default=None,
+        description="The change that brought it to its platform; null if it never had another one,"
+        " and from older services.",
+    )
 
 
 class ParameterInfo(ResponseModel):

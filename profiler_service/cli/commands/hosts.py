@@ -93,6 +93,9 @@ def hosts(
     for host in listed:
         if host.wrong:
             say(f"{host.name}: {host.wrong}")
+        if host.platform_change is not None:
+            changed_at = host.platform_change.changed_at
+            say(f"{host.name}, since {changed_at:%F}: {host.platform_change.summary}")
 
 
 @app.command()
