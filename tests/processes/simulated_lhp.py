@@ -2,11 +2,13 @@
 
 `python -m tests.processes.simulated_lhp ARGUMENTS…` is the real command, but for the device and
 its doctor. Settings come from the environment (`LHP_*`), and SIMULATED_MACHINE is the machine's
-identity.
+identity. SIMULATED_KERNELS (default 1.0) is the version of its kernels: multiples of 8 win with
+1.0, and don't with any other.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import sys
@@ -33,7 +35,9 @@ class SimulatedMeasurer:
     """Dims that aren't multiples of 8 cost a tenth more on each axis; larger products cost more."""
 
     def __init__(self) -> None:
-        self.platform = PLATFORM
+        version = os.environ.get("SIMULATED_KERNELS", "1.0")
+        self.platform = dataclasses.replace(PLATFORM, libraries=(("kernels", version),))
+        self._uneven = 1.1 if version == "1.0" else 1.0
         self.protocol = PROTOCOL
         self.dtypes = ("float32",)
         self.backends = {"dense": ("float32",)}
@@ -44,7 +48,7 @@ class SimulatedMeasurer:
         self, workload: Workload, grid: Grid, batch: Batch, *, must_yield: Callable[[int], bool]
     ) -> Part:
         if grid not in self._devices:
-            self._devices[grid] = _create_device(grid)
+            self._devices[grid] = _create_device(grid, self._uneven)
         return Part(samples=self._devices[grid].measure(batch), rest=None)
 
     def read_gpu_use(self) -> float | None:
@@ -57,11 +61,11 @@ class SimulatedMeasurer:
         pass
 
 
-def _create_device(grid: Grid) -> SyntheticDevice:
+def _create_device(grid: Grid, uneven: float) -> SyntheticDevice:
     dims = grid.all_dims().astype(np.float64)
     products = dims.prod(axis=1)
     num_uneven = (dims % 8 != 0).sum(axis=1)
-    latency_s = 1e-4 * (products / products[0]) ** 4 * 1.1**num_uneven
+    latency_s = 1e-4 * (products / products[0]) ** 4 * uneven**num_uneven
     return SyntheticDevice(latency_s, noise=0.003, spikes=0.0, drift=0.0)
 
 

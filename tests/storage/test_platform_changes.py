@@ -16,8 +16,11 @@ from profiler_service.plan.spec import SweepState
 from profiler_service.storage import schema
 from profiler_service.storage.platform_change_records import ChangeState, PlatformChange
 from profiler_service.storage.store import Fact, Host, HostStatus, Store, WorkerIdentity
+from tests.processes.fake_worker import platform
 from tests.storage.examples import PROTOCOL, create_curve, create_platform, create_spec
 from tests.storage.test_facts import confirm
+from tests.storage.test_joining import create_key, machine, url_of
+from tests.storage.test_leases import identity
 from tests.storage.test_schema import downgrade
 
 A, B, C = (create_platform(threads=threads) for threads in (1, 2, 3))
@@ -326,3 +329,25 @@ def test_a_schema_from_before_there_were_changes_is_upgraded(database_url: str) 
         register(store, A)
         assert newest(store).state is ChangeState.RETURNED
         assert store.find_replayable(A.key, PROTOCOL.key, most_of_workload=9)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_joined_host_replays_with_the_rights_of_its_role_once_it_is_approved(
+    store: Store, database_url: str
+) -> None:
+    joined = store.join(create_key(store), machine("east", "m1"))
+    worker_url = url_of(database_url, joined)
+    with closing(Store.open(worker_url, worker=identity("w", machine="m1"))) as worker:
+        worker.take_lease("east")
+        # Whatever the worker wants, what was approved is the operators' to change.
+        assert register(worker, B).status is HostStatus.QUARANTINED
+        assert worker.find_open_change("east") is None
+        store.set_status("east", HostStatus.APPROVED)
+        change = get_open(worker)
+        assert (change.old_platform_key, change.new_platform_key) == (platform().key, B.key)
+        fact = keep(worker, 10, platform=B)
+        worker.keep_contrasts(change, [fact.id])
+        worker.begin_replayed(change, 0, fact.sweep_id)
+        worker.settle_replayed(change, 0, "agrees", after=fact)
+        assert worker.finish_change(change, []).state is ChangeState.DONE
+        assert worker.find_predecessor(B.key) == newest(store)
