@@ -12,12 +12,13 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures.paper import FIGURES, MEASURED_ON_CPU, describe
 from benchmarks.png import shrink
 from benchmarks.provenance import heading
 from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
@@ -26,7 +27,6 @@ from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
 from profiler_service.answering.curve_formats import csv_chunks, json_chunks
 from profiler_service.answering.resources import curve_info, platform_info
 from profiler_service.errors import MeasurementFailedError
-from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import get_workload_kind
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.processors import pin_away
@@ -39,11 +39,7 @@ from profiler_service.plots.quantities import format_latency
 from profiler_service.plots.text import format_redundancy
 from profiler_service.storage.records import CurveHeader
 from profiler_service.wire import CurveDetail
-from profiler_service.workload import ParamValue
 
-MEASURED_ON_CPU: Mapping[str, ParamValue] = {"frames": 33}
-"""Length of DeepSpeech2's sequences without a GPU. A call with the kind's default of 300 frames
-takes seconds, and 201 widths need about twenty rounds."""
 ABOUT_FRAMES = (
     "Sequences have 33 frames. The convolutions turn them into two time steps, so a call takes"
     " tens of milliseconds. With 300 frames, it has 135 steps and takes seconds. Each step is the"
@@ -52,33 +48,6 @@ ABOUT_FRAMES = (
 MULTIPLES = (4, 8, 16, 32)
 MOST_GAINS = 10
 NOISE_DRAWS = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """What a figure shows."""
-
-    title: str
-    kind: str
-    grid: Grid
-    paper: str
-    """What the paper's own figure shows, in one sentence."""
-
-
-FIGURES = {
-    "fig2": Figure(
-        title="Fig. 2: a square product",
-        kind="matmul",
-        grid=Grid(axes=(GridAxis(first=256, count=1793),)),
-        paper="The paper's Fig. 2, on a P100, gives no count.",
-    ),
-    "fig3": Figure(
-        title="Fig. 3: DeepSpeech2",
-        kind="deepspeech2",
-        grid=Grid(axes=(GridAxis(first=600, count=201),)),
-        paper="The paper's Fig. 3, on a P100, has a redundancy above 90 %.",
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +62,6 @@ class Gain:
     low: float
     """Lower end of the 95 % interval on `speedup`."""
     high: float
-
-
-def describe(figure: Figure, *, device: str, seconds: float) -> SweepSpec:
-    """The sweep of a figure on a device (`cpu`, `cuda`): batch 16 and float32, by default."""
-    short = figure.kind == "deepspeech2" and device == "cpu"
-    workload = get_workload_kind(figure.kind).describe(MEASURED_ON_CPU if short else {})
-    return SweepSpec(workload=workload, mode="grid", grid=figure.grid, budget_s=seconds)
 
 
 def sweep(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import hysteresis
+from benchmarks.figures.paper import MEASURED_ON_CPU
 from profiler_service.analysis.curve import F64, AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
 from profiler_service.analysis.samples import Platform, TimingProtocol
@@ -57,7 +58,7 @@ FIGURES = {
     ),
     "fig3": StoredFigure(
         kind="deepspeech2",
-        params=hysteresis.MEASURED_ON_CPU,
+        params=MEASURED_ON_CPU,
         evidence=Evidence(rounds=14, seconds=380.0, asked_budget_s=380.0),
     ),
     "matmul-256-512": StoredFigure(kind="matmul", has_report=False),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.figures import hysteresis
+from benchmarks.figures import hysteresis, paper
 from benchmarks.figures.__main__ import main
 from profiler_service.analysis.curve import AnswerTable, LatencyCurve, PointStatus
 from profiler_service.analysis.evidence import Evidence
@@ -144,7 +144,7 @@ def test_a_budget_too_small_for_any_interval_claims_nothing(tmp_path: Path) -> N
     grid = Grid(axes=(GridAxis(first=256, count=33),))
     # 2 ms a call, 5 ms a visit: the 0.5 s of a batch are three rounds or so.
     device = SyntheticDevice(smooth(grid, unit_s=2e-9))
-    spec = hysteresis.describe(hysteresis.FIGURES["fig2"], device="cpu", seconds=0.3)
+    spec = paper.describe(paper.FIGURES["fig2"], device="cpu", seconds=0.3)
     spec = SweepSpec(workload=spec.workload, mode="grid", grid=grid, budget_s=spec.budget_s)
     found = hysteresis.sweep(spec, device.measure, platform=PLATFORM, protocol=PROTOCOL)
     text = hysteresis.write("fig2", found, [], tmp_path)
@@ -162,12 +162,12 @@ def test_short_sequences_are_said_to_be_short(tmp_path: Path, frames: int, is_sa
 
 
 def test_figures_are_those_of_the_paper() -> None:
-    fig2 = hysteresis.describe(hysteresis.FIGURES["fig2"], device="cpu", seconds=5)
+    fig2 = paper.describe(paper.FIGURES["fig2"], device="cpu", seconds=5)
     assert fig2.workload.key == "matmul[backend=dense,batch=16,dtype=float32]"
     assert (fig2.grid.first, fig2.grid.last, fig2.grid.size) == ((256,), (2048,), 1793)
     assert (fig2.mode, fig2.budget_s) == ("grid", 5)
     on_cpu, on_gpu = (
-        hysteresis.describe(hysteresis.FIGURES["fig3"], device=device, seconds=5)
+        paper.describe(paper.FIGURES["fig3"], device=device, seconds=5)
         for device in ("cpu", "cuda")
     )
     assert (on_cpu.grid.first, on_cpu.grid.last, on_cpu.grid.size) == ((600,), (800,), 201)
