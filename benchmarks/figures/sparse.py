@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,12 @@ import numpy as np
 
 from benchmarks.provenance import heading
 from profiler_service.analysis.comparison import F64, Comparison, column_medians, compare
+from profiler_service.analysis.samples import Samples
+from profiler_service.grid import Grid
 from profiler_service.kinds.kernels import ALL_KERNELS, Kernel, kernel_workload
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.plan.base import Batch
+from profiler_service.workload import Workload
 
 SIZES = range(256, 2049, 64)
 KERNELS = {
@@ -46,10 +50,16 @@ class Curves:
 
     log: dict[str, F64]
     """Kernel → log latencies [rounds, sizes]; NaN if a round has none."""
+    sizes: Sequence[int] = SIZES
+
+    @property
+    def dense(self) -> list[str]:
+        """The dense kernels."""
+        return [name for name in DENSE if name in self.log]
 
     def best_dense(self, size: int) -> str:
         """The dense kernel with the smaller median in every third round."""
-        return min(DENSE, key=lambda name: float(np.nanmedian(self.log[name][::3, size])))
+        return min(self.dense, key=lambda name: float(np.nanmedian(self.log[name][::3, size])))
 
     def compare(self, rival: str, reference: str, size: int) -> Comparison:
         """The comparison of two kernels at a size, from the rounds that chose nothing."""
@@ -58,18 +68,25 @@ class Curves:
         return compare(pairs[~np.isnan(pairs)])
 
 
-def measure(measurer: Measurer, *, seconds: float, batch: int) -> Curves:
+def measure(
+    measure_batch: Callable[[Workload, Grid, Batch], Samples],
+    *,
+    seconds: float,
+    batch: int,
+    kernels: Mapping[str, Kernel] = KERNELS,
+    sizes: Sequence[int] = SIZES,
+) -> Curves:
     """Rounds over all sizes and kernels, both in random order, for about `seconds`."""
     rng = np.random.default_rng(0)
-    points = np.array([kernel.point for kernel in KERNELS.values()], dtype=np.int32)
+    points = np.array([kernel.point for kernel in kernels.values()], dtype=np.int32)
     rounds: list[F64] = []
-    calls = np.full(len(SIZES), 4)
+    calls = np.full(len(sizes), 4)
     started = time.monotonic()
     while len(rounds) < FEWEST_ROUNDS or time.monotonic() - started < seconds:
-        latency_s = np.full((len(KERNELS), len(SIZES)), np.nan)
-        for place in rng.permutation(len(SIZES)).tolist():
-            size = SIZES[place]
-            samples = measurer.measure(
+        latency_s = np.full((len(kernels), len(sizes)), np.nan)
+        for place in rng.permutation(len(sizes)).tolist():
+            size = sizes[place]
+            samples = measure_batch(
                 kernel_workload((size, size), batch=batch, dtype="float32"),
                 ALL_KERNELS,
                 Batch(
@@ -85,7 +102,7 @@ def measure(measurer: Measurer, *, seconds: float, batch: int) -> Curves:
             calls = np.clip(np.ceil(SAMPLE_S / np.nanmin(latency_s, axis=0)), 1, 8).astype(int)
         rounds.append(np.log(latency_s))
     stacked = np.stack(rounds[1:])  # the first round was timed differently
-    return Curves(log={name: stacked[:, i] for i, name in enumerate(KERNELS)})
+    return Curves(log={name: stacked[:, i] for i, name in enumerate(kernels)}, sizes=sizes)
 
 
 def write_csv(curves: Curves, path: Path) -> None:
@@ -95,7 +112,7 @@ def write_csv(curves: Curves, path: Path) -> None:
         writer.writerow(["size", "kernel", "latency_s", "low_s", "high_s", "num_samples"])
         for name, log in curves.log.items():
             medians = column_medians(log)
-            for i, size in enumerate(SIZES):
+            for i, size in enumerate(curves.sizes):
                 interval = (np.exp(x[i]) for x in (medians.center, medians.low, medians.high))
                 writer.writerow([size, name, *(f"{x:.4g}" for x in interval), medians.count[i]])
 
@@ -110,9 +127,9 @@ def draw(curves: Curves, path: Path, *, title: str) -> None:
     above, below = figure.subplots(2, 1, sharex=True)
     for name, log in curves.log.items():
         medians, colour = column_medians(log), COLOURS[name]
-        above.plot(SIZES, 1e6 * np.exp(medians.center), color=colour, label=name, marker=".")
+        above.plot(curves.sizes, 1e6 * np.exp(medians.center), color=colour, label=name, marker=".")
         above.fill_between(
-            SIZES,
+            curves.sizes,
             1e6 * np.exp(medians.low),
             1e6 * np.exp(medians.high),
             color=colour,
@@ -120,10 +137,10 @@ def draw(curves: Curves, path: Path, *, title: str) -> None:
             linewidth=0,
         )
     for name in SPARSE:
-        found = [curves.compare(name, curves.best_dense(i), i) for i in range(len(SIZES))]
-        below.plot(SIZES, [each.ratio for each in found], color=COLOURS[name], marker=".")
+        found = [curves.compare(name, curves.best_dense(i), i) for i in range(len(curves.sizes))]
+        below.plot(curves.sizes, [each.ratio for each in found], color=COLOURS[name], marker=".")
         below.fill_between(
-            SIZES,
+            curves.sizes,
             [each.low for each in found],
             [each.high for each in found],
             color=COLOURS[name],
@@ -142,14 +159,14 @@ def draw(curves: Curves, path: Path, *, title: str) -> None:
 def table(curves: Curves) -> list[str]:
     """Markdown lines: the results of every size."""
     lines = [
-        "| size | dense | packed | csr at 90 % | over the best dense | csr at 95 % |"
+        f"| size | {' | '.join(curves.dense)} | csr at 90 % | over the best dense | csr at 95 % |"
         " over the best dense |",
-        "|---:|---:|---:|---:|---|---:|---|",
+        f"|---:|{'---:|' * len(curves.dense)}---:|---|---:|---|",
     ]
-    for i, size in enumerate(SIZES):
+    for i, size in enumerate(curves.sizes):
         median = {name: float(np.nanmedian(log[:, i])) for name, log in curves.log.items()}
         best = curves.best_dense(i)
-        cells = [f"{1e6 * np.exp(median[name]):.0f} µs" for name in DENSE]
+        cells = [f"{1e6 * np.exp(median[name]):.0f} µs" for name in curves.dense]
         for name in SPARSE:
             found = curves.compare(name, best, i)
             cells += [
@@ -165,15 +182,18 @@ def say(curves: Curves) -> list[str]:
     lines = []
     for name in SPARSE:
         verdicts = [
-            curves.compare(name, curves.best_dense(i), i).verdict for i in range(len(SIZES))
+            curves.compare(name, curves.best_dense(i), i).verdict for i in range(len(curves.sizes))
         ]
         against = np.nanmedian(curves.log["dense"] - curves.log[name], axis=0)
         best = np.array(
-            [1 / curves.compare(name, curves.best_dense(i), i).ratio for i in range(len(SIZES))]
+            [
+                1 / curves.compare(name, curves.best_dense(i), i).ratio
+                for i in range(len(curves.sizes))
+            ]
         )
         lines.append(
             f"- **{name} against the best dense kernel**: faster at {verdicts.count('faster')} of"
-            f" {len(SIZES)} sizes, slower at {verdicts.count('slower')}; {best.min():.2f} to"
+            f" {len(curves.sizes)} sizes, slower at {verdicts.count('slower')}; {best.min():.2f} to"
             f" {best.max():.2f} times as fast. Against torch's default alone (`dense`) it would"
             f" have been {np.exp(against.min()):.2f} to {np.exp(against.max()):.2f} times."
         )
@@ -181,8 +201,6 @@ def say(curves: Curves) -> list[str]:
         *lines,
         "- The paper's own comparison, of its libraries' default kernels: on its GPUs dense wins"
         " even at 95 % zeros, on its CPUs sparse wins at high sparsity.",
-        "- `compiled` is left out: its kernel is MKL's with a rearranged weight, plus about 30 µs"
-        " of Python per call.",
     ]
 
 
@@ -190,7 +208,7 @@ def fig1(out: Path, *, seconds: float) -> None:
     """Measures and draws Fig. 1: `fig1.csv`, `fig1.png`, `fig1.md`."""
     lines = heading("Fig. 1: sparse against dense", "benchmarks.figures", "torch", "numpy")
     with Measurer() as measurer:
-        curves = measure(measurer, seconds=seconds, batch=16)
+        curves = measure(measurer.measure, seconds=seconds, batch=16)
         platform = measurer.platform
     rounds = len(next(iter(curves.log.values())))
     name = platform.device_model.partition(" (")[0]
@@ -205,6 +223,8 @@ def fig1(out: Path, *, seconds: float) -> None:
         "![latency over size, and over the best dense kernel's](fig1.png)",
         "",
         *say(curves),
+        "- `compiled` is left out: its kernel is MKL's with a rearranged weight, plus about 30 µs"
+        " of Python per call.",
         "",
         *table(curves),
         "",
