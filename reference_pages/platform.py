@@ -26,7 +26,7 @@ FLAGS = """\
 `flags` holds, by name: the instruction sets of the processor and of torch's kernels, how
 measured processors share cores, torch's precision of float32 products, whether denormal numbers
 are flushed, the processor's microcode, and the kernel's setting of transparent huge pages. Of a
-GPU: its compute capability, and whether cuDNN uses TF32.
+GPU: its compute capability, how many multiprocessors it has, and whether cuDNN uses TF32.
 
 These are flags only if they aren't at their default: torch's switches (deterministic algorithms,
 oneDNN, cuDNN, reduced precision), the kind of cores on a hybrid processor, other sizes of huge
