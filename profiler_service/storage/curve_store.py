@@ -1,15 +1,16 @@
-"""The part of the store that reads curves.
+"""The part of the store that reads curves, and keeps the names of their kernels.
 
 Others use it as part of `store.Store`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from profiler_service.analysis.curve import LatencyCurve
+from profiler_service.analysis.kernel_names import KernelNames
 from profiler_service.plan.modes import Mode
-from profiler_service.storage import curve_list, curves, rows
+from profiler_service.storage import curve_list, curves, kernel_names, rows
 from profiler_service.storage.open_database import OpenDatabase
 from profiler_service.storage.records import CurveFilter, CurveHeader, CurveOrder, Page
 from profiler_service.storage.statements import check_page
@@ -106,3 +107,23 @@ class CurveStore(OpenDatabase):
         check_page(cursor=None, limit=limit)
         with self._read() as connection:
             return curve_list.list_curves(connection, wanted, order=order, place=place, limit=limit)
+
+    # Kernels
+
+    def keep_kernel_names(self, curve_id: str, names: KernelNames) -> bool:
+        """Whether these are the first names of the curve. Then they are kept, even if none is.
+
+        Raises `generation`, too, as answers may tell them. Raises UnknownCurveError.
+        """
+        with self._write() as connection:
+            return kernel_names.keep_names(connection, curve_id, names)
+
+    def find_kernel_names(self, curve_ids: Collection[str]) -> dict[str, dict[Dims, str]]:
+        """Id of each of the curves that names were kept for → its names, perhaps none."""
+        with self._read() as connection:
+            return kernel_names.find_names(connection, curve_ids)
+
+    def find_unnamed_curve(self, host: str, platform_key: str, protocol_key: str) -> str | None:
+        """Id of the newest such curve that the host measured and that no names were kept for."""
+        with self._read() as connection:
+            return kernel_names.find_unnamed(connection, host, platform_key, protocol_key)

@@ -35,6 +35,7 @@ RIGHTS = {
     "curves": "SELECT, INSERT, UPDATE (generation)",
     "curve_arrays": "SELECT, INSERT",
     "point_arrays": "SELECT, INSERT",
+    "kernel_names": "SELECT, INSERT",
     "facts": "SELECT, INSERT, UPDATE",
     "platform_changes": "SELECT, INSERT, UPDATE",
     "replayed_facts": "SELECT, INSERT, UPDATE",

@@ -212,6 +212,13 @@ point_arrays = sa.Table(
 )
 """The measured points of curves once more, for views that dashboards read; empty in SQLite."""
 
+kernel_names = sa.Table(
+    "kernel_names",
+    metadata,
+    sa.Column("curve_id", Text, sa.ForeignKey("curves.id"), primary_key=True),
+    sa.Column("names", sa.JSON, nullable=False),
+)
+
 facts = sa.Table(
     "facts",
     metadata,
