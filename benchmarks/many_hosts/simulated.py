@@ -8,7 +8,7 @@ It registers, waits, and takes sweeps as every worker does. It needs neither tor
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from profiler_service.grid import Grid
     from profiler_service.plan.base import Batch, Part
     from profiler_service.settings import Settings
-    from profiler_service.workload import Workload
+    from profiler_service.workload import Dims, Workload
 
 
 class SimulatedMeasurer:
@@ -61,6 +61,17 @@ class SimulatedMeasurer:
             seconds=count * 1e-4,
         )
         return Part(samples=samples, rest=None)
+
+    def name_kernels(
+        self,
+        workload: Workload,
+        points: Sequence[Dims],
+        *,
+        limit_s: float,
+        must_stop: Callable[[], bool],
+    ) -> dict[Dims, str] | None:
+        """No name."""
+        return {}
 
     def read_gpu_use(self) -> float | None:
         """No GPU."""

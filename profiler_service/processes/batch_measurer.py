@@ -8,7 +8,7 @@ from typing import Protocol
 from profiler_service.analysis.samples import Platform, TimingProtocol
 from profiler_service.grid import Grid
 from profiler_service.plan.base import Batch, Part
-from profiler_service.workload import Workload
+from profiler_service.workload import Dims, Workload
 
 
 class BatchMeasurer(Protocol):
@@ -38,6 +38,19 @@ class BatchMeasurer(Protocol):
         self, workload: Workload, grid: Grid, batch: Batch, *, must_yield: Callable[[int], bool]
     ) -> Part:
         """The samples of `batch`, or of its first visits if `must_yield` says so."""
+
+    def name_kernels(
+        self,
+        workload: Workload,
+        points: Sequence[Dims],
+        *,
+        limit_s: float,
+        must_stop: Callable[[], bool],
+    ) -> dict[Dims, str] | None:
+        """The names of the kernels at these points, as many as can be had in about `limit_s`.
+
+        None if no child runs at the moment.
+        """
 
     def read_gpu_use(self) -> float | None:
         """The share of about the last second in which the GPU worked for anybody; or None."""

@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.samples import OthersUse
 from profiler_service.errors import (
     DeviceLostError,
     HostTakenError,
     LhpError,
     MeasurementFailedError,
+    MeasurementInterruptedError,
     PlatformMismatchError,
     StoreUnavailableError,
 )
@@ -34,6 +36,7 @@ from profiler_service.plan.turns import OpenSweep, Turns
 from profiler_service.processes.batch_measurer import BatchMeasurer
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
+from profiler_service.processes.kernel_naming import KernelNaming
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.log_context import log_context
 from profiler_service.telemetry.traces import span
@@ -77,6 +80,7 @@ class SweepRunner:
         turns: Turns | None = None,
         device_turn: DeviceTurn | None = None,
         tell: Tell = tell_nobody,
+        naming: KernelNaming | None = None,
     ) -> None:
         self._store = store
         self._measurer = measurer
@@ -89,6 +93,7 @@ class SweepRunner:
         self._first_pause_s = first_pause_s
         self._yield_s = yield_s
         self._tell = tell
+        self._naming = naming
         self._is_paused = False
         self._measuring_ended_s = time.monotonic()
         self._num_pauses = 0  # since the device last worked
@@ -154,6 +159,23 @@ class SweepRunner:
                 logger.warning("the current batch doesn't end: not waiting for it any longer")
                 return
         self._busy.release()
+
+    def name_kernels_if_idle(self) -> bool:
+        """Whether kernels of a curve were looked for, as the host is idle. Raises StoreError."""
+        naming = self._naming
+        if naming is None or self._stopping.is_set() or not self._busy.acquire(blocking=False):
+            return False
+        try:
+            # Whoever calls this doesn't wait for a turn.
+            with (
+                contextlib.suppress(MeasurementInterruptedError),
+                self._hold_turn(must_stop=lambda: True),
+            ):
+                return naming.consider()
+            return False
+        finally:
+            self._measuring_ended_s = time.monotonic()
+            self._busy.release()
 
     def _choose(self, sweep_id: str) -> OpenSweep | None:
         """The sweep whose turn it is; None if `sweep_id` has ended."""
@@ -227,7 +249,11 @@ class SweepRunner:
             batch = running.next_batch()
         if batch is None:
             with span("finish"):
-                self._finish(running, SweepState.DONE)
+                curve = self._finish(running, SweepState.DONE)
+            if curve is not None and self._naming is not None:
+                with self._hold_turn(), span("name kernels"):
+                    self._naming.name(*curve, mode=sweep.spec.mode)
+                self._measuring_ended_s = time.monotonic()
             return True
         try:
             with self._hold_turn():
@@ -265,11 +291,14 @@ class SweepRunner:
             self._running[sweep_id] = running
         return False
 
-    def _hold_turn(self) -> contextlib.AbstractContextManager[object]:
+    def _hold_turn(
+        self, must_stop: Callable[[], bool] | None = None
+    ) -> contextlib.AbstractContextManager[object]:
         """In this context, no user's command measures its own code on this device."""
         if self._device_turn is None:
             return contextlib.nullcontext()
-        return self._device_turn.held(patience_s=PATIENCE_S, must_stop=self._stopping.is_set)
+        must_stop = must_stop or self._stopping.is_set
+        return self._device_turn.held(patience_s=PATIENCE_S, must_stop=must_stop)
 
     def _must_yield(self, sweep_id: str, started_s: float, num_done: int) -> bool:
         """Whether the batch under way must be broken off: for another, or to be cancelled."""
@@ -328,7 +357,10 @@ class SweepRunner:
             logger.info("sweep %s starts", sweep.id)
         return running
 
-    def _finish(self, running: RunningSweep, state: SweepState) -> None:
+    def _finish(self, running: RunningSweep, state: SweepState) -> tuple[str, LatencyCurve] | None:
+        """The curve and its id, which are kept; None if there is none."""
+        curve: LatencyCurve | None = None
+        curve_id: str | None = None
         if running.num_samples:
             try:
                 curve = running.label(
@@ -341,14 +373,15 @@ class SweepRunner:
             except MeasurementFailedError:
                 if state is not SweepState.CANCELLED:
                     raise
-                curve = None  # it was still warming up
-            self._store.finish_sweep(running.id, curve, state=state)
+                # it was still warming up
+            curve_id = self._store.finish_sweep(running.id, curve, state=state)
         elif state is SweepState.CANCELLED:
             self._store.finish_sweep(running.id, None, state=state)
         else:
             reason = running.first_failure or "the plan has no point to measure"
             self._store.fail_sweep(running.id, f"no point could be measured: {reason}")
         logger.info("sweep %s ended after %d batches", running.id, running.num_batches)
+        return None if curve is None or curve_id is None else (curve_id, curve)
 
 
 def _describe(error: LhpError) -> str:

@@ -37,6 +37,7 @@ from profiler_service.processes.dashboard_points import DashboardPoints
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.idle_pruning import IdlePruning
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
+from profiler_service.processes.kernel_naming import KernelNaming
 from profiler_service.processes.platform_replay import PlatformReplay
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import StopRequest, SweepRunner
@@ -139,6 +140,7 @@ def run(
             yield_s=settings.yield_s,
             device_turn=DeviceTurn(measured_id, partition=settings.partition),
             tell=tell,
+            naming=KernelNaming(store, settings.host, measurer),
         )
         job_runner = jobs.JobRunner(settings, runner.run_batch, pool=store.shared_pool)
         stack.callback(job_runner.close)
@@ -159,6 +161,7 @@ def run(
                     replay.consider()
                     canaries.consider()
                     rechecks.consider()
+                    runner.name_kernels_if_idle()
                 pruning.consider()
                 points.consider(is_idle=not job_runner.is_awake)
             except HostRefusedError as error:

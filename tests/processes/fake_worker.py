@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from profiler_service.processes.keeper_line import tell_nobody
 from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store, Sweep
-from profiler_service.workload import Workload
+from profiler_service.workload import Dims, Workload
 
 PATIENCE_S = 120.0
 HEARTBEAT_S = 1.0
@@ -168,6 +168,16 @@ class FakeMeasurer:
         self, workload: Workload, grid: Grid, batch: Batch, *, must_yield: Callable[[int], bool]
     ) -> Part:
         return Part(samples=self.measure(workload, grid, batch), rest=None)
+
+    def name_kernels(
+        self,
+        workload: Workload,
+        points: Sequence[Dims],
+        *,
+        limit_s: float,
+        must_stop: Callable[[], bool],
+    ) -> dict[Dims, str] | None:
+        return {}
 
     def read_gpu_use(self) -> float | None:
         return None

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from unittest import mock
 
 import numpy as np
@@ -24,7 +24,7 @@ from profiler_service.measurement.diagnosis import Diagnosis
 from profiler_service.plan.base import Batch, Part
 from profiler_service.processes import attendance, worker
 from profiler_service.settings import Settings
-from profiler_service.workload import Workload
+from profiler_service.workload import Dims, Workload
 from tests.processes.fake_worker import HEARTBEAT_S
 from tests.synthetic import PLATFORM, PROTOCOL, SyntheticDevice
 
@@ -50,6 +50,16 @@ class SimulatedMeasurer:
         if grid not in self._devices:
             self._devices[grid] = _create_device(grid, self._uneven)
         return Part(samples=self._devices[grid].measure(batch), rest=None)
+
+    def name_kernels(
+        self,
+        workload: Workload,
+        points: Sequence[Dims],
+        *,
+        limit_s: float,
+        must_stop: Callable[[], bool],
+    ) -> dict[Dims, str] | None:
+        return {}
 
     def read_gpu_use(self) -> float | None:
         return None
