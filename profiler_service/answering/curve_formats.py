@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from profiler_service.analysis.curve import F64, LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import hysteresis_bins
 from profiler_service.answering.downsampling import Numbers
 from profiler_service.storage.curve_file import write_points
-from profiler_service.wire import BinInfo, CurveDetail, CurveInfo, FailedPoint
+from profiler_service.wire import BinInfo, CurveDetail, CurveInfo, FailedPoint, KernelPoints
 
 CHUNK_POINTS = 16_384
 ABOUT = "lhp_curve"
@@ -101,6 +101,7 @@ def json_chunks(
     info: CurveInfo,
     points: Numbers | None = None,
     *,
+    kernels: Sequence[KernelPoints] = (),
     is_excerpt: bool = False,
 ) -> Iterator[bytes]:
     """A CurveDetail. An excerpt has only those LHPs that are among the points, and bins only if
@@ -141,7 +142,8 @@ def json_chunks(
     ]
     yield f',"bins":{json.dumps(bins)},"failures":{json.dumps(failures)}'.encode()
     yield f',"num_dominated":{np.count_nonzero(curve.status == PointStatus.DOMINATED)}'.encode()
-    yield f',"num_left_out":{curve.num_measured - table.num_rows}}}'.encode()
+    named = json.dumps([each.model_dump() for each in kernels])
+    yield f',"num_left_out":{curve.num_measured - table.num_rows},"kernels":{named}}}'.encode()
 
 
 def _known(column: F64) -> pa.Array:

@@ -122,6 +122,10 @@ async def _load_nothing(_header: CurveHeader) -> None:
     pass
 
 
+async def _do_nothing() -> None:
+    pass
+
+
 class KnownCurves:
     """The stored curves that questions have asked for, in memory.
 
@@ -136,11 +140,16 @@ class KnownCurves:
         store: Store,
         *,
         load_more: Callable[[CurveHeader], Awaitable[object]] = _load_nothing,
+        before_snapshot: Callable[[], Awaitable[object]] = _do_nothing,
         max_cached_points: int | None = None,
     ) -> None:
-        """`load_more` loads what is needed of a new curve besides itself."""
+        """`load_more` loads what is needed of a new curve besides itself.
+
+        `before_snapshot` is called when the store has changed, before anything new may answer.
+        """
         self._store = store
         self._load_more = load_more
+        self._before_snapshot = before_snapshot
         self._headers: LoadingCache[HeadersKey, Headers] = LoadingCache(
             self._read_headers, max_size=MAX_HEADERS, size_of=lambda headers: len(headers) + 1
         )
@@ -183,6 +192,7 @@ class KnownCurves:
             with contextlib.suppress(NotFoundError):
                 await self.load_curve(header.id)
                 await self._load_more(header)
+        await self._before_snapshot()
         # Another refresh may have ended meanwhile.
         if self.snapshot is not before and latest.generation <= self.snapshot.generation:
             return ()

@@ -10,6 +10,7 @@ from profiler_service.answering.crossover import read_crossover
 from profiler_service.answering.curves import HeadersKey, KnownCurves
 from profiler_service.answering.facts import KnownFacts
 from profiler_service.answering.kernel_comparisons import KernelComparisons
+from profiler_service.answering.kernel_names import KnownKernels
 from profiler_service.kinds.kernels import ALL_KERNELS
 from profiler_service.storage.store import CurveHeader, Store
 
@@ -17,11 +18,15 @@ MAX_CROSSOVERS = 1024
 
 
 class Known:
-    """Stored curves and facts, the newest comparisons of kernels, and crossovers once computed."""
+    """Stored curves, facts, names of kernels, the newest comparisons of kernels, and crossovers."""
 
     def __init__(self, store: Store, *, max_cached_points: int | None = None) -> None:
+        self.kernels = KnownKernels(store)
         self.curves = KnownCurves(
-            store, load_more=self._load_more, max_cached_points=max_cached_points
+            store,
+            load_more=self._load_more,
+            before_snapshot=self.kernels.renew,
+            max_cached_points=max_cached_points,
         )
         self.facts = KnownFacts(store)
         self.comparisons = KernelComparisons(store, self.curves)
@@ -36,8 +41,9 @@ class Known:
         return time.monotonic() - self._read_s
 
     async def _load_more(self, header: CurveHeader) -> None:
-        """Reads a new race's facts, and computes a new curve's crossover, if somebody asked."""
+        """Reads a new race's facts and kernels, and computes a new curve's crossover, if asked."""
         await self.facts.renew(header)
+        await self.kernels.load_ahead(header.id)
         if header.grid == ALL_KERNELS and HeadersKey.of(header) in self.curves:
             await self.crossovers.get(header.id)
 
@@ -54,6 +60,7 @@ class Known:
         new = await self.curves.refresh()
         if self.curves.snapshot.generation < before:
             self.facts.clear()  # the database holds an earlier state
+            self.kernels.clear()
         self.facts.forget_older(new)
         self.comparisons.add(new)
         self.comparisons.open = found

@@ -177,6 +177,7 @@ class LhpQuestion:
         if reading is None:
             return None
         answer = await self._answer(known, reading, measured)
+        answer = await known.kernels.complete(answer, self.workload.axes)
         if self.kernels is None:
             return answer
         faster = await known.comparisons.find_faster_backend(

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 
 from profiler_service.analysis.evidence import Evidence
+from profiler_service.analysis.kernel_names import KernelNames
 from profiler_service.analysis.samples import Platform
 from profiler_service.answering.own_worker import OwnWorker
 from profiler_service.answering.settling import read_terms
@@ -25,6 +26,7 @@ from profiler_service.wire import (
     EvidenceInfo,
     FactInfo,
     GridAxisRange,
+    KernelPoints,
     ParameterInfo,
     PlatformInfo,
     ProgressInfo,
@@ -163,6 +165,15 @@ def curve_info(header: CurveHeader, *, stale: bool) -> CurveInfo:
         stale=stale,
         evidence=evidence_info(header.evidence),
     )
+
+
+def kernel_points(names: KernelNames) -> list[KernelPoints]:
+    """The kernels at points of a curve as resources, the one of most points first."""
+    points: dict[str, list[list[int]]] = {}
+    for dims, name in sorted(names.items()):
+        points.setdefault(name, []).append(list(dims))
+    found = [KernelPoints(kernel=name, dims=dims) for name, dims in points.items()]
+    return sorted(found, key=lambda each: -len(each.dims))
 
 
 def fact_info(fact: Fact, host: Host | None, *, contradicts: Sequence[str]) -> FactInfo:

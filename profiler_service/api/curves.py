@@ -26,7 +26,7 @@ from profiler_service.answering.curve_formats import (
     parquet_chunks,
 )
 from profiler_service.answering.downsampling import LEAST_POINTS, choose_points
-from profiler_service.answering.resources import curve_info, is_stale
+from profiler_service.answering.resources import curve_info, is_stale, kernel_points
 from profiler_service.api.compression import CompressingRoute
 from profiler_service.api.dependencies import (
     SHORTENED,
@@ -50,7 +50,7 @@ from profiler_service.errors import (
     UnknownPlatformError,
     UnknownWorkloadError,
 )
-from profiler_service.wire import CurveComparison, CurveDetail, CurvePage, CurvesQuery
+from profiler_service.wire import CurveComparison, CurveDetail, CurvePage, CurvesQuery, KernelPoints
 
 Format = Literal["json", "csv", "arrow", "parquet"]
 
@@ -64,8 +64,8 @@ MEDIA_TYPES: dict[Format, str] = {
 IDS_PATTERN = "^[^,]+(,[^,]+){1,5}$"
 ETAG: dict[str, Any] = {
     "ETag": {
-        "description": "Changes if the content does: of JSON, with `stale`; of the other formats,"
-        " only with the version of the service.",
+        "description": "Changes if the content does: of JSON, with `stale` and `kernels`; of the"
+        " other formats, only with the version of the service.",
         "schema": {"type": "string"},
     }
 }
@@ -207,8 +207,8 @@ async def get_curve(
     The schema of Arrow and Parquet has metadata, `lhp_curve`: where the curve comes from, its
     platform, protocol, evidence and failures, as JSON.
 
-    A stored curve never changes, so a client may keep it, and ask with `If-None-Match` whether it
-    is still there.
+    A stored curve never changes (but its `kernels` come a moment later), so a client may keep it,
+    and ask with `If-None-Match` whether it is still there.
     """
     store = services.store
     header = await asyncio.to_thread(store.get_curve_header, curve_id)
@@ -216,7 +216,11 @@ async def get_curve(
     stale = chosen == "json" and is_stale(
         header, await asyncio.to_thread(store.get_host, header.host)
     )
-    etag = make_etag(_contract(), header.id, chosen, max_points, stale)
+    kernels: list[KernelPoints] = []
+    if chosen == "json":
+        found = await asyncio.to_thread(store.find_kernel_names, [header.id])
+        kernels = kernel_points(found.get(header.id, {}))
+    etag = make_etag(_contract(), header.id, chosen, max_points, stale, bool(kernels))
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if has_already(if_none_match, etag):
         return Response(status_code=304, headers={**headers, "Vary": "Accept, Accept-Encoding"})
@@ -232,6 +236,7 @@ async def get_curve(
     else:
         # The header of a curve that was kept before there were edges counts them as LHPs.
         header = replace(header, num_lhps=curve.num_lhps)
-        chunks = json_chunks(curve, curve_info(header, stale=stale), points)
+        info = curve_info(header, stale=stale)
+        chunks = json_chunks(curve, info, points, kernels=kernels)
     headers["Vary"] = "Accept"  # and what the compression adds
     return StreamingResponse(chunks, media_type=MEDIA_TYPES[chosen], headers=headers)

@@ -118,6 +118,8 @@ def describe_answer(answer: LhpAnswer, now: dt.datetime, *, mode: Mode | None = 
     )
     if answer.evidence.settled is not None:
         lines.append(_describe_margin(answer))
+    if answer.why:
+        lines.append(f"why: {answer.why}")
     if answer.edge:
         lines.append(f"{best} ends the window: a larger --max-growth may find something better")
     if answer.contradicts:

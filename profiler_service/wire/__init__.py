@@ -61,6 +61,7 @@ from profiler_service.wire.joining import (
     JoinRequest,
     KeptJoinKey,
 )
+from profiler_service.wire.kernels import KernelAt, KernelPoints
 from profiler_service.wire.own_sweeps import (
     MAX_REASON,
     OwnBatch,
@@ -133,7 +134,9 @@ __all__ = [
     "JoinKeyRequest",
     "JoinRequest",
     "KeptJoinKey",
+    "KernelAt",
     "KernelCrossover",
+    "KernelPoints",
     "LhpAnswer",
     "LhpBatchAnswer",
     "LhpBatchItem",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.wire.base import Dims, EvidenceInfo, ResponseModel
+from profiler_service.wire.kernels import KernelPoints
 from profiler_service.wire.quantities import WRITTEN_TIME
 from profiler_service.wire.sweeps import AxisRange
 
@@ -196,4 +197,10 @@ class CurveDetail(CurveInfo):
     )
     num_left_out: int = Field(
         default=0, description="Measured points that `max_points` leaves out of `points`."
+    )
+    kernels: list[KernelPoints] = Field(
+        default_factory=list,
+        description="The kernels that ran at some of the points, and at which: the queried point,"
+        " the answer, and others along each axis. Empty until they were looked for, and if nothing"
+        " names them.",
     )

@@ -16,6 +16,7 @@ from profiler_service.wire.base import (
     hide_null,
     optional_field,
 )
+from profiler_service.wire.kernels import KernelAt
 from profiler_service.wire.quantities import DURATION_PATTERN, SHARE_PATTERN
 from profiler_service.workload import DTYPE_SIZES_BYTES
 
@@ -289,6 +290,17 @@ class LhpAnswer(ResponseModel):
     curve: str = Field(description="Id of the curve that the answer was read from.")
     measured_at: dt.datetime = Field(description="When the curve's last sample was taken.")
     num_samples: int = Field(description="Samples of `dims` and `lhp` together.")
+    kernels: list[KernelAt] = Field(
+        default_factory=list,
+        description="The kernels that ran at `dims` and at `lhp`, as far as they are known. They"
+        " are looked for once the curve is kept: a later answer may have them.",
+    )
+    why: str = Field(
+        default="",
+        description="What the kernels at points of this window say about the answer, in a sentence"
+        " for people. Empty if they aren't known.",
+        examples=["the same kernel at both: matmul brg_matmul:avx512_core_bf16"],
+    )
     faster_backend: FasterBackend | None = Field(
         default=None,
         description="The faster one of `dense` and `packed` at `dims` in the same dtype, if it"

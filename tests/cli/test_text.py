@@ -105,6 +105,13 @@ def test_an_answer_from_a_race_says_what_it_rests_on() -> None:
     assert "race" not in describe_answer(ANSWER, NOW)
 
 
+def test_an_answer_says_why_if_kernels_are_known() -> None:
+    why = "the same kernel at both: matmul brg_matmul:avx512_core_bf16"
+    answer = ANSWER.model_copy(update={"why": why})
+    assert f"why: {why}" in describe_answer(answer, NOW).splitlines()
+    assert "why" not in describe_answer(ANSWER, NOW)
+
+
 def test_an_answer_that_moves_says_by_how_much_and_how_surely() -> None:
     text = describe_answer(ANSWER, NOW + dt.timedelta(minutes=3))
     # 100 · (1.034 - 1) = 3.4; 1.029 and 1.039 likewise.

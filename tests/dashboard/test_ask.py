@@ -15,6 +15,7 @@ from profiler_service.grid import Grid, GridAxis
 from profiler_service.kinds import CALLABLE
 from profiler_service.settings import Settings
 from profiler_service.storage.store import Store
+from profiler_service.workload import Dims
 from tests.api.conftest import Worker, keep_curve
 from tests.api.curves import square, stairs
 from tests.dashboard.conftest import follow, read_page
@@ -54,6 +55,21 @@ async def test_a_known_answer_is_shown_with_how_to_ask_again(
     assert sqlite_worker.handed_in.empty()
     # What was given stays in the form.
     assert [has["value"] for has in page.find("input", name="dims")] == ["5", "6"]
+
+
+async def test_an_answer_says_why_if_kernels_are_known(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    curve = keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    names: dict[Dims, str] = {(5, 6): "matmul <jit>", (8, 8): "matmul brg"}
+    sqlite_worker.store.keep_kernel_names(curve, names)
+    text = (await client.get("/?workload=linear&dims=5&dims=6")).text
+    page = read_page(text)
+    assert "Why: the kernel isn't the same: 5,6 takes matmul <jit>; 8,8 takes" in page.text
+    assert "<jit>" not in text
+    other = read_page((await client.get("/?workload=linear&dims=7&dims=6")).text)
+    assert "Use 8 × 8" in other.text
+    assert "Why:" not in other.text
 
 
 async def test_own_code_is_shown_and_never_measured(
