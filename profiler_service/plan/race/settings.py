@@ -180,7 +180,7 @@ class SettleSettings:
         "The error of all statements about the finalists, in all looks and all passes, together.",
     )
     looks: int = _setting(
-        5,
+        7,
         "looks",
         "The most looks at the rounds of a final. Each comes after twice as many rounds as the one "
         "before.",
@@ -193,7 +193,7 @@ class SettleSettings:
         "is there a contest and a final.",
     )
     arena_s: float = _setting(
-        0.1,
+        0.03,
         "s",
         "Length of a batch of the contest and the final. Each has newly mapped memory, and the "
         "measuring processes take turns.",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from profiler_service.grid import Grid
-from profiler_service.kinds import LINEAR
+from profiler_service.kinds import LINEAR, MATMUL
 from profiler_service.plan.create import create_planner
 from profiler_service.plan.spec import SweepSpec
 from tests.plan.asking import curve_from
@@ -16,7 +16,7 @@ from tests.synthetic import SyntheticDevice
 
 
 @pytest.mark.parametrize(("larger", "num_points"), [((1200, 320), 4), ((1200, 317), 2)])
-@pytest.mark.parametrize("ratio", [0.97, 1.03])
+@pytest.mark.parametrize("ratio", [0.97, 1.05])
 def test_a_race_between_two_points_confirms_their_pair(
     larger: tuple[int, int], num_points: int, ratio: float
 ) -> None:
@@ -36,3 +36,19 @@ def test_a_race_between_two_points_confirms_their_pair(
     assert pair.noise is not None
     assert 0 < pair.noise < math.log(pair.high / pair.low) / 2
     assert np.flatnonzero(curve.num_samples).tolist() == [0, num_points - 1]
+
+
+def test_a_settled_race_neednt_know_that_a_rival_is_slower() -> None:
+    """A rival that is 2 % slower surely isn't 1 % faster long before it surely is slower."""
+    grid, verdicts = Grid.pair((1200,), (1208,)), set()
+    for seed in range(8):
+        spec = SweepSpec(workload=MATMUL.describe(), mode="race", grid=grid, seed=seed)
+        planner = create_planner(spec)
+        SyntheticDevice(np.array([1e-3, 1.02e-3]), noise=0.01, seed=seed).run(planner)
+        curve = curve_from(planner)
+        [pair] = curve.confirmed
+        assert curve.evidence.settled is True
+        assert curve.answers.target[0] == 0
+        assert pair.low >= 0.99
+        verdicts.add(pair.verdict)
+    assert verdicts == {"slower", "ambiguous"}

@@ -58,6 +58,25 @@ def test_an_answer_is_less_sure_if_its_judges_chose_it() -> None:
     assert alone.tau > 0.0025 * 3.76 / 1.96
 
 
+def test_batches_of_the_contest_and_the_final_last_three_hundredths_of_a_second() -> None:
+    """Calls take 0.5 ms, so a visit takes 1 ms. The largest rounds have 25 points.
+
+    A batch has as many rounds as fit into 0.03 s, and one at least. Latencies grow by a third in
+    this window, and the time of a visit is known to a few percent.
+    """
+    truth = 5e-4 * stairs(GRID, 16) / stairs(GRID, 16).mean()
+    planner = RacePlanner(SweepSpec(workload=LINEAR.describe(), mode="race", grid=GRID, seed=1))
+    device, took_s = SyntheticDevice(truth, noise=0.01), []
+    while (batch := planner.next_batch()) is not None:
+        measured = device.measure(batch)
+        if batch.child:
+            took_s.append(measured.seconds)
+        planner.record(measured)
+    assert len(took_s) > 20
+    assert max(took_s) < 1.4 * 0.03
+    assert np.median(took_s) > 0.6 * 0.03
+
+
 def samples(*points: int, child: int, latency_s: float = 1e-3) -> Samples:
     """One round of these points."""
     number = len(points)

@@ -82,6 +82,13 @@ def test_each_look_comes_after_twice_the_rounds_and_may_err_twice_as_often(affor
         assert later / earlier == pytest.approx(2, rel=0.1)
 
 
+def test_a_final_of_a_thousand_rounds_has_seven_looks() -> None:
+    """Halves of 1000, rounded down. The shares 1, 2, 4, … 64 of 127 add up to 1."""
+    looks = plan_looks(SETTLE, 1000)
+    assert [*looks] == [15, 31, 62, 125, 250, 500, 1000]
+    assert [*looks.values()] == pytest.approx([2**i / 127 for i in range(7)])
+
+
 def test_without_time_for_the_first_look_there_is_none() -> None:
     assert dict(plan_looks(SETTLE, SETTLE.first_look - 1)) == {}
 
