@@ -109,7 +109,7 @@ def test_curves_from_before_there_were_names_have_none(database_url: str) -> Non
     curve_id = finish_new_sweep(store, create_curve(), start=1)
     store.keep_kernel_names(curve_id, NAMES)
     store.close()
-    downgrade(database_url, "0021")
+    downgrade(database_url, "0023")
     schema.upgrade(database_url)
     store = Store.open(database_url)
     assert store.find_kernel_names([curve_id]) == {}

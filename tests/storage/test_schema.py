@@ -27,7 +27,7 @@ from profiler_service.storage.store import Store
 from profiler_service.storage.tables import metadata
 from tests.storage.examples import PROTOCOL, create_curve, create_platform, create_spec
 
-HEAD = "0023"
+HEAD = "0024"
 
 
 @contextmanager
