@@ -18,9 +18,7 @@ from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.neighbours import Neighbours
 from profiler_service.analysis.samples import Samples
 from profiler_service.grid import Grid
-
-CALIBRATION = 0
-"""The round in which a sweep visits one point again and again, before all others."""
+from profiler_service.latency_model.settings import MODEL, LearningSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,28 +36,32 @@ class FirstVisits:
         return len(self.points)
 
 
-def find_first_visits(batches: Sequence[Samples], grid: Grid) -> FirstVisits:
-    """The first visit of each point after the calibration, without disturbed ones."""
+def find_first_visits(
+    batches: Sequence[Samples], grid: Grid, settings: LearningSettings = MODEL.learning
+) -> FirstVisits:
+    """The very first visit of each point, if it was not disturbed and no part of the calibration.
+
+    A sweep begins with batches that visit one point again and again, to warm up the host. That
+    point is left out: its later visits are repeated ones. So it makes no difference if only the
+    first sample of each point was kept, except that visits then seem nearer in time.
+    """
+    begin = next((number for number, batch in enumerate(batches) if _has_several(batch)), 0)
     columns = [
         np.stack([np.full(len(batch), number), np.arange(len(batch)), batch.point])
         for number, batch in enumerate(batches)
     ]
     number, visit, point = np.concatenate([np.zeros((3, 0), dtype=np.int64), *columns], axis=1)
     latency_s = np.concatenate([np.zeros(0), *(batch.latency_s for batch in batches)])
-    counts = [(batch.round != CALIBRATION) & ~batch.unstable for batch in batches]
-    kept = np.flatnonzero(np.concatenate([np.zeros(0, dtype=np.bool_), *counts]))
-    kept = kept[np.sort(np.unique(point[kept], return_index=True)[1])]
-    dims = np.stack(
-        [
-            np.array(axis.dims, dtype=np.int64)[position]
-            for axis, position in zip(
-                grid.axes, np.unravel_index(point[kept], grid.shape), strict=True
-            )
-        ],
-        axis=1,
-    )
+    unstable = np.concatenate([np.zeros(0, np.bool_), *(batch.unstable for batch in batches)])
+    first = np.sort(np.unique(point, return_index=True)[1])
+    kept = first[~unstable[first] & (number[first] >= begin)][: settings.most_visits]
     return FirstVisits(
-        points=dims,
+        points=grid.dims_of(point[kept]).astype(np.int64),
         log_latency=np.log(latency_s[kept]),
         near=Neighbours(number[kept], visit[kept]),
     )
+
+
+def _has_several(batch: Samples) -> bool:
+    """Whether the batch visits more than one point."""
+    return len(batch) > 0 and bool((batch.point != batch.point[0]).any())

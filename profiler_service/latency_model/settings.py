@@ -62,6 +62,11 @@ class LearningSettings:
     least_visits: int = setting(
         16, "visits", "A sweep with fewer first visits than this says nothing."
     )
+    most_visits: int = setting(
+        8192,
+        "visits",
+        "Of a sweep with more first visits, as of a large curve, the first so many count.",
+    )
     half_life: float = setting(
         400.0, "sweeps", "What a sweep said counts half as much after so many further ones."
     )
