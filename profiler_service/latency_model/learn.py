@@ -5,6 +5,8 @@ numpy only. Derivation: docs/explanation/latency-model.md, "The statistics".
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from profiler_service.analysis.comparison import F64
@@ -19,6 +21,8 @@ _CONVERGED = 0.02
 """Passes end when the noise changes by less than this share."""
 _LEAST_NOISE = 1e-3
 """A clock may be too coarse to show any."""
+_LEAST_FREE = 0.1
+"""The least share of the visits that says how large the noise is."""
 
 
 def learn(
@@ -34,20 +38,28 @@ def learn(
     if len(visits) < settings.least_visits or not len(visits.near.first):
         return Statistics.empty(basis.size, basis.num_axes)
     rows, value, near = basis.rows(visits.points), visits.log_latency, visits.near
-    effects, noise = before.mean, 0.0
+    effects, noise, free = before.mean, 0.0, 1.0
     matrix, right = np.zeros((0, 0)), np.zeros(0)
     for _ in range(_MAX_PASSES):
         residual: F64 = value - rows @ effects
         found = near.find_noise(residual)
-        if found is None or abs(found.deviation - noise) <= _CONVERGED * noise:
+        if found is None:
             break
-        noise = max(found.deviation, _LEAST_NOISE)
-        weight = near.weigh(residual, max(found.width, _LEAST_NOISE))
+        # What the visits themselves explain of their noise is missing in the residuals.
+        seen = max(found.deviation / math.sqrt(free), _LEAST_NOISE)
+        if abs(seen - noise) <= _CONVERGED * noise:
+            break
+        noise = seen
+        weight = near.weigh(residual, found.width / math.sqrt(free))
         # Each pair belongs to two visits, and a visit tells 1 / noise².
         weight *= len(value) / (2 * float(weight.sum()) * noise**2)
         matrix, right = _sum_up(rows, value, near, weight)
         precision, pull = before.precision + matrix, before.right + right
-        effects = np.asarray(np.linalg.solve(precision, pull), dtype=np.float64)
+        covariance = np.linalg.inv(precision)
+        effects = np.asarray(covariance @ pull, dtype=np.float64)
+        # The trace of the hat matrix: so many effects, these visits determine alone.
+        settled = float(np.sum(covariance * matrix))
+        free = max(1.0 - settled / len(value), _LEAST_FREE)
     if not len(right):
         return Statistics.empty(basis.size, basis.num_axes)
     return Statistics(
@@ -60,9 +72,18 @@ def learn(
 
 
 def _sum_up(rows: F64, value: F64, near: Neighbours, weight: F64) -> tuple[F64, F64]:
-    """The pairs' weighted squares [p, p] and products [p]."""
-    laplacian: F64 = np.zeros((len(value), len(value)))
-    laplacian[near.first, near.second] = laplacian[near.second, near.first] = -weight
-    np.fill_diagonal(laplacian, -laplacian.sum(axis=1))
-    pulled = laplacian @ rows
+    """The pairs' weighted squares [p, p] and products [p].
+
+    With the features X and the graph's Laplacian L these are X'LX and X'Ly. L has few entries in a
+    row, so it is never made.
+    """
+    pulled = np.zeros_like(rows)
+    step = near.second - near.first
+    for each in range(1, int(step.max()) + 1):
+        # A visit is the first of one such pair at most, and the second of one.
+        of_step = step == each
+        first, second = near.first[of_step], near.second[of_step]
+        pull = weight[of_step, np.newaxis] * (rows[first] - rows[second])
+        pulled[first] += pull
+        pulled[second] -= pull
     return rows.T @ pulled, pulled.T @ value
