@@ -6,6 +6,7 @@ whatever the race finds: so the model learns how good its predictions are. Pure;
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -31,10 +32,16 @@ class PredictedPair:
     distance: float
     """How far the queried point is from what was learned, in octaves; infinite if nothing was."""
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON-ready values. JSON has no infinity: such a distance is null."""
+        distance = self.distance if math.isfinite(self.distance) else None
+        return {**asdict(self), "dims": list(self.dims), "distance": distance}
+
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        return cls(**{**fields, "dims": tuple(fields["dims"])})
+        """The inverse of `to_json`."""
+        distance = math.inf if fields["distance"] is None else fields["distance"]
+        return cls(**{**fields, "dims": tuple(fields["dims"]), "distance": distance})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,7 @@ class Learned:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
-        return {"effects": [list(axis) for axis in self.effects], "pair": asdict(self.pair)}
+        return {"effects": [list(axis) for axis in self.effects], "pair": self.pair.to_json()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any] | None) -> Self | None:
