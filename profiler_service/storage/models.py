@@ -27,7 +27,7 @@ from profiler_service.storage.model_records import (
     Unlearned,
 )
 from profiler_service.storage.statements import insert_or_ignore, read_now
-from profiler_service.storage.tables import curves, latency_models, scores, sweeps
+from profiler_service.storage.tables import curves, hosts, latency_models, scores, sweeps
 
 _ARRAYS = ("arrays",)
 
@@ -76,17 +76,8 @@ def learn(
     Others who learn at the same time wait. A model of another version begins anew; the sweeps that
     it knew are learned again.
     """
-    marked = connection.scalar(
-        sa.update(sweeps)
-        .where(sweeps.c.id == sweep_id)
-        .where(sweeps.c.learned_as.is_distinct_from(version))
-        .values(learned_as=version)
-        .returning(sa.literal(1))
-    )
-    if marked is None:
-        return False
     if not found.num_visits:
-        return True
+        return _mark_learned(connection, sweep_id, version)
     identity = {
         "platform_key": key.platform_key,
         "protocol_key": key.protocol_key,
@@ -96,8 +87,13 @@ def learn(
     empty = Statistics.empty(len(found.right), len(key.workload.axes))
     begun = {**identity, "version": "", "generation": 0, "updated_at": read_now(connection)}
     insert_or_ignore(connection, latency_models, {**begun, **_pack(empty)})
+    # Before the sweep's row, so that two who replace each other's models can't block each other.
     row = connection.execute(sa.select(latency_models).where(_is_of(key)).with_for_update()).one()
+    if not _mark_learned(connection, sweep_id, version):
+        return False
     is_mine = row.version == version
+    if not is_mine:
+        _forget_learned(connection, key, version, but=sweep_id)
     before = _unpack(row.arrays, row) if is_mine else empty
     connection.execute(
         sa.update(latency_models)
@@ -111,6 +107,39 @@ def learn(
         )
     )
     return True
+
+
+def _mark_learned(connection: Connection, sweep_id: str, version: str) -> bool:
+    """Marks the sweep as learned from by that version; False if it was."""
+    marked = connection.scalar(
+        sa.update(sweeps)
+        .where(sweeps.c.id == sweep_id)
+        .where(sweeps.c.learned_as.is_distinct_from(version))
+        .values(learned_as=version)
+        .returning(sa.literal(1))
+    )
+    return marked is not None
+
+
+def _forget_learned(connection: Connection, key: ModelKey, version: str, *, but: str) -> None:
+    """Takes the version's mark from all other sweeps of a model that begins anew.
+
+    While a fleet is upgraded, workers of two versions replace each other's models. What was learned
+    meanwhile must be found again.
+    """
+    of_model = (
+        sa.select(curves.c.sweep_id)
+        .where(curves.c.workload_key == key.workload.key)
+        .where(curves.c.platform_key == key.platform_key)
+        .where(curves.c.protocol_key == key.protocol_key)
+    )
+    connection.execute(
+        sa.update(sweeps)
+        .where(sweeps.c.id.in_(of_model))
+        .where(sweeps.c.id != but)
+        .where(sweeps.c.learned_as == version)
+        .values(learned_as=None)
+    )
 
 
 def keep_spreads(
@@ -130,18 +159,19 @@ def find_unlearned(
 ) -> Unlearned | None:
     """The oldest ended sweep of that host with a curve that this version hasn't learned from.
 
-    Kinds in `without` are left out, and so is what was measured on another platform than the host's
-    now: its model is of no use.
+    Kinds in `without` are left out. What was measured on the host's platform comes first. An
+    earlier platform's model is learned, too: the present one may inherit it.
     """
     row = connection.execute(
         sa.select(curves)
         .join_from(curves, sweeps, curves.c.sweep_id == sweeps.c.id)
+        .join(hosts, sweeps.c.host == hosts.c.name)
         .where(sweeps.c.host == host)
         .where(sweeps.c.state == SweepState.DONE)
         .where(sweeps.c.learned_as.is_distinct_from(version))
         .where(curves.c.kind.not_in(list(without)))
         .where(curves.c.origin.is_(None))
-        .order_by(curves.c.generation)
+        .order_by(curves.c.platform_key != hosts.c.platform_key, curves.c.generation)
         .limit(1)
     ).one_or_none()
     if row is None:
