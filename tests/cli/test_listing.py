@@ -19,6 +19,7 @@ from profiler_service.wire import (
     Health,
     HostInfo,
     ParameterInfo,
+    PlatformChangeInfo,
     WorkerInfo,
     WorkloadInfo,
 )
@@ -137,6 +138,31 @@ def test_a_host_was_seen_when_the_service_says_whatever_the_clock_here_says(
     service.reply("GET /hosts", [HOST.model_copy(update={"silent_s": 180.0})])
     done = lhp("hosts")
     assert "3 min ago" in done.out
+
+
+def test_hosts_say_in_a_sentence_what_an_upgrade_changed(lhp: Lhp, service: StubService) -> None:
+    said = "oneDNN 3.12 → 3.13: multiples of 16 no longer win; 12 of 30 facts changed"
+    change = PlatformChangeInfo(
+        before="d00d",
+        after="f00d",
+        changed_at=NOW,
+        differences=["oneDNN: 3.12 → 3.13"],
+        state="done",
+        num_facts=30,
+        num_agree=18,
+        num_changed=12,
+        num_unclear=0,
+        num_failed=0,
+        agreeing_share=(0.406, 0.773),
+        verdict="unclear",
+        inherited=False,
+        finished_at=NOW,
+        summary=said,
+    )
+    service.reply("GET /hosts", [HOST.model_copy(update={"platform_change": change}), HOST])
+    done = lhp("hosts")
+    assert done.err == f"anvil, since 2026-01-02: {said}\n"
+    assert said not in done.out  # scripts read the table
 
 
 def test_hosts_as_json(lhp: Lhp) -> None:
