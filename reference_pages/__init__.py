@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from reference_pages.commands import lhp_page, lhp_train_page
 from reference_pages.http import http_page
 from reference_pages.platform import platform_page
+from reference_pages.platform_change import platform_change_page
 from reference_pages.problems import problem_pages
 from reference_pages.python import python_page
 from reference_pages.race import race_page
@@ -24,6 +25,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/lhp.md": lhp_page,
     "reference/lhp-train.md": lhp_train_page,
     "reference/platform.md": platform_page,
+    "reference/platform-changes.md": platform_change_page,
     "reference/python.md": python_page,
     "reference/race.md": race_page,
     "reference/settings.md": settings_page,
