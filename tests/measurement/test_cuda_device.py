@@ -11,6 +11,7 @@ from profiler_service.errors import MeasurementFailedError
 from profiler_service.measurement import cuda_device
 from profiler_service.measurement.copies import Copies
 from profiler_service.measurement.cuda_device import CudaDevice, create_flush
+from profiler_service.measurement.event_timer import Work
 from tests.measurement.fake_gpu import FakeGpu
 
 
@@ -57,6 +58,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
         ),
         "graph": create_autospec(torch.cuda.graph, side_effect=graph),
     }
+    fakes |= {
+        name: create_autospec(getattr(torch.cuda, name)) for name in ("synchronize", "empty_cache")
+    }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it raises ImportError
@@ -77,6 +81,50 @@ def test_torch_is_called_as_it_can_be_called(gpu: FakeGpu, is_captured: bool) ->
     # One untimed call; timed ones, or graphs, one of which is untimed.
     assert gpu.log.count("call") == (2 if is_captured else 1 + 4)
     assert gpu.log.count("graph") == (1 + 4 if is_captured else 0)
+
+
+def test_with_a_flushed_cache_copies_are_timed_after_a_flush(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(cache_bytes: int, device: str) -> Work:
+        assert (cache_bytes, device) == (1 << 20, "cuda")
+        return gpu.work(70e-6, name="flush")
+
+    monkeypatch.setattr(cuda_device, "create_flush", create)
+    device = CudaDevice(cache="flushed")
+    assert device.protocol.key == "cuda_slope-flushed-v3"
+    copy = gpu.work(60e-6, name="copy")
+    sample = device.sample(
+        gpu.work(60e-6, name="call"),
+        calls=1,
+        warmup_calls=1,
+        copies=Copies(make=lambda: copy, size_bytes=1),
+    )
+    assert sample.latency_s == pytest.approx(60e-6)
+    # An untimed call, and passes of one, of one, and of two.
+    own = [name for name in gpu.log if name in ("flush", "call", "copy")]
+    assert own == ["call", *["flush", "call"] * 3, "copy"]
+
+
+def test_after_a_failed_capture_the_process_is_of_no_more_use(
+    gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = CudaDevice(cache="warm")
+    device.sample(gpu.work(60e-6), calls=1, warmup_calls=1, is_captured=True)
+    device.release_memory()
+    assert device.is_usable()
+    error = RuntimeError("operation not permitted when stream is capturing")
+    monkeypatch.setattr(torch.cuda, "graph", Mock(side_effect=error))
+    with pytest.raises(RuntimeError, match="not permitted"):
+        device.sample(gpu.work(60e-6), calls=1, warmup_calls=1, is_captured=True)
+    assert not device.is_usable()
+
+
+def test_a_lost_device_is_of_no_more_use(gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = CudaDevice(cache="warm")
+    lost = Mock(side_effect=RuntimeError("CUDA error: an illegal memory access"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lost)
+    assert not device.is_usable()
 
 
 @pytest.mark.gpu
