@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from profiler_service.workload import Dims
@@ -46,6 +47,8 @@ class AxisChange:
     last: int = 0
     changes: tuple[int, ...] = ()
     """For these two rules: multiples where it was seen to change. There may be others."""
+    through: Dims = ()
+    """A point of the line; empty if only one line is meant."""
 
 
 def find_line(names: KernelNames, through: Dims, axis: int) -> Line:
@@ -118,9 +121,24 @@ def _find_multiple(line: Line) -> int | None:
 
 
 def find_changes(names: KernelNames, at: Dims) -> list[AxisChange]:
-    """How the kernel changes along each axis through that point; axes without a change left out."""
-    changes = (find_change(find_line(names, at, axis), axis) for axis in range(len(at)))
-    return [change for change in changes if change is not None]
+    """How the kernel changes along each axis; axes without a change are left out.
+
+    Of each axis, the line with most points tells that; of equal ones, that through `at`.
+    """
+    found = []
+    for axis in range(len(at)):
+        through = _find_longest_line(names, at, axis)
+        change = find_change(find_line(names, through, axis), axis)
+        if change is not None:
+            found.append(replace(change, through=through))
+    return found
+
+
+def _find_longest_line(names: KernelNames, at: Dims, axis: int) -> Dims:
+    """A point on the longest line along the axis; `at` if no other line has more points."""
+    points = Counter((*dims[:axis], at[axis], *dims[axis + 1 :]) for dims in names)
+    longest, count = max(points.items(), key=lambda each: each[1], default=(at, 0))
+    return longest if count > points[at] else at
 
 
 def explain(names: KernelNames, *, dims: Dims, lhp: Dims, axes: Sequence[str]) -> str:
@@ -137,9 +155,10 @@ def explain(names: KernelNames, *, dims: Dims, lhp: Dims, axes: Sequence[str]) -
         return f"{_describe_same(best)} at both: {best}"
     pair = f"{_dims_text(dims)} takes {asked}; {_dims_text(lhp)} takes {best}"
     for change in find_changes(names, lhp):
-        beside = (*lhp[: change.axis], dims[change.axis], *lhp[change.axis + 1 :])
-        if names.get(beside, best) != best:
-            return f"{describe_change(change, axes)}: {pair}"
+        of_dim = dict(find_line(names, change.through, change.axis))
+        here, there = (of_dim.get(each[change.axis]) for each in (dims, lhp))
+        if here is not None and there is not None and here != there:
+            return f"{describe_change(change, axes, at=lhp)}: {pair}"
     return f"the kernel isn't the same: {pair}"
 
 
@@ -148,34 +167,46 @@ def _explain_point(names: KernelNames, at: Dims, axes: Sequence[str]) -> str:
     changes = find_changes(names, at)
     here = f"{_dims_text(at)} takes {names[at]}"
     if changes:
-        return f"{'; '.join(describe_change(each, axes) for each in changes)}; {here}"
-    on_lines = sum(len(find_line(names, at, axis)) - 1 for axis in range(len(at)))
-    if not on_lines:
+        return f"{'; '.join(describe_change(each, axes, at=at) for each in changes)}; {here}"
+    if len(names) == 1 or len(set(names.values())) > 1:
         return here
-    return f"{_describe_same(names[at])} at the {on_lines + 1} points looked at: {names[at]}"
+    return f"{_describe_same(names[at])} at the {len(names)} points looked at: {names[at]}"
 
 
 def _describe_same(name: str) -> str:
     return "the same function" if name.startswith(FUNCTION) else "the same kernel"
 
 
-def describe_change(change: AxisChange, axes: Sequence[str]) -> str:
-    """The change in words: `the kernel changes at multiples of 16 of in_channels`."""
-    axis, at = axes[change.axis], ", ".join(map(str, change.changes[:4]))
-    at = f"{at}, …" if len(change.changes) > 4 else at
+def describe_change(change: AxisChange, axes: Sequence[str], *, at: Dims) -> str:
+    """The change in words: `the kernel changes at multiples of 16 of in_channels`.
+
+    If `at` isn't on its line, that says where the line is.
+    """
+    others = [
+        f"{name} is {there}"
+        for number, (name, here, there) in enumerate(zip(axes, at, change.through, strict=True))
+        if number != change.axis and here != there
+    ]
+    where = f" where {' and '.join(others)}" if others else ""
+    return f"the kernel changes {_describe_rule(change, axes[change.axis])}{where}"
+
+
+def _describe_rule(change: AxisChange, axis: str) -> str:
+    shown = ", ".join(map(str, change.changes[:4]))
+    shown = f"{shown}, …" if len(change.changes) > 4 else shown
     match change.rule:
         case "multiples":
-            return f"the kernel changes at multiples of {change.number} of {axis}"
+            return f"at multiples of {change.number} of {axis}"
         case "above multiples":
-            return f"the kernel changes above multiples of {change.number} of {axis} ({at})"
+            return f"above multiples of {change.number} of {axis} ({shown})"
         case "from multiples":
-            return f"the kernel changes from multiples of {change.number} of {axis} on ({at})"
+            return f"from multiples of {change.number} of {axis} on ({shown})"
         case "above":
-            return f"the kernel changes above {axis} {change.number}"
+            return f"above {axis} {change.number}"
         case "between":
-            return f"the kernel changes between {axis} {change.number} and {change.last}"
+            return f"between {axis} {change.number} and {change.last}"
         case "unclear":
-            return f"the kernel changes along {axis}"
+            return f"along {axis}"
 
 
 def number_kernels(tables: Iterable[KernelNames]) -> dict[str, int]:

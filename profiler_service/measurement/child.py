@@ -171,10 +171,10 @@ class OrderRunner:
         if self._kernels is None:
             self._kernels = open_kernel_reader(self._device.name)
         ends_s = time.perf_counter() + order.limit_s
-        longest_s, memory_ran_out = 0.0, False
+        last_s, memory_ran_out = 0.0, False
         for place, dims in enumerate(order.dims.tolist()):
             begun_s = time.perf_counter()
-            if self._block.stop or memory_ran_out or begun_s + longest_s > ends_s:
+            if self._block.stop or memory_ran_out or begun_s + last_s > ends_s:
                 break
             try:
                 name = self._name(order, build, tuple(dims), self._kernels)
@@ -185,7 +185,7 @@ class OrderRunner:
             else:
                 if name:
                     self._send(KernelNamed(place=place, name=name))
-                longest_s = max(longest_s, time.perf_counter() - begun_s)
+                last_s = time.perf_counter() - begun_s
         if memory_ran_out:
             self._release_memory()
         self._send(Finished())

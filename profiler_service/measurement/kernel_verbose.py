@@ -8,6 +8,7 @@ operands are transposed, and nothing of the kernel inside.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -26,7 +27,7 @@ _DESCRIPTIONS: Final = 4
 
 
 def read_kernel(text: str) -> str:
-    """The kernels that one call ran, in the order in which each was first seen, joined by ` + `.
+    """The kernels that one call ran, in order, joined by ` + ` as `join_kernels` does.
 
     Empty if the text names none. Lines that have another form are passed over.
     """
@@ -34,8 +35,13 @@ def read_kernel(text: str) -> str:
 
 
 def join_kernels(names: Iterable[str]) -> str:
-    """The names as one, each once, and at most MAX_NAMES of them."""
-    distinct = [_clean(each) for each in dict.fromkeys(names)]
+    """The names as one, in order; equal neighbours count once.
+
+    If more than MAX_NAMES are left, each name counts once: how often a call of thousands of
+    products alternates between two kernels depends on its size.
+    """
+    cleaned = [_clean(each) for each, _ in itertools.groupby(names)]
+    distinct = cleaned if len(cleaned) <= MAX_NAMES else list(dict.fromkeys(cleaned))
     kept = " + ".join(distinct[:MAX_NAMES])
     left_out = len(distinct) - MAX_NAMES
     return f"{kept} and {left_out} more" if left_out > 0 else kept

@@ -1,12 +1,13 @@
 """Chooses the points of a grid whose kernels are named once a sweep has its answer. Pure.
 
-Few of them must show at which dimensions the kernel changes. Along each axis, that is a run of
-neighbours from the queried point on, and then the multiples of the largest powers of two, each
-with the dimension after it: tiles of kernels end there.
+Few of them must show at which dimensions the kernel changes. Along each axis, these are a run of
+neighbours from the queried point on, in turn with the multiples of the largest powers of two and
+the dimensions after them: tiles of kernels end there.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,7 +17,7 @@ from profiler_service.workload import Dims
 MAX_NAMED_POINTS: Final = 64
 """So many points of a curve are named at most."""
 RUN: Final = 17
-"""So many neighbours are named first on each axis. Every second one is a multiple of 2, every
+"""So many neighbours are named on each axis. Every second one is a multiple of 2, every
 fourth a multiple of 4, and one or two are multiples of 16: so each of these can be told from the
 others."""
 
@@ -49,14 +50,18 @@ def _beside(point: Dims, axis: int, dim: int) -> Dims:
 
 
 def _order(axis: GridAxis, begin: int) -> Sequence[int]:
-    """The dimensions of the axis, those first that tell most; the run starts at `begin`."""
+    """The dimensions of the axis, those first that tell most; the run starts at `begin`.
+
+    Calls may take so long that only the first few are named.
+    """
     run = [dim for dim in axis.dims if dim >= begin][:RUN]
     # `sorted` keeps the order of equals: ascending.
     others = sorted(
         (dim for dim in axis.dims if dim not in run),
         key=lambda dim: -max(_largest_power_of_two(dim), _largest_power_of_two(dim - 1)),
     )
-    return [*run, *others]
+    pairs = itertools.zip_longest(run, others)
+    return [dim for pair in pairs for dim in pair if dim is not None]
 
 
 def _largest_power_of_two(number: int) -> int:

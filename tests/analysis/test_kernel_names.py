@@ -95,9 +95,18 @@ def test_a_line_has_the_points_that_differ_on_its_axis_only() -> None:
     assert find_line(names, (2, 8), 0) == [(2, B), (3, A)]
     assert find_line(names, (2, 8), 1) == [(7, A), (8, B), (9, C)]
     assert find_changes(names, (2, 8)) == [
-        AxisChange(axis=0, rule="above", number=2),
-        AxisChange(axis=1, rule="unclear"),
+        AxisChange(axis=0, rule="above", number=2, through=(2, 8)),
+        AxisChange(axis=1, rule="unclear", through=(2, 8)),
     ]
+
+
+def test_the_line_with_most_points_tells_how_the_kernel_changes() -> None:
+    # Through (2, 8), no other point along the second axis was looked at.
+    names: dict[Dims, str] = {(2, 8): A, (3, 7): A, (3, 8): A, (3, 9): B}
+    assert find_changes(names, (2, 8)) == [
+        AxisChange(axis=1, rule="above", number=8, through=(3, 8)),
+    ]
+    assert find_changes({}, (2, 8)) == []
 
 
 AXES = ("out_channels", "in_channels")
@@ -122,6 +131,20 @@ def test_the_axis_that_is_named_is_one_where_the_kernel_differs() -> None:
     names = BY_SIXTEEN | {(46, 48): B, (44, 48): C, (46, 47): A}
     assert "in_channels" in why(names, (46, 47), (48, 48))
     assert "out_channels" not in why(names, (46, 47), (48, 48))
+
+
+def test_a_line_beside_the_answer_says_where_it_is() -> None:
+    # A race took (48, 48) for its answer, so the lines go through it; now (40, 47) stays.
+    names = BY_SIXTEEN | {(40, 47): A}
+    assert why(names, (40, 47), (40, 47)) == (
+        "the kernel changes at multiples of 16 of in_channels where out_channels is 48;"
+        " 40,47 takes convolution uni"
+    )
+    # Facts answer with (40, 64), which was looked at, too.
+    assert why(names | {(40, 64): B}, (40, 47), (40, 64)) == (
+        "the kernel changes at multiples of 16 of in_channels where out_channels is 48:"
+        " 40,47 takes convolution uni; 40,64 takes convolution blk"
+    )
 
 
 def test_the_same_kernel_at_both() -> None:

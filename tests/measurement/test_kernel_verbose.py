@@ -61,9 +61,9 @@ SGEMM = (
         (HEADER + LINEAR, "matmul brg_matmul:avx512_core_bf16"),
         (PACKED_CONV, "convolution brg_conv_fwd:avx512_core (weights Acdb48a)"),
         (
-            # Each kernel once: the output is reordered back by the kernel of the input.
+            # The image and the weights are rearranged before, and the result is afterwards.
             REORDER + REORDER + CONV + REORDER,
-            "reorder jit:uni + convolution jit:avx512_core (weights ABcd16b16a)",
+            "reorder jit:uni + convolution jit:avx512_core (weights ABcd16b16a) + reorder jit:uni",
         ),
         (LSTM, "rnn brgemm:avx512_core (weights abdEc32e, abdcE32e)"),
         (MKL_HEADER + SGEMM, "MKL SGEMM(T,N)"),
@@ -120,6 +120,13 @@ def test_lines_that_name_no_kernel(printed: str) -> None:
 def test_an_operand_without_a_layout_is_passed_over() -> None:
     line = "onednn_verbose,v1,primitive,exec,cpu,matmul,gemm:jit,undef,wei:f32:any wei,,,1x2,0.1\n"
     assert read_kernel(line) == "matmul gemm:jit"
+
+
+def test_how_often_two_kernels_take_turns_changes_nothing() -> None:
+    assert join_kernels(["a", "b"] * 4) == join_kernels(["a", "b"] * 2000) == "a + b"
+    # Three turns of two kernels can be told from two.
+    assert join_kernels(["a", "b"] * 3) == "a + b + a + b + a + b"
+    assert join_kernels(["a"] * 70) == "a"
 
 
 def test_a_call_of_many_kernels_says_how_many_more_there_are() -> None:

@@ -311,7 +311,7 @@ class FakeProfile:
                 Event("MemsetLikeKernel", ON_GPU),
                 Event("void gemmSN_TN_kernel<float, 128, 16>(cublasParams)", ON_GPU),
             ],
-            "gemmSN_TN_kernel + MemsetLikeKernel",
+            "gemmSN_TN_kernel + MemsetLikeKernel + gemmSN_TN_kernel",
         ),
         ([Event("aten::mm", ON_CPU)], ""),
         ([], ""),

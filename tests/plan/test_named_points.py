@@ -16,8 +16,9 @@ WINDOW = Grid.window((1197, 317), (149, 39))
 def test_the_pair_comes_first_then_what_lies_beside_the_answer() -> None:
     points = choose_named_points(WINDOW, (1197, 317), (1200, 320))
     assert points[:4] == [(1197, 317), (1200, 320), (1197, 320), (1200, 317)]
-    # Of each axis in turn; 1200 and 317 are there already, 1197 and 320, too.
-    assert points[4:8] == [(1198, 320), (1200, 318), (1199, 320), (1200, 319)]
+    # Of each axis in turn: 1280 is five times 256, and 352 is eleven times 32.
+    assert points[4:8] == [(1280, 320), (1200, 352), (1198, 320), (1200, 318)]
+    assert points[8:10] == [(1281, 320), (1200, 353)]
     assert len(points) == len(set(points)) == MAX_NAMED_POINTS
     assert all(WINDOW.find_index(each) is not None for each in points)
     assert all(each[0] == 1200 or each[1] == 320 or each == (1197, 317) for each in points)
@@ -29,6 +30,15 @@ def test_multiples_can_be_told_from_smaller_and_larger_ones(multiple: int) -> No
     names = {each: "special" if each[0] % multiple == 0 else "usual" for each in points}
     assert find_change(find_line(names, (1200, 320), 0)) == AxisChange(
         axis=0, rule="multiples", number=multiple
+    )
+
+
+def test_a_few_points_show_what_calls_that_take_long_have_in_common() -> None:
+    # 15 ms a call, so about twenty calls: a convolution's in_channels from 47 to 79.
+    points = choose_named_points(Grid.window((40, 47), (32, 32)), (40, 47), (40, 47), limit=20)
+    names = {each: "blk" if each[1] % 16 == 0 else "uni" for each in points}
+    assert find_change(find_line(names, (40, 47), 1)) == AxisChange(
+        axis=0, rule="multiples", number=16
     )
 
 
