@@ -56,12 +56,12 @@ def _order(axis: GridAxis, begin: int) -> Sequence[int]:
     """
     run = [dim for dim in axis.dims if dim >= begin][:RUN]
     # `sorted` keeps the order of equals: ascending.
-    others = sorted(
-        (dim for dim in axis.dims if dim not in run),
+    ranked = sorted(
+        axis.dims,
         key=lambda dim: -max(_largest_power_of_two(dim), _largest_power_of_two(dim - 1)),
     )
-    pairs = itertools.zip_longest(run, others)
-    return [dim for pair in pairs for dim in pair if dim is not None]
+    pairs = itertools.zip_longest(run, ranked)
+    return list(dict.fromkeys(dim for pair in pairs for dim in pair if dim is not None))
 
 
 def _largest_power_of_two(number: int) -> int:

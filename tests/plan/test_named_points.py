@@ -16,9 +16,8 @@ WINDOW = Grid.window((1197, 317), (149, 39))
 def test_the_pair_comes_first_then_what_lies_beside_the_answer() -> None:
     points = choose_named_points(WINDOW, (1197, 317), (1200, 320))
     assert points[:4] == [(1197, 317), (1200, 320), (1197, 320), (1200, 317)]
-    # Of each axis in turn: 1280 is five times 256, and 352 is eleven times 32.
-    assert points[4:8] == [(1280, 320), (1200, 352), (1198, 320), (1200, 318)]
-    assert points[8:10] == [(1281, 320), (1200, 353)]
+    # Of each axis in turn: 1280 is five times 256, and 320 five times 64. That is the answer's.
+    assert points[4:9] == [(1280, 320), (1198, 320), (1200, 318), (1281, 320), (1200, 321)]
     assert len(points) == len(set(points)) == MAX_NAMED_POINTS
     assert all(WINDOW.find_index(each) is not None for each in points)
     assert all(each[0] == 1200 or each[1] == 320 or each == (1197, 317) for each in points)
@@ -40,6 +39,12 @@ def test_a_few_points_show_what_calls_that_take_long_have_in_common() -> None:
     assert find_change(find_line(names, (40, 47), 1)) == AxisChange(
         axis=0, rule="multiples", number=16
     )
+
+
+def test_a_multiple_at_the_end_of_the_run_is_not_left_out() -> None:
+    # 80 and 81 end the run that begins at 65, and 64 points are fewer than both axes have.
+    points = choose_named_points(Grid.window((65, 60), (32, 32)), (65, 60), (65, 60))
+    assert {(80, 60), (81, 60), (96, 60), (97, 60)} <= set(points)
 
 
 @pytest.mark.parametrize("block", [16, 32, 64])
