@@ -126,15 +126,18 @@ class SweepSpec:
                 f"a budget of {self.budget_s} s leaves no time to measure",
                 hint="give the seconds that measuring may take",
             )
-        effects = self.guide if self.learned is None else self.learned.effects
-        if effects is not None and tuple(map(len, effects)) != self.grid.shape:
-            raise ValueError(f"effects of {[*map(len, effects)]} positions, for {self.grid.shape}")
+        learned = None if self.learned is None else self.learned.effects
+        for name, effects in (("a guide", self.guide), ("learned effects", learned)):
+            if effects is not None and tuple(map(len, effects)) != self.grid.shape:
+                raise ValueError(f"{name} of {[*map(len, effects)]} values, for {self.grid.shape}")
         if len(self.grid.axes) != len(self.workload.axes):
             raise InvalidRequestError(
                 f"{self.workload.kind} has axes {', '.join(self.workload.axes)};"
                 f" the grid has {len(self.grid.axes)}",
                 hint="give one range for each axis",
             )
+        if self.learned is not None and self.grid.find_index(self.learned.pair.dims) is None:
+            raise ValueError(f"predicted {self.learned.pair.dims}, which isn't in the window")
 
     @property
     def key(self) -> str:

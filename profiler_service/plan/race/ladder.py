@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.comparison import F64, Comparison
 from profiler_service.analysis.curve import LatencyCurve, PointStatus
 from profiler_service.analysis.lhp import find_costs
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
@@ -28,20 +28,20 @@ from profiler_service.plan.race.chances import (
 )
 from profiler_service.plan.race.curve import RaceOutcome, build_race_curve
 from profiler_service.plan.race.narrow import Narrowing
-from profiler_service.plan.race.repeatability import expect_repeatability
+from profiler_service.plan.race.score import RaceScore
 from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settings import RACE, RaceSettings
 from profiler_service.plan.race.stages import End
 from profiler_service.plan.race.standing import count_choices
 from profiler_service.plan.race.trial import Trial, find_bar
-from profiler_service.plan.race.visits import QUERIED, RaceVisits
+from profiler_service.plan.race.visits import QUERIED
 from profiler_service.plan.spec import SweepSpec
 
 _NEVER = -5.0
 """A point with a smaller score has no part in any probability."""
 
 
-class LadderPlanner(RaceVisits):
+class LadderPlanner(RaceScore):
     """Finds the preferred point that is no slower than the grid's first point.
 
     1. *Narrow*, as a race does. But each draw from the posterior is the preferred point that is no
@@ -60,11 +60,6 @@ class LadderPlanner(RaceVisits):
     """
 
     def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
-        self._repeatability = expect_repeatability(
-            settings.settle,
-            tau=spec.tau,
-            is_compiled=dict(spec.workload.params).get("backend") == "compiled",
-        )
         self._seen: Seen | None = None
         self._has_ended = False
         self._is_settled = False
@@ -94,6 +89,7 @@ class LadderPlanner(RaceVisits):
             self.ends["confirm"] = End.OUT_OF_TIME
         self._is_settled = self.ends["confirm"] is End.SETTLED
         self._has_ended = True
+        yield from self._score()
 
     def _affordable_rounds(self, budget: Budget) -> int:
         """How many rounds of two visits fit into the time that is left."""
@@ -111,6 +107,7 @@ class LadderPlanner(RaceVisits):
             self._rng,
             allowed=budget.visits_until(until, self._seconds),
             few=1,
+            prior=self._trusted_prior,
         )
         num_points = self._spec.grid.num_candidates
         self._advance(0.05, f"looking at {narrowing.design_size} of {num_points} points")
@@ -217,7 +214,7 @@ class LadderPlanner(RaceVisits):
             rival=rival,
             attempt=attempt,
             slack=self._spec.terms.slack,
-            repeatability=self._repeatability,
+            repeatability=self._expected,
             affordable=max(affordable, first_look),
         )
         self._trials[rival] = trial
@@ -266,6 +263,11 @@ class LadderPlanner(RaceVisits):
         )
         return drawn[drawn >= 0]
 
+    def _find_judged_pair(self, rival: int) -> Comparison | None:
+        """What the point's trial says at its last look."""
+        trial = self._trials.get(rival)
+        return None if trial is None else trial.comparison
+
     # Curve
 
     def build_curve(
@@ -284,7 +286,7 @@ class LadderPlanner(RaceVisits):
             calibration_s=self._calibration_s,
             seen=self._seen,
             contested=self._contested,
-            batches=self._batches,
+            batches=self._answering,
             failures=self._failures,
             has_ended=self._has_ended,
             finals=list(finals.values()),
@@ -295,7 +297,7 @@ class LadderPlanner(RaceVisits):
                 confirmations=sum(final.num_rounds for final, _ in finals.values()),
                 budget_s=0.0 if self._budget is None else round(self._budget.seconds, 4),
                 cut_short=self._has_ended and self._num_points > 1 and not finals,
-                guided=self._spec.guide is not None,
+                guided=self._is_guided,
                 settled=self._is_settled,
                 unseen_risk=self._unseen_risk,
                 slack=self._spec.terms.slack,

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.plan.base import Points
-from profiler_service.plan.race.settings import NarrowSettings
+from profiler_service.plan.race.settings import NarrowSettings, PriorSettings
 from profiler_service.plan.race.stages import End
 
 
@@ -48,8 +48,14 @@ class Narrowing:
         *,
         allowed: int,
         few: int,
+        prior: PriorSettings | None = None,
     ) -> None:
-        """There is time for `allowed` visits. Narrowing ends when only `few` points are left."""
+        """There is time for `allowed` visits. Narrowing ends when only `few` points are left.
+
+        `prior` has how far a learned model is trusted; None if there is none. What the model knows
+        needn't be visited, and some of the later visits are random: what they find doesn't depend
+        on the model.
+        """
         self._settings = settings
         self._shape = shape
         self._rng = rng
@@ -57,14 +63,18 @@ class Narrowing:
         self._few = few
         self._alive = shape
         self._num_draws = 0
+        # The visits that a variance needs: those that a smaller one needs are fewer.
+        self._share = 1.0 if prior is None else prior.learned_visits
+        self._random_share = 0.0 if prior is None else prior.learned_random
         total = min(self.wanted, allowed)
         most = math.ceil(settings.design_share * total)
-        self.design_size = max(min(settings.design_visits * max(shape), most), 2)
+        design = math.ceil(self._share * settings.design_visits * max(shape))
+        self.design_size = max(min(design, most), 2)
 
     @property
     def wanted(self) -> int:
         """Number of visits wanted in total, at the reference noise."""
-        return self._settings.visits * max(self._shape)
+        return math.ceil(self._share * self._settings.visits * max(self._shape))
 
     def design(self) -> Points:
         """Random points, with every position of every axis (nearly) equally often."""
@@ -89,6 +99,10 @@ class Narrowing:
         positions = fit.draw_fastest(self._rng, count)
         alive = tuple(len(np.unique(column)) for column in positions.T)
         points = self._number(list(positions.T))
+        if num_random := math.ceil(self._random_share * count):
+            # They count below: while they are many, narrowing goes on.
+            others = self._rng.integers(0, math.prod(self._shape), num_random)
+            points[:num_random] = others
         draw = Draw(
             points=points,
             field=self._alive,

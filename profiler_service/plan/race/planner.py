@@ -7,13 +7,14 @@ docs/explanation/races.md.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
 
-from profiler_service.analysis.comparison import F64
+from profiler_service.analysis.comparison import F64, Comparison
 from profiler_service.analysis.curve import LatencyCurve
 from profiler_service.analysis.repeatability import ChildLevels, estimate_tau_within
 from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
@@ -23,11 +24,7 @@ from profiler_service.plan.race.budget import Budget
 from profiler_service.plan.race.contest import Contest, find_favourites
 from profiler_service.plan.race.curve import RaceOutcome, build_race_curve
 from profiler_service.plan.race.margin import bound_leads, find_unseen_lead
-from profiler_service.plan.race.repeatability import (
-    Repeatability,
-    choose_margin,
-    expect_repeatability,
-)
+from profiler_service.plan.race.repeatability import Repeatability, choose_margin
 from profiler_service.plan.race.search import RaceSearch
 from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settings import RACE, RaceSettings
@@ -65,16 +62,6 @@ class RacePlanner(RaceSearch):
     """
 
     def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
-        params = dict(spec.workload.params)
-        self._expected = expect_repeatability(
-            settings.settle, tau=spec.tau, is_compiled=params.get("backend") == "compiled"
-        )
-        self._wanted_margin = choose_margin(
-            settings.settle,
-            self._expected,
-            spec.terms.margin,
-            chosen_from=settings.settle.passes * settings.settle.finalists,
-        )
         self._seen: Seen | None = None
         self._finals: list[tuple[Final, Judgement]] = []
         self._child_levels: dict[bool, tuple[tuple[int, bytes], ChildLevels | None]] = {}
@@ -111,6 +98,14 @@ class RacePlanner(RaceSearch):
             if not len(points):
                 break
         self._has_ended = True
+        yield from self._score()
+
+    @functools.cached_property
+    def _wanted_margin(self) -> float:
+        """The margin at which the race is settled."""
+        settings, asked = self.settings.settle, self._spec.terms.margin
+        chosen_from = settings.passes * settings.finalists
+        return choose_margin(settings, self._expected, asked, chosen_from=chosen_from)
 
     # Contest
 
@@ -261,6 +256,11 @@ class RacePlanner(RaceSearch):
                 judged = judgement
         return judged
 
+    def _find_judged_pair(self, rival: int) -> Comparison | None:
+        """The comparison with the most pairs, if several finals had the point."""
+        found = [each.comparisons[rival] for _, each in self._finals if rival in each.comparisons]
+        return max(found, key=lambda each: each.num_pairs, default=None)
+
     def _find_contested(self) -> Points:
         """The points that met in a contest or a final and didn't fail, ascending."""
         contested = np.unique(np.concatenate([each.point for each in self._contested]))
@@ -366,7 +366,7 @@ class RacePlanner(RaceSearch):
             calibration_s=self._calibration_s,
             seen=self._seen,
             contested=self._contested,
-            batches=self._batches,
+            batches=self._answering,
             failures=self._failures,
             has_ended=self._has_ended,
             finals=self._finals,
@@ -377,7 +377,7 @@ class RacePlanner(RaceSearch):
                 confirmations=self._num_final_rounds,
                 budget_s=0.0 if self._budget is None else round(self._budget.seconds, 4),
                 cut_short=judged is None and self.ends.get("confirm") is End.OUT_OF_TIME,
-                guided=self._spec.guide is not None,
+                guided=self._is_guided,
                 settled=margin is not None and margin <= self._wanted_margin,
                 margin=margin,
                 unseen_risk=self._unseen_risk if is_bounded else None,

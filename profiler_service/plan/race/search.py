@@ -14,15 +14,16 @@ from profiler_service.plan.base import Batch, Points
 from profiler_service.plan.race.budget import Budget
 from profiler_service.plan.race.contest import count_places, find_favourites, join_fields
 from profiler_service.plan.race.narrow import Narrowing
+from profiler_service.plan.race.score import RaceScore
 from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settings import RACE, RaceSettings
 from profiler_service.plan.race.stages import End
 from profiler_service.plan.race.survey import Survey
-from profiler_service.plan.race.visits import QUERIED, RaceVisits
+from profiler_service.plan.race.visits import QUERIED
 from profiler_service.plan.spec import SweepSpec
 
 
-class RaceSearch(RaceVisits):
+class RaceSearch(RaceScore):
     """A race up to its contest: the survey, if there is one, and narrowing."""
 
     def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
@@ -64,6 +65,7 @@ class RaceSearch(RaceVisits):
             self._rng,
             allowed=budget.visits_until(until, self._seconds),
             few=self.settings.settle.finalists,
+            prior=self._trusted_prior,
         )
         num_points = self._spec.grid.num_candidates
         self._advance(0.05, f"looking at {narrowing.design_size} of {num_points} points")

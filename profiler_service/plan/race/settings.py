@@ -53,6 +53,23 @@ class PriorSettings:
         0.5, "share", "The share of a guide's effects that the window is expected to show."
     )
     guide_spread: float = _setting(0.5, "share", "Standard deviation of that share.")
+    learned_share: float = _setting(
+        1.0, "share", "The share of a learned model's effects that the window is expected to show."
+    )
+    learned_doubt: float = _setting(
+        0.5, "share", "Standard deviation of that share: a learned model is half trusted."
+    )
+    learned_spread: float = _setting(
+        0.2,
+        "share",
+        "So much of every other deviation of the prior is left beside a learned model.",
+    )
+    learned_visits: float = _setting(
+        0.25, "share", "So much of narrowing's visits are made where a model is trusted."
+    )
+    learned_random: float = _setting(
+        0.1, "share", "The share of the later visits that are random, where a model is trusted."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +324,25 @@ class LadderSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """The measurement of the pair that a learned model predicted, after the race has its answer."""
+
+    rounds: int = _setting(
+        24,
+        "rounds",
+        "Rounds of the pair, if no final has compared it. There are fewer if it lasts"
+        " longer than it may.",
+    )
+    arenas: int = _setting(
+        4, "arenas", "They are divided into so many batches, in the processes that judge."
+    )
+    longest_s: float = _setting(0.1, "s", "It takes no longer than this ...")
+    longest_share: float = _setting(
+        0.05, "share", "... or this share of the race's time, if that is longer."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RaceSettings:
     """The settings of every part of a race."""
 
@@ -317,6 +353,7 @@ class RaceSettings:
     contest: ContestSettings = ContestSettings()
     settle: SettleSettings = SettleSettings()
     ladder: LadderSettings = LadderSettings()
+    score: ScoreSettings = ScoreSettings()
 
 
 RACE: Final = RaceSettings()

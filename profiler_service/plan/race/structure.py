@@ -65,6 +65,24 @@ def guided_prior(
     return mean, covariance + settings.guide_spread**2 * np.outer(beyond, beyond)
 
 
+def learned_prior(
+    dims: npt.NDArray[np.integer], effects: F64, settings: PriorSettings = RACE.prior
+) -> tuple[F64, F64]:
+    """`position_prior` with the effects [n] that the host's model has learned, half trusted.
+
+    The window is expected to show them, growth included, ± a half of what is beyond growth. All
+    else that a position, a class or a block may have of its own is a fifth of what it is without a
+    model.
+    """
+    _, covariance = position_prior(dims, settings)
+    log: F64 = np.log(dims.astype(np.float64))
+    trend = np.polynomial.Polynomial.fit(log, effects, 1)(log) if len(dims) > 1 else effects
+    beyond = effects - trend
+    mean = trend - trend.mean() + settings.learned_share * beyond
+    doubt = settings.learned_doubt**2 * np.outer(beyond, beyond)
+    return mean, settings.learned_spread**2 * covariance + doubt
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StructureFit:
     """The posterior of the level and the effects, given samples."""
@@ -184,15 +202,23 @@ class Structure:
         guide: Sequence[Sequence[float]] | None = None,
         settings: PriorSettings = RACE.prior,
         starts: Sequence[int] = (),
+        learned: Sequence[Sequence[float]] | None = None,
     ) -> None:
         """`axes` are each axis' dimensions, ascending; `guide` the values for `guided_prior`.
+
+        `learned` are those for `learned_prior`, which are taken instead of a guide.
 
         `starts` says for each axis which position is the first that the answer may have (0).
         """
         self._settings = settings
         self._starts = tuple(starts) or (0,) * len(axes)
         self._offsets = np.cumsum([0, *map(len, axes)])
-        if guide is None:
+        if learned is not None:
+            priors = [
+                learned_prior(dims, np.array(values), settings)
+                for dims, values in zip(axes, learned, strict=True)
+            ]
+        elif guide is None:
             priors = [position_prior(dims, settings) for dims in axes]
         else:
             priors = [

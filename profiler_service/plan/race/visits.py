@@ -14,8 +14,9 @@ from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import MAX_BATCH_VISITS, Batch, Points, SteppedPlanner
 from profiler_service.plan.race.budget import Budget
+from profiler_service.plan.race.repeatability import expect_repeatability
 from profiler_service.plan.race.seen import Seen
-from profiler_service.plan.race.settings import RACE, RaceSettings
+from profiler_service.plan.race.settings import RACE, PriorSettings, RaceSettings
 from profiler_service.plan.race.stages import End, RaceStage, StageLog, StageName
 from profiler_service.plan.race.structure import Structure
 from profiler_service.plan.spec import SweepSpec
@@ -39,7 +40,14 @@ class RaceVisits(SteppedPlanner):
             spec.guide,
             settings.prior,
             [0 if axis.second is None else 1 for axis in spec.grid.axes],
+            None if spec.learned is None else spec.learned.effects,
         )
+        self._expected = expect_repeatability(
+            settings.settle,
+            tau=spec.tau,
+            is_compiled=dict(spec.workload.params).get("backend") == "compiled",
+        )
+        """What is expected of differences between processes and arenas."""
         self._calibrated_noise = settings.budget.reference_noise
         self._budget: Budget | None = None
         self._choosing: list[Samples] = []
@@ -50,6 +58,16 @@ class RaceVisits(SteppedPlanner):
         self._num_arenas = 0
         """Batches of the contest and the final so far."""
         super().__init__(spec)
+
+    @property
+    def _trusted_prior(self) -> PriorSettings | None:
+        """How far the host's model is trusted; None if it says nothing of this window."""
+        return None if self._spec.learned is None else self.settings.prior
+
+    @property
+    def _is_guided(self) -> bool:
+        """Whether the search begins at a guide. What was learned of the kind itself is better."""
+        return self._spec.guide is not None and self._spec.learned is None
 
     @property
     def stages(self) -> Sequence[RaceStage]:
