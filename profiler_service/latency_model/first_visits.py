@@ -45,7 +45,8 @@ def find_first_visits(
     point is left out: its later visits are repeated ones. So it makes no difference if only the
     first sample of each point was kept, except that visits then seem nearer in time.
     """
-    begin = next((number for number, batch in enumerate(batches) if _has_several(batch)), 0)
+    several = (number for number, batch in enumerate(batches) if _has_several(batch))
+    begin = next(several, len(batches))
     columns = [
         np.stack([np.full(len(batch), number), np.arange(len(batch)), batch.point])
         for number, batch in enumerate(batches)
