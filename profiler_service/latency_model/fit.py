@@ -33,6 +33,10 @@ class Fit:
     """What the effects deviate from `expected` by."""
     expected: F64
     """[p] The effects without any visit."""
+    num_sweeps: float
+    """Number of sweeps that it rests on. What is half trusted counts half."""
+    windows: Windows
+    """Where they were."""
 
     @functools.cached_property
     def precision(self) -> F64:
@@ -83,7 +87,7 @@ class Fit:
 
         0 inside of one; infinite if there is none.
         """
-        return find_distance(self.statistics.windows, point)
+        return find_distance(self.windows, point)
 
     def find_spreads(self, settings: LearningSettings = MODEL.learning) -> Spreads:
         """The spreads that make what was measured more likely (one step of EM).
@@ -115,11 +119,23 @@ def fit(
     platform before an upgrade. They are half trusted: effects are expected to be theirs, and to
     deviate from them half as much as effects deviate from the prior.
     """
-    own = tuple(group.spread for group in basis.groups) if spreads is None else spreads
     if relatives is None:
-        return Fit(basis=basis, statistics=statistics, spreads=own, expected=basis.mean)
-    trusted = tuple(settings.trust * spread for spread in relatives.spreads)
-    return Fit(basis=basis, statistics=statistics, spreads=trusted, expected=relatives.mean)
+        return Fit(
+            basis=basis,
+            statistics=statistics,
+            spreads=spreads or tuple(group.spread for group in basis.groups),
+            expected=basis.mean,
+            num_sweeps=statistics.num_sweeps,
+            windows=statistics.windows,
+        )
+    return Fit(
+        basis=basis,
+        statistics=statistics,
+        spreads=tuple(settings.trust * spread for spread in relatives.spreads),
+        expected=relatives.mean,
+        num_sweeps=statistics.num_sweeps + settings.trust * relatives.num_sweeps,
+        windows=np.concatenate([relatives.windows, statistics.windows]),
+    )
 
 
 def find_distance(windows: Windows, point: Sequence[int]) -> float:

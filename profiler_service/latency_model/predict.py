@@ -17,8 +17,8 @@ from profiler_service.analysis.lhp import Prefer, find_costs
 from profiler_service.grid import Grid
 from profiler_service.latency_model.calibration import Calibration, Standing
 from profiler_service.latency_model.fit import Fit
-from profiler_service.latency_model.settings import MODEL, CalibrationSettings
-from profiler_service.plan.learned import Learned, PredictedPair
+from profiler_service.latency_model.settings import MODEL, CalibrationSettings, LearningSettings
+from profiler_service.plan.learned import Effects, Learned, PredictedPair
 
 _TRIED = 256
 """So many points, the preferred ones, are looked at together."""
@@ -109,15 +109,33 @@ def choose_pair(
     return _describe(fit, landscape, calibration, 0, slack=slack)
 
 
-def start_race(fit: Fit, landscape: Landscape, calibration: Calibration) -> Learned:
-    """What a race over this window gets from the model."""
+def start_race(
+    fit: Fit,
+    landscape: Landscape,
+    calibration: Calibration,
+    settings: LearningSettings = MODEL.learning,
+) -> Learned:
+    """What a race over this window gets from the model.
+
+    Only the pair, for its score, if the model knows too little, or was wrong too often.
+    """
+    is_known = (
+        fit.num_sweeps >= settings.start_sweeps
+        and landscape.distance <= settings.start_distance
+        and not calibration.is_withdrawn
+    )
+    return Learned(
+        effects=_find_effects(landscape) if is_known else None,
+        pair=choose_pair(fit, landscape, calibration).pair,
+    )
+
+
+def _find_effects(landscape: Landscape) -> Effects:
+    """The log latency that each position of each axis adds, around 0."""
     log = landscape.log_ratio.reshape(landscape.grid.shape)
     axes = range(log.ndim)
     effects = [log.mean(axis=tuple(other for other in axes if other != axis)) for axis in axes]
-    return Learned(
-        effects=tuple(tuple((each - each.mean()).round(5).tolist()) for each in effects),
-        pair=choose_pair(fit, landscape, calibration).pair,
-    )
+    return tuple(tuple((each - each.mean()).round(5).tolist()) for each in effects)
 
 
 def _describe(

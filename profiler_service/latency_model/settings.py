@@ -63,7 +63,7 @@ class LearningSettings:
         16, "visits", "A sweep with fewer first visits than this says nothing."
     )
     most_visits: int = setting(
-        8192,
+        4096,
         "visits",
         "Of a sweep with more first visits, as of a large curve, the first so many count.",
     )
@@ -80,6 +80,14 @@ class LearningSettings:
         0.5,
         "features",
         "The spread that the prior has counts like so many features when a spread is learned.",
+    )
+    start_sweeps: float = setting(
+        8.0,
+        "sweeps",
+        "A race starts from a model that has learned from so many sweeps at least ...",
+    )
+    start_distance: float = setting(
+        1.0, "octaves", "... of which one was no farther off than this."
     )
     windows: int = setting(
         512, "windows", "So many of the windows that were learned from last are remembered."

@@ -48,20 +48,23 @@ class PredictedPair:
 class Learned:
     """What a race gets from the host's model."""
 
-    effects: Effects
+    effects: Effects | None
+    """None: too little is known of such windows to start from it."""
     pair: PredictedPair
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-ready values."""
-        return {"effects": [list(axis) for axis in self.effects], "pair": self.pair.to_json()}
+        effects = None if self.effects is None else [list(axis) for axis in self.effects]
+        return {"effects": effects, "pair": self.pair.to_json()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any] | None) -> Self | None:
         """The inverse of `to_json`; None of None."""
         if fields is None:
             return None
+        effects = fields["effects"]
         return cls(
-            effects=effects_from_json(fields["effects"]),
+            effects=None if effects is None else effects_from_json(effects),
             pair=PredictedPair.from_json(fields["pair"]),
         )
 

@@ -126,8 +126,8 @@ class SweepSpec:
                 f"a budget of {self.budget_s} s leaves no time to measure",
                 hint="give the seconds that measuring may take",
             )
-        learned = None if self.learned is None else self.learned.effects
-        for name, effects in (("a guide", self.guide), ("learned effects", learned)):
+        known = (("a guide", self.guide), ("learned effects", self.learned_effects))
+        for name, effects in known:
             if effects is not None and tuple(map(len, effects)) != self.grid.shape:
                 raise ValueError(f"{name} of {[*map(len, effects)]} values, for {self.grid.shape}")
         if len(self.grid.axes) != len(self.workload.axes):
@@ -138,6 +138,11 @@ class SweepSpec:
             )
         if self.learned is not None and self.grid.find_index(self.learned.pair.dims) is None:
             raise ValueError(f"predicted {self.learned.pair.dims}, which isn't in the window")
+
+    @property
+    def learned_effects(self) -> Effects | None:
+        """What a race starts from, if enough was learned; None if it starts from its own prior."""
+        return None if self.learned is None else self.learned.effects
 
     @property
     def key(self) -> str:

@@ -37,6 +37,7 @@ from profiler_service.processes.batch_measurer import BatchMeasurer
 from profiler_service.processes.exit_codes import PLATFORM_CHANGED, TRY_LATER
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.kernel_naming import KernelNaming
+from profiler_service.processes.learning import Learning
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.telemetry.log_context import log_context
 from profiler_service.telemetry.traces import span
@@ -81,8 +82,10 @@ class SweepRunner:
         device_turn: DeviceTurn | None = None,
         tell: Tell = tell_nobody,
         naming: KernelNaming | None = None,
+        learning: Learning | None = None,
     ) -> None:
         self._store = store
+        self._learning = learning
         self._measurer = measurer
         self._create_planner = create_planner
         self._measured_as = f"{measurer.platform.key} {measurer.protocol.key}"
@@ -375,6 +378,9 @@ class SweepRunner:
                     raise
                 # it was still warming up
             curve_id = self._store.finish_sweep(running.id, curve, state=state)
+            if curve is not None and state is SweepState.DONE and self._learning is not None:
+                with span("learn"):
+                    self._learning.learn_from(running.id, running.planner)
         elif state is SweepState.CANCELLED:
             self._store.finish_sweep(running.id, None, state=state)
         else:

@@ -45,11 +45,16 @@ class ModelStore(OpenDatabase):
             models.keep_spreads(connection, key, spreads, version=version)
 
     def find_unlearned(
-        self, host: str, *, version: str, without: Sequence[str] = ()
+        self, host: str, *, version: str, modes: Sequence[str], without: Sequence[str] = ()
     ) -> Unlearned | None:
-        """The host's oldest ended sweep that this version hasn't learned from, with its visits."""
+        """The oldest sweep of those modes by that host that this version hasn't learned from.
+
+        Kinds in `without` are left out.
+        """
         with self._read() as connection:
-            return models.find_unlearned(connection, host, version=version, without=without)
+            return models.find_unlearned(
+                connection, host, version=version, modes=modes, without=without
+            )
 
     def add_score(self, sweep_id: str, key: ModelKey, scored: ScoredPair) -> bool:
         """Whether the score is new: a sweep has one at most."""

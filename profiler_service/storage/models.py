@@ -155,9 +155,14 @@ def keep_spreads(
 
 
 def find_unlearned(
-    connection: Connection, host: str, *, version: str, without: Sequence[str]
+    connection: Connection,
+    host: str,
+    *,
+    version: str,
+    modes: Sequence[str],
+    without: Sequence[str],
 ) -> Unlearned | None:
-    """The oldest ended sweep of that host with a curve that this version hasn't learned from.
+    """The oldest sweep of those modes by that host that this version hasn't learned from.
 
     Kinds in `without` are left out. What was measured on the host's platform comes first. An
     earlier platform's model is learned, too: the present one may inherit it.
@@ -169,6 +174,7 @@ def find_unlearned(
         .where(sweeps.c.host == host)
         .where(sweeps.c.state == SweepState.DONE)
         .where(sweeps.c.learned_as.is_distinct_from(version))
+        .where(curves.c.mode.in_(list(modes)))
         .where(curves.c.kind.not_in(list(without)))
         .where(curves.c.origin.is_(None))
         .order_by(curves.c.platform_key != hosts.c.platform_key, curves.c.generation)

@@ -40,7 +40,7 @@ class RaceVisits(SteppedPlanner):
             spec.guide,
             settings.prior,
             [0 if axis.second is None else 1 for axis in spec.grid.axes],
-            None if spec.learned is None else spec.learned.effects,
+            spec.learned_effects,
         )
         self._expected = expect_repeatability(
             settings.settle,
@@ -62,12 +62,12 @@ class RaceVisits(SteppedPlanner):
     @property
     def _trusted_prior(self) -> PriorSettings | None:
         """How far the host's model is trusted; None if it says nothing of this window."""
-        return None if self._spec.learned is None else self.settings.prior
+        return None if self._spec.learned_effects is None else self.settings.prior
 
     @property
     def _is_guided(self) -> bool:
         """Whether the search begins at a guide. What was learned of the kind itself is better."""
-        return self._spec.guide is not None and self._spec.learned is None
+        return self._spec.guide is not None and self._spec.learned_effects is None
 
     @property
     def stages(self) -> Sequence[RaceStage]:
