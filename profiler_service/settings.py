@@ -258,7 +258,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="Share of its time that an idle worker may spend on confirming its oldest facts"
-        " again; 0: none.",
+        " again, and then on measuring where its model is least sure; 0: none.",
     )
     on_platform_change: Literal["auto", "inherit", "quarantine"] = Field(
         default="auto",
@@ -267,6 +267,11 @@ class Settings(BaseSettings):
         " until an operator approves the new one. `auto`: a host that joined with a key waits, as"
         " it always does; any other inherits. Then facts are measured again, and if they agree,"
         " what was learned before counts half.",
+    )
+    learn: bool = Field(
+        default=True,
+        description="Whether hosts learn from their sweeps: races start from what is known then,"
+        " and answers can be predicted.",
     )
     log_format: Literal["text", "json"] = Field(
         default="text",

@@ -17,6 +17,7 @@ from typing import Any
 from profiler_service.access.caller import current_caller
 from profiler_service.answering.admission import Admitted
 from profiler_service.answering.polling import SharedPoll
+from profiler_service.answering.predictions import Predictions
 from profiler_service.answering.race_guide import find_guide
 from profiler_service.answering.repeatability import read_tau
 from profiler_service.errors import StoreError, TooManyRequestsError
@@ -58,15 +59,18 @@ class SweepQueue:
         max_queued: int,
         max_queued_per_client: int,
         max_followers_per_token: int = MAX_FOLLOWERS,
+        predictions: Predictions | None = None,
     ) -> None:
         """`enqueue` gives a sweep to its host. It may be called again for the same sweep.
 
         A host may have `max_queued` unfinished sweeps, `max_queued_per_client` of one client.
-        `max_followers_per_token` streams of events may be open for one token.
+        `max_followers_per_token` streams of events may be open for one token. Races start from
+        `predictions`.
         """
         self._max_queued = max_queued
         self._max_queued_per_client = max_queued_per_client
         self._store = store
+        self._predictions = predictions
         self._enqueue = enqueue
         self._ended = SharedPoll(self._read_ended, interval_s=POLL_S)
         self._progress = SharedPoll(self._read_placed, interval_s=PROGRESS_POLL_S)
@@ -144,6 +148,8 @@ class SweepQueue:
                 read_tau, self._store, spec.workload.kind, host.platform_key, host.protocol_key
             )
             spec = replace(spec, guide=guide, tau=tau)
+            if self._predictions is not None:
+                spec = await self._predictions.prepare(spec, host)
         demand = Demand(
             expected_s=admitted.expected_s,
             is_awaited=admitted.is_awaited,

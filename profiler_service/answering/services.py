@@ -19,6 +19,7 @@ from profiler_service.answering.known import Known
 from profiler_service.answering.own_sweeps import OwnSweeps
 from profiler_service.answering.own_worker import FindOwnWorker, check_measuring
 from profiler_service.answering.platforms import PlatformsAsking
+from profiler_service.answering.predictions import Predictions
 from profiler_service.answering.queue import MAX_FOLLOWERS, SweepQueue
 from profiler_service.answering.race_history import RaceHistory
 from profiler_service.answering.race_latencies import RaceLatencies
@@ -44,6 +45,7 @@ class Services:
     hosts: HostDirectory
     admission: Admission
     queue: SweepQueue
+    predictions: Predictions
     asking: PlatformsAsking
     own_sweeps: OwnSweeps
     races: RaceHistory
@@ -116,12 +118,14 @@ async def open_services(
         database = DatabaseWatch(lambda: _run_all(checks), answer_s=settings.database_answer_s)
         await stack.enter_async_context(database.running())
         admission = Admission(store, settings, refuse_unless_usable=database.refuse_unless_usable)
+        predictions = Predictions(store, is_on=settings.learn)
         queue = SweepQueue(
             store,
             enqueue,
             max_queued=settings.max_queued,
             max_queued_per_client=settings.max_queued_per_client,
             max_followers_per_token=settings.share_of_client(MAX_FOLLOWERS),
+            predictions=predictions,
         )
         stack.push_async_callback(queue.close)
         tokens = KnownTokens(store, is_exposed=settings.is_exposed)
@@ -154,6 +158,7 @@ async def open_services(
             hosts=hosts,
             admission=admission,
             queue=queue,
+            predictions=predictions,
             asking=PlatformsAsking(
                 Asking(
                     known=known,
