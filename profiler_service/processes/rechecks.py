@@ -6,8 +6,6 @@ Knows neither how a sweep is measured nor how it is queued.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 
 from profiler_service.answering.repeatability import read_tau
 from profiler_service.grid import Grid
@@ -21,22 +19,14 @@ logger = logging.getLogger(__name__)
 class Rechecks:
     """Starts a race between the two points of the oldest fact, if the host is idle.
 
-    Call `consider` at intervals. So much of the time may be spent: `share`.
+    Call `consider` at intervals.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        host: Host,
-        enqueue: Callable[[Sweep], None],
-        *,
-        share: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`enqueue` gives a sweep to the host. `share` is from 0 (never) to 1."""
+    def __init__(self, store: Store, host: Host, races: IdleRaces) -> None:
+        """`races` starts the races, and says how much time they may take."""
         self._store = store
         self._host = host
-        self._races = IdleRaces(store, host, enqueue, share=share, clock=clock)
+        self._races = races
         self._tried: set[str] = set()
         """Ids of facts: one that can't be confirmed again must not be tried for ever."""
 

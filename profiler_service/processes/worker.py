@@ -35,9 +35,12 @@ from profiler_service.processes.batch_measurer import BatchMeasurer
 from profiler_service.processes.canaries import Canaries
 from profiler_service.processes.dashboard_points import DashboardPoints
 from profiler_service.processes.exit_codes import CANNOT_RUN, PLATFORM_CHANGED, TRY_LATER
+from profiler_service.processes.exploration import Exploration
 from profiler_service.processes.idle_pruning import IdlePruning
+from profiler_service.processes.idle_races import IdleRaces
 from profiler_service.processes.keeper_line import Tell, Told, tell_nobody
 from profiler_service.processes.kernel_naming import KernelNaming
+from profiler_service.processes.learning import Learning
 from profiler_service.processes.platform_replay import PlatformReplay
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.processes.sweep_runner import StopRequest, SweepRunner
@@ -130,9 +133,12 @@ def run(
         client.list_jobs()  # raises now if the engine's tables aren't there
         replay = PlatformReplay(store, host, client.enqueue, settings)
         canaries = Canaries(store, host, client.enqueue, settings)
-        rechecks = Rechecks(store, host, client.enqueue, share=settings.idle_share)
+        idle_races = IdleRaces(store, host, client.enqueue, share=settings.idle_share)
+        rechecks = Rechecks(store, host, idle_races)
+        exploration = Exploration(store, host, idle_races, settings)
         pruning = IdlePruning(store, settings.host, keep_days=settings.keep_raw_days)
         points = DashboardPoints(store, settings.host, max_points=settings.dashboard_points)
+        learning = Learning(store, host) if settings.learn else None
         runner = SweepRunner(
             store=store,
             measurer=measurer,
@@ -141,6 +147,7 @@ def run(
             device_turn=DeviceTurn(measured_id, partition=settings.partition),
             tell=tell,
             naming=KernelNaming(store, settings.host, measurer),
+            learning=learning,
         )
         job_runner = jobs.JobRunner(settings, runner.run_batch, pool=store.shared_pool)
         stack.callback(job_runner.close)
@@ -160,8 +167,11 @@ def run(
                 if status.takes_sweeps:
                     replay.consider()
                     canaries.consider()
-                    rechecks.consider()
+                    if rechecks.consider() is None and settings.learn:
+                        exploration.consider()
                     runner.name_kernels_if_idle()
+                if learning is not None:
+                    learning.consider()
                 pruning.consider()
                 points.consider(is_idle=not job_runner.is_awake)
             except HostRefusedError as error:

@@ -9,6 +9,7 @@ import pytest
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import Progress, SweepSpec, SweepState
+from profiler_service.processes.idle_races import IdleRaces
 from profiler_service.processes.rechecks import Rechecks
 from profiler_service.storage.store import Store, Sweep
 from tests.api.conftest import HOST, Worker
@@ -34,7 +35,8 @@ def clock() -> Time:
 @pytest.fixture
 def rechecks(worker: Worker, clock: Time) -> Rechecks:
     host = worker.store.get_host(HOST)
-    return Rechecks(worker.store, host, worker.enqueue, share=0.1, clock=clock)
+    races = IdleRaces(worker.store, host, worker.enqueue, share=0.1, clock=clock)
+    return Rechecks(worker.store, host, races)
 
 
 def end(store: Store, sweep: Sweep, *, seconds: float = 3.0) -> None:
@@ -118,5 +120,6 @@ def test_what_was_confirmed_again_is_no_longer_the_oldest(worker: Worker) -> Non
 
 def test_without_a_share_nothing_is_raced_again(worker: Worker) -> None:
     race(worker, faster_at((8, 8)), pair((8, 8), 0.94, 0.96))
-    off = Rechecks(worker.store, worker.store.get_host(HOST), worker.enqueue, share=0)
+    host = worker.store.get_host(HOST)
+    off = Rechecks(worker.store, host, IdleRaces(worker.store, host, worker.enqueue, share=0))
     assert off.consider() is None
