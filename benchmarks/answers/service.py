@@ -61,11 +61,11 @@ class Failure:
 
 
 @contextlib.contextmanager
-def fresh_service(command: Path) -> Iterator[tuple[str, float]]:
+def fresh_service(command: Path, **settings: str) -> Iterator[tuple[str, float]]:
     """The URL of a service with an empty database, and the seconds it took to be ready.
 
-    `command` is the console script `lhp`. The service is ended when the context ends, also after an
-    error.
+    `command` is the console script `lhp`, `settings` are further environment variables. The service
+    is ended when the context ends, also after an error.
     """
     if not command.exists():
         raise RefereeError("no `lhp` beside this Python: install the package first")
@@ -81,6 +81,7 @@ def fresh_service(command: Path) -> Iterator[tuple[str, float]]:
             "LHP_URL": url,
             # Another service of this machine may measure, too; not at the same time.
             "LHP_PARTITION": Path(folder).name,
+            **settings,
         }
         log = Path(folder) / "log"
         with log.open("wb") as output:
