@@ -6,6 +6,7 @@ Every function runs in the transaction of the `connection` that it is given.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,8 +18,9 @@ from profiler_service.storage.statements import insert_or_ignore, raise_generati
 from profiler_service.storage.tables import curves, kernel_names
 from profiler_service.workload import Dims
 
-NEWEST: int = 1000
-"""Of a host's curves, only so many of the newest are looked through for one without names."""
+NEWEST: Final = 50
+"""Of a host's curves, only so many of the newest are looked through for one without names: after an
+upgrade, an idle host makes the calls of some minutes, and not those of a year."""
 
 
 def keep_names(connection: Connection, curve_id: str, names: KernelNames) -> bool:

@@ -8,17 +8,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from profiler_service.errors import LhpError, MeasurementFailedError, StoreUnavailableError
+from profiler_service.grid import Grid
+from profiler_service.kinds import LINEAR
 from profiler_service.measurement.identity import CPU
+from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.turn import DeviceTurn
 from profiler_service.plan.modes import Mode
-from profiler_service.plan.spec import SweepState
+from profiler_service.plan.spec import RaceTerms, SweepSpec, SweepState
 from profiler_service.plan.turns import Demand
 from profiler_service.processes.kernel_naming import NAMING_S, KernelNaming
 from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.storage.store import Store, Sweep
 from profiler_service.workload import Dims, Workload
+from tests.databases import only_sqlite
 from tests.processes.fake_worker import (
     HOST,
     PROTOCOL,
@@ -267,6 +272,36 @@ def test_a_runner_that_was_stopped_names_nothing(store: Store, log: Path) -> Non
     runner = create_runner(store, NamingMeasurer(log, store))
     runner.stop()
     assert not runner.name_kernels_if_idle()
+
+
+@only_sqlite
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="oneDNN has no bfloat16 kernels for this processor",
+)
+def test_a_real_child_s_kernels_are_kept_with_their_curve(store: Store) -> None:
+    with Measurer(device="cpu") as measurer:
+        store.register_host(
+            HOST, measurer.platform, protocol=measurer.protocol, dtypes=measurer.dtypes
+        )
+        workload = LINEAR.describe({"dtype": "bfloat16"})
+        window = Grid.window((197, 93), (32, 32))
+        sweep, _ = store.create_sweep(
+            SweepSpec(
+                workload=workload,
+                mode="race",
+                grid=window,
+                budget_s=0.3,
+                terms=RaceTerms(settle_s=0.1),
+            ),
+            host=HOST,
+        )
+        naming = KernelNaming(store, HOST, measurer)
+        run(SweepRunner(store=store, measurer=measurer, naming=naming), sweep)
+    kept = names_of(store, sweep)
+    # More points than the queried one, unless this machine is very busy.
+    assert kept is not None and (197, 93) in kept
+    assert all(each.startswith("matmul ") for each in kept.values())
 
 
 @pytest.mark.parametrize("mode", ["grid", "race", "survey", "nearest", "largest", "kernels"])
