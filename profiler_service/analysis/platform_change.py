@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -51,7 +50,9 @@ class PlatformChangeSettings:
     pattern_share: float = setting(
         0.5,
         "share",
-        "Multiples of a number no longer win if surely more than this share of their pairs don't.",
+        "Multiples of a number no longer win if surely more than this share of the pairs about them"
+        " that won before don't, and have changed. A pair wins if it is faster by more than"
+        " `tolerance`.",
     )
     most_multiple: int = setting(128, "", "Larger powers of two count as multiples of this one.")
 
@@ -189,6 +190,7 @@ class Pattern:
     """Multiples of a power of two that win on one of the platforms only."""
 
     multiple: int
+    """That power of two."""
     wins_now: bool
     """Whether they win since the change; false if they did before."""
 
@@ -210,29 +212,44 @@ def find_multiple(
     return multiple
 
 
+def wins(pair: ConfirmedPair, settings: PlatformChangeSettings = PLATFORM_CHANGE) -> bool:
+    """Whether the rival is faster, and by more than the `tolerance`."""
+    return pair.verdict == "faster" and pair.ratio < 1 - settings.tolerance
+
+
 def find_patterns(
     contrasts: Sequence[Contrast], settings: PlatformChangeSettings = PLATFORM_CHANGE
 ) -> tuple[Pattern, ...]:
-    """The powers of two whose multiples no longer win, or win only now, in rising order.
+    """Multiples of which power of two no longer win, and of which win only now; the smallest.
 
-    Of the pairs of one multiple that were faster before, so many aren't now, and have changed, that
-    the exact interval on their share lies above `pattern_share`: all of 6, for example, as
-    0.025^(1/6) = 54 %. In the same way for pairs that were not faster and are now. A pair that
-    couldn't be measured says nothing.
+    Of the pairs about multiples of m that won before, surely more than `pattern_share` have changed
+    and don't win now: the lower end of the exact interval lies above. All of 6 are enough, as
+    0.025^(1/6) = 54 %. A multiple of 16 is one of 8, too. So that the former don't speak for the
+    latter, nor these for those, most pairs must have turned whose largest power of two is m, and so
+    for each larger one that there are pairs about. Pairs that win now are counted among those that
+    didn't before. What couldn't be measured or told says nothing.
     """
-    decided: dict[tuple[int, bool], list[bool]] = defaultdict(list)
+    turned: dict[bool, dict[int, list[bool]]] = {False: {}, True: {}}
     for each in contrasts:
         multiple = find_multiple(each.before, settings)
-        if multiple is None or each.after is None:
+        if multiple is None or each.after is None or each.outcome == "unclear":
             continue
-        won, wins = (pair.verdict == "faster" for pair in (each.before, each.after))
-        has_turned = won != wins and each.outcome == "changed"
-        decided[multiple, not won].append(has_turned)
-    return tuple(
-        Pattern(multiple=multiple, wins_now=wins_now)
-        for (multiple, wins_now), turned in sorted(decided.items())
-        if bound_share(sum(turned), len(turned))[0] > settings.pattern_share
-    )
+        won, wins_now = wins(each.before, settings), wins(each.after, settings)
+        has_turned = won != wins_now and each.outcome == "changed"
+        turned[not won].setdefault(multiple, []).append(has_turned)
+    found = []
+    for wins_now, of_multiple in turned.items():
+        smallest, so_far = None, list[bool]()
+        for multiple in sorted(of_multiple, reverse=True):
+            its = of_multiple[multiple]
+            if 2 * sum(its) <= len(its):
+                break
+            so_far += its
+            if bound_share(sum(so_far), len(so_far))[0] > settings.pattern_share:
+                smallest = multiple
+        if smallest is not None:
+            found.append(Pattern(multiple=smallest, wins_now=wins_now))
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)

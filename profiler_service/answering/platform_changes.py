@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from profiler_service.analysis.platform_change import Pattern
@@ -96,7 +96,7 @@ def _name_findings(change: PlatformChange) -> str:
         ended = "" if change.state is ChangeState.OPEN else ", then the platform changed again"
         done = found.num_contrasts
         return f"{done} of {total} facts measured again, {found.num_changed} changed{ended}"
-    told = list(_name_patterns(change.patterns))
+    told = [_name_pattern(each) for each in change.patterns]
     counts = f"{found.num_changed or 'none'} of {total} facts changed"
     if found.num_unclear:
         counts += f", {found.num_unclear} can't be told"
@@ -105,12 +105,6 @@ def _name_findings(change: PlatformChange) -> str:
     return "; ".join([*told, counts])
 
 
-def _name_patterns(patterns: Iterable[Pattern]) -> Iterable[str]:
-    """`multiples of 16 and 32 no longer win`."""
-    patterns = list(patterns)
-    for wins_now, words in ((False, "no longer win"), (True, "win now")):
-        numbers = [str(each.multiple) for each in patterns if each.wins_now is wins_now]
-        if numbers:
-            *first, last = numbers
-            listed = f"{', '.join(first)} and {last}" if first else last
-            yield f"multiples of {listed} {words}"
+def _name_pattern(pattern: Pattern) -> str:
+    """`multiples of 16 no longer win`."""
+    return f"multiples of {pattern.multiple} {'win now' if pattern.wins_now else 'no longer win'}"

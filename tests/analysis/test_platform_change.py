@@ -151,31 +151,62 @@ def contrast(multiple: int, before: float, after: float | None, number: int = 0)
     )
 
 
+def contrasts(multiple: int, before: float, after: float | None, count: int) -> list[Contrast]:
+    """So many such pairs, each with a rival of its own."""
+    return [contrast(multiple, before, after, number) for number in range(count)]
+
+
 def test_multiples_no_longer_win_if_surely_most_of_their_pairs_do_not() -> None:
-    lost = [contrast(16, 0.9, 1.05, number) for number in range(6)]
-    others = [contrast(32, 0.9, 0.9, number) for number in range(6)]
-    assert find_patterns([*lost, *others]) == (Pattern(multiple=16, wins_now=False),)
+    lost = contrasts(16, 0.9, 1.05, 6)
+    still = contrasts(8, 0.9, 0.9, 6)
+    assert find_patterns([*lost, *still]) == (Pattern(multiple=16, wins_now=False),)
     # 0.025^(1/5) = 48 % is less than half.
-    assert find_patterns([*lost[:5], *others]) == ()
+    assert find_patterns([*lost[:5], *still]) == ()
     # 7 of 8 lie above 47 %, 8 of 9 above 52 %.
-    seven, eight = ([contrast(16, 0.9, 1.05, number) for number in range(n)] for n in (7, 8))
     held = contrast(16, 0.9, 0.9, 20)
-    assert find_patterns([*seven, held]) == ()
+    assert find_patterns([*contrasts(16, 0.9, 1.05, 7), held]) == ()
+    eight = contrasts(16, 0.9, 1.05, 8)
     assert find_patterns([*eight, held]) == (Pattern(multiple=16, wins_now=False),)
-    # What couldn't be measured says nothing.
-    assert find_patterns([*lost[:5], contrast(16, 0.9, None, 9)]) == ()
+    # What couldn't be measured says nothing, nor does what can't be told (0 to 3.2 %).
+    unclear = Contrast(before=pair(0.9, within=0.01), after=pair(0.9 * 1.018, within=0.01))
+    assert unclear.outcome == "unclear"
+    assert find_patterns([*lost[:5], contrast(16, 0.9, None, 9), unclear]) == ()
+
+
+def test_multiples_of_a_larger_power_are_multiples_of_a_smaller_one() -> None:
+    # Two, two and two: none is enough by itself, and all together are.
+    few = [each for multiple in (4, 8, 32) for each in contrasts(multiple, 0.95, 1.01, 2)]
+    assert find_patterns(few) == (Pattern(multiple=4, wins_now=False),)
+    # Those of 4 still win, so nothing is said of them: 4 of 4 are 40 % at least.
+    held = [*few[2:], *contrasts(4, 0.95, 0.95, 3)]
+    assert find_patterns(held) == ()
+    # Nor can many of 32 speak for the single pair about 8, which still wins.
+    many = [*contrasts(32, 0.95, 1.01, 20), contrast(8, 0.95, 0.95)]
+    assert find_patterns(many) == (Pattern(multiple=32, wins_now=False),)
+    # Multiples of 64 still win: they are multiples of 8, too.
+    split = [*contrasts(8, 0.95, 1.01, 20), *contrasts(64, 0.95, 0.95, 2)]
+    assert find_patterns(split) == ()
 
 
 def test_pairs_that_win_by_less_have_changed_and_still_win() -> None:
-    assert find_patterns([contrast(16, 0.8, 0.9, number) for number in range(9)]) == ()
+    assert find_patterns(contrasts(16, 0.8, 0.9, 9)) == ()
+
+
+def test_a_win_within_the_tolerance_is_none() -> None:
+    # 0.8 % faster now, surely, and 10 % before.
+    barely = contrasts(16, 0.9, 0.992, 6)
+    assert {each.after.verdict for each in barely if each.after} == {"faster"}
+    assert find_patterns(barely) == (Pattern(multiple=16, wins_now=False),)
+    # Who won by 0.8 % before had nothing to lose.
+    assert find_patterns(contrasts(16, 0.992, 1.1, 6)) == ()
 
 
 def test_multiples_that_win_only_now_are_a_pattern_too() -> None:
-    gained = [contrast(8, 1.05, 0.9, number) for number in range(6)]
-    lost = [contrast(16, 0.9, 1.0, number) for number in range(6)]
+    gained = contrasts(8, 1.05, 0.9, 6)
+    lost = contrasts(16, 0.9, 1.0, 6)
     assert find_patterns([*gained, *lost]) == (
-        Pattern(multiple=8, wins_now=True),
         Pattern(multiple=16, wins_now=False),
+        Pattern(multiple=8, wins_now=True),
     )
 
 

@@ -43,6 +43,14 @@ def working(url: str, directory: Path, **settings: str) -> Iterator[subprocess.P
             process.kill()
 
 
+@pytest.fixture
+def address(store: Store, database_url: str, start_lhp: Start) -> str:
+    """That of a service that doesn't measure."""
+    jobs.upgrade(Settings(database_url=database_url, host=HOST))
+    serving = start_lhp("serve", "--no-worker", "--port", "0", LHP_DATABASE_URL=database_url)
+    return read_greeting(serving)[0]
+
+
 def find_change(store: Store) -> PlatformChange | None:
     return store.find_platform_changes([HOST]).get(HOST)
 
@@ -53,12 +61,8 @@ def has_ended(store: Store) -> bool:
 
 
 def test_an_upgrade_is_measured_and_told_in_a_sentence(
-    store: Store, database_url: str, start_lhp: Start, tmp_path: Path
+    store: Store, database_url: str, address: str, start_lhp: Start, tmp_path: Path
 ) -> None:
-    jobs.upgrade(Settings(database_url=database_url, host=HOST))
-    serving = start_lhp("serve", "--no-worker", "--port", "0", LHP_DATABASE_URL=database_url)
-    address, _ = read_greeting(serving)
-
     def lhp(*arguments: str) -> tuple[str, str]:
         out, err = start_lhp(*arguments, LHP_URL=address).communicate(timeout=PATIENCE_S)
         return out, err
@@ -104,11 +108,8 @@ def test_an_upgrade_is_measured_and_told_in_a_sentence(
 
 
 def test_a_host_that_shall_wait_measures_once_an_operator_approves(
-    store: Store, database_url: str, start_lhp: Start, tmp_path: Path
+    store: Store, database_url: str, address: str, start_lhp: Start, tmp_path: Path
 ) -> None:
-    jobs.upgrade(Settings(database_url=database_url, host=HOST))
-    serving = start_lhp("serve", "--no-worker", "--port", "0", LHP_DATABASE_URL=database_url)
-    address, _ = read_greeting(serving)
     with working(database_url, tmp_path):
         wait_until(lambda: bool(store.list_hosts()))
     changed = {"SIMULATED_KERNELS": "2.0", "LHP_ON_PLATFORM_CHANGE": "quarantine"}
