@@ -6,6 +6,7 @@ numpy only. Legend: [points] of a grid, row-major. Derivation: docs/explanation/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -96,7 +97,7 @@ def choose_pair(
     order = np.lexsort((landscape.log_ratio, costs))
     order = order[~landscape.excluded[order] & (order != 0)]
     # What promises nothing can't be probable.
-    order = order[landscape.log_ratio[order] <= slack]
+    order = order[landscape.log_ratio[order] <= math.log1p(slack)]
     for start in range(0, len(order), _TRIED):
         points = order[start : start + _TRIED]
         deviation = _deviate(fit, landscape, points)
