@@ -21,7 +21,7 @@ from profiler_service.workload import Dims
 MAX_CURVES: Final = 2000
 """The names of so many curves are kept in memory: about 10 KiB each."""
 MAX_AWAITED: Final = 64
-"""So many of the curves asked about last are looked for again, if they had no names yet."""
+"""So many of the curves that were needed last are looked for again, if they had no names yet."""
 PATIENCE_S: Final = 0.25
 """An answer waits no longer for names; they are there at a later one."""
 
@@ -71,25 +71,26 @@ class KnownKernels:
         """
         try:
             async with asyncio.timeout(PATIENCE_S):
-                known = await self._of.get(answer.curve)
+                known = await self._get(answer.curve)
         except (TimeoutError, StoreError):
             return answer
-        if known.names is None:
-            self._await(answer.curve)
         kernels, why = known.explain(tuple(answer.dims), tuple(answer.lhp), axes)
         if not kernels:
             return answer
         return answer.model_copy(update={"kernels": list(kernels), "why": why})
 
-    def _await(self, curve_id: str) -> None:
-        self._awaited[curve_id] = None
-        self._awaited.move_to_end(curve_id)
-        while len(self._awaited) > MAX_AWAITED:
-            self._awaited.popitem(last=False)
+    async def _get(self, curve_id: str) -> CurveKernels:
+        known = await self._of.get(curve_id)
+        if known.names is None:
+            self._awaited[curve_id] = None
+            self._awaited.move_to_end(curve_id)
+            while len(self._awaited) > MAX_AWAITED:
+                self._awaited.popitem(last=False)
+        return known
 
     async def load_ahead(self, curve_id: str) -> None:
         """Reads the names of a curve that may answer from now on. Raises StoreError."""
-        await self._of.get(curve_id)
+        await self._get(curve_id)
 
     async def renew(self) -> None:
         """Reads the names of curves that had none when they were asked for. Raises StoreError."""

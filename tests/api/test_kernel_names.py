@@ -179,6 +179,18 @@ async def test_a_curve_without_names_is_looked_for_again_when_the_store_has_chan
     assert store.num_reads == 4
 
 
+async def test_names_that_come_before_the_first_answer_are_in_it(
+    client: httpx.AsyncClient, sqlite_worker: Worker
+) -> None:
+    curve_id = keep_curve(sqlite_worker.store, square(1, 48), stairs(8))
+    answer = answer_from(curve_id, await ask(client))
+    known = KnownKernels(sqlite_worker.store)
+    await known.load_ahead(curve_id)
+    sqlite_worker.store.keep_kernel_names(curve_id, BY_EIGHT)
+    await known.renew()
+    assert (await known.complete(answer, AXES)).why == WHY
+
+
 async def test_only_so_many_curves_are_looked_for_again(
     client: httpx.AsyncClient, sqlite_worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
