@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.conftest import worker
+from tests.api.conftest import settings, worker
 from tests.cli.conftest import start_lhp
 
-__all__ = ["log", "start_lhp", "worker"]
+__all__ = ["log", "settings", "start_lhp", "worker"]
 
 
 @pytest.fixture
