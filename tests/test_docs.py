@@ -6,6 +6,7 @@ are generated are held against the code, and the committed ones against both.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from pathlib import Path
@@ -19,6 +20,7 @@ import trainer_client.cli
 from profiler_service.cli.app import app
 from profiler_service.errors import LhpError, error_classes
 from profiler_service.kinds import workload_kinds
+from profiler_service.latency_model.settings import MODEL
 from profiler_service.plan.race.settings import list_settings
 from profiler_service.processes import exit_codes
 from profiler_service.settings import Settings
@@ -180,6 +182,13 @@ def test_every_setting_of_a_race_is_documented() -> None:
     page = PAGES["reference/race.md"]()
     for each in list_settings():
         assert cell(each.sentence) in row_of(page, f"{each.group}.{each.name}")
+
+
+def test_every_setting_of_the_latency_model_is_documented() -> None:
+    page = PAGES["reference/latency-model.md"]()
+    for part in dataclasses.fields(MODEL):
+        for each in dataclasses.fields(getattr(MODEL, part.name)):
+            assert cell(each.metadata["sentence"]) in row_of(page, each.name)
 
 
 def test_every_training_setting_is_documented() -> None:

@@ -113,11 +113,11 @@ def fit(
     relatives: Fit | None = None,
     settings: LearningSettings = MODEL.learning,
 ) -> Fit:
-    """The fit to the statistics, with the spreads learned so far, if any.
+    """The fit to the statistics, with the spreads learned so far, if any, around the prior.
 
     `relatives` were fitted to what is similar: the same kind with other fixed parameters, or the
     platform before an upgrade. They are half trusted: effects are expected to be theirs, and to
-    deviate from them half as much as effects deviate from the prior.
+    deviate from them half as much as they deviate from the prior there. `spreads` don't count then.
     """
     if relatives is None:
         return Fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -120,6 +121,19 @@ def test_relatives_are_half_trusted() -> None:
         settings=LearningSettings(trust=0.25),
     )
     assert surer.mean[ODD] == pytest.approx((256 * 0.15 - 64 * 0.1) / 320)
+
+
+def test_what_relatives_rest_on_counts_half_and_their_windows_count() -> None:
+    """One sweep of relatives over 64 … 128, and none or one of its own."""
+    basis = tiny()
+    relatives = fit(basis, said(ODD, 0.2, 48.0))
+    nothing = fit(basis, Statistics.empty(basis.size, 1), relatives=relatives)
+    assert (relatives.num_sweeps, nothing.num_sweeps) == (1.0, 0.5)
+    assert nothing.find_distance((256,)) == 1.0
+    elsewhere = replace(said(ODD, 0.2, 48.0), windows=np.array([[[512, 600]]]))
+    own = fit(basis, elsewhere, relatives=relatives)
+    assert own.num_sweeps == 1.5
+    assert [own.find_distance((dim,)) for dim in (100, 256, 550)] == [0.0, 1.0, 0.0]
 
 
 def test_visits_that_contradict_relatives_win_in_the_end() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -285,6 +286,7 @@ def test_a_race_gets_the_effects_of_the_positions_and_the_pair(num_axes: int) ->
     grid = Grid.window((300,) * num_axes, (9,) * num_axes)
     landscape = predict_landscape(known, grid)
     learned = start_race(known, landscape, STEADY)
+    assert learned.effects is not None
     assert len(learned.effects) == num_axes
     for effects in learned.effects:
         # The mean is -0.005.
@@ -296,13 +298,37 @@ def test_a_race_gets_the_effects_of_the_positions_and_the_pair(num_axes: int) ->
 
 def test_effects_of_a_race_have_the_positions_of_its_grid() -> None:
     grid = Grid(
-        axes=(GridAxis(first=301, count=3, step=16, second=304), GridAxis(first=7, count=2))
+        axes=(GridAxis(first=301, count=3, step=16, second=304), GridAxis(first=705, count=2))
     )
     known = know(2, {16: -0.05})
     learned = start_race(known, predict_landscape(known, grid), NOTHING)
+    assert learned.effects is not None
     assert [len(effects) for effects in learned.effects] == [3, 2]
     assert learned.effects[0] == pytest.approx([0.1 / 3, -0.05 / 3, -0.05 / 3], abs=2e-5)
     assert learned.effects[1] == pytest.approx([0, 0], abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("num_sweeps", "first", "misses", "starts"),
+    [
+        (8.0, 300, 0, True),
+        (7.9, 300, 0, False),  # too few sweeps
+        (8.0, 2000, 0, True),  # 1000 was learned from: one octave
+        (8.0, 2010, 0, False),
+        (8.0, 300, 5, False),  # withdrawn
+    ],
+)
+def test_a_race_starts_only_from_what_is_well_known(
+    num_sweeps: float, first: int, misses: int, starts: bool
+) -> None:
+    """The pair is there in any case, to be scored."""
+    known = replace(know(1, {16: -0.05}), num_sweeps=num_sweeps)
+    landscape = predict_landscape(known, Grid.window((first,), (9,)))
+    calibration = held_against([number / 20 - 1 for number in range(40)], misses=misses)
+    learned = start_race(known, landscape, calibration)
+    assert (learned.effects is not None) == starts
+    # 304, 2000 itself, and 2016: multiples of 16.
+    assert learned.pair.dims[0] % 16 == 0
 
 
 def test_chosen_pairs_of_a_learned_host_are_within_three_deviations() -> None:

@@ -35,6 +35,12 @@ def test_what_was_learned_comes_back_from_json(pair: PredictedPair) -> None:
     assert Learned.from_json(json.loads(text)) == learned
 
 
+def test_a_pair_alone_comes_back_from_json() -> None:
+    """Too little is known to start from it, but the pair is scored."""
+    learned = replace(LEARNED, effects=None)
+    assert Learned.from_json(json.loads(json.dumps(learned.to_json()))) == learned
+
+
 def test_nothing_learned_is_none() -> None:
     assert Learned.from_json(None) is None
 
