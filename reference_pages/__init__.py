@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from reference_pages.commands import lhp_page, lhp_train_page
 from reference_pages.http import http_page
+from reference_pages.latency_model import latency_model_page
 from reference_pages.platform import platform_page
 from reference_pages.platform_change import platform_change_page
 from reference_pages.problems import problem_pages
@@ -22,6 +23,7 @@ from reference_pages.workloads import workloads_page
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/http.md": http_page,
+    "reference/latency-model.md": latency_model_page,
     "reference/lhp.md": lhp_page,
     "reference/lhp-train.md": lhp_train_page,
     "reference/platform.md": platform_page,

@@ -13,6 +13,7 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.answering.learned_models import (
     LEARNED_MODES,
     empty_fit,
+    get_basis,
     is_learned_from,
     load_fit,
 )
@@ -21,6 +22,7 @@ from profiler_service.grid import Grid
 from profiler_service.kinds import CALLABLE
 from profiler_service.latency_model.calibration import Score
 from profiler_service.latency_model.first_visits import find_first_visits
+from profiler_service.latency_model.fit import fit
 from profiler_service.latency_model.learn import learn
 from profiler_service.latency_model.settings import VERSION
 from profiler_service.plan.base import Planner
@@ -95,8 +97,10 @@ class Learning:
             model = self._store.find_model(key, version=VERSION)
             if model is None or model.header.generation == generation:
                 continue
-            fitted = load_fit(self._store, key)
-            assert fitted is not None
+            # Without relatives: spreads are what effects deviate from the prior by. Others take
+            # them over with the statistics.
+            basis, spreads = get_basis(len(key.workload.axes)), model.header.spreads
+            fitted = fit(basis, model.statistics, spreads=spreads)
             self._store.keep_spreads(key, fitted.find_spreads(), version=VERSION)
             self._tuned[key] = model.header.generation + 1
             return True
