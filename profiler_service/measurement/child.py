@@ -26,6 +26,7 @@ from profiler_service.errors import LhpError, MeasurementFailedError
 from profiler_service.measurement.copies import Copies
 from profiler_service.measurement.exchange import (
     NOWHERE,
+    PAIR,
     Block,
     Finished,
     KernelNamed,
@@ -174,7 +175,8 @@ class OrderRunner:
         last_s, memory_ran_out = 0.0, False
         for place, dims in enumerate(order.dims.tolist()):
             begun_s = time.perf_counter()
-            if self._block.stop or memory_ran_out or begun_s + last_s > ends_s:
+            is_late = last_s > order.limit_s if place < PAIR else begun_s + last_s > ends_s
+            if self._block.stop or memory_ran_out or is_late:
                 break
             try:
                 name = self._name(order, build, tuple(dims), self._kernels)

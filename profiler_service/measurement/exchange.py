@@ -23,6 +23,9 @@ CAPACITY: Final = 8192
 """Most visits in one order."""
 NOWHERE: Final = -1
 """Value of `Block.under_way` if no visit is under way."""
+PAIR: Final = 2
+"""The first two points of a `NameOrder` are named even if each takes as long as all may: one of them
+alone says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,7 @@ class NameOrder:
     dims: npt.NDArray[np.int32]
     """[points, axes]; the most important ones first."""
     limit_s: float
-    """No further point is begun that would most likely end later than this."""
+    """After the first PAIR, no point is begun that would most likely end later than this."""
 
 
 @dataclass(frozen=True, kw_only=True)

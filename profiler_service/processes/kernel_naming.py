@@ -67,7 +67,15 @@ class KernelNaming:
         if curve_id is None:
             return False
         mode = self._store.get_curve_header(curve_id).mode
-        names = self._find_names(self._store.load_curve(curve_id), mode)
+        names: dict[Dims, str] | None = {}
+        try:
+            curve = self._store.load_curve(curve_id)
+        except ValueError as error:  # its bytes are damaged
+            logger.warning("the kernels of curve %s can't be named: %s", curve_id, error)
+        else:
+            # A new process takes seconds to compile for the first time.
+            if dict(curve.workload.params).get("backend") != "compiled":
+                names = self._find_names(curve, mode)
         return names is not None and self._store.keep_kernel_names(curve_id, names)
 
     def _is_waited_for(self) -> bool:

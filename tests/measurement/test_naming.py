@@ -149,6 +149,10 @@ def test_no_point_is_begun_that_would_end_late(measurer: Measurer, tmp_path: Pat
     assert log.read_text().split() in (["1"], ["1", "2"])
     name(measurer, slow, (7,), (8,), limit_s=0.0)
     assert "8" not in log.read_text().split()
+    # 40 ms are within the limit, so the second point is named, too, and no third one.
+    log.write_text("")
+    name(measurer, slow, (7,), (8,), (9,), limit_s=0.06)
+    assert log.read_text().split() in (["7"], ["7", "8"])
 
 
 def test_naming_ends_when_it_is_told_to(measurer: Measurer, tmp_path: Path) -> None:

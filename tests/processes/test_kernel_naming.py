@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import torch
 
 from profiler_service.errors import LhpError, MeasurementFailedError, StoreUnavailableError
 from profiler_service.grid import Grid
-from profiler_service.kinds import LINEAR
+from profiler_service.kinds import EMBEDDING, LINEAR, MATMUL
 from profiler_service.measurement.identity import CPU
 from profiler_service.measurement.measurer import Measurer
 from profiler_service.measurement.turn import DeviceTurn
@@ -22,6 +24,7 @@ from profiler_service.plan.turns import Demand
 from profiler_service.processes.kernel_naming import NAMING_S, KernelNaming
 from profiler_service.processes.sweep_runner import SweepRunner
 from profiler_service.storage.store import Store, Sweep
+from profiler_service.storage.tables import curve_arrays
 from profiler_service.workload import Dims, Workload
 from tests.databases import only_sqlite
 from tests.processes.fake_worker import (
@@ -34,6 +37,7 @@ from tests.processes.fake_worker import (
     platform,
     spec,
 )
+from tests.storage.test_schema import connect
 
 AWAITED = Demand(expected_s=1.0, is_awaited=True)
 
@@ -310,3 +314,35 @@ def test_curves_of_every_mode_are_named(store: Store, log: Path, mode: Mode) -> 
     sweep, _ = store.create_sweep(spec(2, mode), host=HOST)
     run(create_runner(store, NamingMeasurer(log, store)), sweep)
     assert names_of(store, sweep) == {(1,): "kernel 1", (2,): "kernel 0"}
+
+
+def test_a_workload_without_backends_is_named_by_an_idle_host(store: Store, log: Path) -> None:
+    create_sweep(store, 1)
+    without = replace(spec(1), workload=EMBEDDING.describe())
+    sweep, _ = store.create_sweep(without, host=HOST)
+    run(create_runner(store, NamingMeasurer(log, store, is_running=False)), sweep)
+    assert create_runner(store, NamingMeasurer(log, store)).name_kernels_if_idle()
+    assert names_of(store, sweep) == {(1,): "kernel 1"}
+
+
+def test_a_damaged_curve_is_named_as_such_and_passed_over(
+    store: Store, log: Path, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = create_sweep(store, 1)
+    run(create_runner(store, NamingMeasurer(log, store, is_running=False)), sweep)
+    with connect(database_url) as connection:
+        connection.execute(sa.update(curve_arrays).values(arrays=b"nothing that Arrow reads"))
+    runner = create_runner(store, NamingMeasurer(log, store))
+    assert runner.name_kernels_if_idle()
+    assert "can't be named" in caplog.text
+    assert not runner.name_kernels_if_idle()
+
+
+def test_an_idle_host_compiles_nothing(store: Store, log: Path) -> None:
+    create_sweep(store, 1)
+    compiled = replace(spec(1), workload=MATMUL.describe({"backend": "compiled"}))
+    sweep, _ = store.create_sweep(compiled, host=HOST)
+    run(create_runner(store, NamingMeasurer(log, store, is_running=False)), sweep)
+    measurer = NamingMeasurer(log, store)
+    assert create_runner(store, measurer).name_kernels_if_idle()
+    assert (measurer.requests, names_of(store, sweep)) == ([], {})
