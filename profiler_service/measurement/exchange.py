@@ -24,8 +24,8 @@ CAPACITY: Final = 8192
 NOWHERE: Final = -1
 """Value of `Block.under_way` if no visit is under way."""
 PAIR: Final = 2
-"""The first two points of a `NameOrder` are named even if each takes as long as all may: one of them
-alone says nothing."""
+"""The first two points of a `NameOrder` are named even if each takes as long as all may: one alone
+says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
