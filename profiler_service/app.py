@@ -44,7 +44,7 @@ from profiler_service.api.limits import RequestLimits
 from profiler_service.api.observing import ObserveRequests
 from profiler_service.api.origins import RefuseForeign, ShareResponses
 from profiler_service.api.problems import install_problem_handlers, problem_responses
-from profiler_service.api.questions import ReadyResponses
+from profiler_service.api.ready_responses import ReadyResponses
 from profiler_service.api.shutdown import EndRequestsQuietly
 from profiler_service.dashboard.app import ROUTERS, add_pages
 from profiler_service.distribution import find_version

@@ -20,10 +20,10 @@ from profiler_service.api.problems import error_of_invalid, problem_of, problem_
 from profiler_service.api.questions import (
     MARKS,
     choose_wait_s,
-    find_mark,
     read_lhp_question,
     read_where,
 )
+from profiler_service.api.ready_responses import find_mark
 from profiler_service.errors import (
     ForeignOriginError,
     InvalidRequestError,

@@ -10,9 +10,9 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from profiler_service.answering.lhp import LhpQuestion
-from profiler_service.api import questions
+from profiler_service.api import ready_responses
 from profiler_service.api.dependencies import _read_items
-from profiler_service.api.questions import ReadyResponse, ReadyResponses
+from profiler_service.api.ready_responses import ReadyResponse, ReadyResponses
 from tests.api.conftest import DTYPES, HOST, Worker, keep_curve
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
 from tests.api.kernels import BACKENDS, measure
@@ -33,7 +33,7 @@ def test_ready_responses_are_of_one_generation() -> None:
 
 
 def test_ready_responses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions, "MAX_READY_RESPONSES", 2)
+    monkeypatch.setattr(ready_responses, "MAX_READY_RESPONSES", 2)
     ready = ReadyResponses()
     for address in (b"a", b"b", b"c"):
         ready.keep(address, ANSWER, 1)
