@@ -26,6 +26,7 @@ from profiler_service.api import (
     joining,
     metrics,
     own_sweeps,
+    predictions,
     problems,
     questions,
     sweeps,
@@ -144,7 +145,7 @@ def create_app(
     app.add_middleware(ObserveRequests, metrics=app.state.metrics)
     refused = problem_responses()
     # Not for lists and questions that also have parameters that only workload kinds know.
-    with_parameters = (questions, facts, curves)
+    with_parameters = (questions, facts, predictions, curves)
     for each in with_parameters:
         app.include_router(each.router, responses=refused)
     rest = (

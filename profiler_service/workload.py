@@ -30,7 +30,7 @@ QUESTION_OPTIONS = frozenset(
     (
         *("dims", "workload", "vary", "prefer", "slack", "effort", "max_growth", "multiple_of"),
         *("wait", "budget", "margin", "settle", "max_age", "host", "platform"),
-        *("platforms", "label"),
+        *("platforms", "label", "basis", "unproven"),
         *("verdict", "since", "cursor", "limit"),
     )
 )

@@ -41,6 +41,8 @@ from profiler_service.workload import Workload
 
 MAX_MODELS = 16
 """So many models are kept in memory: about 10 MB each for two axes."""
+MOST_AT_ONCE = 16_384
+"""Of more points than this, a thread predicts: the event loop has others to answer."""
 FRESH_S = 1.0
 """A model that was looked for in the store so recently is taken as it is."""
 
@@ -106,13 +108,9 @@ class Predictions:
         """
         key = ModelKey(workload=workload, platform_key=platform_key, protocol_key=protocol_key)
         model = await self._find(key, is_fresh=False)
-        landscape = predict_landscape(
-            model.fit, window, refused=find_refused(workload, window).tolist()
-        )
-        prediction = choose_pair(
-            model.fit, landscape, model.calibration, prefer=prefer, slack=slack
-        )
-        return PredictedWindow(landscape=landscape, prediction=prediction, model=model)
+        if window.size <= MOST_AT_ONCE and prefer == "fastest":
+            return _predict(model, workload, window, prefer, slack)
+        return await asyncio.to_thread(_predict, model, workload, window, prefer, slack)
 
     async def prepare(self, spec: SweepSpec, host: Host) -> SweepSpec:
         """The spec of a race, with what the host's model says of its window. Raises StoreError."""
@@ -149,6 +147,16 @@ class Predictions:
         model = await asyncio.to_thread(_load, self._store, key, before, now_s, is_on=self._is_on)
         self._models[key] = model
         return model
+
+
+def _predict(
+    model: LearnedModel, workload: Workload, window: Grid, prefer: Prefer, slack: float
+) -> PredictedWindow:
+    landscape = predict_landscape(
+        model.fit, window, refused=find_refused(workload, window).tolist()
+    )
+    prediction = choose_pair(model.fit, landscape, model.calibration, prefer=prefer, slack=slack)
+    return PredictedWindow(landscape=landscape, prediction=prediction, model=model)
 
 
 def _load(

@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.batch import Asked, Outcome, ask_all
+from profiler_service.answering.predicted import check_basis
 from profiler_service.answering.resources import sweep_info
 from profiler_service.answering.services import Services
 from profiler_service.api.access import require
@@ -40,8 +41,8 @@ router = APIRouter(tags=["query"])
 
 QUESTION_SCHEMA: Mapping[str, Any] = {
     "description": "A question: an object with the query parameters of `GET /lhp` by name, without"
-    " `wait`. Numbers may be numbers, and `dims` and `multiple_of` lists of them. Anything else"
-    " gets a problem of its own, and the other questions their answers.",
+    " `wait` and `basis`. Numbers may be numbers, and `dims` and `multiple_of` lists of them."
+    " Anything else gets a problem of its own, and the other questions their answers.",
 }
 """It allows anything: what is no question doesn't make the request invalid."""
 
@@ -130,6 +131,12 @@ def _read(question: object, services: Services) -> Asked | LhpError:
             )
         texts = {name: _as_text(name, value) for name, value in question.items()}
         query = LhpQuery.model_validate(texts)
+        check_basis(query)
+        if query.basis != "measured":
+            raise InvalidRequestError(
+                f"basis={query.basis} isn't for questions of a batch",
+                hint="leave it out, or ask `GET /lhp` for each prediction: it takes milliseconds",
+            )
         return read_lhp_question(query, services), read_where(query)
     except ValidationError as error:
         found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]

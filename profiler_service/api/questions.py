@@ -13,6 +13,7 @@ from profiler_service.answering.admission import is_own_code
 from profiler_service.answering.crossover import CrossoverQuestion
 from profiler_service.answering.fleet import read_label
 from profiler_service.answering.lhp import LhpQuestion
+from profiler_service.answering.predicted import check_basis
 from profiler_service.answering.questions import Question, Where
 from profiler_service.answering.resources import sweep_info
 from profiler_service.answering.services import Services
@@ -23,6 +24,7 @@ from profiler_service.api.dependencies import (
     query_parameters,
 )
 from profiler_service.api.locations import LOCATION_HEADER, sweep_location
+from profiler_service.api.predictions import respond_predicted
 from profiler_service.api.problems import RETRY_AFTER_S, problem_responses
 from profiler_service.api.ready_responses import (
     ReadyResponse,
@@ -57,6 +59,7 @@ from profiler_service.storage.store import Sweep
 from profiler_service.suggestions import did_you_mean
 from profiler_service.telemetry.metrics import ServiceMetrics
 from profiler_service.wire import (
+    AnyAnswer,
     CrossoverAnswer,
     CrossoverQuery,
     LhpAnswer,
@@ -82,6 +85,8 @@ MARKS: dict[str, Any] = {
     }
 }
 """What marks a 200, in OpenAPI."""
+MARKED_OR_QUEUED: dict[str, Any] = {"headers": {**MARKS["headers"], **LOCATION_HEADER}}
+"""The same, where a prediction says in `Location` which race was queued for it."""
 ACCEPTED: dict[str, Any] = {
     "model": SweepInfo,
     "description": "Not measured within `wait` seconds. The sweep continues: ask again, or watch it"
@@ -120,10 +125,11 @@ router = APIRouter(route_class=WarmRoute, tags=["query"])
 
 @router.get(
     "/lhp",
-    response_model=LhpAnswer,
+    response_model=AnyAnswer,
     summary="Which larger dims cost no more than mine?",
-    response_description="The answer, from measured latencies.",
-    responses={200: MARKS, 202: ACCEPTED, **PROBLEMS},
+    response_description="The answer, from measured latencies; or, with another `basis`, the"
+    " predicted one.",
+    responses={200: MARKED_OR_QUEUED, 202: ACCEPTED, **PROBLEMS},
     openapi_extra={"parameters": query_parameters(LhpQuery)},
 )
 async def get_lhp(request: Request, services: ServicesDep) -> Response:
@@ -144,9 +150,17 @@ async def get_lhp(request: Request, services: ServicesDep) -> Response:
     by itself, and what one prefers is compared with `dims` on all of them. If no host has the
     platform any more, its newest curves answer, marked `stale`. A new curve is used at most 0.3 s
     after it was stored, and at once if this service waited for it.
+
+    With `basis=predicted`, the host's model answers in milliseconds (`PredictedAnswer`): nothing is
+    measured, and a token that reads is enough. With `basis=any`, it answers for a measurement that
+    isn't known yet, which is queued: `Location` is its sweep's.
     """
     query = parse_query(request, LhpQuery)
-    return await _respond(request, services, read_lhp_question(query, services), query)
+    check_basis(query)
+    question = read_lhp_question(query, services)
+    if query.basis != "measured":
+        return await respond_predicted(request, services, question, read_where(query), query)
+    return await _respond(request, services, question, query)
 
 
 def read_where(query: LhpQuery | CrossoverQuery) -> Where:

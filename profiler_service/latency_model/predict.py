@@ -93,6 +93,8 @@ def choose_pair(
     if prefer == "fastest":
         allowed = np.where(landscape.excluded, np.inf, landscape.log_ratio)
         return _describe(fit, landscape, calibration, int(allowed.argmin()), slack=slack)
+    if calibration.find_standing(landscape.distance) is Standing.UNCALIBRATED:
+        return _describe(fit, landscape, calibration, 0, slack=slack)  # no point is probable
     costs = find_costs(prefer, landscape.grid.first, landscape.grid.all_dims()).round(9)
     order = np.lexsort((landscape.log_ratio, costs))
     order = order[~landscape.excluded[order] & (order != 0)]
@@ -100,7 +102,7 @@ def choose_pair(
     order = order[landscape.log_ratio[order] <= math.log1p(slack)]
     for start in range(0, len(order), _TRIED):
         points = order[start : start + _TRIED]
-        deviation = _deviate(fit, landscape, points)
+        deviation = find_deviations(fit, landscape, points)
         for point, each in zip(points.tolist(), deviation.tolist(), strict=True):
             probability = calibration.find_probability(
                 float(landscape.log_ratio[point]), each, landscape.distance, slack=slack
@@ -144,7 +146,7 @@ def _describe(
 ) -> Prediction:
     """The prediction of the pair of the first point and this one."""
     log_ratio, distance = float(landscape.log_ratio[point]), landscape.distance
-    deviation = float(_deviate(fit, landscape, np.array([point]))[0])
+    deviation = float(find_deviations(fit, landscape, np.array([point]))[0])
     return Prediction(
         pair=PredictedPair(
             dims=landscape.grid.dims(point),
@@ -162,7 +164,7 @@ def _describe(
     )
 
 
-def _deviate(fit: Fit, landscape: Landscape, points: npt.NDArray[np.integer]) -> F64:
+def find_deviations(fit: Fit, landscape: Landscape, points: npt.NDArray[np.integer]) -> F64:
     """The standard deviation [points] of what is predicted of the points, single ones' included."""
     own = fit.deviate(landscape.grid.first, landscape.grid.dims_of(points).astype(np.int64))
     return np.hypot(own, MODEL.calibration.least_deviation)

@@ -25,8 +25,12 @@ DIMS_PATTERN = r"^\s*[0-9]+\s*(,\s*[0-9]+\s*)*$"
 LABEL_PATTERN = r"^\s*[^:=\s][^:=]*[:=]\s*\S.*$"
 
 
-class LhpQuery(BaseModel):
-    """The query parameters of `GET /lhp`.
+Basis = Literal["measured", "any", "predicted"]
+"""What an answer may rest on."""
+
+
+class WindowQuery(BaseModel):
+    """The query parameters that describe a window: of which workload, and where.
 
     Any further parameter is taken for a fixed parameter of the workload kind; the kind
     refuses those that it doesn't have. Fixed parameters stay text here: the kind parses them.
@@ -41,27 +45,6 @@ class LhpQuery(BaseModel):
         json_schema_extra={"pattern": DIMS_PATTERN},
     )
     workload: str = Field(default="linear", description="Name of a workload kind: `/workloads`.")
-    prefer: Literal["fastest", "nearest", "largest"] = Field(
-        default="fastest",
-        description="Which to choose among the larger dims that are confidently faster: the"
-        " `fastest`, the `nearest` (least growth: the sum of the shares by which the dims grow), or"
-        " the `largest` (most capacity: the product of the dims).",
-    )
-    slack: str | SkipJsonSchema[None] = Field(
-        default=None,
-        description="For `nearest` and `largest`: larger dims also count if they are confidently"
-        " at most this share slower, `1%` or `0.01`. Default: only if they are confidently faster."
-        " With `platforms`, also for `fastest`, where the default is 0.5 %.",
-        json_schema_extra={"pattern": SHARE_PATTERN},
-        examples=["1%"],
-    )
-    effort: Literal["quick", "thorough"] = Field(
-        default="quick",
-        description="How closely to look for the `fastest`. `quick` looks at a sample of the"
-        " window, guided by a model of its rows and columns. `thorough` looks at every point"
-        " before it races, so that it also finds a lone fast point; it takes several times as"
-        " long.",
-    )
     max_growth: float = Field(
         default=0.125,
         ge=0,
@@ -77,44 +60,10 @@ class LhpQuery(BaseModel):
         examples=["1,64"],
         json_schema_extra={"pattern": DIMS_PATTERN},
     )
-    wait: float = Field(
-        default=30,
-        ge=0,
-        allow_inf_nan=False,
-        description="How long to wait for a measurement, seconds, before 202 is returned.",
-    )
-    budget: Budget | None = Field(
-        json_schema_extra=hide_null,
-        default=None,
-        description="Longest measuring time, seconds, if the answer isn't known yet; without it,"
-        " as long as the effort takes. If it is too short for any verdict, the answer is"
-        " `dims`, with `cut_short`.",
-    )
-    margin: str | SkipJsonSchema[None] = Field(
-        default=None,
-        description="How closely the answer must be known, if `prefer` is `fastest`: nothing larger"
-        " may be more than this share faster, `1%` or `0.01`. Default: what can be resolved,"
-        " 1 % at best. A margin that can't be reached is measured for `settle` seconds, once.",
-        json_schema_extra={"pattern": SHARE_PATTERN},
-        examples=["1%"],
-    )
-    settle: Budget | None = Field(
-        json_schema_extra=hide_null,
-        default=None,
-        description="How long to go on measuring for certainty, seconds (default 3).",
-    )
-    max_age: str | SkipJsonSchema[None] = Field(
-        default=None,
-        description="How old measurements may be: seconds, or a number with `s`, `min`, `h` or `d`."
-        " Older ones don't count, and the window is measured again. `0`: measure now. After a 202,"
-        " ask again with the time since the first question, or without it.",
-        json_schema_extra={"pattern": DURATION_PATTERN},
-        examples=["7d"],
-    )
     host: str | SkipJsonSchema[None] = Field(
         default=None,
-        description="Which host measures. Default: one on the only platform there is. If there are"
-        " several platforms, name a host, a platform or a label.",
+        description="Which host it is about; it measures, if need be. Default: one on the only"
+        " platform there is. If there are several platforms, name a host, a platform or a label.",
     )
     platform: str | SkipJsonSchema[None] = Field(
         default=None,
@@ -127,15 +76,6 @@ class LhpQuery(BaseModel):
         " platform.",
         examples=["pool:train"],
         json_schema_extra={"pattern": LABEL_PATTERN},
-    )
-    platforms: str | SkipJsonSchema[None] = Field(
-        default=None,
-        description="One answer for several platforms, instead of `platform`: `all` those that"
-        " hosts are on now, or keys separated by commas. `lhp` is confidently no slower on each."
-        " The `fastest` is also faster on one at least; it gains most where it gains least. `slack`"
-        " says how much slower still counts as no slower.",
-        examples=["all"],
-        json_schema_extra={"minLength": 1},
     )
     vary: str | SkipJsonSchema[None] = Field(
         default=None,
@@ -173,6 +113,88 @@ class LhpQuery(BaseModel):
         }
         given: dict[str, object] = {k: v for k, v in named.items() if v is not None}
         return given | (self.model_extra or {})
+
+
+class LhpQuery(WindowQuery):
+    """The query parameters of `GET /lhp`; further ones as in `WindowQuery`."""
+
+    basis: Basis = Field(
+        default="measured",
+        description="What the answer rests on. `measured`: on measurements; what isn't known yet is"
+        " measured first. `predicted`: on what the host has learned from its sweeps; that takes"
+        " milliseconds and measures nothing. `any`: on measurements if they are known; otherwise,"
+        " the prediction comes at once, and the race is queued (`sweep`, `Location`).",
+    )
+    unproven: Literal["keep", "move"] = Field(
+        default="keep",
+        description="For predictions that aren't believed, because too few earlier ones were held"
+        " against measurements, or too many of them were wrong: `keep` the dims, or `move` to the"
+        " candidate anyway.",
+    )
+    prefer: Literal["fastest", "nearest", "largest"] = Field(
+        default="fastest",
+        description="Which to choose among the larger dims that are confidently faster: the"
+        " `fastest`, the `nearest` (least growth: the sum of the shares by which the dims grow), or"
+        " the `largest` (most capacity: the product of the dims).",
+    )
+    slack: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="For `nearest` and `largest`: larger dims also count if they are confidently"
+        " at most this share slower, `1%` or `0.01`. Default: only if they are confidently faster."
+        " With `platforms`, also for `fastest`, where the default is 0.5 %.",
+        json_schema_extra={"pattern": SHARE_PATTERN},
+        examples=["1%"],
+    )
+    effort: Literal["quick", "thorough"] = Field(
+        default="quick",
+        description="How closely to look for the `fastest`. `quick` looks at a sample of the"
+        " window, guided by a model of its rows and columns. `thorough` looks at every point"
+        " before it races, so that it also finds a lone fast point; it takes several times as"
+        " long.",
+    )
+    wait: float = Field(
+        default=30,
+        ge=0,
+        allow_inf_nan=False,
+        description="How long to wait for a measurement, seconds, before 202 is returned.",
+    )
+    budget: Budget | None = Field(
+        json_schema_extra=hide_null,
+        default=None,
+        description="Longest measuring time, seconds, if the answer isn't known yet; without it,"
+        " as long as the effort takes. If it is too short for any verdict, the answer is"
+        " `dims`, with `cut_short`.",
+    )
+    margin: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="How closely the answer must be known, if `prefer` is `fastest`: nothing larger"
+        " may be more than this share faster, `1%` or `0.01`. Default: what can be resolved,"
+        " 1 % at best. A margin that can't be reached is measured for `settle` seconds, once.",
+        json_schema_extra={"pattern": SHARE_PATTERN},
+        examples=["1%"],
+    )
+    settle: Budget | None = Field(
+        json_schema_extra=hide_null,
+        default=None,
+        description="How long to go on measuring for certainty, seconds (default 3).",
+    )
+    max_age: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="How old measurements may be: seconds, or a number with `s`, `min`, `h` or `d`."
+        " Older ones don't count, and the window is measured again. `0`: measure now. After a 202,"
+        " ask again with the time since the first question, or without it.",
+        json_schema_extra={"pattern": DURATION_PATTERN},
+        examples=["7d"],
+    )
+    platforms: str | SkipJsonSchema[None] = Field(
+        default=None,
+        description="One answer for several platforms, instead of `platform`: `all` those that"
+        " hosts are on now, or keys separated by commas. `lhp` is confidently no slower on each."
+        " The `fastest` is also faster on one at least; it gains most where it gains least. `slack`"
+        " says how much slower still counts as no slower.",
+        examples=["all"],
+        json_schema_extra={"minLength": 1},
+    )
 
 
 class FasterBackend(ResponseModel):
@@ -218,6 +240,9 @@ class PlatformFigures(ResponseModel):
 class LhpAnswer(ResponseModel):
     """The larger dims that cost no more than the ones asked for."""
 
+    basis: Literal["measured"] = Field(
+        default="measured", description="Always `measured`: this is no prediction."
+    )
     dims: Dims = Field(description="The dims asked for.", examples=[[1197, 317]])
     lhp: Dims = Field(
         description="The dims to use. Equal to `dims` if nothing larger is confidently faster.",

@@ -21,7 +21,11 @@ DESCRIBED: dict[str, Any] = create_app(
     Settings(database_url="sqlite:///unused", host=HOST)
 ).openapi()["paths"]
 METHODS = ("get", "post", "put", "patch", "delete")
-NEEDED = {"/lhp": {"dims": "5,6", "wait": "0"}, "/crossover": {"dims": "5,6", "wait": "0"}}
+NEEDED = {
+    "/lhp": {"dims": "5,6", "wait": "0"},
+    "/crossover": {"dims": "5,6", "wait": "0"},
+    "/curves/predicted": {"dims": "5,6"},
+}
 """Parameters without which a route refuses everything."""
 
 
