@@ -19,6 +19,7 @@ from profiler_service.cli.commands import (
     join_keys,
     joining,
     machines,
+    predictions,
     questions,
     sweeps,
     tokens,
@@ -139,6 +140,7 @@ for _each in (
     db.command()(_each)
 db.command("import")(database.import_)
 app.command(cls=DimsCommand)(questions.query)
+app.command(cls=DimsCommand)(predictions.predict)
 app.command(cls=DimsCommand)(questions.crossover)
 app.command()(advise.advise)
 app.command(cls=DimsCommand)(sweeps.sweep)

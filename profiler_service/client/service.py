@@ -36,6 +36,7 @@ from profiler_service.client.following import (
 from profiler_service.client.hosts import HostOperations
 from profiler_service.client.operation import Asynchronous, Blocking, operation
 from profiler_service.client.own_sweeps import OwnSweepOperations
+from profiler_service.client.predictions import PredictionOperations, refuse_basis
 from profiler_service.client.problems import parse
 from profiler_service.client.retries import ATTEMPTS, Deadline, Patience, retry_after_s
 from profiler_service.client.transport import (
@@ -84,6 +85,7 @@ class Service(
     FleetSweepOperations,
     OwnSweepOperations,
     AccessOperations,
+    PredictionOperations,
     Generic[H],
 ):
     """The methods of both clients of the service at `url`.
@@ -142,8 +144,10 @@ class Service(
         """The answer to the query parameters of `GET /lhp`, measured first if needed.
 
         `wait_s` limits the whole call. Raises NotMeasuredYetError when that time is over;
-        MeasurementFailedError or SweepCancelledError if the sweep gives no answer.
+        MeasurementFailedError or SweepCancelledError if the sweep gives no answer. For predictions,
+        call `predict_lhp` or `find_lhp`.
         """
+        refuse_basis(query)
         return await self._ask("/lhp", LhpAnswer, query, wait_s, on_progress)
 
     @operation
@@ -242,7 +246,7 @@ class Service(
         self, path: str, kind: type[T], query: Query, wait_s: float, on_progress: OnProgress
     ) -> T:
         deadline = Deadline.after(wait_s, self._clock)
-        given = {**({} if PLACES & query.keys() else self._defaults), **query}
+        given = self._add_place(query)
         asked_s = self._clock()
         call = Call(path=path, params=given)
         for round_ in range(ROUNDS):
@@ -266,6 +270,9 @@ class Service(
             f"the service at {self.address} has measured {ROUNDS} times and still has no answer",
             hint="look at its log",
         )
+
+    def _add_place(self, query: Query) -> Query:
+        return {**({} if PLACES & query.keys() else self._defaults), **query}
 
     async def _wait_for_worker(
         self, call: Call, deadline: Deadline, error: HostAwayError, on_progress: OnProgress

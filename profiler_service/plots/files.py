@@ -65,8 +65,14 @@ def save_plot(
     Raises InvalidRequestError for another ending, or a curve of more than two axes; LhpError
     if the file can't be written, or if no browser can print it.
     """
-    ending = check_ending(path)
+    check_ending(path)
     figure = curve_figure(curve, platform=platform, race=race, view=view, scale=scale)
+    save_figure(figure, path, theme=theme)
+
+
+def save_figure(figure: Figure, path: Path, *, theme: Theme = "light") -> None:
+    """Writes the figure to `path`: HTML, PNG, SVG or PDF. Raises as `save_plot` does."""
+    ending = check_ending(path)
     if ending == ".html":
         content = render_html([figure]).encode()
     else:

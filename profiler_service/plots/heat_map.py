@@ -76,7 +76,7 @@ def draw_heat_map(
         )
     if columns.asked >= 0:
         _draw_asked(panel, columns, answer)
-    _scale(panel, curve, rows, cols)
+    scale_axes(panel, curve.axis_names, rows, cols)
     sheet.meta["arrows"] = True
     return panel
 
@@ -87,7 +87,7 @@ def _cells(curve: CurveDetail, columns: Columns) -> Trace:
     places = (np.searchsorted(rows, columns.dims[:, 0]), np.searchsorted(cols, columns.dims[:, 1]))
     image = np.full((len(rows), len(cols)), np.nan)
     image[places] = np.log2(find_reference(columns) / columns.latency_s)
-    trace = _image(cols, rows, image, "asked" if columns.asked >= 0 else "the median point")
+    trace = heat_image(cols, rows, image, "asked" if columns.asked >= 0 else "the median point")
     trace |= {"xgap": 1, "ygap": 1}
     if image.size <= TEXT_POINTS:
         texts = np.full(image.shape, "", dtype=object)
@@ -114,7 +114,7 @@ def _block_cells(blocks: Blocks, columns: Columns) -> Trace:
     gain = reference_s / latency_s
     rows, cols = ((first + last) / 2 for first, last in zip(blocks.first, blocks.last, strict=True))
     than = "asked" if is_asked else "the median"
-    trace = _image(cols, rows, np.log2(gain), than if is_asked else "the median cell")
+    trace = heat_image(cols, rows, np.log2(gain), than if is_asked else "the median cell")
     told = f"<b>%{{customdata:.3f}} ×</b> as fast as {than}"
     if blocks.shape == (1, 1):
         place = "<b>%{y} × %{x}</b>"
@@ -124,7 +124,7 @@ def _block_cells(blocks: Blocks, columns: Columns) -> Trace:
     return trace | {"customdata": pack(gain), "hovertemplate": f"{place}<br>{told}<extra></extra>"}
 
 
-def _image(x: Sequence[int] | F64, y: Sequence[int] | F64, image: F64, than: str) -> Trace:
+def heat_image(x: Sequence[int] | F64, y: Sequence[int] | F64, image: F64, than: str) -> Trace:
     """A heat map of logarithms of how many times as fast each cell is as what `than` names."""
     known = image[np.isfinite(image)]
     low, high = (float(each) for each in np.percentile(known, COLOR_PERCENTILES))
@@ -200,14 +200,15 @@ def _draw_asked(panel: Panel, columns: Columns, answer: Sequence[int] | None) ->
     point_at(panel, (x, y), (answer[1], answer[0]), f"{answer[0]} × {answer[1]}")
 
 
-def _scale(panel: Panel, curve: CurveDetail, rows: AxisRange, cols: AxisRange) -> None:
+def scale_axes(panel: Panel, names: Sequence[str], rows: AxisRange, cols: AxisRange) -> None:
+    """Gives both axes their ranges, ticks and names, as whole cells."""
     for axis, change in ((cols, panel.set_x), (rows, panel.set_y)):
         places, _ = size_ticks(axis.first, axis.last)
         labels = {"tickvals": places, "ticktext": [str(place) for place in places]}
         edges = cell_edges(axis)
         change(range=[float(edges[0]), float(edges[-1])], showgrid=False, ticks="outside", **labels)
-    panel.name_y(curve.axis_names[0])
-    panel.name_x(curve.axis_names[1])
+    panel.name_y(names[0])
+    panel.name_x(names[1])
 
 
 def cell_edges(axis: AxisRange) -> F64:

@@ -144,9 +144,17 @@ def _draw_asked(panel: Panel, columns: Columns, values: Values, scale: Scale) ->
 
 
 def point_at(
-    panel: Panel, asked: tuple[float, float], answer: tuple[float, float], name: str
+    panel: Panel,
+    asked: tuple[float, float],
+    answer: tuple[float, float],
+    name: str,
+    *,
+    verb: str = "use",
 ) -> None:
-    """Draws the arrow from the asked point to the answer, and says which that is."""
+    """Draws the arrow from the asked point to the answer, and says which that is.
+
+    `verb` is what to do with it.
+    """
     panel.note(
         "",
         x=answer[0],
@@ -165,7 +173,7 @@ def point_at(
     look = {"bgcolor": "role:card", "bordercolor": "role:line", "borderpad": 4}
     place = {"xanchor": "left", "xshift": 14}
     font = {"size": 12, "color": "role:ink"}
-    panel.note(f"use {name}", x=answer[0], y=answer[1], font=font, **look, **place)
+    panel.note(f"{verb} {name}", x=answer[0], y=answer[1], font=font, **look, **place)
 
 
 def _scale_values(panel: Panel, values: Values, scale: Scale) -> None:

@@ -39,6 +39,7 @@ from profiler_service.processes.exit_codes import DONE
 if TYPE_CHECKING:
     from profiler_service.client import ServiceClient
     from profiler_service.wire import CrossoverAnswer, LhpAnswer
+    from profiler_service.wire.predictions import PredictedFigures
     from profiler_service.workload import Dims
 
 
@@ -102,6 +103,19 @@ def query(
         str | None,
         typer.Option(help="How old measurements may be: seconds, or 15min, 1h, 7d."),
     ] = None,
+    basis: Annotated[
+        str,
+        typer.Option(
+            help="measured; predicted: at once, from what the host has learned; or any: measured if"
+            " it is known, else predicted while the race is queued."
+        ),
+    ] = "measured",
+    unproven: Annotated[
+        str | None,
+        typer.Option(
+            help="keep DIMS (default) or move to what a prediction says that isn't believed."
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure now, as with --max-age 0.")
     ] = False,
@@ -140,6 +154,8 @@ def query(
             platform=platform,
             label=label,
             platforms=platforms,
+            basis=None if basis == "measured" else basis,
+            unproven=unproven,
         )
         own = {"prefer": prefer, "effort": effort, "max_growth": max_growth}
         own |= {"multiple_of": multiple_of, "budget": budget, "margin": margin, "slack": slack}
@@ -170,6 +186,7 @@ def query(
         ("margin", margin),
         ("settle", settle),
         ("max_age", max_age),
+        ("unproven", unproven),
         ("host", host),
         ("platform", platform),
         ("label", label),
@@ -183,19 +200,48 @@ def query(
         & {
             *request,
             *("max_growth", "multiple_of", "budget", "slack", "margin", "settle", "max_age"),
-            *("host", "platform", "label", "platforms", "wait"),
+            *("host", "platform", "label", "platforms", "wait", "basis", "unproven"),
         }
     ):
         raise InvalidRequestError(
             f"{taken[0]!r} is not a parameter of a workload",
             hint="`lhp query --help` lists the option for it",
         )
+    if basis != "measured":
+        if file is not None:
+            raise InvalidRequestError(
+                f"--basis {basis} isn't for questions in a file", hint="leave out --basis"
+            )
+        _predict(request | params, basis, url=url, json=json)
+        return
     if file is not None:
         _ask_file(file, {**request, **params}, wait_s=wait, url=url, json=json)
         return
     with open_client(url) as client:
         answer = ask(client, request | params, wait_s=wait, console=make_console())
         _print_answer(client, answer, json=json)
+
+
+def _predict(
+    query: Mapping[str, str | int | float], basis: str, *, url: str | None, json: bool
+) -> None:
+    from profiler_service.cli.predicted import describe_prediction
+    from profiler_service.wire import LhpAnswer
+
+    if basis not in ("predicted", "any"):
+        raise InvalidRequestError(
+            f"--basis {basis[:80]!r} is none", hint="write measured, predicted or any"
+        )
+    with open_client(url) as client:
+        answer = client.predict_lhp(query) if basis == "predicted" else client.find_lhp(query)
+        if isinstance(answer, LhpAnswer):
+            _print_answer(client, answer, json=json)
+            return
+    say_away([answer])
+    if json:
+        print_json(answer)
+    else:
+        show(*describe_prediction(answer, dt.datetime.now(dt.UTC)).splitlines())
 
 
 def _print_answer(client: ServiceClient, answer: LhpAnswer, *, json: bool) -> None:
@@ -264,7 +310,7 @@ def _ask_file(
         raise typer.Exit(code)
 
 
-def say_away(answers: Iterable[LhpAnswer | CrossoverAnswer]) -> None:
+def say_away(answers: Iterable[LhpAnswer | CrossoverAnswer | PredictedFigures]) -> None:
     """Says it if answers come from memory because the service's database is away."""
     away_s = max((each.database_away_s or 0 for each in answers), default=0)
     if away_s:
