@@ -252,7 +252,7 @@ def _describe(
             num_misses=model.calibration.num_misses,
         ),
         "rests_on": LearnedFigures(
-            num_sweeps=round(learned.num_sweeps, 2),
+            num_sweeps=round(model.fit.num_sweeps, 2),
             num_visits=round(learned.num_visits, 2),
             learned_at=model.updated_at,
         ),
@@ -288,13 +288,13 @@ def _find_caveats(window: PredictedWindow) -> list[str]:
             f"withdrawn: too many of the last predictions were wrong ({calibration.num_misses} of"
             f" {calibration.num_published} outside of their interval)"
         )
-    distance = window.landscape.distance
-    if not math.isfinite(distance):
+    if not window.model.fit.statistics.num_sweeps:
         caveats.append(
-            "this workload was never measured here: the prediction rests on the same kind of"
-            " workload with other fixed parameters"
+            "this workload was never measured on this platform: the prediction rests on its kind"
+            " with other fixed parameters, or on the platform before an upgrade"
         )
-    elif distance > FAR_OCTAVES:
+    distance = window.landscape.distance
+    if distance > FAR_OCTAVES:
         caveats.append(
             f"the nearest window that was measured is {distance:.1f} octaves away: nothing is known"
             " of such dims"

@@ -35,11 +35,11 @@ class LearnedFigures(ResponseModel):
     """What a prediction rests on."""
 
     num_sweeps: float = Field(
-        description="Sweeps of this workload that the model has learned from, less those that it"
-        " has forgotten. 0 with a known standing: only from relatives, the same kind of workload"
-        " with other fixed parameters."
+        description="Sweeps that the model has learned from, less those that it has forgotten."
+        " Those of relatives count half: of the same kind of workload with other fixed parameters,"
+        " and of the platform before an upgrade."
     )
-    num_visits: float = Field(description="The visits of points in them, likewise.")
+    num_visits: float = Field(description="The visits of points in those of this workload itself.")
     learned_at: dt.datetime | None = Field(
         description="When it learned from this workload last; null if it never did."
     )
@@ -60,7 +60,7 @@ class PredictedFigures(ResponseModel):
     rests_on: LearnedFigures = Field(description="What was learned from.")
     distance: float | None = Field(
         description="How far `dims` is from the nearest window that was measured, in octaves, along"
-        " the axis where it is farthest; 0 inside of one. Null: this workload was never measured."
+        " the axis where it is farthest; 0 inside of one. Null: nothing near was ever measured."
     )
     caveats: list[str] = Field(
         default_factory=list, description="Reasons for doubt, as texts for people."

@@ -160,9 +160,11 @@ async def test_relatives_alone_predict_with_a_caveat(
     teach(sqlite_worker.store, workload=LINEAR.describe({"batch": "64"}))
     answer = await predict(client)
     assert (answer.standing, answer.candidate) == ("uncalibrated", BEST)
-    assert answer.distance is None
-    assert answer.rests_on.num_sweeps == 0 and answer.rests_on.learned_at is None
-    assert "never measured here" in answer.caveats[-1]
+    assert answer.distance == 0
+    # What relatives taught counts half.
+    assert (answer.rests_on.num_sweeps, answer.rests_on.num_visits) == (0.5, 0)
+    assert answer.rests_on.learned_at is None
+    assert "never measured on this platform" in answer.caveats[-1]
     # Another element type runs other kernels.
     assert (await predict(client, dtype="bfloat16")).standing == "unknown"
 
