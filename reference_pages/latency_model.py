@@ -12,8 +12,9 @@ hide:
 
 # The latency model's settings
 
-These are all the numbers that a host's model uses. [What a host learns](../explanation/latency-model.md)
-explains them. Operators can't change them: with other features, what was learned could not be used.
+These are all the numbers that the model of a host's latencies uses.
+[What a host learns](../explanation/latency-model.md) explains them. Operators can't change them:
+with other features, what was learned could not be used.
 
 """
 
