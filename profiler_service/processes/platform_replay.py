@@ -19,7 +19,7 @@ from profiler_service.analysis.platform_change import (
 from profiler_service.answering.admission import check_affordable, check_values
 from profiler_service.answering.platform_changes import summarize
 from profiler_service.answering.repeatability import read_tau
-from profiler_service.errors import InvalidRequestError, UnknownWorkloadError
+from profiler_service.errors import LhpError
 from profiler_service.grid import Grid
 from profiler_service.kinds import CALLABLE
 from profiler_service.plan.spec import SweepSpec, SweepState
@@ -122,17 +122,23 @@ class PlatformReplay:
     def _find_obstacle(self, before: Fact) -> str:
         """Why the host can't measure the fact's pair; empty if it can."""
         spec = self._plan(before)
+        platform = self._store.get_platform(self._host.platform_key)
+        max_operand_bytes = self._settings.max_operand_bytes
         try:
             check_values(spec)
             check_affordable(
                 spec.workload,
                 spec.grid,
                 self._host,
-                self._store.get_platform(self._host.platform_key),
-                max_operand_bytes=self._settings.max_operand_bytes,
+                platform,
+                max_operand_bytes=max_operand_bytes,
             )
-        except (InvalidRequestError, UnknownWorkloadError) as error:
+        except LhpError as error:
             return str(error)
+        except Exception as error:
+            # Its kind may have been another version's: one old fact must end no worker.
+            logger.exception("the workload %s can't be checked", before.workload.key)
+            return f"internal error: {error!r}"
         return ""
 
     def _find_failure(self, sweep_id: str) -> str:

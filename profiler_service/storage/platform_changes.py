@@ -58,7 +58,7 @@ def record_change(
     if known is not None:
         renewed: dict[str, Any] = {"changed_at": now}
         if known.state == ChangeState.INTERRUPTED or known.num_contrasts == 0:
-            renewed["state"] = ChangeState.OPEN
+            renewed |= {"state": ChangeState.OPEN, "finished_at": None}
         if known.num_contrasts == 0:
             renewed["num_contrasts"] = None
         connection.execute(sa.update(platform_changes).where(c.id == known.id).values(renewed))

@@ -211,16 +211,20 @@ def test_what_the_host_can_t_measure_any_more_says_why(worker: Worker) -> None:
     large = dataclasses.replace(pair((8, 8), 0.94, 0.95), dims=(5, 6), rival=(1 << 19, 1 << 19))
     float16 = LINEAR.describe({"dtype": "float16"})  # the host multiplies float32 and bfloat16
     gone = Workload(kind="gone", params=(), axes=("a", "b"))
+    # As a version might have stored it that knew no dtypes.
+    older = Workload(kind="linear", params=(("batch", 16),), axes=("out_features", "in_features"))
     race(worker, growing, large)
     keep(worker, pair((8, 8), 0.94, 0.95), float16)
     keep(worker, pair((8, 8), 0.94, 0.95), gone)
+    keep(worker, pair((8, 8), 0.94, 0.95), older)
     assert move(worker).consider() is None
     done = newest(worker)
-    assert (done.state, done.agreement) == (ChangeState.DONE, Agreement(num_failed=3))
+    assert (done.state, done.agreement) == (ChangeState.DONE, Agreement(num_failed=4))
     reasons = {
         each.before.workload.key: each.reason for each in worker.store.list_replayed(done.id)
     }
     assert reasons[gone.key] == "there is no workload 'gone'"
+    assert reasons[older.key] == "internal error: KeyError('dtype')"
     assert "doesn't multiply float16" in reasons[float16.key]
     assert "MiB are measured" in reasons[LINEAR.describe().key]
 

@@ -223,7 +223,7 @@ def test_a_change_without_facts_is_compared_when_it_comes_back_with_some(
     keep(store, 10)
     register(store, B)
     again = get_open(store)
-    assert (again.id, again.num_contrasts) == (nothing.id, None)
+    assert (again.id, again.num_contrasts, again.finished_at) == (nothing.id, None, None)
 
 
 def finish_if_open(store: Store) -> None:
