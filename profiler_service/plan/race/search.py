@@ -6,6 +6,7 @@ numpy only. Knows no clocks. Derivation: docs/explanation/races.md.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 
@@ -110,8 +111,11 @@ class RaceSearch(RaceScore):
             return np.zeros(0, dtype=np.int32)
         left = budget.visits_until(self.settings.budget.contest_until, self._seconds)
         num_others = self._spec.grid.num_candidates - 1
+        settings = self.settings.contest
+        if self._trusted_prior is not None:
+            settings = replace(settings, places=settings.learned_places)
         num_favourites, num_seen = count_places(
-            self.settings.contest, budget.scale, visits=left, num_points=num_others
+            settings, budget.scale, visits=left, num_points=num_others
         )
         predicted = seen.fit().predict().ravel().round(6)
         favourites = find_favourites(predicted, num_favourites, {QUERIED, *self._excluded})

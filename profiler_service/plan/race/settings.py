@@ -151,6 +151,9 @@ class ContestSettings:
     places: int = _setting(
         24, "points", "The most points that join the contest at a time, besides those of a survey."
     )
+    learned_places: int = _setting(
+        12, "points", "The same where a learned model is trusted: it ranks them better."
+    )
     whole_window: int = _setting(
         128,
         "points",
