@@ -165,6 +165,13 @@ def _describe(
 
 
 def find_deviations(fit: Fit, landscape: Landscape, points: npt.NDArray[np.integer]) -> F64:
-    """The standard deviation [points] of what is predicted of the points, single ones' included."""
+    """The standard deviation [points] of what is predicted of the points.
+
+    What the visits leave open, what single points have of their own, and a share of the predicted
+    ratio itself.
+    """
+    settings = MODEL.calibration
     own = fit.deviate(landscape.grid.first, landscape.grid.dims_of(points).astype(np.int64))
-    return np.hypot(own, MODEL.calibration.least_deviation)
+    share = settings.share_deviation * landscape.log_ratio[points]
+    deviation: F64 = np.sqrt(own**2 + settings.least_deviation**2 + share**2)
+    return deviation

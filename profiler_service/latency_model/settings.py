@@ -106,12 +106,18 @@ class CalibrationSettings:
     )
     scores: int = setting(200, "scores", "The newest so many of them count.")
     strata: tuple[float, ...] = setting(
-        (0.25, 1.0), "octaves", "Predictions nearer to what was learned than this are one stratum."
+        (0.5, 2.0), "octaves", "Predictions nearer to what was learned than this are one stratum."
     )
     least_deviation: float = setting(
         RACE.prior.interaction * 2**0.5,
         "log latency",
         "Two single points differ by this, whatever the model knows of their classes.",
+    )
+    share_deviation: float = setting(
+        0.2,
+        "share",
+        "A window shows a prediction only up to this share of it: effects differ from window to "
+        "window in proportion to their size.",
     )
     least_probability: float = setting(
         0.9,

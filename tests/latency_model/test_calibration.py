@@ -222,7 +222,8 @@ def test_far_predictions_use_errors_that_were_as_far(distance: float, expected: 
     near = [score(3.0, distance=0.1)] * 400
     middle = [score(7.0, distance=0.5)] * 100
     far = [score(9.0, distance=2.0)] * 40
-    known = Calibration([*far, *middle, *near], CalibrationSettings(scores=1000, coverage=0.5))
+    settings = CalibrationSettings(scores=1000, coverage=0.5, strata=(0.25, 1.0))
+    known = Calibration([*far, *middle, *near], settings)
     # Medians: of 540 errors 3, of 140 errors 7, of 40 errors 9.
     assert known.find_half_width(1.0, distance) == pytest.approx(expected)
 
@@ -230,8 +231,9 @@ def test_far_predictions_use_errors_that_were_as_far(distance: float, expected: 
 def test_near_scores_calibrate_nothing_that_is_far() -> None:
     near = Calibration([score(0.1, distance=0.0)] * 200)
     assert near.find_standing(0.0) is Standing.CALIBRATED
-    assert near.find_standing(0.5) is Standing.UNCALIBRATED
-    assert near.find_half_width(0.01, 0.5) is None
+    assert near.find_standing(0.5) is Standing.CALIBRATED
+    assert near.find_standing(0.51) is Standing.UNCALIBRATED
+    assert near.find_half_width(0.01, 0.51) is None
     assert near.find_probability(-1.0, 0.01, 2.0) is None
 
 

@@ -24,6 +24,13 @@ from profiler_service.latency_model.statistics import Statistics
 from tests.latency_model.hosts import F64, Host, effects_of_tiles, learn_from, random_window
 
 LEAST_DEVIATION = MODEL.calibration.least_deviation
+
+
+def deviation_of(log_ratio: float, own: float = 0.0) -> float:
+    """Of a prediction: its own, what single points have, and a fifth of what it promises."""
+    return math.sqrt(own**2 + LEAST_DEVIATION**2 + (0.2 * log_ratio) ** 2)
+
+
 NOTHING = Calibration([])
 
 
@@ -158,7 +165,7 @@ def test_the_fastest_point_is_chosen_before_any_calibration() -> None:
     found = choose(know(1, {16: -0.05, 64: -0.03}), grid)
     assert found.pair.dims == (320,)
     assert found.pair.log_ratio == pytest.approx(-0.08, abs=1e-5)
-    assert found.pair.deviation == pytest.approx(LEAST_DEVIATION, abs=1e-4)
+    assert found.pair.deviation == pytest.approx(deviation_of(-0.08), abs=1e-4)
     assert (found.pair.half_width, found.pair.distance) == (None, 0.0)
     assert found.standing is Standing.UNCALIBRATED
     assert found.probability is None
@@ -169,7 +176,7 @@ def test_a_calibrated_pair_has_an_interval_and_a_probability() -> None:
     """40 errors up to 1 deviation: the interval is the 39th, 0.95. It promises far more than 1."""
     found = choose(know(1, {16: -0.05}), Grid.window((300,), (15,)), STEADY)
     assert found.pair.dims == (304,)
-    assert found.pair.half_width == pytest.approx(0.95 * LEAST_DEVIATION, abs=1e-4)
+    assert found.pair.half_width == pytest.approx(0.95 * deviation_of(-0.05), abs=1e-4)
     assert found.probability == pytest.approx(40 / 41)
     assert found.standing is Standing.CALIBRATED
     assert found.is_believed
@@ -272,7 +279,8 @@ def test_an_unsure_prediction_is_as_unsure_as_the_model() -> None:
     own = nothing.deviate((300,), np.array([[301]]))[0]
     found = choose_pair(nothing, landscape, STEADY, prefer="nearest", slack=0.2)
     assert found.pair.dims == (301,)
-    assert found.pair.deviation == pytest.approx(math.hypot(own, LEAST_DEVIATION), abs=1e-6)
+    expected = deviation_of(found.pair.log_ratio, own)
+    assert found.pair.deviation == pytest.approx(expected, abs=1e-6)
     assert own > 0.03  # seven classes: √(2 · 7) · 1.5 % = 5.6 %, and more
 
 
