@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from profiler_service.answering.learned_models import load_fit
+from profiler_service.answering.learned_models import get_basis, load_fit
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.kinds.kernels import ALL_KERNELS, LINEAR_KERNELS
+from profiler_service.latency_model.fit import fit
 from profiler_service.latency_model.settings import VERSION
 from profiler_service.latency_model.statistics import Statistics
 from profiler_service.plan.base import Batch, Part
@@ -156,6 +157,27 @@ def test_an_idle_worker_learns_from_what_it_measured_before(host: Store) -> None
     model = host.find_model(KEY, version=VERSION)
     assert model is not None and model.header.spreads is not None
     assert not learning.consider()
+
+
+def test_spreads_are_learned_around_the_prior_whatever_relatives_say(host: Store) -> None:
+    """Others take spreads over with a model's statistics, and use them around the prior."""
+    learning = Learning(host, host.get_host(HOST))
+    run(host, race((101, 203)), learning)
+    model = host.find_model(KEY, version=VERSION)
+    assert model is not None
+    basis = get_basis(2)
+    expected = fit(basis, model.statistics).find_spreads()
+    # A relative: the same kind with another parameter that chooses no kernel, learned from before.
+    relative = dataclasses.replace(KEY, workload=LINEAR.describe({"batch": 3}))
+    found = dataclasses.replace(model.statistics, num_visits=999.0)
+    other, _ = host.create_sweep(race((501, 97)), host=HOST)
+    host.learn(other.id, relative, found, version=VERSION)
+    host.request_cancel(other.id)
+    around = load_fit(host, KEY)
+    assert around is not None and around.find_spreads() != pytest.approx(expected)
+    assert learning.consider()
+    model = host.find_model(KEY, version=VERSION)
+    assert model is not None and model.header.spreads == pytest.approx(expected)
 
 
 def test_a_pruned_sweep_is_learned_from_its_first_visits(host: Store) -> None:
