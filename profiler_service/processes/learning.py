@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from profiler_service.analysis.samples import Samples
 from profiler_service.answering.learned_models import (
@@ -33,6 +34,9 @@ from profiler_service.storage.model_records import ModelKey, ScoredPair
 from profiler_service.storage.store import Host, Store
 
 logger = logging.getLogger(__name__)
+
+TURN_S = 1.0
+"""An idle worker learns for so long at a time: others may wait for its heartbeat."""
 
 
 class Learning:
@@ -68,6 +72,13 @@ class Learning:
             raise
         except Exception:
             logger.exception("couldn't learn from sweep %s", sweep.id)
+
+    def catch_up(self, *, clock: Callable[[], float] = time.monotonic) -> int:
+        """How many times something was learned, as `consider` does, within TURN_S or so."""
+        until_s, count = clock() + TURN_S, 0
+        while clock() < until_s and self.consider():
+            count += 1
+        return count
 
     def consider(self) -> bool:
         """Whether something was learned: from one older sweep, or about the spreads of one model.

@@ -171,7 +171,7 @@ def run(
                         exploration.consider()
                     runner.name_kernels_if_idle()
                 if learning is not None:
-                    learning.consider()
+                    learning.catch_up()
                 pruning.consider()
                 points.consider(is_idle=not job_runner.is_awake)
             except HostRefusedError as error:

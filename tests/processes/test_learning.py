@@ -191,6 +191,18 @@ def test_a_pruned_sweep_is_learned_from_its_first_visits(host: Store) -> None:
     assert 16 < model.header.num_visits < 17 * 17
 
 
+def test_an_idle_worker_catches_up_for_a_second_at_a_time(host: Store) -> None:
+    for dims in ((101, 203), (301, 97), (501, 97)):
+        run(host, race(dims), None)
+    learning = Learning(host, host.get_host(HOST))
+    # Its end, and then what the clock says before each sweep: two fit into a second.
+    seconds = iter([0.0, 0.0, 0.6, 1.2])
+    assert learning.catch_up(clock=lambda: next(seconds)) == 2
+    # The third sweep, then the spreads; then there is nothing left.
+    assert learning.catch_up(clock=lambda: 0.0) == 2
+    assert learning.catch_up(clock=lambda: 0.0) == 0
+
+
 class Broken(Learning):
     """Learns nothing, and says why."""
 
