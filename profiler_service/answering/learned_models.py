@@ -6,7 +6,7 @@ Knows neither HTTP nor how sweeps are measured.
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from profiler_service.kinds import CALLABLE
@@ -17,7 +17,7 @@ from profiler_service.latency_model.settings import MODEL, VERSION
 from profiler_service.latency_model.statistics import Statistics, add_up
 from profiler_service.plan.modes import MODES
 from profiler_service.plan.spec import SweepSpec
-from profiler_service.storage.model_records import ModelKey
+from profiler_service.storage.model_records import ModelHeader, ModelKey
 from profiler_service.storage.store import Store
 from profiler_service.workload import VARY, Workload
 
@@ -68,6 +68,29 @@ def load_calibration(store: Store, key: ModelKey) -> Calibration:
         limit=MODEL.calibration.scores,
     )
     return Calibration([each.score for each in scored])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ListedModel:
+    """A model without its statistics, and how good predictions of its kind were."""
+
+    header: ModelHeader
+    calibration: Calibration
+
+
+def list_models(
+    store: Store, platform_key: str, protocol_key: str, *, most: int
+) -> list[ListedModel]:
+    """The models of a platform, those with the most visits first. Raises StoreError."""
+    headers = store.find_model_headers(None, platform_key, protocol_key, version=VERSION)
+    calibrations: dict[str, Calibration] = {}
+    listed = []
+    for header in headers[:most]:
+        kind = header.key.workload.kind
+        if kind not in calibrations:
+            calibrations[kind] = load_calibration(store, header.key)
+        listed.append(ListedModel(header=header, calibration=calibrations[kind]))
+    return listed
 
 
 def empty_fit(num_axes: int) -> Fit:

@@ -23,6 +23,7 @@ from profiler_service.access.caller import current_caller
 from profiler_service.access.scopes import Scope
 from profiler_service.answering.admission import refuse_own_code
 from profiler_service.answering.lhp import LhpQuestion
+from profiler_service.answering.predicted import check_basis, predict_answer
 from profiler_service.answering.resources import curve_info, is_stale, sweep_info, workload_info
 from profiler_service.answering.services import Services
 from profiler_service.api.access import require
@@ -31,10 +32,17 @@ from profiler_service.api.origins import is_foreign
 from profiler_service.api.problems import error_of_invalid, hide_details, problem_of
 from profiler_service.api.questions import read_lhp_question, read_where
 from profiler_service.dashboard.given import parse_given, read_given
+from profiler_service.dashboard.predictions import describe_prediction, is_drawn
 from profiler_service.dashboard.rendering import is_part, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.dashboard.sentences import describe_finding, describe_landscape
-from profiler_service.errors import HostStartingError, LhpError, NotFoundError, StoreError
+from profiler_service.errors import (
+    HostStartingError,
+    InvalidRequestError,
+    LhpError,
+    NotFoundError,
+    StoreError,
+)
 from profiler_service.kinds import CALLABLE, get_workload_kind, workload_kinds
 from profiler_service.storage.store import CurveHeader, Sweep
 from profiler_service.wire import (
@@ -155,16 +163,25 @@ async def show_ask(request: Request, services: ServicesDep) -> Response:
     try:
         asked, begun = _renew_age({**given, BEGUN: begun})
         query = parse_given(LhpQuery, asked)
+        check_basis(query)
         question = read_lhp_question(query, services)
-        answer = await services.asking.find(question, read_where(query))
+        answer = None
+        if query.basis != "predicted":
+            answer = await services.asking.find(question, read_where(query))
+        predicted = None
         if answer is None:
             refuse_own_code(question.sweep)
+            predicted = await _find_prediction(request, services, query, question, given)
     except (LhpError, RequestValidationError) as error:
         return _show_error(request, form, error)
     if answer is None:
         # Another site may have led here: then somebody must ask for the measurement.
         starts = Scope.MEASURE in current_caller().allowed and not is_foreign(request)
         query_text = _encode({**given, BEGUN: begun})
+        if predicted is not None:
+            if query.basis == "any":
+                predicted |= {"starts": starts, "query": query_text, "measure_query": ""}
+            return render(request, "ask.html", form=form, outcome="predicted", **predicted)
         return render(
             request, "ask.html", form=form, outcome="unknown", starts=starts, query=query_text
         )
@@ -202,6 +219,11 @@ async def measure(request: Request, services: ServicesDep) -> Response:
     asked, begun = _renew_age(dict(given))
     given.pop(BEGUN, None)
     query = parse_given(LhpQuery, asked)
+    check_basis(query)
+    if query.basis == "predicted":
+        raise InvalidRequestError(
+            "a prediction is not measured", hint="ask with the basis `any` or `measured`"
+        )
     question = read_lhp_question(query, services)
     try:
         answer = await services.asking.ask(
@@ -220,15 +242,46 @@ async def measure(request: Request, services: ServicesDep) -> Response:
         return RedirectResponse(f"../?{_encode({**given, BEGUN: begun})}", status_code=303)
     if isinstance(answer, Sweep):
         place = await services.queue.find_place_soon(answer)
-        return render(
+        predicted = await _find_prediction(request, services, query, question, given) or {}
+        part = render(
             request,
             "part_progress.html",
             sweep=sweep_info(answer, place),
-            query=_encode({**given, BEGUN: begun}),
+            **(predicted | {"query": _encode({**given, BEGUN: begun}), "measure_query": ""}),
         )
-    return render(
-        request, "part_answer.html", **await _describe(request, services, question, answer, given)
-    )
+    else:
+        part = render(
+            request,
+            "part_answer.html",
+            **await _describe(request, services, question, answer, given),
+        )
+    # An error beside a prediction leaves the prediction there; all else takes its place.
+    part.headers.update({"HX-Retarget": "#outcome", "HX-Reswap": "innerHTML"})
+    return part
+
+
+async def _find_prediction(
+    request: Request,
+    services: Services,
+    query: LhpQuery,
+    question: LhpQuestion,
+    given: Mapping[str, str],
+) -> dict[str, Any] | None:
+    """What the template of a prediction shows; None if only what is measured was asked for."""
+    if query.basis == "measured":
+        return None
+    where, moves = read_where(query), query.unproven == "move"
+    answer = await predict_answer(services, question, where, moves_unproven=moves)
+    measured = {k: v for k, v in given.items() if k not in ("basis", "unproven")}
+    is_shown = is_drawn(question, answer)
+    return {
+        "prediction": answer,
+        "said": describe_prediction(answer),
+        "figure_query": _encode(given) if is_shown else "",
+        "measure_query": _encode(measured),
+        "curve": None,
+        "again": describe_again(given, base_url=str(request.base_url)),
+    }
 
 
 async def _describe(
@@ -278,7 +331,14 @@ def describe_again(given: Mapping[str, str], *, base_url: str) -> Repeated:
             words += [f"--{name.replace('_', '-')}", value]
         elif name != "dims":
             words += ["--param", f"{name}={value}"]
-    pairs = ", ".join(f"{name!r}: {value!r}" for name, value in query.items())
+    basis = query.get("basis", "measured")
+    pairs = ", ".join(
+        f"{name!r}: {value!r}"
+        for name, value in query.items()
+        if name != "basis" or basis == "measured"
+    )
+    method = {"predicted": "predict_lhp", "any": "find_lhp"}.get(basis)
+    call = f"{method}({{{pairs}}})" if method else f"ask_lhp({{{pairs}}}, wait_s=60)"
     return Repeated(
         link=f"?{_encode(query)}",
         base_url=base_url.rstrip("/"),
@@ -289,7 +349,7 @@ def describe_again(given: Mapping[str, str], *, base_url: str) -> Repeated:
                 "from profiler_service.client import ServiceClient",
                 "",
                 f"with ServiceClient({base_url.rstrip('/')!r}) as client:",
-                f"    answer = client.ask_lhp({{{pairs}}}, wait_s=60)",
+                f"    answer = client.{call}",
                 "print(answer.lhp)",
             )
         ),

@@ -1,4 +1,4 @@
-"""/ui/hosts/NAME: one host, with its noise over time and its queue."""
+"""/ui/hosts/NAME: one host, with its noise over time, its queue, and what it has learned."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from profiler_service.answering.services import Services
 from profiler_service.api.dependencies import ServicesDep, refuse_unknown_parameters
 from profiler_service.api.hosts import HostName, describe_hosts
 from profiler_service.dashboard.platform_changes import find_changes, list_replayed
+from profiler_service.dashboard.predictions import list_learned
 from profiler_service.dashboard.rendering import count, format_percent, render
 from profiler_service.dashboard.routes import PageRoute
 from profiler_service.plan.spec import SweepState
@@ -104,6 +105,7 @@ async def show_host(request: Request, name: HostName, services: ServicesDep) -> 
         noise=noise,
         levels=list(reversed(noise.levels)),
         changes=await find_changes(noise.levels, services.store),
+        learned=await list_learned(noise.host, services.store),
         replayed=await list_replayed(noise.host, services.store),
         queue=await _list_queue(name, services),
         rounds=ROUNDS,

@@ -21,9 +21,12 @@ class ModelStore(OpenDatabase):
     """Latency models, in SQLite or PostgreSQL. What it raises: see `store.Store`."""
 
     def find_model_headers(
-        self, kind: str, platform_key: str, protocol_key: str, *, version: str
+        self, kind: str | None, platform_key: str, protocol_key: str, *, version: str
     ) -> list[ModelHeader]:
-        """The models of that kind that this version can use, those with the most visits first."""
+        """The models of that kind that this version can use, those with the most visits first.
+
+        Of every kind if it is None.
+        """
         with self._read() as connection:
             return models.find_headers(
                 connection, kind, platform_key, protocol_key, version=version

@@ -34,17 +34,20 @@ _ARRAYS = ("arrays",)
 
 def find_headers(
     connection: Connection,
-    kind: str,
+    kind: str | None,
     platform_key: str,
     protocol_key: str,
     *,
     version: str,
 ) -> list[ModelHeader]:
-    """The models of that kind that this version can use, those with the most visits first."""
+    """The models of that kind that this version can use, those with the most visits first.
+
+    Of every kind if it is None.
+    """
     columns = [column for column in latency_models.c if column.name not in _ARRAYS]
     found = connection.execute(
         sa.select(*columns)
-        .where(latency_models.c.kind == kind)
+        .where(sa.true() if kind is None else latency_models.c.kind == kind)
         .where(latency_models.c.platform_key == platform_key)
         .where(latency_models.c.protocol_key == protocol_key)
         .where(latency_models.c.version == version)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from profiler_service.answering.predicted import QUEUE_S
 from profiler_service.answering.services import Services
 from profiler_service.kinds import LINEAR
 from profiler_service.plan.spec import SweepSpec
@@ -20,6 +21,7 @@ from profiler_service.settings import Settings
 from profiler_service.storage.store import HostStatus, Store
 from tests.api.conftest import DTYPES, HOST, Worker, ask, check_problem, keep_curve, serving
 from tests.api.curves import PLATFORM, PROTOCOL, square, stairs
+from tests.api.learned import teach
 from tests.storage.proxy import Proxy, proxied
 
 pytestmark = pytest.mark.anyio
@@ -171,6 +173,26 @@ async def test_an_answer_is_marked_while_the_database_is_away_and_only_then(
     while "Age" in (await hanging.client.get(KNOWN[0])).headers:
         assert time.monotonic() - begun_s < 60
         await asyncio.sleep(0.05)
+
+
+async def test_what_was_predicted_lately_is_predicted_from_memory(hanging: Hanging) -> None:
+    teach(hanging.worker.store)
+    before = await ask(hanging.client, "101,203", basis="predicted")
+    assert before.json()["candidate"] == [104, 208]
+    hanging.proxy.hang()
+    for dims in ("101,203", "300,301"):
+        response, seconds = await timed(ask(hanging.client, dims, basis="predicted"))
+        assert (response.status_code, response.json()["basis"]) == (200, "predicted")
+        assert seconds < 0.5
+    # The race can't be queued, which is said in time.
+    response, seconds = await timed(ask(hanging.client, "101,203", basis="any"))
+    assert response.json()["candidate"] == [104, 208]
+    assert "no race was queued" in response.json()["caveats"][-1]
+    assert seconds < QUEUE_S + BOUND_S + SLACK_S
+    # What isn't in memory is refused in time.
+    response, seconds = await timed(ask(hanging.client, "101,203", basis="predicted", batch=3))
+    check_problem(response, 503)
+    assert seconds < BOUND_S + SLACK_S
 
 
 @pytest.mark.parametrize("wait_s", [0, 2])

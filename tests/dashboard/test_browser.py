@@ -18,6 +18,7 @@ from profiler_service.plan.spec import SweepSpec
 from profiler_service.storage.store import HostStatus, Store
 from tests.api.conftest import HOST, Worker, keep_curve
 from tests.api.curves import square, stairs
+from tests.api.learned import teach
 from tests.dashboard.looking import (
     Site,
     browser,
@@ -38,7 +39,7 @@ __all__ = ["browser", "own_site", "shared", "site"]
 pytestmark = needs_browser
 
 LINE = Grid(axes=(GridAxis(first=4, count=57),))
-DARK_TOO = ("answer", "curves", "hosts", "sweep", "wrong")
+DARK_TOO = ("answer", "predicted", "curves", "hosts", "sweep", "wrong")
 """Pages that together use every colour."""
 PHONE = {"width": 360, "height": 740}
 
@@ -50,6 +51,7 @@ def fill_store(store: Store) -> dict[str, str]:
     packed = MATMUL.describe({"backend": "packed"})
     other = keep_curve(store, LINE, stairs(8), workload=packed)
     race(Worker(store), [0.001], days=0)
+    teach(store)
     running, _ = store.create_sweep(
         SweepSpec(workload=LINEAR.describe(), mode="grid", grid=square(3, 5)), host=HOST
     )
@@ -57,6 +59,7 @@ def fill_store(store: Store) -> dict[str, str]:
     return {
         "ask": "",
         "answer": "?workload=linear&dims=5,6",
+        "predicted": "?workload=linear&dims=101,203&basis=predicted",
         "unknown form": "?workload=lstm",
         "wrong": "?workload=linear&dims=5",
         "curves": "ui/curves",
