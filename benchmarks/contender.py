@@ -1,7 +1,7 @@
 """The code under test: the service's races, with its own planner and measuring process.
 
-In this process, without HTTP or storage. Of the benchmarks of races, only this module imports the
-service (and one that needs the module of a network to measure it).
+In this process, without HTTP or storage. Of the benchmarks of races, only this module and
+`learning_host` import the service (and one that needs the module of a network to measure it).
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 from benchmarks.answers.dims import Dims, show
 from benchmarks.answers.machine import RefereeError
+from benchmarks.learning_host import LearningHost
 
 if TYPE_CHECKING:
     from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from profiler_service.workload import Workload
 
 MAX_LEADERS = 12
+
+HostName = Literal["empty", "learned"]
+"""A host that knows nothing, and one that starts from what it has learned of earlier races."""
+HOSTS: Final[tuple[HostName, ...]] = get_args(HostName)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """The answer and the cost of one race from scratch."""
+    """The answer and the cost of one race."""
 
     answer: Dims
     wall_s: float
@@ -60,12 +65,25 @@ class Race:
     stages: tuple[Stage, ...]
 
 
+class Racing(Protocol):
+    """`race_window` on one machine, for one workload and one size of windows."""
+
+    def __call__(
+        self,
+        dims: Dims,
+        seed: int,
+        *,
+        budget_s: float | None = None,
+        host: LearningHost | None = None,
+    ) -> Race:
+        """Races the window above the dims."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contender:
     """The code under test."""
 
-    race: Callable[[Dims, int], Race]
-    """Races the window above the dims from scratch, with a seed."""
+    race: Racing
     threads: int
     cpus: int
 
@@ -78,8 +96,14 @@ def race_window(
     measure: Callable[[Workload, Grid, Batch], Samples],
     platform: Platform,
     protocol: TimingProtocol,
+    *,
+    budget_s: float | None = None,
+    host: LearningHost | None = None,
 ) -> Race:
     """The planner's race over `side` × `side` points above `dims`, with samples from `measure`.
+
+    It takes no longer than `budget_s`, but for the batch under way. It starts from what the `host`
+    has learned, and the host learns from it. Without a host, it starts from nothing.
 
     Raises RefereeError if it ends without an answer.
     """
@@ -89,11 +113,22 @@ def race_window(
 
     grid = Grid.window(dims, (side - 1, side - 1))
     started = time.perf_counter()
-    planner = RacePlanner(SweepSpec(workload=workload, mode="race", grid=grid, seed=seed))
+    spec = SweepSpec(
+        workload=workload,
+        mode="race",
+        grid=grid,
+        seed=seed,
+        budget_s=budget_s,
+        learned=None if host is None else host.start(grid),
+    )
+    planner, batches = RacePlanner(spec), []
     while (batch := planner.next_batch()) is not None:
-        planner.record(measure(workload, grid, batch))
+        batches.append(measure(workload, grid, batch))
+        planner.record(batches[-1])
     curve = planner.build_curve(platform, protocol, dt.datetime.now(dt.UTC))
     wall_s = time.perf_counter() - started
+    if host is not None:
+        host.learn(spec, planner, batches)
     found = curve.answers
     if found.target[0] < 0:
         raise RefereeError(f"the race from {show(dims)} ended without an answer")
@@ -147,7 +182,13 @@ def open_contender(
             # As the service's worker does, which keeps off the measured processors.
             rest = os.sched_getaffinity(0) - set(measurer.measured_cpus)
 
-            def race(dims: Dims, seed: int) -> Race:
+            def race(
+                dims: Dims,
+                seed: int,
+                *,
+                budget_s: float | None = None,
+                host: LearningHost | None = None,
+            ) -> Race:
                 with _running_on(rest):
                     return race_window(
                         workload,
@@ -157,6 +198,8 @@ def open_contender(
                         measurer.measure,
                         measurer.platform,
                         measurer.protocol,
+                        budget_s=budget_s,
+                        host=host,
                     )
 
             yield Contender(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,7 +55,7 @@ def publish(
 ) -> int:
     """The exit code by the goals. Prints the report, and writes it if asked to.
 
-    Writes `NAME-DATE.md`, and its raw figures as `NAME-DATE.json`, into the folder.
+    Writes `NAME.md`, and its raw figures as `NAME.json`, into the folder.
     """
     print(text)
     if folder is not None:
@@ -66,8 +65,7 @@ def publish(
             "goals": [asdict(goal) for goal in goals],
             **figures,
         }
-        stem = f"{name}-{dt.datetime.now(dt.UTC).date()}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{stem}.md").write_text(text)
-        (folder / f"{stem}.json").write_text(json.dumps(raw, indent=1) + "\n")
+        (folder / f"{name}.md").write_text(text)
+        (folder / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
     return 0 if all(goal.met is not False for goal in goals) else 1

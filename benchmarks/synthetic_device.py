@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.answers.dims import Dims
 from benchmarks.contender import Race, race_window
+from benchmarks.learning_host import LearningHost
 from benchmarks.race_verdict import F64
 
 if TYPE_CHECKING:
@@ -88,8 +89,20 @@ class Device:
         return self._clock_s
 
 
-def race_on(device: Device, kind: str, dims: Dims, side: int, seed: int) -> Race:
-    """The race of the service's planner over `side` × `side` points of the kind on the device."""
+def race_on(
+    device: Device,
+    kind: str,
+    dims: Dims,
+    side: int,
+    seed: int,
+    *,
+    budget_s: float | None = None,
+    host: LearningHost | None = None,
+) -> Race:
+    """The race of the service's planner over `side` × `side` points of the kind on the device.
+
+    `budget_s` and `host` are those of `contender.race_window`.
+    """
     from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
     from profiler_service.kinds import get_workload_kind
 
@@ -127,4 +140,6 @@ def race_on(device: Device, kind: str, dims: Dims, side: int, seed: int) -> Race
     )
     protocol = TimingProtocol(timer="perf_counter")
     workload = get_workload_kind(kind).describe()
-    return race_window(workload, dims, side, seed, measure, platform, protocol)
+    return race_window(
+        workload, dims, side, seed, measure, platform, protocol, budget_s=budget_s, host=host
+    )

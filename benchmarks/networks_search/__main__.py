@@ -12,9 +12,18 @@ from pathlib import Path
 
 from benchmarks import networks_search
 from benchmarks.answers.dims import Dims, show
-from benchmarks.contender import open_contender
-from benchmarks.networks_search.referee import BATCH, SIDE, STEPS, Verdict, judge_query
-from benchmarks.networks_search.report import build_report, judge
+from benchmarks.contender import Contender, HostName, Race, open_contender
+from benchmarks.learning_host import LearningHost
+from benchmarks.networks_search.referee import (
+    BATCH,
+    SIDE,
+    STEPS,
+    EachOnce,
+    Verdict,
+    judge_query,
+    sample_window,
+)
+from benchmarks.networks_search.report import BUDGET_SHARE, build_report, judge
 from benchmarks.provenance import heading
 from benchmarks.report import exits_without_verdict, publish
 
@@ -32,35 +41,48 @@ def draw_queries(kind: str, count: int, seed: int) -> list[Dims]:
     return [(rng.randint(*first), rng.randint(*second)) for _ in range(count)]
 
 
-def run(*, kind: str, queries: int, seed: int, max_seconds: float) -> list[Verdict]:
-    """Races and judges every query, one after the other."""
-    verdicts = []
+def run(*, kind: str, queries: int, seed: int, earlier: int, max_seconds: float) -> list[Verdict]:
+    """Teaches a host, and races and judges every query, one after the other."""
+    verdicts: list[Verdict] = []
     rng = random.Random(seed)
+    host = LearningHost(num_axes=2)
     with open_contender(kind, SIDE, {"steps": STEPS, "batch": BATCH}) as contender:
+        where = {"threads": contender.threads, "cpus": contender.cpus}
+        for number, dims in enumerate(draw_queries(kind, earlier, seed + 1_000_000)):
+            once = sample_window(kind, dims, seed=seed - 1 - number, **where)
+            taught = race_within(contender, dims, once, rng.randrange(1 << 32), host)
+            print(f"{show(dims)}: {taught.num_calls} calls, to learn", file=sys.stderr, flush=True)
         for number, dims in enumerate(draw_queries(kind, queries, seed)):
-            race = contender.race(dims, rng.randrange(1 << 32))
-            verdicts.append(
-                judge_query(
-                    kind,
-                    dims,
-                    race,
-                    seed=seed + number,
-                    max_seconds=max_seconds,
-                    threads=contender.threads,
-                    cpus=contender.cpus,
-                )
+            once = sample_window(kind, dims, seed=seed + number, **where)
+            race_seed = rng.randrange(1 << 32)
+            contenders: dict[HostName, LearningHost | None] = {"empty": None, "learned": host}
+            races = {
+                name: race_within(contender, dims, once, race_seed, each)
+                for name, each in contenders.items()
+            }
+            found = judge_query(
+                kind, dims, races, once, seed=seed + number, max_seconds=max_seconds, **where
             )
-            tell(verdicts[-1])
+            for verdict in found:
+                tell(verdict)
+            verdicts += found
     return verdicts
+
+
+def race_within(
+    contender: Contender, dims: Dims, once: EachOnce, seed: int, host: LearningHost | None
+) -> Race:
+    """A race in the share of the time of calling each point once."""
+    return contender.race(dims, seed, budget_s=BUDGET_SHARE * once.seconds, host=host)
 
 
 def tell(verdict: Verdict) -> None:
     """Prints one line of progress."""
     race, regret = verdict.race, verdict.regret
     print(
-        f"{show(verdict.dims)} → {show(race.answer)}: {race.num_calls} calls in"
-        f" {race.measuring_s:.2f} s = {verdict.share:.2%} of each once, regret"
-        f" {regret.excess:.2%} (best {show(regret.best)}), over queried"
+        f"{verdict.host} host, {show(verdict.dims)} → {show(race.answer)}:"
+        f" {race.num_calls} calls in {race.measuring_s:.2f} s = {verdict.share:.2%} of each once,"
+        f" regret {regret.excess:.2%} (best {show(regret.best)}), over queried"
         f" {verdict.measurement.ratios['answer'].estimate:.4f},"
         f" {verdict.measurement.num_rounds} rounds",
         file=sys.stderr,
@@ -75,6 +97,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--kind", choices=tuple(KINDS), default="lstm", help="the network")
     parser.add_argument("--queries", type=int, default=4, help="random queries")
+    parser.add_argument(
+        "--earlier", type=int, default=12, help="races that the learned host makes before"
+    )
     parser.add_argument("--seed", type=int, help="seed of queries and rounds (default: a new one)")
     parser.add_argument(
         "--max-seconds", type=float, default=20.0, help="the last measurement of each query"
@@ -83,8 +108,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.seed is None:
         options.seed = secrets.randbelow(1_000_000)
-    if options.queries < 1 or options.seed < 0 or not 0 < options.max_seconds < 3600:
-        parser.error("--queries from 1, --seed from 0, --max-seconds between 0 and 3600")
+    if min(options.queries, options.earlier) < 1 or options.seed < 0:
+        parser.error("--queries and --earlier from 1, --seed from 0")
+    if not 0 < options.max_seconds < 3600:
+        parser.error("--max-seconds between 0 and 3600")
     return options
 
 
@@ -100,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kind=options.kind,
             queries=options.queries,
             seed=options.seed,
+            earlier=options.earlier,
             max_seconds=options.max_seconds,
         )
     goals = judge(verdicts, seed=options.seed)
@@ -107,6 +135,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.queries} queries of seed {options.seed} to `{options.kind}`, windows of"
         f" {SIDE} × {SIDE} points, batch {BATCH}, {STEPS} steps, float32; took"
         f" {(time.perf_counter() - started) / 60:.1f} minutes",
+        f"every race had a budget of {BUDGET_SHARE:.1%} of the time of calling each point once",
+        f"the learned host had made {options.earlier} races before, in other windows; it learned"
+        " from each of its races",
     ]
     report = build_report(header=header, notes=notes, goals=goals, verdicts=verdicts)
     return publish(

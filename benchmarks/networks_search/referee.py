@@ -1,4 +1,4 @@
-"""The referee of a race over networks: its own measurements, once the race is over."""
+"""The referee of races over networks: its own measurements, before a race and after all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import nn
 from benchmarks.answers.dims import Dims, round_up
 from benchmarks.answers.machine import measuring_conditions
 from benchmarks.answers.measuring import LINE_FLOATS, PAGE_LINES
-from benchmarks.contender import Race
+from benchmarks.contender import HostName, Race
 from benchmarks.race_verdict import (
     ALL_RULES,
     F64,
@@ -49,12 +49,15 @@ class EachOnce:
     seconds: float
     error_s: float
     """Standard error of `seconds`."""
+    sampled: tuple[Dims, ...] = ()
+    """The points that were called."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict(RaceVerdict):
-    """One query: the race, and the referee's measurements."""
+    """One race of a query, and the referee's measurements."""
 
+    host: HostName
     race: Race
     each_once: EachOnce
 
@@ -151,11 +154,23 @@ def find_rivals(field: Sequence[Dims], build: Build, rng: random.Random) -> list
     return [left[index] for index in np.argsort(median_s, kind="stable")[:FINALISTS]]
 
 
-def name_candidates(dims: Dims, answer: Dims, rivals: Sequence[Dims]) -> dict[str, Dims]:
-    """The candidates of the final measurement, by name: see `Verdict`."""
-    candidates = {"answer": answer, "control": dims}
+def name_candidates(
+    dims: Dims, answers: Mapping[HostName, Dims], rivals: Sequence[Dims]
+) -> dict[str, Dims]:
+    """The candidates of the final measurement, by name: each host's answer, and see `Verdict`."""
+    candidates: dict[str, Dims] = dict(answers.items())
+    candidates["control"] = dims
     candidates |= {f"rival{number}": rival for number, rival in enumerate(rivals, start=1)}
     return candidates | {f"up{rule}": round_up(dims, rule) for rule in ALL_RULES}
+
+
+def of_host(measurement: Measurement, host: HostName) -> Measurement:
+    """The measurement with this host's answer as `answer`; those of others are rivals."""
+    return replace(
+        measurement,
+        ratios={"answer": measurement.ratios[host], **measurement.ratios},
+        blocks={"answer": measurement.blocks[host], **measurement.blocks},
+    )
 
 
 def measure(
@@ -195,35 +210,58 @@ def measure(
     )
 
 
+def sample_window(kind: str, dims: Dims, *, seed: int, threads: int, cpus: int) -> EachOnce:
+    """The time of calling each point of the window once, as far as a sample of points shows."""
+    points = window(dims, SIDE)
+    rng = random.Random(seed)
+    with measuring_conditions(threads=threads, cpus=cpus):
+        build = builder(kind, points[-1], seed)
+        # Warms up the process. This must not count as calling each point.
+        for _ in range(3):
+            time_round([dims], build, rng)
+        sampled = rng.sample(points[1:], SAMPLED)
+        found = extrapolate(time_round(sampled, build, rng), len(points))
+    return replace(found, sampled=tuple(sampled))
+
+
 def judge_query(
     kind: str,
     dims: Dims,
-    race: Race,
+    races: Mapping[HostName, Race],
+    each_once: EachOnce,
     *,
     seed: int,
     max_seconds: float,
     threads: int,
     cpus: int,
-) -> Verdict:
-    """The referee's measurements of one query."""
-    points = window(dims, SIDE)
-    rng = random.Random(seed)
-    largest = round_up(points[-1], max(ALL_RULES))
+) -> list[Verdict]:
+    """The referee's measurements of one query: a verdict on each host's race.
+
+    All answers take part in the same rounds. Each of them is a rival of the others.
+    """
+    rng = random.Random(f"{seed} rounds")
+    largest = round_up(window(dims, SIDE)[-1], max(ALL_RULES))
     with measuring_conditions(threads=threads, cpus=cpus):
         build = builder(kind, largest, seed)
-        # Warms up the process. This must not count as calling each point.
-        for _ in range(3):
-            time_round([dims], build, rng)
-        sampled = rng.sample(points[1:], SAMPLED)
-        each_once = extrapolate(time_round(sampled, build, rng), len(points))
-        known = list(dict.fromkeys([dims, race.answer, *race.leaders]))
+        answers = {host: race.answer for host, race in races.items()}
+        leaders = [leader for race in races.values() for leader in race.leaders]
+        known = list(dict.fromkeys([dims, *answers.values(), *leaders]))
         time_round(known, build, rng)
-        rivals = find_rivals(list(dict.fromkeys([*known, *sampled])), build, rng)
+        rivals = find_rivals(list(dict.fromkeys([*known, *each_once.sampled])), build, rng)
         measurement = measure(
             dims,
-            name_candidates(dims, race.answer, rivals),
+            name_candidates(dims, answers, rivals),
             build,
             rng,
             max_seconds=max_seconds,
         )
-    return Verdict(dims=dims, race=race, each_once=each_once, measurement=measurement)
+    return [
+        Verdict(
+            dims=dims,
+            host=host,
+            race=race,
+            each_once=each_once,
+            measurement=of_host(measurement, host),
+        )
+        for host, race in races.items()
+    ]

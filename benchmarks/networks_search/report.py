@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.answers.dims import show
 from benchmarks.answers.verdicts import Goal
+from benchmarks.contender import HOSTS
 from benchmarks.networks_search.referee import SAMPLED, Verdict
 from benchmarks.race_verdict import (
     ALL_RULES,
@@ -20,13 +22,35 @@ from benchmarks.race_verdict import (
 from benchmarks.report import opening
 
 SHARE_GOAL, REGRET_GOAL, CONTROL_GOAL = 0.05, 0.01, 0.01
+BUDGET_SHARE = 0.048
+"""What a race gets of the time of calling each point once, so that the batch under way when that
+time is up may still end within SHARE_GOAL."""
 
 
 def judge(verdicts: Sequence[Verdict], *, seed: int) -> list[Goal]:
-    """The goals with what was measured."""
+    """The goals with what was measured, for each host, and of the referee's control."""
+    goals = []
+    for host in HOSTS:
+        mine = [verdict for verdict in verdicts if verdict.host == host]
+        if mine:
+            found = _judge_host(mine, seed=seed)
+            goals += [replace(goal, name=f"{host} host: {goal.name}") for goal in found]
+    controls = [v.measurement.ratios["control"].estimate for v in verdicts]
+    return [
+        *goals,
+        Goal(
+            name="control: a second copy of the queried point over the first",
+            wanted=f"1 ± {CONTROL_GOAL:.2f}, each",
+            measured=f"{min(controls):.4f} to {max(controls):.4f}",
+            met=all(abs(control - 1) <= CONTROL_GOAL for control in controls),
+        ),
+    ]
+
+
+def _judge_host(verdicts: Sequence[Verdict], *, seed: int) -> list[Goal]:
     shares = [verdict.share for verdict in verdicts]
     regrets = [verdict.regret.excess for verdict in verdicts]
-    controls = [v.measurement.ratios["control"].estimate for v in verdicts]
+    p95 = float(np.quantile(regrets, 0.95))
     return [
         Goal(
             name="measuring time over that of calling each point once",
@@ -35,19 +59,13 @@ def judge(verdicts: Sequence[Verdict], *, seed: int) -> list[Goal]:
             met=max(shares) <= SHARE_GOAL,
         ),
         Goal(
-            name="regret (latency over the best known point's)",
-            wanted=f"≤ {REGRET_GOAL:.0%}, each",
-            measured=f"median {np.median(regrets):.2%}, largest {max(regrets):.2%}",
-            met=max(regrets) <= REGRET_GOAL,
+            name="regret (latency over the best known point's), 95th percentile",
+            wanted=f"≤ {REGRET_GOAL:.0%}",
+            measured=f"{p95:.2%} (median {np.median(regrets):.2%}, largest {max(regrets):.2%})",
+            met=p95 <= REGRET_GOAL,
         ),
         judge_slowest(verdicts),
         judge_rules(verdicts, seed=seed),
-        Goal(
-            name="control: a second copy of the queried point over the first",
-            wanted=f"1 ± {CONTROL_GOAL:.2f}, each",
-            measured=f"{min(controls):.4f} to {max(controls):.4f}",
-            met=all(abs(control - 1) <= CONTROL_GOAL for control in controls),
-        ),
     ]
 
 
@@ -75,6 +93,7 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
     """A Markdown table: one line per query."""
     heads = [
         "query",
+        "host",
         "ms",
         "answer",
         "calls",
@@ -92,6 +111,7 @@ def table(verdicts: Sequence[Verdict]) -> list[str]:
         each_once = verdict.each_once
         cells = [
             show(verdict.dims),
+            verdict.host,
             f"{verdict.measurement.latency_s * 1e3:.1f}",
             show(race.answer) if race.answer != verdict.dims else "same",
             str(race.num_calls),
@@ -123,14 +143,18 @@ def build_report(
         *opening(header, notes, goals),
         "## Summary",
         "",
-        *summary(verdicts),
-        "",
+        *(
+            line
+            for host in HOSTS
+            if (mine := [verdict for verdict in verdicts if verdict.host == host])
+            for line in (f"The {host} host:", "", *summary(mine), "")
+        ),
         "## Queries",
         "",
         f"*Each once*: time of calling each point once, from {SAMPLED} random points called for"
         " the first time. *Discarded*: calls that were disturbed and made again, on top of the"
         " others. *Share*: the race's measuring time over it. *Regret*: how much longer"
-        " the answer takes than the best of the points known: the race's last contestants, the"
+        " the answer takes than the best of the points known: both races' last contestants, the"
         " queried point, the sampled points, and the rounded ones within the window. *Over"
         " queried*: the answer's latency over the queried point's, by the referee; *claimed*:"
         " the best rival's over the queried point's, by the race. ×4 and so on: speed of both"
@@ -155,5 +179,5 @@ def stage_lines(verdicts: Sequence[Verdict]) -> list[str]:
             f" {'×'.join(map(str, stage.kept_size))} ({stage.num_visits} visits)"
             for stage in verdict.race.stages
         ]
-        lines.append(f"- {show(verdict.dims)}: {'; '.join(parts)}.")
+        lines.append(f"- {show(verdict.dims)}, {verdict.host} host: {'; '.join(parts)}.")
     return lines

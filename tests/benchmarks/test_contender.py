@@ -29,11 +29,13 @@ def importing_statements(path: Path) -> set[str]:
 
 
 def test_the_code_under_test_is_imported_where_it_runs_and_nowhere_else() -> None:
-    paths = [BENCHMARKS / f"{name}.py" for name in ("contender", "race_verdict", "report")]
+    names = ("contender", "learning_host", "race_verdict", "report")
+    paths = [BENCHMARKS / f"{name}.py" for name in names]
     paths += [*BENCHMARKS.glob("synthetic_*.py"), *(BENCHMARKS / "networks_search").glob("*.py")]
     found = {str(path.relative_to(BENCHMARKS)): importing_statements(path) for path in paths}
     assert {name: names for name, names in found.items() if names} == {
         "contender.py": {"types", "race_window", "open_contender"},
+        "learning_host.py": {"types", "LearningHost"},
         # The language model is the workload, not a part of the service's timing.
         "networks_search/referee.py": {"create_network"},
         "synthetic_device.py": {"types", "race_on"},

@@ -1,0 +1,62 @@
+"""A host that learns from its races, by the service's own code and without its store.
+
+Of the benchmarks of races, this module alone knows the latency model of the code under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from profiler_service.analysis.samples import Samples
+    from profiler_service.grid import Grid
+    from profiler_service.latency_model.calibration import Score
+    from profiler_service.plan.base import Planner
+    from profiler_service.plan.learned import Learned
+    from profiler_service.plan.spec import SweepSpec
+
+
+class LearningHost:
+    """What a host knows of one workload from its earlier races; at first, nothing."""
+
+    def __init__(self, num_axes: int) -> None:
+        from profiler_service.latency_model.basis import Basis
+        from profiler_service.latency_model.fit import fit
+        from profiler_service.latency_model.statistics import Statistics
+
+        basis = Basis(num_axes)
+        self._fit = fit(basis, Statistics.empty(basis.size, num_axes))
+        self._scores: list[Score] = []
+        self.num_races = 0
+        """Races that it has learned from."""
+
+    def start(self, grid: Grid) -> Learned:
+        """What a race over that window starts from, as far as the host knows something of it."""
+        from profiler_service.latency_model.calibration import Calibration
+        from profiler_service.latency_model.predict import predict_landscape, start_race
+
+        landscape = predict_landscape(self._fit, grid)
+        return start_race(self._fit, landscape, Calibration(self._scores))
+
+    def learn(self, spec: SweepSpec, planner: Planner, batches: Sequence[Samples]) -> None:
+        """Learns from the first visits of a race that has ended, and from its score.
+
+        After that the spreads are learned, as a worker does when it is idle.
+        """
+        from profiler_service.latency_model.first_visits import find_first_visits
+        from profiler_service.latency_model.fit import fit
+        from profiler_service.latency_model.learn import learn
+        from profiler_service.processes.learning import find_score
+
+        scored = find_score(spec, planner)
+        if scored is not None:
+            self._scores.append(scored.score)
+        before = self._fit
+        found = learn(find_first_visits(batches, spec.grid), before)
+        self.num_races += 1
+        if not found.num_visits:
+            return
+        statistics = before.statistics.followed_by(found)
+        spreads = fit(before.basis, statistics, spreads=before.spreads).find_spreads()
+        self._fit = fit(before.basis, statistics, spreads=spreads)
