@@ -38,7 +38,9 @@ def working(url: str, directory: Path, **settings: str) -> Iterator[subprocess.P
             yield process
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(PATIENCE_S) == DONE
+                # Its exit code isn't looked at: on PostgreSQL, a signal that comes during a
+                # statement may end the worker with the statement's error.
+                process.wait(PATIENCE_S)
         finally:
             process.kill()
 
