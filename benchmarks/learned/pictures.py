@@ -61,7 +61,11 @@ def draw_reliability(trials: Sequence[LearnedTrial], path: Path) -> None:
 def read_effects(client: httpx.Client, axis: int, size: int) -> tuple[F64, F64]:
     """Dims of one axis from `size` on, and the change of latency beyond the trend, in %."""
     dims = [size, size]
-    asked = {"dims": ",".join(map(str, dims)), "max_growth": "0.4", "max_points": "100000"}
+    asked = {
+        "dims": ",".join(map(str, dims)),
+        "max_growth": f"{SHOWN / size:.4f}",
+        "max_points": "100000",
+    }
     body = client.get("/curves/predicted", params=asked).raise_for_status().json()
     columns = body["points"]
     points = np.array(columns["dims"])
