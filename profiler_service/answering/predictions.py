@@ -46,6 +46,8 @@ MOST_AT_ONCE = 16_384
 FRESH_S = 1.0
 """A model that was looked for in the store so recently is taken as it is."""
 
+OLD_S = 60.0
+"""One that nobody has asked for in so long is looked for before it is used again."""
 LOADING = "load a latency model"
 """Name of a task that reads a model."""
 
@@ -104,6 +106,8 @@ class Predictions:
     ) -> PredictedWindow:
         """The prediction from what is in memory, if it is; it is renewed for the next question.
 
+        What is older than OLD_S is renewed before.
+
         Raises StoreError if it must be read.
         """
         key = ModelKey(workload=workload, platform_key=platform_key, protocol_key=protocol_key)
@@ -139,7 +143,7 @@ class Predictions:
             task.add_done_callback(lambda each: self._loading.pop(key, None))
             # Its error may stay unread: an older model is good enough.
             task.add_done_callback(lambda each: each.cancelled() or each.exception())
-        if model is not None and not is_fresh:
+        if model is not None and not is_fresh and now_s < model.read_s + OLD_S:
             return model
         return await asyncio.shield(self._loading[key])
 

@@ -1,6 +1,6 @@
 """What a host's model says of a window when a race over it is asked for.
 
-The race starts from it, half trusted, and the pair that the model would have chosen is measured,
+The race starts from it, with doubt, and the pair that the model would have chosen is measured,
 whatever the race finds: so the model learns how good its predictions are. Pure; knows no model.
 """
 

@@ -11,7 +11,13 @@ import pytest
 from profiler_service.analysis.neighbours import Neighbours
 from profiler_service.analysis.samples import Platform
 from profiler_service.answering.learned_models import empty_fit, load_fit
-from profiler_service.answering.predictions import FRESH_S, LOADING, PredictedWindow, Predictions
+from profiler_service.answering.predictions import (
+    FRESH_S,
+    LOADING,
+    OLD_S,
+    PredictedWindow,
+    Predictions,
+)
 from profiler_service.grid import Grid
 from profiler_service.kinds import LINEAR
 from profiler_service.latency_model.calibration import Standing
@@ -135,6 +141,15 @@ async def test_a_model_in_memory_answers_at_once_and_is_renewed_for_the_next(
     assert (await predict(predictions)).model.is_empty  # what is in memory, at once
     [loading] = [task for task in asyncio.all_tasks() if task.get_name() == LOADING]
     await loading
+    assert not (await predict(predictions)).model.is_empty
+
+
+async def test_an_old_model_is_renewed_before_it_predicts(store: Store, host: Host) -> None:
+    now_s = [100.0]
+    predictions = Predictions(store, clock=lambda: now_s[0])
+    assert (await predict(predictions)).model.is_empty
+    teach(store, key_of(LINEAR.describe()), sweeps=10)
+    now_s[0] += OLD_S
     assert not (await predict(predictions)).model.is_empty
 
 

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from profiler_service.analysis.repeatability import REPEATABILITY
-
 
 def _setting(default: object, unit: str, sentence: str) -> Any:
     return dataclasses.field(default=default, metadata={"unit": unit, "sentence": sentence})
@@ -57,15 +55,15 @@ class PriorSettings:
         1.0, "share", "The share of a learned model's effects that the window is expected to show."
     )
     learned_doubt: float = _setting(
-        0.5, "share", "Standard deviation of that share: a learned model is half trusted."
+        1.0, "share", "Standard deviation of that share: the window may show nothing of them."
     )
     learned_spread: float = _setting(
-        0.2,
+        0.4,
         "share",
         "So much of every other deviation of the prior is left beside a learned model.",
     )
     learned_visits: float = _setting(
-        0.25, "share", "So much of narrowing's visits are made where a model is trusted."
+        0.5, "share", "So much of narrowing's visits are made where a model is trusted."
     )
     learned_random: float = _setting(
         0.1, "share", "The share of the later visits that are random, where a model is trusted."
@@ -234,10 +232,10 @@ class SettleSettings:
         "differences between processes alone make.",
     )
     tau: float = _setting(
-        REPEATABILITY.prior_tau,
+        0.003,
         "log latency",
         "What is expected of the standard deviation of one ratio between processes, before the "
-        "host has confirmed anything twice.",
+        "host has confirmed anything twice: a little more than of hosts that have.",
     )
     tau_of_arenas: float = _setting(0.004, "log latency", "The same between arenas of one process.")
     tau_weight: float = _setting(

@@ -68,11 +68,11 @@ def guided_prior(
 def learned_prior(
     dims: npt.NDArray[np.integer], effects: F64, settings: PriorSettings = RACE.prior
 ) -> tuple[F64, F64]:
-    """`position_prior` with the effects [n] that the host's model has learned, half trusted.
+    """`position_prior` with the effects [n] that the host's model has learned.
 
-    The window is expected to show them, growth included, ± a half of what is beyond growth. All
-    else that a position, a class or a block may have of its own is a fifth of what it is without a
-    model.
+    The window is expected to show them, growth included, ± all of what is beyond growth: it may
+    show nothing of them. All else that a position, a class or a block may have of its own is two
+    fifths of what it is without a model.
     """
     _, covariance = position_prior(dims, settings)
     log: F64 = np.log(dims.astype(np.float64))
