@@ -120,7 +120,8 @@ def test_asking_from_python_needs_the_base_alone(tmp_path: Path) -> None:
 
 COMMANDS = (
     *("serve", "worker", "join http://127.0.0.1:9 KEY", "db upgrade", "query 8,8"),
-    *("crossover 8,8", "advise models:make", "sweep matmul 8:16", "sweeps", "cancel SWEEP"),
+    *("predict 8,8", "crossover 8,8", "advise models:make", "sweep matmul 8:16", "sweeps"),
+    "cancel SWEEP",
     *("curves", "compare c1 c2", "facts", "plot", "hosts", "tokens list", "workloads", "doctor"),
 )
 

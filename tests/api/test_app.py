@@ -173,19 +173,9 @@ def test_the_query_is_described(schema: dict[str, Any]) -> None:
     operation = schema["paths"]["/lhp"]["get"]
     names = [parameter["name"] for parameter in operation["parameters"]]
     assert names == [
-        *("dims", "workload", "prefer", "slack", "effort", "max_growth", "multiple_of", "wait"),
-        *(
-            "budget",
-            "margin",
-            "settle",
-            "max_age",
-            "host",
-            "platform",
-            "label",
-            "platforms",
-            "vary",
-        ),
-        *("batch", "dtype", "backend"),
+        *("dims", "workload", "max_growth", "multiple_of", "host", "platform", "label", "vary"),
+        *("batch", "dtype", "backend", "basis", "unproven", "prefer", "slack", "effort", "wait"),
+        *("budget", "margin", "settle", "max_age", "platforms"),
     ]
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert set(operation["responses"]) == {

@@ -58,6 +58,8 @@ async def test_curves_and_facts_of_the_platform_before_never_answer(
         finish(worker, sweep, 0.94, 0.95)
     found = (await read(both_client)).platform_change
     assert found is not None and found.inherited
+    # The service has seen the host's new platform.
+    await both_client._transport.app.state.services.known.refresh()  # type: ignore[attr-defined]
     reply = await both_client.get("/lhp", params={"dims": "5,6", "wait": 0})
     assert reply.status_code == 202, reply.text  # it is measured
 

@@ -318,7 +318,10 @@ function setUp(part) {
 document.addEventListener("htmx:after:swap", (event) => {
   setUp(document);
   // A window in the background says in its title when the answer is there.
-  const heading = event.detail.ctx?.target?.querySelector?.("h1");
+  // A response that names its own place (HX-Retarget) has a selector as its target.
+  const target = event.detail.ctx?.target;
+  const place = typeof target === "string" ? document.querySelector(target) : target;
+  const heading = place?.querySelector?.("h1");
   if (heading) document.title = `${heading.textContent} · lhp`;
 });
 
