@@ -386,8 +386,10 @@ def test_equal_texts_of_many_curves_take_their_memory_once(file: Path, tmp_path:
 def test_a_curve_that_expands_without_bound_is_refused(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 80 MB of zeros, which take some kilobytes in the file.
-    bomb = change(file, tmp_path / "bomb.parquet", latency_s=np.zeros(20_000_000, dtype=np.float32))
+    # 400 MB of zeros, which take some kilobytes in the file: more than what this process has mapped
+    # for earlier tests, and may use again without more memory.
+    zeros = np.zeros(100_000_000, dtype=np.float32)
+    bomb = change(file, tmp_path / "bomb.parquet", latency_s=zeros)
     assert bomb.stat().st_size < 1 << 20
     monkeypatch.setattr("profiler_service.storage.curve_file.MAX_READ_BYTES", 48 << 20)
     before = resource.getrlimit(resource.RLIMIT_AS)
