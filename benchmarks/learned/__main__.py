@@ -129,12 +129,14 @@ def run(options: argparse.Namespace, findings: LearnedFindings) -> None:
                 findings=findings,
             )
             findings.trials.append(trial)
+            minutes = (time.monotonic() - started) / 60
+            is_over = options.max_minutes is not None and minutes > options.max_minutes
+            if is_over:
+                findings.notes.append(f"ended by the clock after {number + 1} queries")
             if options.out is not None:
                 findings.write(options.out / "learned.json")
             print(f"{number + 1}/{options.queries} {_describe(trial)}", file=sys.stderr, flush=True)
-            minutes = (time.monotonic() - started) / 60
-            if options.max_minutes is not None and minutes > options.max_minutes:
-                findings.notes.append(f"ended by the clock after {number + 1} queries")
+            if is_over:
                 return
 
 
