@@ -50,7 +50,6 @@ from benchmarks.baseline_kernels import (
 )
 from benchmarks.provenance import heading
 from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
-from trainer_client.config import get_preset
 from trainer_client.export import (
     SparseLanguageModel,
     load_baseline,
@@ -58,7 +57,8 @@ from trainer_client.export import (
     load_sparse,
     sparse_tensors,
 )
-from trainer_client.run_files import MODELS
+from trainer_client.run.config import get_preset
+from trainer_client.run.logs import MODELS
 
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E width of the input, H hidden_size.
 

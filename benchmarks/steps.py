@@ -29,8 +29,8 @@ from benchmarks.baseline_kernels import BATCH, STEPS
 from benchmarks.provenance import heading
 from benchmarks.sparse_route import F64, Ratio, compare, measure
 from trainer_client.export import load_baseline, load_dense
-from trainer_client.report_text import NAMES
-from trainer_client.run_files import EPOCHS_LOG, MODELS, STEPS_LOG
+from trainer_client.report.text import NAMES
+from trainer_client.run.logs import EPOCHS_LOG, MODELS, STEPS_LOG
 
 COPIED = ("report.md", "report.json", "report.png", STEPS_LOG, EPOCHS_LOG)
 ROUNDS = 3

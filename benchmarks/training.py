@@ -30,9 +30,14 @@ from torch import nn
 from benchmarks.networks import loop_over_gates
 from benchmarks.provenance import heading
 from profiler_service.networks import HLSTM, HLSTMWeights
-from trainer_client.config import PAPER, SMALL, TrainingConfig
-from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM, mean_loss
-from trainer_client.recurrence import run_recurrence
+from trainer_client.run.config import PAPER, SMALL, TrainingConfig
+from trainer_client.tasks.language_model.networks import (
+    LanguageModel,
+    MaskedHLSTM,
+    StackedLSTM,
+    mean_loss,
+)
+from trainer_client.tasks.language_model.recurrence import run_recurrence
 
 # Shapes: T time steps, B batch, E width of the input and of the states, G gate_width.
 

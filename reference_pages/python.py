@@ -13,7 +13,7 @@ import profiler_service
 from profiler_service import client
 from profiler_service.errors import LhpError
 from reference_pages.markdown import code, table
-from trainer_client import latency_client
+from trainer_client import oracle
 
 INTRODUCTION = """\
 # Python
@@ -38,10 +38,9 @@ ORACLE = """\
 ## The oracle of a training job
 
 An oracle asks one question, `query`, and checks the answer before it is used
-([guide](../guides/ask.md)). Import these names from `trainer_client.latency_client`.
+([guide](../guides/ask.md)). Import these names from `trainer_client.oracle`.
 
 """
-ORACLE_NAMES = ("HttpLatencyOracle", "RecordedLatencyOracle", "LatencyOracle", "LatencyAnswer")
 
 
 def public_names() -> list[str]:
@@ -78,8 +77,8 @@ def python_page() -> str:
     text += f"\n\n{table(('error', 'meaning'), _client_errors())}"
     text += f"## Other names\n\n{others}"
     text += ORACLE
-    for name in ORACLE_NAMES:
-        found = getattr(latency_client, name)
+    for name in oracle.__all__:
+        found = getattr(oracle, name)
         text += _described(f"{found.__module__}.{found.__qualname__}", "inherited_members: true")
     return text
 

@@ -1,4 +1,4 @@
-"""The page of the training settings and presets, from `trainer_client.config`."""
+"""The page of the training settings and presets, from `trainer_client.run.config`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 
 from reference_pages.markdown import code, table
-from trainer_client import config
+from trainer_client.run import config
 
 INTRODUCTION = """\
 ---

@@ -149,8 +149,8 @@ def imports_of(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
             names.add(node.module)
-            if node.module == "profiler_service":
-                names.update(f"profiler_service.{alias.name}" for alias in node.names)
+            if node.module in ("profiler_service", "trainer_client"):
+                names.update(f"{node.module}.{alias.name}" for alias in node.names)
     return names
 
 
@@ -190,6 +190,39 @@ def test_the_trainer_imports_only_shared_parts_of_the_service() -> None:
             parts = name.split(".")
             if parts[0] == "profiler_service":
                 assert len(parts) > 1 and parts[1] in allowed, f"{path} may not import {name}"
+
+
+# Room or module of the trainer → the trainer's other rooms that it may import.
+TRAINER: dict[str, set[str]] = {
+    "files": set(),
+    "groups": set(),
+    "oracle": {"files"},
+    "run": {"files", "groups", "tasks"},
+    "tasks": {"export", "files", "groups", "run"},
+    "methods": {"export", "files", "groups", "oracle", "run", "tasks"},
+    "report": {"files", "methods", "run"},
+    "export": {"files", "groups", "run", "tasks"},
+    "dry_run": {"run", "tasks"},
+    "cli": {"dry_run", "export", "files", "methods", "oracle", "report", "run", "tasks"},
+}
+
+
+def test_rooms_of_the_trainer_import_only_what_the_layout_allows() -> None:
+    root = ROOT / "trainer_client"
+    found: dict[str, set[str]] = {}
+    for path in root.rglob("*.py"):
+        own = path.relative_to(root).with_suffix("").parts[0]
+        if own == "__init__":
+            continue
+        uses = found.setdefault(own, set())
+        for name in imports_of(path):
+            parts = name.split(".")
+            if parts[0] == "trainer_client" and parts[1:] and parts[1] != own:
+                uses.add(parts[1])
+    assert set(found) == set(TRAINER)
+    assert {
+        room: used - TRAINER[room] for room, used in found.items() if used - TRAINER[room]
+    } == {}
 
 
 def test_the_referee_shares_no_code_with_the_service() -> None:

@@ -110,7 +110,7 @@ def test_what_is_refused_is_refused(tmp_path: Path) -> None:
 
 def test_asking_from_python_needs_the_base_alone(tmp_path: Path) -> None:
     program = (
-        "import trainer_client.latency_client, trainer_client.recordings\n"
+        "import trainer_client.oracle.http, trainer_client.oracle.recordings\n"
         "from profiler_service import *\n"
         "ServiceClient('http://127.0.0.1:9').close()\n"
     )
@@ -207,7 +207,8 @@ def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:
         (["server"], "profiler_service.app profiler_service.processes.worker"),
         (["measure"], "profiler_service.measurement.operations profiler_service.widths.pruning"),
         (["plot"], "profiler_service.plots.files profiler_service.plots.compare"),
-        (["trainer"], "trainer_client.synthesis trainer_client.report trainer_client.dry_run"),
+        (["trainer"], "trainer_client.methods.grow_prune.synthesis trainer_client.report.write"),
+        (["trainer"], "trainer_client.dry_run"),
     ],
 )
 def test_an_extra_is_enough_for_its_rooms(

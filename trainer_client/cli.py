@@ -23,8 +23,8 @@ from profiler_service.standard_streams import make_safe
 from trainer_client.files import explain
 
 if TYPE_CHECKING:
-    from trainer_client.config import TrainingConfig
-    from trainer_client.train import TrainingRun
+    from trainer_client.run.config import TrainingConfig
+    from trainer_client.run.training_run import TrainingRun
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -164,9 +164,9 @@ def report(directory: Path, service: ServiceOption = None, host: HostOption = No
     With a service, latencies are measured. Without one, those of an earlier report are shown.
     """
     _check_extra()
-    from trainer_client.latency_client import HttpLatencyOracle
-    from trainer_client.report import make_report
-    from trainer_client.report_text import to_markdown
+    from trainer_client.oracle.http import HttpLatencyOracle
+    from trainer_client.report.text import to_markdown
+    from trainer_client.report.write import make_report
 
     with contextlib.ExitStack() as stack:
         client = None
@@ -193,7 +193,7 @@ def score(
 ) -> None:
     """Print the perplexity of an exported model on a text."""
     _check_extra()
-    from trainer_client.scoring import load_scorer, read_text
+    from trainer_client.tasks.language_model.scoring import load_scorer, read_text
 
     found = load_scorer(model).score(read_text(text), pieces=pieces, max_tokens=max_tokens)
     typer.echo(
@@ -211,9 +211,9 @@ def estimate(
 ) -> None:
     """Print the cost of a preset on this machine: sizes, memory, speed, hours."""
     _check_extra()
-    from trainer_client.corpus import get_corpus_kind
     from trainer_client.dry_run import try_out
-    from trainer_client.ranks import choose_device
+    from trainer_client.run.ranks import choose_device
+    from trainer_client.tasks.language_model.corpus import get_corpus_kind
 
     config = _choose_config(corpus, None, preset, changes or [])
     for each in try_out(config, get_corpus_kind(corpus), choose_device()):
@@ -235,16 +235,16 @@ def _train(
     start_from: Path | None,
     tensorboard: bool,
 ) -> None:
-    from trainer_client.checkpoint import hold_directory
-    from trainer_client.corpus import get_corpus_kind, load_corpus
     from trainer_client.export import write_models
-    from trainer_client.first_steps import begin_from
-    from trainer_client.latency_client import HttpLatencyOracle
-    from trainer_client.progress import observers
-    from trainer_client.ranks import Ranks, choose_device
-    from trainer_client.run_files import CHECKPOINT, MODELS
-    from trainer_client.synthesis import synthesise
-    from trainer_client.train import TrainingRun
+    from trainer_client.methods.grow_prune.first_steps import begin_from
+    from trainer_client.methods.grow_prune.synthesis import synthesise
+    from trainer_client.oracle.http import HttpLatencyOracle
+    from trainer_client.run.checkpoint import hold_directory
+    from trainer_client.run.logs import CHECKPOINT, MODELS
+    from trainer_client.run.progress import observers
+    from trainer_client.run.ranks import Ranks, choose_device
+    from trainer_client.run.training_run import TrainingRun
+    from trainer_client.tasks.language_model.corpus import get_corpus_kind, load_corpus
 
     if not resume and (out / CHECKPOINT).exists():
         raise ConflictError(
@@ -289,9 +289,9 @@ def _resumed_config(
 
     Raises CheckpointConfigError for another one.
     """
-    from trainer_client.checkpoint import CheckpointConfigError, read_checkpoint
-    from trainer_client.config import TrainingConfig, may_change_in, tell_may_change
-    from trainer_client.run_files import CHECKPOINT, setting_differences
+    from trainer_client.run.checkpoint import CheckpointConfigError, read_checkpoint
+    from trainer_client.run.config import TrainingConfig, may_change_in, tell_may_change
+    from trainer_client.run.logs import CHECKPOINT, setting_differences
 
     saved = read_checkpoint(out / CHECKPOINT)
     asked = {"corpus": corpus, **({} if preset is None else {"preset": preset})}
@@ -310,9 +310,9 @@ def _choose_config(
     corpus: str, earlier: Path | None, preset: str | None, changes: Sequence[str]
 ) -> TrainingConfig:
     """The configuration asked for. Without a preset, that of the run in `earlier`, if any."""
-    from trainer_client.checkpoint import read_checkpoint
-    from trainer_client.config import TrainingConfig, get_preset
-    from trainer_client.run_files import CHECKPOINT
+    from trainer_client.run.checkpoint import read_checkpoint
+    from trainer_client.run.config import TrainingConfig, get_preset
+    from trainer_client.run.logs import CHECKPOINT
 
     if earlier is not None and preset is None:
         saved = TrainingConfig.from_json(read_checkpoint(earlier / CHECKPOINT)["config"])

@@ -12,9 +12,14 @@ from dataclasses import dataclass
 import torch
 
 from profiler_service.errors import InvalidRequestError
-from trainer_client.config import TrainingConfig
-from trainer_client.corpus import CorpusKind
-from trainer_client.language_model import LanguageModel, MaskedHLSTM, StackedLSTM, mean_loss
+from trainer_client.run.config import TrainingConfig
+from trainer_client.tasks.language_model.corpus import CorpusKind
+from trainer_client.tasks.language_model.networks import (
+    LanguageModel,
+    MaskedHLSTM,
+    StackedLSTM,
+    mean_loss,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

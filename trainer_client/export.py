@@ -35,11 +35,11 @@ from profiler_service.networks import (
 )
 from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
-from trainer_client.corpus import Vocabulary
 from trainer_client.files import make_directory, write_whole
-from trainer_client.language_model import MaskedHLSTM, StackedLSTM
-from trainer_client.masks import shrink
-from trainer_client.train import TrainingRun
+from trainer_client.groups.masks import shrink
+from trainer_client.run.training_run import TrainingRun
+from trainer_client.tasks.language_model.corpus import Vocabulary
+from trainer_client.tasks.language_model.networks import MaskedHLSTM, StackedLSTM
 
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E = I embedding_width, S state_width,
 # G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.

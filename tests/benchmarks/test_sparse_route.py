@@ -23,8 +23,8 @@ from benchmarks.sparse_route import (
 )
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.export import ModelFileError, write_models
-from trainer_client.ranks import Ranks
-from trainer_client.train import TrainingRun
+from trainer_client.run.ranks import Ranks
+from trainer_client.run.training_run import TrainingRun
 
 
 def test_every_way_of_an_lstm_computes_the_same() -> None:

@@ -13,8 +13,8 @@ from benchmarks.steps import are_alike, place_anew, ratio_of, read_models, repor
 from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
 from tests.trainer_client.texts import WORDS, tiny_config, tiny_corpus
 from trainer_client.export import write_dense, write_models
-from trainer_client.ranks import Ranks
-from trainer_client.train import TrainingRun
+from trainer_client.run.ranks import Ranks
+from trainer_client.run.training_run import TrainingRun
 
 WORDS_TB = torch.randint(WORDS, (7, 3), generator=torch.Generator().manual_seed(0))
 

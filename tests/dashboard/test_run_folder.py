@@ -13,11 +13,11 @@ from profiler_service.dashboard import run_folder
 from profiler_service.dashboard.run_folder import EPOCHS, MOST_BYTES, REPORT, STEPS, RunFolder
 from profiler_service.errors import UnknownAddressError
 from tests.dashboard.run_files import LONG, SPARSE, copy_run, epoch_row, step_row, write_run
-from tests.trainer_client.test_report import ROWS, Service
+from tests.trainer_client.report.test_write import ROWS, Service
 from tests.trainer_client.texts import tiny_config, tiny_corpus
-from trainer_client.ranks import Ranks
-from trainer_client.report import make_report
-from trainer_client.train import TrainingRun
+from trainer_client.report.write import make_report
+from trainer_client.run.ranks import Ranks
+from trainer_client.run.training_run import TrainingRun
 
 
 @pytest.fixture

@@ -212,7 +212,7 @@ def test_a_question_gets_the_services_own_error(
 def test_the_base_asks_from_python(base: Environment, url: str) -> None:
     program = (
         "from profiler_service import LhpError, ServiceClient\n"
-        "from trainer_client.latency_client import HttpLatencyOracle\n"
+        "from trainer_client.oracle.http import HttpLatencyOracle\n"
         "def ask(question):\n"
         "    try:\n"
         "        question()\n"

@@ -12,7 +12,7 @@ from profiler_service.errors import HostAwayError
 from tests.cli.stub import Reply
 from tests.client import conftest as client
 from tests.client.conftest import Stub, Time
-from trainer_client.latency_client import HttpLatencyOracle
+from trainer_client.oracle.http import HttpLatencyOracle
 
 closed_url = client.closed_url
 listening_stub = client.listening_stub

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.trainer_client.run.two_ranks import train_an_epoch
 from tests.trainer_client.texts import TINY, write_tiny_corpus
-from tests.trainer_client.two_ranks import train_an_epoch
-from trainer_client.checkpoint import read_checkpoint
 from trainer_client.cli import run
-from trainer_client.ranks import Ranks
+from trainer_client.run.checkpoint import read_checkpoint
+from trainer_client.run.ranks import Ranks
 
 SETTINGS = [
     f"{name}={'none' if value is None else value}"
@@ -99,7 +99,7 @@ def test_two_processes_grow_alike(data: Path, tmp_path: Path) -> None:
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     out = tmp_path / "out"
     out.mkdir()
-    finish([*torchrun, "-m", "tests.trainer_client.two_ranks", str(out)])
+    finish([*torchrun, "-m", "tests.trainer_client.run.two_ranks", str(out)])
     for rank in range(2):
         assert (out / f"heard{rank}.txt").read_text() == "nobody knows; ask later"
         assert "isn't finite" in (out / f"gradient{rank}.txt").read_text()

@@ -19,11 +19,11 @@ from trainer_client.export import (
     write_models,
     write_sparse,
 )
-from trainer_client.language_model import MaskedHLSTM, StackedLSTM
-from trainer_client.masks import full_masks, without_units
-from trainer_client.pruning import prune_layer_weights, prune_units
-from trainer_client.ranks import Ranks
-from trainer_client.train import TrainingRun
+from trainer_client.groups.masks import full_masks, without_units
+from trainer_client.groups.pruning import prune_layer_weights, prune_units
+from trainer_client.run.ranks import Ranks
+from trainer_client.run.training_run import TrainingRun
+from trainer_client.tasks.language_model.networks import MaskedHLSTM, StackedLSTM
 
 WORDS_TB = torch.randint(WORDS, (9, 3), generator=torch.Generator().manual_seed(4))
 

@@ -1,0 +1,316 @@
+"""Descent on a tiny text: it learns, comes back from NaN, and survives being cut short."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client.groups.masks import full_masks, seed_masks
+from trainer_client.run.checkpoint import CheckpointConfigError
+from trainer_client.run.config import TrainingConfig
+from trainer_client.run.descent import DivergedError, Observation, perplexity_of
+from trainer_client.run.logs import CHECKPOINT
+from trainer_client.run.ranks import Ranks
+from trainer_client.run.training_run import TrainingRun
+from trainer_client.tasks.language_model.networks import MaskedHLSTM
+
+
+class Stopped(BaseException):
+    """Stands for a kill: nothing in the trainer catches it."""
+
+
+def make_run(config: TrainingConfig, directory: Path, **options: object) -> TrainingRun:
+    ranks = Ranks(torch.device("cpu"))
+    return TrainingRun(config, tiny_corpus(), directory, ranks=ranks, **options)  # type: ignore[arg-type]
+
+
+def train_hlstm(run: TrainingRun, **options: object) -> float:
+    model = run.hlstm
+    generator = torch.Generator().manual_seed(0)
+    model.masks = seed_masks(model.weights, density=0.5, generator=generator)
+    run.begin_training(**({"max_epochs": 3, "learning_rate": 0.02} | options))  # type: ignore[arg-type]
+    return run.train()
+
+
+def state_of(run: TrainingRun) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in run.model.state_dict().items()}
+
+
+def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].equal(b[name]), name
+
+
+@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.02), ("sgd", 5.0), ("nt-asgd", 5.0)])
+def test_it_learns(tmp_path: Path, optimiser: str, rate: float) -> None:
+    run = make_run(tiny_config(optimiser=optimiser, dropout_embedding=0.0), tmp_path)
+    assert run.hlstm is run.model
+    start = run.evaluate("valid")
+    # Guessing gives 12. Knowing that i + 1 follows i in 81.7 % of the cases, else anything,
+    # would give exp(-(0.817 ln 0.817 + 0.183 ln(0.183 / 11))) = 2.5.
+    assert start == pytest.approx(12, rel=0.2)
+    perplexity = train_hlstm(run, max_epochs=12, learning_rate=rate)
+    assert perplexity < 8
+    assert run.evaluate("valid") == pytest.approx(perplexity)
+    assert not run.is_training
+
+
+def test_perplexity_is_that_of_the_whole_text(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    model = run.hlstm
+    # 120 tokens in 10 pieces of 12, read at once instead of in stretches of 5.
+    words_nb = tiny_corpus().valid.view(10, 12).t()
+    model.eval()
+    scores_nv, _ = model(words_nb[:-1], model.zero_state(10))
+    loss = F.cross_entropy(scores_nv, words_nb[1:].flatten())
+    assert run.evaluate("valid") == pytest.approx(math.exp(float(loss.detach())), rel=1e-5)
+
+
+def test_the_mean_gradient_is_that_of_the_mean_loss(tmp_path: Path) -> None:
+    run = make_run(tiny_config(steps=200), tmp_path)
+    model = run.hlstm
+    generator = torch.Generator().manual_seed(0)
+    model.masks = seed_masks(model.weights, density=0.5, generator=generator)
+    before = state_of(run)
+    gradients = run.mean_gradient(model.weights)
+    # 400 tokens in 4 pieces of 100, all in one stretch: the mean is the gradient of one loss,
+    # towards dormant weights, too.
+    words_nb = tiny_corpus().train.view(4, 100).t()
+    masks, model.masks = model.masks, full_masks(model.weights)
+    model.load_state_dict(before)
+    scores_nv, _ = model.eval()(words_nb[:-1], model.zero_state(4))
+    loss = F.cross_entropy(scores_nv, words_nb[1:].flatten())
+    expected = torch.autograd.grad(loss, list(model.weights))
+    for got, wanted, mask in zip(gradients, expected, masks, strict=True):
+        torch.testing.assert_close(got, wanted)
+        assert mask.all() or got[~mask].any()
+    assert_same_bits(state_of(run), before)
+
+
+def test_both_models_begin_with_the_training_texts_words(tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    # The last ten words are held out of training: they don't count.
+    few = len(corpus.train) - 10
+    run = make_run(tiny_config(max_train_tokens=few), tmp_path)
+    count_v = torch.bincount(corpus.train[:few], minlength=len(corpus.vocabulary)) + 1
+    assert not count_v.equal(torch.bincount(corpus.train) + 1)
+    for model in (run.model, run.hlstm):
+        torch.testing.assert_close(model.decoder_bias_v.softmax(0), count_v / count_v.sum())
+
+
+def read_epochs(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "epochs.jsonl").read_text().splitlines()]
+
+
+def test_the_best_epoch_stays(tmp_path: Path) -> None:
+    """At this rate epochs get better and worse, in an order that depends on the processor.
+
+    So a longer run first tells where to end: after an epoch that is worse than one before, when the
+    rate has fallen, as the run stalled.
+    """
+    config = tiny_config(optimiser="sgd")
+    train_hlstm(make_run(config, tmp_path / "long"), max_epochs=12, learning_rate=150.0)
+    long = read_epochs(tmp_path / "long")
+    found = [row["valid_perplexity"] for row in long]
+    is_slower = [row["learning_rate"] < 150.0 for row in long]
+    last = next(n for n in range(1, 12) if is_slower[n] and found[n] > min(found[:n]))
+    run = make_run(config, tmp_path / "run")
+    perplexity = train_hlstm(run, max_epochs=last + 1, learning_rate=150.0)
+    rows = read_epochs(tmp_path / "run")
+    assert [row["valid_perplexity"] for row in rows] == found[: last + 1]
+    assert perplexity == min(row["valid_perplexity"] for row in rows)
+    assert rows[-1]["valid_perplexity"] > perplexity
+    assert run.evaluate("valid") == pytest.approx(perplexity)
+    assert rows[-1]["learning_rate"] < 150.0
+
+
+def test_the_rate_warms_up_and_falls_steadily(tmp_path: Path) -> None:
+    lived: list[float] = []
+
+    def watch(seen: Observation) -> None:
+        assert run._descent is not None
+        lived.append(run._descent.optimiser.param_groups[0]["lr"])
+
+    run = make_run(tiny_config(warmup_batches=10, schedule="linear"), tmp_path, observe=watch)
+    train_hlstm(run, max_epochs=3, learning_rate=0.06)
+    # 99 rows in stretches of 5: 20 batches an epoch, the last of 4 rows.
+    rates = [
+        0.06 * min((20 * epoch + batch + 1) / 10, 1 - (99 * epoch + 5 * batch) / (3 * 99))
+        for epoch in range(3)
+        for batch in range(20)
+    ]
+    assert lived == pytest.approx(rates)
+    assert lived[0] == pytest.approx(0.006) and lived[-1] == pytest.approx(0.06 * 4 / 297)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    # As it is at the end of each epoch.
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.04, 0.02, 0.0])
+
+
+def test_training_ends_once_the_threshold_is_kept(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    perplexity = train_hlstm(run, max_epochs=50, stop_at=10.0)
+    num_epochs = len((tmp_path / "epochs.jsonl").read_text().splitlines())
+    assert perplexity <= 10.0
+    assert 1 < num_epochs < 50
+
+
+def test_nt_asgd_averages_and_keeps_the_average(tmp_path: Path) -> None:
+    config = tiny_config(optimiser="nt-asgd", non_monotone_epochs=1, patience_epochs=100)
+    run = make_run(config, tmp_path)
+    train_hlstm(run, max_epochs=10, learning_rate=60.0)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    averaging = [row["averaging"] for row in rows]
+    assert not averaging[0] and averaging[-1]
+    assert averaging == sorted(averaging)
+    plain = min(row["valid_perplexity"] for row in rows if not row["averaging"])
+    assert min(row["valid_perplexity"] for row in rows if row["averaging"]) < plain
+
+
+# A run that is cut short
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "nt-asgd"])
+@pytest.mark.parametrize("stop_after", [4, 20, 45])
+def test_a_resumed_run_ends_with_the_same_bits(
+    tmp_path: Path, stop_after: int, optimiser: str
+) -> None:
+    # 99 rows in stretches of 5 are 20 batches an epoch; checkpoints every 3 batches.
+    config = tiny_config(optimiser=optimiser, non_monotone_epochs=1, learning_rate=2.0)
+    whole = make_run(config, tmp_path / "whole")
+    expected = train_hlstm(whole)
+
+    def stop(seen: Observation) -> None:
+        if seen.num_batches == stop_after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train_hlstm(make_run(config, tmp_path / "cut", observe=stop))
+    torch.manual_seed(99)  # whatever happens in between
+    resumed = make_run(config, tmp_path / "cut")
+    resumed.restore()
+    assert resumed.is_training
+    assert resumed.train() == expected
+    assert_same_bits(state_of(resumed), state_of(whole))
+    epochs = [(tmp_path / each / "epochs.jsonl").read_bytes() for each in ("whole", "cut")]
+    assert epochs[0] == epochs[1]
+
+
+def test_a_widened_model_is_restored(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    run.hlstm.widen(gate_width=14, state_width=9)
+    run.step, run.notes = "lhp", {"answer": None}
+    run.accept(5.0)
+    run.save()
+    again = make_run(tiny_config(), tmp_path)
+    again.restore()
+    assert isinstance(again.model, MaskedHLSTM) and again.model.widths == (14, 9)
+    assert_same_bits(state_of(again), state_of(run))
+    assert (again.step, again.notes) == ("lhp", {"answer": None})
+    assert again.accepted is not None and again.accepted.perplexity == 5.0
+
+
+def test_another_configuration_cant_go_on(tmp_path: Path) -> None:
+    make_run(tiny_config(), tmp_path).save()
+    other = make_run(tiny_config(learning_rate=0.5), tmp_path)
+    with pytest.raises(CheckpointConfigError, match=r"learning_rate=0\.005 there, 0\.5 now"):
+        other.restore()
+
+
+def test_another_text_of_the_same_size_cant_go_on(tmp_path: Path) -> None:
+    make_run(tiny_config(), tmp_path).save()
+    valid = torch.zeros_like(tiny_corpus().valid)
+    other = make_run(tiny_config(), tmp_path)
+    other.restore()
+    corpus = dataclasses.replace(tiny_corpus(), valid=valid)
+    ranks = Ranks(torch.device("cpu"))
+    other = TrainingRun(tiny_config(), corpus, tmp_path, ranks=ranks)
+    with pytest.raises(CheckpointConfigError, match="of other words"):
+        other.restore()
+
+
+# A loss that isn't a number
+
+
+def poison(run: TrainingRun, seen: Observation) -> None:
+    with torch.no_grad():
+        run.hlstm.weights.gate_ksg[0, 0, 0] = torch.nan
+
+
+def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
+    poisoned: list[Observation] = []
+
+    def once(seen: Observation) -> None:
+        if seen.num_batches == 31 and not poisoned:
+            poisoned.append(seen)
+            poison(run, seen)
+
+    run = make_run(tiny_config(), tmp_path, observe=once)
+    perplexity = train_hlstm(run)
+    assert poisoned and math.isfinite(perplexity)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    # 20 batches an epoch: the first is over, the second is not.
+    assert [row["learning_rate"] for row in rows][:2] == [0.02, 0.01]
+
+
+@pytest.mark.parametrize("batch", [24, 25, 27])
+def test_a_checkpoint_never_keeps_a_model_that_fails_at_once(tmp_path: Path, batch: int) -> None:
+    # Checkpoints are due every 3 batches: after the update that the 24th and the 27th made.
+    poisoned: list[Observation] = []
+
+    def once(seen: Observation) -> None:
+        if seen.num_batches == batch and not poisoned:
+            poisoned.append(seen)
+            poison(run, seen)
+
+    run = make_run(tiny_config(checkpoint_batches=3, max_rollbacks=1), tmp_path, observe=once)
+    assert math.isfinite(train_hlstm(run))
+    assert poisoned
+
+
+@pytest.mark.parametrize("checkpoint_batches", [1000, 20])
+def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(
+    tmp_path: Path, checkpoint_batches: int
+) -> None:
+    # 20 batches an epoch: nothing but the validation after it sees what the 20th did.
+    poisoned: list[Observation] = []
+
+    def once(seen: Observation) -> None:
+        if seen.num_batches == 20 and not poisoned:
+            poisoned.append(seen)
+            poison(run, seen)
+
+    config = tiny_config(checkpoint_batches=checkpoint_batches)
+    run = make_run(config, tmp_path, observe=once)
+    perplexity = train_hlstm(run)
+    assert poisoned and math.isfinite(perplexity)
+    rows = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[0]["learning_rate"] == 0.01
+
+
+def test_nan_again_and_again_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+    seen_rates = []
+
+    def always(seen: Observation) -> None:
+        seen_rates.append(seen.learning_rate)
+        poison(run, seen)
+
+    run = make_run(tiny_config(max_rollbacks=2), tmp_path, observe=always)
+    with pytest.raises(DivergedError, match=r"0\.005, after .* halving it 2 times") as raised:
+        train_hlstm(run)
+    assert "learning_rate" in raised.value.hint
+    assert seen_rates == [0.02, 0.01, 0.005]
+    assert (tmp_path / CHECKPOINT).exists()
+
+
+def test_perplexity_of_a_hopeless_loss_is_infinite() -> None:
+    assert perplexity_of(1e9) == math.inf
+    assert perplexity_of(math.log(72.1)) == pytest.approx(72.1)

@@ -1,0 +1,112 @@
+"""Step (c): the service names the LHP for the model's dims, and dormant units wake up to it.
+
+Source: section 5.1 of Yin et al.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from trainer_client.groups.growth import grow_units, open_dormant
+from trainer_client.groups.masks import live_hidden_units, live_states
+from trainer_client.methods.grow_prune.service_use import (
+    NoServiceError,
+    ask_or_skip,
+    latency_params,
+)
+from trainer_client.oracle.answers import LatencyAnswer
+from trainer_client.oracle.protocol import LatencyOracle
+from trainer_client.run.training_run import TrainingRun
+
+logger = logging.getLogger(__name__)
+
+
+def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
+    """Step (c): dormant units wake up to the LHP that the service names; then retraining.
+
+    If the dims are already an LHP, the step only retrains, and keeps the result if it is better.
+
+    If the service is away and nothing is cached, `when_away` says whether to leave out the step.
+    Raises NoServiceError, and what the oracle raises.
+    """
+    config, notes = run.config, run.notes
+    if "answer" not in notes:
+        notes["answer"] = run.ranks.ask_first(lambda: _ask(run, oracle))
+        run.save()  # not asked again: another answer would change the run
+    answer = notes["answer"]
+    if answer is None:
+        return
+    if not run.is_training:
+        if any(answer["grow_by"]):
+            _wake(run, *answer["lhp"])
+        run.begin_training(max_epochs=config.lhp_epochs, learning_rate=config.retrain_learning_rate)
+    perplexity = run.train()
+    assert run.accepted is not None
+    if any(answer["grow_by"]) or perplexity < run.accepted.perplexity:
+        run.accept(perplexity)
+    else:
+        run.revert()
+
+
+def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
+    """The service's answer about the model's dims; None if it is away and that is allowed."""
+
+    def ask() -> LatencyAnswer:
+        if oracle is None:
+            raise NoServiceError(
+                "step (c) needs a latency service, and none was named",
+                hint="name one (--service URL)",
+            )
+        logger.info("step (c) asks for the LHP of %s", " / ".join(map(str, run.hlstm.dims)))
+        return oracle.query(
+            run.hlstm.dims,
+            workload="hlstm_lm",
+            params=latency_params(run),
+            max_growth=run.config.max_growth,
+        )
+
+    answer = ask_or_skip(run.config, ask, what="step (c)")
+    if answer is None:
+        return None
+    return {
+        "dims": list(answer.dims),
+        "lhp": list(answer.lhp),
+        "grow_by": list(answer.grow_by),
+        "latency_s": answer.latency_s,
+        "lhp_latency_s": answer.lhp_latency_s,
+        "speedup": answer.speedup,
+        "speedup_interval": list(answer.speedup_interval),
+        "verdict": answer.verdict,
+        "workload": answer.workload,
+        "platform": answer.platform,
+        "host": answer.host,
+        "curve": answer.curve,
+        "measured_at": answer.measured_at.isoformat(),
+        "stale": answer.stale,
+        "source": answer.source,
+    }
+
+
+def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
+    """Grows the model to these widths. The units with the largest gradients wake."""
+    config, model = run.config, run.hlstm
+    hidden_kg, state_s = live_hidden_units(model.masks), live_states(model.masks)
+    num_hidden = gate_width - int(hidden_kg.sum(1).max())
+    num_states = state_width - int(state_s.sum())
+    widest = model.widths
+    model.widen(gate_width=max(gate_width, widest[0]), state_width=max(state_width, widest[1]))
+    generator = torch.Generator().manual_seed(config.seed)
+    opened = open_dormant(model.weights, model.masks, generator=generator)
+    grown = grow_units(
+        opened,
+        model.masks,
+        run.mean_gradient(opened),
+        num_hidden=num_hidden,
+        num_states=num_states,
+        learning_rate=config.retrain_learning_rate,
+    )
+    model.masks = grown.masks
+    model.load_weights(grown.weights)

@@ -1,0 +1,137 @@
+"""Steps (b) and (d): prune in rounds. A round changes the masks, retrains, and is judged.
+
+Source: section 5.1 of Yin et al.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from profiler_service.errors import InvalidRequestError
+from trainer_client.groups.pruning import PruningRate, prune_layer_weights, prune_units
+from trainer_client.run.descent import DivergedError
+from trainer_client.run.training_run import TrainingRun
+
+logger = logging.getLogger(__name__)
+
+
+def prune_rows_and_columns(run: TrainingRun) -> None:
+    """Step (b): removes the weakest hidden and state units, as long as retraining succeeds."""
+
+    def prune(rate: PruningRate) -> None:
+        model = run.hlstm
+        gate_width, state_width = model.dims
+        model.masks = prune_units(
+            model.weights,
+            model.masks,
+            num_hidden=rate.count(gate_width),
+            num_states=rate.count(state_width),
+        )
+
+    _prune_in_rounds(run, run.config.unit_ratio, prune, lambda: max(run.hlstm.dims))
+
+
+def prune_weights(run: TrainingRun) -> None:
+    """Step (d): removes the smallest weights, as long as retraining succeeds."""
+
+    def prune(rate: PruningRate) -> None:
+        model = run.hlstm
+        model.masks = prune_layer_weights(model.weights, model.masks, ratio=rate.ratio)
+
+    def count() -> int:
+        return run.hlstm.count_recurrent_parameters()
+
+    _prune_in_rounds(run, run.config.weight_ratio, prune, count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """The perplexity on the validation text that pruning has to keep."""
+
+    perplexity: float
+    """A round that ends above this after its retraining is undone."""
+    target: float
+    """A retraining ends early at this perplexity. It has no slack, and is the baseline's by
+    default."""
+    source: str
+    """Its origin, in words."""
+
+
+def find_threshold(run: TrainingRun) -> Threshold:
+    """The threshold of all pruning of a run.
+
+    It is `max_perplexity` if that is set. Otherwise it is the baseline's perplexity, or that of
+    growth if growth ended above the baseline (retraining then continues towards the baseline's).
+    `slack` is added. Raises InvalidRequestError if there is no baseline.
+    """
+    given, slack = run.config.max_perplexity, run.config.slack
+    more = f" and {100 * slack:g}% more" if slack else ""
+    if given is not None:
+        return Threshold(
+            perplexity=given * (1 + slack), target=given, source=f"as configured{more}"
+        )
+    ended = {row["step"]: float(row["valid_perplexity"]) for row in run.rows}
+    if "baseline" not in ended:
+        raise InvalidRequestError(
+            "there is no perplexity that pruning has to keep",
+            hint="set max_perplexity, or train the baseline first",
+        )
+    baseline = ended["baseline"]
+    grown = ended.get("growth", baseline)
+    return Threshold(
+        perplexity=max(baseline, grown) * (1 + slack),
+        target=baseline,
+        source=("the baseline's" if grown <= baseline else "that of (a), above the baseline's")
+        + more,
+    )
+
+
+def _prune_in_rounds(
+    run: TrainingRun,
+    ratio: float,
+    prune: Callable[[PruningRate], None],
+    count_live: Callable[[], int],
+) -> None:
+    """Prunes and retrains the run's accepted model, until no round keeps the threshold."""
+    config, notes = run.config, run.notes
+    threshold = find_threshold(run)
+    notes.setdefault("round", 0)
+    notes.setdefault("num_accepted", 0)
+    notes.setdefault("ratio", ratio)
+    while notes["ratio"] is not None and notes["round"] != config.max_rounds:
+        rate = PruningRate(ratio=notes["ratio"])
+        if not run.is_training:
+            if count_live() < 2:
+                break
+            notes["num_live"] = count_live()
+            prune(rate)
+            if run.hlstm.count_recurrent_parameters() > 0:
+                run.begin_training(
+                    max_epochs=config.retrain_epochs,
+                    learning_rate=config.retrain_learning_rate,
+                    stop_at=threshold.target,
+                )
+        # When the last weights of a network are removed, it may lose all its units.
+        perplexity = _train_or_fail(run) if run.is_training else math.inf
+        if perplexity <= threshold.perplexity:
+            run.accept(perplexity)
+            notes["num_accepted"] += 1
+        else:
+            run.revert()
+            slower = rate.after_failure(notes["num_live"])
+            is_over = slower is None or slower.ratio < config.min_prune_ratio
+            notes["ratio"] = None if slower is None or is_over else slower.ratio
+        notes["round"] += 1
+
+
+def _train_or_fail(run: TrainingRun) -> float:
+    """The validation perplexity after a round's retraining; infinite if it diverges."""
+    try:
+        return run.train()
+    except DivergedError as error:
+        logger.warning("a round fails: %s", error)
+        run.end_training()
+        return math.inf

@@ -1,0 +1,1 @@
+"""One training run: its settings, descent, files, checkpoints and processes."""

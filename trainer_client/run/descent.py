@@ -1,0 +1,271 @@
+"""One training of a model with a fresh optimiser, batch by batch to its end.
+
+Holds the state of such a training. The run decides which text it reads, and when it is validated
+and saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from profiler_service.errors import LhpError
+from trainer_client.run.config import TrainingConfig
+from trainer_client.run.ranks import Ranks
+from trainer_client.run.snapshot import Snapshot, pack_snapshot, unpack_snapshot
+from trainer_client.tasks.language_model.networks import LanguageModel, State, mean_loss
+
+# Shapes: T time steps, B batch, N words.
+
+
+class DivergedError(LhpError):
+    """The loss was no number any more, and lower rates didn't help."""
+
+
+class NotFiniteError(LhpError):
+    """The loss or a gradient isn't a number. The run goes back to its last checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """The progress of a run, for progress bars and dashboards."""
+
+    step: str
+    round: int
+    epoch: int
+    """Counted from 1."""
+    max_epochs: int
+    fraction: float
+    """Share of the epoch that is done."""
+    loss: float
+    """Mean loss of the epoch so far, nats per token."""
+    learning_rate: float
+    tokens_per_s: float
+    seconds_left: float
+    """Seconds left in this training, if it takes all its epochs."""
+    valid_perplexity: float | None
+    """Known only at the end of an epoch."""
+    num_batches: int
+    """Number of batches of the whole run so far."""
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss)."""
+        return perplexity_of(self.loss)
+
+
+@dataclass(kw_only=True, eq=False)
+class Descent:
+    """One training with a fresh optimiser. Changes with every batch."""
+
+    max_epochs: int
+    learning_rate: float
+    """The learning rate without warm-up, and before it falls."""
+    stop_at: float | None
+    """The training ends when the validation perplexity is this low."""
+    optimiser: torch.optim.Optimizer
+    state: State
+    """The model's state at `row`."""
+    epoch: int = 0
+    row: int = 0
+    loss_sum: float = 0.0
+    num_tokens: int = 0
+    stalled: int = 0
+    rollbacks: int = 0
+    validations: list[float] = field(default_factory=list)
+    best: Snapshot | None = None
+    average: list[Tensor] | None = None
+    num_averaged: int = 0
+
+    def rate(self, config: TrainingConfig, last: int) -> float:
+        """The learning rate at `row`, by warm-up and schedule; `last` is the text's last row."""
+        num_before = self.epoch * math.ceil(last / config.steps)
+        num_before += math.ceil(self.row / config.steps)
+        share = 1.0
+        if config.schedule == "linear":
+            share -= (self.epoch + self.row / last) / self.max_epochs
+        if num_before < config.warmup_batches:
+            share = min(share, (num_before + 1) / config.warmup_batches)
+        return self.learning_rate * share
+
+    def rows_left(self, last: int) -> int:
+        """Number of rows that are left if it takes all epochs; `last` is the text's last row."""
+        return (self.max_epochs - self.epoch) * last - self.row
+
+    def train_batch(
+        self,
+        model: LanguageModel,
+        words_tb: Tensor,
+        config: TrainingConfig,
+        ranks: Ranks,
+        last: int,
+    ) -> None:
+        """Trains on the words [T + 1, B] from `row` on, and moves `row` to the row after them.
+
+        `last` is the text's last row. Raises NotFiniteError if the loss or its gradient isn't a
+        number.
+        """
+        parameters = list(model.parameters())
+        scores_nv, state = model(words_tb[:-1], self.state)
+        loss = mean_loss(scores_nv, words_tb[1:].flatten())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        loss_over_ranks = loss.detach().clone()
+        # The loss, too, so that all ranks agree whether it is a number.
+        ranks.average([*gradients, loss_over_ranks])
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        if not (loss_over_ranks.isfinite() and norm.isfinite()):
+            raise NotFiniteError("the loss or its gradient isn't a number")
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(config, last)
+        self.optimiser.step()
+        self.add_to_average(parameters)
+        count = words_tb[1:].numel()
+        self.state = state
+        self.loss_sum += loss_over_ranks.item() * count
+        self.num_tokens += count
+        self.row += len(words_tb) - 1
+
+    @torch.no_grad()
+    def check_next(self, model: LanguageModel, words_tb: Tensor, ranks: Ranks) -> None:
+        """Raises NotFiniteError if the model's loss on the next words isn't a number.
+
+        No loss was computed yet with the present weights. If a run went back to weights that give
+        no number, it would fail again at any learning rate. Draws no random numbers.
+        """
+        model.eval()
+        scores_nv, _ = model(words_tb[:-1], self.state)
+        model.train()
+        loss = mean_loss(scores_nv, words_tb[1:].flatten())
+        ranks.average([loss])
+        if not loss.isfinite():
+            raise NotFiniteError("the loss isn't a number")
+
+    def is_improved_by(self, perplexity: float) -> bool:
+        """Whether the perplexity is lower than the best so far."""
+        return self.best is None or perplexity < self.best.perplexity
+
+    def end_epoch(self, config: TrainingConfig, perplexity: float) -> None:
+        """Begins the next epoch, with a lower rate if nothing has improved for long."""
+        is_plateau = self.stalled >= config.patience_epochs
+        if config.schedule == "plateau" and is_plateau:
+            self.learning_rate /= config.rate_decay
+            self.stalled = 0
+        self.validations.append(perplexity)
+        self.epoch += 1
+        self.row, self.loss_sum, self.num_tokens = 0, 0.0, 0
+        if self.stop_at is not None and perplexity <= self.stop_at:
+            self.max_epochs = self.epoch
+
+    # NT-ASGD. Source: Merity et al., "Regularizing and Optimizing LSTM Language Models".
+
+    def begin_averaging(
+        self, config: TrainingConfig, parameters: Iterable[Tensor], perplexity: float
+    ) -> None:
+        """Begins the average if this perplexity is worse than the best of some epochs ago."""
+        earlier = self.validations[: -config.non_monotone_epochs]
+        if (
+            config.optimiser == "nt-asgd"
+            and self.average is None
+            and earlier
+            and perplexity > min(earlier)
+        ):
+            self.average = [p.detach().clone() for p in parameters]
+            self.num_averaged = 1
+
+    def add_to_average(self, parameters: Sequence[Tensor]) -> None:
+        """Adds the parameters to the average, if there is one."""
+        if self.average is not None:
+            self.num_averaged += 1
+            for mean, parameter in zip(self.average, parameters, strict=True):
+                mean.lerp_(parameter.detach(), 1 / self.num_averaged)
+
+    def averaged(self, parameters: Iterable[Tensor]) -> _Swapped:
+        """In this context, the parameters are their average, if there is one."""
+        return _Swapped(list(parameters), self.average)
+
+    def wake(self, weight: Tensor, *, before: Tensor, after: Tensor) -> None:
+        """Gives Adam second moments for weights that live `after` but not `before` (bool masks).
+
+        Adam has no second moment for a woken weight, but counts as many steps as for all others.
+        With second moments of zero, its first steps would be several times as long as the rate
+        allows. So they begin with the mean of the second moments of the same tensor.
+        """
+        seen = self.optimiser.state.get(weight, {})
+        if "exp_avg_sq" in seen and bool(before.any()):
+            squares = seen["exp_avg_sq"]
+            squares[after.to(before) & ~before] = squares[before].mean()
+
+    def forget_best(self) -> None:
+        """Forgets the best model so far, and the average."""
+        self.best = self.average = None
+        self.num_averaged = 0
+
+
+def make_optimiser(
+    config: TrainingConfig, parameters: Iterable[Tensor], learning_rate: float
+) -> torch.optim.Optimizer:
+    """A fresh optimiser of the configured kind."""
+    decay = config.weight_decay
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=True)
+    return torch.optim.SGD(parameters, lr=learning_rate, weight_decay=decay)
+
+
+def pack_descent(descent: Descent) -> dict[str, Any]:
+    """All of it, packed for a checkpoint, except the model's state, which differs between ranks."""
+    packed = {k: v for k, v in vars(descent).items() if k not in ("state", "optimiser", "best")}
+    return {
+        **packed,
+        "optimiser": descent.optimiser.state_dict(),
+        "best": None if descent.best is None else pack_snapshot(descent.best),
+    }
+
+
+def unpack_descent(
+    packed: dict[str, Any], optimiser: torch.optim.Optimizer, state: State
+) -> Descent:
+    """The descent in a checkpoint, with a fresh `optimiser` and the rank's own `state`."""
+    optimiser.load_state_dict(packed.pop("optimiser"))
+    best, average = packed.pop("best"), packed.pop("average")
+    device = state[0].device
+    return Descent(
+        optimiser=optimiser,
+        state=state,
+        best=None if best is None else unpack_snapshot(best),
+        average=None if average is None else [t.to(device) for t in average],
+        **packed,
+    )
+
+
+class _Swapped:
+    """In this context, the parameters have these other values, if there are any."""
+
+    def __init__(self, parameters: Sequence[Tensor], values: Sequence[Tensor] | None) -> None:
+        self._parameters = parameters
+        self._values = values
+
+    def __enter__(self) -> None:
+        self._swap()
+
+    def __exit__(self, *_: object) -> None:
+        self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        if self._values is not None:
+            for parameter, value in zip(self._parameters, self._values, strict=True):
+                kept = parameter.clone()
+                parameter.copy_(value)
+                value.copy_(kept)
+
+
+def perplexity_of(loss: float) -> float:
+    """exp(loss); infinite if that is too large for a float."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -1,0 +1,56 @@
+"""A model at one moment: copied from a model, copied back, or packed for a checkpoint."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from trainer_client.groups.masks import Masks
+from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """A model at one moment."""
+
+    weights: dict[str, Tensor]
+    masks: Masks | None
+    perplexity: float
+    """Its perplexity on the validation text; infinite if it hasn't been measured."""
+
+
+def take_snapshot(model: LanguageModel, perplexity: float = math.inf) -> Snapshot:
+    """The model as it is, on the CPU."""
+    weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+    masks = None
+    if isinstance(model, MaskedHLSTM):
+        masks = Masks(*(mask.cpu().clone() for mask in model.masks))
+    return Snapshot(weights=weights, masks=masks, perplexity=perplexity)
+
+
+def load_snapshot(model: LanguageModel, snapshot: Snapshot) -> None:
+    """Restores the model: an H-LSTM if the snapshot has masks."""
+    if snapshot.masks is not None:
+        assert isinstance(model, MaskedHLSTM)
+        gate_width, state_width = snapshot.masks.gate_ksg.shape[2:0:-1]
+        if (gate_width, state_width) != model.widths:
+            model.widen(gate_width=gate_width, state_width=state_width)
+        model.load_state_dict(snapshot.weights)
+        model.masks = snapshot.masks
+    else:
+        model.load_state_dict(snapshot.weights)
+
+
+def pack_snapshot(snapshot: Snapshot) -> dict[str, Any]:
+    """The snapshot packed for a checkpoint."""
+    masks = None if snapshot.masks is None else list(snapshot.masks)
+    return {"weights": snapshot.weights, "masks": masks, "perplexity": snapshot.perplexity}
+
+
+def unpack_snapshot(packed: dict[str, Any]) -> Snapshot:
+    """The snapshot in a checkpoint."""
+    masks = None if packed["masks"] is None else Masks(*packed["masks"])
+    return Snapshot(weights=packed["weights"], masks=masks, perplexity=packed["perplexity"])

@@ -1,0 +1,1 @@
+"""What is trained: text and its networks."""

@@ -1,0 +1,1 @@
+"""Language modelling: texts, the H-LSTM with masks and the baseline, perplexity."""

@@ -1,0 +1,293 @@
+"""Language models in training: the H-LSTM with masks, and the baseline.
+
+Both have tied embeddings and the same kinds of dropout. Knows nothing of text, of descent or of
+the steps.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from profiler_service.networks import HLSTMLanguageModel, HLSTMWeights, LSTMLanguageModel
+from profiler_service.networks.hlstm import NUM_GATES
+from trainer_client.groups.masks import (
+    Masks,
+    apply_masks,
+    count_weights,
+    full_masks,
+    live_hidden_units,
+    live_states,
+    shrink,
+)
+from trainer_client.run.config import TrainingConfig
+from trainer_client.tasks.language_model.recurrence import run_recurrence
+
+# Shapes: T time steps, B batch, N = T · B, V vocabulary, E embedding_width, I = E, S
+# state_width, G gate_width, K the four gates, Q = K · G, H and J widths of the baseline's layers.
+
+State = tuple[Tensor, ...]
+"""The detached state that a model passes from one piece of text to the next."""
+
+
+class LanguageModel(nn.Module, abc.ABC):
+    """A language model that can be trained."""
+
+    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.config = config
+
+    @abc.abstractmethod
+    def zero_state(self, batch: int) -> State:
+        """The state before a text."""
+
+    @abc.abstractmethod
+    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:
+        """Scores of the next words scores_nv in `compute_dtype`, and the state after them.
+
+        Row n is of time step n // B, sequence n mod B.
+        """
+
+    @property
+    @abc.abstractmethod
+    def dims(self) -> tuple[int, int]:
+        """The live widths: (gate_width, state_width), or (hidden, output) of the baseline."""
+
+    @abc.abstractmethod
+    def count_recurrent_parameters(self) -> int:
+        """Parameters of the recurrent layers, as the paper counts them."""
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The dtype of products."""
+        return torch.bfloat16 if self.config.precision == "bfloat16" else self.table.dtype
+
+    @property
+    @abc.abstractmethod
+    def table(self) -> Tensor:
+        """Embedding and decoder."""
+
+    @property
+    @abc.abstractmethod
+    def decoder_bias_v(self) -> Tensor:
+        """The decoder's bias."""
+
+    @torch.no_grad()
+    def set_word_counts(self, count_v: Tensor) -> None:
+        """Sets the decoder's bias to the words' log shares, each counted once more than given.
+
+        The model then knows how common each word is before its first update, and gradients are
+        about context only. With an initial bias of zero, narrow models predict little more than the
+        words' frequencies for several epochs: the gain from context is small as long as the bias is
+        wrong.
+        """
+        self.decoder_bias_v.copy_(((count_v + 1) / (count_v + 1).sum()).log())
+
+    def embed(self, words_tb: Tensor) -> Tensor:
+        """The words' embeddings x_tbe, after dropout of words and of columns."""
+        table_ve = self.table[:, : self.config.embedding_width]
+        x_tbe = F.embedding(words_tb, table_ve)
+        if self.training and self.config.dropout_words > 0:
+            keep_v = F.dropout(table_ve.new_ones(len(table_ve)), self.config.dropout_words)
+            x_tbe = x_tbe * keep_v[words_tb][:, :, None]
+        return self.drop_columns(x_tbe, self.config.dropout_embedding).to(self.compute_dtype)
+
+    def drop_columns(self, x_tbe: Tensor, share: float) -> Tensor:
+        """The input without a random share of its columns, the same at all time steps."""
+        if not self.training or share == 0:
+            return x_tbe
+        return x_tbe * F.dropout(x_tbe.new_ones(1, *x_tbe.shape[1:]), share)
+
+    def decode(self, h_tbs: Tensor, decoder_vs: Tensor, bias_v: Tensor) -> Tensor:
+        """The scores of the states, after dropout of states."""
+        h_ns = self.drop_columns(h_tbs, self.config.dropout_output).flatten(0, 1)
+        dtype = self.compute_dtype
+        return F.linear(h_ns.to(dtype), decoder_vs.to(dtype), bias_v.to(dtype))
+
+
+def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
+    """The mean cross entropy, float32, in nats per token.
+
+    Each token's loss has the precision of the scores; their mean has that of float32. A float32
+    copy of bfloat16 scores would take longer than the product that made them, and their gradient
+    would be rounded to bfloat16 again.
+    """
+    return F.cross_entropy(scores_nv, words_n, reduction="none").float().mean()
+
+
+class MaskedHLSTM(LanguageModel):
+    """The H-LSTM language model with masks.
+
+    `network` holds all weights that can exist; the masks say which of them live. Dead units are
+    left out of the computation, and only live weights get gradients.
+    """
+
+    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+        super().__init__(vocabulary, config)
+        self.network = HLSTMLanguageModel(
+            vocabulary, config.embedding_width, config.state_width, config.gate_width
+        )
+        self._keep_masks(full_masks(self.weights))
+        self._has_dead_units = False
+
+    @property
+    def weights(self) -> HLSTMWeights:
+        """The layer's parameters."""
+        return self.network.layer.weights()
+
+    @property
+    def masks(self) -> Masks:
+        """Which of them live. When it is set, weights that die become zero."""
+        return Masks(*(self.get_buffer(f"mask_{name}") for name in Masks._fields))
+
+    @masks.setter
+    def masks(self, masks: Masks) -> None:
+        self._keep_masks(Masks(*(mask.to(self.table.device) for mask in masks)))
+        self._has_dead_units = not bool(
+            live_hidden_units(self.masks).all() and live_states(self.masks).all()
+        )
+        self.load_weights(apply_masks(self.weights, self.masks))
+
+    def _keep_masks(self, masks: Masks) -> None:
+        """As buffers, which move to another device with the model."""
+        for name, mask in masks._asdict().items():
+            self.register_buffer(f"mask_{name}", mask, persistent=False)
+
+    @torch.no_grad()
+    def load_weights(self, weights: HLSTMWeights) -> None:
+        """Copies the weights of the layer from these."""
+        for mine, given in zip(self.weights, weights, strict=True):
+            mine.copy_(given)
+
+    @torch.no_grad()
+    def widen(self, *, gate_width: int, state_width: int) -> None:
+        """Adds dead units up to these widths, at least the present ones.
+
+        The decoder gets columns for new states, drawn as the table was, so that a dormant
+        state's gradient reaches it.
+        """
+        old, old_masks = self.weights, self.masks
+        layer = self.network.layer
+        more_g, more_s = gate_width - layer.gate_width, state_width - layer.state_width
+        pads = {
+            "input_kgi": (0, 0, 0, more_g),
+            "recurrent_kgs": (0, more_s, 0, more_g),
+            "hidden_bias_kg": (0, more_g),
+            "gate_ksg": (0, more_g, 0, more_s),
+            "gate_bias_ks": (0, more_s),
+        }
+        for name, pad in pads.items():
+            setattr(layer, name, nn.Parameter(F.pad(getattr(old, name), pad)))
+        layer.gate_width, layer.state_width = gate_width, state_width
+        new_columns = state_width - self.table.shape[1]
+        if new_columns > 0:
+            generator = torch.Generator().manual_seed(self.config.seed)
+            drawn_vm = torch.empty(len(self.table), new_columns)
+            drawn_vm.uniform_(-0.1, 0.1, generator=generator)
+            self.network.table_vm = nn.Parameter(
+                torch.cat([self.table, drawn_vm.to(self.table)], 1)
+            )
+        self.masks = Masks(
+            *(F.pad(getattr(old_masks, name), pad, value=False) for name, pad in pads.items())
+        )
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """(gate_width, state_width) of all weights, living or not."""
+        return self.network.layer.gate_width, self.network.layer.state_width
+
+    @property
+    def table(self) -> Tensor:  # noqa: D102  inherited
+        return self.network.table_vm
+
+    @property
+    def decoder_bias_v(self) -> Tensor:  # noqa: D102  inherited
+        return self.network.decoder_bias_v
+
+    @property
+    def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
+        masks = self.masks
+        return int(live_hidden_units(masks).sum(1).max()), int(live_states(masks).sum())
+
+    def count_recurrent_parameters(self) -> int:
+        """Live weights of H and W, without biases: the paper's 7,200,000 for the dense layer."""
+        return count_weights(self.masks)
+
+    def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
+        h_sb = self.table.new_zeros(self.dims[1], batch)
+        return h_sb, h_sb.clone()
+
+    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
+        masks = self.masks
+        weights = apply_masks(self.weights, masks)
+        decoder_vs = self.table[:, : self.network.layer.state_width]
+        if self._has_dead_units:
+            shrunk = shrink(weights, masks)
+            weights, decoder_vs = shrunk.weights, decoder_vs[:, shrunk.state_index_s]
+        weights = HLSTMWeights(*(each.to(self.compute_dtype) for each in weights))
+        batch = words_tb.shape[1]
+        mask_qb = None
+        if self.training and self.config.dropout_gates > 0:
+            num_units = NUM_GATES * weights.input_kgi.shape[1]
+            ones_qb = weights.input_kgi.new_ones(num_units, batch)
+            mask_qb = F.dropout(ones_qb, self.config.dropout_gates)
+        x_in = self.embed(words_tb).flatten(0, 1).t()
+        h_tsb, h_sb, c_sb = run_recurrence(x_in, weights, *state, mask_qb=mask_qb)
+        scores_nv = self.decode(h_tsb.transpose(1, 2), decoder_vs, self.decoder_bias_v)
+        return scores_nv, (h_sb.to(self.table.dtype), c_sb)
+
+
+class StackedLSTM(LanguageModel):
+    """The baseline: embedding, two LSTM layers E → H → E, tied decoder.
+
+    `network` is what the service measures as `lstm_lm`.
+    """
+
+    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+        super().__init__(vocabulary, config)
+        self.network = LSTMLanguageModel(vocabulary, config.embedding_width, config.gate_width)
+
+    @property
+    def table(self) -> Tensor:  # noqa: D102  inherited
+        return self.network.table_ve
+
+    @property
+    def decoder_bias_v(self) -> Tensor:  # noqa: D102  inherited
+        return self.network.decoder_bias_v
+
+    @property
+    def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
+        return self.network.first.hidden_size, self.network.second.hidden_size
+
+    def count_recurrent_parameters(self) -> int:  # noqa: D102  inherited
+        return self.network.count_recurrent_parameters()
+
+    def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
+        h_bh = self.table.new_zeros(1, batch, self.network.first.hidden_size)
+        h_bj = self.table.new_zeros(1, batch, self.network.second.hidden_size)
+        return h_bh, h_bh.clone(), h_bj, h_bj.clone()
+
+    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
+        h_h, c_h, h_j, c_j = (each.to(self.compute_dtype) for each in state)
+        x_tbh, (h_h, c_h) = self._run(self.network.first, self.embed(words_tb), (h_h, c_h))
+        x_tbh = self.drop_columns(x_tbh, self.config.dropout_gates)
+        x_tbj, (h_j, c_j) = self._run(self.network.second, x_tbh, (h_j, c_j))
+        state = tuple(each.detach().to(self.table.dtype) for each in (h_h, c_h, h_j, c_j))
+        return self.decode(x_tbj, self.table, self.decoder_bias_v), state
+
+    def _run(
+        self, layer: nn.LSTM, x_tbi: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The layer's output, its weights in `compute_dtype`.
+
+        Not by autocast: on CUDA, autocast always runs LSTM layers in float16.
+        """
+        weights = {name: each.to(self.compute_dtype) for name, each in layer.named_parameters()}
+        output: tuple[Tensor, tuple[Tensor, Tensor]]
+        output = functional_call(layer, weights, (x_tbi, state))
+        return output
