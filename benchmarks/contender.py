@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, get_args
 
 from benchmarks.answers.dims import Dims, show
 from benchmarks.answers.machine import RefereeError
-from benchmarks.learning_host import LearningHost
+from benchmarks.learning_host import Host
 
 if TYPE_CHECKING:
     from profiler_service.analysis.samples import Platform, Samples, TimingProtocol
@@ -74,7 +74,7 @@ class Racing(Protocol):
         seed: int,
         *,
         budget_s: float | None = None,
-        host: LearningHost | None = None,
+        host: Host | None = None,
     ) -> Race:
         """Races the window above the dims."""
 
@@ -98,7 +98,7 @@ def race_window(
     protocol: TimingProtocol,
     *,
     budget_s: float | None = None,
-    host: LearningHost | None = None,
+    host: Host | None = None,
 ) -> Race:
     """The planner's race over `side` × `side` points above `dims`, with samples from `measure`.
 
@@ -187,7 +187,7 @@ def open_contender(
                 seed: int,
                 *,
                 budget_s: float | None = None,
-                host: LearningHost | None = None,
+                host: Host | None = None,
             ) -> Race:
                 with _running_on(rest):
                     return race_window(

@@ -6,7 +6,11 @@ Of the benchmarks of races, this module alone knows the latency model of the cod
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from benchmarks.race_verdict import F64
 
 if TYPE_CHECKING:
     from profiler_service.analysis.samples import Samples
@@ -15,6 +19,45 @@ if TYPE_CHECKING:
     from profiler_service.plan.base import Planner
     from profiler_service.plan.learned import Learned
     from profiler_service.plan.spec import SweepSpec
+
+
+class Host(Protocol):
+    """What a race starts from, and what learns from it."""
+
+    def start(self, grid: Grid) -> Learned | None:
+        """What a race over that window starts from."""
+
+    def learn(self, spec: SweepSpec, planner: Planner, batches: Sequence[Samples]) -> None:
+        """Learns from a race that has ended."""
+
+
+class ToldHost:
+    """A host whose model says given effects of every window, and learns nothing."""
+
+    def __init__(self, effects: Sequence[F64]) -> None:
+        """`effects`: for each axis, the log latency that each position adds."""
+        self._effects = effects
+
+    def start(self, grid: Grid) -> Learned:
+        """The effects, and the pair that they make the fastest."""
+        from profiler_service.plan.learned import Learned, PredictedPair
+
+        total = self._effects[0]
+        for effect in self._effects[1:]:
+            total = np.add.outer(total, effect)
+        fastest = int(total.argmin())
+        pair = PredictedPair(
+            dims=grid.dims(fastest),
+            log_ratio=float(total.min() - total.flat[0]),
+            deviation=0.01,
+            half_width=None,
+            distance=0.0,
+        )
+        effects = tuple(tuple(effect.round(5).tolist()) for effect in self._effects)
+        return Learned(effects=effects, pair=pair)
+
+    def learn(self, spec: SweepSpec, planner: Planner, batches: Sequence[Samples]) -> None:
+        """Nothing."""
 
 
 class LearningHost:

@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.answers.dims import Dims
 from benchmarks.contender import Race, race_window
-from benchmarks.learning_host import LearningHost
+from benchmarks.learning_host import Host
 from benchmarks.race_verdict import F64
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def race_on(
     seed: int,
     *,
     budget_s: float | None = None,
-    host: LearningHost | None = None,
+    host: Host | None = None,
 ) -> Race:
     """The race of the service's planner over `side` × `side` points of the kind on the device.
 

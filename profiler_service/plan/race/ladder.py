@@ -107,11 +107,14 @@ class LadderPlanner(RaceScore):
             self._rng,
             allowed=budget.visits_until(until, self._seconds),
             few=1,
-            prior=self._trusted_prior,
+            prior=self._learned_prior,
         )
         num_points = self._spec.grid.num_candidates
         self._advance(0.05, f"looking at {narrowing.design_size} of {num_points} points")
-        yield from self._visit(self._with_anchors(narrowing.design(), QUERIED), seen)
+        while len(design := narrowing.design()):
+            yield from self._visit(self._with_anchors(design, QUERIED), seen)
+            if not seen.is_empty:
+                narrowing.learn(seen.fit().trust)
         order = np.argsort(self._costs, kind="stable").astype(np.int32)
         order = order[order != QUERIED]
         for number in range(self.settings.narrow.batches):
@@ -119,6 +122,7 @@ class LadderPlanner(RaceScore):
                 return End.NOTHING_SEEN
             fit = seen.fit()
             self._learn(budget, fit.noise)
+            narrowing.learn(fit.trust)
             preferred = self._without_failed(order)[: self.settings.ladder.most_points]
             draw = narrowing.suggest(
                 PreferredDraw(fit=fit, preferred=preferred, bar=self._bar),

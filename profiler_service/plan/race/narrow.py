@@ -52,9 +52,8 @@ class Narrowing:
     ) -> None:
         """There is time for `allowed` visits. Narrowing ends when only `few` points are left.
 
-        `prior` has how far a learned model is trusted; None if there is none. What the model knows
-        needn't be visited, and some of the later visits are random: what they find doesn't depend
-        on the model.
+        `prior` says how many visits a learned model saves where it holds; None if there is none.
+        Some of the later visits are random then: what they find doesn't depend on the model.
         """
         self._settings = settings
         self._shape = shape
@@ -63,26 +62,44 @@ class Narrowing:
         self._few = few
         self._alive = shape
         self._num_draws = 0
-        # The visits that a variance needs: those that a smaller one needs are fewer.
-        self._share = 1.0 if prior is None else prior.learned_visits
-        self._random_share = 0.0 if prior is None else prior.learned_random
-        total = min(self.wanted, allowed)
-        most = math.ceil(settings.design_share * total)
-        design = math.ceil(self._share * settings.design_visits * max(shape))
-        self.design_size = max(min(design, most), 2)
+        self._prior = prior
+        self._share = 1.0
+        self._random_share = 0.0
+        self._designed = 0
+        # A model is judged after as few random visits as it could save.
+        self.learn(0.0 if prior is None else 1.0)
+
+    def learn(self, trust: float) -> None:
+        """Takes the probability that the learned model holds: it saves so much of the visits."""
+        if self._prior is not None:
+            self._share = 1.0 - trust * (1.0 - self._prior.learned_visits)
+            self._random_share = trust * self._prior.learned_random
 
     @property
     def wanted(self) -> int:
         """Number of visits wanted in total, at the reference noise."""
         return math.ceil(self._share * self._settings.visits * max(self._shape))
 
+    @property
+    def design_size(self) -> int:
+        """Number of random visits wanted before any position is preferred."""
+        total = min(self.wanted, self._allowed)
+        most = math.ceil(self._settings.design_share * total)
+        design = math.ceil(self._share * self._settings.design_visits * max(self._shape))
+        return max(min(design, most), 2)
+
     def design(self) -> Points:
-        """Random points, with every position of every axis (nearly) equally often."""
+        """Random points, with every position of every axis (nearly) equally often.
+
+        Those that are still missing of `design_size`; none in the end.
+        """
+        missing = max(self.design_size - self._designed, 0)
+        self._designed += missing
         columns = []
         for size in self._shape:
-            repeats = -(-self.design_size // size)
+            repeats = -(-missing // size)
             shuffled = [self._rng.permutation(size) for _ in range(repeats)]
-            columns.append(np.concatenate(shuffled)[: self.design_size])
+            columns.append(np.concatenate([np.zeros(0, dtype=np.intp), *shuffled])[:missing])
         return self._number(columns)
 
     def suggest(self, fit: Posterior, *, wanted: int, left: int) -> Draw | End:
@@ -92,15 +109,16 @@ class Narrowing:
         the noise seen, and `left` the number for which there is still time.
         """
         total = min(wanted, self._allowed)
-        share = math.ceil((total - self.design_size) / self._settings.batches)
+        designed = max(self._designed, self.design_size)
+        share = math.ceil((total - designed) / self._settings.batches)
         count = max(share, self._settings.least_draws)
         if left < count:
             return End.OUT_OF_TIME
         positions = fit.draw_fastest(self._rng, count)
         alive = tuple(len(np.unique(column)) for column in positions.T)
         points = self._number(list(positions.T))
+        num_drawn = len(np.unique(points))
         if num_random := math.ceil(self._random_share * count):
-            # They count below: while they are many, narrowing goes on.
             others = self._rng.integers(0, math.prod(self._shape), num_random)
             points[:num_random] = others
         draw = Draw(
@@ -108,7 +126,7 @@ class Narrowing:
             field=self._alive,
             alive=alive,
             # The first draw follows the random points alone, and they don't include most points.
-            is_last=self._num_draws > 0 and len(np.unique(points)) <= self._few,
+            is_last=self._num_draws > 0 and num_drawn <= self._few,
         )
         self._alive = alive
         self._num_draws += 1

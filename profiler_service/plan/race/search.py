@@ -6,7 +6,6 @@ numpy only. Knows no clocks. Derivation: docs/explanation/races.md.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 
 import numpy as np
 
@@ -66,16 +65,20 @@ class RaceSearch(RaceScore):
             self._rng,
             allowed=budget.visits_until(until, self._seconds),
             few=self.settings.settle.finalists,
-            prior=self._trusted_prior,
+            prior=self._learned_prior,
         )
         num_points = self._spec.grid.num_candidates
         self._advance(0.05, f"looking at {narrowing.design_size} of {num_points} points")
-        yield from self._visit(narrowing.design(), seen)
+        while len(design := narrowing.design()):
+            yield from self._visit(design, seen)
+            if not seen.is_empty:
+                narrowing.learn(seen.fit().trust)
         for number in range(self.settings.narrow.batches):
             if seen.is_empty:
                 return End.NOTHING_SEEN
             fit = seen.fit()
             self._learn(budget, fit.noise)
+            narrowing.learn(fit.trust)
             draw = narrowing.suggest(
                 fit,
                 wanted=budget.scale(narrowing.wanted),
@@ -111,11 +114,8 @@ class RaceSearch(RaceScore):
             return np.zeros(0, dtype=np.int32)
         left = budget.visits_until(self.settings.budget.contest_until, self._seconds)
         num_others = self._spec.grid.num_candidates - 1
-        settings = self.settings.contest
-        if self._trusted_prior is not None:
-            settings = replace(settings, places=settings.learned_places)
         num_favourites, num_seen = count_places(
-            settings, budget.scale, visits=left, num_points=num_others
+            self.settings.contest, budget.scale, visits=left, num_points=num_others
         )
         predicted = seen.fit().predict().ravel().round(6)
         favourites = find_favourites(predicted, num_favourites, {QUERIED, *self._excluded})

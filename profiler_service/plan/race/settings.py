@@ -54,19 +54,22 @@ class PriorSettings:
     learned_share: float = _setting(
         1.0, "share", "The share of a learned model's effects that the window is expected to show."
     )
-    learned_doubt: float = _setting(
-        1.0, "share", "Standard deviation of that share: the window may show nothing of them."
-    )
-    learned_spread: float = _setting(
-        0.4,
+    learned_doubt: float = _setting(0.5, "share", "Standard deviation of that share.")
+    learned_spreads: tuple[float, ...] = _setting(
+        (0.4, 0.2),
         "share",
-        "So much of every other deviation of the prior is left beside a learned model.",
+        "Where a learned model holds, one of these is left of what positions and blocks have of "
+        "their own. The samples say which.",
+    )
+    learned_class: float = _setting(0.4, "share", "So much is left of `class_spread` there.")
+    learned_odds: float = _setting(
+        0.1, "", "Odds that a learned model holds in a window, before anything is measured there."
     )
     learned_visits: float = _setting(
-        0.5, "share", "So much of narrowing's visits are made where a model is trusted."
+        0.5, "share", "So much of narrowing's visits are made where a learned model holds."
     )
     learned_random: float = _setting(
-        0.1, "share", "The share of the later visits that are random, where a model is trusted."
+        0.1, "share", "The share of the later visits that are random, where a learned model holds."
     )
 
 
@@ -148,9 +151,6 @@ class ContestSettings:
 
     places: int = _setting(
         24, "points", "The most points that join the contest at a time, besides those of a survey."
-    )
-    learned_places: int = _setting(
-        12, "points", "The same where a learned model is trusted: it ranks them better."
     )
     whole_window: int = _setting(
         128,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.plan.race.settings import RACE, PriorSettings
+from profiler_service.plan.race.trust import Prior, average, find_shares, update, weigh
 
 _MAX_PASSES = 12
 _CONVERGED = 0.02
@@ -66,21 +67,34 @@ def guided_prior(
 
 
 def learned_prior(
-    dims: npt.NDArray[np.integer], effects: F64, settings: PriorSettings = RACE.prior
+    dims: npt.NDArray[np.integer],
+    effects: F64,
+    spread: float,
+    settings: PriorSettings = RACE.prior,
+    *,
+    holds: bool = True,
 ) -> tuple[F64, F64]:
     """`position_prior` with the effects [n] that the host's model has learned.
 
     The window is expected to show them, growth included, ± all of what is beyond growth: it may
-    show nothing of them. All else that a position, a class or a block may have of its own is two
-    fifths of what it is without a model.
+    show nothing of them. What a position or a block may have of its own is this share, `spread`, of
+    what it is without a model. If the model doesn't hold, the same without what is beyond growth.
     """
-    _, covariance = position_prior(dims, settings)
+    smaller = replace(
+        settings,
+        growth_spread=spread * settings.growth_spread,
+        class_spread=settings.learned_class * settings.class_spread,
+        block_spread=spread * settings.block_spread,
+        own_spread=spread * settings.own_spread,
+    )
+    _, covariance = position_prior(dims, smaller)
     log: F64 = np.log(dims.astype(np.float64))
     trend = np.polynomial.Polynomial.fit(log, effects, 1)(log) if len(dims) > 1 else effects
+    if not holds:
+        return trend - trend.mean(), covariance
     beyond = effects - trend
     mean = trend - trend.mean() + settings.learned_share * beyond
-    doubt = settings.learned_doubt**2 * np.outer(beyond, beyond)
-    return mean, settings.learned_spread**2 * covariance + doubt
+    return mean, covariance + settings.learned_doubt**2 * np.outer(beyond, beyond)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,6 +116,8 @@ class StructureFit:
     """The usual effect of a single point, beyond the effects of its positions."""
     precision: F64
     """Inverse posterior covariance of all effects, one axis after the other."""
+    trust: float
+    """The probability that the host's model holds here; 0 if there is none."""
 
     def predict(self) -> F64:
         """The fit's log latency at every point, in the grid's shape."""
@@ -206,32 +222,44 @@ class Structure:
     ) -> None:
         """`axes` are each axis' dimensions, ascending; `guide` the values for `guided_prior`.
 
-        `learned` are those for `learned_prior`, which are taken instead of a guide.
+        `learned` are those for `learned_prior`. The samples say how far they are trusted.
 
         `starts` says for each axis which position is the first that the answer may have (0).
         """
         self._settings = settings
         self._starts = tuple(starts) or (0,) * len(axes)
         self._offsets = np.cumsum([0, *map(len, axes)])
-        if learned is not None:
-            priors = [
-                learned_prior(dims, np.array(values), settings)
-                for dims, values in zip(axes, learned, strict=True)
-            ]
-        elif guide is None:
+        if guide is None:
             priors = [position_prior(dims, settings) for dims in axes]
         else:
             priors = [
                 guided_prior(dims, np.array(values), settings)
                 for dims, values in zip(axes, guide, strict=True)
             ]
-        self._mean = np.concatenate([mean for mean, _ in priors])
         self._covariances = [covariance for _, covariance in priors]
-        self._precision = np.zeros((int(self._offsets[-1]),) * 2)
+        plain = self._join(priors)
+        self._mean, self._precision = plain.mean, plain.precision
+        self._learned: dict[bool, list[Prior]] = {}
+        """With each spread: the priors if the model holds, and if it doesn't."""
+        for holds in (True, False) if learned is not None else ():
+            self._learned[holds] = [
+                self._join(
+                    [
+                        learned_prior(dims, np.array(values), spread, settings, holds=holds)
+                        for dims, values in zip(axes, learned or (), strict=True)
+                    ]
+                )
+                for spread in settings.learned_spreads
+            ]
+
+    def _join(self, priors: Sequence[tuple[F64, F64]]) -> Prior:
+        """The prior of all effects from the mean and the covariance of each axis' effects."""
+        precision = np.zeros((int(self._offsets[-1]),) * 2)
         for (_, covariance), (a, b) in zip(
             priors, itertools.pairwise(self._offsets.tolist()), strict=True
         ):
-            self._precision[a:b, a:b] = np.linalg.inv(covariance)
+            precision[a:b, a:b] = np.linalg.inv(covariance)
+        return Prior(mean=np.concatenate([mean for mean, _ in priors]), precision=precision)
 
     def fit(
         self,
@@ -277,6 +305,10 @@ class Structure:
                 break
         precision, right = self._normal_equations(columns, near, weight, value)
         effects = self._mean + np.asarray(np.linalg.solve(precision, right), dtype=np.float64)
+        trust = 0.0
+        if self._learned:
+            effects, precision, trust = self._weigh_priors(precision - self._precision, right)
+            fitted = (effects - self._mean)[columns].sum(axis=1)
         residual = value - fitted
         own = near.remove_states(residual)
         level = float(np.median(residual)) if len(value) else 0.0
@@ -291,7 +323,25 @@ class Structure:
             starts=self._starts,
             interaction=self._settings.interaction,
             precision=precision,
+            trust=trust,
         )
+
+    def _weigh_priors(self, known: F64, right: F64) -> tuple[F64, F64, float]:
+        """Mean and precision of the effects, over all priors, and the probability of the model.
+
+        `known` and `right` are the samples' part of the normal equations around the plain prior's
+        mean. All priors get the weights of its fit, which takes nothing for granted.
+        """
+        right = right + known @ self._mean
+        holding, others = (
+            [update(prior, known, right) for prior in self._learned[holds]]
+            for holds in (True, False)
+        )
+        trust = weigh(holding, others, self._settings.learned_odds)
+        plain = update(Prior(mean=self._mean, precision=self._precision), known, right)
+        shares = np.append(trust * find_shares(holding), 1 - trust)
+        mean, precision = average([*holding, plain], shares)
+        return mean, precision, trust
 
     def _find_noise(
         self, near: Neighbours, residual: F64, settled: float, known: Noise | None

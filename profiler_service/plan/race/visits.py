@@ -60,14 +60,14 @@ class RaceVisits(SteppedPlanner):
         super().__init__(spec)
 
     @property
-    def _trusted_prior(self) -> PriorSettings | None:
-        """How far the host's model is trusted; None if it says nothing of this window."""
+    def _learned_prior(self) -> PriorSettings | None:
+        """What a model of the host saves; None if it says nothing of this window."""
         return None if self._spec.learned_effects is None else self.settings.prior
 
     @property
     def _is_guided(self) -> bool:
-        """Whether the search begins at a guide. What was learned of the kind itself is better."""
-        return self._spec.guide is not None and self._spec.learned_effects is None
+        """Whether there is a guide. If a learned model holds, it takes the guide's place."""
+        return self._spec.guide is not None
 
     @property
     def stages(self) -> Sequence[RaceStage]:
