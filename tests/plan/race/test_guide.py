@@ -15,7 +15,7 @@ from profiler_service.kinds import get_workload_kind
 from profiler_service.kinds.products import LINEAR
 from profiler_service.plan.race.guide import covers, find_factors, guide_of
 from profiler_service.plan.race.planner import RacePlanner
-from profiler_service.plan.race.structure import guided_prior
+from profiler_service.plan.race.priors import guided_prior
 from profiler_service.plan.spec import SweepSpec
 from profiler_service.workload import Workload
 from tests.api.curves import build_curve

@@ -8,8 +8,9 @@ import pytest
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.neighbours import Neighbours, Noise
+from profiler_service.plan.race.priors import position_prior
 from profiler_service.plan.race.settings import RACE
-from profiler_service.plan.race.structure import Structure, StructureFit, position_prior
+from profiler_service.plan.race.structure import Structure, StructureFit
 
 
 def positions_of(number: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.intp]:
