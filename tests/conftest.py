@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.util
 import itertools
 import os
@@ -22,6 +23,7 @@ import sqlalchemy as sa
 
 from profiler_service.storage import schema
 from profiler_service.storage.store import Store
+from tests.applications import forget_applications
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -36,6 +38,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["LHP_PARTITION"] = f"tests {uuid.uuid4().hex}"
 # Each measuring process imports torch, which takes seconds. Most tests need only one.
 os.environ["LHP_CHILDREN"] = "1"
+# A database that is slow because the machine is busy counts as there. Tests of one that doesn't
+# answer say how long it may take.
+os.environ["LHP_DATABASE_ANSWER_S"] = "60"
 
 # anyio imports its parts when they are first used, and pytest compiles them anew. If two threads
 # compiled at the same time, CPython 3.11 could fail ("AST constructor recursion depth mismatch").
@@ -43,6 +48,19 @@ for _name in dir(anyio):
     getattr(anyio, _name)
 
 _database_numbers = itertools.count(1)
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what all tests share: it would search it at every turn."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def applications() -> Iterator[None]:
+    """No application of an earlier test in memory."""
+    yield
+    forget_applications()
 
 
 @pytest.fixture(autouse=True)

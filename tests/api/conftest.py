@@ -128,11 +128,8 @@ def keep_curve(
 
 @pytest.fixture
 def settings() -> Settings:
-    """Settings of a service on HOST; the store is given, so the URL is never used.
-
-    A database that is slow because the machine is busy counts as there.
-    """
-    return Settings(database_url="sqlite:///unused", host=HOST, database_answer_s=60)
+    """Settings of a service on HOST; the store is given, so the URL is never used."""
+    return Settings(database_url="sqlite:///unused", host=HOST)
 
 
 @contextlib.asynccontextmanager

@@ -25,9 +25,7 @@ NEWER = dataclasses.replace(PLATFORM, framework="none 2.0", threads=PLATFORM.thr
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(
-        database_url="sqlite:///unused", host=HOST, database_answer_s=60, canaries="5,6;7,7"
-    )
+    return Settings(database_url="sqlite:///unused", host=HOST, canaries="5,6;7,7")
 
 
 def race(

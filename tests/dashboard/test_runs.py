@@ -32,9 +32,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(root: Path) -> Settings:
-    return Settings(
-        database_url="sqlite:///unused", host=HOST, database_answer_s=60, runs=str(root)
-    )
+    return Settings(database_url="sqlite:///unused", host=HOST, runs=str(root))
 
 
 async def read(client: httpx.AsyncClient, address: str) -> Page:
@@ -254,7 +252,7 @@ async def test_an_empty_folder_says_what_to_do(client: httpx.AsyncClient, root: 
 
 
 async def test_without_the_setting_there_are_no_such_pages(sqlite_worker: Worker) -> None:
-    settings = Settings(database_url="sqlite:///unused", host=HOST, database_answer_s=60)
+    settings = Settings(database_url="sqlite:///unused", host=HOST)
     async with serving(settings, sqlite_worker) as client:
         page = await read(client, "/ui/curves")
         assert not [has for has in page.find("a") if "runs" in has.get("href", "")]
