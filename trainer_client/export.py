@@ -36,7 +36,8 @@ from profiler_service.networks import (
 from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
 from trainer_client.files import make_directory, write_whole
-from trainer_client.groups.masks import shrink
+from trainer_client.groups.layers import STATE
+from trainer_client.groups.shrinking import shrink
 from trainer_client.run.training_run import TrainingRun
 from trainer_client.tasks.language_model.corpus import Vocabulary
 from trainer_client.tasks.language_model.networks import MaskedHLSTM, StackedLSTM
@@ -65,26 +66,26 @@ def shrink_model(
     widths that are too small for the live units.
     """
     with torch.no_grad():
-        small = shrink(model.weights, model.masks, gate_width=gate_width, state_width=state_width)
+        widths = {"gate_width": gate_width, "state_width": state_width}
+        asked = {axis: width for axis, width in widths.items() if width is not None}
+        small = shrink(model.layout, model.weights, model.masks, widths=asked)
         embedding_width = model.config.embedding_width
-        if _leaves_a_column_out(small.state_index_s, embedding_width):
-            small = shrink(
-                model.weights, model.masks, gate_width=gate_width, state_width=model.widths[1]
-            )
-        index_s = small.state_index_s
+        if _leaves_a_column_out(small.index[STATE], embedding_width):
+            asked["state_width"] = model.widths[1]
+            small = shrink(model.layout, model.weights, model.masks, widths=asked)
+        index_s = small.index[STATE]
         kept = set(index_s.tolist())
         rest = [m for m in range(model.table.shape[1]) if m not in kept]
         columns_m = torch.cat([index_s, torch.tensor(rest, dtype=torch.int64).to(index_s)])
         width = max(embedding_width, len(index_s))
-        layer = small.weights._replace(
-            input_kgi=small.weights.input_kgi[:, :, columns_m[:embedding_width]]
-        )
+        layer = dict(small.weights)
+        layer["input_kgi"] = layer["input_kgi"][:, :, columns_m[:embedding_width]]
         return _build(
             embedding_width,
             {
                 "table_vm": model.table[:, columns_m[:width]],
                 "decoder_bias_v": model.network.decoder_bias_v,
-                **{f"layer.{name}": weight for name, weight in layer._asdict().items()},
+                **{f"layer.{name}": weight for name, weight in layer.items()},
             },
         )
 

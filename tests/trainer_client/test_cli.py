@@ -62,7 +62,8 @@ def final_model(out: Path) -> dict[str, torch.Tensor]:
     saved = read_checkpoint(out / "checkpoint.lhp")
     assert saved["step"] == "done"
     weights: dict[str, torch.Tensor] = saved["model"]["weights"]
-    masks = {f"mask {i}": mask for i, mask in enumerate(saved["model"]["masks"])}
+    kept = saved["model"]["masks"]
+    masks = {f"{of} {name}": mask for of in kept for name, mask in kept[of].items()}
     return {**weights, **masks, "random": saved["ranks"][0]["random"]}
 
 

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from profiler_service.kinds import HLSTM_LM
 from profiler_service.networks import HLSTMLanguageModel
+from tests.trainer_client.groups.layers import units
 from tests.trainer_client.texts import WORDS, tiny_config, tiny_corpus
 from trainer_client.export import (
     ModelFileError,
@@ -20,7 +21,7 @@ from trainer_client.export import (
     write_sparse,
 )
 from trainer_client.groups.masks import full_masks, without_units
-from trainer_client.groups.pruning import prune_layer_weights, prune_units
+from trainer_client.groups.pruning import prune_matrices, prune_units
 from trainer_client.run.ranks import Ranks
 from trainer_client.run.training_run import TrainingRun
 from trainer_client.tasks.language_model.networks import MaskedHLSTM, StackedLSTM
@@ -34,8 +35,9 @@ def model() -> MaskedHLSTM:
     torch.manual_seed(0)
     model = MaskedHLSTM(WORDS, tiny_config()).eval()
     torch.nn.init.normal_(model.network.decoder_bias_v)
-    masks = prune_units(model.weights, model.masks, num_hidden=3, num_states=2)
-    model.masks = prune_layer_weights(model.weights, masks, ratio=0.4)
+    counts = {"gate_width": 3, "state_width": 2}
+    masks = prune_units(model.layout, model.weights, model.masks, counts=counts)
+    model.masks = prune_matrices(model.layout, model.weights, masks, ratio=0.4)
     return model
 
 
@@ -71,9 +73,9 @@ def test_more_states_than_the_embedding_has_columns() -> None:
     torch.manual_seed(0)
     model = MaskedHLSTM(WORDS, tiny_config()).eval()
     model.widen(gate_width=14, state_width=11)
-    model.masks = full_masks(model.weights)
+    model.masks = full_masks(model.layout, model.weights)
     with torch.no_grad():
-        model.weights.gate_ksg.normal_()
+        model.weights["gate_ksg"].normal_()
     network = shrink_model(model)
     assert network.table_vm.shape == (WORDS, 11)
     assert_equal_output(network(WORDS_TB)[0], model)
@@ -84,11 +86,15 @@ def test_a_dead_state_within_the_embedding_stays_where_one_beyond_it_lives() -> 
     model = MaskedHLSTM(WORDS, tiny_config()).eval()
     model.widen(gate_width=14, state_width=9)
     with torch.no_grad():
-        for weight in model.weights:
+        for weight in model.weights.values():
             weight.normal_()
     state_s = torch.arange(9) != 2
     hidden_kg = torch.ones(4, 14, dtype=torch.bool)
-    model.masks = without_units(full_masks(model.weights), hidden_kg=~hidden_kg, state_s=~state_s)
+    model.masks = without_units(
+        model.layout,
+        full_masks(model.layout, model.weights),
+        units(hidden_kg=~hidden_kg, state_s=~state_s),
+    )
     assert model.dims == (14, 8)
     network = shrink_model(model)
     assert network.layer.state_width == 9

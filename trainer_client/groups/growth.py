@@ -7,23 +7,18 @@ returns new tensors. None trains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from profiler_service.errors import InvalidRequestError, LhpError
-from profiler_service.networks import HLSTMWeights
-from trainer_client.groups.masks import (
-    Masks,
-    apply_masks,
-    live_hidden_units,
-    live_states,
-    map_matrices,
-)
+from trainer_client.groups.layout import Layout, Part, Tensors, UnitGroup
+from trainer_client.groups.masks import Masks, apply_masks, map_matrices, possible_weights
 
-# Shapes: K the four gates, G gate_width, S state_width; M rows and N columns of any matrix.
+# Shapes: U the units of one group; M rows and N columns of any matrix.
 
 
 class InvalidGradientError(LhpError):
@@ -31,36 +26,35 @@ class InvalidGradientError(LhpError):
 
 
 class MeanGradient:
-    """The average gradient of a layer over a training set, batch by batch."""
+    """The average gradient of parameters over a training set, batch by batch."""
 
     def __init__(self) -> None:
-        self._sum: HLSTMWeights | None = None
+        self._sum: dict[str, Tensor] = {}
         self._count = 0
 
-    def add(self, gradients: HLSTMWeights, *, count: int) -> None:
+    def add(self, gradients: Tensors, *, count: int) -> None:
         """Takes the mean gradient of one batch of `count` tokens."""
-        scaled = HLSTMWeights(*(gradient.detach() * count for gradient in gradients))
-        if self._sum is not None:
-            scaled = HLSTMWeights(*(a + b for a, b in zip(self._sum, scaled, strict=True)))
-        self._sum = scaled
+        for name, gradient in gradients.items():
+            scaled = gradient.detach() * count
+            self._sum[name] = self._sum[name] + scaled if name in self._sum else scaled
         self._count += count
 
     def mean(
         self, *, over_processes: Callable[[Sequence[Tensor]], None] = lambda _: None
-    ) -> HLSTMWeights:
+    ) -> dict[str, Tensor]:
         """The average, in which each token has the same weight.
 
         `over_processes` replaces tensors by their means over all processes. The result is checked
         after that, so that all processes raise the same error. Raises InvalidGradientError if
         nothing was added, or if it isn't finite.
         """
-        if self._sum is None or self._count == 0:
+        if self._count == 0:
             raise InvalidGradientError(
                 "there is no gradient to average", hint="add one batch or more"
             )
-        result = HLSTMWeights(*(each / self._count for each in self._sum))
-        over_processes(result)
-        if not all(bool(each.isfinite().all()) for each in result):
+        result = {name: each / self._count for name, each in self._sum.items()}
+        over_processes(list(result.values()))
+        if not all(bool(each.isfinite().all()) for each in result.values()):
             raise InvalidGradientError(
                 "the average gradient isn't finite",
                 hint="start a new run with a lower learning_rate or clip_norm",
@@ -87,15 +81,17 @@ def grow_weights(mask_mn: Tensor, gradient_mn: Tensor, *, ratio: float) -> Tenso
     return mask_mn | ((size_mn >= threshold) & (size_mn > 0))
 
 
-def grow_layer_weights(masks: Masks, gradients: HLSTMWeights, *, ratio: float) -> Masks:
-    """The masks after `grow_weights` on every H and W. Dead units stay dead."""
+def grow_matrices(layout: Layout, masks: Masks, gradients: Tensors, *, ratio: float) -> Masks:
+    """The masks after `grow_weights` on every matrix. Dead units stay dead."""
 
     def grow(mask_mn: Tensor, gradient_mn: Tensor) -> Tensor:
         return grow_weights(mask_mn, gradient_mn, ratio=ratio)
 
-    possible = _between(live_hidden_units(masks), live_states(masks))
-    grown = map_matrices(grow, masks, gradients)
-    return HLSTMWeights(*(a & b for a, b in zip(grown, possible, strict=True)))
+    possible = possible_weights(layout, masks.weights, masks.units)
+    grown = map_matrices(layout, grow, masks.weights, gradients)
+    return Masks(
+        weights={name: mask & possible[name] for name, mask in grown.items()}, units=masks.units
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,110 +133,131 @@ def grow_rows_and_columns(
 
 
 def open_dormant(
-    weights: HLSTMWeights, masks: Masks, *, generator: torch.Generator
-) -> HLSTMWeights:
+    layout: Layout, weights: Tensors, masks: Masks, *, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Weights that compute the same, and with which dormant units have gradients.
 
-    If both its row of H and its column of W are zero, a hidden unit has no gradient. So dormant
-    hidden units get a row of H over the live inputs, drawn as for a new layer, uniformly within
-    ±1/√(live inputs). Their columns of W stay zero, so the function doesn't change. A dormant state
-    doesn't need this if the next layer reads it: then its gradient reaches its row of W. A tied
-    decoder always has its column, because the embedding needs it.
+    If all of its incoming and outgoing weights are zero, a unit has no gradient. So dormant units
+    get incoming weights from the live units, drawn as for a new layer, uniformly within
+    ±1/√(live inputs). Their outgoing weights stay zero, so the function doesn't change. The dormant
+    units of an output group don't need this: what reads them has weights for them, and a gradient
+    reaches what comes in.
 
     `generator` is on the CPU, so that every process and device draws the same numbers.
     """
-    live = apply_masks(weights, masks)
-    dormant_kg1 = ~live_hidden_units(masks)[:, :, None]
-    state_s = live_states(masks)
-    bound = (live.input_kgi.shape[2] + int(state_s.sum())) ** -0.5
-
-    def draw(like: Tensor) -> Tensor:
-        drawn = torch.empty(like.shape, dtype=torch.float64)
-        return drawn.uniform_(-bound, bound, generator=generator).to(like.device, like.dtype)
-
-    return live._replace(
-        input_kgi=torch.where(dormant_kg1, draw(live.input_kgi), live.input_kgi),
-        recurrent_kgs=torch.where(
-            dormant_kg1 & state_s, draw(live.recurrent_kgs), live.recurrent_kgs
-        ),
-    )
+    opened = apply_masks(weights, masks)
+    drawn: dict[str, Tensor] = {}
+    for group in layout.groups:
+        parts = [part for part in group.parts if part.role == "incoming"]
+        if group.is_output or not any(part.role == "outgoing" for part in group.parts):
+            continue
+        dormant_u = ~masks.units[group.name]
+        open_to = [_linked(layout, masks, group, part) for part in parts]
+        fan_in = sum(
+            int(part.by_unit(linked).sum(1).max()) // (part.before * part.after)
+            for part, linked in zip(parts, open_to, strict=True)
+        )
+        bound = max(fan_in, 1) ** -0.5
+        for part, linked in zip(parts, open_to, strict=True):
+            like = opened[part.parameter]
+            if part.parameter not in drawn:
+                each = torch.empty(like.shape, dtype=torch.float64)
+                drawn[part.parameter] = each.uniform_(-1, 1, generator=generator).to(
+                    like.device, like.dtype
+                )
+            start = bound * part.view(drawn[part.parameter])
+            is_opened = part.along(dormant_u, like.dim()) & part.view(linked)
+            result = like.clone()
+            part.view(result).copy_(torch.where(is_opened, start, part.view(like)))
+            opened[part.parameter] = result
+    return opened
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class GrownLayer:
-    """A layer's weights and masks after growth."""
+class Grown:
+    """A network's weights and masks after growth."""
 
-    weights: HLSTMWeights
+    weights: dict[str, Tensor]
     masks: Masks
 
 
 def grow_units(
-    opened: HLSTMWeights,
+    layout: Layout,
+    opened: Tensors,
     masks: Masks,
-    gradients: HLSTMWeights,
+    gradients: Tensors,
     *,
-    num_hidden: int,
-    num_states: int,
+    counts: Mapping[str, int],
     learning_rate: float,
-) -> GrownLayer:
-    """The layer with `num_hidden` more hidden units in each gate and `num_states` more states.
+) -> Grown:
+    """The network with more units: `counts` of each axis, in each group of that axis.
 
     Algorithm 2 with rows and columns coupled. The dormant units with the largest |gradient|, summed
-    over their rows and columns of H and W, wake. Their weights to and from units that lived before
-    become live. Weights between two new units stay dormant, as in the algorithm. The new weights
-    start as `opened` − learning_rate · gradient, which is one step of descent from the weights that
+    over their rows and columns, wake. Their weights to and from units that lived before become
+    live. Weights between two new units stay dormant, as in the algorithm. The new weights start as
+    `opened` − learning_rate · gradient, which is one step of descent from the weights that
     `open_dormant` returns. The gradients must be those at these weights.
 
     Raises InvalidRequestError if fewer are dormant.
     """
-    hidden_kg, state_s = live_hidden_units(masks), live_states(masks)
-    # The units that a unit can be connected with: all live ones. G and S as in the masks.
-    size = HLSTMWeights(*(gradient.abs() for gradient in gradients))
-    from_live_s = size.recurrent_kgs * state_s
-    size_kg = size.input_kgi.sum(2) + from_live_s.sum(2) + (size.gate_ksg * state_s[:, None]).sum(1)
-    size_s = (size.gate_ksg * hidden_kg[:, None, :]).sum((0, 2)) + (
-        size.recurrent_kgs * hidden_kg[:, :, None]
-    ).sum((0, 1))
-    new_kg = torch.stack(
-        [
-            _strongest(size_g, ~live_g, num_hidden, "hidden units")
-            for size_g, live_g in zip(size_kg, hidden_kg, strict=True)
+    size = {name: gradient.abs() for name, gradient in gradients.items()}
+    grown_units = {}
+    for group in layout.groups:
+        live_u = masks.units[group.name]
+        # Among the units that lived before: only with these will a woken unit be connected.
+        sums = [
+            part.by_unit(size[part.parameter] * _linked(layout, masks, group, part)).sum(1)
+            for part in group.parts
+            if part.is_ranked and part.role != "bias"
         ]
-    )
-    new_s = _strongest(size_s, ~state_s, num_states, "state units")
-    with_hidden = _between(hidden_kg | new_kg, state_s)
-    with_states = _between(hidden_kg, state_s | new_s)
-    before = _between(hidden_kg, state_s)
-    woken = _shaped_like(
-        masks, ((a | b) & ~c for a, b, c in zip(with_hidden, with_states, before, strict=True))
-    )
+        new_u = _strongest(
+            torch.stack(sums).sum(0),
+            ~live_u,
+            counts.get(group.dimension, 0),
+            f"units of {group.name}",
+        )
+        grown_units[group.name] = live_u | new_u
+    before = possible_weights(layout, masks.weights, masks.units)
+    woken = {name: torch.zeros_like(mask) for name, mask in masks.weights.items()}
+    for group, part in layout.parts():
+        wider = _possible(layout, masks, part, grown_units[group.name])
+        woken[part.parameter] |= wider & ~before[part.parameter]
     live = apply_masks(opened, masks)
-    return GrownLayer(
-        weights=HLSTMWeights(
-            *(
-                torch.where(wakes, start - learning_rate * gradient, weight)
-                for wakes, start, gradient, weight in zip(
-                    woken, opened, gradients, live, strict=True
-                )
-            )
+    return Grown(
+        weights={
+            name: torch.where(woken[name], opened[name] - learning_rate * gradients[name], weight)
+            for name, weight in live.items()
+        },
+        masks=Masks(
+            weights={name: mask | woken[name] for name, mask in masks.weights.items()},
+            units=grown_units,
         ),
-        masks=HLSTMWeights(*(mask | wakes for mask, wakes in zip(masks, woken, strict=True))),
     )
 
 
-def _between(hidden_kg: Tensor, state_s: Tensor) -> Masks:
-    """All weights that can live between these units; the input's axis has length 1."""
-    return HLSTMWeights(
-        input_kgi=hidden_kg[:, :, None],
-        recurrent_kgs=hidden_kg[:, :, None] & state_s,
-        hidden_bias_kg=hidden_kg,
-        gate_ksg=state_s[:, None] & hidden_kg[:, None, :],
-        gate_bias_ks=state_s.expand(len(hidden_kg), -1),
+def _linked(layout: Layout, masks: Masks, group: UnitGroup, part: Part) -> Tensor:
+    """Which elements of the part's parameter join a unit, live or not, with live other units."""
+    alive = torch.ones_like(masks.units[group.name])
+    return _possible(layout, masks, part, alive)
+
+
+def _possible(layout: Layout, masks: Masks, part: Part, instead_u: Tensor) -> Tensor:
+    """Which weights of the part's parameter can live if the part had these units."""
+    like = {part.parameter: masks.weights[part.parameter]}
+    only = _of_parameter(layout, part.parameter)
+    found = possible_weights(only, like, masks.units, instead={part: instead_u})
+    return found[part.parameter]
+
+
+def _of_parameter(layout: Layout, name: str) -> Layout:
+    """The layout of one parameter alone."""
+    groups = (
+        dataclasses.replace(
+            group, parts=tuple(part for part in group.parts if part.parameter == name)
+        )
+        for group in layout.groups
     )
-
-
-def _shaped_like(masks: Masks, given: Iterable[Tensor]) -> Masks:
-    return HLSTMWeights(*(each.expand_as(mask) for mask, each in zip(masks, given, strict=True)))
+    return Layout(groups=tuple(each for each in groups if each.parts), matrices=())
 
 
 def _strongest(size_n: Tensor, dormant_n: Tensor, count: int, what: str) -> Tensor:

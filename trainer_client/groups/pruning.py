@@ -6,28 +6,24 @@ the loss. Retraining shows that, and `PruningRate` says how to continue.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from profiler_service.errors import InvalidRequestError
-from profiler_service.networks import HLSTMWeights
+from trainer_client.groups.layout import Layout, Tensors, UnitGroup
 from trainer_client.groups.masks import (
     Masks,
     apply_masks,
     count_weights,
-    live_hidden_units,
-    live_states,
     map_matrices,
     without_unconnected,
     without_units,
 )
 
-# Shapes: K the four gates, G gate_width, S state_width; M rows and N columns of any matrix.
-
-MATRICES = ("input_kgi", "recurrent_kgs", "gate_ksg")
-"""The weights of a layer that can be pruned: H in two parts, and W."""
+# Shapes: U the units of one group; M rows and N columns of any matrix.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,26 +72,37 @@ def prune_rows_and_columns(
     return mask_mn & ~row_m[:, None] & ~column_n
 
 
-def prune_units(weights: HLSTMWeights, masks: Masks, *, num_hidden: int, num_states: int) -> Masks:
-    """The masks without the weakest `num_hidden` units of each gate and `num_states` states.
+def prune_units(
+    layout: Layout, weights: Tensors, masks: Masks, *, counts: Mapping[str, int]
+) -> Masks:
+    """The masks without the weakest units: `counts` of each axis, in each group of that axis.
 
     Algorithm 1 with rows and columns coupled: the parts of a unit are ranked together, by the sum
-    of |w| over the unit's rows and columns of H and W. The next layer's weights don't count: a tied
-    decoder has so many rows that the words' frequencies would decide.
+    of |w| over its rows and columns. Parts that aren't ranked don't count.
 
-    Raises InvalidRequestError if a gate or the state would have no units left.
+    Raises InvalidRequestError if a group would have no units left.
     """
-    size = HLSTMWeights(*(weight.abs() for weight in apply_masks(weights, masks)))
-    size_kg = size.input_kgi.sum(2) + size.recurrent_kgs.sum(2) + size.gate_ksg.sum(1)
-    size_s = size.gate_ksg.sum((0, 2)) + size.recurrent_kgs.sum((0, 1))
-    hidden_kg = torch.stack(
-        [
-            _weakest(size_g, live_g, num_hidden, "hidden units")
-            for size_g, live_g in zip(size_kg, live_hidden_units(masks), strict=True)
-        ]
-    )
-    state_s = _weakest(size_s, live_states(masks), num_states, "state units")
-    return without_units(masks, hidden_kg=hidden_kg, state_s=state_s)
+    size = {name: weight.abs() for name, weight in apply_masks(weights, masks).items()}
+    dead = {
+        group.name: _weakest(
+            _sum_ranked(group, size),
+            masks.units[group.name],
+            counts.get(group.dimension, 0),
+            f"units of {group.name}",
+        )
+        for group in layout.groups
+    }
+    return without_units(layout, masks, dead)
+
+
+def _sum_ranked(group: UnitGroup, size: Tensors) -> Tensor:
+    """The sum over the ranked parts of each unit, [U]."""
+    sums = [
+        part.by_unit(size[part.parameter]).sum(1)
+        for part in group.parts
+        if part.is_ranked and part.role != "bias"
+    ]
+    return torch.stack(sums).sum(0)
 
 
 def prune_weights(weight_mn: Tensor, mask_mn: Tensor, *, ratio: float) -> Tensor:
@@ -111,8 +118,8 @@ def prune_weights(weight_mn: Tensor, mask_mn: Tensor, *, ratio: float) -> Tensor
     return pruned.view_as(mask_mn)
 
 
-def prune_layer_weights(weights: HLSTMWeights, masks: Masks, *, ratio: float) -> Masks:
-    """The masks after `prune_weights` on every H and W, without the units that it cuts off.
+def prune_matrices(layout: Layout, weights: Tensors, masks: Masks, *, ratio: float) -> Masks:
+    """The masks after `prune_weights` on every matrix, without the units that it cuts off.
 
     If the share is less than one weight in every matrix, the smallest weight of all is removed.
     Rounds that prune nothing would never end.
@@ -121,23 +128,28 @@ def prune_layer_weights(weights: HLSTMWeights, masks: Masks, *, ratio: float) ->
     def prune(mask_mn: Tensor, weight_mn: Tensor) -> Tensor:
         return prune_weights(weight_mn, mask_mn, ratio=ratio)
 
-    pruned = map_matrices(prune, masks, weights)
-    if count_weights(pruned) == count_weights(masks) > 0:
-        pruned = _without_smallest(weights, masks)
-    return without_unconnected(pruned)
+    pruned = Masks(weights=map_matrices(layout, prune, masks.weights, weights), units=masks.units)
+    if count_weights(layout, pruned) == count_weights(layout, masks) > 0:
+        pruned = Masks(weights=_without_smallest(layout, weights, masks), units=masks.units)
+    return without_unconnected(layout, pruned)
 
 
-def _without_smallest(weights: HLSTMWeights, masks: Masks) -> Masks:
-    """The masks without the smallest live weight of all H and W."""
+def _without_smallest(layout: Layout, weights: Tensors, masks: Masks) -> Tensors:
+    """The masks of the weights without the smallest live one of all matrices."""
     size = [
-        getattr(weights, name).detach().abs().masked_fill(~getattr(masks, name), torch.inf)
-        for name in MATRICES
+        matrix.join(weights).detach().abs().masked_fill(~matrix.join(masks.weights), torch.inf)
+        for matrix in layout.matrices
     ]
     which = min(range(len(size)), key=lambda i: float(size[i].min()))
-    name = MATRICES[which]
-    pruned = getattr(masks, name).flatten().clone()
-    pruned[size[which].argmin()] = False
-    return masks._replace(**{name: pruned.view_as(size[which])})
+    smallest = size[which].argmin()
+
+    def prune(mask_mn: Tensor) -> Tensor:
+        pruned = mask_mn.flatten().clone()
+        pruned[smallest] = False
+        return pruned.view_as(mask_mn)
+
+    only = Layout(groups=layout.groups, matrices=(layout.matrices[which],))
+    return map_matrices(only, prune, masks.weights)
 
 
 def _weakest(size_n: Tensor, live_n: Tensor, count: int, what: str) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from trainer_client.groups.layers import HIDDEN, STATE
 from trainer_client.groups.masks import Masks
 from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM
 
@@ -27,7 +28,10 @@ def take_snapshot(model: LanguageModel, perplexity: float = math.inf) -> Snapsho
     weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
     masks = None
     if isinstance(model, MaskedHLSTM):
-        masks = Masks(*(mask.cpu().clone() for mask in model.masks))
+        masks = Masks(
+            weights={name: mask.cpu().clone() for name, mask in model.masks.weights.items()},
+            units={name: live_u.cpu().clone() for name, live_u in model.masks.units.items()},
+        )
     return Snapshot(weights=weights, masks=masks, perplexity=perplexity)
 
 
@@ -35,7 +39,8 @@ def load_snapshot(model: LanguageModel, snapshot: Snapshot) -> None:
     """Restores the model: an H-LSTM if the snapshot has masks."""
     if snapshot.masks is not None:
         assert isinstance(model, MaskedHLSTM)
-        gate_width, state_width = snapshot.masks.gate_ksg.shape[2:0:-1]
+        gate_width = len(snapshot.masks.units[HIDDEN[0]])
+        state_width = len(snapshot.masks.units[STATE])
         if (gate_width, state_width) != model.widths:
             model.widen(gate_width=gate_width, state_width=state_width)
         model.load_state_dict(snapshot.weights)
@@ -46,11 +51,13 @@ def load_snapshot(model: LanguageModel, snapshot: Snapshot) -> None:
 
 def pack_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     """The snapshot packed for a checkpoint."""
-    masks = None if snapshot.masks is None else list(snapshot.masks)
+    masks = None
+    if snapshot.masks is not None:
+        masks = {"weights": dict(snapshot.masks.weights), "units": dict(snapshot.masks.units)}
     return {"weights": snapshot.weights, "masks": masks, "perplexity": snapshot.perplexity}
 
 
 def unpack_snapshot(packed: dict[str, Any]) -> Snapshot:
     """The snapshot in a checkpoint."""
-    masks = None if packed["masks"] is None else Masks(*packed["masks"])
+    masks = None if packed["masks"] is None else Masks(**packed["masks"])
     return Snapshot(weights=packed["weights"], masks=masks, perplexity=packed["perplexity"])

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from profiler_service.errors import LhpError
-from profiler_service.networks import HLSTMWeights
 from trainer_client.files import make_directory, write_whole
 from trainer_client.groups.growth import InvalidGradientError
+from trainer_client.groups.layout import Tensors
 from trainer_client.groups.masks import Masks
 from trainer_client.run.checkpoint import CheckpointConfigError, read_checkpoint, write_checkpoint
 from trainer_client.run.config import TrainingConfig, may_change_in, tell_may_change
@@ -167,8 +167,9 @@ class TrainingRun:
         """
         descent, model = self._descent, self.hlstm
         assert descent is not None
-        for weight, before, after in zip(model.weights, model.masks, masks, strict=True):
-            descent.wake(weight, before=before, after=after)
+        before = model.masks.weights
+        for name, weight in model.weights.items():
+            descent.wake(weight, before=before[name], after=masks.weights[name])
         model.masks = masks
         descent.forget_best()
 
@@ -282,7 +283,7 @@ class TrainingRun:
         text_nb, steps = self._text.held_out[split], self.config.steps
         return self.ranks.ask_first(lambda: measure_perplexity(self.model, text_nb, steps=steps))
 
-    def mean_gradient(self, weights: HLSTMWeights) -> HLSTMWeights:
+    def mean_gradient(self, weights: Tensors) -> dict[str, torch.Tensor]:
         """The gradient of all weights of the H-LSTM layer, living or not, over all words.
 
         The average over the training text, without dropout. Leaves the model as it was. Raises

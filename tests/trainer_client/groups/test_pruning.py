@@ -6,21 +6,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from profiler_service.errors import InvalidRequestError
-from profiler_service.networks import HLSTMWeights
-from tests.trainer_client.groups.layers import random_weights
-from tests.trainer_client.groups.test_masks import check_dead_units_have_nothing, masked_layers
-from trainer_client.groups.masks import (
-    Masks,
-    count_weights,
-    full_masks,
-    live_hidden_units,
-    live_states,
+from tests.trainer_client.groups.layers import live_hidden_units, live_states, random_weights
+from tests.trainer_client.groups.test_masks import (
+    check_dead_units_have_nothing,
+    masked_layers,
+    pairs,
 )
+from trainer_client.groups.layers import HLSTM_LAYOUT
+from trainer_client.groups.masks import Masks, count_weights, full_masks
 from trainer_client.groups.pruning import (
     PruningRate,
-    prune_layer_weights,
+    prune_matrices,
     prune_rows_and_columns,
     prune_units,
     prune_weights,
@@ -29,15 +28,10 @@ from trainer_client.groups.pruning import (
 EVERYTHING = torch.ones(3, 4, dtype=torch.bool)
 
 
-def zero_weights(*, gate_width: int, state_width: int) -> HLSTMWeights:
+def zero_weights(*, gate_width: int, state_width: int) -> dict[str, Tensor]:
     """A layer of zeros with one input."""
-    return HLSTMWeights(
-        input_kgi=torch.zeros(4, gate_width, 1),
-        recurrent_kgs=torch.zeros(4, gate_width, state_width),
-        hidden_bias_kg=torch.zeros(4, gate_width),
-        gate_ksg=torch.zeros(4, state_width, gate_width),
-        gate_bias_ks=torch.zeros(4, state_width),
-    )
+    like = random_weights(input_size=1, gate_width=gate_width, state_width=state_width)
+    return {name: torch.zeros_like(weight) for name, weight in like.items()}
 
 
 # Algorithm 1, on one matrix
@@ -84,11 +78,18 @@ def test_something_must_be_left(num_rows: int, num_columns: int) -> None:
 def test_a_hidden_unit_is_ranked_by_its_row_of_h_and_its_column_of_w() -> None:
     weights = zero_weights(gate_width=2, state_width=1)
     # Gate 0: unit 0 has 1 (input) + 1 (state) + 1 (W) = 3, unit 1 has 0 + 0 + 4 = 4.
-    weights.input_kgi[0, 0, 0] = weights.recurrent_kgs[0, 0, 0] = weights.gate_ksg[0, 0, 0] = -1
-    weights.gate_ksg[0, 0, 1] = 4
+    weights["input_kgi"][0, 0, 0] = weights["recurrent_kgs"][0, 0, 0] = weights["gate_ksg"][
+        0, 0, 0
+    ] = -1
+    weights["gate_ksg"][0, 0, 1] = 4
     # Gate 1: unit 0 has 5, unit 1 has 2. Gates 2 and 3: equal, the first goes.
-    weights.input_kgi[1, :, 0] = torch.tensor([5.0, -2])
-    masks = prune_units(weights, full_masks(weights), num_hidden=1, num_states=0)
+    weights["input_kgi"][1, :, 0] = torch.tensor([5.0, -2])
+    masks = prune_units(
+        HLSTM_LAYOUT,
+        weights,
+        full_masks(HLSTM_LAYOUT, weights),
+        counts={"gate_width": 1, "state_width": 0},
+    )
     assert live_hidden_units(masks).int().tolist() == [[0, 1], [1, 0], [0, 1], [0, 1]]
     assert live_states(masks).all()
     check_dead_units_have_nothing(masks)
@@ -97,12 +98,17 @@ def test_a_hidden_unit_is_ranked_by_its_row_of_h_and_its_column_of_w() -> None:
 def test_a_state_is_ranked_over_all_gates() -> None:
     weights = zero_weights(gate_width=1, state_width=3)
     # Rows of W, summed over gates: 4, 1 + 2, 0. Columns of H: 0, 0, 3.5. Sums: 4, 3, 3.5.
-    weights.gate_ksg[:, 0, 0] = -1
-    weights.gate_ksg[0, 1, 0], weights.gate_ksg[3, 1, 0] = 1, -2
-    weights.recurrent_kgs[2, 0, 2] = 3.5
+    weights["gate_ksg"][:, 0, 0] = -1
+    weights["gate_ksg"][0, 1, 0], weights["gate_ksg"][3, 1, 0] = 1, -2
+    weights["recurrent_kgs"][2, 0, 2] = 3.5
     # A bias doesn't count.
-    weights.gate_bias_ks[:, 1] = 100
-    masks = prune_units(weights, full_masks(weights), num_hidden=0, num_states=1)
+    weights["gate_bias_ks"][:, 1] = 100
+    masks = prune_units(
+        HLSTM_LAYOUT,
+        weights,
+        full_masks(HLSTM_LAYOUT, weights),
+        counts={"gate_width": 0, "state_width": 1},
+    )
     assert live_states(masks).tolist() == [True, False, True]
     check_dead_units_have_nothing(masks)
 
@@ -111,7 +117,12 @@ def test_a_state_is_ranked_over_all_gates() -> None:
 def test_no_gate_and_no_state_is_left_without_units(counts: tuple[int, int]) -> None:
     weights = random_weights(input_size=1, gate_width=2, state_width=2)
     with pytest.raises(InvalidRequestError, match="can't be pruned"):
-        prune_units(weights, full_masks(weights), num_hidden=counts[0], num_states=counts[1])
+        prune_units(
+            HLSTM_LAYOUT,
+            weights,
+            full_masks(HLSTM_LAYOUT, weights),
+            counts={"gate_width": counts[0], "state_width": counts[1]},
+        )
 
 
 @given(data=st.data(), seed=st.integers(0, 1 << 30))
@@ -123,7 +134,12 @@ def test_each_gate_loses_the_number_asked_for(data: st.DataObject, seed: int) ->
     weights = random_weights(
         input_size=2, gate_width=gate_width, state_width=state_width, seed=seed
     )
-    masks = prune_units(weights, full_masks(weights), num_hidden=num_hidden, num_states=num_states)
+    masks = prune_units(
+        HLSTM_LAYOUT,
+        weights,
+        full_masks(HLSTM_LAYOUT, weights),
+        counts={"gate_width": num_hidden, "state_width": num_states},
+    )
     assert live_hidden_units(masks).sum(1).tolist() == [gate_width - num_hidden] * 4
     assert int(live_states(masks).sum()) == state_width - num_states
     check_dead_units_have_nothing(masks)
@@ -152,43 +168,45 @@ def test_too_small_a_share_prunes_nothing() -> None:
 def test_every_matrix_of_a_layer_is_pruned_by_itself() -> None:
     # W is a thousand times smaller than H, and yet loses the same share.
     weights = random_weights(input_size=6, gate_width=6, state_width=4)
-    weights = weights._replace(gate_ksg=weights.gate_ksg / 1000)
-    masks = prune_layer_weights(weights, full_masks(weights), ratio=0.2)
+    weights["gate_ksg"] /= 1000
+    masks = prune_matrices(HLSTM_LAYOUT, weights, full_masks(HLSTM_LAYOUT, weights), ratio=0.2)
     # H: 6 · (6 + 4) = 60, of which 12 go; W: 4 · 6 = 24, of which 4.8, hence 4, go. No row and
     # no column is emptied here.
-    assert (masks.input_kgi.sum((1, 2)) + masks.recurrent_kgs.sum((1, 2))).tolist() == [48] * 4
-    assert masks.gate_ksg.sum((1, 2)).tolist() == [20] * 4
+    assert (
+        masks.weights["input_kgi"].sum((1, 2)) + masks.weights["recurrent_kgs"].sum((1, 2))
+    ).tolist() == [48] * 4
+    assert masks.weights["gate_ksg"].sum((1, 2)).tolist() == [20] * 4
 
 
 def test_a_layer_loses_one_weight_at_least() -> None:
     # 60 and 24 weights a gate: a hundredth of either is no weight.
     weights = random_weights(input_size=6, gate_width=6, state_width=4)
-    weights.recurrent_kgs[3, 2, 1] = 1e-9
-    masks = full_masks(weights)
-    pruned = prune_layer_weights(weights, masks, ratio=0.01)
-    assert not pruned.recurrent_kgs[3, 2, 1]
-    assert count_weights(pruned) == count_weights(masks) - 1
+    weights["recurrent_kgs"][3, 2, 1] = 1e-9
+    masks = full_masks(HLSTM_LAYOUT, weights)
+    pruned = prune_matrices(HLSTM_LAYOUT, weights, masks, ratio=0.01)
+    assert not pruned.weights["recurrent_kgs"][3, 2, 1]
+    assert count_weights(HLSTM_LAYOUT, pruned) == count_weights(HLSTM_LAYOUT, masks) - 1
     # The next smallest, not the dead one again.
-    again = prune_layer_weights(weights, pruned, ratio=0.01)
-    assert count_weights(again) == count_weights(masks) - 2
+    again = prune_matrices(HLSTM_LAYOUT, weights, pruned, ratio=0.01)
+    assert count_weights(HLSTM_LAYOUT, again) == count_weights(HLSTM_LAYOUT, masks) - 2
 
 
 def test_a_unit_whose_inputs_are_gone_goes_too() -> None:
     weights = random_weights(input_size=3, gate_width=3, state_width=3)
-    weights.input_kgi[2, 1] *= 1e-6
-    weights.recurrent_kgs[2, 1] *= 1e-6
+    weights["input_kgi"][2, 1] *= 1e-6
+    weights["recurrent_kgs"][2, 1] *= 1e-6
     # Gate 2's H has 18 weights, the row of unit 1 has six: a third.
-    masks = prune_layer_weights(weights, full_masks(weights), ratio=0.34)
+    masks = prune_matrices(HLSTM_LAYOUT, weights, full_masks(HLSTM_LAYOUT, weights), ratio=0.34)
     assert not live_hidden_units(masks)[2, 1]
-    assert not masks.gate_ksg[2, :, 1].any()
+    assert not masks.weights["gate_ksg"][2, :, 1].any()
 
 
 @given(masked_layers(), st.floats(0, 1))
 @settings(deadline=None, max_examples=50)
-def test_pruning_wakes_nothing(layer: tuple[HLSTMWeights, Masks], ratio: float) -> None:
+def test_pruning_wakes_nothing(layer: tuple[dict[str, Tensor], Masks], ratio: float) -> None:
     weights, masks = layer
-    pruned = prune_layer_weights(weights, masks, ratio=ratio)
-    assert all(not (b & ~a).any() for a, b in zip(masks, pruned, strict=True))
+    pruned = prune_matrices(HLSTM_LAYOUT, weights, masks, ratio=ratio)
+    assert all(not (b & ~a).any() for a, b in pairs(masks, pruned))
     check_dead_units_have_nothing(pruned)
 
 

@@ -34,7 +34,7 @@ def make_run(config: TrainingConfig, directory: Path, **options: object) -> Trai
 def train_hlstm(run: TrainingRun, **options: object) -> float:
     model = run.hlstm
     generator = torch.Generator().manual_seed(0)
-    model.masks = seed_masks(model.weights, density=0.5, generator=generator)
+    model.masks = seed_masks(model.layout, model.weights, density=0.5, generator=generator)
     run.begin_training(**({"max_epochs": 3, "learning_rate": 0.02} | options))  # type: ignore[arg-type]
     return run.train()
 
@@ -78,19 +78,20 @@ def test_the_mean_gradient_is_that_of_the_mean_loss(tmp_path: Path) -> None:
     run = make_run(tiny_config(steps=200), tmp_path)
     model = run.hlstm
     generator = torch.Generator().manual_seed(0)
-    model.masks = seed_masks(model.weights, density=0.5, generator=generator)
+    model.masks = seed_masks(model.layout, model.weights, density=0.5, generator=generator)
     before = state_of(run)
     gradients = run.mean_gradient(model.weights)
     # 400 tokens in 4 pieces of 100, all in one stretch: the mean is the gradient of one loss,
     # towards dormant weights, too.
     words_nb = tiny_corpus().train.view(4, 100).t()
-    masks, model.masks = model.masks, full_masks(model.weights)
+    masks, model.masks = model.masks, full_masks(model.layout, model.weights)
     model.load_state_dict(before)
     scores_nv, _ = model.eval()(words_nb[:-1], model.zero_state(4))
     loss = F.cross_entropy(scores_nv, words_nb[1:].flatten())
-    expected = torch.autograd.grad(loss, list(model.weights))
-    for got, wanted, mask in zip(gradients, expected, masks, strict=True):
+    expected = torch.autograd.grad(loss, list(model.weights.values()))
+    for (name, got), wanted in zip(gradients.items(), expected, strict=True):
         torch.testing.assert_close(got, wanted)
+        mask = masks.weights[name]
         assert mask.all() or got[~mask].any()
     assert_same_bits(state_of(run), before)
 
@@ -241,7 +242,7 @@ def test_another_text_of_the_same_size_cant_go_on(tmp_path: Path) -> None:
 
 def poison(run: TrainingRun, seen: Observation) -> None:
     with torch.no_grad():
-        run.hlstm.weights.gate_ksg[0, 0, 0] = torch.nan
+        run.hlstm.weights["gate_ksg"][0, 0, 0] = torch.nan
 
 
 def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 
 from profiler_service.errors import NotFoundError
-from profiler_service.networks import HLSTMWeights
 from tests.trainer_client.stand_ins import Oracle
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.groups.growth import InvalidGradientError, MeanGradient
@@ -37,12 +36,12 @@ def ranks_agree_on_errors(ranks: Ranks, out: Path) -> None:
 
 def ranks_agree_on_gradients(ranks: Ranks, out: Path) -> None:
     """Leaves what each rank hears of an average that the last one spoils."""
-    gradients = HLSTMWeights(*(torch.full((2,), 1.0 + ranks.rank) for _ in range(5)))
+    gradients = {name: torch.full((2,), 1.0 + ranks.rank) for name in ("first", "second")}
     mean = MeanGradient()
     mean.add(gradients, count=3)
-    assert mean.mean(over_processes=ranks.average).gate_ksg.tolist() == [1.5, 1.5]
+    assert mean.mean(over_processes=ranks.average)["second"].tolist() == [1.5, 1.5]
     if ranks.rank == 1:
-        mean.add(gradients._replace(gate_ksg=torch.full((2,), torch.inf)), count=1)
+        mean.add({**gradients, "second": torch.full((2,), torch.inf)}, count=1)
     try:
         mean.mean(over_processes=ranks.average)
     except InvalidGradientError as error:
@@ -73,7 +72,7 @@ def main() -> None:
     assert run.hlstm.widths == (12, 8)
     assert isinstance(run.model, MaskedHLSTM)
     found = dict(run.model.state_dict())
-    found |= {f"mask {i}": mask for i, mask in enumerate(run.model.masks)}
+    found |= {f"mask {name}": mask for name, mask in run.model.masks.weights.items()}
     torch.save(found, out / f"rank{ranks.rank}.pt")
     ranks.close()
 

@@ -13,10 +13,12 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from profiler_service.errors import ConflictError
 from trainer_client.export import ModelFileError, load_dense
 from trainer_client.files import explaining, make_directory, write_whole
-from trainer_client.groups.masks import count_weights, full_masks
+from trainer_client.groups.masks import Masks, count_weights, full_masks, map_matrices
 from trainer_client.methods.grow_prune.route import STEPS
 from trainer_client.run.checkpoint import CheckpointConfigError, read_checkpoint
 from trainer_client.run.config import LATER_SETTINGS
@@ -101,15 +103,18 @@ def _load_grown(run: TrainingRun, origin: Path, row: Row) -> None:
             f"{path} has other dims than step (a) trained", hint="is it of another run?"
         )
     model.network.load_state_dict(network.state_dict())
-    full, weights = full_masks(model.weights), model.weights
-    masks = full._replace(
-        input_kgi=weights.input_kgi != 0,
-        recurrent_kgs=weights.recurrent_kgs != 0,
-        gate_ksg=weights.gate_ksg != 0,
+    full, weights = full_masks(model.layout, model.weights), model.weights
+
+    def find_live(_: Tensor, weight_mn: Tensor) -> Tensor:
+        return weight_mn != 0
+
+    masks = Masks(
+        weights=map_matrices(model.layout, find_live, full.weights, weights), units=full.units
     )
-    if count_weights(masks) != row["recurrent_parameters"]:
+    num_live = count_weights(model.layout, masks)
+    if num_live != row["recurrent_parameters"]:
         raise ModelFileError(
-            f"{path} has {count_weights(masks):,} weights that aren't zero,"
+            f"{path} has {num_live:,} weights that aren't zero,"
             f" but {row['recurrent_parameters']:,} lived: which of the zeros lived isn't known",
             hint="is it of another run? if not, train all steps",
         )

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from trainer_client.groups.growth import grow_units, open_dormant
-from trainer_client.groups.masks import live_hidden_units, live_states
 from trainer_client.methods.grow_prune.service_use import (
     NoServiceError,
     ask_or_skip,
@@ -93,19 +92,20 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
 def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
     """Grows the model to these widths. The units with the largest gradients wake."""
     config, model = run.config, run.hlstm
-    hidden_kg, state_s = live_hidden_units(model.masks), live_states(model.masks)
-    num_hidden = gate_width - int(hidden_kg.sum(1).max())
-    num_states = state_width - int(state_s.sum())
+    live_gate_width, live_state_width = model.dims
     widest = model.widths
     model.widen(gate_width=max(gate_width, widest[0]), state_width=max(state_width, widest[1]))
     generator = torch.Generator().manual_seed(config.seed)
-    opened = open_dormant(model.weights, model.masks, generator=generator)
+    opened = open_dormant(model.layout, model.weights, model.masks, generator=generator)
     grown = grow_units(
+        model.layout,
         opened,
         model.masks,
         run.mean_gradient(opened),
-        num_hidden=num_hidden,
-        num_states=num_states,
+        counts={
+            "gate_width": gate_width - live_gate_width,
+            "state_width": state_width - live_state_width,
+        },
         learning_rate=config.retrain_learning_rate,
     )
     model.masks = grown.masks

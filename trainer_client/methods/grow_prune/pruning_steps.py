@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from profiler_service.errors import InvalidRequestError
-from trainer_client.groups.pruning import PruningRate, prune_layer_weights, prune_units
+from trainer_client.groups.pruning import PruningRate, prune_matrices, prune_units
 from trainer_client.run.descent import DivergedError
 from trainer_client.run.training_run import TrainingRun
 
@@ -24,12 +24,8 @@ def prune_rows_and_columns(run: TrainingRun) -> None:
     def prune(rate: PruningRate) -> None:
         model = run.hlstm
         gate_width, state_width = model.dims
-        model.masks = prune_units(
-            model.weights,
-            model.masks,
-            num_hidden=rate.count(gate_width),
-            num_states=rate.count(state_width),
-        )
+        counts = {"gate_width": rate.count(gate_width), "state_width": rate.count(state_width)}
+        model.masks = prune_units(model.layout, model.weights, model.masks, counts=counts)
 
     _prune_in_rounds(run, run.config.unit_ratio, prune, lambda: max(run.hlstm.dims))
 
@@ -39,7 +35,7 @@ def prune_weights(run: TrainingRun) -> None:
 
     def prune(rate: PruningRate) -> None:
         model = run.hlstm
-        model.masks = prune_layer_weights(model.weights, model.masks, ratio=rate.ratio)
+        model.masks = prune_matrices(model.layout, model.weights, model.masks, ratio=rate.ratio)
 
     def count() -> int:
         return run.hlstm.count_recurrent_parameters()

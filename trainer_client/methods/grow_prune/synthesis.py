@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from trainer_client.groups.growth import grow_layer_weights
+from trainer_client.groups.growth import grow_matrices
 from trainer_client.groups.masks import apply_masks, seed_masks
 from trainer_client.methods.grow_prune.lhp_step import grow_to_lhp
 from trainer_client.methods.grow_prune.pruning_steps import (
@@ -93,7 +93,9 @@ def grow_from_seed(run: TrainingRun) -> None:
     config, model = run.config, run.hlstm
     if not run.is_training:
         generator = torch.Generator().manual_seed(config.seed)
-        model.masks = seed_masks(model.weights, density=config.seed_density, generator=generator)
+        model.masks = seed_masks(
+            model.layout, model.weights, density=config.seed_density, generator=generator
+        )
         run.notes["round"] = 0
         run.begin_training(
             max_epochs=config.growth_epochs + config.growth_settling_epochs,
@@ -103,7 +105,8 @@ def grow_from_seed(run: TrainingRun) -> None:
     def grow(epoch: int) -> None:
         if epoch < config.growth_epochs:
             gradients = run.mean_gradient(apply_masks(model.weights, model.masks))
-            run.grow(grow_layer_weights(model.masks, gradients, ratio=config.growth_ratio))
+            grown = grow_matrices(model.layout, model.masks, gradients, ratio=config.growth_ratio)
+            run.grow(grown)
             run.notes["round"] = epoch + 1
 
     run.accept(run.train(at_epoch=grow))

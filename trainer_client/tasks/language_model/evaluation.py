@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from profiler_service.networks import HLSTMWeights
 from trainer_client.groups.growth import MeanGradient
+from trainer_client.groups.layout import Tensors
 from trainer_client.groups.masks import full_masks
 from trainer_client.run.descent import perplexity_of
 from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM, mean_loss
@@ -50,30 +50,31 @@ def perplexity_by(
 
 def measure_mean_gradient(
     model: MaskedHLSTM,
-    weights: HLSTMWeights,
+    weights: Tensors,
     text_nb: Tensor,
     *,
     steps: int,
     over_processes: Callable[[Sequence[Tensor]], None],
-) -> HLSTMWeights:
+) -> dict[str, Tensor]:
     """The gradient of all weights of the H-LSTM layer, living or not, over all words.
 
     The average over the text, without dropout; `over_processes` averages sums in place. Raises
     InvalidGradientError.
     """
-    kept_masks, kept = model.masks, HLSTMWeights(*(w.detach().clone() for w in model.weights))
-    model.masks = full_masks(model.weights)
+    kept_masks = model.masks
+    kept = {name: weight.detach().clone() for name, weight in model.weights.items()}
+    model.masks = full_masks(model.layout, model.weights)
     model.load_weights(weights)
     model.eval()
     mean = MeanGradient()
     state = model.zero_state(text_nb.shape[1])
-    parameters = list(model.weights)
+    parameters = model.weights
     for row in range(0, len(text_nb) - 1, steps):
         words = text_nb[row : row + steps + 1]
         scores_nv, state = model(words[:-1], state)
         loss = mean_loss(scores_nv, words[1:].flatten())
-        gradients = torch.autograd.grad(loss, parameters)
-        mean.add(HLSTMWeights(*gradients), count=words[1:].numel())
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        mean.add(dict(zip(parameters, gradients, strict=True)), count=words[1:].numel())
     model.masks = kept_masks
     model.load_weights(kept)
     return mean.mean(over_processes=over_processes)

@@ -15,15 +15,10 @@ from torch.func import functional_call
 
 from profiler_service.networks import HLSTMLanguageModel, HLSTMWeights, LSTMLanguageModel
 from profiler_service.networks.hlstm import NUM_GATES
-from trainer_client.groups.masks import (
-    Masks,
-    apply_masks,
-    count_weights,
-    full_masks,
-    live_hidden_units,
-    live_states,
-    shrink,
-)
+from trainer_client.groups.layers import HIDDEN, HLSTM_LAYOUT, STATE
+from trainer_client.groups.layout import Tensors
+from trainer_client.groups.masks import Masks, apply_masks, count_weights, full_masks
+from trainer_client.groups.shrinking import shrink, widen
 from trainer_client.run.config import TrainingConfig
 from trainer_client.tasks.language_model.recurrence import run_recurrence
 
@@ -127,42 +122,50 @@ class MaskedHLSTM(LanguageModel):
     left out of the computation, and only live weights get gradients.
     """
 
+    layout = HLSTM_LAYOUT
+    """The units of its layer."""
+
     def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
         super().__init__(vocabulary, config)
         self.network = HLSTMLanguageModel(
             vocabulary, config.embedding_width, config.state_width, config.gate_width
         )
-        self._keep_masks(full_masks(self.weights))
+        self._keep_masks(full_masks(self.layout, self.weights))
         self._has_dead_units = False
 
     @property
-    def weights(self) -> HLSTMWeights:
-        """The layer's parameters."""
-        return self.network.layer.weights()
+    def weights(self) -> dict[str, Tensor]:
+        """The layer's parameters, by name."""
+        return self.network.layer.weights()._asdict()
 
     @property
     def masks(self) -> Masks:
         """Which of them live. When it is set, weights that die become zero."""
-        return Masks(*(self.get_buffer(f"mask_{name}") for name in Masks._fields))
+        return Masks(
+            weights={name: self.get_buffer(f"mask_{name}") for name in HLSTMWeights._fields},
+            units={
+                group.name: self.get_buffer(f"units_{group.name}") for group in self.layout.groups
+            },
+        )
 
     @masks.setter
     def masks(self, masks: Masks) -> None:
-        self._keep_masks(Masks(*(mask.to(self.table.device) for mask in masks)))
-        self._has_dead_units = not bool(
-            live_hidden_units(self.masks).all() and live_states(self.masks).all()
-        )
+        self._keep_masks(masks)
+        self._has_dead_units = not all(bool(live_u.all()) for live_u in masks.units.values())
         self.load_weights(apply_masks(self.weights, self.masks))
 
     def _keep_masks(self, masks: Masks) -> None:
         """As buffers, which move to another device with the model."""
-        for name, mask in masks._asdict().items():
-            self.register_buffer(f"mask_{name}", mask, persistent=False)
+        kept = {f"mask_{name}": mask for name, mask in masks.weights.items()}
+        kept |= {f"units_{name}": live_u for name, live_u in masks.units.items()}
+        for name, mask in kept.items():
+            self.register_buffer(name, mask.to(self.table.device), persistent=False)
 
     @torch.no_grad()
-    def load_weights(self, weights: HLSTMWeights) -> None:
+    def load_weights(self, weights: Tensors) -> None:
         """Copies the weights of the layer from these."""
-        for mine, given in zip(self.weights, weights, strict=True):
-            mine.copy_(given)
+        for name, mine in self.weights.items():
+            mine.copy_(weights[name])
 
     @torch.no_grad()
     def widen(self, *, gate_width: int, state_width: int) -> None:
@@ -171,18 +174,11 @@ class MaskedHLSTM(LanguageModel):
         The decoder gets columns for new states, drawn as the table was, so that a dormant
         state's gradient reaches it.
         """
-        old, old_masks = self.weights, self.masks
         layer = self.network.layer
-        more_g, more_s = gate_width - layer.gate_width, state_width - layer.state_width
-        pads = {
-            "input_kgi": (0, 0, 0, more_g),
-            "recurrent_kgs": (0, more_s, 0, more_g),
-            "hidden_bias_kg": (0, more_g),
-            "gate_ksg": (0, more_g, 0, more_s),
-            "gate_bias_ks": (0, more_s),
-        }
-        for name, pad in pads.items():
-            setattr(layer, name, nn.Parameter(F.pad(getattr(old, name), pad)))
+        widths = {"gate_width": gate_width, "state_width": state_width}
+        weights, masks = widen(self.layout, self.weights, self.masks, widths=widths)
+        for name, weight in weights.items():
+            setattr(layer, name, nn.Parameter(weight))
         layer.gate_width, layer.state_width = gate_width, state_width
         new_columns = state_width - self.table.shape[1]
         if new_columns > 0:
@@ -192,9 +188,7 @@ class MaskedHLSTM(LanguageModel):
             self.network.table_vm = nn.Parameter(
                 torch.cat([self.table, drawn_vm.to(self.table)], 1)
             )
-        self.masks = Masks(
-            *(F.pad(getattr(old_masks, name), pad, value=False) for name, pad in pads.items())
-        )
+        self.masks = masks
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -211,12 +205,12 @@ class MaskedHLSTM(LanguageModel):
 
     @property
     def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
-        masks = self.masks
-        return int(live_hidden_units(masks).sum(1).max()), int(live_states(masks).sum())
+        live = self.masks.count_live()
+        return max(live[name] for name in HIDDEN), live[STATE]
 
     def count_recurrent_parameters(self) -> int:
         """Live weights of H and W, without biases: the paper's 7,200,000 for the dense layer."""
-        return count_weights(self.masks)
+        return count_weights(self.layout, self.masks)
 
     def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
         h_sb = self.table.new_zeros(self.dims[1], batch)
@@ -224,12 +218,12 @@ class MaskedHLSTM(LanguageModel):
 
     def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
         masks = self.masks
-        weights = apply_masks(self.weights, masks)
+        live = apply_masks(self.weights, masks)
         decoder_vs = self.table[:, : self.network.layer.state_width]
         if self._has_dead_units:
-            shrunk = shrink(weights, masks)
-            weights, decoder_vs = shrunk.weights, decoder_vs[:, shrunk.state_index_s]
-        weights = HLSTMWeights(*(each.to(self.compute_dtype) for each in weights))
+            shrunk = shrink(self.layout, live, masks)
+            live, decoder_vs = shrunk.weights, decoder_vs[:, shrunk.index[STATE]]
+        weights = HLSTMWeights(**{k: each.to(self.compute_dtype) for k, each in live.items()})
         batch = words_tb.shape[1]
         mask_qb = None
         if self.training and self.config.dropout_gates > 0:

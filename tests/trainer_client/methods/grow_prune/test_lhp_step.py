@@ -26,22 +26,22 @@ def test_growth_beyond_the_seeds_width_widens_the_model(tmp_path: Path) -> None:
 def test_an_lhp_is_left_as_it_is_and_retraining_kept_where_it_helps(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
     run.step = "lhp"
-    start = run.hlstm.weights.gate_ksg.detach().clone()
+    start = run.hlstm.weights["gate_ksg"].detach().clone()
     run.accept(1000.0)
     grow_to_lhp(run, Oracle(0, 0))
     assert run.hlstm.dims == (12, 8)
     assert run.accepted is not None and run.accepted.perplexity < 1000
-    assert not run.hlstm.weights.gate_ksg.equal(start)
+    assert not run.hlstm.weights["gate_ksg"].equal(start)
 
 
 def test_retraining_at_an_lhp_never_replaces_a_better_model(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
     run.step = "lhp"
-    start = run.hlstm.weights.gate_ksg.detach().clone()
+    start = run.hlstm.weights["gate_ksg"].detach().clone()
     run.accept(1.01)  # better than any training on this text can be
     grow_to_lhp(run, Oracle(0, 0))
     assert run.accepted is not None and run.accepted.perplexity == 1.01
-    assert run.hlstm.weights.gate_ksg.equal(start)
+    assert run.hlstm.weights["gate_ksg"].equal(start)
     # If units woke, the model that has them is the step's, whatever its perplexity.
     run = make_run(tiny_config(), tmp_path / "grown")
     run.step = "lhp"

@@ -12,7 +12,7 @@ from profiler_service.errors import InvalidRequestError
 from tests.trainer_client.stand_ins import make_run, rows_of
 from tests.trainer_client.texts import tiny_config
 from trainer_client.groups.masks import count_weights, seed_masks
-from trainer_client.groups.pruning import prune_layer_weights
+from trainer_client.groups.pruning import prune_matrices
 from trainer_client.methods.grow_prune.pruning_steps import (
     find_threshold,
     prune_rows_and_columns,
@@ -60,7 +60,7 @@ def test_a_roll_back_in_a_pruning_round_forgets_no_round(tmp_path: Path) -> None
         if seen.num_batches == 31 and not poisoned:
             poisoned.append(seen)
             with torch.no_grad():
-                run.hlstm.weights.gate_bias_ks.fill_(torch.nan)
+                run.hlstm.weights["gate_bias_ks"].fill_(torch.nan)
 
     run._observe = poison
     prune_rows_and_columns(run)
@@ -82,7 +82,7 @@ def test_a_pruning_round_that_diverges_is_one_that_failed(
     def poison(seen: Observation) -> None:
         if seen.round == 0:
             with torch.no_grad():
-                run.hlstm.weights.gate_bias_ks.fill_(torch.nan)
+                run.hlstm.weights["gate_bias_ks"].fill_(torch.nan)
 
     run._observe = poison
     prune_rows_and_columns(run)
@@ -109,10 +109,11 @@ def test_a_threshold_that_cant_be_met_ends_with_the_best_so_far(
 def test_weight_pruning_never_wakes_anything(tmp_path: Path) -> None:
     run = make_run(tiny_config(max_rounds=2), tmp_path)
     run.step = "weights"
-    before = [mask.clone() for mask in run.hlstm.masks]
+    before = {name: mask.clone() for name, mask in run.hlstm.masks.weights.items()}
     run.accept(10.0)
     prune_weights(run)
-    assert all(not (new & ~old).any() for old, new in zip(before, run.hlstm.masks, strict=True))
+    after = run.hlstm.masks.weights
+    assert all(not (after[name] & ~old).any() for name, old in before.items())
     # Twice 70 % of 1152, each of eight matrices rounded up; and what was cut off by it.
     assert 0 < run.hlstm.count_recurrent_parameters() <= 0.09 * 1152 + 16
 
@@ -123,15 +124,18 @@ def test_weight_pruning_without_bounds_ends(tmp_path: Path) -> None:
     run.step = "weights"
     # So few live that shares of each matrix soon are less than one weight.
     generator = torch.Generator().manual_seed(0)
-    run.hlstm.masks = seed_masks(run.hlstm.weights, density=0.05, generator=generator)
+    run.hlstm.masks = seed_masks(
+        run.hlstm.layout, run.hlstm.weights, density=0.05, generator=generator
+    )
     run.accept(10.0)
     prune_weights(run)
     # Any model keeps this threshold, so it ends when one weight less leaves no network.
     run.revert()
     left = run.hlstm.count_recurrent_parameters()
     assert 0 < left < 12
-    masks = prune_layer_weights(run.hlstm.weights, run.hlstm.masks, ratio=0.01)
-    assert left == 1 or count_weights(masks) == 0
+    layout = run.hlstm.layout
+    masks = prune_matrices(layout, run.hlstm.weights, run.hlstm.masks, ratio=0.01)
+    assert left == 1 or count_weights(layout, masks) == 0
 
 
 def test_the_baseline_sets_the_threshold_where_nothing_else_does(tmp_path: Path) -> None:

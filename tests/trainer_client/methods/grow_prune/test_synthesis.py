@@ -19,6 +19,7 @@ from tests.trainer_client.stand_ins import (
     rows_of,
 )
 from tests.trainer_client.texts import tiny_config
+from trainer_client.groups.layout import Tensors
 from trainer_client.methods.grow_prune.synthesis import grow_from_seed, synthesise
 from trainer_client.oracle.http import ServiceAwayError
 from trainer_client.run.checkpoint import CheckpointConfigError
@@ -110,10 +111,9 @@ def test_growth_that_is_cut_short_ends_with_the_same_bits(tmp_path: Path, stop_a
     resumed = make_run(config, tmp_path / "cut")
     resumed.restore()
     grow_from_seed(resumed)
-    for a, b in zip(whole.hlstm.weights, resumed.hlstm.weights, strict=True):
-        assert a.equal(b)
-    for a, b in zip(whole.hlstm.masks, resumed.hlstm.masks, strict=True):
-        assert a.equal(b)
+    for name, weight in whole.hlstm.weights.items():
+        assert weight.equal(resumed.hlstm.weights[name])
+        assert whole.hlstm.masks.weights[name].equal(resumed.hlstm.masks.weights[name])
     logs = [(tmp_path / each / "epochs.jsonl").read_bytes() for each in ("whole", "cut")]
     assert logs[0] == logs[1]
 
@@ -123,20 +123,21 @@ def test_a_woken_weights_first_step_is_no_longer_than_the_others(tmp_path: Path)
     run = make_run(config, tmp_path)
     run.step = "growth"
     woken: list[float] = []
-    before: list[torch.Tensor] = []
+    before: list[tuple[Tensors, Tensors]] = []
 
     def watch(seen: Observation) -> None:
-        now = [weight.detach().clone() for weight in run.hlstm.weights]
+        now = {name: weight.detach().clone() for name, weight in run.hlstm.weights.items()}
         if seen.num_batches == 20:  # the last before the second growth
-            before.extend([*now, *run.hlstm.masks])
+            before.append((now, run.hlstm.masks.weights))
             assert run._descent is not None
             for each in run._descent.optimiser.state.values():  # as after a long training
                 each["exp_avg_sq"] /= 1 - 0.999**20
                 each["step"].fill_(1e5)
         if seen.num_batches == 21:
-            old, masks = before[:5], before[5:]
-            for new, was, mask, lived in zip(now, old, run.hlstm.masks, masks, strict=True):
-                woken.extend((new - was)[mask & ~lived].abs().tolist())
+            old, lived = before[0]
+            for name, mask in run.hlstm.masks.weights.items():
+                wakes = mask & ~lived[name]
+                woken.extend((now[name] - old[name])[wakes].abs().tolist())
 
     run._observe = watch
     grow_from_seed(run)
@@ -157,7 +158,7 @@ def test_a_roll_back_in_an_epoch_that_grew_grows_the_same(tmp_path: Path) -> Non
             if not poisoned:
                 poisoned = True
                 with torch.no_grad():
-                    run.hlstm.weights.gate_bias_ks.fill_(torch.nan)
+                    run.hlstm.weights["gate_bias_ks"].fill_(torch.nan)
 
     run = make_run(config, tmp_path)
     run.step, run._observe = "growth", poison

@@ -4,9 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from tests.trainer_client.groups.layers import live_hidden_units, live_states
 from tests.trainer_client.texts import WORDS, tiny_config
-from trainer_client.groups.masks import full_masks, live_hidden_units, live_states
-from trainer_client.groups.pruning import prune_layer_weights, prune_units
+from trainer_client.groups.masks import full_masks
+from trainer_client.groups.pruning import prune_matrices, prune_units
 from trainer_client.run.config import PAPER
 from trainer_client.tasks.language_model.networks import (
     LanguageModel,
@@ -30,8 +31,9 @@ def test_published_numbers_of_recurrent_parameters() -> None:
 def pruned_model(**changes: object) -> MaskedHLSTM:
     torch.manual_seed(0)
     model = MaskedHLSTM(WORDS, tiny_config(**changes))
-    masks = prune_layer_weights(model.weights, model.masks, ratio=0.4)
-    model.masks = prune_units(model.weights, masks, num_hidden=3, num_states=2)
+    masks = prune_matrices(model.layout, model.weights, model.masks, ratio=0.4)
+    counts = {"gate_width": 3, "state_width": 2}
+    model.masks = prune_units(model.layout, model.weights, masks, counts=counts)
     return model
 
 
@@ -58,7 +60,8 @@ def test_only_what_lives_is_trained() -> None:
     model = pruned_model().train()
     scores_nv, _ = model(WORDS_TB, model.zero_state(2))
     F.cross_entropy(scores_nv, WORDS_TB.flatten()).backward()  # type: ignore[no-untyped-call]
-    for weight, mask in zip(model.weights, model.masks, strict=True):
+    for name, weight in model.weights.items():
+        mask = model.masks.weights[name]
         assert weight.grad is not None
         assert not weight.grad[~mask].any()
         assert weight.grad[mask].any()
@@ -162,9 +165,9 @@ def test_widening_adds_dead_units_and_keeps_the_function() -> None:
     assert model.table.shape == (WORDS, 10)
     torch.testing.assert_close(model(WORDS_TB, model.zero_state(2))[0], before)
     # Under full masks, the new units are there, but silent: their weights are zero.
-    model.masks = full_masks(model.weights)
+    model.masks = full_masks(model.layout, model.weights)
     assert model.dims == (15, 10)
-    assert not model.weights.gate_ksg[:, 8:].any()
+    assert not model.weights["gate_ksg"][:, 8:].any()
     assert model.table[:, 8:].all()
 
 
@@ -172,12 +175,14 @@ def test_masks_and_dims_follow_each_other() -> None:
     model = pruned_model()
     assert int(live_hidden_units(model.masks).sum()) == 4 * 9
     assert int(live_states(model.masks).sum()) == 6
-    assert not any(w[~m].any() for w, m in zip(model.weights, model.masks, strict=True))
+    masks = model.masks.weights
+    assert not any(weight[~masks[name]].any() for name, weight in model.weights.items())
 
 
 def test_masks_move_with_the_model() -> None:
     model = pruned_model()
     assert not any("mask" in name for name in model.state_dict())  # they are saved by themselves
     live = model.count_recurrent_parameters()
-    assert all(mask.is_meta for mask in model.to("meta").masks)
+    masks = model.to("meta").masks
+    assert all(mask.is_meta for mask in (*masks.weights.values(), *masks.units.values()))
     assert pruned_model().double().count_recurrent_parameters() == live

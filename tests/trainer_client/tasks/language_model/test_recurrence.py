@@ -19,7 +19,7 @@ def leaves(weights: HLSTMWeights) -> HLSTMWeights:
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_states_and_gradients_are_autograds(dropout: float) -> None:
     torch.manual_seed(0)
-    weights = random_weights(input_size=3, gate_width=7, state_width=5)
+    weights = HLSTMWeights(**random_weights(input_size=3, gate_width=7, state_width=5))
     x_tbi = random_inputs(steps=6, batch=4, input_size=3)
     h_sb, c_sb = torch.randn(2, 5, 4, dtype=torch.float64).unbind()
     ones_qb = torch.ones(28, 4, dtype=torch.float64)
@@ -47,7 +47,7 @@ def test_states_and_gradients_are_autograds(dropout: float) -> None:
 
 
 def test_products_may_run_in_bfloat16() -> None:
-    weights = random_weights(input_size=3, gate_width=7, state_width=5)
+    weights = HLSTMWeights(**random_weights(input_size=3, gate_width=7, state_width=5))
     x_tbi = random_inputs(steps=6, batch=4, input_size=3)
     exact, *_ = run_hlstm(
         x_tbi, bind_dense(weights), torch.zeros(5, 4).double(), torch.zeros(5, 4).double()
