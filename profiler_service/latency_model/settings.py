@@ -33,7 +33,7 @@ class BasisSettings:
         (2, 4, 8, 16, 32, 64, 128), "", "Dims that are equal modulo one of these behave alike."
     )
     class_spread: float = setting(
-        RACE.prior.class_spread, "log latency", "Standard deviation of their common effect."
+        0.015, "log latency", "Standard deviation of their common effect."
     )
     growing_classes: tuple[int, ...] = setting(
         (2, 4, 8, 16, 32), "", "The effects of these classes may grow or fade with the dimension."

@@ -103,7 +103,7 @@ class LadderPlanner(RaceScore):
         until = self.settings.budget.narrow_until
         narrowing = Narrowing(
             self.settings.narrow,
-            self._spec.grid.shape,
+            self._axes,
             self._rng,
             allowed=budget.visits_until(until, self._seconds),
             few=1,

@@ -6,6 +6,7 @@ numpy only. Knows neither budgets nor how points are measured.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.plan.base import Points
+from profiler_service.plan.race.priors import find_alignments
 from profiler_service.plan.race.settings import NarrowSettings, PriorSettings
 from profiler_service.plan.race.stages import End
 
@@ -43,20 +45,24 @@ class Narrowing:
     def __init__(
         self,
         settings: NarrowSettings,
-        shape: tuple[int, ...],
+        axes: Sequence[npt.NDArray[np.integer]],
         rng: np.random.Generator,
         *,
         allowed: int,
         few: int,
         prior: PriorSettings | None = None,
     ) -> None:
-        """There is time for `allowed` visits. Narrowing ends when only `few` points are left.
+        """`axes` are each axis' dimensions, ascending. There is time for `allowed` visits.
+
+        Narrowing ends when only `few` points are left.
 
         `prior` says how many visits a learned model saves where it holds; None if there is none.
         Some of the later visits are random then: what they find doesn't depend on the model.
         """
         self._settings = settings
+        shape = tuple(map(len, axes))
         self._shape = shape
+        self._alignments = [find_alignments(dims) for dims in axes]
         self._rng = rng
         self._allowed = allowed
         self._few = few
@@ -91,16 +97,28 @@ class Narrowing:
     def design(self) -> Points:
         """Random points, with every position of every axis (nearly) equally often.
 
-        Those that are still missing of `design_size`; none in the end.
+        Those that are still missing of `design_size`; none in the end. Too few for every position
+        still have every alignment of it: multiples of 16 take turns with odd dims, and so on.
         """
         missing = max(self.design_size - self._designed, 0)
         self._designed += missing
         columns = []
-        for size in self._shape:
-            repeats = -(-missing // size)
-            shuffled = [self._rng.permutation(size) for _ in range(repeats)]
-            columns.append(np.concatenate([np.zeros(0, dtype=np.intp), *shuffled])[:missing])
+        for alignment in self._alignments:
+            repeats = -(-missing // len(alignment))
+            turns = [self._take_turns(alignment) for _ in range(repeats)]
+            order = np.concatenate([np.zeros(0, dtype=np.intp), *turns])
+            # The positions of the axes are paired at random.
+            columns.append(self._rng.permutation(order[:missing]))
         return self._number(columns)
+
+    def _take_turns(self, alignment: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+        """All positions of an axis: at random, but one of each alignment, then another of each."""
+        order = self._rng.permutation(len(alignment))
+        turn = np.zeros(len(order), dtype=np.intp)
+        for each in np.unique(alignment):
+            is_one = alignment[order] == each
+            turn[is_one] = np.arange(np.count_nonzero(is_one))
+        return order[np.argsort(turn, kind="stable")]
 
     def suggest(self, fit: Posterior, *, wanted: int, left: int) -> Draw | End:
         """The next points to visit, or why there are none.

@@ -5,6 +5,7 @@ numpy only. Derivation: docs/explanation/races.md, "The model".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,16 @@ import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.plan.race.settings import RACE, PriorSettings
+
+
+def find_alignments(
+    dims: npt.NDArray[np.integer], multiples: Sequence[int] = RACE.prior.classes
+) -> npt.NDArray[np.int64]:
+    """The largest of the multiples that divides each of the dims, or 1: [n]. They are ascending."""
+    found: npt.NDArray[np.int64] = np.ones(len(dims), dtype=np.int64)
+    for multiple in multiples:
+        found[dims % multiple == 0] = multiple
+    return found
 
 
 def position_prior(
@@ -26,6 +37,8 @@ def position_prior(
         if multiple < len(dims):
             residue = dims % multiple
             covariance += settings.class_spread**2 * np.equal.outer(residue, residue)
+        is_aligned = dims % multiple == 0
+        covariance += settings.alignment_spread**2 * np.logical_and.outer(is_aligned, is_aligned)
     for size in settings.blocks:
         block = (dims - 1) // size
         if block[-1] > block[0]:
@@ -60,13 +73,15 @@ def learned_prior(
     """`position_prior` with the effects [n] that the host's model has learned.
 
     The window is expected to show them, growth included, ± all of what is beyond growth: it may
-    show nothing of them. What a position or a block may have of its own is this share, `spread`, of
-    what it is without a model. If the model doesn't hold, the same without what is beyond growth.
+    show nothing of them. What a position, a block or an alignment may have of its own is this
+    share, `spread`, of what it is without a model. If the model doesn't hold, the same without what
+    is beyond growth.
     """
     smaller = replace(
         settings,
         growth_spread=spread * settings.growth_spread,
         class_spread=settings.learned_class * settings.class_spread,
+        alignment_spread=spread * settings.alignment_spread,
         block_spread=spread * settings.block_spread,
         own_spread=spread * settings.own_spread,
     )

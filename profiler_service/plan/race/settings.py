@@ -26,7 +26,10 @@ class PriorSettings:
         (2, 4, 8, 16, 32, 64), "", "Positions that are equal modulo one of these behave alike."
     )
     class_spread: float = _setting(
-        0.015, "log latency", "Standard deviation of the common effect of such positions."
+        0.01, "log latency", "Standard deviation of the common effect of such positions."
+    )
+    alignment_spread: float = _setting(
+        0.03, "log latency", "Standard deviation of what all multiples of one have in common."
     )
     blocks: tuple[int, ...] = _setting(
         (4, 8, 16, 32, 64),
@@ -34,7 +37,7 @@ class PriorSettings:
         "Positions of one block of such a size behave alike: tiles are filled one after the other.",
     )
     block_spread: float = _setting(
-        0.04, "log latency", "Standard deviation of the common effect of the positions of a block."
+        0.02, "log latency", "Standard deviation of the common effect of the positions of a block."
     )
     own_spread: float = _setting(
         0.007, "log latency", "Standard deviation of the effect of a single position."

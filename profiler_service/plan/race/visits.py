@@ -35,8 +35,9 @@ class RaceVisits(SteppedPlanner):
         self.ends: dict[StageName, End] = {}
         """Why each stage ended. Of the contest and the final: the last one."""
         self._log = StageLog()
+        self._axes = [np.array(axis.dims) for axis in spec.grid.axes]
         self._structure = Structure(
-            [np.array(axis.dims) for axis in spec.grid.axes],
+            self._axes,
             spec.guide,
             settings.prior,
             [0 if axis.second is None else 1 for axis in spec.grid.axes],

@@ -22,7 +22,7 @@ from profiler_service.plan.race.visits import RaceVisits
 from profiler_service.plan.spec import SweepSpec
 from tests.plan.asking import curve_from
 from tests.plan.predicting import learn, learn_nothing
-from tests.plan.race.test_narrow import SHAPE, Posterior
+from tests.plan.race.test_narrow import DIMS, Posterior
 from tests.synthetic import F64, SyntheticDevice, smooth
 
 THREE = np.array([100, 200, 400])
@@ -41,15 +41,21 @@ def test_learned_effects_are_doubted_together_and_all_else_is_less() -> None:
     """With a spread of 0.2, variances are multiplied by 0.04, and that of classes by 0.4² = 0.16.
 
     Growth: 0.35² · 0.6931² = 0.058856. All dims are even, and no other class is smaller than the
-    axis: 0.015² = 0.000225. Five sizes of blocks, all of which differ: 5 · 0.04² = 0.008. A single
-    position: 0.007² = 0.000049. The doubt is half of -1, 2 and -1 %.
+    axis: 0.01² = 0.0001. Multiples of 4, 8 and 16 have something in common, but no class: 100 is
+    one of 2 and 4, 200 of 8, too, and 400 of 16, too: 0.03² = 0.0009 each. Five sizes of blocks,
+    all of which differ: 5 · 0.02² = 0.002. A single position: 0.007² = 0.000049. The doubt is half
+    of -1, 2 and -1 %.
     """
     _, covariance = learned_prior(THREE, np.array([0.0, 0.03, 0.0]), 0.2)
-    classes = 0.16 * 0.000225
-    assert covariance[0, 0] == pytest.approx(0.04 * 0.066905 + classes + 0.25e-4, abs=1e-7)
-    assert covariance[1, 1] == pytest.approx(0.04 * 0.008049 + classes + 1e-4, abs=1e-7)
-    assert covariance[0, 1] == pytest.approx(classes - 0.5e-4, abs=1e-7)
-    assert covariance[0, 2] == pytest.approx(0.04 * -0.058856 + classes + 0.25e-4, abs=1e-7)
+    classes, two = 0.16 * 0.0001, 0.04 * 2 * 0.0009
+    # 0.058856 + 0.002 + 0.000049; the second one has no growth, and one alignment more.
+    assert covariance[0, 0] == pytest.approx(0.04 * 0.060905 + classes + two + 0.25e-4, abs=1e-7)
+    assert covariance[1, 1] == pytest.approx(
+        0.04 * (0.002049 + 0.0009) + classes + two + 1e-4, abs=1e-7
+    )
+    # Both pairs share 2 and 4.
+    assert covariance[0, 1] == pytest.approx(classes + two - 0.5e-4, abs=1e-7)
+    assert covariance[0, 2] == pytest.approx(0.04 * -0.058856 + classes + two + 0.25e-4, abs=1e-7)
 
 
 def test_a_model_that_doesnt_hold_leaves_growth_and_the_same_spread() -> None:
@@ -152,7 +158,7 @@ def test_a_guide_serves_where_a_model_doesnt_hold() -> None:
 
 def narrowing_of(allowed: int, prior: PriorSettings | None, seed: int = 0) -> Narrowing:
     rng = np.random.default_rng(seed)
-    return Narrowing(RACE.narrow, SHAPE, rng, allowed=allowed, few=3, prior=prior)
+    return Narrowing(RACE.narrow, DIMS, rng, allowed=allowed, few=3, prior=prior)
 
 
 def test_half_of_the_visits_are_made_where_a_model_holds() -> None:

@@ -7,10 +7,12 @@ import numpy.typing as npt
 import pytest
 
 from profiler_service.plan.race.narrow import Draw, Narrowing
+from profiler_service.plan.race.priors import find_alignments
 from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.stages import End
 
 SHAPE = (10, 20)
+DIMS = [np.arange(100, 110), np.arange(200, 220)]
 
 
 class Posterior:
@@ -26,7 +28,7 @@ class Posterior:
 
 
 def narrowing_of(allowed: int) -> Narrowing:
-    return Narrowing(RACE.narrow, SHAPE, np.random.default_rng(0), allowed=allowed, few=3)
+    return Narrowing(RACE.narrow, DIMS, np.random.default_rng(0), allowed=allowed, few=3)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,30 @@ def test_the_design_visits_positions_equally_often_in_random_pairs() -> None:
     assert np.bincount(rows).tolist() == [8] * 10
     assert np.bincount(columns).tolist() == [4] * 20
     assert len(np.unique(points)) > 40
+
+
+def test_a_few_visits_have_every_alignment_of_each_axis() -> None:
+    """100 … 109 have one multiple of 8 (104), one of 4 (100, 108) …; 200 … 219 one of 16 (208)."""
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        narrowing = Narrowing(RACE.narrow, DIMS, rng, allowed=10, few=3)
+        rows, columns = np.unravel_index(narrowing.design(), SHAPE)
+        assert len(rows) == 5
+        # Odd, 2 (102, 106), 4 (100, 108), 8 (104): one of each, and one more of any.
+        assert {4} < set(rows.tolist())
+        assert {*find_alignments(DIMS[0][rows]).tolist()} == {1, 2, 4, 8}
+        # Odd, 2, 4, 8 (200, 216), 16 (208): one of each.
+        assert sorted(find_alignments(DIMS[1][columns]).tolist()) == [1, 2, 4, 8, 16]
+
+
+def test_alignments_of_several_axes_are_paired_at_random() -> None:
+    """A position of 16 meets others than the position of 8: no axis follows the other one."""
+    met = set()
+    for seed in range(50):
+        narrowing = Narrowing(RACE.narrow, DIMS, np.random.default_rng(seed), allowed=10, few=3)
+        rows, columns = np.unravel_index(narrowing.design(), SHAPE)
+        met.add(int(rows[columns == 8][0]))
+    assert len(met) > 5
 
 
 def test_the_rest_is_drawn_in_six_batches() -> None:

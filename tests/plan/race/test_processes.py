@@ -65,13 +65,15 @@ def test_batches_of_the_contest_and_the_final_last_three_hundredths_of_a_second(
     this window, and the time of a visit is known to a few percent.
     """
     truth = 5e-4 * stairs(GRID, 16) / stairs(GRID, 16).mean()
-    planner = RacePlanner(SweepSpec(workload=LINEAR.describe(), mode="race", grid=GRID, seed=1))
-    device, took_s = SyntheticDevice(truth, noise=0.01), []
-    while (batch := planner.next_batch()) is not None:
-        measured = device.measure(batch)
-        if batch.child:
-            took_s.append(measured.seconds)
-        planner.record(measured)
+    took_s = []
+    for seed in (1, 2, 3):
+        spec = SweepSpec(workload=LINEAR.describe(), mode="race", grid=GRID, seed=seed)
+        planner, device = RacePlanner(spec), SyntheticDevice(truth, noise=0.01)
+        while (batch := planner.next_batch()) is not None:
+            measured = device.measure(batch)
+            if batch.child:
+                took_s.append(measured.seconds)
+            planner.record(measured)
     assert len(took_s) > 20
     assert max(took_s) < 1.4 * 0.03
     assert np.median(took_s) > 0.6 * 0.03

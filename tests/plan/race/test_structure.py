@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.neighbours import Neighbours, Noise
-from profiler_service.plan.race.priors import position_prior
+from profiler_service.plan.race.priors import find_alignments, position_prior
 from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.structure import Structure, StructureFit
 
@@ -165,10 +167,11 @@ def test_noise_of_several_modes_is_as_good_as_that_of_one() -> None:
 
 
 def test_points_are_drawn_as_often_as_they_may_be_the_fastest() -> None:
-    """Positions 4 and 11 are 10 % faster than the others, and equal: over many sets of samples
-    each is drawn in half of all cases (the deviation of a mean of 20 such shares is below 0.1)."""
+    """Positions 7 and 15, the dims 71 and 79, are 10 % faster than the others, and equal: over many
+    sets of samples each is drawn in half of all cases (the deviation of a mean of 20 such shares is
+    below 0.1)."""
     dims = np.arange(64, 84)
-    truth = np.where(np.isin(np.arange(20), [4, 11]), -0.1, 0.0)
+    truth = np.where(np.isin(np.arange(20), [7, 15]), -0.1, 0.0)
     order = np.random.default_rng(0)
     seen = np.concatenate([order.permutation(20) for _ in range(8)])
     shares, num_undecided = [], 0
@@ -178,9 +181,9 @@ def test_points_are_drawn_as_often_as_they_may_be_the_fastest() -> None:
         drawn = Structure([dims]).fit(*samples).draw_fastest(np.random.default_rng(2), 200)
         assert drawn.shape == (200, 1)
         counts = np.bincount(drawn[:, 0], minlength=20)
-        assert counts[4] + counts[11] == 200
-        shares.append(counts[4] / 200)
-        num_undecided += min(counts[4], counts[11]) > 10
+        assert counts[7] + counts[15] == 200
+        shares.append(counts[7] / 200)
+        num_undecided += min(counts[7], counts[15]) > 10
     assert np.mean(shares) == pytest.approx(0.5, abs=0.25)
     assert num_undecided >= 5, "8 samples at 1 % noise don't tell equals apart"
 
@@ -272,3 +275,26 @@ def test_few_samples_are_fitted_without_being_believed() -> None:
     # Believed, 30 draws would be one point; with the noise known, many may be the fastest.
     drawn = fit.draw_fastest(np.random.default_rng(0), 30)
     assert len(np.unique(drawn, axis=0)) > 10
+
+
+def test_dims_have_the_largest_multiple_that_divides_them() -> None:
+    dims = np.array([1, 6, 8, 24, 48, 64, 128, 192])
+    assert find_alignments(dims).tolist() == [1, 2, 8, 8, 16, 64, 64, 64]
+    assert find_alignments(dims, (2, 8)).tolist() == [1, 2, 8, 8, 8, 8, 8, 8]
+
+
+def test_multiples_have_more_in_common_than_other_classes() -> None:
+    """400 and 432 are multiples of 2, 4, 8 and 16: 4 · 0.03² more than 405 and 437 share.
+
+    Both pairs are of one class modulo 2 … 32, and of one block of 64. 408 and 416 are multiples of
+    2, 4 and 8: 3 · 0.03². Their classes modulo 2, 4 and 8 and their blocks are as common as those
+    of 405 and 413.
+    """
+    without_growth = replace(RACE.prior, growth_spread=0.0)
+    _, covariance = position_prior(np.arange(400, 448), without_growth)
+    assert covariance[0, 32] - covariance[5, 37] == pytest.approx(4 * 0.03**2)
+    assert covariance[8, 16] - covariance[5, 13] == pytest.approx(3 * 0.03**2)
+    # 400 and 405 share no alignment, and no class: only blocks.
+    none = replace(without_growth, alignment_spread=0.0)
+    _, without = position_prior(np.arange(400, 448), none)
+    assert covariance[0, 5] == without[0, 5]
