@@ -1,10 +1,10 @@
 """Simulated races that start from right and from wrong models: are they faster, and still right?
 
-    python -m benchmarks.synthetic_models --windows 100 --out DIR       # some 20 minutes
+    python -m benchmarks.synthetic_models --windows 100 --out DIR       # some 5 minutes
     python -m benchmarks.synthetic_models --windows 5                   # a quick look
 
 Windows have 48 × 48 points, whose true latencies are known. In `classes`, multiples of 16 are
-about 3 % faster on each axis, and multiples of 8 half as much; every position and every point
+1 to 4 % faster on each axis, and multiples of 8 half as much; every position and every point
 differs a little from that, and latency grows with both dims. In `switch`, rows that are multiples
 of 16 also have a kernel of their own from some column on, which is 4 to 8 % faster there: no sum
 of effects of rows and columns is that.
@@ -188,14 +188,16 @@ def judge(trials: Sequence[ModelTrial]) -> list[Goal]:
             )
             if model == NO_MODEL:
                 continue
-            ratio = _find_time_ratio(mine, _select(trials, truth, NO_MODEL))
+            empty = _select(trials, truth, NO_MODEL)
+            ratio, each = _find_time_ratio(mine, empty), _find_median_ratio(mine, empty)
             wanted = TIME_GOAL if model == "right" else SLOWDOWN_GOAL
             goals.append(
                 Goal(
                     name=f"`{truth}`, `{model}`: measuring time over that with no model",
                     wanted=f"≤ {wanted:g}",
-                    measured=f"{ratio:.2f}",
-                    met=ratio <= wanted,
+                    measured=f"median of windows {each:.2f}, of means {ratio:.2f}",
+                    # A mean depends on the few races that last for seconds.
+                    met=each <= wanted,
                 )
             )
     return goals
@@ -211,13 +213,12 @@ def table(trials: Sequence[ModelTrial]) -> list[str]:
     for truth, model in dict.fromkeys((trial.truth, trial.model) for trial in trials):
         mine, empty = _select(trials, truth, model), _select(trials, truth, NO_MODEL)
         regrets, seconds = [t.regret for t in mine], [t.seconds for t in mine]
-        each = [a.seconds / b.seconds for a, b in zip(mine, empty, strict=True)]
         cells = [truth, model, str(len(mine)), f"{np.mean([t.settled for t in mine]):.0%}"]
         cells += [str(sum(t.is_false for t in mine)), f"{np.mean(regrets):.2%}"]
         cells += [f"{np.quantile(regrets, 0.95):.2%}"]
         cells += [f"{max(t.over_queried for t in mine):.3f}"]
         cells += [f"{np.median(seconds):.2f} s", f"{np.mean(seconds):.2f} s"]
-        cells += [f"{_find_time_ratio(mine, empty):.2f}", f"{np.median(each):.2f}"]
+        cells += [f"{_find_time_ratio(mine, empty):.2f}", f"{_find_median_ratio(mine, empty):.2f}"]
         cells += [
             f"{np.mean([t.seconds_by_stage.get(stage, 0.0) for t in mine]):.2f} s"
             for stage in stages
@@ -232,6 +233,10 @@ def _select(trials: Sequence[ModelTrial], truth: str, model: str) -> list[ModelT
 
 def _find_time_ratio(mine: Sequence[ModelTrial], empty: Sequence[ModelTrial]) -> float:
     return float(np.mean([t.seconds for t in mine]) / np.mean([t.seconds for t in empty]))
+
+
+def _find_median_ratio(mine: Sequence[ModelTrial], empty: Sequence[ModelTrial]) -> float:
+    return float(np.median([a.seconds / b.seconds for a, b in zip(mine, empty, strict=True)]))
 
 
 # --- Main -----------------------------------------------------------------------------------

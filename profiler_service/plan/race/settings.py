@@ -66,7 +66,7 @@ class PriorSettings:
     )
     learned_class: float = _setting(0.4, "share", "So much is left of `class_spread` there.")
     learned_odds: float = _setting(
-        0.1, "", "Odds that a learned model holds in a window, before anything is measured there."
+        1.0, "", "Odds that a learned model holds in a window, before anything is measured there."
     )
     learned_visits: float = _setting(
         0.5, "share", "So much of narrowing's visits are made where a learned model holds."

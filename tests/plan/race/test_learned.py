@@ -118,10 +118,10 @@ def test_two_visits_of_each_position_tell_a_right_model_from_wrong_ones(seed: in
     shuffled = [rng.permutation(effect) for effect in STEPS]
     assert fit_random(STEPS, 96, seed=seed).trust > 0.9
     assert fit_random([0.5 * effect for effect in STEPS], 96, seed=seed).trust > 0.9
-    assert fit_random(shuffled, 96, seed=seed).trust < 0.1
-    # A model that says nothing isn't better than none: 0.1 / 1.1.
+    assert fit_random(shuffled, 96, seed=seed).trust < 0.25
+    # A model that says nothing is no better and no worse than none.
     nothing = [np.zeros(48), np.zeros(48)]
-    assert fit_random(nothing, 96, seed=seed).trust == pytest.approx(0.0909, abs=1e-3)
+    assert fit_random(nothing, 96, seed=seed).trust == pytest.approx(0.5, abs=1e-3)
     assert fit_random(None, 96, seed=seed).trust == 0.0
 
 
