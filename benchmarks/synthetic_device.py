@@ -67,6 +67,10 @@ class Device:
         self._child = child % CHILDREN
         self._pages = self._noise.pages * self._rng.standard_normal(len(self.truth_s))
 
+    def is_warm(self, point: int) -> bool:
+        """Whether the process of the batch has called this point before."""
+        return bool(self._is_called[self._child, point])
+
     def call(self, point: int) -> float:
         """Seconds of the next call of this point."""
         noise, rng = self._noise, self._rng
@@ -111,7 +115,8 @@ def race_on(
         device.start_batch(batch.child)
         time_s, latency_s = [], []
         for point in batch.point.tolist():
-            for _ in range(batch.warmup_calls):
+            is_warm = batch.warms_once and device.is_warm(point)
+            for _ in range(0 if is_warm else batch.warmup_calls):
                 device.call(point)
             time_s.append(device.clock_s - batch_started_s)
             took_s = sum(device.call(point) for _ in range(batch.calls))

@@ -59,6 +59,8 @@ class SyntheticDevice:
     visits: int = 0
     _rng: np.random.Generator = field(init=False)
     _warm: npt.NDArray[np.bool_] = field(init=False)
+    _warm_of: dict[int, set[int]] = field(init=False, default_factory=dict)
+    """The points that each measuring process has visited."""
     _of_child: dict[int, F64] = field(init=False, default_factory=dict)
     """The log factor of each point in each measuring process."""
     _repeat_rng: np.random.Generator = field(init=False)
@@ -74,7 +76,13 @@ class SyntheticDevice:
         n = len(point)
         child = batch.child % self.num_children
         truth = (self.latency_s * np.exp(self._repeat(child)))[point]
-        cost = truth * (batch.calls + batch.warmup_calls) + 5e-6
+        warm = self._warm_of.setdefault(child, set())
+        is_new = np.zeros(n, dtype=bool)
+        is_new[np.unique(point, return_index=True)[1]] = True
+        is_new &= ~np.isin(point, list(warm))
+        warm |= {*point.tolist()}
+        untimed = batch.warmup_calls * np.where(is_new, 1, 0 if batch.warms_once else 1)
+        cost = truth * (batch.calls + untimed) + 5e-6
         start = self.clock_s + np.r_[0.0, np.cumsum(cost)[:-1]] if n else np.zeros(0)
         wave = self.drift * np.sin(2 * np.pi * start / self.period_s) + self.drift * start / 10
         busy = start >= self.neighbour_from_s

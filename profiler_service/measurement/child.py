@@ -15,7 +15,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -133,6 +133,8 @@ class OrderRunner:
         self._send = send
         self._operands: Operands | None = None
         self._kernels: KernelReader | None = None
+        self._warmed: set[Hashable] = set()
+        """What this process has called."""
 
     def carry_out(self, order: Order) -> None:
         """Makes the order's visits. Then reports that the order is finished or refused."""
@@ -245,10 +247,12 @@ class OrderRunner:
         call = build(operands, *where)
         self._block.prepared_s += operands.preparation_s
         self._check_stop()  # preparing a large weight may take longer than a call
+        key = order.builder, tuple(sorted(order.params.items())), dims
+        is_warm = order.warms_once and key in self._warmed
         sample = self._device.sample(
             call,
             calls=order.calls,
-            warmup_calls=order.warmup_calls,
+            warmup_calls=0 if is_warm else order.warmup_calls,
             check_stop=self._check_stop,
             copies=Copies(
                 make=functools.partial(_build_copy, build, operands, *where),
@@ -258,6 +262,7 @@ class OrderRunner:
             else None,
             is_captured=order.is_captured,
         )
+        self._warmed.add(key)
         prepared_s = self._block.prepared_s
         return replace(sample, started_s=sample.started_s - prepared_s) if prepared_s else sample
 

@@ -79,6 +79,8 @@ class Order:
     """[visits]; equal numbers are the same point."""
     calls: int
     warmup_calls: int
+    warms_once: bool = False
+    """Whether a CPU makes these only at the process' first visit of each point."""
     is_captured: bool = False
     """Whether a GPU captures a call before it times it: see `WorkloadKind.has_few_launches`."""
 

@@ -190,6 +190,7 @@ class Measurer:
                     point=batch.point[visits],
                     calls=batch.calls,
                     warmup_calls=batch.warmup_calls,
+                    warms_once=batch.warms_once,
                     is_captured=not kind.has_few_launches,
                 ),
                 failures,

@@ -54,6 +54,8 @@ class Batch:
     """Calls to time together in each visit."""
     warmup_calls: int = 1
     """Untimed calls at the start of each visit."""
+    warms_once: bool = False
+    """Whether a CPU makes them only at a process' first visit of each point."""
     child: int = 0
     """Which of the host's measuring processes makes the visits: this number modulo theirs."""
 
@@ -112,6 +114,9 @@ class SteppedPlanner(abc.ABC):
         self._fraction = 0.0
         self._stage = "calibrating"
         self._calls = 1
+        self._warms_once = False
+        self._warmed: dict[int, set[int]] = {}
+        """The points that each measuring process has visited."""
         self._num_calls = 0
         self._num_samples = 0
         self._seconds = 0.0
@@ -131,8 +136,7 @@ class SteppedPlanner(abc.ABC):
     def record(self, samples: Samples) -> None:
         """Takes the samples of the last batch."""
         assert self._pending is not None, "nothing was to be measured"
-        per_visit = self._pending.calls + self._pending.warmup_calls
-        self._num_calls += len(self._pending.point) * per_visit
+        self._num_calls += self._count_calls(self._pending, samples.child)
         self._num_samples += len(samples)
         self._seconds += samples.seconds
         self._batches.append(samples)
@@ -143,6 +147,14 @@ class SteppedPlanner(abc.ABC):
             self._pending = None
         if self._pending is None:
             self._advance(1.0, "finished")
+
+    def _count_calls(self, batch: Batch, child: int) -> int:
+        """Calls of the batch, the untimed ones included, if that process made its visits."""
+        warmed = self._warmed.setdefault(child, set())
+        new = {*batch.point.tolist()} - warmed
+        warmed |= new
+        num_warmed = len(new) if batch.warms_once else len(batch.point)
+        return len(batch.point) * batch.calls + num_warmed * batch.warmup_calls
 
     def _is_hopeless(self) -> bool:
         """Whether so many points failed that nothing can be found any more."""
@@ -191,6 +203,7 @@ class SteppedPlanner(abc.ABC):
             ).astype(np.int32),
             calls=self._calls,
             warmup_calls=warmup_calls,
+            warms_once=self._warms_once,
             child=child,
         )
 

@@ -40,6 +40,7 @@ class FakeDevice:
         self.protocol = TimingProtocol(timer="fake", cache=cache)
         self.alive_at_release: list[int] = []
         self.captured: list[bool] = []
+        self.warmups: list[int] = []
         self.copied: list[tuple[Copies | None, list[object]]] = []
         """Of each visit, how to copy, and what the call and its copies returned, if it copied."""
 
@@ -57,6 +58,7 @@ class FakeDevice:
         is_captured: bool = False,
     ) -> Sample:
         self.captured.append(is_captured)
+        self.warmups.append(warmup_calls)
         for _ in range(warmup_calls):
             call()
             check_stop()
@@ -106,6 +108,8 @@ def visit(
     *,
     builder: str = "build",
     is_captured: bool = False,
+    warmup_calls: int = 0,
+    warms_once: bool = False,
 ) -> tuple[list[float], list[object]]:
     """The latencies that visits of these sizes leave in the block, and what was sent."""
     fd = Block.create_fd()
@@ -120,7 +124,8 @@ def visit(
         dims=points[:, None],
         point=points,
         calls=1,
-        warmup_calls=0,
+        warmup_calls=warmup_calls,
+        warms_once=warms_once,
         is_captured=is_captured,
     )
     OrderRunner(device, block, sent.append).carry_out(order)
@@ -155,6 +160,24 @@ def test_child_ends_where_its_device_is_of_no_more_use() -> None:
     with pytest.raises(SystemExit):
         visit(FakeDevice(usable=False), [1, RAISES, 2])
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("warms_once", "warmups"), [(True, [2, 2, 0, 0, 2]), (False, [2, 2, 2, 2, 2])]
+)
+def test_what_was_called_once_is_warm_if_that_is_asked(
+    warms_once: bool, warmups: list[int]
+) -> None:
+    device = FakeDevice()
+    visit(device, [1, 2, 1, 2, 3], warmup_calls=2, warms_once=warms_once)
+    assert device.warmups == warmups
+
+
+def test_a_point_that_failed_is_not_warm() -> None:
+    """Each `visit` is a process of its own; here, a point fails in the only one."""
+    device = FakeDevice()
+    visit(device, [1, RAISES, 1], warmup_calls=1, warms_once=True)
+    assert device.warmups == [1, 1, 0]
 
 
 def test_copies_of_a_call_have_operands_of_their_own() -> None:

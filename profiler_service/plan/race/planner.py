@@ -175,7 +175,9 @@ class RacePlanner(RaceSearch):
         settings = self.settings.settle
         self._learn(budget, budget.noise)
         affordable = budget.visits_until(1.0, self._seconds)
-        places = affordable // budget.scale(settings.rounds) - 1
+        # In few rounds of many points, each pair's interval is open: see "Neighbours in time".
+        rounds = max(budget.scale(settings.rounds), 2 * settings.first_look)
+        places = affordable // rounds - 1
         places = min(max(places, 1), settings.finalists)
         if affordable < 2 * settings.first_look:
             places = 0

@@ -110,6 +110,7 @@ class BudgetSettings:
     dear_visit_s: float = _setting(
         2e-3, "s", "On a quieter host they are smaller, but only if a visit takes longer than this."
     )
+    dear_call_s: float = _setting(0.01, "s", "Longer calls are warmed up only once in a process.")
 
 
 @dataclass(frozen=True, kw_only=True)

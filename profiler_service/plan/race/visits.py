@@ -94,12 +94,14 @@ class RaceVisits(SteppedPlanner):
         if known is None or len(log) < FEW_CALLS:
             known = Noise(width=reference, deviation=reference)
         self._calibrated_noise = known.deviation
+        call_s = float(np.median(self._calibration_s))
+        self._warms_once = call_s >= self.settings.budget.dear_call_s
         self._round = 1
         if self._num_points == 1:
             return None
         self._budget = Budget(
             self.settings.budget,
-            call_s=float(np.median(self._calibration_s)),
+            call_s=call_s,
             visit_s=self._visit_s,
             settle_s=self._spec.terms.settle_s,
             noise=self._calibrated_noise,
