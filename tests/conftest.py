@@ -50,10 +50,16 @@ for _name in dir(anyio):
 _database_numbers = itertools.count(1)
 
 
+def pytest_sessionstart() -> None:
+    """Collects no garbage while thousands of tests are collected, which make none."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Spares the garbage collector what all tests share: it would search it at every turn."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
