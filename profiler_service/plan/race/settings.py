@@ -90,7 +90,7 @@ class BudgetSettings:
         "longer than both.",
     )
     longest_s: float = _setting(
-        20.0, "s", "But no race goes on for longer than this, unless its caller asks for it."
+        14.0, "s", "But no race goes on for longer than this, unless its caller asks for it."
     )
     narrow_until: float = _setting(
         0.35,

@@ -45,7 +45,7 @@ def budget_of(
         (1e-5, 0.5, 1.5),
         (0.005, 3.0, 4.0),  # 400 calls are 2 s
         (0.02, 3.0, 8.0),  # 400 calls are longer than both
-        (1.0, 3.0, 20.0),  # 400 calls are 400 s, but no race takes so long ...
+        (1.0, 3.0, 14.0),  # 400 calls are 400 s, but no race takes so long ...
         (1.0, 60.0, 61.0),  # ... unless its caller asks for it
     ],
 )
@@ -122,7 +122,7 @@ def test_noise_learnt_later_scales_what_follows() -> None:
     [
         (1e-3, RaceTerms(), 4.0),
         (1e-3, RaceTerms(settle_s=0.2), 1.2),
-        (0.3, RaceTerms(), 20.0),
+        (0.3, RaceTerms(), 14.0),
     ],
 )
 def test_a_race_takes_no_longer_than_its_terms_say(

@@ -181,7 +181,7 @@ def test_only_points_above_the_queried_one_count() -> None:
 
 @pytest.mark.parametrize("mode", LADDERS)
 def test_calls_of_a_second_end_in_the_time_of_any_race(mode: Mode) -> None:
-    """A race of long calls has 20 s: a look of 12 rounds, 24 visits of two calls, doesn't fit in.
+    """A race of long calls has 14 s: a look of 12 rounds, 24 visits of two calls, doesn't fit in.
 
     So nothing is tried. Calibration has shown that, with 4 visits.
     """

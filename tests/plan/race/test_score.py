@@ -250,7 +250,7 @@ def test_nobody_waits_long_for_the_score(call_s: float) -> None:
 
 
 def test_with_calls_too_long_for_a_round_in_each_arena_nothing_is_scored() -> None:
-    """Calls of a second: a visit is 2 s, a race of 20 s has 1 s for the score."""
+    """Calls of a second: a visit is 2 s, a race of 14 s has 0.7 s for the score."""
     found = run(spec_of(SLOW), truth_of(1.0 / truth_of()[0]))
     assert not found.scoring
     assert found.planner.find_score() is None

@@ -36,7 +36,7 @@ DIGESTS = {
     "a neighbour comes": "d5385004d2dc408a",
     "a small gain on a host that throttles": "e5ef13c4a06bb90f",
     "a small gain on a calm host": "16d75c74c6e92f88",
-    "dear calls": "6e3c330cf987f5e1",
+    "dear calls": "37e2bf40454bd6c1",
     "calls of two milliseconds": "41708abc1bf84965",
     "tiny calls": "5cf303b9c88a9f6c",
     "compiled": "c940c4bc63a6ff80",
