@@ -159,7 +159,7 @@ def test_a_race_visits_few_of_the_points() -> None:
 
 
 def test_expensive_points_are_screened_sparsely() -> None:
-    """48 x 48 points of 50 ms at 1 % noise: 400 calls are 20 s, a race has 14 s, and all points would take 115.
+    """48 x 48 points of 50 ms at 1 % noise: a race has 14 s, and all points would take 115 s.
 
     Columns are smooth, rows have steps of 6 % every 16 (as an LSTM's on a CPU here): the best
     point is the largest row of the first block.
