@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -207,15 +207,6 @@ def _describe_rule(change: AxisChange, axis: str) -> str:
             return f"between {axis} {change.number} and {change.last}"
         case "unclear":
             return f"along {axis}"
-
-
-def number_kernels(tables: Iterable[KernelNames]) -> dict[str, int]:
-    """Name of a kernel → its number, from 0 up, in the order of the names.
-
-    Equal kernels of several curves have equal numbers, so a model can take the kernel's identity
-    as a feature: a column for each number.
-    """
-    return {name: n for n, name in enumerate(sorted({x for each in tables for x in each.values()}))}
 
 
 def _dims_text(dims: Dims) -> str:

@@ -38,30 +38,33 @@ def learn(
     if len(visits) < settings.least_visits or not len(visits.near.first):
         return Statistics.empty(basis.size, basis.num_axes)
     rows, value, near = basis.rows(visits.points), visits.log_latency, visits.near
-    effects, noise, free = before.mean, 0.0, 1.0
-    matrix, right = np.zeros((0, 0)), np.zeros(0)
+    # What is left after what was known before, and the directions in which it can be explained.
+    left: F64 = value - rows @ before.mean
+    directions = _find_directions(rows, before)
+    residual, noise, free = left, 0.0, 1.0
+    weight: F64 | None = None
     for _ in range(_MAX_PASSES):
-        residual: F64 = value - rows @ effects
         found = near.find_noise(residual)
         if found is None:
             break
         # What the visits themselves explain of their noise is missing in the residuals.
         seen = max(found.deviation / math.sqrt(free), _LEAST_NOISE)
+        seen = _temper(seen, len(value), settings)
         if abs(seen - noise) <= _CONVERGED * noise:
             break
         noise = seen
         weight = near.weigh(residual, found.width / math.sqrt(free))
         # Each pair belongs to two visits, and a visit tells 1 / noise².
         weight *= len(value) / (2 * float(weight.sum()) * noise**2)
-        matrix, right = _sum_up(rows, value, near, weight)
-        precision, pull = before.precision + matrix, before.right + right
-        covariance = np.linalg.inv(precision)
-        effects = np.asarray(covariance @ pull, dtype=np.float64)
+        matrix, right = _sum_up(directions, left, near, weight)
+        covariance = np.linalg.inv(np.eye(len(right)) + matrix)
+        residual = left - directions @ (covariance @ right)
         # The trace of the hat matrix: so many effects, these visits determine alone.
         settled = float(np.sum(covariance * matrix))
         free = max(1.0 - settled / len(value), _LEAST_FREE)
-    if not len(right):
+    if weight is None:
         return Statistics.empty(basis.size, basis.num_axes)
+    matrix, right = _sum_up(rows, value, near, weight)
     return Statistics(
         matrix=matrix,
         right=right,
@@ -69,6 +72,26 @@ def learn(
         num_sweeps=1.0,
         windows=np.stack([visits.points.min(axis=0), visits.points.max(axis=0)], axis=1)[None],
     )
+
+
+def _find_directions(rows: F64, before: Fit) -> F64:
+    """The rows [visits, directions] in directions that are independent, each ± 1, by that fit.
+
+    There are no more of them than visits, nor than features. So every pass costs what the visits
+    are, and not what the features are: with the precision P = L L', rows X (L')⁻¹ have the
+    covariance X P⁻¹ X', and so has what a rotation makes of them.
+    """
+    whitened: F64 = np.linalg.solve(np.linalg.cholesky(before.precision), rows.T)
+    if len(rows) >= len(whitened):
+        return whitened.T
+    triangle: F64 = np.asarray(np.linalg.qr(whitened, mode="r"), dtype=np.float64)
+    return triangle.T
+
+
+def _temper(noise: float, visits: int, settings: LearningSettings) -> float:
+    """The noise as far as so many visits tell it: few may be equal by chance."""
+    share = visits / (visits + settings.noise_visits)
+    return math.exp(share * math.log(noise) + (1 - share) * math.log(settings.noise))
 
 
 def _sum_up(rows: F64, value: F64, near: Neighbours, weight: F64) -> tuple[F64, F64]:

@@ -60,7 +60,13 @@ class LearningSettings:
     """How the model learns from sweeps."""
 
     least_visits: int = setting(
-        16, "visits", "A sweep with fewer first visits than this says nothing."
+        8, "visits", "A sweep with fewer first visits than this says nothing."
+    )
+    noise: float = setting(
+        0.02, "log latency", "The noise of a visit, before anything is known of a sweep."
+    )
+    noise_visits: float = setting(
+        8.0, "visits", "That counts like so many visits. With fewer, little of the noise is seen."
     )
     most_visits: int = setting(
         4096,
@@ -147,7 +153,7 @@ class ModelSettings:
 MODEL: Final = ModelSettings()
 """The settings of all models. With others, the statistics of stored visits are other ones."""
 
-VERSION: Final = f"1-{hashlib.sha256(repr(MODEL.basis).encode()).hexdigest()[:8]}"
+VERSION: Final = f"2-{hashlib.sha256(repr(MODEL.basis).encode()).hexdigest()[:8]}"
 """Statistics of other features can't be used. They are made anew from the first visits."""
 
 

@@ -10,7 +10,6 @@ from profiler_service.analysis.kernel_names import (
     find_change,
     find_changes,
     find_line,
-    number_kernels,
 )
 from profiler_service.workload import Dims
 
@@ -210,9 +209,3 @@ def test_nothing_is_said_where_a_kernel_isn_t_known(names: dict[Dims, str]) -> N
 )
 def test_dims_that_stay(names: dict[Dims, str], expected: str) -> None:
     assert why(names, (48, 48), (48, 48)) == expected
-
-
-def test_equal_kernels_of_several_curves_have_equal_numbers() -> None:
-    tables: list[dict[Dims, str]] = [{(1,): "b", (2,): "a"}, {(1,): "c", (3,): "a"}, {}]
-    assert number_kernels(tables) == {"a": 0, "b": 1, "c": 2}
-    assert number_kernels([]) == {}

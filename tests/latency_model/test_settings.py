@@ -50,4 +50,4 @@ def test_classes_and_tiles_are_nested_powers_of_two() -> None:
 
 
 def test_the_version_is_a_name_and_tells_features_apart() -> None:
-    assert re.fullmatch(r"1-[0-9a-f]{8}", VERSION)
+    assert re.fullmatch(r"2-[0-9a-f]{8}", VERSION)
