@@ -36,8 +36,9 @@ def find_units(model: nn.Module, *example: Any, **keywords: Any) -> FoundUnits:
     """The units of a module that can be called with this example.
 
     Known layers are `nn.Linear`, `nn.Embedding`, and `nn.LSTM`, `nn.GRU` and `nn.RNN` of one
-    direction without a projection. Layers whose outputs are added have their units in common. The
-    module is run in evaluation mode and stays as it was. Raises LayoutError if there is nothing
+    direction without a projection. Layers whose outputs are added have their units in common. What
+    reads units through a function that takes no NaN on, like `torch.where`, isn't seen. The module
+    is run in evaluation mode and stays as it was. Raises LayoutError if there is nothing
     that could be pruned or grown.
     """
     layers = layers_of(model)

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from profiler_service.errors import InvalidRequestError, LhpError
 from trainer_client.groups.discovery import find_units
-from trainer_client.groups.layout import Layout
+from trainer_client.groups.layout import Layout, LayoutError
 from trainer_client.groups.masks import Masks, full_masks
 from trainer_client.groups.probing import evaluating
 from trainer_client.groups.shrinking import shrink, widen
@@ -62,8 +62,8 @@ def pad(
     says which axes there are. The module is in evaluation mode meanwhile, and stays as it was.
 
     Raises InvalidRequestError for an axis that isn't there or a width below what there is,
-    LayoutError if the module has no units, and UnequalOutputsError if an output differs by more
-    than `tolerance`, as a share of the largest.
+    LayoutError if the module has no units or can't be called when it is wider, and
+    UnequalOutputsError if an output differs by more than `tolerance`, as a share of the largest.
     """
     layout = find_units(module, *example, **keywords).layout
     weights = {name: each.detach() for name, each in module.named_parameters()}
@@ -77,7 +77,17 @@ def pad(
     wide, masks = widen(layout, weights, full_masks(layout, weights), widths=to)
     padded = with_parameters(module, wide)
     with torch.no_grad(), evaluating(module), evaluating(padded):
-        difference = _differ(module(*example, **keywords), padded(*example, **keywords))
+        expected = module(*example, **keywords)
+        try:
+            found = padded(*example, **keywords)
+        except (RuntimeError, ValueError) as error:
+            raise LayoutError(
+                f"the padded module can't be called: {error}",
+                hint="a layer reads the units in a way that running the module doesn't show,"
+                " through torch.where or nan_to_num, say; leave out one of the axes:"
+                f" {', '.join(to)}",
+            ) from error
+        difference = _differ(expected, found)
     if not difference <= tolerance:
         raise UnequalOutputsError(
             f"the padded module's outputs differ by {difference:.1e} of the largest output",

@@ -1,4 +1,4 @@
-"""What a training asks of its latency oracle. `latency_client` has the oracles themselves."""
+"""What a training asks of its latency oracle. The oracles are in `http` and `recordings`."""
 
 from __future__ import annotations
 

@@ -62,6 +62,25 @@ def test_what_cant_be_padded_is_refused() -> None:
         pad(nn.Linear(3, 2), torch.randn(1, 3), to={"units": 4})
 
 
+class HalfHidden(nn.Module):
+    """Two readers, of which `torch.where` hides one: it takes no NaN through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.seen, self.hidden = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        result: Tensor = self.seen(h) + self.hidden(torch.where(h > 0, h, torch.zeros_like(h)))
+        return result
+
+
+def test_a_reader_that_running_doesnt_show_is_told_of() -> None:
+    with pytest.raises(LayoutError, match="can't be called") as raised:
+        pad(HalfHidden(), torch.randn(2, 3), to={"first.units": 8})
+    assert "torch.where" in raised.value.hint
+
+
 class Counting(nn.Module):
     """Divides by the number of its units, which running it doesn't show."""
 
