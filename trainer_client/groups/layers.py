@@ -70,43 +70,53 @@ def recurrent_layout(
     num_gates: int,
     layers: int = 1,
     bias: bool = True,
+    directions: int = 1,
     readers: tuple[Part, ...] = (),
 ) -> Layout:
     """The units of an `nn.LSTM` (four gates), `nn.GRU` (three) or `nn.RNN` (one) called `prefix`.
 
     One group a layer. A unit is, in each gate, one row of both matrices and of both biases; one
-    column of the recurrent matrix; and one column of the next layer's input matrix. `readers` are
-    the parts that read the last layer; without them, its units are the network's output. Only for
-    layers of one direction, without a projection.
+    column of the recurrent matrix; and one column of the next layer's input matrix. With two
+    directions, a unit is one of each direction: what reads the layer reads all of the first, then
+    all of the second. `readers` are the parts that read the last layer; without them, its units are
+    the network's output. Only for layers without a projection.
     """
+    start = f"{prefix}." if prefix else ""
+    suffixes = ("", "_reverse")[:directions]
     groups = []
     matrices = []
     for layer in range(layers):
-        input_name = f"{prefix}.weight_ih_l{layer}"
-        recurrent_name = f"{prefix}.weight_hh_l{layer}"
-        parts = [
-            Part(parameter=input_name, axis=0, role="incoming", before=num_gates),
-            Part(parameter=recurrent_name, axis=0, role="incoming", before=num_gates),
-            Part(parameter=recurrent_name, axis=1, role="outgoing"),
-        ]
-        if bias:
+        parts = []
+        for suffix in suffixes:
+            input_name = f"{start}weight_ih_l{layer}{suffix}"
+            recurrent_name = f"{start}weight_hh_l{layer}{suffix}"
             parts += [
-                Part(
-                    parameter=f"{prefix}.bias_{of}_l{layer}", axis=0, role="bias", before=num_gates
-                )
-                for of in ("ih", "hh")
+                Part(parameter=input_name, axis=0, role="incoming", before=num_gates),
+                Part(parameter=recurrent_name, axis=0, role="incoming", before=num_gates),
+                Part(parameter=recurrent_name, axis=1, role="outgoing"),
             ]
+            if bias:
+                names = (f"{start}bias_{of}_l{layer}{suffix}" for of in ("ih", "hh"))
+                parts += [
+                    Part(parameter=name, axis=0, role="bias", before=num_gates) for name in names
+                ]
+            matrices.append(Matrix(blocks=((input_name, ()), (recurrent_name, ()))))
         is_last = layer == layers - 1
         if is_last:
             parts += readers
         else:
-            parts.append(
-                Part(parameter=f"{prefix}.weight_ih_l{layer + 1}", axis=1, role="outgoing")
-            )
+            parts += [
+                Part(
+                    parameter=f"{start}weight_ih_l{layer + 1}{suffix}",
+                    axis=1,
+                    role="outgoing",
+                    before=directions,
+                )
+                for suffix in suffixes
+            ]
         groups.append(
             UnitGroup(
-                name=f"{prefix}.l{layer}", parts=tuple(parts), is_output=is_last and not readers
+                name=f"{start}l{layer}", parts=tuple(parts), is_output=is_last and not readers
             )
         )
-        matrices.append(Matrix(blocks=((input_name, ()), (recurrent_name, ()))))
     return Layout(groups=tuple(groups), matrices=tuple(matrices))

@@ -49,6 +49,11 @@ class Part:
     is_ranked: bool = True
     """Whether its weights count when units are compared. Those of a large vocabulary would decide
     alone; biases never count."""
+    fill: float = 0.0
+    """The value of a new unit. It is zero, but for variances, which divide, and masked logits."""
+    is_averaged: bool = False
+    """Whether its layer divides by the root of the mean square over all units, as RMSNorm does. The
+    number of units is then in what each of them becomes: weights are rescaled with it."""
 
     def view(self, tensor: Tensor) -> Tensor:
         """The part of the tensor that `at` selects; a view."""

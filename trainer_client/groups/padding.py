@@ -1,12 +1,17 @@
 """Widens a trained module without changing what it computes, and makes it narrow again.
 
 It is the paper's row and column growth for any module: new units have only zeros, in every
-parameter that they lie along. What reads them adds zero, whatever comes between.
+parameter that they lie along. What reads them multiplies them by zero: so they add nothing, also
+behind an activation with f(0) ≠ 0, such as a sigmoid. Two kinds of new units aren't all zero: the
+variance of a new channel in a batch norm is 1, and a new logit's bias is the lowest number of its
+dtype, which gives its word the probability zero. (Minus infinity becomes NaN as soon as something
+multiplies it by zero.) A layer like RMSNorm, which divides by a mean over units, is rescaled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,11 +21,11 @@ from torch.utils import _pytree as pytree
 
 from profiler_service.errors import InvalidRequestError, LhpError
 from trainer_client.groups.discovery import find_units
-from trainer_client.groups.layout import Layout, LayoutError
+from trainer_client.groups.layout import Layout, LayoutError, Tensors
 from trainer_client.groups.masks import Masks, full_masks
 from trainer_client.groups.probing import evaluating
 from trainer_client.groups.shrinking import shrink, widen
-from trainer_client.groups.surgery import with_parameters
+from trainer_client.groups.surgery import tensors_of, with_parameters
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -37,7 +42,10 @@ class Padded(Generic[M]):
     widths: Mapping[str, tuple[int, int]]
     """For each axis that was asked for, its units before and now."""
     largest_difference: float
-    """The largest difference of an output on the example, as a share of the largest output."""
+    """The largest difference of an output on the example, as a share of the largest output.
+
+    Of a module of less than 32 bits, computed by copies in float32: rounding isn't in it.
+    """
     layout: Layout
     masks: Masks
     """The units that there were are live, the new ones aren't."""
@@ -47,47 +55,43 @@ class Padded(Generic[M]):
 
         If the new units were trained, it computes something else than the wider module.
         """
-        weights = {name: each.detach() for name, each in self.module.named_parameters()}
+        weights = tensors_of(self.module)
         before = {axis: width for axis, (width, _) in self.widths.items()}
         small = shrink(self.layout, weights, self.masks, widths=before)
         return with_parameters(self.module, small.weights)
 
 
 def pad(
-    module: M, *example: Any, to: Mapping[str, int], tolerance: float = 1e-5, **keywords: Any
+    module: M,
+    *example: Any,
+    to: Mapping[str, int],
+    logits: Collection[str] = (),
+    tolerance: float = 1e-5,
+    **keywords: Any,
 ) -> Padded[M]:
     """A copy of the module with `to` units along each of these axes, which computes the same.
 
     The example is what the module is called with; on it, the outputs are compared. `find_units`
-    says which axes there are. The module is in evaluation mode meanwhile, and stays as it was.
+    says which axes there are, and what `logits` are. New logits come after those that there are,
+    which stay. The module is in evaluation mode meanwhile, and stays as it was.
 
     Raises InvalidRequestError for an axis that isn't there or a width below what there is,
     LayoutError if the module has no units or can't be called when it is wider, and
     UnequalOutputsError if an output differs by more than `tolerance`, as a share of the largest.
     """
-    layout = find_units(module, *example, **keywords).layout
-    weights = {name: each.detach() for name, each in module.named_parameters()}
-    counts = layout.count_units(weights)
-    there = {group.dimension: counts[group.name] for group in layout.groups}
+    found = find_units(module, *example, logits=logits, **keywords)
+    layout, weights = found.layout, tensors_of(module)
+    there = widths_of(layout, weights)
     if unknown := sorted(set(to) - set(there)):
         raise InvalidRequestError(
             f"the module has no axis {unknown[0]!r}",
-            hint="there are: " + ", ".join(f"{axis} ({width})" for axis, width in there.items()),
+            hint=f"there are: {tell_axes(there)}"
+            + "".join(f"; {name} is fixed: {reason}" for name, reason in found.fixed.items()),
         )
-    wide, masks = widen(layout, weights, full_masks(layout, weights), widths=to)
+    masks = full_masks(layout, weights)
+    wide, masks = widen(layout, weights, masks, widths=to)
     padded = with_parameters(module, wide)
-    with torch.no_grad(), evaluating(module), evaluating(padded):
-        expected = module(*example, **keywords)
-        try:
-            found = padded(*example, **keywords)
-        except (RuntimeError, ValueError) as error:
-            raise LayoutError(
-                f"the padded module can't be called: {error}",
-                hint="a layer reads the units in a way that running the module doesn't show,"
-                " through torch.where or nan_to_num, say; leave out one of the axes:"
-                f" {', '.join(to)}",
-            ) from error
-        difference = _differ(expected, found)
+    difference = _compare(module, padded, example, keywords, axes=to, may_grow=bool(logits))
     if not difference <= tolerance:
         raise UnequalOutputsError(
             f"the padded module's outputs differ by {difference:.1e} of the largest output",
@@ -103,13 +107,67 @@ def pad(
     )
 
 
-def _differ(first: Any, second: Any) -> float:
-    """The largest difference of two outputs, as a share of the largest value; infinite if NaN."""
+def widths_of(layout: Layout, tensors: Tensors) -> dict[str, int]:
+    """The number of units along each axis."""
+    counts = layout.count_units(tensors)
+    return {group.dimension: counts[group.name] for group in layout.groups}
+
+
+def tell_axes(widths: Mapping[str, int]) -> str:
+    """The axes and their widths, for a hint."""
+    return ", ".join(f"{axis} ({width})" for axis, width in widths.items())
+
+
+def _compare(
+    module: nn.Module,
+    padded: nn.Module,
+    example: tuple[Any, ...],
+    keywords: Mapping[str, Any],
+    *,
+    axes: Iterable[str],
+    may_grow: bool,
+) -> float:
+    """How much the outputs on the example differ: see `Padded.largest_difference`."""
+    given = (example, dict(keywords))
+    if any(_is_short(each) for each in tensors_of(module).values()):
+        module, padded = copy.deepcopy(module).float(), copy.deepcopy(padded).float()
+        given = pytree.tree_map_only(
+            Tensor, lambda each: each.float() if _is_short(each) else each, given
+        )
+    args, kwargs = given
+    with torch.no_grad(), evaluating(module), evaluating(padded):
+        expected = module(*args, **kwargs)
+        try:
+            return _differ(expected, padded(*args, **kwargs), may_grow=may_grow)
+        except (RuntimeError, ValueError) as error:
+            raise LayoutError(
+                f"the padded module can't be called: {error}",
+                hint="a layer reads the units in a way that running the module doesn't show,"
+                " through torch.where or nan_to_num, say; leave out one of the axes:"
+                f" {', '.join(axes)}",
+            ) from error
+
+
+def _is_short(tensor: Tensor) -> bool:
+    """Whether it has less than 32 bits a number."""
+    return tensor.is_floating_point() and tensor.element_size() < 4
+
+
+def _differ(first: Any, second: Any, *, may_grow: bool) -> float:
+    """The largest difference of two outputs, as a share of the largest value; infinite if NaN.
+
+    If they `may_grow`, the second's tensors may be longer along one axis: what is new isn't
+    compared.
+    """
     largest = difference = 0.0
     pairs = zip(pytree.tree_leaves(first), pytree.tree_leaves(second), strict=True)
     for a, b in pairs:
         if not isinstance(a, Tensor) or not a.numel():
             continue
+        if may_grow and a.dim() == b.dim():
+            longer = [axis for axis in range(a.dim()) if b.shape[axis] > a.shape[axis]]
+            for axis in longer[:1]:
+                b = b.narrow(axis, 0, a.shape[axis])
         if a.shape != b.shape:
             return torch.inf
         found = float((a.double() - b.double()).abs().max())

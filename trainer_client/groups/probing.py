@@ -11,7 +11,7 @@ Knows nothing of groups.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from trainer_client.groups.known import Known, is_layer, look_up
 from trainer_client.groups.layout import LayoutError
 
 # Shapes: U units, C columns of a layer's input, N runs, L layers of a recurrent module, B batch.
+
+
+RETURNED = "the model returns them"
+"""Why the number of the output's units is fixed."""
 
 
 @dataclass(kw_only=True)
@@ -30,11 +35,15 @@ class Layer:
 
     name: str
     module: nn.Module
-    units: int
-    """Number of units that it makes; 0 if it isn't known."""
+    known: Known
     outputs: list[Any] = field(default_factory=list)
     """What it returned in the first run, call by call."""
     calls: int = 0
+
+    @property
+    def units(self) -> int:
+        """Number of units that it makes; 0 if it isn't known."""
+        return self.known.units
 
     def prefix(self, parameter: str) -> str:
         """The name that the whole module gives a parameter of the layer."""
@@ -50,22 +59,12 @@ class Reading:
 
 
 def layers_of(model: nn.Module) -> dict[str, Layer]:
-    """The modules with parameters of their own and without others in them, by name."""
+    """The modules that `is_layer` names, by name."""
     return {
-        name: Layer(name=name, module=module, units=_count_units(module))
+        name: Layer(name=name, module=module, known=look_up(module))
         for name, module in model.named_modules()
-        if list(module.parameters(recurse=False)) and not list(module.children())
+        if is_layer(module)
     }
-
-
-def _count_units(module: nn.Module) -> int:
-    if isinstance(module, nn.Linear):
-        return module.out_features
-    if isinstance(module, nn.Embedding):
-        return module.embedding_dim
-    if isinstance(module, nn.LSTM | nn.GRU | nn.RNN):
-        return 0 if module.bidirectional or module.proj_size else module.hidden_size
-    return 0
 
 
 @contextlib.contextmanager
@@ -85,7 +84,7 @@ class Readers:
     """What reads a layer's units."""
 
     by_layer: dict[str, Reading]
-    reason: str
+    reasons: tuple[str, ...]
     """Why the units' number is fixed; empty if it isn't."""
 
 
@@ -94,13 +93,17 @@ _Marked = tuple[Layer, Tensor | None]
 
 
 class Probe:
-    """Runs the module with some units of one layer marked by NaN."""
+    """Runs the module with some units of one layer marked by NaN, or those of several zeroed."""
 
     def __init__(self, model: nn.Module, layers: dict[str, Layer], call: Callable[[], Any]) -> None:
         self._model = model
         self._layers = layers
         self._call = call
         self._marked: _Marked | None = None
+        self._zeroed: Collection[str] = ()
+        """Layers that return zeros."""
+        self._nonzero: set[str] = set()
+        """Layers that were given something else than zeros."""
         self._seen: dict[str, Tensor] = {}
         """For each layer that was called, which of its columns are NaN: [C]."""
         self._unknown: set[str] = set()
@@ -135,6 +138,15 @@ class Probe:
             layer.calls = 0
         return any(_has_nan(each) for each in _tensors_of(self._call()))
 
+    def is_given_zeros(self, name: str, *, makers: Collection[str]) -> bool:
+        """Whether the layer's input is zero if these layers return zeros."""
+        self._zeroed, self._nonzero = makers, set()
+        try:
+            self.run()
+        finally:
+            self._zeroed = ()
+        return name not in self._nonzero
+
     def find_readers(self, layer: Layer) -> Readers:
         """What reads the layer's units."""
         number_u = torch.arange(layer.units)
@@ -149,7 +161,7 @@ class Probe:
                 is_output |= self.run((layer, marked_u))
                 runs.append(self._seen)
                 unknown |= self._unknown
-        reasons = ["the model returns them"] if is_output else []
+        reasons = [RETURNED] if is_output else []
         readings: dict[str, Reading] = {}
         for name in self._seen:
             reading = self._find_reading(name, layer.units, ones, zeros)
@@ -165,7 +177,7 @@ class Probe:
             reasons.append("the states of its inner layers are read")
         if not (readings or reasons):
             reasons.append("no layer reads them")
-        return Readers(by_layer=readings, reason=next(iter(reasons), ""))
+        return Readers(by_layer=readings, reasons=tuple(reasons))
 
     def _find_reading(
         self, name: str, units: int, ones: list[dict[str, Tensor]], zeros: list[dict[str, Tensor]]
@@ -180,23 +192,31 @@ class Probe:
         if not (ones_nc.any() or zeros_nc.any()):
             return None
         layer = self._layers[name]
-        if not layer.units or isinstance(layer.module, nn.Embedding):
-            return f"({type(layer.module).__name__}) reads them"
+        if not layer.known.reads:
+            return f"({type(layer.module).__name__}) {layer.known.reason or 'reads them'}"
         if (ones_nc & zeros_nc).any():
             return "reads several of them as one"
         if not (ones_nc | zeros_nc).all():
             return "reads others beside them"
         digit_n1 = 2 ** torch.arange(len(ones))[:, None]
-        return (
-            _find_order((ones_nc * digit_n1).sum(0), units) or "reads them in an order of its own"
-        )
+        found = _find_order((ones_nc * digit_n1).sum(0), units)
+        if found is None:
+            return "reads them in an order of its own"
+        if layer.known.is_unit_by_unit and found != Reading(before=1, after=1):
+            return f"({type(layer.module).__name__}) reads each of them several times"
+        return found
 
     def _read(self, layer: Layer, given: Any) -> None:
         tensors = [each for each in _tensors_of(given) if each.is_floating_point()]
         if not tensors:
             return
         first, *others = tensors
-        nan_c = first.isnan().flatten(0, -2).any(0) if first.dim() > 1 else first.isnan()
+        if bool(first.any()):
+            self._nonzero.add(layer.name)
+        nan_c = first.isnan()
+        if first.dim() > 1:
+            axis = layer.known.axis if -first.dim() <= layer.known.axis < first.dim() else -1
+            nan_c = nan_c.movedim(axis, -1).flatten(0, -2).any(0)
         before = self._seen.get(layer.name)
         self._seen[layer.name] = nan_c if before is None else before | nan_c
         if any(_has_nan(each) for each in others):
@@ -204,7 +224,7 @@ class Probe:
 
     def _write(self, layer: Layer, output: Any) -> Any:
         call, layer.calls = layer.calls, layer.calls + 1
-        if self._marked is None:
+        if self._marked is None and not self._zeroed:
             layer.outputs.append(output)
             return output
         if call >= len(layer.outputs):
@@ -213,34 +233,44 @@ class Probe:
                 hint="give an example for which the module's calls don't depend on values",
             )
         clean = layer.outputs[call]
+        if self._marked is None:
+            is_zeroed = layer.name in self._zeroed
+            return pytree.tree_map_only(Tensor, torch.zeros_like, clean) if is_zeroed else clean
         marked, is_marked_u = self._marked
         if marked is not layer:
             return clean
         if not isinstance(layer.module, nn.RNNBase):
             assert is_marked_u is not None
-            return _mark(clean, is_marked_u)
+            return _mark(clean, is_marked_u, layer.known.axis)
         states, last = clean
+        runs = layer.known.runs
         if is_marked_u is None:
-            return states, pytree.tree_map(_mark_inner, last)
+            return states, pytree.tree_map(lambda each: _mark_inner(each, runs), last)
+        # The units of all directions follow one another; a state has an index for each direction.
+        is_marked_c = is_marked_u.repeat(runs)
         return (
-            pytree.tree_map_only(Tensor, lambda each: _mark(each, is_marked_u), states),
-            pytree.tree_map(lambda each: _mark_last(each, is_marked_u), last),
+            pytree.tree_map_only(Tensor, lambda each: _mark(each, is_marked_c), states),
+            pytree.tree_map(lambda each: _mark_last(each, is_marked_u, runs), last),
         )
 
 
-def _mark(tensor: Tensor, is_marked_u: Tensor) -> Tensor:
-    """The tensor with NaN for the marked units, which are its last axis."""
-    return tensor.masked_fill(is_marked_u.to(tensor.device), torch.nan)
+def _mark(tensor: Tensor, is_marked_u: Tensor, axis: int = -1) -> Tensor:
+    """The tensor with NaN for the marked units, which lie along that axis."""
+    if not tensor.is_floating_point():
+        return tensor  # the lengths of a PackedSequence
+    is_marked = is_marked_u.to(tensor.device)
+    behind = tensor.dim() - 1 - axis % tensor.dim()
+    return tensor.masked_fill(is_marked.view(-1, *[1] * behind), torch.nan)
 
 
-def _mark_last(state_lbu: Tensor, is_marked_u: Tensor) -> Tensor:
-    """As `_mark`, for the last layer's state only."""
-    return torch.cat([state_lbu[:-1], _mark(state_lbu[-1:], is_marked_u)])
+def _mark_last(state_lbu: Tensor, is_marked_u: Tensor, runs: int) -> Tensor:
+    """As `_mark`, for the last layer's state only, which has so many directions."""
+    return torch.cat([state_lbu[:-runs], _mark(state_lbu[-runs:], is_marked_u)])
 
 
-def _mark_inner(state_lbu: Tensor) -> Tensor:
+def _mark_inner(state_lbu: Tensor, runs: int) -> Tensor:
     """The states of all layers, with NaN for those of all but the last."""
-    return torch.cat([torch.full_like(state_lbu[:-1], torch.nan), state_lbu[-1:]])
+    return torch.cat([torch.full_like(state_lbu[:-runs], torch.nan), state_lbu[-runs:]])
 
 
 def _tensors_of(given: Any) -> list[Tensor]:

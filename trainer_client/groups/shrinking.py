@@ -5,6 +5,7 @@ No function changes its arguments.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,13 +62,15 @@ def shrink(
             result[name] = _select(tensors[name], indices)
         return result
 
+    units = {name: live_u[index[name]] for name, live_u in masks.units.items()}
+    small = gather(apply_masks(weights, masks))
+    for group, part in layout.parts():
+        small[part.parameter] = _restore(small[part.parameter], part, units[group.name])
+        if part.is_averaged:
+            before = len(masks.units[group.name])
+            small[part.parameter] = _rescale(small[part.parameter], before, len(index[group.name]))
     return Shrunk(
-        weights=gather(apply_masks(weights, masks)),
-        masks=Masks(
-            weights=gather(masks.weights),
-            units={name: live_u[index[name]] for name, live_u in masks.units.items()},
-        ),
-        index=index,
+        weights=small, masks=Masks(weights=gather(masks.weights), units=units), index=index
     )
 
 
@@ -76,8 +79,8 @@ def widen(
 ) -> tuple[dict[str, Tensor], Masks]:
     """The weights and masks with dead units added, up to these widths of axes.
 
-    Zeros come after the units that there are: the network computes the same. Raises
-    InvalidRequestError if a width is below what there is.
+    Zeros (or the parts' `fill`) come after the units that there are: the network computes the same.
+    Raises InvalidRequestError if a width is below what there is.
     """
     more = {}
     for group in layout.groups:
@@ -89,7 +92,7 @@ def widen(
                 hint="units can only be added here; shrink removes dead ones",
             )
 
-    def pad(tensors: Tensors) -> dict[str, Tensor]:
+    def pad(tensors: Tensors, *, is_mask: bool) -> dict[str, Tensor]:
         result = dict(tensors)
         for name, parts in _parts_by_parameter(layout).items():
             done = set()
@@ -97,11 +100,15 @@ def widen(
                 # Parts of several indices `at` are padded together: they have one axis.
                 if (part.axis, part.before, part.after) not in done:
                     done.add((part.axis, part.before, part.after))
-                    result[name] = _pad(result[name], part, more[group])
+                    fill = 0.0 if is_mask else part.fill
+                    result[name] = _pad(result[name], part, more[group], fill)
+                    if part.is_averaged and not is_mask:
+                        there = len(masks.units[group])
+                        result[name] = _rescale(result[name], there, there + more[group])
         return result
 
-    return pad(weights), Masks(
-        weights=pad(masks.weights),
+    return pad(weights, is_mask=False), Masks(
+        weights=pad(masks.weights, is_mask=True),
         units={name: F.pad(live_u, (0, more[name])) for name, live_u in masks.units.items()},
     )
 
@@ -129,8 +136,24 @@ def _select(tensor: Tensor, indices: list[tuple[Part, Tensor]], depth: int = 0) 
     )
 
 
-def _pad(tensor: Tensor, part: Part, more: int) -> Tensor:
-    """The tensor with `more` units of zeros in every run of the part's axis."""
+def _rescale(weight: Tensor, before: int, now: int) -> Tensor:
+    """The weight of a layer that divides by the root mean square over `before` units, for `now`.
+
+    Units that come and go are zero: the sum of squares stays, and their mean changes by the share
+    before / now. What is divided by its root changes by the root of now / before.
+    """
+    return weight * math.sqrt(before / now) if before != now else weight
+
+
+def _restore(tensor: Tensor, part: Part, live_u: Tensor) -> Tensor:
+    """The tensor, in which dead units have the part's `fill`, where they were set to zero."""
+    if not part.fill or bool(live_u.all()):
+        return tensor
+    return tensor.masked_fill(~part.along(live_u, tensor.dim()), part.fill)
+
+
+def _pad(tensor: Tensor, part: Part, more: int, fill: float) -> Tensor:
+    """The tensor with `more` units of the value `fill` in every run of the part's axis."""
     if more == 0:
         return tensor
     units = part.count_units(tensor)
@@ -140,7 +163,7 @@ def _pad(tensor: Tensor, part: Part, more: int) -> Tensor:
     )
     # F.pad counts axes from the last one.
     behind = runs.dim() - 1 - (part.axis + 1)
-    padded = F.pad(runs, [*([0, 0] * behind), 0, more])
+    padded = F.pad(runs, [*([0, 0] * behind), 0, more], value=fill)
     return padded.flatten(part.axis, part.axis + 2)
 
 

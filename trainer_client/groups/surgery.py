@@ -1,4 +1,4 @@
-"""Gives a module other parameters: narrower or wider ones of the same layers."""
+"""Gives a module other parameters and buffers: narrower or wider ones of the same layers."""
 
 from __future__ import annotations
 
@@ -6,28 +6,43 @@ import copy
 from collections.abc import Mapping
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def with_parameters(module: M, parameters: Mapping[str, Tensor]) -> M:
-    """A copy of the module with these parameters, by name, and with the sizes that they have.
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """The module's parameters and buffers by name, as a layout names them; without gradients."""
+    found = {name: each.detach() for name, each in module.named_parameters()}
+    return found | {name: each.detach() for name, each in module.named_buffers()}
 
-    Parameters that are shared stay shared. Layers whose sizes follow from their parameters say so
-    afterwards: `nn.Linear.out_features`, `nn.LSTM.hidden_size` and others.
+
+def with_parameters(module: M, tensors: Mapping[str, Tensor]) -> M:
+    """A copy of the module with these parameters and buffers, by name, and the sizes they have.
+
+    What is shared stays shared. Layers whose sizes follow from their parameters say so afterwards:
+    `nn.Linear.out_features`, `nn.LSTM.hidden_size` and others.
     """
     result = copy.deepcopy(module)
     made: dict[int, nn.Parameter] = {}
     for name, old in dict(result.named_parameters()).items():
-        if name in parameters:
+        if name in tensors:
             made[id(old)] = nn.Parameter(
-                parameters[name].detach().clone(), requires_grad=old.requires_grad
+                tensors[name].detach().clone(), requires_grad=old.requires_grad
             )
+    buffers = {
+        id(old): tensors[name].detach().clone()
+        for name, old in result.named_buffers()
+        if name in tensors
+    }
     for layer in result.modules():
         for name, old in list(layer.named_parameters(recurse=False)):
             if id(old) in made:
                 setattr(layer, name, made[id(old)])
+        for name, old_buffer in list(layer.named_buffers(recurse=False)):
+            if id(old_buffer) in buffers:
+                setattr(layer, name, buffers[id(old_buffer)])
         _tell_sizes(layer)
     return result
 
@@ -38,8 +53,34 @@ def _tell_sizes(layer: nn.Module) -> None:
         layer.out_features, layer.in_features = layer.weight.shape
     elif isinstance(layer, nn.Embedding):
         layer.num_embeddings, layer.embedding_dim = layer.weight.shape
+    elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+        if layer.groups > 1 and layer.groups == layer.in_channels == layer.out_channels:
+            layer.groups = len(layer.weight)
+        layer.out_channels = len(layer.weight)
+        layer.in_channels = layer.weight.shape[1] * layer.groups
+    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        given = layer.weight if layer.weight is not None else layer.running_mean
+        layer.num_features = layer.num_features if given is None else len(given)
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = len(layer.weight)
+    elif isinstance(layer, nn.RMSNorm) and layer.weight is not None:
+        _rescale_epsilon(layer)
     elif isinstance(layer, nn.RNNBase):
         weights = dict(layer.named_parameters(recurse=False))
         layer.input_size = weights["weight_ih_l0"].shape[1]
         layer.hidden_size = weights["weight_hh_l0"].shape[1]
         layer.flatten_parameters()
+
+
+def _rescale_epsilon(layer: nn.RMSNorm) -> None:
+    """Tells the layer its size, and lets it compute the same.
+
+    y = w · x / √(m + ε), where m is the sum of squares over the number of units. From n units to
+    N, of which the others are zero, m becomes m · n / N. With ε · n / N, the root changes by
+    √(n / N), which the weight makes up for: see `Part.is_averaged`.
+    """
+    before, now = layer.normalized_shape[0], len(layer.weight)
+    if before != now:
+        epsilon = torch.finfo(layer.weight.dtype).eps if layer.eps is None else layer.eps
+        layer.eps = epsilon * before / now
+    layer.normalized_shape = (now,)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -197,6 +195,15 @@ class Summed(nn.Module):
         return x.sum(-1, keepdim=True).expand(*x.shape)
 
 
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
 class Reversed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.flip(-1)
@@ -205,33 +212,42 @@ class Reversed(nn.Module):
 @pytest.mark.parametrize(
     ("between", "reason"),
     [
-        (nn.LayerNorm(4), r"between (LayerNorm) reads them"),
+        (nn.LayerNorm(4), "between (LayerNorm) averages over them"),
+        (nn.LayerNorm(4, elementwise_affine=False), "between (LayerNorm) averages over them"),
+        (nn.RMSNorm(4, elementwise_affine=False), "between (RMSNorm) averages over them, and has"),
+        (nn.RMSNorm([5, 4]), "between (RMSNorm) averages over several axes"),
+        (Scaled(), "between (Scaled) isn't a layer whose units are known"),
         (Summed(), "last reads several of them as one"),
         (nn.Softmax(-1), "last reads several of them as one"),
         (Reversed(), "last reads them in an order of its own"),
-        (nn.LSTM(4, 2, bidirectional=True), r"between (LSTM) reads them"),
     ],
-    ids=["layer norm", "sum", "softmax", "flip", "two directions"],
+    ids=[
+        *("layer norm", "plain layer norm", "plain rms norm", "rms norm of two axes"),
+        *("unknown", "sum", "softmax", "flip"),
+    ],
 )
 def test_units_that_are_mixed_are_left_and_the_reason_is_told(
     between: nn.Module, reason: str
 ) -> None:
-    first: Any = between
-    if isinstance(between, nn.LSTM):
-
-        class OnlyStates(nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.inner = between
-
-            def forward(self, x: Tensor) -> Tensor:
-                result: Tensor = self.inner(x)[0]
-                return result
-
-        first, reason = OnlyStates(), reason.replace("between", "between.inner")
     with pytest.raises(LayoutError) as raised:
-        find_units(Through(first), torch.randn(2, 5, 3))
+        find_units(Through(between), torch.randn(2, 5, 3))
     assert f"first: {reason}" in str(raised.value) and raised.value.hint
+
+
+class OnlyStates(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(4, 5, proj_size=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.rnn(x)[0]
+        return result
+
+
+def test_a_recurrent_layer_with_a_projection_is_left() -> None:
+    # In float64: torch warns of projections in float32.
+    with pytest.raises(LayoutError, match=r"first: between\.rnn \(LSTM\) has a projection"):
+        find_units(Through(OnlyStates()).double(), torch.randn(2, 5, 3).double())
 
 
 class TwoStates(nn.Module):
