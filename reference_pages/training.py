@@ -1,4 +1,4 @@
-"""The page of the training settings and presets, from `trainer_client.run.config`."""
+"""The page of the training settings and presets, from `trainer_client.run`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 
 from reference_pages.markdown import code, table
-from trainer_client.run import config
+from trainer_client.run import config, presets
 
 INTRODUCTION = """\
 ---
@@ -47,8 +47,8 @@ def describe_fields(cls: type) -> dict[str, str]:
 
 def training_page() -> str:
     """Every training setting: its value in each preset, and what it does."""
-    paper = config.PRESETS["paper"]
-    others = [preset for name, preset in config.PRESETS.items() if name != "paper"]
+    paper = presets.PRESETS["paper"]
+    others = [preset for name, preset in presets.PRESETS.items() if name != "paper"]
     described = describe_fields(config.TrainingConfig)
     rows = []
     for field in dataclasses.fields(config.TrainingConfig):

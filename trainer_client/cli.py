@@ -311,8 +311,9 @@ def _choose_config(
 ) -> TrainingConfig:
     """The configuration asked for. Without a preset, that of the run in `earlier`, if any."""
     from trainer_client.run.checkpoint import read_checkpoint
-    from trainer_client.run.config import TrainingConfig, get_preset
+    from trainer_client.run.config import TrainingConfig
     from trainer_client.run.logs import CHECKPOINT
+    from trainer_client.run.presets import get_preset
 
     if earlier is not None and preset is None:
         saved = TrainingConfig.from_json(read_checkpoint(earlier / CHECKPOINT)["config"])

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from trainer_client.run.config import SMOKE, TrainingConfig
+from trainer_client.run.config import TrainingConfig
+from trainer_client.run.presets import SMOKE
 from trainer_client.tasks.language_model.corpus import Corpus
 
 WORDS = 12

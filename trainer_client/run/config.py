@@ -1,7 +1,6 @@
 """The configuration of a training run: every choice that its result depends on.
 
-Knows no files and no command line. The sizes and rates of the preset `paper` come from section 5.1
-of Yin et al.
+Knows no files and no command line.
 """
 
 from __future__ import annotations
@@ -22,10 +21,6 @@ Schedule = Literal["plateau", "linear"]
 Precision = Literal["float32", "bfloat16"]
 Route = Literal["dense", "sparse", "measured"]
 WhenAway = Literal["fail", "skip"]
-
-
-class UnknownPresetError(InvalidRequestError):
-    """No preset of that name."""
 
 
 class InvalidConfigError(InvalidRequestError):
@@ -270,64 +265,6 @@ def _check_type(name: str, value: object) -> typing.Any:
     return value
 
 
-PAPER = TrainingConfig()
-"""The full sizes and the paper's descent."""
-SMALL = dataclasses.replace(
-    PAPER,
-    preset="small",
-    embedding_width=100,
-    state_width=100,
-    gate_width=375,
-    dropout_words=0.0,
-    dropout_embedding=0.2,
-    dropout_gates=0.1,
-    dropout_output=0.2,
-    precision="bfloat16",
-    optimiser="adamw",
-    learning_rate=5e-3,
-    retrain_learning_rate=3e-3,
-    steps=35,
-    warmup_batches=200,
-    schedule="linear",
-    baseline_epochs=32,
-    growth_epochs=8,
-    growth_settling_epochs=24,
-    min_prune_ratio=0.05,
-    slack=0.05,
-    retrain_epochs=12,
-    lhp_epochs=12,
-    max_rounds=2,
-)
-"""A quarter of the paper's widths, for a CPU."""
-SMOKE = dataclasses.replace(
-    SMALL,
-    preset="smoke",
-    max_train_tokens=24_000,
-    max_held_out_tokens=4_000,
-    embedding_width=48,
-    state_width=48,
-    gate_width=96,
-    batch=16,
-    learning_rate=5e-3,
-    warmup_batches=10,
-    precision="float32",
-    baseline_epochs=1,
-    growth_epochs=1,
-    growth_settling_epochs=1,
-    max_perplexity=2_000.0,
-    retrain_epochs=1,
-    lhp_epochs=1,
-    max_rounds=1,
-    checkpoint_batches=20,
-    latency_batch=4,
-    latency_steps=10,
-)
-"""All four steps in one or two minutes, on a small part of the text. Shows only that they run."""
-PRESETS: Mapping[str, TrainingConfig] = MappingProxyType(
-    {each.preset: each for each in (SMOKE, SMALL, PAPER)}
-)
-
-
 LATER_SETTINGS = frozenset(
     {
         "route",
@@ -365,13 +302,3 @@ def tell_may_change(step: str) -> str:
         "leave out what differs: the run has its own settings. Only these may change now: "
         + ", ".join(sorted(may_change_in(step)))
     )
-
-
-def get_preset(name: str) -> TrainingConfig:
-    """The preset called `name`. Raises UnknownPresetError."""
-    if name not in PRESETS:
-        raise UnknownPresetError(
-            f"there is no preset {name!r}",
-            hint=did_you_mean(name, PRESETS) + f"choose one of: {', '.join(PRESETS)}",
-        )
-    return PRESETS[name]

@@ -4,14 +4,8 @@ import dataclasses
 
 import pytest
 
-from trainer_client.run.config import (
-    PAPER,
-    PRESETS,
-    InvalidConfigError,
-    TrainingConfig,
-    UnknownPresetError,
-    get_preset,
-)
+from trainer_client.run.config import InvalidConfigError, TrainingConfig
+from trainer_client.run.presets import PAPER, PRESETS, UnknownPresetError, get_preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -8,7 +8,7 @@ from tests.trainer_client.groups.layers import live_hidden_units, live_states
 from tests.trainer_client.texts import WORDS, tiny_config
 from trainer_client.groups.masks import full_masks
 from trainer_client.groups.pruning import prune_matrices, prune_units
-from trainer_client.run.config import PAPER
+from trainer_client.run.presets import PAPER
 from trainer_client.tasks.language_model.networks import (
     LanguageModel,
     MaskedHLSTM,

@@ -1,0 +1,86 @@
+"""The configurations that have a name.
+
+The sizes and rates of the preset `paper` come from section 5.1 of Yin et al.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from profiler_service.errors import InvalidRequestError
+from profiler_service.suggestions import did_you_mean
+from trainer_client.run.config import TrainingConfig
+
+
+class UnknownPresetError(InvalidRequestError):
+    """No preset of that name."""
+
+
+PAPER = TrainingConfig()
+"""The full sizes and the paper's descent."""
+SMALL = dataclasses.replace(
+    PAPER,
+    preset="small",
+    embedding_width=100,
+    state_width=100,
+    gate_width=375,
+    dropout_words=0.0,
+    dropout_embedding=0.2,
+    dropout_gates=0.1,
+    dropout_output=0.2,
+    precision="bfloat16",
+    optimiser="adamw",
+    learning_rate=5e-3,
+    retrain_learning_rate=3e-3,
+    steps=35,
+    warmup_batches=200,
+    schedule="linear",
+    baseline_epochs=32,
+    growth_epochs=8,
+    growth_settling_epochs=24,
+    min_prune_ratio=0.05,
+    slack=0.05,
+    retrain_epochs=12,
+    lhp_epochs=12,
+    max_rounds=2,
+)
+"""A quarter of the paper's widths, for a CPU."""
+SMOKE = dataclasses.replace(
+    SMALL,
+    preset="smoke",
+    max_train_tokens=24_000,
+    max_held_out_tokens=4_000,
+    embedding_width=48,
+    state_width=48,
+    gate_width=96,
+    batch=16,
+    learning_rate=5e-3,
+    warmup_batches=10,
+    precision="float32",
+    baseline_epochs=1,
+    growth_epochs=1,
+    growth_settling_epochs=1,
+    max_perplexity=2_000.0,
+    retrain_epochs=1,
+    lhp_epochs=1,
+    max_rounds=1,
+    checkpoint_batches=20,
+    latency_batch=4,
+    latency_steps=10,
+)
+"""All four steps in one or two minutes, on a small part of the text. Shows only that they run."""
+PRESETS: Mapping[str, TrainingConfig] = MappingProxyType(
+    {each.preset: each for each in (SMOKE, SMALL, PAPER)}
+)
+
+
+def get_preset(name: str) -> TrainingConfig:
+    """The preset called `name`. Raises UnknownPresetError."""
+    if name not in PRESETS:
+        raise UnknownPresetError(
+            f"there is no preset {name!r}",
+            hint=did_you_mean(name, PRESETS) + f"choose one of: {', '.join(PRESETS)}",
+        )
+    return PRESETS[name]
