@@ -33,6 +33,8 @@ from torch import Tensor, nn
 
 NUM_GATES: Final = 4
 """In the order f, i, o, g: the three that go through a sigmoid come first."""
+FORGET_GATE: Final = 0
+"""The number of the gate f."""
 
 
 class HLSTMWeights(NamedTuple):
@@ -157,17 +159,22 @@ class HLSTM(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, uniformly within ±1/√(inputs of the unit), as torch.nn.Linear.
+        """Draws all weights anew: H as He et al. do for ReLU, W as Glorot and Bengio.
 
-        Source: ours; the paper doesn't say how they are drawn.
+        With these, values neither grow nor vanish from layer to layer. All biases are zero but that
+        of the forget gate, which is one, so that the cell remembers at first (Jozefowicz et al.,
+        "An Empirical Exploration of Recurrent Network Architectures"). Source: ours; the paper
+        doesn't say how they are drawn.
         """
-        hidden_bound = 1 / math.sqrt(self.input_size + self.state_width)
-        gate_bound = 1 / math.sqrt(self.gate_width)
+        hidden_bound = math.sqrt(6 / (self.input_size + self.state_width))
+        gate_bound = math.sqrt(6 / (self.gate_width + self.state_width))
         with torch.no_grad():
-            for weight in (self.input_kgi, self.recurrent_kgs, self.hidden_bias_kg):
+            for weight in (self.input_kgi, self.recurrent_kgs):
                 weight.uniform_(-hidden_bound, hidden_bound)
-            for weight in (self.gate_ksg, self.gate_bias_ks):
-                weight.uniform_(-gate_bound, gate_bound)
+            self.gate_ksg.uniform_(-gate_bound, gate_bound)
+            self.hidden_bias_kg.zero_()
+            self.gate_bias_ks.zero_()
+            self.gate_bias_ks[FORGET_GATE] = 1.0
 
     def weights(self) -> HLSTMWeights:
         """The parameters in the form that the functions of this module take."""

@@ -74,10 +74,26 @@ class LSTMLanguageModel(nn.Module):
     def __init__(self, vocabulary: int, embedding_width: int, hidden_size: int) -> None:
         super().__init__()
         self.table_ve = nn.Parameter(torch.empty(vocabulary, embedding_width))
-        self.decoder_bias_v = nn.Parameter(torch.zeros(vocabulary))
-        nn.init.uniform_(self.table_ve, -0.1, 0.1)
+        self.decoder_bias_v = nn.Parameter(torch.empty(vocabulary))
         self.first = nn.LSTM(embedding_width, hidden_size)
         self.second = nn.LSTM(hidden_size, embedding_width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew: the table within ±0.1, the layers as torch does.
+
+        But the biases of each layer's forget gate sum to one, as those of `HLSTM`: both networks
+        begin alike.
+        """
+        nn.init.uniform_(self.table_ve, -0.1, 0.1)
+        nn.init.zeros_(self.decoder_bias_v)
+        with torch.no_grad():
+            for layer in (self.first, self.second):
+                layer.reset_parameters()
+                biases = dict(layer.named_parameters())
+                forget = slice(layer.hidden_size, 2 * layer.hidden_size)  # torch: i, f, g, o
+                biases["bias_ih_l0"][forget] = 1.0
+                biases["bias_hh_l0"][forget] = 0.0
 
     def count_recurrent_parameters(self) -> int:
         """Weights and biases of both layers: the paper's 14,455,200."""

@@ -209,10 +209,27 @@ def test_states_of_other_shapes_are_refused() -> None:
 def test_weights_are_drawn_within_bounds_and_differ() -> None:
     torch.manual_seed(0)
     layer = HLSTM(12, 4, 100)
-    # 1/√(12 + 4) and 1/√100.
-    assert 0.24 < layer.input_kgi.abs().max() <= 0.25
-    assert 0.09 < layer.gate_ksg.abs().max() <= 0.1
+    # H: √(6 / (12 + 4)), for ReLU. W: √(6 / (100 + 4)).
+    for weight in (layer.input_kgi, layer.recurrent_kgs):
+        assert 0.95 * 0.375**0.5 < weight.abs().max() <= 0.375**0.5
+    assert 0.95 * (6 / 104) ** 0.5 < layer.gate_ksg.abs().max() <= (6 / 104) ** 0.5
     assert not torch.equal(layer.input_kgi[0], layer.input_kgi[1])
+    assert not layer.hidden_bias_kg.any()
+    # Only the forget gate is open at first.
+    assert layer.gate_bias_ks.tolist() == [[1.0] * 4, *[[0.0] * 4] * 3]
+
+
+@torch.no_grad()
+def test_a_deep_stack_of_products_keeps_the_size_of_its_values() -> None:
+    torch.manual_seed(0)
+    layer = HLSTM(300, 200, 600)
+    x_bi = torch.randn(500, 300)
+    # The state before is zero, so 300 of 500 inputs vary: the products with H have a variance of
+    # 300 · 2/500. Half of that passes the ReLU. W multiplies it by 600 · 2/(600 + 200).
+    hidden_bg = (x_bi @ layer.input_kgi[1].t()).relu()
+    pre_bs = hidden_bg @ layer.gate_ksg[1].t()
+    assert float(hidden_bg.square().mean()) == pytest.approx(0.6, rel=0.1)
+    assert float(pre_bs.square().mean()) == pytest.approx(0.9, rel=0.15)
 
 
 def test_the_layer_prints_its_sizes() -> None:

@@ -90,3 +90,13 @@ def test_the_stacked_lstms_published_number_of_parameters() -> None:
     with torch.device("meta"):
         model = LSTMLanguageModel(10_000, 400, 1500)
     assert model.count_recurrent_parameters() == 14_455_200
+
+
+def test_both_layers_of_the_baseline_begin_with_an_open_forget_gate() -> None:
+    model = LSTMLanguageModel(11, 2, 3)
+    for layer, hidden in ((model.first, 3), (model.second, 2)):
+        weights = dict(layer.named_parameters())
+        sums = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        # torch's order of the gates is i, f, g, o.
+        assert sums[hidden : 2 * hidden].tolist() == [1.0] * hidden
+        assert not (sums[:hidden] == 1.0).any()
