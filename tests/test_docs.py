@@ -197,7 +197,7 @@ def test_every_training_setting_is_documented() -> None:
         if name != "preset":
             assert meaning, f"{name} has no meaning"
             assert cell(meaning) in row_of(page, name)
-    assert "| `375` |" in row_of(page, "gate_width")  # of the preset `small`
+    assert "| `700` |" in row_of(page, "gate_width")  # of the preset `small`
 
 
 def test_every_public_name_is_documented() -> None:

@@ -38,7 +38,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-PresetOption = Annotated[str | None, typer.Option(help="smoke, small or paper.", metavar="PRESET")]
+PresetOption = Annotated[
+    str | None, typer.Option(help="smoke, small, full or paper.", metavar="PRESET")
+]
 DataOption = Annotated[Path, typer.Option(help="Directory of the text.", metavar="DIR")]
 OutOption = Annotated[Path, typer.Option(help="Directory of the run's files.", metavar="DIR")]
 ServiceOption = Annotated[

@@ -95,6 +95,15 @@ def seed_masks(
     return Masks(weights=map_matrices(layout, draw, full.weights), units=full.units)
 
 
+def scale_for_density(layout: Layout, weights: Tensors, *, density: float) -> dict[str, Tensor]:
+    """The weights with those of every matrix divided by √density.
+
+    If only a share `density` of a layer's weights lives, its outputs then vary as those of the
+    whole layer. Source: ours; weights are drawn for a number of inputs, and most inputs are gone.
+    """
+    return map_matrices(layout, lambda weight_mn: weight_mn / density**0.5, weights)
+
+
 def possible_weights(
     layout: Layout,
     like: Tensors,

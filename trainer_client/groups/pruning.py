@@ -54,6 +54,16 @@ class PruningRate:
         return PruningRate(ratio=self.ratio / 2)
 
 
+def pruned_share(epoch: int, *, over_epochs: int) -> float:
+    """The share of a round's pruning that is done when this epoch begins; the first is epoch 0.
+
+    It rises as a cubic, fast at first and slowly at the end, and reaches 1 at `over_epochs`.
+    Source: Zhu and Gupta, "To prune, or not to prune".
+    """
+    left = 1 - (epoch + 1) / (over_epochs + 1)
+    return 1 - max(left, 0.0) ** 3
+
+
 def prune_rows_and_columns(
     weight_mn: Tensor, mask_mn: Tensor, *, num_rows: int, num_columns: int
 ) -> Tensor:

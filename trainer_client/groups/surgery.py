@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from profiler_service.networks import HLSTM
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -19,24 +21,30 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 
 def with_parameters(module: M, tensors: Mapping[str, Tensor]) -> M:
-    """A copy of the module with these parameters and buffers, by name, and the sizes they have.
+    """A copy of the module with these parameters and buffers, by name, and the sizes they have."""
+    result = copy.deepcopy(module)
+    set_parameters(result, tensors)
+    return result
+
+
+def set_parameters(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Gives the module new parameters and buffers: copies of these, by name, of any sizes.
 
     What is shared stays shared. Layers whose sizes follow from their parameters say so afterwards:
     `nn.Linear.out_features`, `nn.LSTM.hidden_size` and others.
     """
-    result = copy.deepcopy(module)
     made: dict[int, nn.Parameter] = {}
-    for name, old in dict(result.named_parameters()).items():
+    for name, old in dict(module.named_parameters()).items():
         if name in tensors:
             made[id(old)] = nn.Parameter(
                 tensors[name].detach().clone(), requires_grad=old.requires_grad
             )
     buffers = {
         id(old): tensors[name].detach().clone()
-        for name, old in result.named_buffers()
+        for name, old in module.named_buffers()
         if name in tensors
     }
-    for layer in result.modules():
+    for layer in module.modules():
         for name, old in list(layer.named_parameters(recurse=False)):
             if id(old) in made:
                 setattr(layer, name, made[id(old)])
@@ -44,7 +52,6 @@ def with_parameters(module: M, tensors: Mapping[str, Tensor]) -> M:
             if id(old_buffer) in buffers:
                 setattr(layer, name, buffers[id(old_buffer)])
         _tell_sizes(layer)
-    return result
 
 
 def _tell_sizes(layer: nn.Module) -> None:
@@ -70,6 +77,9 @@ def _tell_sizes(layer: nn.Module) -> None:
         layer.input_size = weights["weight_ih_l0"].shape[1]
         layer.hidden_size = weights["weight_hh_l0"].shape[1]
         layer.flatten_parameters()
+    elif isinstance(layer, HLSTM):
+        _, layer.gate_width, layer.input_size = layer.input_kgi.shape
+        layer.state_width = layer.recurrent_kgs.shape[2]
 
 
 def _rescale_epsilon(layer: nn.RMSNorm) -> None:

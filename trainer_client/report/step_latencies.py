@@ -71,18 +71,20 @@ def measure_steps(
     client.
     """
     batch, steps = config["latency_batch"], config["latency_steps"]
+    dtype, backend = config["latency_dtype"], config["latency_backend"]
     shape: dict[str, int | str] = {"batch": batch, "steps": steps, "vocabulary": vocabulary}
-    params = {**shape, "input_size": config["embedding_width"]}
+    params = {**shape, "input_size": config["embedding_width"], "dtype": dtype, "backend": backend}
     is_sparse = find_route(config["route"], rows) == "sparse"
     found: dict[str, Latency] = {}
     dense: dict[str, Dims] = {}
     for row in rows:
         step, dims = row["step"], tuple(row["dims"])
         if step == "baseline":
-            found[step] = _measure_alone(service, "lstm_lm", dims, shape)
+            found[step] = _measure_alone(service, "lstm_lm", dims, {**shape, "dtype": dtype})
         elif step == "weights" and is_sparse:
             sparsity = f"{1 - row['density']:.4f}"
-            sparse = {**params, "backend": "csr", "sparsity": sparsity}
+            # Sparse kernels know only this type.
+            sparse = {**params, "dtype": "float32", "backend": "csr", "sparsity": sparsity}
             found[step] = _measure_alone(service, "hlstm_lm", dims, sparse)
         else:
             dense[step] = dims

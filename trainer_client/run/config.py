@@ -21,6 +21,10 @@ Schedule = Literal["plateau", "linear"]
 Precision = Literal["float32", "bfloat16"]
 Route = Literal["dense", "sparse", "measured"]
 WhenAway = Literal["fail", "skip"]
+WokenStart = Literal["step", "search"]
+LatencyWorkload = Literal["hlstm_lm", "hlstm"]
+LatencyDtype = Literal["float32", "bfloat16", "float16"]
+LatencyBackend = Literal["dense", "packed"]
 
 
 class InvalidConfigError(InvalidRequestError):
@@ -58,6 +62,13 @@ class TrainingConfig:
     """Share of values dropped in the gates of the H-LSTM, or between the baseline's layers."""
     dropout_output: float = 0.0
     """Share of the state's columns dropped before the decoder, the same at all time steps."""
+    dropout_recurrent: float = 0.0
+    """Share of the recurrent weights dropped, drawn anew for each batch (weight drop)."""
+    activation_penalty: float = 0.0
+    """Factor of the mean square of the dropped states in the loss (activation regularisation)."""
+    change_penalty: float = 0.0
+    """Factor of the mean square of the states' changes from step to step in the loss (temporal
+    activation regularisation)."""
     precision: Precision = "float32"
     """Element type of the products; weights and cell states stay float32."""
 
@@ -69,13 +80,17 @@ class TrainingConfig:
     retrain_learning_rate: float = 30.0
     """Learning rate at the start of each retraining in steps (b) to (d)."""
     weight_decay: float = 1.2e-6
-    """Weight decay of the optimiser."""
+    """Weight decay of the optimiser. Biases have none."""
     clip_norm: float = 0.25
     """Largest norm of a gradient; larger ones are scaled down to it."""
     batch: int = 32
     """Number of texts that are trained on side by side."""
     steps: int = 70
     """Number of words that a gradient reaches back."""
+    random_steps: bool = False
+    """Whether the number of words varies: normally distributed around `steps`, now and then around
+    half of it, with a learning rate in proportion. So gradients begin at other words in every
+    epoch."""
     warmup_batches: int = 0
     """Number of batches at the start of each training during which the rate rises from near 0.
     Without this, Adam's first steps damage the trained weights, because its second moments come
@@ -117,6 +132,9 @@ class TrainingConfig:
     """Share of rows and columns that step (b) prunes at first."""
     weight_ratio: float = 0.7
     """Share of weights that step (d) prunes at first."""
+    prune_epochs: int = 0
+    """Number of epochs over which a round of (b) or (d) prunes its share, fast at first and slower
+    at the end (cubic); 0: all of it before the retraining, as in the paper."""
     min_prune_ratio: float = 0.0
     """Smallest share after halving; 0: down to single rows, columns and weights."""
     retrain_epochs: int = 100
@@ -124,6 +142,10 @@ class TrainingConfig:
     perplexity to keep."""
     lhp_epochs: int = 100
     """Epochs of retraining after growth to the LHP, step (c)."""
+    woken_start: WokenStart = "step"
+    """Where woken rows and columns start in step (c). `step`: one step of descent with
+    `retrain_learning_rate` away from zero, as in the paper. `search`: the same direction, but as
+    far as lowers the loss most."""
     max_rounds: int | None = None
     """Most rounds of (b), and of (d); None for as many as the ratio allows."""
     when_away: WhenAway = "fail"
@@ -140,6 +162,12 @@ class TrainingConfig:
     """Batch at which the service measures latency."""
     latency_steps: int = 70
     """Length of the sequences at which the service measures latency."""
+    latency_workload: LatencyWorkload = "hlstm_lm"
+    """What the service measures in step (c): the whole model, or its H-LSTM layer alone."""
+    latency_dtype: LatencyDtype = "float32"
+    """Element type with which the exported model will run; it is measured with this."""
+    latency_backend: LatencyBackend = "dense"
+    """Kernels with which the exported model's layer will run; it is measured with these."""
 
     def __post_init__(self) -> None:
         for name, (is_fine, wish) in _CHECKS.items():
@@ -153,6 +181,12 @@ class TrainingConfig:
             raise InvalidConfigError(
                 f"state_width={self.state_width} is above embedding_width={self.embedding_width}",
                 hint="the decoder shares the embedding's weights, so the state can't be wider",
+            )
+        if self.prune_epochs >= self.retrain_epochs:
+            raise InvalidConfigError(
+                f"prune_epochs={self.prune_epochs} isn't below"
+                f" retrain_epochs={self.retrain_epochs}",
+                hint="a round needs at least one epoch after its pruning",
             )
 
     def to_json(self) -> dict[str, int | float | str | None]:
@@ -201,8 +235,16 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
             ("embedding_width", "state_width", "gate_width", "batch", "steps"), _at_least(1)
         ),
         **dict.fromkeys(
-            ("dropout_words", "dropout_embedding", "dropout_gates", "dropout_output"), _SHARE
+            (
+                "dropout_words",
+                "dropout_embedding",
+                "dropout_gates",
+                "dropout_output",
+                "dropout_recurrent",
+            ),
+            _SHARE,
         ),
+        **dict.fromkeys(("activation_penalty", "change_penalty"), _at_least(0)),
         "precision": _one_of(Precision),
         "optimiser": _one_of(Optimiser),
         **dict.fromkeys(("learning_rate", "retrain_learning_rate", "clip_norm"), _POSITIVE),
@@ -225,6 +267,7 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
         "unit_ratio": _RATIO,
         "weight_ratio": _RATIO,
         "min_prune_ratio": _SHARE,
+        "prune_epochs": _at_least(0),
         "retrain_epochs": _at_least(1),
         "lhp_epochs": _at_least(1),
         "max_rounds": _at_least(0),
@@ -233,8 +276,15 @@ _CHECKS: Mapping[str, tuple[Callable[[typing.Any], bool], str]] = MappingProxyTy
         "max_growth": (lambda value: 0 <= value <= 1, "a share from 0 to 1"),
         "latency_batch": _at_least(1),
         "latency_steps": _at_least(1),
+        "woken_start": _one_of(WokenStart),
+        "latency_workload": _one_of(LatencyWorkload),
+        "latency_dtype": _one_of(LatencyDtype),
+        "latency_backend": _one_of(LatencyBackend),
     }
 )
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 def _check_type(name: str, value: object) -> typing.Any:
@@ -250,16 +300,19 @@ def _check_type(name: str, value: object) -> typing.Any:
     if type(None) in kinds and value in (None, "none"):
         return None
     kind = next(each for each in kinds if each is not type(None))
-    if kind not in (int, float):
+    if kind is bool and value in ("true", "false"):
+        return value == "true"
+    if kind not in (bool, int, float):
         return value
     try:
-        if isinstance(value, str) or (kind is float and type(value) is int):
+        is_number = kind is not bool
+        if is_number and (isinstance(value, str) or (kind is float and type(value) is int)):
             return kind(value)
     except ValueError:
         pass
     if type(value) is not kind:
         raise InvalidConfigError(
-            f"{name}={value!r} isn't a {'whole number' if kind is int else 'number'}",
+            f"{name}={value!r} isn't {_KINDS[kind]}",
             hint="leave it out for the preset's value",
         )
     return value
@@ -273,6 +326,7 @@ LATER_SETTINGS = frozenset(
         "retrain_learning_rate",
         "unit_ratio",
         "weight_ratio",
+        "prune_epochs",
         "min_prune_ratio",
         "retrain_epochs",
         "lhp_epochs",
@@ -282,6 +336,10 @@ LATER_SETTINGS = frozenset(
         "max_growth",
         "latency_batch",
         "latency_steps",
+        "latency_workload",
+        "latency_dtype",
+        "latency_backend",
+        "woken_start",
     }
 )
 """Settings that neither the baseline nor step (a) depends on."""

@@ -7,7 +7,7 @@ and saved.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from profiler_service.errors import LhpError
 from trainer_client.run.config import TrainingConfig
 from trainer_client.run.ranks import Ranks
 from trainer_client.run.snapshot import Snapshot, pack_snapshot, unpack_snapshot
-from trainer_client.tasks.language_model.networks import LanguageModel, State, mean_loss
+from trainer_client.tasks.language_model.networks import LanguageModel, State
 
 # Shapes: T time steps, B batch, N words.
 
@@ -68,11 +68,15 @@ class Descent:
     """The learning rate without warm-up, and before it falls."""
     stop_at: float | None
     """The training ends when the validation perplexity is this low."""
+    min_epochs: int
+    """It takes at least so many epochs."""
     optimiser: torch.optim.Optimizer
     state: State
     """The model's state at `row`."""
     epoch: int = 0
     row: int = 0
+    num_batches: int = 0
+    """Number of batches so far, of all epochs."""
     loss_sum: float = 0.0
     num_tokens: int = 0
     stalled: int = 0
@@ -84,13 +88,11 @@ class Descent:
 
     def rate(self, config: TrainingConfig, last: int) -> float:
         """The learning rate at `row`, by warm-up and schedule; `last` is the text's last row."""
-        num_before = self.epoch * math.ceil(last / config.steps)
-        num_before += math.ceil(self.row / config.steps)
         share = 1.0
         if config.schedule == "linear":
             share -= (self.epoch + self.row / last) / self.max_epochs
-        if num_before < config.warmup_batches:
-            share = min(share, (num_before + 1) / config.warmup_batches)
+        if self.num_batches < config.warmup_batches:
+            share = min(share, (self.num_batches + 1) / config.warmup_batches)
         return self.learning_rate * share
 
     def rows_left(self, last: int) -> int:
@@ -111,23 +113,26 @@ class Descent:
         number.
         """
         parameters = list(model.parameters())
-        scores_nv, state = model(words_tb[:-1], self.state)
-        loss = mean_loss(scores_nv, words_tb[1:].flatten())
+        loss = model.find_loss(words_tb[:-1], words_tb[1:], self.state)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.penalised.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        loss_over_ranks = loss.detach().clone()
+        loss_over_ranks = loss.value.detach().clone()
         # The loss, too, so that all ranks agree whether it is a number.
         ranks.average([*gradients, loss_over_ranks])
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         if not (loss_over_ranks.isfinite() and norm.isfinite()):
             raise NotFiniteError("the loss or its gradient isn't a number")
+        rate = self.rate(config, last)
+        if config.random_steps:
+            rate *= (len(words_tb) - 1) / config.steps
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(config, last)
+            group["lr"] = rate
         self.optimiser.step()
         self.add_to_average(parameters)
         count = words_tb[1:].numel()
-        self.state = state
+        self.state = loss.state
+        self.num_batches += 1
         self.loss_sum += loss_over_ranks.item() * count
         self.num_tokens += count
         self.row += len(words_tb) - 1
@@ -140,9 +145,8 @@ class Descent:
         no number, it would fail again at any learning rate. Draws no random numbers.
         """
         model.eval()
-        scores_nv, _ = model(words_tb[:-1], self.state)
+        loss = model.find_loss(words_tb[:-1], words_tb[1:], self.state).value
         model.train()
-        loss = mean_loss(scores_nv, words_tb[1:].flatten())
         ranks.average([loss])
         if not loss.isfinite():
             raise NotFiniteError("the loss isn't a number")
@@ -160,7 +164,8 @@ class Descent:
         self.validations.append(perplexity)
         self.epoch += 1
         self.row, self.loss_sum, self.num_tokens = 0, 0.0, 0
-        if self.stop_at is not None and perplexity <= self.stop_at:
+        is_good = self.stop_at is not None and perplexity <= self.stop_at
+        if is_good and self.epoch >= self.min_epochs:
             self.max_epochs = self.epoch
 
     # NT-ASGD. Source: Merity et al., "Regularizing and Optimizing LSTM Language Models".
@@ -209,13 +214,18 @@ class Descent:
 
 
 def make_optimiser(
-    config: TrainingConfig, parameters: Iterable[Tensor], learning_rate: float
+    config: TrainingConfig, parameters: Mapping[str, Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
-    """A fresh optimiser of the configured kind."""
-    decay = config.weight_decay
+    """A fresh optimiser of the configured kind. Biases, which are called so, have no decay."""
+    biases = [each for name, each in parameters.items() if "bias" in name]
+    others = [each for name, each in parameters.items() if "bias" not in name]
+    groups = [
+        {"params": others, "weight_decay": config.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
     if config.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=decay, fused=True)
-    return torch.optim.SGD(parameters, lr=learning_rate, weight_decay=decay)
+        return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.SGD(groups, lr=learning_rate)
 
 
 def pack_descent(descent: Descent) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from trainer_client.groups.layers import HIDDEN, STATE
 from trainer_client.groups.masks import Masks
+from trainer_client.groups.surgery import set_parameters
 from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM
 
 
@@ -36,17 +36,15 @@ def take_snapshot(model: LanguageModel, perplexity: float = math.inf) -> Snapsho
 
 
 def load_snapshot(model: LanguageModel, snapshot: Snapshot) -> None:
-    """Restores the model: an H-LSTM if the snapshot has masks."""
+    """Restores the model: an H-LSTM if the snapshot has masks. It may have other widths now."""
+    shapes = {name: each.shape for name, each in model.named_parameters()}
+    if any(each.shape != shapes[name] for name, each in snapshot.weights.items()):
+        device = model.table.device
+        set_parameters(model, {name: each.to(device) for name, each in snapshot.weights.items()})
+    model.load_state_dict(snapshot.weights)
     if snapshot.masks is not None:
         assert isinstance(model, MaskedHLSTM)
-        gate_width = len(snapshot.masks.units[HIDDEN[0]])
-        state_width = len(snapshot.masks.units[STATE])
-        if (gate_width, state_width) != model.widths:
-            model.widen(gate_width=gate_width, state_width=state_width)
-        model.load_state_dict(snapshot.weights)
         model.masks = snapshot.masks
-    else:
-        model.load_state_dict(snapshot.weights)
 
 
 def pack_snapshot(snapshot: Snapshot) -> dict[str, Any]:

@@ -95,8 +95,6 @@ class TrainingRun:
         """The number of words."""
         return len(self.words)
 
-    # Models
-
     @property
     def hlstm(self) -> MaskedHLSTM:
         """The H-LSTM, which becomes the run's model if it isn't yet."""
@@ -120,22 +118,28 @@ class TrainingRun:
         assert self.accepted is not None
         self.load(self.accepted)
 
-    # Descent
-
     @property
     def is_training(self) -> bool:
         """Whether a training has begun and not ended."""
         return self._descent is not None
 
     def begin_training(
-        self, *, max_epochs: int, learning_rate: float, stop_at: float | None = None
+        self,
+        *,
+        max_epochs: int,
+        learning_rate: float,
+        stop_at: float | None = None,
+        min_epochs: int = 1,
     ) -> None:
         """Begins a training of the model with a fresh optimiser, and saves the run."""
         self._descent = Descent(
             max_epochs=max_epochs,
             learning_rate=learning_rate,
             stop_at=stop_at,
-            optimiser=make_optimiser(self.config, self.model.parameters(), learning_rate),
+            min_epochs=min_epochs,
+            optimiser=make_optimiser(
+                self.config, dict(self.model.named_parameters()), learning_rate
+            ),
             state=self.model.zero_state(self._text.batch),
         )
         self.save()
@@ -145,8 +149,8 @@ class TrainingRun:
 
         The model is then that of the best epoch. If the loss isn't a number, the run goes back to
         its last checkpoint and halves the rate, at most `max_rollbacks` times. `at_epoch` is called
-        before each epoch, counted from 0, and may call `grow`. If the run was killed or went back,
-        it may be called again for the same epoch, with the same model. Raises DivergedError,
+        before each epoch, counted from 0, and may call `set_masks`. If the run was killed or went
+        back, it may be called again for the same epoch, with the same model. Raises DivergedError,
         FileError.
         """
         while True:
@@ -160,17 +164,18 @@ class TrainingRun:
         """Ends the training early; the model stays as it is."""
         self._descent = None
 
-    def grow(self, masks: Masks) -> None:
-        """Sets masks with more live weights of the H-LSTM, during a training.
+    def set_masks(self, masks: Masks) -> None:
+        """Sets other masks of the H-LSTM before an epoch of a training.
 
         The epochs so far don't count any more, neither for the best model nor for the average.
         """
         descent, model = self._descent, self.hlstm
-        assert descent is not None
+        assert descent is not None and descent.row == 0
         before = model.masks.weights
         for name, weight in model.weights.items():
             descent.wake(weight, before=before[name], after=masks.weights[name])
         model.masks = masks
+        descent.state = model.zero_state(self._text.batch)
         descent.forget_best()
 
     def _train(self, descent: Descent, at_epoch: Callable[[int], None]) -> float:
@@ -189,7 +194,7 @@ class TrainingRun:
         self.model.train()
         began_s, first_row = time.perf_counter(), descent.row
         while descent.row < self._text.last:
-            steps = min(self.config.steps, self._text.last - descent.row)
+            steps = self._text.draw_steps(descent.epoch, descent.row)
             descent.train_batch(
                 self.model,
                 self._text.words(descent.row, steps),
@@ -271,14 +276,11 @@ class TrainingRun:
         descent.learning_rate /= 2
         self.save()
 
-    # Measures of the model
-
     def evaluate(self, split: str) -> float:
-        """The model's perplexity on the `valid` or `test` text.
+        """The model's perplexity on the `valid` or `test` text, or a `probe` of the training text.
 
-        The text is read as EVALUATION_BATCH pieces side by side, each from a zero state. Only the
-        first process does this: decisions depend on it, and another processor may round
-        differently.
+        Each piece is read from a zero state. Only the first process does this: decisions depend
+        on it, and another processor may round differently.
         """
         text_nb, steps = self._text.held_out[split], self.config.steps
         return self.ranks.ask_first(lambda: measure_perplexity(self.model, text_nb, steps=steps))
@@ -296,8 +298,6 @@ class TrainingRun:
             steps=self.config.steps,
             over_processes=self.ranks.average,
         )
-
-    # Files
 
     def end_step(self, row: Row, next_step: str) -> None:
         """Adds the step's row to the report, goes on to the next step, and saves the run."""
@@ -386,7 +386,7 @@ class TrainingRun:
             rate = kept["learning_rate"]
             self._descent = unpack_descent(
                 kept,
-                make_optimiser(self.config, self.model.parameters(), rate),
+                make_optimiser(self.config, dict(self.model.named_parameters()), rate),
                 tuple(each.to(self.device) for each in own["state"]),
             )
         torch.set_rng_state(own["random"])

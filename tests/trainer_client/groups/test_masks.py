@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from profiler_service.errors import InvalidRequestError
 from tests.trainer_client.groups.layers import (
@@ -17,6 +17,7 @@ from tests.trainer_client.groups.layers import (
     random_weights,
     units,
 )
+from trainer_client.groups.discovery import find_units
 from trainer_client.groups.layers import HIDDEN, HLSTM_LAYOUT, STATE
 from trainer_client.groups.masks import (
     Masks,
@@ -24,6 +25,7 @@ from trainer_client.groups.masks import (
     count_weights,
     full_masks,
     map_matrices,
+    scale_for_density,
     seed_masks,
     without_unconnected,
     without_units,
@@ -249,3 +251,20 @@ def test_a_width_that_doesnt_fit_is_refused(widths: dict[str, int]) -> None:
     with pytest.raises(InvalidRequestError) as raised:
         shrink(HLSTM_LAYOUT, weights, full_masks(HLSTM_LAYOUT, weights), widths=widths)
     assert raised.value.hint
+
+
+def test_a_sparse_seed_varies_as_the_whole_layer() -> None:
+    layer = nn.Sequential(nn.Linear(400, 300, bias=True), nn.ReLU(), nn.Linear(300, 2))
+    layout = find_units(layer, torch.randn(2, 400)).layout
+    weights = {name: each.detach() for name, each in layer.named_parameters()}
+    scaled = scale_for_density(layout, weights, density=0.25)
+    # 1/√0.25 = 2. Biases don't add up, and stay.
+    assert torch.equal(scaled["0.weight"], 2 * weights["0.weight"])
+    assert torch.equal(scaled["0.bias"], weights["0.bias"])
+    generator = torch.Generator().manual_seed(0)
+    masks = seed_masks(layout, scaled, density=0.25, generator=generator)
+    x_bi = torch.randn(500, 400, generator=generator)
+    whole, seed = (
+        x_bi @ each.t() for each in (weights["0.weight"], apply_masks(scaled, masks)["0.weight"])
+    )
+    assert float(seed.std() / whole.std()) == pytest.approx(1, rel=0.05)

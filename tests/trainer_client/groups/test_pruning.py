@@ -23,6 +23,7 @@ from trainer_client.groups.pruning import (
     prune_rows_and_columns,
     prune_units,
     prune_weights,
+    pruned_share,
 )
 
 EVERYTHING = torch.ones(3, 4, dtype=torch.bool)
@@ -233,3 +234,10 @@ def test_a_rate_prunes_one_at_least_and_never_all() -> None:
 def test_a_rate_is_a_share(ratio: float) -> None:
     with pytest.raises(InvalidRequestError):
         PruningRate(ratio=ratio)
+
+
+def test_the_share_of_a_round_rises_as_a_cubic() -> None:
+    assert pruned_share(0, over_epochs=0) == 1
+    # 1 - (2/3)³, 1 - (1/3)³, 1; and it stays there.
+    found = [pruned_share(epoch, over_epochs=2) for epoch in range(4)]
+    assert found == pytest.approx([19 / 27, 26 / 27, 1, 1])

@@ -29,7 +29,8 @@ from trainer_client.run.logs import CHECKPOINT
 from trainer_client.run.ranks import Ranks
 from trainer_client.run.training_run import TrainingRun
 
-PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
+KERNELS = {"dtype": "float32", "backend": "dense"}
+PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12, **KERNELS}
 
 
 STEPS = ("growth", "units", "lhp", "weights")
@@ -152,7 +153,7 @@ def test_all_steps_are_measured_in_one_sweep_where_a_small_grid_has_them(directo
     service = Service()
     report = make_report(directory, service)
     assert service.asked == [
-        ("lstm_lm", [[12], [8]], {"batch": 4, "steps": 10, "vocabulary": 12}),
+        ("lstm_lm", [[12], [8]], {"batch": 4, "steps": 10, "vocabulary": 12, "dtype": "float32"}),
         ("hlstm_lm", [[8, 10, 12], [4, 8]], PARAMS),
     ]
     assert report.latencies["baseline"].latency_s == pytest.approx(96e-6 * 1.01)
@@ -239,6 +240,23 @@ def test_on_the_sparse_route_the_last_step_is_measured_sparse() -> None:
     assert found["weights"].ratio is None
 
 
+def test_steps_are_measured_as_the_exported_model_will_run() -> None:
+    service = Service()
+    config = tiny_config(latency_dtype="bfloat16", latency_backend="packed").to_json()
+    measure_steps(service, config, [ROWS[0], ROWS[1]], vocabulary=12)
+    # torch has no other kernel for the baseline's layers.
+    assert [
+        (kind, params["dtype"], params.get("backend")) for kind, _, params in service.asked
+    ] == [
+        ("lstm_lm", "bfloat16", None),
+        ("hlstm_lm", "bfloat16", "packed"),
+    ]
+    # Sparse kernels know only float32.
+    config = tiny_config(route="sparse", latency_dtype="bfloat16").to_json()
+    measure_steps(service, config, [row("weights", [12, 7], density=0.0625)], vocabulary=12)
+    assert service.asked[-1][2]["dtype"] == "float32"
+
+
 def test_a_measured_route_is_told_and_measured_as_what_it_was() -> None:
     product = {
         "dims": [48, 8],
@@ -252,7 +270,7 @@ def test_a_measured_route_is_told_and_measured_as_what_it_was() -> None:
     rows = [ROWS[0], ROWS[1] | {"route": route}, row("weights", [12, 7], density=0.0625)]
     service = Service()
     measure_steps(service, tiny_config(route="measured").to_json(), rows, vocabulary=12)
-    assert [params.get("backend") for _, _, params in service.asked] == [None, "csr", None]
+    assert [params.get("backend") for _, _, params in service.asked] == [None, "csr", "dense"]
     config = tiny_config(route="measured").to_json()
     report = Report(config=config, is_finished=True, rows=rows, latencies={}, digests={})
     told = to_markdown(report)

@@ -18,7 +18,7 @@ def test_a_preset_survives_json(name: str) -> None:
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(UnknownPresetError, match="'large'") as raised:
         get_preset("large")
-    assert raised.value.hint == "choose one of: smoke, small, paper"
+    assert raised.value.hint == "choose one of: smoke, small, full, paper"
 
 
 def test_the_paper_preset_is_the_papers() -> None:

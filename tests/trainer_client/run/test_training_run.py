@@ -163,6 +163,53 @@ def test_training_ends_once_the_threshold_is_kept(tmp_path: Path) -> None:
     assert 1 < num_epochs < 50
 
 
+def test_a_training_takes_its_fewest_epochs(tmp_path: Path) -> None:
+    run = make_run(tiny_config(), tmp_path)
+    run.begin_training(max_epochs=5, learning_rate=1e-3, stop_at=1000.0, min_epochs=3)
+    run.train()
+    assert len(read_epochs(tmp_path)) == 3
+
+
+def test_random_lengths_cover_the_text_and_scale_the_rate(tmp_path: Path) -> None:
+    seen: list[tuple[float, float]] = []
+
+    def watch(observation: Observation) -> None:
+        assert run._descent is not None
+        seen.append((observation.fraction, run._descent.optimiser.param_groups[0]["lr"]))
+
+    config = tiny_config(random_steps=True, steps=20, patience_epochs=9)
+    run = make_run(config, tmp_path, observe=watch)
+    train_hlstm(run, max_epochs=2, learning_rate=0.06)
+    lengths = []
+    before = 0
+    for fraction, rate in seen:
+        row = round(99 * fraction)
+        lengths.append(row - before)
+        assert rate == pytest.approx(0.06 * lengths[-1] / 20)
+        before = row % 99
+    assert sum(lengths) == 2 * 99
+    # Only what is left at the end of an epoch may be shorter.
+    assert len(set(lengths)) > 3 and sum(length < 5 for length in lengths) <= 2
+    ends = [n + 1 for n, (fraction, _) in enumerate(seen) if fraction == 1]
+    assert lengths[: ends[0]] != lengths[ends[0] :]
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_biases_dont_decay(tmp_path: Path, optimiser: str) -> None:
+    run = make_run(tiny_config(optimiser=optimiser, weight_decay=0.5), tmp_path)
+    assert run.hlstm is run.model
+    run.begin_training(max_epochs=1, learning_rate=0.1)
+    assert run._descent is not None
+    before = {name: each.detach().clone() for name, each in run.model.named_parameters()}
+    for each in run.model.parameters():
+        each.grad = torch.zeros_like(each)
+    run._descent.optimiser.step()
+    for name, each in run.model.named_parameters():
+        # 0.05 of a weight is lost in a step without a gradient.
+        share = 1.0 if "bias" in name else 0.95
+        torch.testing.assert_close(each.detach(), share * before[name])
+
+
 def test_nt_asgd_averages_and_keeps_the_average(tmp_path: Path) -> None:
     config = tiny_config(optimiser="nt-asgd", non_monotone_epochs=1, patience_epochs=100)
     run = make_run(config, tmp_path)
@@ -178,13 +225,20 @@ def test_nt_asgd_averages_and_keeps_the_average(tmp_path: Path) -> None:
 # A run that is cut short
 
 
+@pytest.mark.parametrize("random_steps", [False, True])
 @pytest.mark.parametrize("optimiser", ["adamw", "nt-asgd"])
 @pytest.mark.parametrize("stop_after", [4, 20, 45])
 def test_a_resumed_run_ends_with_the_same_bits(
-    tmp_path: Path, stop_after: int, optimiser: str
+    tmp_path: Path, stop_after: int, optimiser: str, random_steps: bool
 ) -> None:
     # 99 rows in stretches of 5 are 20 batches an epoch; checkpoints every 3 batches.
-    config = tiny_config(optimiser=optimiser, non_monotone_epochs=1, learning_rate=2.0)
+    config = tiny_config(
+        optimiser=optimiser,
+        non_monotone_epochs=1,
+        learning_rate=2.0,
+        random_steps=random_steps,
+        dropout_recurrent=0.3,
+    )
     whole = make_run(config, tmp_path / "whole")
     expected = train_hlstm(whole)
 

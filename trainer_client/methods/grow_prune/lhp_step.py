@@ -11,6 +11,9 @@ from typing import Any
 import torch
 
 from trainer_client.groups.growth import grow_units, open_dormant
+from trainer_client.groups.layout import Tensors
+from trainer_client.groups.masks import Masks
+from trainer_client.methods.grow_prune.pruning_steps import find_threshold
 from trainer_client.methods.grow_prune.service_use import (
     NoServiceError,
     ask_or_skip,
@@ -22,11 +25,16 @@ from trainer_client.run.training_run import TrainingRun
 
 logger = logging.getLogger(__name__)
 
+SEARCHED_SHARES = (0.0, *(2.0**n for n in range(-8, 4)))
+"""With `woken_start=search`: sizes of the step that are tried, as shares of the live weights' size.
+"""
+
 
 def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
     """Step (c): dormant units wake up to the LHP that the service names; then retraining.
 
-    If the dims are already an LHP, the step only retrains, and keeps the result if it is better.
+    The result is kept if it is better than the model before, or if units woke and it keeps the
+    threshold of pruning. Otherwise the model stays as it was: at the LHP's dims it is as fast.
 
     If the service is away and nothing is cached, `when_away` says whether to leave out the step.
     Raises NoServiceError, and what the oracle raises.
@@ -44,7 +52,9 @@ def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
         run.begin_training(max_epochs=config.lhp_epochs, learning_rate=config.retrain_learning_rate)
     perplexity = run.train()
     assert run.accepted is not None
-    if any(answer["grow_by"]) or perplexity < run.accepted.perplexity:
+    has_grown = any(answer["grow_by"])
+    is_good = has_grown and perplexity <= find_threshold(run).perplexity
+    if is_good or perplexity < run.accepted.perplexity:
         run.accept(perplexity)
     else:
         run.revert()
@@ -62,7 +72,7 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
         logger.info("step (c) asks for the LHP of %s", " / ".join(map(str, run.hlstm.dims)))
         return oracle.query(
             run.hlstm.dims,
-            workload="hlstm_lm",
+            workload=run.config.latency_workload,
             params=latency_params(run),
             max_growth=run.config.max_growth,
         )
@@ -97,16 +107,49 @@ def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
     model.widen(gate_width=max(gate_width, widest[0]), state_width=max(state_width, widest[1]))
     generator = torch.Generator().manual_seed(config.seed)
     opened = open_dormant(model.layout, model.weights, model.masks, generator=generator)
-    grown = grow_units(
-        model.layout,
-        opened,
-        model.masks,
-        run.mean_gradient(opened),
-        counts={
-            "gate_width": gate_width - live_gate_width,
-            "state_width": state_width - live_state_width,
-        },
-        learning_rate=config.retrain_learning_rate,
+    gradients = run.mean_gradient(opened)
+    before = model.masks
+
+    def grow(learning_rate: float) -> None:
+        grown = grow_units(
+            model.layout,
+            opened,
+            before,
+            gradients,
+            counts={
+                "gate_width": gate_width - live_gate_width,
+                "state_width": state_width - live_state_width,
+            },
+            learning_rate=learning_rate,
+        )
+        model.masks = grown.masks
+        model.load_weights(grown.weights)
+
+    if config.woken_start == "step":
+        grow(config.retrain_learning_rate)
+        return
+    scale = find_scale(opened, before, gradients)
+    found = {}
+    for share in SEARCHED_SHARES:
+        grow(share * scale)
+        found[share] = run.evaluate("probe")
+    best = min(found, key=lambda share: found[share])
+    logger.info(
+        "woken weights start at %g of the live weights' size: perplexity %.3f on a part of the"
+        " training text, %.3f from zero",
+        best,
+        found[best],
+        found[0.0],
     )
-    model.masks = grown.masks
-    model.load_weights(grown.weights)
+    run.notes["woken_start"] = {"share": best, "perplexities": list(found.values())}
+    grow(best * scale)
+
+
+def find_scale(weights: Tensors, masks: Masks, gradients: Tensors) -> float:
+    """The learning rate with which one step is as large as the live weights.
+
+    Both sizes are root mean squares: of the live weights, and of the gradients of all weights.
+    """
+    live = torch.cat([weights[name].detach()[mask] for name, mask in masks.weights.items()])
+    steepness = torch.cat([each.flatten() for each in gradients.values()])
+    return float(live.square().mean().sqrt() / steepness.square().mean().sqrt())

@@ -11,21 +11,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from profiler_service.errors import InvalidRequestError
-from trainer_client.groups.pruning import PruningRate, prune_matrices, prune_units
+from trainer_client.groups.masks import Masks
+from trainer_client.groups.pruning import (
+    PruningRate,
+    prune_matrices,
+    prune_units,
+    pruned_share,
+)
 from trainer_client.run.descent import DivergedError
 from trainer_client.run.training_run import TrainingRun
 
 logger = logging.getLogger(__name__)
 
+AXES = ("gate_width", "state_width")
+"""The axes of the model's dims, in their order."""
+
+
+Prune = Callable[[PruningRate, float, float], None]
+"""Prunes the run's model at a rate. A share of the round's pruning is done already, and a larger
+one, the last argument, is to be done; 1 is all of it."""
+
 
 def prune_rows_and_columns(run: TrainingRun) -> None:
     """Step (b): removes the weakest hidden and state units, as long as retraining succeeds."""
 
-    def prune(rate: PruningRate) -> None:
+    def prune(rate: PruningRate, _: float, share: float) -> None:
         model = run.hlstm
-        gate_width, state_width = model.dims
-        counts = {"gate_width": rate.count(gate_width), "state_width": rate.count(state_width)}
-        model.masks = prune_units(model.layout, model.weights, model.masks, counts=counts)
+        began = run.notes["dims"]
+        counts = {
+            axis: round(share * rate.count(before)) - (before - live)
+            for axis, before, live in zip(AXES, began, model.dims, strict=True)
+        }
+        masks = prune_units(model.layout, model.weights, model.masks, counts=counts)
+        _set_masks(run, masks)
 
     _prune_in_rounds(run, run.config.unit_ratio, prune, lambda: max(run.hlstm.dims))
 
@@ -33,14 +51,24 @@ def prune_rows_and_columns(run: TrainingRun) -> None:
 def prune_weights(run: TrainingRun) -> None:
     """Step (d): removes the smallest weights, as long as retraining succeeds."""
 
-    def prune(rate: PruningRate) -> None:
+    def prune(rate: PruningRate, before: float, share: float) -> None:
         model = run.hlstm
-        model.masks = prune_matrices(model.layout, model.weights, model.masks, ratio=rate.ratio)
+        ratio = 1 - (1 - rate.ratio * share) / (1 - rate.ratio * before)
+        masks = prune_matrices(model.layout, model.weights, model.masks, ratio=ratio)
+        _set_masks(run, masks)
 
     def count() -> int:
         return run.hlstm.count_recurrent_parameters()
 
     _prune_in_rounds(run, run.config.weight_ratio, prune, count)
+
+
+def _set_masks(run: TrainingRun, masks: Masks) -> None:
+    """Sets the masks of the run's model, whether it is in training or not."""
+    if run.is_training:
+        run.set_masks(masks)
+    else:
+        run.hlstm.masks = masks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +116,7 @@ def find_threshold(run: TrainingRun) -> Threshold:
 def _prune_in_rounds(
     run: TrainingRun,
     ratio: float,
-    prune: Callable[[PruningRate], None],
+    prune: Prune,
     count_live: Callable[[], int],
 ) -> None:
     """Prunes and retrains the run's accepted model, until no round keeps the threshold."""
@@ -102,16 +130,26 @@ def _prune_in_rounds(
         if not run.is_training:
             if count_live() < 2:
                 break
-            notes["num_live"] = count_live()
-            prune(rate)
+            notes["num_live"], notes["dims"] = count_live(), list(run.hlstm.dims)
+            prune(rate, 0.0, pruned_share(0, over_epochs=config.prune_epochs))
             if run.hlstm.count_recurrent_parameters() > 0:
                 run.begin_training(
                     max_epochs=config.retrain_epochs,
                     learning_rate=config.retrain_learning_rate,
                     stop_at=threshold.target,
+                    min_epochs=config.prune_epochs + 1,
                 )
+
+        def prune_more(epoch: int, rate: PruningRate = rate) -> None:
+            if 0 < epoch <= config.prune_epochs:
+                before, share = (
+                    pruned_share(each, over_epochs=config.prune_epochs)
+                    for each in (epoch - 1, epoch)
+                )
+                prune(rate, before, share)
+
         # When the last weights of a network are removed, it may lose all its units.
-        perplexity = _train_or_fail(run) if run.is_training else math.inf
+        perplexity = _train_or_fail(run, prune_more) if run.is_training else math.inf
         if perplexity <= threshold.perplexity:
             run.accept(perplexity)
             notes["num_accepted"] += 1
@@ -123,10 +161,10 @@ def _prune_in_rounds(
         notes["round"] += 1
 
 
-def _train_or_fail(run: TrainingRun) -> float:
+def _train_or_fail(run: TrainingRun, at_epoch: Callable[[int], None]) -> float:
     """The validation perplexity after a round's retraining; infinite if it diverges."""
     try:
-        return run.train()
+        return run.train(at_epoch=at_epoch)
     except DivergedError as error:
         logger.warning("a round fails: %s", error)
         run.end_training()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from profiler_service.errors import HostAwayError, LhpError
-from profiler_service.kinds import HLSTM_LM
+from profiler_service.kinds import HLSTM_LM, get_workload_kind
 from profiler_service.networks.hlstm import NUM_GATES
 from trainer_client.oracle.protocol import CrossoverOracle, LatencyOracle
 from trainer_client.oracle.recordings import NoRecordedAnswerError
@@ -29,13 +29,18 @@ AWAY = (HostAwayError, NoRecordedAnswerError, NoServiceError)
 
 
 def latency_params(run: TrainingRun) -> dict[str, int | str]:
-    """The fixed parameters of the workload `hlstm_lm` that this run is measured as."""
-    return {
-        "batch": run.config.latency_batch,
-        "steps": run.config.latency_steps,
-        "input_size": run.config.embedding_width,
-        "vocabulary": run.vocabulary,
+    """The fixed parameters of the workload that this run's model is measured as in step (c)."""
+    config = run.config
+    params: dict[str, int | str] = {
+        "batch": config.latency_batch,
+        "steps": config.latency_steps,
+        "input_size": config.embedding_width,
+        "dtype": config.latency_dtype,
+        "backend": config.latency_backend,
     }
+    if config.latency_workload == HLSTM_LM.name:
+        params["vocabulary"] = run.vocabulary
+    return params
 
 
 def check_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
@@ -44,11 +49,12 @@ def check_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
     Raises NoServiceError, and what the oracle raises.
     """
     config, params = run.config, latency_params(run)
-    dims = HLSTM_LM.describe(params).check_dims((config.gate_width, config.state_width))
+    workload = get_workload_kind(config.latency_workload).describe(params)
+    dims = workload.check_dims((config.gate_width, config.state_width))
     _check(
         config,
         oracle,
-        lambda there: there.check(dims, workload="hlstm_lm", params=params),
+        lambda there: there.check(dims, workload=workload.kind, params=params),
         step="step (c)",
     )
 

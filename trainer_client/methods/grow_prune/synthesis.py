@@ -17,7 +17,7 @@ from collections.abc import Callable
 import torch
 
 from trainer_client.groups.growth import grow_matrices
-from trainer_client.groups.masks import apply_masks, seed_masks
+from trainer_client.groups.masks import apply_masks, scale_for_density, seed_masks
 from trainer_client.methods.grow_prune.lhp_step import grow_to_lhp
 from trainer_client.methods.grow_prune.pruning_steps import (
     find_threshold,
@@ -92,10 +92,9 @@ def grow_from_seed(run: TrainingRun) -> None:
     """
     config, model = run.config, run.hlstm
     if not run.is_training:
-        generator = torch.Generator().manual_seed(config.seed)
-        model.masks = seed_masks(
-            model.layout, model.weights, density=config.seed_density, generator=generator
-        )
+        generator, density = torch.Generator().manual_seed(config.seed), config.seed_density
+        model.load_weights(scale_for_density(model.layout, model.weights, density=density))
+        model.masks = seed_masks(model.layout, model.weights, density=density, generator=generator)
         run.notes["round"] = 0
         run.begin_training(
             max_epochs=config.growth_epochs + config.growth_settling_epochs,
@@ -106,7 +105,7 @@ def grow_from_seed(run: TrainingRun) -> None:
         if epoch < config.growth_epochs:
             gradients = run.mean_gradient(apply_masks(model.weights, model.masks))
             grown = grow_matrices(model.layout, model.masks, gradients, ratio=config.growth_ratio)
-            run.grow(grown)
+            run.set_masks(grown)
             run.notes["round"] = epoch + 1
 
     run.accept(run.train(at_epoch=grow))

@@ -7,6 +7,7 @@ the steps.
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -19,6 +20,7 @@ from trainer_client.groups.layers import HIDDEN, HLSTM_LAYOUT, STATE
 from trainer_client.groups.layout import Tensors
 from trainer_client.groups.masks import Masks, apply_masks, count_weights, full_masks
 from trainer_client.groups.shrinking import shrink, widen
+from trainer_client.groups.surgery import set_parameters
 from trainer_client.run.config import TrainingConfig
 from trainer_client.tasks.language_model.recurrence import run_recurrence
 
@@ -27,6 +29,18 @@ from trainer_client.tasks.language_model.recurrence import run_recurrence
 
 State = tuple[Tensor, ...]
 """The detached state that a model passes from one piece of text to the next."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Loss:
+    """The loss on a piece of text. Both values are float32 scalars."""
+
+    value: Tensor
+    """The mean cross entropy, nats per token."""
+    penalised: Tensor
+    """What is descended: the value, and the penalties of the configuration."""
+    state: State
+    """The state after the text, detached."""
 
 
 class LanguageModel(nn.Module, abc.ABC):
@@ -42,11 +56,32 @@ class LanguageModel(nn.Module, abc.ABC):
         """The state before a text."""
 
     @abc.abstractmethod
+    def run(self, words_tb: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """The states after each word h_tbs, their decoder_vs, and the state after the last word."""
+
     def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:
         """Scores of the next words scores_nv in `compute_dtype`, and the state after them.
 
         Row n is of time step n // B, sequence n mod B.
         """
+        h_tbs, decoder_vs, state = self.run(words_tb, state)
+        return self.decode(self.drop_outputs(h_tbs), decoder_vs), state
+
+    def find_loss(self, words_tb: Tensor, targets_tb: Tensor, state: State) -> Loss:
+        """The loss of the next words `targets_tb`, with the penalties of the configuration.
+
+        Source of the penalties: Merity et al., "Revisiting Activation Regularization for Language
+        RNNs".
+        """
+        h_tbs, decoder_vs, state = self.run(words_tb, state)
+        dropped_tbs = self.drop_outputs(h_tbs)
+        value = mean_loss(self.decode(dropped_tbs, decoder_vs), targets_tb.flatten())
+        penalised, config = value, self.config
+        if config.activation_penalty > 0:
+            penalised = penalised + config.activation_penalty * mean_square(dropped_tbs)
+        if config.change_penalty > 0 and len(h_tbs) > 1:
+            penalised = penalised + config.change_penalty * mean_square(h_tbs[1:] - h_tbs[:-1])
+        return Loss(value=value, penalised=penalised, state=state)
 
     @property
     @abc.abstractmethod
@@ -98,11 +133,27 @@ class LanguageModel(nn.Module, abc.ABC):
             return x_tbe
         return x_tbe * F.dropout(x_tbe.new_ones(1, *x_tbe.shape[1:]), share)
 
-    def decode(self, h_tbs: Tensor, decoder_vs: Tensor, bias_v: Tensor) -> Tensor:
-        """The scores of the states, after dropout of states."""
-        h_ns = self.drop_columns(h_tbs, self.config.dropout_output).flatten(0, 1)
+    def drop_outputs(self, h_tbs: Tensor) -> Tensor:
+        """The states after dropout, as the decoder reads them."""
+        return self.drop_columns(h_tbs, self.config.dropout_output)
+
+    def drop_recurrent(self, weight: Tensor) -> Tensor:
+        """A recurrent weight without a random share of its elements, the same at all time steps.
+
+        Source: Merity et al., "Regularizing and Optimizing LSTM Language Models".
+        """
+        return F.dropout(weight, self.config.dropout_recurrent, training=self.training)
+
+    def decode(self, h_tbs: Tensor, decoder_vs: Tensor) -> Tensor:
+        """The scores scores_nv of the states, in `compute_dtype`."""
         dtype = self.compute_dtype
-        return F.linear(h_ns.to(dtype), decoder_vs.to(dtype), bias_v.to(dtype))
+        h_ns = h_tbs.flatten(0, 1).to(dtype)
+        return F.linear(h_ns, decoder_vs.to(dtype), self.decoder_bias_v.to(dtype))
+
+
+def mean_square(x: Tensor) -> Tensor:
+    """The mean of the squares, float32."""
+    return x.float().square().mean()
 
 
 def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
@@ -174,20 +225,16 @@ class MaskedHLSTM(LanguageModel):
         The decoder gets columns for new states, drawn as the table was, so that a dormant
         state's gradient reaches it.
         """
-        layer = self.network.layer
         widths = {"gate_width": gate_width, "state_width": state_width}
         weights, masks = widen(self.layout, self.weights, self.masks, widths=widths)
-        for name, weight in weights.items():
-            setattr(layer, name, nn.Parameter(weight))
-        layer.gate_width, layer.state_width = gate_width, state_width
+        wider = {f"layer.{name}": weight for name, weight in weights.items()}
         new_columns = state_width - self.table.shape[1]
         if new_columns > 0:
             generator = torch.Generator().manual_seed(self.config.seed)
             drawn_vm = torch.empty(len(self.table), new_columns)
             drawn_vm.uniform_(-0.1, 0.1, generator=generator)
-            self.network.table_vm = nn.Parameter(
-                torch.cat([self.table, drawn_vm.to(self.table)], 1)
-            )
+            wider["table_vm"] = torch.cat([self.table, drawn_vm.to(self.table)], 1)
+        set_parameters(self.network, wider)
         self.masks = masks
 
     @property
@@ -216,13 +263,14 @@ class MaskedHLSTM(LanguageModel):
         h_sb = self.table.new_zeros(self.dims[1], batch)
         return h_sb, h_sb.clone()
 
-    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
+    def run(self, words_tb: Tensor, state: State) -> tuple[Tensor, Tensor, State]:  # noqa: D102
         masks = self.masks
         live = apply_masks(self.weights, masks)
         decoder_vs = self.table[:, : self.network.layer.state_width]
         if self._has_dead_units:
             shrunk = shrink(self.layout, live, masks)
             live, decoder_vs = shrunk.weights, decoder_vs[:, shrunk.index[STATE]]
+        live = {**live, "recurrent_kgs": self.drop_recurrent(live["recurrent_kgs"])}
         weights = HLSTMWeights(**{k: each.to(self.compute_dtype) for k, each in live.items()})
         batch = words_tb.shape[1]
         mask_qb = None
@@ -232,8 +280,7 @@ class MaskedHLSTM(LanguageModel):
             mask_qb = F.dropout(ones_qb, self.config.dropout_gates)
         x_in = self.embed(words_tb).flatten(0, 1).t()
         h_tsb, h_sb, c_sb = run_recurrence(x_in, weights, *state, mask_qb=mask_qb)
-        scores_nv = self.decode(h_tsb.transpose(1, 2), decoder_vs, self.decoder_bias_v)
-        return scores_nv, (h_sb.to(self.table.dtype), c_sb)
+        return h_tsb.transpose(1, 2), decoder_vs, (h_sb.to(self.table.dtype), c_sb)
 
 
 class StackedLSTM(LanguageModel):
@@ -266,22 +313,24 @@ class StackedLSTM(LanguageModel):
         h_bj = self.table.new_zeros(1, batch, self.network.second.hidden_size)
         return h_bh, h_bh.clone(), h_bj, h_bj.clone()
 
-    def forward(self, words_tb: Tensor, state: State) -> tuple[Tensor, State]:  # noqa: D102
+    def run(self, words_tb: Tensor, state: State) -> tuple[Tensor, Tensor, State]:  # noqa: D102
         h_h, c_h, h_j, c_j = (each.to(self.compute_dtype) for each in state)
-        x_tbh, (h_h, c_h) = self._run(self.network.first, self.embed(words_tb), (h_h, c_h))
+        x_tbh, (h_h, c_h) = self._run_layer(self.network.first, self.embed(words_tb), (h_h, c_h))
         x_tbh = self.drop_columns(x_tbh, self.config.dropout_gates)
-        x_tbj, (h_j, c_j) = self._run(self.network.second, x_tbh, (h_j, c_j))
+        x_tbj, (h_j, c_j) = self._run_layer(self.network.second, x_tbh, (h_j, c_j))
         state = tuple(each.detach().to(self.table.dtype) for each in (h_h, c_h, h_j, c_j))
-        return self.decode(x_tbj, self.table, self.decoder_bias_v), state
+        return x_tbj, self.table, state
 
-    def _run(
+    def _run_layer(
         self, layer: nn.LSTM, x_tbi: Tensor, state: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The layer's output, its weights in `compute_dtype`.
 
         Not by autocast: on CUDA, autocast always runs LSTM layers in float16.
         """
-        weights = {name: each.to(self.compute_dtype) for name, each in layer.named_parameters()}
+        weights: dict[str, Tensor] = dict(layer.named_parameters())
+        weights["weight_hh_l0"] = self.drop_recurrent(weights["weight_hh_l0"])
+        weights = {name: each.to(self.compute_dtype) for name, each in weights.items()}
         output: tuple[Tensor, tuple[Tensor, Tensor]]
         output = functional_call(layer, weights, (x_tbi, state))
         return output

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from profiler_service.errors import InvalidRequestError
-from tests.trainer_client.stand_ins import make_run, rows_of
+from tests.trainer_client.stand_ins import KilledError, make_run, rows_of
 from tests.trainer_client.texts import tiny_config
 from trainer_client.groups.masks import count_weights, seed_masks
 from trainer_client.groups.pruning import prune_matrices
@@ -46,6 +46,65 @@ def test_pruning_halves_its_rate_on_failure_and_comes_back(tmp_path: Path) -> No
     assert (run.notes["round"], run.notes["num_accepted"], run.notes["ratio"]) == (2, 0, None)
     assert run.hlstm.count_recurrent_parameters() == before
     assert run.hlstm.dims == (12, 8)
+
+
+@pytest.mark.parametrize("step", ["units", "weights"])
+def test_a_round_may_prune_little_by_little(tmp_path: Path, step: str) -> None:
+    config = tiny_config(
+        max_rounds=1, unit_ratio=0.5, weight_ratio=0.5, prune_epochs=2, retrain_epochs=4
+    )
+    run = make_run(config, tmp_path)
+    run.step = step
+    assert run.hlstm is run.model
+    run.accept(1000.0)
+    seen: dict[int, tuple[tuple[int, int], int]] = {}
+
+    def watch(observation: Observation) -> None:
+        seen[observation.epoch] = (run.hlstm.dims, run.hlstm.count_recurrent_parameters())
+
+    run._observe = watch
+    {"units": prune_rows_and_columns, "weights": prune_weights}[step](run)
+    # The target, 1000, is kept all the time: only after the last pruning may it end the round.
+    assert sorted(seen) == [1, 2, 3]
+    # Done: 1 - (2/3)³ = 19/27 of the pruning, then 26/27, then all.
+    if step == "units":
+        # 6 · 19/27 = 4.2, 6 · 26/27 = 5.8 of 12; 4 · 19/27 = 2.8, 4 · 26/27 = 3.9 of 8.
+        assert [dims for dims, _ in seen.values()] == [(8, 5), (6, 4), (6, 4)]
+    else:
+        # Of 1152 weights; each of eight matrices may round one up, and what is cut off goes, too.
+        for (_, live), share in zip(seen.values(), (19 / 27, 26 / 27, 1.0), strict=True):
+            assert 0.93 * 1152 * (1 - share / 2) < live <= 1152 * (1 - share / 2) + 24
+    assert run.notes["num_accepted"] == 1
+
+
+def test_a_run_that_was_cut_in_the_middle_of_a_gradual_round_ends_the_same(
+    tmp_path: Path,
+) -> None:
+    config = tiny_config(max_rounds=2, prune_epochs=2, retrain_epochs=4, max_perplexity=1000.0)
+
+    def begin(directory: Path) -> TrainingRun:
+        run = make_run(config, directory)
+        run.step = "weights"
+        assert run.hlstm is run.model
+        run.accept(1000.0)
+        return run
+
+    whole = begin(tmp_path / "whole")
+    prune_weights(whole)
+
+    def stop(seen: Observation) -> None:
+        if seen.num_batches == 50:  # in the third of three epochs of 20 batches
+            raise KilledError
+
+    cut = begin(tmp_path / "cut")
+    cut._observe = stop
+    with pytest.raises(KilledError):
+        prune_weights(cut)
+    resumed = make_run(config, tmp_path / "cut")
+    resumed.restore()
+    prune_weights(resumed)
+    for name, expected in whole.hlstm.weights.items():
+        assert torch.equal(resumed.hlstm.weights[name], expected)
 
 
 def test_a_roll_back_in_a_pruning_round_forgets_no_round(tmp_path: Path) -> None:

@@ -38,7 +38,14 @@ def test_all_steps_in_order(tmp_path: Path) -> None:
     # A fifth of 12 hidden units is 2, of 8 states 1: one round, as the preset has it.
     assert [row["dims"] for row in rows[:4]] == [[12, 8], [12, 8], [10, 7], [12, 8]]
     # The oracle was asked about what was trained, once.
-    params = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12}
+    params = {
+        "batch": 4,
+        "steps": 10,
+        "input_size": 8,
+        "dtype": "float32",
+        "backend": "dense",
+        "vocabulary": 12,
+    }
     assert oracle.asked == [((10, 7), "hlstm_lm", params)]
     answer = rows[3]["answer"]
     assert isinstance(answer, dict)

@@ -186,3 +186,34 @@ def test_masks_move_with_the_model() -> None:
     masks = model.to("meta").masks
     assert all(mask.is_meta for mask in (*masks.weights.values(), *masks.units.values()))
     assert pruned_model().double().count_recurrent_parameters() == live
+
+
+@pytest.mark.parametrize("kind", [MaskedHLSTM, StackedLSTM])
+def test_penalties_are_those_of_the_states(kind: type[LanguageModel]) -> None:
+    torch.manual_seed(0)
+    model = kind(WORDS, tiny_config(activation_penalty=2.0, change_penalty=3.0)).eval()
+    targets_tb = torch.randint(WORDS, WORDS_TB.shape)
+    with torch.no_grad():
+        loss = model.find_loss(WORDS_TB, targets_tb, model.zero_state(2))
+        h_tbs, _, _ = model.run(WORDS_TB, model.zero_state(2))
+        scores_nv, _ = model(WORDS_TB, model.zero_state(2))
+    torch.testing.assert_close(loss.value, F.cross_entropy(scores_nv, targets_tb.flatten()))
+    squares = sum(float(h.square().sum()) for h in h_tbs) / h_tbs.numel()
+    changes = h_tbs.diff(dim=0)
+    expected = float(loss.value) + 2 * squares + 3 * float((changes**2).sum()) / changes.numel()
+    assert float(loss.penalised) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [MaskedHLSTM, StackedLSTM])
+def test_weight_drop_spares_what_isnt_recurrent(kind: type[LanguageModel]) -> None:
+    torch.manual_seed(0)
+    none = {"dropout_words": 0.0, "dropout_embedding": 0.0, "dropout_gates": 0.0}
+    model = kind(WORDS, tiny_config(dropout_output=0.0, dropout_recurrent=0.5, **none))
+    state = model.zero_state(2)
+    with torch.no_grad():
+        one = model.eval().run(WORDS_TB[:1], state)[0]
+        # From zero states, recurrent weights have no effect: the first step is the same.
+        assert torch.equal(model.train().run(WORDS_TB[:1], state)[0], one)
+        first, second = (model.run(WORDS_TB, state)[0] for _ in range(2))
+        assert not torch.equal(first, second)
+        assert torch.equal(model.eval().run(WORDS_TB, state)[0], model.run(WORDS_TB, state)[0])
