@@ -6,7 +6,6 @@ Runs the user's models in this process, and asks the service about layers.
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,10 @@ from profiler_service.advice.example import Example
 from profiler_service.advice.layers import Layer, inspect_model
 from profiler_service.client import ServiceClient
 from profiler_service.errors import ModelError
-from profiler_service.measurement.identity import find_device_id
-from profiler_service.measurement.turn import hold_turn
 from profiler_service.widths.choice import NoChoiceError, Table, choose, total
+from profiler_service.widths.end_to_end import race_modules
 from profiler_service.widths.latencies import NotMeasured, fetch_latencies
-from profiler_service.widths.race import Outcome, Prepare, race
+from profiler_service.widths.race import Outcome
 from profiler_service.widths.structure import Group, Make, read_structure
 
 ROUND_NUMBERS = (16, 32, 64)
@@ -129,7 +127,6 @@ class Search:
         self._fixed = self._structure.count_fixed_parameters()
         self._now = {group.name: group.width for group in widths}
         self._model_now = make(self._now)
-        self._device_id = find_device_id(next(self._model_now.parameters()).device.type)
 
     @property
     def num_parameters_now(self) -> int:
@@ -206,12 +203,7 @@ class Search:
         among = {NOW: self._model_now, **models}
         number = "one set" if len(models) == 1 else f"{len(models)} sets"
         self._say(f"racing {number} of widths against the widths now")
-        outcome = race(
-            {name: prepare(model, self._example) for name, model in among.items()},
-            reference=NOW,
-            time_s=self._race_s * share,
-            take_turn=lambda: hold_turn(self._device_id),
-        )
+        outcome = race_modules(among, self._example, reference=NOW, time_s=self._race_s * share)
         now = Proposal(widths=self._now, num_parameters=self.num_parameters_now)
         structure = self._structure
         return Found(
@@ -279,16 +271,6 @@ class Search:
             group.name: group.candidates[place]
             for group, place in zip(self._structure.groups, choice, strict=True)
         }
-
-
-def prepare(model: nn.Module, example: Example) -> Prepare:
-    """Makes calls of copies of the model on the example, for a race."""
-
-    def make_call() -> Callable[[], object]:
-        own = copy.deepcopy(model).eval()
-        return lambda: own(*example.args, **example.kwargs)
-
-    return make_call
 
 
 def _allow(place: int, group: Group, multiple: int) -> Table:
