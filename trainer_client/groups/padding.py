@@ -79,32 +79,77 @@ def pad(
     LayoutError if the module has no units or can't be called when it is wider, and
     UnequalOutputsError if an output differs by more than `tolerance`, as a share of the largest.
     """
-    found = find_units(module, *example, logits=logits, **keywords)
-    layout, weights = found.layout, tensors_of(module)
-    there = widths_of(layout, weights)
-    if unknown := sorted(set(to) - set(there)):
-        raise InvalidRequestError(
-            f"the module has no axis {unknown[0]!r}",
-            hint=f"there are: {tell_axes(there)}"
-            + "".join(f"; {name} is fixed: {reason}" for name, reason in found.fixed.items()),
+    padder = Padder(module, *example, logits=logits, tolerance=tolerance, **keywords)
+    return padder.pad(to)
+
+
+class Padder(Generic[M]):
+    """A module whose units are found once, to be padded to several widths."""
+
+    def __init__(
+        self,
+        module: M,
+        *example: Any,
+        logits: Collection[str] = (),
+        tolerance: float = 1e-5,
+        **keywords: Any,
+    ) -> None:
+        """Finds the units. As `pad`; raises LayoutError if there are none."""
+        self.module = module
+        self.found = find_units(module, *example, logits=logits, **keywords)
+        self.widths = widths_of(self.found.layout, tensors_of(module))
+        """The number of units along each axis."""
+        self._example, self._keywords = example, keywords
+        self._tolerance, self._may_grow = tolerance, bool(logits)
+
+    def pad(self, to: Mapping[str, int]) -> Padded[M]:
+        """A wider copy of the module: see the function of this name, which it raises as."""
+        if unknown := sorted(set(to) - set(self.widths)):
+            fixed = (f"; {name} is fixed: {reason}" for name, reason in self.found.fixed.items())
+            raise InvalidRequestError(
+                f"the module has no axis {unknown[0]!r}",
+                hint=f"there are: {tell_axes(self.widths)}{''.join(fixed)}",
+            )
+        layout, weights = self.found.layout, tensors_of(self.module)
+        wide, masks = widen(layout, weights, full_masks(layout, weights), widths=to)
+        padded = with_parameters(self.module, wide)
+        difference = self._compare(padded, axes=to)
+        if not difference <= self._tolerance:
+            raise UnequalOutputsError(
+                f"the padded module's outputs differ by {difference:.1e} of the largest output",
+                hint="the module uses its parameters in a way that running it doesn't show; leave"
+                f" out one of the axes: {', '.join(to)}",
+            )
+        return Padded(
+            module=padded,
+            widths={axis: (self.widths[axis], width) for axis, width in to.items()},
+            largest_difference=difference,
+            layout=layout,
+            masks=masks,
         )
-    masks = full_masks(layout, weights)
-    wide, masks = widen(layout, weights, masks, widths=to)
-    padded = with_parameters(module, wide)
-    difference = _compare(module, padded, example, keywords, axes=to, may_grow=bool(logits))
-    if not difference <= tolerance:
-        raise UnequalOutputsError(
-            f"the padded module's outputs differ by {difference:.1e} of the largest output",
-            hint="the module uses its parameters in a way that running it doesn't show; leave out"
-            f" one of the axes: {', '.join(to)}",
-        )
-    return Padded(
-        module=padded,
-        widths={axis: (there[axis], width) for axis, width in to.items()},
-        largest_difference=difference,
-        layout=layout,
-        masks=masks,
-    )
+
+    def _compare(self, padded: M, *, axes: Iterable[str]) -> float:
+        """How much the outputs on the example differ: see `Padded.largest_difference`."""
+        module: nn.Module = self.module
+        wide: nn.Module = padded
+        given = (self._example, dict(self._keywords))
+        if any(_is_short(each) for each in tensors_of(module).values()):
+            module, wide = copy.deepcopy(module).float(), copy.deepcopy(padded).float()
+            given = pytree.tree_map_only(
+                Tensor, lambda each: each.float() if _is_short(each) else each, given
+            )
+        args, kwargs = given
+        with torch.no_grad(), evaluating(module), evaluating(wide):
+            expected = module(*args, **kwargs)
+            try:
+                return _differ(expected, wide(*args, **kwargs), may_grow=self._may_grow)
+            except (RuntimeError, ValueError) as error:
+                raise LayoutError(
+                    f"the padded module can't be called: {error}",
+                    hint="a layer reads the units in a way that running the module doesn't show,"
+                    " through torch.where or nan_to_num, say; leave out one of the axes:"
+                    f" {', '.join(axes)}",
+                ) from error
 
 
 def widths_of(layout: Layout, tensors: Tensors) -> dict[str, int]:
@@ -116,36 +161,6 @@ def widths_of(layout: Layout, tensors: Tensors) -> dict[str, int]:
 def tell_axes(widths: Mapping[str, int]) -> str:
     """The axes and their widths, for a hint."""
     return ", ".join(f"{axis} ({width})" for axis, width in widths.items())
-
-
-def _compare(
-    module: nn.Module,
-    padded: nn.Module,
-    example: tuple[Any, ...],
-    keywords: Mapping[str, Any],
-    *,
-    axes: Iterable[str],
-    may_grow: bool,
-) -> float:
-    """How much the outputs on the example differ: see `Padded.largest_difference`."""
-    given = (example, dict(keywords))
-    if any(_is_short(each) for each in tensors_of(module).values()):
-        module, padded = copy.deepcopy(module).float(), copy.deepcopy(padded).float()
-        given = pytree.tree_map_only(
-            Tensor, lambda each: each.float() if _is_short(each) else each, given
-        )
-    args, kwargs = given
-    with torch.no_grad(), evaluating(module), evaluating(padded):
-        expected = module(*args, **kwargs)
-        try:
-            return _differ(expected, padded(*args, **kwargs), may_grow=may_grow)
-        except (RuntimeError, ValueError) as error:
-            raise LayoutError(
-                f"the padded module can't be called: {error}",
-                hint="a layer reads the units in a way that running the module doesn't show,"
-                " through torch.where or nan_to_num, say; leave out one of the axes:"
-                f" {', '.join(axes)}",
-            ) from error
 
 
 def _is_short(tensor: Tensor) -> bool:

@@ -1,0 +1,1 @@
+"""Grows a trained module to its latency hysteresis points: layers propose, the module decides."""
