@@ -211,7 +211,11 @@ TRAINER: dict[str, set[str]] = {
     "widths": {"groups", "oracle"},
     "export": {"files", "groups", "run", "tasks"},
     "dry_run": {"run", "tasks"},
-    "cli": {"dry_run", "export", "files", "methods", "oracle", "report", "run", "tasks"},
+    "commands": set(),
+    "cli": {
+        *("commands", "dry_run", "export", "files", "methods", "oracle", "report", "run"),
+        "tasks",
+    },
 }
 
 

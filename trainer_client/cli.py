@@ -7,7 +7,6 @@ Ctrl-C. Under `torchrun`, only the first process shows progress and writes files
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from profiler_service.distribution import EXTRA_MODULES, explain_missing
+from profiler_service.distribution import explain_missing
 from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
 from profiler_service.printable import printable
 from profiler_service.standard_streams import make_safe
+from trainer_client.commands.extra import check_extra
+from trainer_client.commands.options import HostOption, ServiceOption
 from trainer_client.files import explain
 
 if TYPE_CHECKING:
@@ -43,14 +44,6 @@ PresetOption = Annotated[
 ]
 DataOption = Annotated[Path, typer.Option(help="Directory of the text.", metavar="DIR")]
 OutOption = Annotated[Path, typer.Option(help="Directory of the run's files.", metavar="DIR")]
-ServiceOption = Annotated[
-    str | None,
-    typer.Option(help="The latency service, for step (c).", metavar="URL", envvar="LHP_URL"),
-]
-HostOption = Annotated[
-    str | None,
-    typer.Option(help="The host that measures (default: the service's own).", metavar="NAME"),
-]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Changes a setting; may be repeated."),
@@ -109,16 +102,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check_extra() -> None:
-    """Returns if every package of the extra is installed.
-
-    Otherwise, a missing package would be noticed only when it is needed, after hours.
-    """
-    for module in sorted(EXTRA_MODULES["trainer"], reverse=True):
-        if importlib.util.find_spec(module) is None:
-            raise ModuleNotFoundError(f"No module named {module!r}", name=module)
-
-
 def _print_error(error: LhpError) -> None:
     typer.echo(f"error: {printable(str(error))}", err=True)
     if error.hint:
@@ -139,7 +122,7 @@ def _train_command(corpus: str) -> Callable[..., None]:
         start_from: StartOption = None,
         tensorboard: TensorBoardOption = False,
     ) -> None:
-        _check_extra()
+        check_extra()
         if resume and start_from is not None:
             raise InvalidRequestError(
                 "--start-from begins a new run, --resume continues one",
@@ -165,7 +148,7 @@ def report(directory: Path, service: ServiceOption = None, host: HostOption = No
 
     With a service, latencies are measured. Without one, those of an earlier report are shown.
     """
-    _check_extra()
+    check_extra()
     from trainer_client.oracle.http import HttpLatencyOracle
     from trainer_client.report.text import to_markdown
     from trainer_client.report.write import make_report
@@ -194,7 +177,7 @@ def score(
     ] = None,
 ) -> None:
     """Print the perplexity of an exported model on a text."""
-    _check_extra()
+    check_extra()
     from trainer_client.tasks.language_model.scoring import load_scorer, read_text
 
     found = load_scorer(model).score(read_text(text), pieces=pieces, max_tokens=max_tokens)
@@ -212,7 +195,7 @@ def estimate(
     changes: SetOption = None,
 ) -> None:
     """Print the cost of a preset on this machine: sizes, memory, speed, hours."""
-    _check_extra()
+    check_extra()
     from trainer_client.dry_run import try_out
     from trainer_client.run.ranks import choose_device
     from trainer_client.tasks.language_model.corpus import get_corpus_kind

@@ -1,0 +1,1 @@
+"""Commands of `lhp-train`, and what several of them share."""
