@@ -160,7 +160,7 @@ def test_without_its_extra_a_command_says_what_to_install(tmp_path: Path) -> Non
 
 TRAINER_COMMANDS = (
     *(f"{corpus} --data . --out run" for corpus in ("ptb", "wikitext-2", "own-text")),
-    *("report .", "score model text", "estimate"),
+    *("report .", "score model text", "estimate", "pad models:make"),
 )
 
 
@@ -208,7 +208,7 @@ def test_what_no_extra_brings_is_a_bug_and_stays_one(tmp_path: Path) -> None:
         (["measure"], "profiler_service.measurement.operations profiler_service.widths.pruning"),
         (["plot"], "profiler_service.plots.files profiler_service.plots.compare"),
         (["trainer"], "trainer_client.methods.grow_prune.synthesis trainer_client.report.write"),
-        (["trainer"], "trainer_client.dry_run"),
+        (["trainer"], "trainer_client.dry_run trainer_client.widths.report"),
     ],
 )
 def test_an_extra_is_enough_for_its_rooms(

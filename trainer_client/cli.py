@@ -21,6 +21,7 @@ from profiler_service.printable import printable
 from profiler_service.standard_streams import make_safe
 from trainer_client.commands.extra import check_extra
 from trainer_client.commands.options import HostOption, ServiceOption
+from trainer_client.commands.pad import pad
 from trainer_client.files import explain
 
 if TYPE_CHECKING:
@@ -186,6 +187,9 @@ def score(
         f" {found.pieces} {'piece' if found.pieces == 1 else 'pieces'}; words unknown to the model:"
         f" {found.num_unknown:,}"
     )
+
+
+app.command()(pad)
 
 
 @app.command()

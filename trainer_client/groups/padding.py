@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from profiler_service.errors import InvalidRequestError, LhpError
-from trainer_client.groups.discovery import find_units
+from trainer_client.groups.discovery import FoundUnits, find_units
 from trainer_client.groups.layout import Layout, LayoutError, Tensors
 from trainer_client.groups.masks import Masks, full_masks
 from trainer_client.groups.probing import evaluating
@@ -92,15 +92,19 @@ class Padder(Generic[M]):
         *example: Any,
         logits: Collection[str] = (),
         tolerance: float = 1e-5,
+        found: FoundUnits | None = None,
         **keywords: Any,
     ) -> None:
-        """Finds the units. As `pad`; raises LayoutError if there are none."""
+        """Finds the units. As `pad`; raises LayoutError if there are none.
+
+        Units may be known already (`found`). Outputs may then have more of them, as states do.
+        """
         self.module = module
-        self.found = find_units(module, *example, logits=logits, **keywords)
+        self.found = found or find_units(module, *example, logits=logits, **keywords)
         self.widths = widths_of(self.found.layout, tensors_of(module))
         """The number of units along each axis."""
         self._example, self._keywords = example, keywords
-        self._tolerance, self._may_grow = tolerance, bool(logits)
+        self._tolerance, self._may_grow = tolerance, bool(logits) or found is not None
 
     def pad(self, to: Mapping[str, int]) -> Padded[M]:
         """A wider copy of the module: see the function of this name, which it raises as."""

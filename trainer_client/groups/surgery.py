@@ -68,6 +68,9 @@ def _tell_sizes(layer: nn.Module) -> None:
     elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
         given = layer.weight if layer.weight is not None else layer.running_mean
         layer.num_features = layer.num_features if given is None else len(given)
+    elif isinstance(layer, HLSTM):
+        _, layer.state_width, layer.gate_width = layer.gate_ksg.shape
+        layer.input_size = layer.input_kgi.shape[2]
     elif isinstance(layer, nn.PReLU):
         layer.num_parameters = len(layer.weight)
     elif isinstance(layer, nn.RMSNorm) and layer.weight is not None:

@@ -20,6 +20,7 @@ from trainer_client.groups.padding import Padded, Padder, UnequalOutputsError
 from trainer_client.oracle.protocol import LatencyOracle
 from trainer_client.widths.questions import (
     AskedLayer,
+    Followed,
     ask_each,
     choose_widths,
     find_followers,
@@ -109,7 +110,31 @@ def grow_to_lhp(
     """
     padder = Padder(module, *example, logits=logits, **keywords)
     called_with = Example(args=example, kwargs=keywords)
-    followed = find_followers(padder, called_with)
+    return grow(
+        padder,
+        called_with,
+        find_followers(padder, called_with),
+        oracle=oracle,
+        time_s=time_s,
+        max_growth=max_growth,
+        race=race,
+        say=say,
+    )
+
+
+def grow(
+    padder: Padder[M],
+    called_with: Example,
+    followed: Followed,
+    *,
+    oracle: LatencyOracle,
+    time_s: float,
+    max_growth: float = 0.125,
+    race: RaceModules = race_modules,
+    say: Callable[[str], None] = lambda line: None,
+) -> Grown[M]:
+    """As `grow_to_lhp`, of a module whose units are found, and of which it is known what to ask."""
+    module = padder.module
     say(f"asking about {len(followed.layers)} kinds of layers")
     asked = ask_each(oracle, followed.layers, max_growth=max_growth)
     proposed = choose_widths(asked, padder.widths)
