@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.neighbours import Neighbours, Noise
+from profiler_service.plan.race.effects import EffectsFit, sum_pairs
 from profiler_service.plan.race.priors import guided_prior, learned_prior, position_prior
 from profiler_service.plan.race.settings import RACE, PriorSettings
 from profiler_service.plan.race.trust import Prior, average, find_shares, update, weigh
@@ -33,7 +34,7 @@ _LEAST_NOISE = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StructureFit:
+class StructureFit(EffectsFit):
     """The posterior of the level and the effects, given samples."""
 
     level: float
@@ -47,10 +48,6 @@ class StructureFit:
     """The samples' log latencies without the states that the host was in."""
     starts: tuple[int, ...]
     """For each axis: the first position that may be the fastest point's."""
-    interaction: float
-    """The usual effect of a single point, beyond the effects of its positions."""
-    precision: F64
-    """Inverse posterior covariance of all effects, one axis after the other."""
     trust: float
     """The probability that the host's model holds here; 0 if there is none."""
 
@@ -100,48 +97,13 @@ class StructureFit:
             variance += np.expand_dims(added, others)
         return variance
 
-    def believe(self, points: npt.NDArray[np.integer]) -> tuple[F64, F64]:
-        """Log latency of each of the points, and the covariance of the errors, [n] and [n, n].
-
-        The effects of single points, which the model doesn't know, are not in it.
-        """
-        positions = np.unravel_index(points, [len(effect) for effect in self.effects])
-        columns = np.zeros((len(self.precision), len(points)))
-        start = 0
-        for effect, position in zip(self.effects, positions, strict=True):
-            columns[start + position, np.arange(len(points))] = 1.0
-            start += len(effect)
-        covariance = columns.T @ np.linalg.solve(self.precision, columns)
-        return self.predict().ravel()[points], covariance
-
-    def draw_smallest(
-        self,
-        rng: np.random.Generator,
-        count: int,
-        points: npt.NDArray[np.integer],
-        beside: npt.NDArray[np.integer],
-    ) -> F64:
-        """The smallest log latency of any of `points` [points] in each of `count` draws.
-
-        A draw has its own effects of positions, and an effect of each single point. The mean of the
-        points `beside` is the same in all draws: only differences are known.
-        """
-        deviation = self._draw_deviations(rng, count)
-        drawn = self.interaction * rng.standard_normal((len(points), count))
-        drawn += self.predict().ravel()[points][:, np.newaxis]
-        shape, start = [len(effect) for effect in self.effects], 0
-        for size, position, known in zip(
-            shape, np.unravel_index(points, shape), np.unravel_index(beside, shape), strict=True
-        ):
-            drawn += deviation[start + position] - deviation[start + known].mean(axis=0)
-            start += size
-        smallest: F64 = drawn.min(axis=0).round(6)
-        return smallest
-
-    def _draw_deviations(self, rng: np.random.Generator, count: int) -> F64:
-        normal = rng.standard_normal((len(self.precision), count))
-        drawn: F64 = np.linalg.solve(np.linalg.cholesky(self.precision).T, normal)
-        return drawn
+    def find_columns(self, points: npt.NDArray[np.integer]) -> npt.NDArray[np.intp]:
+        """Which effects each of the points has, [points, axes]."""
+        sizes = [len(effect) for effect in self.effects]
+        positions = np.unravel_index(points, sizes)
+        starts = np.cumsum([0, *sizes[:-1]])
+        columns: npt.NDArray[np.intp] = np.stack(positions, axis=1) + starts
+        return columns
 
 
 class Structure:
@@ -334,26 +296,5 @@ class Structure:
         self, columns: npt.NDArray[np.intp], near: Neighbours, weight: F64, value: F64
     ) -> tuple[F64, F64]:
         """Matrix and right side of (prior + weighted pairs) · effects = weighted differences."""
-        matrix = self._precision.copy()
-        right = np.zeros(len(matrix))
-        weighted = weight * near.differ(value)
-        axes = list(zip(columns.T, itertools.pairwise(self._offsets.tolist()), strict=True))
-        for column, (start, end) in axes:
-            size = end - start
-            first, second = column[near.first] - start, column[near.second] - start
-            right[start:end] = np.bincount(first, weighted, size)
-            right[start:end] -= np.bincount(second, weighted, size)
-        both = np.concatenate([near.first, near.second])
-        other = np.concatenate([near.second, near.first])
-        twice = np.concatenate([weight, weight])
-        for (row, (a, b)), (column, (c, d)) in itertools.combinations_with_replacement(axes, 2):
-            shape, size = (b - a, d - c), (b - a) * (d - c)
-            start = (row[both] - a) * shape[1] - c
-            cells = np.zeros(size)
-            cells += np.bincount(start + column[both], twice, size)
-            cells -= np.bincount(start + column[other], twice, size)
-            block = cells.reshape(shape)
-            matrix[a:b, c:d] += block
-            if a != c:
-                matrix[c:d, a:b] += block.T
-        return matrix, right
+        matrix, right = sum_pairs(columns, self._offsets, near, weight, value)
+        return self._precision + matrix, right
