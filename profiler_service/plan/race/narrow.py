@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.plan.base import Points
+from profiler_service.plan.race.prior_settings import PriorSettings
 from profiler_service.plan.race.priors import find_alignments
-from profiler_service.plan.race.settings import NarrowSettings, PriorSettings
+from profiler_service.plan.race.settings import NarrowSettings
 from profiler_service.plan.race.stages import End
 
 

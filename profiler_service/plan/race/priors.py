@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler_service.analysis.comparison import F64
-from profiler_service.plan.race.settings import RACE, PriorSettings
+from profiler_service.plan.race.prior_settings import PriorSettings
+from profiler_service.plan.race.settings import RACE
 
 
 def find_alignments(

@@ -23,8 +23,9 @@ import numpy.typing as npt
 from profiler_service.analysis.comparison import F64
 from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.plan.race.effects import EffectsFit, sum_pairs
+from profiler_service.plan.race.prior_settings import PriorSettings
 from profiler_service.plan.race.priors import guided_prior, learned_prior, position_prior
-from profiler_service.plan.race.settings import RACE, PriorSettings
+from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.trust import Prior, average, find_shares, update, weigh
 
 _MAX_PASSES = 12

@@ -14,9 +14,10 @@ from profiler_service.analysis.neighbours import Neighbours, Noise
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import MAX_BATCH_VISITS, Batch, Points, SteppedPlanner
 from profiler_service.plan.race.budget import Budget
+from profiler_service.plan.race.prior_settings import PriorSettings
 from profiler_service.plan.race.repeatability import expect_repeatability
 from profiler_service.plan.race.seen import Seen
-from profiler_service.plan.race.settings import RACE, PriorSettings, RaceSettings
+from profiler_service.plan.race.settings import RACE, RaceSettings
 from profiler_service.plan.race.stages import End, RaceStage, StageLog, StageName
 from profiler_service.plan.race.structure import Structure
 from profiler_service.plan.spec import SweepSpec

@@ -15,8 +15,9 @@ from profiler_service.plan.modes import Mode
 from profiler_service.plan.race.ladder import LadderPlanner
 from profiler_service.plan.race.narrow import Draw, Narrowing
 from profiler_service.plan.race.planner import RacePlanner
+from profiler_service.plan.race.prior_settings import PriorSettings
 from profiler_service.plan.race.priors import learned_prior, position_prior
-from profiler_service.plan.race.settings import RACE, PriorSettings
+from profiler_service.plan.race.settings import RACE
 from profiler_service.plan.race.structure import Structure, StructureFit
 from profiler_service.plan.race.visits import RaceVisits
 from profiler_service.plan.spec import SweepSpec
