@@ -120,6 +120,7 @@ class RacePlanner(RaceSearch):
             error=self._find_error_of_left(),
         )
         until = self._find_contest_end(budget, number)
+        fit, _ = self._fit_window(seen)
         self.ends["contest"] = End.ONE_LEFT
         while True:
             num_open = len(contest.open_points)
@@ -141,7 +142,7 @@ class RacePlanner(RaceSearch):
             left_over = self._without_failed(contest.points)
             if not len(left_over):
                 return left_over
-            standing = find_standing(self._contested, left_over, seen.fit())
+            standing = find_standing(self._contested, left_over, fit)
             self._learn(budget, standing.noise)
             between = self._find_between(left_over, self._find_repeatability())
             dropped = contest.update(standing, between)
@@ -304,7 +305,7 @@ class RacePlanner(RaceSearch):
         repeatability = self._find_repeatability()
         if judgement.answer == QUERIED:
             repeatability = repeatability.at_least(self._expected)
-        fit = seen.fit()
+        fit, fit_to_all = self._fit_window(seen)
         standing = find_standing(self._contested, contested, fit)
         left, leads = bound_leads(
             standing,
@@ -313,13 +314,13 @@ class RacePlanner(RaceSearch):
             error=self._find_error_of_left(),
             between=self._find_between(contested, repeatability),
         )
-        predicted = fit.predict().ravel().round(6)
+        predicted = fit_to_all.predict().ravel().round(6)
         excluded = {*contested.tolist(), QUERIED, *self._excluded}
         unseen = find_favourites(predicted, settings.unseen_points, excluded)
         unseen_margin = 0.0
         lead = None
         if len(unseen):
-            smallest = fit.draw_smallest(self._rng, settings.draws, unseen, contested)
+            smallest = fit_to_all.draw_smallest(self._rng, settings.draws, unseen, contested)
             lead = find_unseen_lead(
                 standing, judgement.answer, predicted[contested], smallest, self._rng
             )

@@ -46,6 +46,24 @@ class PriorSettings:
         "log latency",
         "Standard deviation of the effect of a single point, beyond those of its positions.",
     )
+    joint_scales: tuple[float, ...] = setting(
+        (0.01, 0.02),
+        "log latency",
+        "One of these is the standard deviation by which an effect of an alignment changes along "
+        "another axis, if there are such joint effects. The samples say which.",
+    )
+    joint_stretches: int = setting(
+        12, "stretches", "An axis is divided into at most so many stretches for that."
+    )
+    joint_odds: float = setting(
+        0.1,
+        "",
+        "Odds that there are joint effects in a window, before anything is measured there: one in "
+        "ten of 100 stored races of `linear` surely had some.",
+    )
+    joint_least: float = setting(
+        0.1, "probability", "If they are less probable by the samples, they are left out."
+    )
     known_weight: float = setting(
         10.0, "samples", "The noise that calibration found counts like this many samples."
     )

@@ -13,11 +13,15 @@ from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Batch, Points
 from profiler_service.plan.race.budget import Budget
 from profiler_service.plan.race.contest import count_places, find_favourites, join_fields
+from profiler_service.plan.race.effects import EffectsFit
+from profiler_service.plan.race.joint import JointEffects, JointFit
 from profiler_service.plan.race.narrow import Narrowing
 from profiler_service.plan.race.score import RaceScore
 from profiler_service.plan.race.seen import Seen
 from profiler_service.plan.race.settings import RACE, RaceSettings
 from profiler_service.plan.race.stages import End
+from profiler_service.plan.race.standing import fit_own_levels
+from profiler_service.plan.race.structure import StructureFit
 from profiler_service.plan.race.survey import Survey
 from profiler_service.plan.race.visits import QUERIED
 from profiler_service.plan.spec import SweepSpec
@@ -28,7 +32,24 @@ class RaceSearch(RaceScore):
 
     def __init__(self, spec: SweepSpec, settings: RaceSettings = RACE) -> None:
         self._surveyed: Points = np.zeros(0, dtype=np.int32)
+        self._fits: tuple[tuple[int, int], EffectsFit, EffectsFit] | None = None
+        """The fits to so many batches of narrowing, and of the contest and the final."""
         super().__init__(spec, settings)
+        self._joint = JointEffects(self._axes, settings.prior) if len(self._axes) > 1 else None
+
+    def _fit_window(self, seen: Seen) -> tuple[EffectsFit, EffectsFit]:
+        """The fits to what narrowing saw, and to what the contest and the final say, too.
+
+        Both have joint effects if the samples show some. Otherwise both are the fit without, to
+        what narrowing saw.
+        """
+        key = len(seen.batches), len(self._contested)
+        if self._fits is None or self._fits[0] != key:
+            plain, fits = seen.fit(), None
+            if self._joint is not None:
+                fits = self._joint.fit(plain, seen.batches, fit_own_levels(self._contested))
+            self._fits = key, *(fits or (plain, plain))
+        return self._fits[1:]
 
     # Survey
 
@@ -104,9 +125,24 @@ class RaceSearch(RaceScore):
         if count < settings.least_draws:
             return
         for _ in range(settings.parts_again):
-            positions = seen.fit().draw_fastest(self._rng, count)
-            points = np.ravel_multi_index(list(positions.T), self._spec.grid.shape)
-            yield from self._visit(points.astype(np.int32), seen)
+            _, fit = self._fit_window(seen)
+            yield from self._visit(self._draw_fastest(fit, count), seen)
+
+    def _draw_fastest(self, fit: EffectsFit, count: int) -> Points:
+        """Points in proportion to the probability that they are the fastest: in so many draws."""
+        if isinstance(fit, StructureFit):
+            positions = fit.draw_fastest(self._rng, count)
+            points: Points = np.ravel_multi_index(list(positions.T), self._spec.grid.shape).astype(
+                np.int32
+            )
+            return points
+        assert isinstance(fit, JointFit)
+        settings, excluded = self.settings.settle, {QUERIED, *self._excluded}
+        candidates = find_favourites(fit.predict().ravel(), settings.unseen_points, excluded)
+        if not len(candidates):
+            return candidates
+        drawn = fit.draw_fastest(self._rng, min(count, settings.draws), candidates)
+        return np.resize(drawn, count).astype(np.int32)
 
     def _choose_contestants(self, seen: Seen, budget: Budget) -> Points:
         """The contest's field: the survey's fastest, the fit's first, the fastest points seen."""
@@ -117,7 +153,7 @@ class RaceSearch(RaceScore):
         num_favourites, num_seen = count_places(
             self.settings.contest, budget.scale, visits=left, num_points=num_others
         )
-        predicted = seen.fit().predict().ravel().round(6)
+        predicted = self._fit_window(seen)[0].predict().ravel().round(6)
         favourites = find_favourites(predicted, num_favourites, {QUERIED, *self._excluded})
         everybody = np.arange(1, self._num_points, dtype=np.int32)
         fastest_seen = seen.fastest(everybody)[:num_seen]

@@ -16,8 +16,8 @@ from profiler_service.analysis.neighbours import Levels, Neighbours, fit_levels,
 from profiler_service.analysis.repeatability import ChildLevels
 from profiler_service.analysis.samples import Samples
 from profiler_service.plan.base import Points
+from profiler_service.plan.race.effects import EffectsFit
 from profiler_service.plan.race.seen import join
-from profiler_service.plan.race.structure import StructureFit
 
 _PASSES = 4
 _ANY_LEVEL = 1.0
@@ -50,7 +50,7 @@ class Standing:
         return (self.level[at] - self.level).round(6), error.round(6)
 
 
-def find_standing(batches: Sequence[Samples], points: Points, fit: StructureFit) -> Standing:
+def find_standing(batches: Sequence[Samples], points: Points, fit: EffectsFit) -> Standing:
     """How the points stand, from samples of rounds and the model's `fit` to earlier samples.
 
     A point's latency is the model's, plus an effect of its own with heavy tails. Its visits show

@@ -51,6 +51,8 @@ class StructureFit(EffectsFit):
     """For each axis: the first position that may be the fastest point's."""
     trust: float
     """The probability that the host's model holds here; 0 if there is none."""
+    prior: Prior
+    """What was expected of the effects, by the most probable prior."""
 
     def predict(self) -> F64:
         """The fit's log latency at every point, in the grid's shape."""
@@ -204,8 +206,10 @@ class Structure:
         precision, right = self._normal_equations(columns, near, weight, value)
         effects = self._mean + np.asarray(np.linalg.solve(precision, right), dtype=np.float64)
         trust = 0.0
+        prior = Prior(mean=self._mean, precision=self._precision)
         if self._learned:
-            effects, precision, trust = self._weigh_priors(precision - self._precision, right)
+            weighed = self._weigh_priors(precision - self._precision, right)
+            effects, precision, trust, prior = weighed
             fitted = (effects - self._mean)[columns].sum(axis=1)
         residual = value - fitted
         own = near.remove_states(residual)
@@ -222,10 +226,13 @@ class Structure:
             interaction=self._settings.interaction,
             precision=precision,
             trust=trust,
+            prior=prior,
         )
 
-    def _weigh_priors(self, known: F64, right: F64) -> tuple[F64, F64, float]:
+    def _weigh_priors(self, known: F64, right: F64) -> tuple[F64, F64, float, Prior]:
         """Mean and precision of the effects, over all priors, and the probability of the model.
+
+        Last comes the most probable prior.
 
         `known` and `right` are the samples' part of the normal equations around the plain prior's
         mean. All priors get the weights of its fit, which takes nothing for granted.
@@ -236,10 +243,11 @@ class Structure:
             for holds in (True, False)
         )
         trust = weigh(holding, others, self._settings.learned_odds)
-        plain = update(Prior(mean=self._mean, precision=self._precision), known, right)
+        plain = Prior(mean=self._mean, precision=self._precision)
         shares = np.append(trust * find_shares(holding), 1 - trust)
-        mean, precision = average([*holding, plain], shares)
-        return mean, precision, trust
+        mean, precision = average([*holding, update(plain, known, right)], shares)
+        prior = [*self._learned[True], plain][int(shares.argmax())]
+        return mean, precision, trust, prior
 
     def _find_noise(
         self, near: Neighbours, residual: F64, settled: float, known: Noise | None
