@@ -25,7 +25,7 @@ from profiler_service.plan.race.prior_settings import PriorSettings
 from profiler_service.plan.race.priors import find_alignments
 from profiler_service.plan.race.seen import join
 from profiler_service.plan.race.settings import RACE
-from profiler_service.plan.race.standing import OwnLevels
+from profiler_service.plan.race.standing import OwnLevels, find_tail
 from profiler_service.plan.race.structure import StructureFit
 from profiler_service.plan.race.trust import Belief, Prior, average, find_shares, update
 
@@ -131,7 +131,8 @@ class JointEffects:
         point, log = join(batches)
         near = Neighbours.of_lengths([len(batch) for batch in batches])
         known, right = self.sum_samples(plain.prior, point, log, near, plain.noise)
-        more, more_right = self.sum_levels(levels.points, levels.level, levels.covariance)
+        own = self.find_own_variances(plain.prior, known, right, levels)
+        more, more_right = self.sum_levels(levels.points, levels.level, levels.covariance, own)
         shares = self.find_shares(plain.prior, known + more, right + more_right)
         if 1 - shares[0] < self._settings.joint_least:
             return None
@@ -181,15 +182,37 @@ class JointEffects:
             fitted = effects[columns].sum(axis=1)
         return known, right
 
+    def find_own_variances(self, plain: Prior, known: F64, right: F64, levels: OwnLevels) -> F64:
+        """Variances of what each point may have of its own, [points of the levels].
+
+        A point that is fast alone is no switch. So these effects have the heavy tails of a
+        standing's: one that the largest joint effects don't explain has a large variance, and
+        says little of them. `known` and `right` are those of `sum_samples`.
+        """
+        prior = self.widen(plain, max(self._settings.joint_scales))
+        columns = self._find_columns(levels.points)
+        usual = self._settings.interaction**2
+        variance: F64 = np.full(len(levels.points), usual)
+        for _ in range(_PASSES):
+            more = self.sum_levels(levels.points, levels.level, levels.covariance, variance)
+            belief = update(prior, known + more[0], right + more[1])
+            off = levels.level - belief.mean[columns].sum(axis=1)
+            total = levels.covariance + np.diag(variance) + _ANY_LEVEL
+            effect = variance * np.linalg.solve(total, off)
+            variance = find_tail(usual, effect)
+        return variance
+
     def sum_levels(
-        self, points: npt.NDArray[np.integer], level: F64, covariance: F64
+        self, points: npt.NDArray[np.integer], level: F64, covariance: F64, own: F64
     ) -> tuple[F64, F64]:
-        """What levels [points], known up to a common one, say of all effects: as `sum_samples`."""
+        """What levels [points], known up to a common one, say of all effects: as `sum_samples`.
+
+        `own` are the variances of what each point has of its own.
+        """
         of_points = np.zeros((len(level), int(self._offsets[-1])))
         for each in self._find_columns(points).T:
             of_points[np.arange(len(level)), each] += 1.0
-        own = self._settings.interaction**2 * np.eye(len(level))
-        weight = np.linalg.inv(covariance + own + _ANY_LEVEL)
+        weight = np.linalg.inv(covariance + np.diag(own) + _ANY_LEVEL)
         return of_points.T @ weight @ of_points, of_points.T @ weight @ level
 
     def find_shares(self, plain: Prior, known: F64, right: F64) -> F64:

@@ -69,8 +69,7 @@ def find_standing(batches: Sequence[Samples], points: Points, fit: EffectsFit) -
         total = prior + own.covariance
         gain = np.linalg.solve(total, prior).T
         effect = effect_variance * np.linalg.solve(total, surprise)
-        tail = (_FREEDOM * fit.interaction**2 + effect**2) / (_FREEDOM + 1)
-        effect_variance = np.maximum(tail, fit.interaction**2)
+        effect_variance = find_tail(fit.interaction**2, effect)
     return Standing(
         points=points,
         level=(expected + gain @ surprise).round(6),
@@ -78,6 +77,15 @@ def find_standing(batches: Sequence[Samples], points: Points, fit: EffectsFit) -
         visits=own.visits,
         noise=own.noise,
     )
+
+
+def find_tail(usual: float, effect: F64) -> F64:
+    """The variances of effects of single points, with heavy tails, after these effects were seen.
+
+    `usual` is the variance of most of them, and the least.
+    """
+    tail: F64 = np.maximum((_FREEDOM * usual + effect**2) / (_FREEDOM + 1), usual)
+    return tail
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,6 +19,7 @@ from profiler_service.plan.race.planner import RacePlanner
 from profiler_service.plan.race.prior_settings import PriorSettings
 from profiler_service.plan.race.priors import position_prior
 from profiler_service.plan.race.settings import RACE, RaceSettings
+from profiler_service.plan.race.standing import OwnLevels
 from profiler_service.plan.race.trust import Prior
 from profiler_service.plan.spec import SweepSpec
 from tests.plan.race.traces import NOW
@@ -82,11 +83,16 @@ def draw_levels(seed: int, count: int) -> tuple[npt.NDArray[np.integer], F64, F6
     return points, 0.03 * rng.standard_normal(count), 1e-5 * (half @ half.T / count + np.eye(count))
 
 
+def own_variances(count: int) -> F64:
+    """What a point has of its own is the usual: 0.3 %."""
+    return np.full(count, SETTINGS.interaction**2)
+
+
 def test_the_fit_is_the_dense_normal_distribution_given_the_levels() -> None:
     """By conditioning all points on the visited ones: K_pv (K_vv + error)⁻¹ (level - mean)."""
     points, level, error = draw_levels(0, 20)
     joint, plain = JointEffects(AXES, SETTINGS), plain_prior(AXES, SETTINGS)
-    known, right = joint.sum_levels(points, level, error)
+    known, right = joint.sum_levels(points, level, error, own_variances(len(points)))
     fit = joint.average(plain, known, right, np.array([0.0, 1.0]))
     prior, mean = dense_covariance(0.02), dense_mean()
     # Each point also has an effect of its own, and all levels share one of variance 1.
@@ -102,7 +108,9 @@ def test_the_odds_are_those_of_the_densities_of_the_levels() -> None:
     points, level, error = draw_levels(1, 12)
     settings = replace(SETTINGS, joint_scales=(0.005, 0.02), joint_odds=0.5)
     joint, plain = JointEffects(AXES, settings), plain_prior(AXES, settings)
-    shares = joint.find_shares(plain, *joint.sum_levels(points, level, error))
+    shares = joint.find_shares(
+        plain, *joint.sum_levels(points, level, error, own_variances(len(points)))
+    )
     noise, density = error + settings.interaction**2 * np.eye(12) + 1.0, []
     for scale in (0.0, 0.005, 0.02):
         of_levels = dense_covariance(scale)[np.ix_(points, points)] + noise
@@ -117,7 +125,7 @@ def test_the_odds_are_those_of_the_densities_of_the_levels() -> None:
 def test_without_joint_effects_only_effects_of_positions_are_left() -> None:
     points, level, error = draw_levels(2, 20)
     joint, plain = JointEffects(AXES, SETTINGS), plain_prior(AXES, SETTINGS)
-    known, right = joint.sum_levels(points, level, error)
+    known, right = joint.sum_levels(points, level, error, own_variances(len(points)))
     predicted = joint.average(plain, known, right, np.array([1.0, 0.0])).predict()
     inner = predicted[1:, 1:] - predicted[:1, 1:] - predicted[1:, :1] + predicted[0, 0]
     assert np.abs(inner).max() < 1e-5
@@ -131,7 +139,8 @@ def test_three_axes_have_joint_effects_of_each_two() -> None:
     joint, plain = JointEffects(axes, SETTINGS), plain_prior(axes, SETTINGS)
     rng = np.random.default_rng(3)
     points = rng.choice(60, 40, replace=False)
-    sums = joint.sum_levels(points, 0.05 * rng.standard_normal(40), 1e-6 * np.eye(40))
+    levels = 0.05 * rng.standard_normal(40)
+    sums = joint.sum_levels(points, levels, 1e-6 * np.eye(40), own_variances(40))
     fit = joint.average(plain, *sums, np.array([0.0, 1.0]))
     everywhere = np.arange(60)
     columns = fit.find_columns(everywhere)
@@ -164,10 +173,51 @@ def test_samples_show_a_switch_or_that_there_is_none(
     assert least <= 1 - shares[0] <= most
 
 
+def test_a_point_that_is_fast_alone_is_no_switch() -> None:
+    """Of 24 points that met in rounds, one is 8 % faster than its row and its column say."""
+    axes = (np.arange(400, 448), np.arange(300, 348))
+    rng = np.random.default_rng(7)
+    log = np.add.outer(*(np.where(dims % 16 == 0, -0.03, 0.0) for dims in axes)).ravel()
+    joint, plain = JointEffects(axes), plain_prior(axes, RACE.prior)
+    point, value = visit(log, rng, 600, 0.01)
+    seen = joint.sum_samples(plain, point, value, Neighbours.of_lengths([600]), 0.01)
+    points = np.sort(rng.choice(log.size, 24, replace=False))
+    lone = log[points] - np.where(np.arange(24) == 11, 0.08, 0.0)
+    error = 1e-6 * np.eye(24)
+    usual = np.full(24, RACE.prior.interaction**2)
+
+    def find_share(level: F64, own: F64) -> float:
+        more = joint.sum_levels(points, level, error, own)
+        shares = joint.find_shares(plain, seen[0] + more[0], seen[1] + more[1])
+        return float(1 - shares[0])
+
+    own = joint.find_own_variances(plain, *seen, own_levels(points, lone, error))
+    assert np.flatnonzero(own > 2 * usual).tolist() == [11]
+    assert find_share(lone, own) < 0.1
+    # Were all points taken for equals, the lone one would look like joint effects.
+    assert find_share(lone, usual) > 0.9
+
+
+def own_levels(points: npt.NDArray[np.integer], level: F64, covariance: F64) -> OwnLevels:
+    """Levels of points, as of visits in rounds."""
+    return OwnLevels(
+        point=points.astype(np.int64),
+        log_latency=level,
+        noise=0.01,
+        points=points.astype(np.int64),
+        level=level,
+        covariance=covariance,
+    )
+
+
 def test_the_fastest_points_are_drawn_as_often_as_they_are_the_fastest() -> None:
     points, level, error = draw_levels(5, 30)
     joint, plain = JointEffects(AXES, SETTINGS), plain_prior(AXES, SETTINGS)
-    fit = joint.average(plain, *joint.sum_levels(points, level, error), np.array([0.0, 1.0]))
+    fit = joint.average(
+        plain,
+        *joint.sum_levels(points, level, error, own_variances(len(points))),
+        np.array([0.0, 1.0]),
+    )
     mean, covariance = fit.believe(points)
     rng = np.random.default_rng(6)
     drawn = points[rng.multivariate_normal(mean, covariance, 20_000).argmin(axis=1)]

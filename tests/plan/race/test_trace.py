@@ -26,7 +26,7 @@ DIGESTS = {
     "thorough within a budget": "8e0824d542575a6f",
     "thorough of dear calls within a budget": "f5b401294ccb047f",
     "failures": "e8d8542b9cc63d9a",
-    "the leader fails late": "229a4dd7741d3c73",
+    "the leader fails late": "4c2944b1b7e1dac5",
     "everything larger fails": "f883bbbf2a899c7a",
     "everything larger fails, thorough": "fb4c75beb847be74",
     "the queried point fails at once": "0178fcc2c0d6e4e2",
