@@ -264,6 +264,7 @@ def _grow(
     from trainer_client.widths.growth import grow
     from trainer_client.widths.questions import find_followers
     from trainer_client.widths.report import PadReport
+    from trainer_client.widths.threads import find_threads
 
     if time_s <= 0:
         raise InvalidRequestError(
@@ -286,18 +287,6 @@ def _grow(
             say=_say,
         )
     return PadReport.of(grown, what=what), grown.padded
-
-
-def find_threads(service: str, host: str | None) -> int | None:
-    """Threads that the host measures with: the module is raced as its layers were measured.
-
-    None if it isn't known which host that is.
-    """
-    from profiler_service.client import ServiceClient
-
-    with ServiceClient(service) as client:
-        hosts = [each for each in client.list_hosts() if host in (None, each.name)]
-        return client.get_platform(hosts[0].platform).threads if len(hosts) == 1 else None
 
 
 def _list_axes(padder: Padder[nn.Module], what: str) -> PadReport:

@@ -31,6 +31,9 @@ M = TypeVar("M", bound=nn.Module)
 FINAL_SHARE = 0.5
 """Share of the race's time for the grown module against the original one. The rest is for the
 question which axes pay."""
+WORTH = 0.005
+"""What is grown must surely save more than this share of the time. Another process may differ by
+some tenths of a percent, which a race in one process doesn't show."""
 NOW, GROWN = "now", "grown"
 
 
@@ -102,8 +105,8 @@ def grow_to_lhp(
     lengths. The oracle is asked about every layer that an axis changes, and a workload kind
     measures. Axes grow by the share `max_growth` or by 32 at most. Then the module races in this
     process for about `time_s` seconds: first with and without each axis, beginning with that which
-    promises least, then against the original one. It is in evaluation mode meanwhile. `race` is for
-    tests.
+    promises least, then against the original one. What isn't surely faster by more than WORTH is
+    left out. The module is in evaluation mode meanwhile. `race` is for tests.
 
     Raises LayoutError if the module has no units or can't be padded at all, ModelError if it can't
     be run, and what the oracle raises.
@@ -147,9 +150,9 @@ def grow(
         say("racing the padded module against the original one")
         models = {NOW: module, GROWN: padded.module}
         outcome = race(models, called_with, reference=NOW, time_s=FINAL_SHARE * time_s)
-        if outcome.comparison.verdict != "faster":
+        if not _pays(outcome):
             for axis in padded.widths:
-                reasons[axis] = "the padded module isn't surely faster than the original one"
+                reasons[axis] = f"the padded module isn't surely faster {_BY} than the original one"
             padded = None
     now = {} if padded is None else {axis: width for axis, (_, width) in padded.widths.items()}
     return Grown(
@@ -220,14 +223,22 @@ class _Racing(Generic[M]):
                 reference=NOW,
                 time_s=time_s / num_axes,
             )
-            if outcome.comparison.verdict != "faster":
-                reasons[axis] = "the module isn't surely faster with it than without"
+            if not _pays(outcome):
+                reasons[axis] = f"the module isn't surely faster {_BY} with it than without"
                 left, padded = fewer, without
         return padded
 
     def _promise(self, axis: str) -> float:
         """What the layers that follow the axis promise to save, seconds."""
         return sum(each.saves_s for each in self._asked if _follows(each, axis))
+
+
+_BY = f"by {WORTH:.1%}"
+
+
+def _pays(outcome: Outcome) -> bool:
+    """Whether what was grown is surely faster, by more than a process may differ from another."""
+    return outcome.comparison.high < 1 - WORTH
 
 
 def _follows(layer: AskedLayer, axis: str) -> bool:

@@ -1,0 +1,1 @@
+"""A trained recurrent network that is padded to its latency hysteresis points."""
