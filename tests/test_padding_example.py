@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import real_service, start_lhp
-from tests.test_example_package import install
+from tests.test_example_package import EXAMPLES, install
+from trainer_client.cli import run
 from trainer_client.widths.files import read_weights
 
 __all__ = ["real_service", "start_lhp"]
@@ -21,6 +22,23 @@ __all__ = ["real_service", "start_lhp"]
 def installed(tmp_path: Path) -> Path:
     """The directory into which pip installed the example."""
     return install("pad_to_lhp", tmp_path)
+
+
+def test_the_guide_shows_its_axes(
+    installed: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LHP_URL", raising=False)
+    guide = (EXAMPLES.parent / "docs" / "guides" / "pad.md").read_text()
+    _, _, sample = guide.partition("--example lhp_pad_to_lhp.network:make_input\n")
+    sys.path.insert(0, str(installed))
+    try:
+        # Before training: this changes no width.
+        network = "lhp_pad_to_lhp.network"
+        code = run(["pad", f"{network}:Classifier", "--example", f"{network}:make_input"])
+    finally:
+        sys.path.remove(str(installed))
+    assert code == 0
+    assert capfd.readouterr().out == sample.partition("```")[0]
 
 
 def test_it_pads_its_network_with_equal_outputs(

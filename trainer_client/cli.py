@@ -98,7 +98,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except SystemExit as exit_:
         if exit_.code == INTERRUPTED:
-            typer.echo("interrupted; --resume goes on from the last checkpoint", err=True)
+            typer.echo(
+                "interrupted; a training goes on from its last checkpoint with --resume", err=True
+            )
         return exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else FAILED
     return 0
 

@@ -87,7 +87,8 @@ def pad(
         float, typer.Option(help="How far to look above each width, as a share of it.")
     ] = 0.125,
     time: Annotated[
-        float, typer.Option(min=0, help="Seconds for the races of the whole module; 0: none.")
+        float,
+        typer.Option(min=0, max=86_400, help="Seconds for the races of the whole module; 0: none."),
     ] = 60,
 ) -> None:
     """Make a trained module wider without changing what it computes, where that is faster.

@@ -55,7 +55,8 @@ def undo_file(path: Path, out: Path) -> dict[str, tuple[list[int], list[int]]]:
         raise ModelFileError(
             f"{path} has no undo map", hint="give a file that `lhp-train pad --out` has written"
         )
-    small = undo_padding(tensors, undo)
+    with _explaining(path):
+        small = undo_padding(tensors, undo)
     _write(out, small, description)
     return {name: (list(tensors[name].shape), list(small[name].shape)) for name in undo}
 
@@ -87,7 +88,7 @@ def _explaining(path: Path) -> Iterator[None]:
     """In this context, an error of the file becomes a ModelFileError."""
     try:
         yield
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, AttributeError, TypeError, ValueError) as error:
         raise ModelFileError(
             f"{path} can't be read as a model: {error}", hint="give a file of safetensors"
         ) from error

@@ -149,6 +149,21 @@ def test_a_users_module_is_written_and_loaded(
     assert not (tmp_path / "again.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    "undo",
+    [5, [1], {"w": 1}, {"w": [1]}, {"w": [{}]}, {"w": [{**dict.fromkeys("abc"), "axis": 0}]}],
+)
+def test_a_damaged_way_back_is_told(undo: object, tmp_path: Path) -> None:
+    path = tmp_path / "wide.safetensors"
+    save_file({"w": torch.zeros(4)}, path, {"lhp": json.dumps({"format": "x", "undo": undo})})
+    with pytest.raises((ModelFileError, LayoutError)) as raised:
+        undo_file(path, tmp_path / "narrow.safetensors")
+    assert raised.value.hint and not (tmp_path / "narrow.safetensors").exists()
+    save_file({"w": torch.zeros(4)}, path, {"lhp": json.dumps([undo])})
+    with pytest.raises(ModelFileError, match="its description is no object"):
+        undo_file(path, tmp_path / "narrow.safetensors")
+
+
 STEP = {"axis": 0, "runs": 1, "each": 1, "before": 3, "now": 4, "averaged": 0}
 
 
