@@ -25,7 +25,7 @@ from trainer_client.commands.pad import pad
 from trainer_client.files import explain
 
 if TYPE_CHECKING:
-    from trainer_client.run.config import TrainingConfig
+    from trainer_client.presets import TrainingConfig
     from trainer_client.run.training_run import TrainingRun
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -234,8 +234,8 @@ def _train(
     from trainer_client.run.logs import CHECKPOINT, MODELS
     from trainer_client.run.progress import observers
     from trainer_client.run.ranks import Ranks, choose_device
-    from trainer_client.run.training_run import TrainingRun
     from trainer_client.tasks.language_model.corpus import get_corpus_kind, load_corpus
+    from trainer_client.training import make_run
 
     if not resume and (out / CHECKPOINT).exists():
         raise ConflictError(
@@ -249,7 +249,7 @@ def _train(
         if ranks.rank == 0:
             stack.enter_context(hold_directory(out))
         observe = stack.enter_context(observers(out, tensorboard and ranks.rank == 0, ranks.rank))
-        training = TrainingRun(config, corpus, out, ranks=ranks, device=device, observe=observe)
+        training = make_run(config, corpus, out, ranks=ranks, device=device, observe=observe)
         if resume:
             training.restore()
         elif start_from is not None:
@@ -280,19 +280,21 @@ def _resumed_config(
 
     Raises CheckpointConfigError for another one.
     """
+    from trainer_client.methods.grow_prune.config import may_change_in
+    from trainer_client.presets import TrainingConfig
     from trainer_client.run.checkpoint import CheckpointConfigError, read_checkpoint
-    from trainer_client.run.config import TrainingConfig, may_change_in, tell_may_change
-    from trainer_client.run.logs import CHECKPOINT, setting_differences
+    from trainer_client.run.logs import CHECKPOINT, setting_differences, tell_may_change
 
     saved = read_checkpoint(out / CHECKPOINT)
     asked = {"corpus": corpus, **({} if preset is None else {"preset": preset})}
     own = TrainingConfig.from_json(saved["config"])
     config = own.with_changes(asked | _read_changes(changes))
-    told = setting_differences(own.to_json(), config.to_json(), but=may_change_in(saved["step"]))
+    allowed = may_change_in(saved["step"])
+    told = setting_differences(own.to_json(), config.to_json(), but=allowed)
     if told:
         raise CheckpointConfigError(
             f"the run in {out} has another configuration: {'; '.join(told)}",
-            hint=f"{tell_may_change(saved['step'])}; for anything else begin another run",
+            hint=f"{tell_may_change(allowed)}; for anything else begin another run",
         )
     return config
 
@@ -301,10 +303,9 @@ def _choose_config(
     corpus: str, earlier: Path | None, preset: str | None, changes: Sequence[str]
 ) -> TrainingConfig:
     """The configuration asked for. Without a preset, that of the run in `earlier`, if any."""
+    from trainer_client.presets import TrainingConfig, get_preset
     from trainer_client.run.checkpoint import read_checkpoint
-    from trainer_client.run.config import TrainingConfig
     from trainer_client.run.logs import CHECKPOINT
-    from trainer_client.run.presets import get_preset
 
     if earlier is not None and preset is None:
         saved = TrainingConfig.from_json(read_checkpoint(earlier / CHECKPOINT)["config"])
@@ -327,7 +328,7 @@ def _read_changes(changes: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def _print_rows(training: TrainingRun) -> None:
+def _print_rows(training: TrainingRun[TrainingConfig]) -> None:
     for row in training.rows:
         dims = " / ".join(map(str, row["dims"]))
         typer.echo(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from profiler_service.errors import InvalidRequestError
-from trainer_client.run.config import TrainingConfig
+from trainer_client.presets import TrainingConfig
 from trainer_client.tasks.language_model.corpus import CorpusKind
 from trainer_client.tasks.language_model.networks import (
     LanguageModel,
@@ -67,7 +67,7 @@ def try_out(
         ("baseline", StackedLSTM(num_words, config), config.baseline_epochs),
         ("H-LSTM", MaskedHLSTM(num_words, config), hlstm),
     ):
-        speed = _speed(model.to(device), num_words, device, num_batches)
+        speed = _speed(model.to(device), config, num_words, device, num_batches)
         found.append(
             DryRun(
                 name=name,
@@ -82,9 +82,14 @@ def try_out(
     return found
 
 
-def _speed(model: LanguageModel, num_words: int, device: torch.device, num_batches: int) -> float:
+def _speed(
+    model: LanguageModel,
+    config: TrainingConfig,
+    num_words: int,
+    device: torch.device,
+    num_batches: int,
+) -> float:
     """Tokens per second, without the first batch."""
-    config = model.config
     optimiser = torch.optim.SGD(model.parameters(), lr=0.0)
     words = torch.randint(num_words, (config.steps + 1, config.batch), device=device)
     state = model.zero_state(config.batch)

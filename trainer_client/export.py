@@ -36,11 +36,12 @@ from profiler_service.networks import (
 from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.networks.products import csr_weight
 from trainer_client.files import make_directory, write_whole
-from trainer_client.groups.layers import STATE
+from trainer_client.groups.layers import STATE, STATE_AXIS
 from trainer_client.groups.shrinking import shrink
 from trainer_client.run.training_run import TrainingRun
 from trainer_client.tasks.language_model.corpus import Vocabulary
 from trainer_client.tasks.language_model.networks import MaskedHLSTM, StackedLSTM
+from trainer_client.tasks.language_model.task import LanguageModelling
 
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E = I embedding_width, S state_width,
 # G gate_width, K the four gates, Q = K · G, M = max(E, S), U = K · S.
@@ -71,7 +72,7 @@ def shrink_model(
         small = shrink(model.layout, model.weights, model.masks, widths=asked)
         embedding_width = model.config.embedding_width
         if _leaves_a_column_out(small.index[STATE], embedding_width):
-            asked["state_width"] = model.widths[1]
+            asked[STATE_AXIS] = model.widths[STATE_AXIS]
             small = shrink(model.layout, model.weights, model.masks, widths=asked)
         index_s = small.index[STATE]
         kept = set(index_s.tolist())
@@ -228,20 +229,21 @@ def load_sparse(path: str | os.PathLike[str]) -> SparseLanguageModel:
     return SparseLanguageModel(tensors, embedding_width).eval()
 
 
-def write_models(run: TrainingRun, dims: tuple[int, int], directory: Path) -> None:
+def write_models(run: TrainingRun[Any], dims: tuple[int, int], directory: Path) -> None:
     """Returns once the model of the run's current step is on disk, under the step's name.
 
-    Writes a dense network of these dims (gate_width, state_width), and in step (d), `weights`, also
-    a sparse one of the live dims. Of the baseline, writes the parameters. All have the run's
-    vocabulary. Raises FileError.
+    The run is one of language modelling. Writes a dense network of these dims (gate_width,
+    state_width), and in step (d), `weights`, also a sparse one of the live dims. Of the baseline,
+    writes the parameters. All have the run's vocabulary. Raises FileError.
     """
     if run.ranks.rank != 0:
         return
+    assert isinstance(run.task, LanguageModelling)
     path = directory / f"{run.step}.safetensors"
-    vocabulary = Vocabulary(words=run.words)
+    vocabulary = Vocabulary(words=run.task.words)
     if isinstance(run.model, StackedLSTM):
         tensors = run.model.network.state_dict()
-        _write(path, tensors, BASELINE, run.config.embedding_width, vocabulary)
+        _write(path, tensors, BASELINE, run.task.config.embedding_width, vocabulary)
         return
     assert isinstance(run.model, MaskedHLSTM)
     network = shrink_model(run.model, gate_width=dims[0], state_width=dims[1])

@@ -12,13 +12,16 @@ import torch
 from profiler_service.wire import CrossoverAnswer
 from tests.cli.test_crossover import ANSWER as CROSSOVER
 from tests.trainer_client.texts import tiny_config, tiny_corpus
+from trainer_client import training
 from trainer_client.oracle.answers import Effort, LatencyAnswer, Prefer
 from trainer_client.oracle.http import ServiceAwayError
-from trainer_client.run.config import TrainingConfig
+from trainer_client.presets import TrainingConfig
+from trainer_client.run.descent import Observation
 from trainer_client.run.logs import Row
 from trainer_client.run.ranks import Ranks
 from trainer_client.run.training_run import TrainingRun
 from trainer_client.tasks.language_model.corpus import Corpus
+from trainer_client.tasks.language_model.networks import MaskedHLSTM
 
 HALF = tiny_config(route="measured", growth_epochs=0, when_away="fail")
 """Its route is to be measured. Without growth half of the weights live after (a)."""
@@ -115,9 +118,46 @@ class LeavingCrossovers(Crossovers):
         raise ServiceAwayError("no answer", hint="start it")
 
 
-def make_run(config: TrainingConfig, directory: Path, corpus: Corpus | None = None) -> TrainingRun:
-    ranks = Ranks(torch.device("cpu"))
-    return TrainingRun(config, corpus or tiny_corpus(), directory, ranks=ranks)
+Run = TrainingRun[TrainingConfig]
+
+
+def hlstm_of(run: Run) -> MaskedHLSTM:
+    """Its compact network, which becomes its model."""
+    assert isinstance(run.compact, MaskedHLSTM)
+    return run.compact
+
+
+def dims_of(run: Run) -> tuple[int, int]:
+    """The live widths of its compact network: (gate_width, state_width)."""
+    return hlstm_of(run).dims
+
+
+class Ticks:
+    """A clock that goes on by a second whenever it is looked at."""
+
+    def __init__(self) -> None:
+        self.now_s = 0
+
+    def __call__(self) -> float:
+        self.now_s += 1
+        return self.now_s
+
+
+def make_run(
+    config: TrainingConfig,
+    directory: Path,
+    corpus: Corpus | None = None,
+    *,
+    observe: Callable[[Observation], None] = lambda _: None,
+) -> Run:
+    return training.make_run(
+        config,
+        corpus or tiny_corpus(),
+        directory,
+        ranks=Ranks(torch.device("cpu")),
+        observe=observe,
+        clock=Ticks(),
+    )
 
 
 class KilledError(Exception):

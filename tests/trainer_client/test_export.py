@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from profiler_service.kinds import HLSTM_LM
 from profiler_service.networks import HLSTMLanguageModel
 from tests.trainer_client.groups.layers import units
-from tests.trainer_client.texts import WORDS, tiny_config, tiny_corpus
+from tests.trainer_client.stand_ins import make_run
+from tests.trainer_client.texts import WORDS, tiny_config
 from trainer_client.export import (
     ModelFileError,
     load_baseline,
@@ -22,8 +23,6 @@ from trainer_client.export import (
 )
 from trainer_client.groups.masks import full_masks, without_units
 from trainer_client.groups.pruning import prune_matrices, prune_units
-from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
 from trainer_client.tasks.language_model.networks import MaskedHLSTM, StackedLSTM
 
 WORDS_TB = torch.randint(WORDS, (9, 3), generator=torch.Generator().manual_seed(4))
@@ -72,7 +71,7 @@ def test_dead_units_may_stay_up_to_an_lhp(model: MaskedHLSTM) -> None:
 def test_more_states_than_the_embedding_has_columns() -> None:
     torch.manual_seed(0)
     model = MaskedHLSTM(WORDS, tiny_config()).eval()
-    model.widen(gate_width=14, state_width=11)
+    model.widen({"gate_width": 14, "state_width": 11})
     model.masks = full_masks(model.layout, model.weights)
     with torch.no_grad():
         model.weights["gate_ksg"].normal_()
@@ -84,7 +83,7 @@ def test_more_states_than_the_embedding_has_columns() -> None:
 def test_a_dead_state_within_the_embedding_stays_where_one_beyond_it_lives() -> None:
     torch.manual_seed(0)
     model = MaskedHLSTM(WORDS, tiny_config()).eval()
-    model.widen(gate_width=14, state_width=9)
+    model.widen({"gate_width": 14, "state_width": 9})
     with torch.no_grad():
         for weight in model.weights.values():
             weight.normal_()
@@ -136,10 +135,9 @@ def test_a_sparse_file_holds_what_lives_and_says_the_same(
 
 
 def test_the_baseline_is_loaded_as_it_was_trained(tmp_path: Path) -> None:
-    run = TrainingRun(
-        tiny_config(precision="bfloat16"), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu"))
-    )
+    run = make_run(tiny_config(precision="bfloat16"), tmp_path)
     run.step = "baseline"
+    assert isinstance(run.model, StackedLSTM)
     write_models(run, run.model.dims, tmp_path / "models")
     loaded = load_baseline(tmp_path / "models" / "baseline.safetensors")
     expected = StackedLSTM(WORDS, tiny_config()).eval()  # in float32

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from trainer_client.run.config import TrainingConfig
-from trainer_client.run.presets import SMOKE
+from trainer_client.presets import SMOKE, TrainingConfig
 from trainer_client.tasks.language_model.corpus import Corpus
 
 WORDS = 12
@@ -26,8 +25,8 @@ TINY: dict[str, object] = {
     "schedule": "plateau",
     "patience_epochs": 1,
     "rate_decay": 2.0,
-    "checkpoint_batches": 3,
-    "max_perplexity": 1000.0,
+    "checkpoint_s": 3,
+    "threshold": 1000.0,
     "slack": 0.0,
     "retrain_learning_rate": 2e-3,
 }

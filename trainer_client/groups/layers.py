@@ -8,6 +8,8 @@ from __future__ import annotations
 from trainer_client.groups.layout import Layout, Matrix, Part, Role, UnitGroup
 
 GATES = ("f", "i", "o", "g")
+GATE_AXIS = "gate_width"
+STATE_AXIS = "state_width"
 
 
 def hlstm_layout() -> Layout:
@@ -25,7 +27,7 @@ def hlstm_layout() -> Layout:
     hidden = tuple(
         UnitGroup(
             name=f"hidden_{name}",
-            axis="gate_width",
+            axis=GATE_AXIS,
             parts=(
                 _at_gate("input_kgi", gate, 1, "incoming"),
                 _at_gate("recurrent_kgs", gate, 1, "incoming"),
@@ -37,7 +39,7 @@ def hlstm_layout() -> Layout:
     )
     state = UnitGroup(
         name="state",
-        axis="state_width",
+        axis=STATE_AXIS,
         is_output=True,
         parts=(
             Part(parameter="gate_ksg", axis=1, role="incoming"),

@@ -10,6 +10,7 @@ groups take a layout and the parameters by name. None changes its arguments.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -199,6 +200,22 @@ class Layout:
                     hint="correct the layout, or find it anew from the network",
                 )
         return counts
+
+    def count_possible(self, widths: Mapping[str, int], tensors: Tensors) -> int:
+        """The number of elements of all matrices, if axes have these widths.
+
+        Axes without a width have that of the parameters.
+        """
+        shapes = {name: list(each.shape) for name, each in tensors.items()}
+        for group, part in self.parts():
+            if group.dimension in widths:
+                length = part.before * part.after * widths[group.dimension]
+                shapes[part.parameter][part.axis] = length
+        return sum(
+            math.prod(shapes[name][len(at) :])
+            for matrix in self.matrices
+            for name, at in matrix.blocks
+        )
 
     def parts(self) -> Iterator[tuple[UnitGroup, Part]]:
         """Every part, with its group."""

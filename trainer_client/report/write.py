@@ -59,7 +59,7 @@ def make_report(directory: Path, service: GridMeasurer | None) -> Report:
         )
     kept = directory / LATENCIES
     if service is not None:
-        latencies = measure_steps(service, config, rows, vocabulary=saved["text"][1])
+        latencies = measure_steps(service, config, rows, vocabulary=saved["data"]["words"])
         told = {
             row["step"]: {"row": _digest_of(row), **asdict(latencies[row["step"]])} for row in rows
         }

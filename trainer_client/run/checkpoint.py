@@ -1,6 +1,6 @@
 """Checkpoints: one file each, written completely or not at all, and checked when it is read.
 
-    lhp-checkpoint-2
+    lhp-checkpoint-3
     <SHA-256 of what follows, in hexadecimal>
     <what `torch.save` wrote>
 
@@ -32,7 +32,7 @@ from trainer_client.files import (
 from trainer_client.run.logs import MODELS
 
 _MAGIC = b"lhp-checkpoint-"
-VERSION = 2
+VERSION = 3
 LOCK = ".lock"
 
 

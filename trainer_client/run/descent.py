@@ -1,26 +1,23 @@
 """One training of a model with a fresh optimiser, batch by batch to its end.
 
-Holds the state of such a training. The run decides which text it reads, and when it is validated
-and saved.
+Holds the state of such a training. The task gives the batches; the run decides when the model is
+validated and saved.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from profiler_service.errors import LhpError
-from trainer_client.run.config import TrainingConfig
+from trainer_client.run.config import DescentConfig
 from trainer_client.run.ranks import Ranks
 from trainer_client.run.snapshot import Snapshot, pack_snapshot, unpack_snapshot
-from trainer_client.tasks.language_model.networks import LanguageModel, State
-
-# Shapes: T time steps, B batch, N words.
+from trainer_client.run.task import Metric, State, Task
 
 
 class DivergedError(LhpError):
@@ -43,20 +40,19 @@ class Observation:
     fraction: float
     """Share of the epoch that is done."""
     loss: float
-    """Mean loss of the epoch so far, nats per token."""
+    """Mean loss of the epoch so far."""
     learning_rate: float
-    tokens_per_s: float
+    items_per_s: float
+    item: str
+    """What the task's batches consist of."""
     seconds_left: float
     """Seconds left in this training, if it takes all its epochs."""
-    valid_perplexity: float | None
-    """Known only at the end of an epoch."""
+    metric: str
+    """The name of the metric."""
+    valid: float | None
+    """The metric of the last validation of this training; None before the first."""
     num_batches: int
     """Number of batches of the whole run so far."""
-
-    @property
-    def perplexity(self) -> float:
-        """exp(loss)."""
-        return perplexity_of(self.loss)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -67,18 +63,18 @@ class Descent:
     learning_rate: float
     """The learning rate without warm-up, and before it falls."""
     stop_at: float | None
-    """The training ends when the validation perplexity is this low."""
+    """The training ends when the validation metric is this good."""
     min_epochs: int
     """It takes at least so many epochs."""
     optimiser: torch.optim.Optimizer
     state: State
-    """The model's state at `row`."""
+    """The model's state at `position`."""
     epoch: int = 0
-    row: int = 0
+    position: int = 0
     num_batches: int = 0
     """Number of batches so far, of all epochs."""
     loss_sum: float = 0.0
-    num_tokens: int = 0
+    num_items: int = 0
     stalled: int = 0
     rollbacks: int = 0
     validations: list[float] = field(default_factory=list)
@@ -86,34 +82,59 @@ class Descent:
     average: list[Tensor] | None = None
     num_averaged: int = 0
 
-    def rate(self, config: TrainingConfig, last: int) -> float:
-        """The learning rate at `row`, by warm-up and schedule; `last` is the text's last row."""
+    def rate(self, config: DescentConfig, end: int) -> float:
+        """The learning rate at `position`, by warm-up and schedule; an epoch ends at `end`."""
         share = 1.0
         if config.schedule == "linear":
-            share -= (self.epoch + self.row / last) / self.max_epochs
+            share -= (self.epoch + self.position / end) / self.max_epochs
         if self.num_batches < config.warmup_batches:
             share = min(share, (self.num_batches + 1) / config.warmup_batches)
         return self.learning_rate * share
 
-    def rows_left(self, last: int) -> int:
-        """Number of rows that are left if it takes all epochs; `last` is the text's last row."""
-        return (self.max_epochs - self.epoch) * last - self.row
+    def positions_left(self, end: int) -> int:
+        """The positions that are left if it takes all epochs; an epoch ends at `end`."""
+        return (self.max_epochs - self.epoch) * end - self.position
+
+    def describe(
+        self,
+        task: Task,
+        config: DescentConfig,
+        *,
+        step: str,
+        round_: int,
+        items_per_s: float,
+        num_processes: int,
+        num_batches: int,
+    ) -> Observation:
+        """Its progress; `items_per_s` are those of this process."""
+        items_per_position = self.num_items / self.position
+        left = self.positions_left(task.end) * items_per_position
+        return Observation(
+            step=step,
+            round=round_,
+            epoch=self.epoch + 1,
+            max_epochs=self.max_epochs,
+            fraction=self.position / task.end,
+            loss=self.loss_sum / self.num_items,
+            learning_rate=self.rate(config, task.end),
+            items_per_s=items_per_s * num_processes,
+            item=task.item,
+            seconds_left=left / items_per_s,
+            metric=task.metric.name,
+            valid=self.validations[-1] if self.validations else None,
+            num_batches=num_batches,
+        )
 
     def train_batch(
-        self,
-        model: LanguageModel,
-        words_tb: Tensor,
-        config: TrainingConfig,
-        ranks: Ranks,
-        last: int,
+        self, model: nn.Module, task: Task, config: DescentConfig, ranks: Ranks
     ) -> None:
-        """Trains on the words [T + 1, B] from `row` on, and moves `row` to the row after them.
+        """Trains on the batch at `position`, and moves to the next one.
 
-        `last` is the text's last row. Raises NotFiniteError if the loss or its gradient isn't a
-        number.
+        Raises NotFiniteError if the loss or its gradient isn't a number.
         """
         parameters = list(model.parameters())
-        loss = model.find_loss(words_tb[:-1], words_tb[1:], self.state)
+        batch = task.draw(self.position, epoch=self.epoch)
+        loss = task.find_loss(model, batch, self.state)
         self.optimiser.zero_grad(set_to_none=True)
         loss.penalised.backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -123,63 +144,61 @@ class Descent:
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         if not (loss_over_ranks.isfinite() and norm.isfinite()):
             raise NotFiniteError("the loss or its gradient isn't a number")
-        rate = self.rate(config, last)
-        if config.random_steps:
-            rate *= (len(words_tb) - 1) / config.steps
+        rate = self.rate(config, task.end) * batch.rate_share
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
         self.add_to_average(parameters)
-        count = words_tb[1:].numel()
         self.state = loss.state
         self.num_batches += 1
-        self.loss_sum += loss_over_ranks.item() * count
-        self.num_tokens += count
-        self.row += len(words_tb) - 1
+        self.loss_sum += loss_over_ranks.item() * batch.count
+        self.num_items += batch.count
+        self.position = batch.end
 
     @torch.no_grad()
-    def check_next(self, model: LanguageModel, words_tb: Tensor, ranks: Ranks) -> None:
-        """Raises NotFiniteError if the model's loss on the next words isn't a number.
+    def check_next(self, model: nn.Module, task: Task, ranks: Ranks) -> None:
+        """Raises NotFiniteError if the model's loss on the next batch isn't a number.
 
         No loss was computed yet with the present weights. If a run went back to weights that give
         no number, it would fail again at any learning rate. Draws no random numbers.
         """
         model.eval()
-        loss = model.find_loss(words_tb[:-1], words_tb[1:], self.state).value
+        batch = task.draw(self.position, epoch=self.epoch)
+        loss = task.find_loss(model, batch, self.state).value
         model.train()
         ranks.average([loss])
         if not loss.isfinite():
             raise NotFiniteError("the loss isn't a number")
 
-    def is_improved_by(self, perplexity: float) -> bool:
-        """Whether the perplexity is lower than the best so far."""
-        return self.best is None or perplexity < self.best.perplexity
+    def is_improved_by(self, value: float, metric: Metric) -> bool:
+        """Whether this validation is better than the best so far."""
+        return self.best is None or metric.is_better(value, self.best.value)
 
-    def end_epoch(self, config: TrainingConfig, perplexity: float) -> None:
+    def end_epoch(self, config: DescentConfig, metric: Metric, value: float) -> None:
         """Begins the next epoch, with a lower rate if nothing has improved for long."""
         is_plateau = self.stalled >= config.patience_epochs
         if config.schedule == "plateau" and is_plateau:
             self.learning_rate /= config.rate_decay
             self.stalled = 0
-        self.validations.append(perplexity)
+        self.validations.append(value)
         self.epoch += 1
-        self.row, self.loss_sum, self.num_tokens = 0, 0.0, 0
-        is_good = self.stop_at is not None and perplexity <= self.stop_at
+        self.position, self.loss_sum, self.num_items = 0, 0.0, 0
+        is_good = self.stop_at is not None and metric.keeps(value, self.stop_at)
         if is_good and self.epoch >= self.min_epochs:
             self.max_epochs = self.epoch
 
     # NT-ASGD. Source: Merity et al., "Regularizing and Optimizing LSTM Language Models".
 
     def begin_averaging(
-        self, config: TrainingConfig, parameters: Iterable[Tensor], perplexity: float
+        self, config: DescentConfig, parameters: Iterable[Tensor], metric: Metric, value: float
     ) -> None:
-        """Begins the average if this perplexity is worse than the best of some epochs ago."""
+        """Begins the average if this validation is worse than the best of some epochs ago."""
         earlier = self.validations[: -config.non_monotone_epochs]
         if (
             config.optimiser == "nt-asgd"
             and self.average is None
             and earlier
-            and perplexity > min(earlier)
+            and metric.is_better(metric.best(earlier), value)
         ):
             self.average = [p.detach().clone() for p in parameters]
             self.num_averaged = 1
@@ -214,7 +233,7 @@ class Descent:
 
 
 def make_optimiser(
-    config: TrainingConfig, parameters: Mapping[str, Tensor], learning_rate: float
+    config: DescentConfig, parameters: Mapping[str, Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
     """A fresh optimiser of the configured kind. Biases, which are called so, have no decay."""
     biases = [each for name, each in parameters.items() if "bias" in name]
@@ -244,7 +263,7 @@ def unpack_descent(
     """The descent in a checkpoint, with a fresh `optimiser` and the rank's own `state`."""
     optimiser.load_state_dict(packed.pop("optimiser"))
     best, average = packed.pop("best"), packed.pop("average")
-    device = state[0].device
+    device = optimiser.param_groups[0]["params"][0].device
     return Descent(
         optimiser=optimiser,
         state=state,
@@ -274,8 +293,3 @@ class _Swapped:
                 kept = parameter.clone()
                 parameter.copy_(value)
                 value.copy_(kept)
-
-
-def perplexity_of(loss: float) -> float:
-    """exp(loss); infinite if that is too large for a float."""
-    return math.exp(loss) if loss < 700 else math.inf

@@ -14,6 +14,8 @@ STEPS_LOG = "steps.jsonl"
 EPOCHS_LOG = "epochs.jsonl"
 MODELS = "models"
 """The directory of the exported models."""
+DIGEST = "digest"
+"""In what a checkpoint says about the data: a digest of all of them. The rest are numbers."""
 Row = dict[str, Any]
 """A line of a log: JSON-ready."""
 
@@ -34,19 +36,25 @@ def setting_differences(
     ]
 
 
+def tell_may_change(allowed: Collection[str]) -> str:
+    """Settings that may change when a run is resumed, in words for a hint."""
+    told = "leave out what differs: the run has its own settings"
+    return f"{told}. Only these may change now: {', '.join(sorted(allowed))}" if allowed else told
+
+
 def differences(
     saved: Mapping[str, Any], own: Mapping[str, Any], *, but: Collection[str] = ()
 ) -> list[str]:
-    """How `config` and text of a checkpoint differ from a run's `own`, in words.
+    """How the configuration and the data of a checkpoint differ from a run's `own`, in words.
 
     Settings named in `but` may differ.
     """
     told = setting_differences(saved["config"], own["config"], but=but)
-    for name, theirs, ours in zip(
-        ("tokens to train on", "words"), saved["text"], own["text"], strict=True
-    ):
-        if theirs != ours:
-            told.append(f"{theirs:,} {name} there, {ours:,} now")
-    if saved["text"] == own["text"] and saved.get("text_digest") != own["text_digest"]:
-        told.append("texts of the same size, but of other words")
+    theirs, ours = dict(saved["data"]), dict(own["data"])
+    digests = theirs.pop(DIGEST, None), ours.pop(DIGEST, None)
+    for name in sorted({**ours, **theirs}):
+        if theirs.get(name) != ours.get(name):
+            told.append(f"{theirs.get(name, 'no')} {name} there, {ours.get(name, 'no')} now")
+    if theirs == ours and digests[0] != digests[1]:
+        told.append("other data of the same size")
     return told

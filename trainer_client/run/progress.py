@@ -45,14 +45,14 @@ def observers(out: Path, tensorboard: bool, rank: int) -> Iterator[Callable[[Obs
 
         def observe(seen: Observation) -> None:
             valid = ""
-            if seen.valid_perplexity is not None:
-                valid = f" · validation {seen.valid_perplexity:.1f}"
+            if seen.valid is not None:
+                valid = f" · validation {seen.metric} {seen.valid:.4g}"
             progress.update(
                 task,
                 description=f"{seen.step} round {seen.round} epoch {seen.epoch}/{seen.max_epochs}",
                 completed=seen.fraction,
-                told=f"loss {seen.loss:.3f} · perplexity {seen.perplexity:.1f}{valid}"
-                f" · {seen.tokens_per_s:,.0f} tokens/s · {seen.seconds_left / 60:.0f} min left",
+                told=f"loss {seen.loss:.3f}{valid}"
+                f" · {seen.items_per_s:,.0f} {seen.item}/s · {seen.seconds_left / 60:.0f} min left",
             )
             for each in others:
                 each(seen)
@@ -78,8 +78,8 @@ def _tensorboard(out: Path, stack: contextlib.ExitStack) -> Callable[[Observatio
             for name, value in (
                 ("loss", seen.loss),
                 ("learning_rate", seen.learning_rate),
-                ("tokens_per_s", seen.tokens_per_s),
-                ("valid_perplexity", seen.valid_perplexity),
+                (f"{seen.item}_per_s", seen.items_per_s),
+                (f"valid_{seen.metric}", seen.valid),
             ):
                 if value is not None:
                     writers[0].add_scalar(f"{seen.step}/{name}", value, seen.num_batches)

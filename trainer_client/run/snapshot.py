@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer_client.groups.masks import Masks
+from trainer_client.groups.network import MaskedNetwork
 from trainer_client.groups.surgery import set_parameters
-from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -19,31 +18,31 @@ class Snapshot:
 
     weights: dict[str, Tensor]
     masks: Masks | None
-    perplexity: float
-    """Its perplexity on the validation text; infinite if it hasn't been measured."""
+    """None for a model without masks: the baseline."""
+    value: float
+    """The task's metric on the validation data; the worst value if it hasn't been measured."""
 
 
-def take_snapshot(model: LanguageModel, perplexity: float = math.inf) -> Snapshot:
+def take_snapshot(model: nn.Module, value: float) -> Snapshot:
     """The model as it is, on the CPU."""
     weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
     masks = None
-    if isinstance(model, MaskedHLSTM):
+    if isinstance(model, MaskedNetwork):
         masks = Masks(
             weights={name: mask.cpu().clone() for name, mask in model.masks.weights.items()},
             units={name: live_u.cpu().clone() for name, live_u in model.masks.units.items()},
         )
-    return Snapshot(weights=weights, masks=masks, perplexity=perplexity)
+    return Snapshot(weights=weights, masks=masks, value=value)
 
 
-def load_snapshot(model: LanguageModel, snapshot: Snapshot) -> None:
-    """Restores the model: an H-LSTM if the snapshot has masks. It may have other widths now."""
-    shapes = {name: each.shape for name, each in model.named_parameters()}
-    if any(each.shape != shapes[name] for name, each in snapshot.weights.items()):
-        device = model.table.device
-        set_parameters(model, {name: each.to(device) for name, each in snapshot.weights.items()})
+def load_snapshot(model: nn.Module, snapshot: Snapshot) -> None:
+    """Restores the model, which has masks if the snapshot has. It may have other widths now."""
+    there = model.state_dict()
+    if any(each.shape != there[name].shape for name, each in snapshot.weights.items()):
+        set_parameters(model, {k: each.to(there[k].device) for k, each in snapshot.weights.items()})
     model.load_state_dict(snapshot.weights)
     if snapshot.masks is not None:
-        assert isinstance(model, MaskedHLSTM)
+        assert isinstance(model, MaskedNetwork)
         model.masks = snapshot.masks
 
 
@@ -52,10 +51,10 @@ def pack_snapshot(snapshot: Snapshot) -> dict[str, Any]:
     masks = None
     if snapshot.masks is not None:
         masks = {"weights": dict(snapshot.masks.weights), "units": dict(snapshot.masks.units)}
-    return {"weights": snapshot.weights, "masks": masks, "perplexity": snapshot.perplexity}
+    return {"weights": snapshot.weights, "masks": masks, "value": snapshot.value}
 
 
 def unpack_snapshot(packed: dict[str, Any]) -> Snapshot:
     """The snapshot in a checkpoint."""
     masks = None if packed["masks"] is None else Masks(**packed["masks"])
-    return Snapshot(weights=packed["weights"], masks=masks, perplexity=packed["perplexity"])
+    return Snapshot(weights=packed["weights"], masks=masks, value=packed["value"])

@@ -1,10 +1,10 @@
-"""One training run: descent over a text, with checkpoints that survive a `kill -9`.
+"""One training run: descents on a task, with checkpoints that survive a `kill -9`.
 
-Every `checkpoint_batches` batches, the whole state of the run is written to one file: weights,
-masks, optimiser, random states, position in the text, notes of the steps. A run that is resumed
-continues from there, and on a CPU ends with the same bits.
+Every `checkpoint_s` seconds, the whole state of the run is written to one file: weights, masks,
+optimiser, random states, position in the data, notes of the steps. A run that is resumed continues
+from there, and on a CPU ends with the same bits.
 
-Doesn't know the steps, the service, or how progress is shown.
+Doesn't know the task, the steps, the service, or how progress is shown.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
 from profiler_service.errors import LhpError
 from trainer_client.files import make_directory, write_whole
 from trainer_client.groups.growth import InvalidGradientError
 from trainer_client.groups.layout import Tensors
 from trainer_client.groups.masks import Masks
+from trainer_client.groups.network import MaskedNetwork
 from trainer_client.run.checkpoint import CheckpointConfigError, read_checkpoint, write_checkpoint
-from trainer_client.run.config import TrainingConfig, may_change_in, tell_may_change
+from trainer_client.run.config import DescentConfig
 from trainer_client.run.descent import (
     Descent,
     DivergedError,
@@ -32,41 +34,57 @@ from trainer_client.run.descent import (
     Observation,
     make_optimiser,
     pack_descent,
-    perplexity_of,
     unpack_descent,
 )
-from trainer_client.run.logs import CHECKPOINT, EPOCHS_LOG, STEPS_LOG, Row, differences, to_lines
+from trainer_client.run.gradient import measure_mean_gradient
+from trainer_client.run.logs import (
+    CHECKPOINT,
+    EPOCHS_LOG,
+    STEPS_LOG,
+    Row,
+    differences,
+    tell_may_change,
+    to_lines,
+)
+from trainer_client.run.models import RunModels
 from trainer_client.run.ranks import Ranks
 from trainer_client.run.snapshot import (
-    Snapshot,
-    load_snapshot,
     pack_snapshot,
-    take_snapshot,
     unpack_snapshot,
 )
-from trainer_client.tasks.language_model.corpus import Corpus
-from trainer_client.tasks.language_model.evaluation import measure_mean_gradient, measure_perplexity
-from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM, StackedLSTM
-from trainer_client.tasks.language_model.run_text import RunText
+from trainer_client.run.task import Split, Task
 
 logger = logging.getLogger(__name__)
 
+C_co = TypeVar("C_co", bound=DescentConfig, covariant=True)
+"""The settings of a method."""
 
-class TrainingRun:
-    """A training run: its model, and its files in `directory`."""
+
+class TrainingRun(RunModels, Generic[C_co]):
+    """A training run: its models, and its files in `directory`."""
 
     def __init__(
         self,
-        config: TrainingConfig,
-        corpus: Corpus,
+        config: C_co,
+        task: Task,
         directory: Path,
         *,
+        compact: MaskedNetwork,
+        baseline: nn.Module,
         ranks: Ranks,
         device: torch.device | None = None,
         observe: Callable[[Observation], None] = lambda _: None,
+        may_change_in: Callable[[str], Collection[str]] = lambda _: (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """A run that has not begun; see `restore`. Seeds torch's generators."""
+        """A run that has not begun; see `restore`. Seeds torch's generators.
+
+        It begins with the `baseline`. `compact` is the network that a method makes compact.
+        `may_change_in` says which settings may differ when the run is resumed in a step. `clock`
+        says when a checkpoint is due.
+        """
         self.config = config
+        self.task = task
         self.directory = directory
         self.ranks = ranks
         self.device = device or torch.device("cpu")
@@ -75,48 +93,18 @@ class TrainingRun:
         """The notes of the current step; JSON-ready."""
         self.rows: list[Row] = []
         """The rows of the report, one for each step that has ended."""
-        self.accepted: Snapshot | None = None
         self._epoch_rows: list[Row] = []
         self._num_batches = 0
         self._descent: Descent | None = None
         self._observe = observe
-        self.words = corpus.vocabulary
-        self._text = RunText(corpus, config, ranks, self.device)
-        # All ranks draw the same weights, but different dropout.
-        torch.manual_seed(config.seed)
-        self.model: LanguageModel = StackedLSTM(self.vocabulary, config).to(self.device)
-        self._hlstm = MaskedHLSTM(self.vocabulary, config).to(self.device)
-        for model in (self.model, self._hlstm):
-            model.set_word_counts(self._text.count_v)
+        self._may_change_in = may_change_in
+        self._clock = clock
+        self._saved_s = clock()
+        super().__init__(baseline.to(self.device), compact.to(self.device), task.metric)
+        # All ranks have the same weights, but different dropout.
         torch.manual_seed(config.seed + ranks.rank)
 
-    @property
-    def vocabulary(self) -> int:
-        """The number of words."""
-        return len(self.words)
-
-    @property
-    def hlstm(self) -> MaskedHLSTM:
-        """The H-LSTM, which becomes the run's model if it isn't yet."""
-        self.model = self._hlstm
-        return self._hlstm
-
-    def snapshot(self, perplexity: float = math.inf) -> Snapshot:
-        """The model as it is, on the CPU."""
-        return take_snapshot(self.model, perplexity)
-
-    def load(self, snapshot: Snapshot) -> None:
-        """Restores the model."""
-        load_snapshot(self.model if snapshot.masks is None else self.hlstm, snapshot)
-
-    def accept(self, perplexity: float) -> None:
-        """Keeps the model as the best so far: `revert` returns to it."""
-        self.accepted = self.snapshot(perplexity)
-
-    def revert(self) -> None:
-        """Restores the last accepted model."""
-        assert self.accepted is not None
-        self.load(self.accepted)
+    # Descent
 
     @property
     def is_training(self) -> bool:
@@ -140,12 +128,12 @@ class TrainingRun:
             optimiser=make_optimiser(
                 self.config, dict(self.model.named_parameters()), learning_rate
             ),
-            state=self.model.zero_state(self._text.batch),
+            state=self.task.begin_state(self.model),
         )
         self.save()
 
     def train(self, *, at_epoch: Callable[[int], None] = lambda _: None) -> float:
-        """The validation perplexity of the model, when the training that has begun is over.
+        """The validation metric of the model, when the training that has begun is over.
 
         The model is then that of the best epoch. If the loss isn't a number, the run goes back to
         its last checkpoint and halves the rate, at most `max_rollbacks` times. `at_epoch` is called
@@ -165,63 +153,69 @@ class TrainingRun:
         self._descent = None
 
     def set_masks(self, masks: Masks) -> None:
-        """Sets other masks of the H-LSTM before an epoch of a training.
+        """Sets other masks of the compact network before an epoch of a training.
 
         The epochs so far don't count any more, neither for the best model nor for the average.
         """
-        descent, model = self._descent, self.hlstm
-        assert descent is not None and descent.row == 0
+        descent, model = self._descent, self.compact
+        assert descent is not None and descent.position == 0
         before = model.masks.weights
         for name, weight in model.weights.items():
             descent.wake(weight, before=before[name], after=masks.weights[name])
         model.masks = masks
-        descent.state = model.zero_state(self._text.batch)
+        descent.state = self.task.begin_state(model)
         descent.forget_best()
 
     def _train(self, descent: Descent, at_epoch: Callable[[int], None]) -> float:
         while descent.epoch < descent.max_epochs:
-            if descent.row == 0:
+            if descent.position == 0:
                 at_epoch(descent.epoch)
             self._train_epoch(descent)
             self._end_epoch(descent)
         assert descent.best is not None
         self.load(descent.best)
         self._descent = None
-        return descent.best.perplexity
+        return descent.best.value
 
     def _train_epoch(self, descent: Descent) -> None:
-        """Trains on the text from `descent.row` to its end."""
+        """Trains on the data from the descent's position to their end."""
         self.model.train()
-        began_s, first_row = time.perf_counter(), descent.row
-        while descent.row < self._text.last:
-            steps = self._text.draw_steps(descent.epoch, descent.row)
-            descent.train_batch(
-                self.model,
-                self._text.words(descent.row, steps),
-                self.config,
-                self.ranks,
-                self._text.last,
-            )
+        began_s, first = time.perf_counter(), descent.num_items
+        while descent.position < self.task.end:
+            descent.train_batch(self.model, self.task, self.config, self.ranks)
             self._num_batches += 1
-            self._tell(descent, began_s, first_row)
-            # Not at the end of an epoch: only a model that can be validated is kept there.
-            is_due = self._num_batches % self.config.checkpoint_batches == 0
-            if is_due and descent.row < self._text.last:
-                descent.check_next(
-                    self.model, self._text.words(descent.row, self.config.steps), self.ranks
+            seconds = time.perf_counter() - began_s
+            self._observe(
+                descent.describe(
+                    self.task,
+                    self.config,
+                    step=self.step,
+                    round_=int(self.notes.get("round", 0)),
+                    items_per_s=(descent.num_items - first) / seconds,
+                    num_processes=self.ranks.size,
+                    num_batches=self._num_batches,
                 )
+            )
+            # Not at the end of an epoch: only a model that can be validated is kept there.
+            if descent.position < self.task.end and self._is_due():
+                descent.check_next(self.model, self.task, self.ranks)
                 self.save()
+
+    def _is_due(self) -> bool:
+        """Whether a checkpoint is due; all processes agree."""
+        period_s = self.config.checkpoint_s
+        return self.ranks.ask_first(lambda: self._clock() - self._saved_s >= period_s)
 
     def _end_epoch(self, descent: Descent) -> None:
         """Validates, keeps the best model, lowers the rate if nothing improves, and saves."""
+        metric = self.task.metric
         with descent.averaged(self.model.parameters()):
-            perplexity = self.evaluate("valid")
-        if not math.isfinite(perplexity):
-            raise NotFiniteError("the validation loss isn't a number")
-        train_perplexity = perplexity_of(descent.loss_sum / max(descent.num_tokens, 1))
-        if descent.is_improved_by(perplexity):
+            value = self.evaluate("valid")
+        if not math.isfinite(value):
+            raise NotFiniteError(f"the validation's {metric.name} isn't a number")
+        if descent.is_improved_by(value, metric):
             with descent.averaged(self.model.parameters()):
-                descent.best = self.snapshot(perplexity)
+                descent.best = self.snapshot(value)
             descent.stalled = 0
         else:
             descent.stalled += 1
@@ -230,34 +224,16 @@ class TrainingRun:
                 "step": self.step,
                 "round": self.notes.get("round", 0),
                 "epoch": descent.epoch + 1,
-                "train_perplexity": train_perplexity,
-                "valid_perplexity": perplexity,
-                "learning_rate": descent.rate(self.config, self._text.last),
+                **self.task.describe_loss(descent.loss_sum / max(descent.num_items, 1)),
+                f"valid_{metric.name}": value,
+                "learning_rate": descent.rate(self.config, self.task.end),
                 "averaging": descent.average is not None,
             }
         )
-        descent.begin_averaging(self.config, self.model.parameters(), perplexity)
-        descent.end_epoch(self.config, perplexity)
-        descent.state = self.model.zero_state(self._text.batch)
+        descent.begin_averaging(self.config, self.model.parameters(), metric, value)
+        descent.end_epoch(self.config, metric, value)
+        descent.state = self.task.begin_state(self.model)
         self.save()
-
-    def _tell(self, descent: Descent, began_s: float, first_row: int) -> None:
-        rows_per_s = (descent.row - first_row) / (time.perf_counter() - began_s)
-        self._observe(
-            Observation(
-                step=self.step,
-                round=int(self.notes.get("round", 0)),
-                epoch=descent.epoch + 1,
-                max_epochs=descent.max_epochs,
-                fraction=descent.row / self._text.last,
-                loss=descent.loss_sum / descent.num_tokens,
-                learning_rate=descent.rate(self.config, self._text.last),
-                tokens_per_s=rows_per_s * self._text.batch * self.ranks.size,
-                seconds_left=descent.rows_left(self._text.last) / rows_per_s,
-                valid_perplexity=descent.validations[-1] if descent.validations else None,
-                num_batches=self._num_batches,
-            )
-        )
 
     def _roll_back(self, error: LhpError) -> None:
         """Goes back to the last checkpoint with half the rate. Raises DivergedError."""
@@ -276,28 +252,26 @@ class TrainingRun:
         descent.learning_rate /= 2
         self.save()
 
-    def evaluate(self, split: str) -> float:
-        """The model's perplexity on the `valid` or `test` text, or a `probe` of the training text.
+    # Measures of the model
 
-        Each piece is read from a zero state. Only the first process does this: decisions depend
-        on it, and another processor may round differently.
+    def evaluate(self, split: Split) -> float:
+        """The model's metric on these data.
+
+        Only the first process does this: decisions depend on it, and another processor may round
+        differently.
         """
-        text_nb, steps = self._text.held_out[split], self.config.steps
-        return self.ranks.ask_first(lambda: measure_perplexity(self.model, text_nb, steps=steps))
+        return self.ranks.ask_first(lambda: self.task.measure(self.model, split))
 
     def mean_gradient(self, weights: Tensors) -> dict[str, torch.Tensor]:
-        """The gradient of all weights of the H-LSTM layer, living or not, over all words.
+        """The gradient of all weights of the compact network, living or not, over all data.
 
-        The average over the training text, without dropout. Leaves the model as it was. Raises
+        The average over the training data, without dropout. Leaves the model as it was. Raises
         InvalidGradientError.
         """
-        return measure_mean_gradient(
-            self.hlstm,
-            weights,
-            self._text.train_nb,
-            steps=self.config.steps,
-            over_processes=self.ranks.average,
-        )
+        average = self.ranks.average
+        return measure_mean_gradient(self.compact, weights, self.task, over_processes=average)
+
+    # Files
 
     def end_step(self, row: Row, next_step: str) -> None:
         """Adds the step's row to the report, goes on to the next step, and saves the run."""
@@ -325,7 +299,7 @@ class TrainingRun:
                     "epoch_rows": self._epoch_rows,
                     "num_batches": self._num_batches,
                     "ranks": ranks,
-                    "model": pack_snapshot(self.snapshot()),
+                    "model": pack_snapshot(self.snapshot(self.task.metric.worst)),
                     "accepted": None if self.accepted is None else pack_snapshot(self.accepted),
                     "descent": None if self._descent is None else pack_descent(self._descent),
                 },
@@ -333,24 +307,25 @@ class TrainingRun:
             write_whole(self.directory / STEPS_LOG, to_lines(self.rows))
             write_whole(self.directory / EPOCHS_LOG, to_lines(self._epoch_rows))
         self.ranks.wait()
+        self._saved_s = self._clock()
 
     def _own(self) -> dict[str, Any]:
-        """The configuration and the text, as a checkpoint describes them."""
-        return {"config": self.config.to_json(), **self._text.facts}
+        """The configuration and the data, as a checkpoint describes them."""
+        return {"config": self.config.to_json(), "data": dict(self.task.facts)}
 
     def compare(self, saved: Mapping[str, Any], *, but: Collection[str] = ()) -> list[str]:
-        """How the configuration and the text of a checkpoint differ from the run's, in words.
+        """How the configuration and the data of a checkpoint differ from the run's, in words.
 
         Settings named in `but` may differ.
         """
         return differences(saved, self._own(), but=but)
 
     def begin_after(
-        self, rows: Sequence[Row], epoch_rows: Sequence[Row], *, perplexity: float, next_step: str
+        self, rows: Sequence[Row], epoch_rows: Sequence[Row], *, value: float, next_step: str
     ) -> None:
         """Begins the run after the steps in these logs, with the present model; saves the run."""
         self.rows, self._epoch_rows = list(rows), list(epoch_rows)
-        self.accept(perplexity)
+        self.accept(value)
         self.step = next_step
         self.save()
 
@@ -362,13 +337,14 @@ class TrainingRun:
         """
         path = self.directory / CHECKPOINT
         saved = read_checkpoint(path)
-        told = self.compare(saved, but=may_change_in(saved["step"]))
+        allowed = self._may_change_in(saved["step"])
+        told = self.compare(saved, but=allowed)
         if len(saved["ranks"]) != self.ranks.size:
             told.append(f"{len(saved['ranks']):,} processes there, {self.ranks.size:,} now")
         if told:
             raise CheckpointConfigError(
                 f"{path} is of a run with another configuration: {'; '.join(told)}",
-                hint=f"{tell_may_change(saved['step'])}; for anything else begin another run",
+                hint=f"{tell_may_change(allowed)}; for anything else begin another run",
             )
         for change in self.compare(saved):
             logger.info("from here on: %s", change)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from profiler_service.errors import LhpError, NotFoundError, PlatformMismatchError
 from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange, PlatformInfo
 from tests.cli.stub import CURVE, PLATFORM
-from tests.trainer_client.texts import tiny_config, tiny_corpus
+from tests.trainer_client.stand_ins import make_run
+from tests.trainer_client.texts import tiny_config
 from trainer_client.report.step_latencies import measure_steps
 from trainer_client.report.text import NAMES, to_markdown
 from trainer_client.report.write import (
@@ -26,8 +26,6 @@ from trainer_client.report.write import (
 )
 from trainer_client.run.checkpoint import read_checkpoint, write_checkpoint
 from trainer_client.run.logs import CHECKPOINT
-from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
 
 KERNELS = {"dtype": "float32", "backend": "dense"}
 PARAMS = {"batch": 4, "steps": 10, "input_size": 8, "vocabulary": 12, **KERNELS}
@@ -143,7 +141,7 @@ FAR_ROWS = [
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A run that went through ROWS."""
-    run = TrainingRun(tiny_config(), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu")))
+    run = make_run(tiny_config(), tmp_path)
     run.rows, run.step = list(ROWS), "done"
     run.save()
     return tmp_path
@@ -334,7 +332,7 @@ def test_a_point_that_failed_is_an_error(directory: Path) -> None:
 
 
 def test_a_run_that_has_not_come_far_has_no_report(tmp_path: Path) -> None:
-    run = TrainingRun(tiny_config(), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu")))
+    run = make_run(tiny_config(), tmp_path)
     run.save()
     with pytest.raises(NotFoundError, match="no step"):
         make_report(tmp_path, None)

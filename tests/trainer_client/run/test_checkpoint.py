@@ -115,8 +115,8 @@ def test_another_file_is_no_checkpoint(path: Path) -> None:
 
 
 def test_another_version_says_so(path: Path) -> None:
-    path.write_bytes(path.read_bytes().replace(b"lhp-checkpoint-2", b"lhp-checkpoint-1", 1))
-    with pytest.raises(CheckpointVersionError, match="version 1; this software reads 2"):
+    path.write_bytes(path.read_bytes().replace(b"lhp-checkpoint-3", b"lhp-checkpoint-1", 1))
+    with pytest.raises(CheckpointVersionError, match="version 1; this software reads 3"):
         read_checkpoint(path)
 
 

@@ -4,8 +4,14 @@ import dataclasses
 
 import pytest
 
-from trainer_client.run.config import InvalidConfigError, TrainingConfig
-from trainer_client.run.presets import PAPER, PRESETS, UnknownPresetError, get_preset
+from trainer_client.presets import (
+    PAPER,
+    PRESETS,
+    TrainingConfig,
+    UnknownPresetError,
+    get_preset,
+)
+from trainer_client.run.settings import InvalidConfigError
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -36,10 +42,10 @@ def test_the_paper_preset_is_the_papers() -> None:
 
 def test_text_is_read_as_what_the_field_holds() -> None:
     changed = PAPER.with_changes(
-        {"batch": "8", "learning_rate": "2", "max_perplexity": "none", "route": "sparse"}
+        {"batch": "8", "learning_rate": "2", "threshold": "none", "route": "sparse"}
     )
     assert (changed.batch, changed.learning_rate) == (8, 2.0)
-    assert changed.max_perplexity is None
+    assert changed.threshold is None
     assert changed.route == "sparse"
 
 

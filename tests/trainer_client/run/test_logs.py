@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
+from tests.trainer_client.stand_ins import make_run
 from tests.trainer_client.test_cli import QUICK, Captured, arguments
 from tests.trainer_client.texts import tiny_config, write_tiny_corpus
 from trainer_client.cli import run
 from trainer_client.run.checkpoint import read_checkpoint
-from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
 from trainer_client.tasks.language_model.corpus import OWN_TEXT, load_corpus
 
 
@@ -135,7 +133,7 @@ def make_first_checkpoint(data: Path, out: Path) -> int:
     """The size in bytes of a run's first checkpoint, with some room for the time being."""
     config = tiny_config(when_away="skip")
     corpus = load_corpus(OWN_TEXT, data)
-    first = TrainingRun(config, corpus, out, ranks=Ranks(torch.device("cpu")))
+    first = make_run(config, out, corpus)
     first.step = "baseline"
     first.save()
     return (out / "checkpoint.lhp").stat().st_size + 500

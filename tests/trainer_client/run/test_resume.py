@@ -10,6 +10,7 @@ from tests.trainer_client.stand_ins import KilledError
 from tests.trainer_client.test_cli import CHANGES, QUICK, Captured, arguments, final_model
 from tests.trainer_client.texts import write_tiny_corpus
 from trainer_client.cli import run
+from trainer_client.presets import TrainingConfig
 from trainer_client.run.checkpoint import read_checkpoint
 from trainer_client.run.logs import Row
 from trainer_client.run.training_run import TrainingRun
@@ -25,7 +26,7 @@ def cut_short(data: Path, out: Path, *more: str) -> None:
     """Leaves a run in `out` that has ended the baseline: nobody answers for the rest."""
     saved: list[Row] = []
 
-    def kill(self: TrainingRun, row: Row, next_step: str) -> None:
+    def kill(self: TrainingRun[TrainingConfig], row: Row, next_step: str) -> None:
         end_step(self, row, next_step)
         saved.append(row)
         raise KilledError
@@ -80,4 +81,4 @@ def test_what_contradicts_the_run_is_refused_by_name(
     assert read_checkpoint(out / "checkpoint.lhp")["config"]["retrain_epochs"] == 2
     assert run(["own-text", *own, "--set", "retrain_epochs=3"]) == 1
     hint = capfd.readouterr().err.split("hint: ")[1]
-    assert "checkpoint_batches, max_away_s, when_away" in hint and "retrain_epochs" not in hint
+    assert "checkpoint_s, max_away_s, when_away" in hint and "retrain_epochs" not in hint

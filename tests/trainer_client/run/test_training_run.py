@@ -11,35 +11,29 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from tests.trainer_client.stand_ins import Run, hlstm_of, make_run
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.groups.masks import full_masks, seed_masks
 from trainer_client.run.checkpoint import CheckpointConfigError
-from trainer_client.run.config import TrainingConfig
-from trainer_client.run.descent import DivergedError, Observation, perplexity_of
+from trainer_client.run.descent import DivergedError, Observation
 from trainer_client.run.logs import CHECKPOINT
-from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
-from trainer_client.tasks.language_model.networks import MaskedHLSTM
+from trainer_client.tasks.language_model.evaluation import perplexity_of
+from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM
 
 
 class Stopped(BaseException):
     """Stands for a kill: nothing in the trainer catches it."""
 
 
-def make_run(config: TrainingConfig, directory: Path, **options: object) -> TrainingRun:
-    ranks = Ranks(torch.device("cpu"))
-    return TrainingRun(config, tiny_corpus(), directory, ranks=ranks, **options)  # type: ignore[arg-type]
-
-
-def train_hlstm(run: TrainingRun, **options: object) -> float:
-    model = run.hlstm
+def train_hlstm(run: Run, **options: object) -> float:
+    model = run.compact
     generator = torch.Generator().manual_seed(0)
     model.masks = seed_masks(model.layout, model.weights, density=0.5, generator=generator)
     run.begin_training(**({"max_epochs": 3, "learning_rate": 0.02} | options))  # type: ignore[arg-type]
     return run.train()
 
 
-def state_of(run: TrainingRun) -> dict[str, torch.Tensor]:
+def state_of(run: Run) -> dict[str, torch.Tensor]:
     return {k: v.clone() for k, v in run.model.state_dict().items()}
 
 
@@ -52,7 +46,7 @@ def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> 
 @pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 0.02), ("sgd", 5.0), ("nt-asgd", 5.0)])
 def test_it_learns(tmp_path: Path, optimiser: str, rate: float) -> None:
     run = make_run(tiny_config(optimiser=optimiser, dropout_embedding=0.0), tmp_path)
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     start = run.evaluate("valid")
     # Guessing gives 12. Knowing that i + 1 follows i in 81.7 % of the cases, else anything,
     # would give exp(-(0.817 ln 0.817 + 0.183 ln(0.183 / 11))) = 2.5.
@@ -65,7 +59,7 @@ def test_it_learns(tmp_path: Path, optimiser: str, rate: float) -> None:
 
 def test_perplexity_is_that_of_the_whole_text(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
-    model = run.hlstm
+    model = hlstm_of(run)
     # 120 tokens in 10 pieces of 12, read at once instead of in stretches of 5.
     words_nb = tiny_corpus().valid.view(10, 12).t()
     model.eval()
@@ -76,7 +70,7 @@ def test_perplexity_is_that_of_the_whole_text(tmp_path: Path) -> None:
 
 def test_the_mean_gradient_is_that_of_the_mean_loss(tmp_path: Path) -> None:
     run = make_run(tiny_config(steps=200), tmp_path)
-    model = run.hlstm
+    model = hlstm_of(run)
     generator = torch.Generator().manual_seed(0)
     model.masks = seed_masks(model.layout, model.weights, density=0.5, generator=generator)
     before = state_of(run)
@@ -103,7 +97,8 @@ def test_both_models_begin_with_the_training_texts_words(tmp_path: Path) -> None
     run = make_run(tiny_config(max_train_tokens=few), tmp_path)
     count_v = torch.bincount(corpus.train[:few], minlength=len(corpus.vocabulary)) + 1
     assert not count_v.equal(torch.bincount(corpus.train) + 1)
-    for model in (run.model, run.hlstm):
+    for model in (run.model, hlstm_of(run)):
+        assert isinstance(model, LanguageModel)
         torch.testing.assert_close(model.decoder_bias_v.softmax(0), count_v / count_v.sum())
 
 
@@ -197,7 +192,7 @@ def test_random_lengths_cover_the_text_and_scale_the_rate(tmp_path: Path) -> Non
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_biases_dont_decay(tmp_path: Path, optimiser: str) -> None:
     run = make_run(tiny_config(optimiser=optimiser, weight_decay=0.5), tmp_path)
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     run.begin_training(max_epochs=1, learning_rate=0.1)
     assert run._descent is not None
     before = {name: each.detach().clone() for name, each in run.model.named_parameters()}
@@ -260,16 +255,17 @@ def test_a_resumed_run_ends_with_the_same_bits(
 
 def test_a_widened_model_is_restored(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
-    run.hlstm.widen(gate_width=14, state_width=9)
+    run.compact.widen({"gate_width": 14, "state_width": 9})
     run.step, run.notes = "lhp", {"answer": None}
     run.accept(5.0)
     run.save()
     again = make_run(tiny_config(), tmp_path)
     again.restore()
-    assert isinstance(again.model, MaskedHLSTM) and again.model.widths == (14, 9)
+    assert isinstance(again.model, MaskedHLSTM)
+    assert again.model.widths == {"gate_width": 14, "state_width": 9}
     assert_same_bits(state_of(again), state_of(run))
     assert (again.step, again.notes) == ("lhp", {"answer": None})
-    assert again.accepted is not None and again.accepted.perplexity == 5.0
+    assert again.accepted is not None and again.accepted.value == 5.0
 
 
 def test_another_configuration_cant_go_on(tmp_path: Path) -> None:
@@ -285,18 +281,17 @@ def test_another_text_of_the_same_size_cant_go_on(tmp_path: Path) -> None:
     other = make_run(tiny_config(), tmp_path)
     other.restore()
     corpus = dataclasses.replace(tiny_corpus(), valid=valid)
-    ranks = Ranks(torch.device("cpu"))
-    other = TrainingRun(tiny_config(), corpus, tmp_path, ranks=ranks)
-    with pytest.raises(CheckpointConfigError, match="of other words"):
+    other = make_run(tiny_config(), tmp_path, corpus)
+    with pytest.raises(CheckpointConfigError, match="other data of the same size"):
         other.restore()
 
 
 # A loss that isn't a number
 
 
-def poison(run: TrainingRun, seen: Observation) -> None:
+def poison(run: Run, seen: Observation) -> None:
     with torch.no_grad():
-        run.hlstm.weights["gate_ksg"][0, 0, 0] = torch.nan
+        run.compact.weights["gate_ksg"][0, 0, 0] = torch.nan
 
 
 def test_nan_sends_the_run_back_at_half_the_rate(tmp_path: Path) -> None:
@@ -325,14 +320,14 @@ def test_a_checkpoint_never_keeps_a_model_that_fails_at_once(tmp_path: Path, bat
             poisoned.append(seen)
             poison(run, seen)
 
-    run = make_run(tiny_config(checkpoint_batches=3, max_rollbacks=1), tmp_path, observe=once)
+    run = make_run(tiny_config(checkpoint_s=3, max_rollbacks=1), tmp_path, observe=once)
     assert math.isfinite(train_hlstm(run))
     assert poisoned
 
 
-@pytest.mark.parametrize("checkpoint_batches", [1000, 20])
+@pytest.mark.parametrize("checkpoint_s", [1000, 20])
 def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(
-    tmp_path: Path, checkpoint_batches: int
+    tmp_path: Path, checkpoint_s: int
 ) -> None:
     # 20 batches an epoch: nothing but the validation after it sees what the 20th did.
     poisoned: list[Observation] = []
@@ -342,7 +337,7 @@ def test_a_model_that_cant_be_validated_never_replaces_a_checkpoint(
             poisoned.append(seen)
             poison(run, seen)
 
-    config = tiny_config(checkpoint_batches=checkpoint_batches)
+    config = tiny_config(checkpoint_s=checkpoint_s)
     run = make_run(config, tmp_path, observe=once)
     perplexity = train_hlstm(run)
     assert poisoned and math.isfinite(perplexity)

@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 
 from profiler_service.errors import NotFoundError
-from tests.trainer_client.stand_ins import Oracle
+from tests.trainer_client.stand_ins import Oracle, Run
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.groups.growth import InvalidGradientError, MeanGradient
 from trainer_client.methods.grow_prune.synthesis import synthesise
 from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
 from trainer_client.tasks.language_model.networks import MaskedHLSTM
+from trainer_client.training import make_run
 
 
 def ranks_agree_on_errors(ranks: Ranks, out: Path) -> None:
@@ -48,13 +48,13 @@ def ranks_agree_on_gradients(ranks: Ranks, out: Path) -> None:
         (out / f"gradient{ranks.rank}.txt").write_text(str(error))
 
 
-def train_an_epoch(ranks: Ranks, out: Path) -> TrainingRun:
+def train_an_epoch(ranks: Ranks, out: Path) -> Run:
     """A run after an epoch of plain descent on the H-LSTM, without dropout."""
     config = tiny_config(
         optimiser="sgd", dropout_embedding=0.0, dropout_gates=0.0, dropout_output=0.0
     )
-    run = TrainingRun(config, tiny_corpus(), out, ranks=ranks)
-    assert run.hlstm is run.model
+    run = make_run(config, tiny_corpus(), out, ranks=ranks)
+    assert run.compact is run.model
     run.begin_training(max_epochs=1, learning_rate=1.0)
     run.train()
     return run
@@ -67,9 +67,9 @@ def main() -> None:
     ranks_agree_on_gradients(ranks, out)
     trained = train_an_epoch(ranks, out / "epoch")
     torch.save(trained.model.state_dict(), out / f"epoch{ranks.rank}.pt")
-    run = TrainingRun(tiny_config(), tiny_corpus(), out, ranks=ranks)
+    run = make_run(tiny_config(), tiny_corpus(), out, ranks=ranks)
     synthesise(run, Oracle(2, 1))
-    assert run.hlstm.widths == (12, 8)
+    assert run.compact.widths == {"gate_width": 12, "state_width": 8}
     assert isinstance(run.model, MaskedHLSTM)
     found = dict(run.model.state_dict())
     found |= {f"mask {name}": mask for name, mask in run.model.masks.weights.items()}

@@ -19,11 +19,13 @@ from profiler_service.errors import ConflictError
 from trainer_client.export import ModelFileError, load_dense
 from trainer_client.files import explaining, make_directory, write_whole
 from trainer_client.groups.masks import Masks, count_weights, full_masks, map_matrices
+from trainer_client.methods.grow_prune.config import LATER_SETTINGS, GrowPruneConfig
 from trainer_client.methods.grow_prune.route import STEPS
 from trainer_client.run.checkpoint import CheckpointConfigError, read_checkpoint
-from trainer_client.run.config import LATER_SETTINGS
 from trainer_client.run.logs import CHECKPOINT, EPOCHS_LOG, MODELS, STEPS_LOG, Row, to_lines
+from trainer_client.run.task import Split
 from trainer_client.run.training_run import TrainingRun
+from trainer_client.tasks.language_model.networks import MaskedHLSTM
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ TOLERANCE = 0.01
 differently. Another text or model differs by more."""
 
 
-def begin_from(run: TrainingRun, origin: Path) -> None:
+def begin_from(run: TrainingRun[GrowPruneConfig], origin: Path) -> None:
     """Returns when the new run is in the state in which the run in `origin` ended step (a).
 
     Its rows then name their origin: `taken_from`. Raises NoCheckpointError if there is no run,
@@ -77,7 +79,7 @@ def begin_from(run: TrainingRun, origin: Path) -> None:
     run.begin_after(
         copied,
         epoch_rows,
-        perplexity=rows[-1]["valid_perplexity"],
+        value=rows[-1][f"valid_{run.task.metric.name}"],
         next_step=STEPS[run.config.route][len(FIRST_STEPS)],
     )
     logger.info(
@@ -89,14 +91,15 @@ def begin_from(run: TrainingRun, origin: Path) -> None:
     )
 
 
-def _load_grown(run: TrainingRun, origin: Path, row: Row) -> None:
+def _load_grown(run: TrainingRun[GrowPruneConfig], origin: Path, row: Row) -> None:
     """Makes the model that step (a) exported the run's model. Raises ModelFileError.
 
     The file has no masks. Every weight that isn't zero lives. If their number is the one in the
     row, no other weight lives. In step (a) no unit dies, so no unit was left out or renumbered.
     """
     path = origin / MODELS / "growth.safetensors"
-    network, model = load_dense(path), run.hlstm
+    network, model = load_dense(path), run.compact
+    assert isinstance(model, MaskedHLSTM)  # only language models are exported so far
     shapes = {name: each.shape for name, each in model.network.state_dict().items()}
     if {name: each.shape for name, each in network.state_dict().items()} != shapes:
         raise ModelFileError(
@@ -119,11 +122,13 @@ def _load_grown(run: TrainingRun, origin: Path, row: Row) -> None:
             hint="is it of another run? if not, train all steps",
         )
     model.masks = masks
-    for split in ("valid", "test"):
-        found, logged = run.evaluate(split), row[f"{split}_perplexity"]
+    metric = run.task.metric.name
+    splits: tuple[Split, ...] = ("valid", "test")
+    for split in splits:
+        found, logged = run.evaluate(split), row[f"{split}_{metric}"]
         if not abs(found - logged) <= TOLERANCE * logged:
             raise ModelFileError(
-                f"{path} has a perplexity of {found:.2f} on the {split} text; the run in {origin}"
+                f"{path} has a {metric} of {found:.2f} on the {split} data; the run in {origin}"
                 f" logged {logged:.2f}",
                 hint="give the text that it was trained on (--data), and leave its files as they"
                 " are",

@@ -6,6 +6,7 @@ Source: section 5.1 of Yin et al.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,11 +14,11 @@ import torch
 from trainer_client.groups.growth import grow_units, open_dormant
 from trainer_client.groups.layout import Tensors
 from trainer_client.groups.masks import Masks
+from trainer_client.methods.grow_prune.config import GrowPruneConfig
 from trainer_client.methods.grow_prune.pruning_steps import find_threshold
 from trainer_client.methods.grow_prune.service_use import (
     NoServiceError,
     ask_or_skip,
-    latency_params,
 )
 from trainer_client.oracle.answers import LatencyAnswer
 from trainer_client.oracle.protocol import LatencyOracle
@@ -30,7 +31,7 @@ SEARCHED_SHARES = (0.0, *(2.0**n for n in range(-8, 4)))
 """
 
 
-def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
+def grow_to_lhp(run: TrainingRun[GrowPruneConfig], oracle: LatencyOracle | None) -> None:
     """Step (c): dormant units wake up to the LHP that the service names; then retraining.
 
     The result is kept if it is better than the model before, or if units woke and it keeps the
@@ -48,20 +49,25 @@ def grow_to_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
         return
     if not run.is_training:
         if any(answer["grow_by"]):
-            _wake(run, *answer["lhp"])
+            _wake(run, answer["widths"])
         run.begin_training(max_epochs=config.lhp_epochs, learning_rate=config.retrain_learning_rate)
-    perplexity = run.train()
+    value = run.train()
     assert run.accepted is not None
-    has_grown = any(answer["grow_by"])
-    is_good = has_grown and perplexity <= find_threshold(run).perplexity
-    if is_good or perplexity < run.accepted.perplexity:
-        run.accept(perplexity)
+    metric, has_grown = run.task.metric, any(answer["grow_by"])
+    is_good = has_grown and metric.keeps(value, find_threshold(run).value)
+    if is_good or metric.is_better(value, run.accepted.value):
+        run.accept(value)
     else:
         run.revert()
 
 
-def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | None:
+def _ask(run: TrainingRun[GrowPruneConfig], oracle: LatencyOracle | None) -> dict[str, Any] | None:
     """The service's answer about the model's dims; None if it is away and that is allowed."""
+
+    question = run.task.ask_about(run.compact.live_widths)
+    if question is None:
+        logger.info("step (c) is left out: the task has no question about latency")
+        return None
 
     def ask() -> LatencyAnswer:
         if oracle is None:
@@ -69,11 +75,11 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
                 "step (c) needs a latency service, and none was named",
                 hint="name one (--service URL)",
             )
-        logger.info("step (c) asks for the LHP of %s", " / ".join(map(str, run.hlstm.dims)))
+        logger.info("step (c) asks for the LHP of %s", " / ".join(map(str, question.dims)))
         return oracle.query(
-            run.hlstm.dims,
-            workload=run.config.latency_workload,
-            params=latency_params(run),
+            question.dims,
+            workload=question.workload,
+            params=question.params,
             max_growth=run.config.max_growth,
         )
 
@@ -84,6 +90,7 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
         "dims": list(answer.dims),
         "lhp": list(answer.lhp),
         "grow_by": list(answer.grow_by),
+        "widths": dict(zip(question.axes, answer.lhp, strict=True)),
         "latency_s": answer.latency_s,
         "lhp_latency_s": answer.lhp_latency_s,
         "speedup": answer.speedup,
@@ -99,12 +106,13 @@ def _ask(run: TrainingRun, oracle: LatencyOracle | None) -> dict[str, Any] | Non
     }
 
 
-def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
+def _wake(run: TrainingRun[GrowPruneConfig], widths: Mapping[str, int]) -> None:
     """Grows the model to these widths. The units with the largest gradients wake."""
-    config, model = run.config, run.hlstm
-    live_gate_width, live_state_width = model.dims
-    widest = model.widths
-    model.widen(gate_width=max(gate_width, widest[0]), state_width=max(state_width, widest[1]))
+    config, model = run.config, run.compact
+    live, all_units = model.live_widths, model.widths
+    model.widen(
+        {axis: max(width, all_units[axis]) for axis, width in widths.items()}, seed=config.seed
+    )
     generator = torch.Generator().manual_seed(config.seed)
     opened = open_dormant(model.layout, model.weights, model.masks, generator=generator)
     gradients = run.mean_gradient(opened)
@@ -116,10 +124,7 @@ def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
             opened,
             before,
             gradients,
-            counts={
-                "gate_width": gate_width - live_gate_width,
-                "state_width": state_width - live_state_width,
-            },
+            counts={axis: width - live[axis] for axis, width in widths.items()},
             learning_rate=learning_rate,
         )
         model.masks = grown.masks
@@ -133,15 +138,20 @@ def _wake(run: TrainingRun, gate_width: int, state_width: int) -> None:
     for share in SEARCHED_SHARES:
         grow(share * scale)
         found[share] = run.evaluate("probe")
-    best = min(found, key=lambda share: found[share])
+    metric = run.task.metric
+    best = 0.0
+    for share, value in found.items():
+        if metric.is_better(value, found[best]):
+            best = share
     logger.info(
-        "woken weights start at %g of the live weights' size: perplexity %.3f on a part of the"
-        " training text, %.3f from zero",
+        "woken weights start at %g of the live weights' size: %s %.3f on a part of the training"
+        " data, %.3f from zero",
         best,
+        metric.name,
         found[best],
         found[0.0],
     )
-    run.notes["woken_start"] = {"share": best, "perplexities": list(found.values())}
+    run.notes["woken_start"] = {"share": best, "values": list(found.values())}
     grow(best * scale)
 
 

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from profiler_service.networks.hlstm import NUM_GATES
 from profiler_service.wire import CrossoverAnswer
+from trainer_client.methods.grow_prune.config import GrowPruneConfig, Route
 from trainer_client.methods.grow_prune.service_use import (
     NoServiceError,
     ask_or_skip,
@@ -15,7 +15,6 @@ from trainer_client.methods.grow_prune.service_use import (
     check_lhp,
 )
 from trainer_client.oracle.protocol import CrossoverOracle, LatencyOracle
-from trainer_client.run.config import Route
 from trainer_client.run.logs import Row
 from trainer_client.run.training_run import TrainingRun
 
@@ -28,6 +27,7 @@ STEPS: Mapping[Route, tuple[str, ...]] = {
     "dense": ("baseline", "growth", "units", "lhp", "weights"),
     "sparse": ("baseline", "growth", "weights"),
     "measured": ("baseline", "growth", CHOICE),
+    "trained": ("baseline", "units", "lhp", "weights"),
 }
 """The steps of each route, by name: `growth` is the paper's (a), `units` (b), `lhp` (c),
 `weights` (d)."""
@@ -43,7 +43,9 @@ def find_route(route: Route, rows: Sequence[Row]) -> Route:
 
 
 def check_ahead(
-    run: TrainingRun, oracle: LatencyOracle | None, crossovers: CrossoverOracle | None
+    run: TrainingRun[GrowPruneConfig],
+    oracle: LatencyOracle | None,
+    crossovers: CrossoverOracle | None,
 ) -> None:
     """Returns if what the run's coming steps ask can be asked now, or may be left out.
 
@@ -62,7 +64,7 @@ def check_ahead(
         check_lhp(run, oracle)
 
 
-def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
+def choose_route(run: TrainingRun[GrowPruneConfig], oracle: CrossoverOracle | None) -> None:
     """Sets the run's next step: (d) if sparse kernels will certainly be faster, otherwise (b).
 
     They are certainly faster if, for each product of a time step, the upper end of the crossover's
@@ -94,10 +96,12 @@ def choose_route(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
 
 
 def _ask_crossovers(
-    run: TrainingRun, oracle: CrossoverOracle | None
+    run: TrainingRun[GrowPruneConfig], oracle: CrossoverOracle | None
 ) -> list[dict[str, Any]] | None:
     """The crossovers of sparse products; None if the service is away and that is allowed."""
-    gate_width, state_width = run.hlstm.dims
+    widths = run.compact.live_widths
+    question, products = run.task.ask_about(widths), run.task.sparse_products(widths)
+    assert question is not None  # checked before anything was trained
 
     def ask() -> list[CrossoverAnswer]:
         if oracle is None:
@@ -106,8 +110,7 @@ def _ask_crossovers(
                 hint="name one (--service URL), or choose route=dense or route=sparse",
             )
         return [
-            oracle.get_crossover(dims, batch=run.config.latency_batch)
-            for dims in ((NUM_GATES * gate_width, state_width), (state_width, gate_width))
+            oracle.get_crossover(dims, batch=int(question.params["batch"])) for dims in products
         ]
 
     answers = ask_or_skip(run.config, ask, what="the measuring of the route")

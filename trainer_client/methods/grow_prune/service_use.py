@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from profiler_service.errors import HostAwayError, LhpError
-from profiler_service.kinds import HLSTM_LM, get_workload_kind
-from profiler_service.networks.hlstm import NUM_GATES
+from profiler_service.errors import HostAwayError, InvalidRequestError, LhpError
+from profiler_service.kinds import get_workload_kind
+from profiler_service.workload import ParamValue
+from trainer_client.methods.grow_prune.config import GrowPruneConfig
 from trainer_client.oracle.protocol import CrossoverOracle, LatencyOracle
 from trainer_client.oracle.recordings import NoRecordedAnswerError
-from trainer_client.run.config import TrainingConfig
 from trainer_client.run.training_run import TrainingRun
 
 logger = logging.getLogger(__name__)
@@ -28,52 +28,43 @@ AWAY = (HostAwayError, NoRecordedAnswerError, NoServiceError)
 """Errors after which `when_away` says what to do."""
 
 
-def latency_params(run: TrainingRun) -> dict[str, int | str]:
-    """The fixed parameters of the workload that this run's model is measured as in step (c)."""
-    config = run.config
-    params: dict[str, int | str] = {
-        "batch": config.latency_batch,
-        "steps": config.latency_steps,
-        "input_size": config.embedding_width,
-        "dtype": config.latency_dtype,
-        "backend": config.latency_backend,
-    }
-    if config.latency_workload == HLSTM_LM.name:
-        params["vocabulary"] = run.vocabulary
-    return params
-
-
-def check_lhp(run: TrainingRun, oracle: LatencyOracle | None) -> None:
+def check_lhp(run: TrainingRun[GrowPruneConfig], oracle: LatencyOracle | None) -> None:
     """Returns if step (c), which is ahead of the run, can ask the oracle, or may be left out.
 
     Raises NoServiceError, and what the oracle raises.
     """
-    config, params = run.config, latency_params(run)
-    workload = get_workload_kind(config.latency_workload).describe(params)
-    dims = workload.check_dims((config.gate_width, config.state_width))
+    question = run.task.ask_about(run.widest)
+    if question is None:
+        return
+    described = get_workload_kind(question.workload).describe(question.params)
+    dims = described.check_dims(question.dims)
     _check(
-        config,
+        run.config,
         oracle,
-        lambda there: there.check(dims, workload=workload.kind, params=params),
+        lambda there: there.check(dims, workload=question.workload, params=question.params),
         step="step (c)",
     )
 
 
-def check_crossovers(run: TrainingRun, oracle: CrossoverOracle | None) -> None:
+def check_crossovers(run: TrainingRun[GrowPruneConfig], oracle: CrossoverOracle | None) -> None:
     """As `check_lhp`, for the choice of a route by crossovers."""
-    config = run.config
-    dims = (NUM_GATES * config.gate_width, config.state_width)
-    params: dict[str, int | str] = {"batch": config.latency_batch, "backend": "csr"}
+    question, products = run.task.ask_about(run.widest), run.task.sparse_products(run.widest)
+    if question is None or not products:
+        raise InvalidRequestError(
+            "route=measured needs products that sparse kernels can carry out; this task names none",
+            hint="choose route=dense or route=sparse",
+        )
+    params: dict[str, ParamValue] = {"batch": question.params["batch"], "backend": "csr"}
     _check(
-        config,
+        run.config,
         oracle,
-        lambda there: there.check(dims, workload="linear", params=params),
+        lambda there: there.check(products[0], workload="linear", params=params),
         step="the choice of a route",
     )
 
 
 def _check(
-    config: TrainingConfig, oracle: Asked | None, check: Callable[[Asked], None], *, step: str
+    config: GrowPruneConfig, oracle: Asked | None, check: Callable[[Asked], None], *, step: str
 ) -> None:
     try:
         if oracle is None:
@@ -94,7 +85,7 @@ def _check(
         logger.warning("%s; training all the same, for %s may be left out", error, step)
 
 
-def ask_or_skip(config: TrainingConfig, ask: Callable[[], T], *, what: str) -> T | None:
+def ask_or_skip(config: GrowPruneConfig, ask: Callable[[], T], *, what: str) -> T | None:
     """The answer; None if the service is away and `when_away` lets the run do without.
 
     Raises what `ask` does. The hint then says that the run continues from here.

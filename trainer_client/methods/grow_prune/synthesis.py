@@ -18,6 +18,8 @@ import torch
 
 from trainer_client.groups.growth import grow_matrices
 from trainer_client.groups.masks import apply_masks, scale_for_density, seed_masks
+from trainer_client.groups.network import MaskedNetwork
+from trainer_client.methods.grow_prune.config import GrowPruneConfig
 from trainer_client.methods.grow_prune.lhp_step import grow_to_lhp
 from trainer_client.methods.grow_prune.pruning_steps import (
     find_threshold,
@@ -35,13 +37,12 @@ from trainer_client.methods.grow_prune.route import (
 from trainer_client.oracle.protocol import CrossoverOracle, LatencyOracle
 from trainer_client.run.logs import Row
 from trainer_client.run.training_run import TrainingRun
-from trainer_client.tasks.language_model.networks import MaskedHLSTM
 
 logger = logging.getLogger(__name__)
 
 
 def synthesise(
-    run: TrainingRun,
+    run: TrainingRun[GrowPruneConfig],
     oracle: LatencyOracle | None,
     *,
     crossovers: CrossoverOracle | None = None,
@@ -50,7 +51,7 @@ def synthesise(
     """Returns when the run has gone through all its steps.
 
     A run that has not begun starts with the baseline; a restored one continues. `oracle` answers
-    for the kind `hlstm_lm`. `crossovers` is needed if the route is `measured`. Both are tried
+    the task's question. `crossovers` is needed if the route is `measured`. Both are tried
     before anything is trained. `at_step_end` is called with the step's row of the report, when the
     run has the step's accepted model. If the run is killed at that moment, it is called again.
     Raises the errors of the steps and of `check_ahead`.
@@ -73,11 +74,19 @@ def synthesise(
         steps = STEPS[find_route(run.config.route, run.rows)]
         following = steps.index(step) + 1
         run.end_step(row, steps[following] if following < len(steps) else DONE)
-        logger.info("%s: perplexity %.1f, %.0f s", step, row["valid_perplexity"], row["seconds"])
+        metric = run.task.metric.name
+        logger.info("%s: %s %.4g, %.0f s", step, metric, row[f"valid_{metric}"], row["seconds"])
 
 
-def train_baseline(run: TrainingRun) -> None:
-    """Trains the stacked LSTM that the H-LSTM is compared with."""
+def train_baseline(run: TrainingRun[GrowPruneConfig]) -> None:
+    """Trains the network that the compact one is compared with.
+
+    With `route=trained`, the network comes trained, and is its own baseline.
+    """
+    if run.config.route == "trained":
+        run.model = run.compact
+        run.accept(run.evaluate("valid"))
+        return
     if not run.is_training:
         run.begin_training(
             max_epochs=run.config.baseline_epochs, learning_rate=run.config.learning_rate
@@ -85,12 +94,12 @@ def train_baseline(run: TrainingRun) -> None:
     run.accept(run.train())
 
 
-def grow_from_seed(run: TrainingRun) -> None:
+def grow_from_seed(run: TrainingRun[GrowPruneConfig]) -> None:
     """Step (a): a sparse seed grows by its gradients at the beginning of its first epochs.
 
     It is one training: the optimiser isn't reset at a growth.
     """
-    config, model = run.config, run.hlstm
+    config, model = run.config, run.compact
     if not run.is_training:
         generator, density = torch.Generator().manual_seed(config.seed), config.seed_density
         model.load_weights(scale_for_density(model.layout, model.weights, density=density))
@@ -111,7 +120,7 @@ def grow_from_seed(run: TrainingRun) -> None:
     run.accept(run.train(at_epoch=grow))
 
 
-_ALONE: dict[str, Callable[[TrainingRun], None]] = {
+_ALONE: dict[str, Callable[[TrainingRun[GrowPruneConfig]], None]] = {
     "baseline": train_baseline,
     "growth": grow_from_seed,
     "units": prune_rows_and_columns,
@@ -120,48 +129,51 @@ _ALONE: dict[str, Callable[[TrainingRun], None]] = {
 """The steps that don't ask the service."""
 
 
-def _find_dims(run: TrainingRun) -> tuple[int, int]:
-    """The dims with which the model is exported and measured: those of the LHP, if there is one.
+def find_widths(run: TrainingRun[GrowPruneConfig]) -> dict[str, int]:
+    """The widths by axis with which the compact network is exported and measured.
 
-    Units that die after growth to the LHP stay, all zero: smaller dims would not be faster.
+    Those of the LHP, if there is one: units that die after growth to the LHP stay, all zero, for
+    smaller dims would not be faster.
     """
     answers = [row.get("answer") for row in run.rows] + [run.notes.get("answer")]
-    given = [each["lhp"] for each in answers if each is not None]
-    return (given[-1][0], given[-1][1]) if given else run.model.dims
+    given = [each["widths"] for each in answers if each is not None]
+    return {**run.compact.live_widths, **(given[-1] if given else {})}
 
 
-def _describe(run: TrainingRun, seconds: float) -> Row:
+def _describe(run: TrainingRun[GrowPruneConfig], seconds: float) -> Row:
     """The report's row of the step that has just ended."""
     assert run.accepted is not None
     run.revert()
-    row: Row = {
-        "step": run.step,
-        "dims": list(_find_dims(run)),
-        "live_dims": list(run.model.dims),
-        "recurrent_parameters": run.model.count_recurrent_parameters(),
-        "table_parameters": run.model.table.numel(),
-        "valid_perplexity": run.accepted.perplexity,
-        "test_perplexity": run.evaluate("test"),
+    metric, model = run.task.metric, run.model
+    row: Row = {"step": run.step, **run.task.describe(model)}
+    if isinstance(model, MaskedNetwork):
+        widths = find_widths(run)
+        row["dims"] = list(widths.values())
+        row["live_dims"] = list(model.live_widths.values())
+        possible = model.layout.count_possible(widths, model.weights)
+        row["density"] = model.count_live_weights() / possible
+    row |= {
+        f"valid_{metric.name}": run.accepted.value,
+        f"test_{metric.name}": run.evaluate("test"),
         "rounds": run.notes.get("round", 1),
         "seconds": seconds,
     }
-    if isinstance(run.model, MaskedHLSTM):
-        gate_width, state_width = row["dims"]
-        possible = 4 * gate_width * (run.config.embedding_width + 2 * state_width)
-        row["density"] = row["recurrent_parameters"] / possible
     if run.step in ("units", "weights"):
         threshold = find_threshold(run)
-        row["threshold"], row["threshold_of"] = threshold.perplexity, threshold.source
+        row["threshold"], row["threshold_of"] = threshold.value, threshold.source
         row["rounds_accepted"] = run.notes["num_accepted"]
-        row["kept_threshold"] = run.accepted.perplexity <= threshold.perplexity
+        row["kept_threshold"] = metric.keeps(run.accepted.value, threshold.value)
         if not row["kept_threshold"]:
             logger.warning(
-                "step %s can't keep a perplexity of %.2f: it ends with the model that it began"
-                " with, the best so far, of %.2f",
+                "step %s can't keep a %s of %.2f: it ends with the model that it began with, the"
+                " best so far, of %.2f",
                 run.step,
-                threshold.perplexity,
-                run.accepted.perplexity,
+                metric.name,
+                threshold.value,
+                run.accepted.value,
             )
     if run.step == "lhp":
         row["answer"] = run.notes["answer"]
+        if "woken_start" in run.notes:
+            row["woken_start"] = run.notes["woken_start"]
     return row

@@ -1,22 +1,16 @@
-"""Measures of a model over a whole text: its perplexity and its mean gradient.
-
-Neither changes anything of the model but its mode.
-"""
+"""The perplexity of a model on a whole text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from trainer_client.groups.growth import MeanGradient
-from trainer_client.groups.layout import Tensors
-from trainer_client.groups.masks import full_masks
-from trainer_client.run.descent import perplexity_of
-from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM, mean_loss
+from trainer_client.tasks.language_model.networks import LanguageModel
 
 # Shapes: N rows of a batchified text, B texts side by side.
 
@@ -48,33 +42,6 @@ def perplexity_by(
     return perplexity_of(loss_sum / count)
 
 
-def measure_mean_gradient(
-    model: MaskedHLSTM,
-    weights: Tensors,
-    text_nb: Tensor,
-    *,
-    steps: int,
-    over_processes: Callable[[Sequence[Tensor]], None],
-) -> dict[str, Tensor]:
-    """The gradient of all weights of the H-LSTM layer, living or not, over all words.
-
-    The average over the text, without dropout; `over_processes` averages sums in place. Raises
-    InvalidGradientError.
-    """
-    kept_masks = model.masks
-    kept = {name: weight.detach().clone() for name, weight in model.weights.items()}
-    model.masks = full_masks(model.layout, model.weights)
-    model.load_weights(weights)
-    model.eval()
-    mean = MeanGradient()
-    state = model.zero_state(text_nb.shape[1])
-    parameters = model.weights
-    for row in range(0, len(text_nb) - 1, steps):
-        words = text_nb[row : row + steps + 1]
-        scores_nv, state = model(words[:-1], state)
-        loss = mean_loss(scores_nv, words[1:].flatten())
-        gradients = torch.autograd.grad(loss, list(parameters.values()))
-        mean.add(dict(zip(parameters, gradients, strict=True)), count=words[1:].numel())
-    model.masks = kept_masks
-    model.load_weights(kept)
-    return mean.mean(over_processes=over_processes)
+def perplexity_of(loss: float) -> float:
+    """exp(loss); infinite if that is too large for a float."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -7,7 +7,7 @@ the steps.
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,37 +16,23 @@ from torch.func import functional_call
 
 from profiler_service.networks import HLSTMLanguageModel, HLSTMWeights, LSTMLanguageModel
 from profiler_service.networks.hlstm import NUM_GATES
-from trainer_client.groups.layers import HIDDEN, HLSTM_LAYOUT, STATE
-from trainer_client.groups.layout import Tensors
-from trainer_client.groups.masks import Masks, apply_masks, count_weights, full_masks
+from trainer_client.groups.layers import GATE_AXIS, HLSTM_LAYOUT, STATE, STATE_AXIS
+from trainer_client.groups.masks import Masks, apply_masks, full_masks
+from trainer_client.groups.network import MaskedNetwork
 from trainer_client.groups.shrinking import shrink, widen
 from trainer_client.groups.surgery import set_parameters
-from trainer_client.run.config import TrainingConfig
+from trainer_client.run.task import Loss, State
+from trainer_client.tasks.language_model.config import LanguageModelConfig
 from trainer_client.tasks.language_model.recurrence import run_recurrence
 
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E embedding_width, I = E, S
 # state_width, G gate_width, K the four gates, Q = K · G, H and J widths of the baseline's layers.
 
-State = tuple[Tensor, ...]
-"""The detached state that a model passes from one piece of text to the next."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Loss:
-    """The loss on a piece of text. Both values are float32 scalars."""
-
-    value: Tensor
-    """The mean cross entropy, nats per token."""
-    penalised: Tensor
-    """What is descended: the value, and the penalties of the configuration."""
-    state: State
-    """The state after the text, detached."""
-
 
 class LanguageModel(nn.Module, abc.ABC):
     """A language model that can be trained."""
 
-    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+    def __init__(self, vocabulary: int, config: LanguageModelConfig) -> None:
         super().__init__()
         self.vocabulary = vocabulary
         self.config = config
@@ -166,7 +152,7 @@ def mean_loss(scores_nv: Tensor, words_n: Tensor) -> Tensor:
     return F.cross_entropy(scores_nv, words_n, reduction="none").float().mean()
 
 
-class MaskedHLSTM(LanguageModel):
+class MaskedHLSTM(LanguageModel, MaskedNetwork):
     """The H-LSTM language model with masks.
 
     `network` holds all weights that can exist; the masks say which of them live. Dead units are
@@ -176,71 +162,39 @@ class MaskedHLSTM(LanguageModel):
     layout = HLSTM_LAYOUT
     """The units of its layer."""
 
-    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+    def __init__(self, vocabulary: int, config: LanguageModelConfig) -> None:
         super().__init__(vocabulary, config)
         self.network = HLSTMLanguageModel(
             vocabulary, config.embedding_width, config.state_width, config.gate_width
         )
-        self._keep_masks(full_masks(self.layout, self.weights))
-        self._has_dead_units = False
+        self.keep_masks(full_masks(self.layout, self.weights))
 
     @property
     def weights(self) -> dict[str, Tensor]:
         """The layer's parameters, by name."""
         return self.network.layer.weights()._asdict()
 
-    @property
-    def masks(self) -> Masks:
-        """Which of them live. When it is set, weights that die become zero."""
-        return Masks(
-            weights={name: self.get_buffer(f"mask_{name}") for name in HLSTMWeights._fields},
-            units={
-                group.name: self.get_buffer(f"units_{group.name}") for group in self.layout.groups
-            },
-        )
-
-    @masks.setter
-    def masks(self, masks: Masks) -> None:
-        self._keep_masks(masks)
+    def keep_masks(self, masks: Masks) -> None:  # noqa: D102  inherited
+        super().keep_masks(masks)
         self._has_dead_units = not all(bool(live_u.all()) for live_u in masks.units.values())
-        self.load_weights(apply_masks(self.weights, self.masks))
-
-    def _keep_masks(self, masks: Masks) -> None:
-        """As buffers, which move to another device with the model."""
-        kept = {f"mask_{name}": mask for name, mask in masks.weights.items()}
-        kept |= {f"units_{name}": live_u for name, live_u in masks.units.items()}
-        for name, mask in kept.items():
-            self.register_buffer(name, mask.to(self.table.device), persistent=False)
 
     @torch.no_grad()
-    def load_weights(self, weights: Tensors) -> None:
-        """Copies the weights of the layer from these."""
-        for name, mine in self.weights.items():
-            mine.copy_(weights[name])
-
-    @torch.no_grad()
-    def widen(self, *, gate_width: int, state_width: int) -> None:
+    def widen(self, widths: Mapping[str, int], *, seed: int = 0) -> None:
         """Adds dead units up to these widths, at least the present ones.
 
         The decoder gets columns for new states, drawn as the table was, so that a dormant
         state's gradient reaches it.
         """
-        widths = {"gate_width": gate_width, "state_width": state_width}
         weights, masks = widen(self.layout, self.weights, self.masks, widths=widths)
         wider = {f"layer.{name}": weight for name, weight in weights.items()}
-        new_columns = state_width - self.table.shape[1]
+        new_columns = widths.get(STATE_AXIS, 0) - self.table.shape[1]
         if new_columns > 0:
-            generator = torch.Generator().manual_seed(self.config.seed)
+            generator = torch.Generator().manual_seed(seed)
             drawn_vm = torch.empty(len(self.table), new_columns)
             drawn_vm.uniform_(-0.1, 0.1, generator=generator)
             wider["table_vm"] = torch.cat([self.table, drawn_vm.to(self.table)], 1)
         set_parameters(self.network, wider)
         self.masks = masks
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """(gate_width, state_width) of all weights, living or not."""
-        return self.network.layer.gate_width, self.network.layer.state_width
 
     @property
     def table(self) -> Tensor:  # noqa: D102  inherited
@@ -252,12 +206,12 @@ class MaskedHLSTM(LanguageModel):
 
     @property
     def dims(self) -> tuple[int, int]:  # noqa: D102  inherited
-        live = self.masks.count_live()
-        return max(live[name] for name in HIDDEN), live[STATE]
+        live = self.live_widths
+        return live[GATE_AXIS], live[STATE_AXIS]
 
     def count_recurrent_parameters(self) -> int:
         """Live weights of H and W, without biases: the paper's 7,200,000 for the dense layer."""
-        return count_weights(self.layout, self.masks)
+        return self.count_live_weights()
 
     def zero_state(self, batch: int) -> State:  # noqa: D102  inherited
         h_sb = self.table.new_zeros(self.dims[1], batch)
@@ -289,7 +243,7 @@ class StackedLSTM(LanguageModel):
     `network` is what the service measures as `lstm_lm`.
     """
 
-    def __init__(self, vocabulary: int, config: TrainingConfig) -> None:
+    def __init__(self, vocabulary: int, config: LanguageModelConfig) -> None:
         super().__init__(vocabulary, config)
         self.network = LSTMLanguageModel(vocabulary, config.embedding_width, config.gate_width)
 

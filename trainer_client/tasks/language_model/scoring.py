@@ -20,7 +20,7 @@ from trainer_client.export import LoadedModel, load_model, load_vocabulary
 from trainer_client.files import explaining
 from trainer_client.tasks.language_model.corpus import UnexpectedTextError, Vocabulary, batchify
 from trainer_client.tasks.language_model.evaluation import perplexity_by
-from trainer_client.tasks.language_model.run_text import EVALUATION_BATCH
+from trainer_client.tasks.language_model.task import EVALUATION_BATCH
 
 # Shapes: T time steps, B texts side by side, N = T · B.
 

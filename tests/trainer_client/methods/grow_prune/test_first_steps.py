@@ -14,22 +14,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from profiler_service.errors import ConflictError
-from tests.trainer_client.stand_ins import KilledError, kill_after, make_run
+from tests.trainer_client.stand_ins import KilledError, Run, kill_after, make_run
 from tests.trainer_client.texts import tiny_config, tiny_corpus, tiny_text
 from trainer_client.export import ModelFileError, load_sparse, write_models
+from trainer_client.methods.grow_prune.config import LATER_SETTINGS
 from trainer_client.methods.grow_prune.first_steps import begin_from
 from trainer_client.methods.grow_prune.synthesis import synthesise
+from trainer_client.presets import TrainingConfig
 from trainer_client.report.text import to_markdown
 from trainer_client.report.write import make_report
 from trainer_client.run.checkpoint import CheckpointConfigError, NoCheckpointError
-from trainer_client.run.config import LATER_SETTINGS, TrainingConfig
 from trainer_client.run.logs import Row
-from trainer_client.run.training_run import TrainingRun
 
 DENSE = tiny_config(growth_epochs=1, max_rounds=1, when_away="skip")
 
 
-def go(run: TrainingRun, step: str = "") -> None:
+def go(run: Run, step: str = "") -> None:
     """Trains and exports, as `lhp-train` does."""
     kill = kill_after(step)
 
@@ -55,7 +55,7 @@ def lines_of(directory: Path, name: str) -> list[bytes]:
     return (directory / name).read_bytes().splitlines(keepends=True)
 
 
-def sparse_run(directory: Path) -> TrainingRun:
+def sparse_run(directory: Path) -> Run:
     return make_run(dataclasses.replace(DENSE, route="sparse"), directory)
 
 
@@ -65,9 +65,9 @@ def test_the_first_steps_are_taken_and_the_others_trained(trained: Path, tmp_pat
     assert run.step == "weights"
     # It is in the other run's state: the layer, its masks and its perplexity.
     rows = [json.loads(line) for line in lines_of(trained, "steps.jsonl")]
-    assert run.hlstm.count_recurrent_parameters() == rows[1]["recurrent_parameters"]
-    assert 0 < run.hlstm.count_recurrent_parameters() < 4 * 12 * (8 + 2 * 8)
-    assert run.accepted is not None and run.accepted.perplexity == rows[1]["valid_perplexity"]
+    assert run.compact.count_live_weights() == rows[1]["recurrent_parameters"]
+    assert 0 < run.compact.count_live_weights() < 4 * 12 * (8 + 2 * 8)
+    assert run.accepted is not None and run.accepted.value == rows[1]["valid_perplexity"]
     assert run.evaluate("test") == rows[1]["test_perplexity"]  # to the bit
     go(run)
     assert [row["step"] for row in run.rows] == ["baseline", "growth", "weights"]
@@ -140,8 +140,8 @@ def test_other_settings_may_not(trained: Path, tmp_path: Path, name: str, value:
     [
         ({"train": tiny_text(396)}, "400 tokens to train on there, 396 now"),
         # As many words, but all the same one.
-        ({"valid": torch.zeros(120, dtype=torch.int64)}, "of other words"),
-        ({"test": torch.zeros(120, dtype=torch.int64)}, "of other words"),
+        ({"valid": torch.zeros(120, dtype=torch.int64)}, "other data of the same size"),
+        ({"test": torch.zeros(120, dtype=torch.int64)}, "other data of the same size"),
     ],
 )
 def test_other_texts_are_refused(
@@ -173,7 +173,7 @@ def test_a_model_whose_masks_cant_be_told_is_refused(trained: Path, tmp_path: Pa
     weight = tensors["layer.gate_ksg"]
     # As many weights, but a bias that wasn't trained.
     save_file(tensors | {"decoder_bias_v": torch.arange(12.0)}, path, metadata=metadata)
-    with pytest.raises(ModelFileError, match="on the valid text"):
+    with pytest.raises(ModelFileError, match="on the valid data"):
         begin_from(sparse_run(tmp_path / "zeroth"), first)
     # A weight that lives, and happens to be zero.
     weight.view(-1)[int(weight.flatten().nonzero()[0])] = 0.0

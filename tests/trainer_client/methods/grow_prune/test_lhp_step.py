@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainer_client.stand_ins import AwayOracle, Oracle, make_run
+from tests.trainer_client.stand_ins import AwayOracle, Oracle, Run, dims_of, hlstm_of, make_run
 from tests.trainer_client.texts import tiny_config
 from trainer_client.groups.masks import Masks
 from trainer_client.methods.grow_prune.lhp_step import SEARCHED_SHARES, find_scale, grow_to_lhp
 from trainer_client.methods.grow_prune.service_use import NoServiceError
 from trainer_client.oracle.http import ServiceAwayError
-from trainer_client.run.training_run import TrainingRun
 
 
-def train_a_little(run: TrainingRun) -> None:
+def train_a_little(run: Run) -> None:
     run.begin_training(max_epochs=1, learning_rate=3e-3)
     run.accept(run.train())
 
@@ -24,61 +23,61 @@ def train_a_little(run: TrainingRun) -> None:
 def test_growth_beyond_the_seeds_width_widens_the_model(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
     run.step = "lhp"
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     run.accept(10.0)
     grow_to_lhp(run, Oracle(5, 3))
-    assert run.hlstm.dims == (17, 11)
-    assert run.hlstm.table.shape[1] == 11
+    assert dims_of(run) == (17, 11)
+    assert hlstm_of(run).table.shape[1] == 11
 
 
 def test_an_lhp_is_left_as_it_is_and_retraining_kept_where_it_helps(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
     run.step = "lhp"
-    start = run.hlstm.weights["gate_ksg"].detach().clone()
+    start = run.compact.weights["gate_ksg"].detach().clone()
     run.accept(1000.0)
     grow_to_lhp(run, Oracle(0, 0))
-    assert run.hlstm.dims == (12, 8)
-    assert run.accepted is not None and run.accepted.perplexity < 1000
-    assert not run.hlstm.weights["gate_ksg"].equal(start)
+    assert dims_of(run) == (12, 8)
+    assert run.accepted is not None and run.accepted.value < 1000
+    assert not run.compact.weights["gate_ksg"].equal(start)
 
 
 def test_retraining_at_an_lhp_never_replaces_a_better_model(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
     run.step = "lhp"
-    start = run.hlstm.weights["gate_ksg"].detach().clone()
+    start = run.compact.weights["gate_ksg"].detach().clone()
     run.accept(1.01)  # better than any training on this text can be
     grow_to_lhp(run, Oracle(0, 0))
-    assert run.accepted is not None and run.accepted.perplexity == 1.01
-    assert run.hlstm.weights["gate_ksg"].equal(start)
+    assert run.accepted is not None and run.accepted.value == 1.01
+    assert run.compact.weights["gate_ksg"].equal(start)
 
 
 @pytest.mark.parametrize(("threshold", "is_kept"), [(1000.0, True), (1.02, False)])
 def test_growth_has_to_keep_the_threshold(tmp_path: Path, threshold: float, is_kept: bool) -> None:
-    run = make_run(tiny_config(max_perplexity=threshold), tmp_path)
+    run = make_run(tiny_config(threshold=threshold), tmp_path)
     run.step = "lhp"
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     run.accept(1.01)
     grow_to_lhp(run, Oracle(2, 1))
     assert run.accepted is not None
-    assert (run.accepted.perplexity > 1.01) is is_kept
-    assert run.hlstm.dims == ((14, 9) if is_kept else (12, 8))
+    assert (run.accepted.value > 1.01) is is_kept
+    assert dims_of(run) == ((14, 9) if is_kept else (12, 8))
 
 
 def test_woken_weights_start_where_the_loss_is_lowest(tmp_path: Path) -> None:
     run = make_run(tiny_config(woken_start="search"), tmp_path)
     run.step = "lhp"
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     run.accept(1000.0)
     train_a_little(run)
     before = run.evaluate("probe")
     grow_to_lhp(run, Oracle(4, 3))
     found = run.notes["woken_start"]
-    assert len(found["perplexities"]) == len(SEARCHED_SHARES)
+    assert len(found["values"]) == len(SEARCHED_SHARES)
     # From zero, the wider model computes the same. Some step down the gradient is better.
-    assert found["perplexities"][0] == pytest.approx(before, rel=1e-3)
+    assert found["values"][0] == pytest.approx(before, rel=1e-3)
     best = SEARCHED_SHARES.index(found["share"])
     assert best > 0
-    assert found["perplexities"][best] == min(found["perplexities"]) < before
+    assert found["values"][best] == min(found["values"]) < before
 
 
 def test_a_step_of_the_scale_is_as_large_as_the_live_weights() -> None:
@@ -99,7 +98,7 @@ def test_the_question_is_about_what_will_run(tmp_path: Path, workload: str) -> N
     )
     run = make_run(config, tmp_path)
     run.step = "lhp"
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     run.accept(10.0)
     oracle = Oracle(0, 0)
     grow_to_lhp(run, oracle)
@@ -116,7 +115,7 @@ def test_without_the_service_the_run_fails_or_skips_as_told(
 ) -> None:
     run = make_run(tiny_config(), tmp_path / "fail")
     run.step = "lhp"
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     run.accept(10.0)
     with pytest.raises((NoServiceError, ServiceAwayError)) as raised:
         grow_to_lhp(run, oracle)
@@ -125,8 +124,8 @@ def test_without_the_service_the_run_fails_or_skips_as_told(
     assert "or leave step (c) out: --resume --set when_away=skip" in hint
     run = make_run(tiny_config(when_away="skip"), tmp_path / "skip")
     run.step = "lhp"
-    assert run.hlstm is run.model
+    assert run.compact is run.model
     run.accept(10.0)
     grow_to_lhp(run, oracle)
     assert run.notes["answer"] is None
-    assert run.accepted is not None and run.accepted.perplexity == 10.0
+    assert run.accepted is not None and run.accepted.value == 10.0

@@ -24,6 +24,7 @@ from trainer_client.methods.grow_prune.synthesis import grow_from_seed, synthesi
 from trainer_client.oracle.http import ServiceAwayError
 from trainer_client.run.checkpoint import CheckpointConfigError
 from trainer_client.run.descent import Observation
+from trainer_client.tasks.language_model.task import LanguageModelling
 
 
 def test_all_steps_in_order(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_growth_wakes_weights_and_no_more_than_the_ratio(tmp_path: Path) -> None
     run.step = "growth"
     grow_from_seed(run)
     # 4 · 12 · (8 + 2 · 8) = 1152 weights; a quarter live at first, and twice at most a tenth wakes.
-    live = run.model.count_recurrent_parameters()
+    live = run.compact.count_live_weights()
     assert 288 < live <= 288 + 2 * 116
     assert run.notes["round"] == 2
 
@@ -78,7 +79,7 @@ def test_growth_is_one_training_of_which_the_best_has_grown_to_the_end(tmp_path:
     def watch(seen: Observation) -> None:
         assert run._descent is not None
         optimisers.append(run._descent.optimiser)
-        live.append(run.model.count_recurrent_parameters())
+        live.append(run.compact.count_live_weights())
 
     run._observe = watch
     grow_from_seed(run)
@@ -88,13 +89,13 @@ def test_growth_is_one_training_of_which_the_best_has_grown_to_the_end(tmp_path:
     assert [len(each) for each in per_epoch] == [1] * 5
     counts = [each.pop() for each in per_epoch]
     assert counts[0] < counts[1] < counts[2] == counts[3] == counts[4]
-    assert run.model.count_recurrent_parameters() == counts[2]
+    assert run.compact.count_live_weights() == counts[2]
     epochs = [json.loads(line) for line in (tmp_path / "epochs.jsonl").read_text().splitlines()]
     assert [(row["round"], row["epoch"]) for row in epochs] == [
         (1, 1), (2, 2), (3, 3), (3, 4), (3, 5)
     ]  # fmt: skip
     assert run.accepted is not None
-    assert run.accepted.perplexity == min(row["valid_perplexity"] for row in epochs[2:])
+    assert run.accepted.value == min(row["valid_perplexity"] for row in epochs[2:])
 
 
 @pytest.mark.parametrize("stop_after", [2, 20, 21, 45, 70])
@@ -118,9 +119,9 @@ def test_growth_that_is_cut_short_ends_with_the_same_bits(tmp_path: Path, stop_a
     resumed = make_run(config, tmp_path / "cut")
     resumed.restore()
     grow_from_seed(resumed)
-    for name, weight in whole.hlstm.weights.items():
-        assert weight.equal(resumed.hlstm.weights[name])
-        assert whole.hlstm.masks.weights[name].equal(resumed.hlstm.masks.weights[name])
+    for name, weight in whole.compact.weights.items():
+        assert weight.equal(resumed.compact.weights[name])
+        assert whole.compact.masks.weights[name].equal(resumed.compact.masks.weights[name])
     logs = [(tmp_path / each / "epochs.jsonl").read_bytes() for each in ("whole", "cut")]
     assert logs[0] == logs[1]
 
@@ -133,16 +134,16 @@ def test_a_woken_weights_first_step_is_no_longer_than_the_others(tmp_path: Path)
     before: list[tuple[Tensors, Tensors]] = []
 
     def watch(seen: Observation) -> None:
-        now = {name: weight.detach().clone() for name, weight in run.hlstm.weights.items()}
+        now = {name: weight.detach().clone() for name, weight in run.compact.weights.items()}
         if seen.num_batches == 20:  # the last before the second growth
-            before.append((now, run.hlstm.masks.weights))
+            before.append((now, run.compact.masks.weights))
             assert run._descent is not None
             for each in run._descent.optimiser.state.values():  # as after a long training
                 each["exp_avg_sq"] /= 1 - 0.999**20
                 each["step"].fill_(1e5)
         if seen.num_batches == 21:
             old, lived = before[0]
-            for name, mask in run.hlstm.masks.weights.items():
+            for name, mask in run.compact.masks.weights.items():
                 wakes = mask & ~lived[name]
                 woken.extend((now[name] - old[name])[wakes].abs().tolist())
 
@@ -154,18 +155,18 @@ def test_a_woken_weights_first_step_is_no_longer_than_the_others(tmp_path: Path)
 
 
 def test_a_roll_back_in_an_epoch_that_grew_grows_the_same(tmp_path: Path) -> None:
-    config = tiny_config(growth_epochs=3, growth_settling_epochs=1, checkpoint_batches=1000)
+    config = tiny_config(growth_epochs=3, growth_settling_epochs=1, checkpoint_s=1000)
     poisoned = False
     live: list[int] = []
 
     def poison(seen: Observation) -> None:
         nonlocal poisoned
         if seen.num_batches == 25:
-            live.append(run.model.count_recurrent_parameters())
+            live.append(run.compact.count_live_weights())
             if not poisoned:
                 poisoned = True
                 with torch.no_grad():
-                    run.hlstm.weights["gate_bias_ks"].fill_(torch.nan)
+                    run.compact.weights["gate_bias_ks"].fill_(torch.nan)
 
     run = make_run(config, tmp_path)
     run.step, run._observe = "growth", poison
@@ -180,7 +181,8 @@ def test_a_roll_back_in_an_epoch_that_grew_grows_the_same(tmp_path: Path) -> Non
 
 def test_what_cant_be_measured_isnt_trained(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path)
-    run.words = ("word",) * 1_100_000  # a vocabulary has at most 1,048,576
+    assert isinstance(run.task, LanguageModelling)
+    run.task.words = ("word",) * 1_100_000  # a vocabulary has at most 1,048,576
     with pytest.raises(InvalidWorkloadError, match="vocabulary"):
         synthesise(run, Oracle(2, 1))
     assert run.rows == []

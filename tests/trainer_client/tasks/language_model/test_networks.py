@@ -8,7 +8,7 @@ from tests.trainer_client.groups.layers import live_hidden_units, live_states
 from tests.trainer_client.texts import WORDS, tiny_config
 from trainer_client.groups.masks import full_masks
 from trainer_client.groups.pruning import prune_matrices, prune_units
-from trainer_client.run.presets import PAPER
+from trainer_client.presets import PAPER
 from trainer_client.tasks.language_model.networks import (
     LanguageModel,
     MaskedHLSTM,
@@ -158,8 +158,8 @@ def test_widening_adds_dead_units_and_keeps_the_function() -> None:
     model = pruned_model().eval()
     before = model(WORDS_TB, model.zero_state(2))[0]
     live = model.count_recurrent_parameters()
-    model.widen(gate_width=15, state_width=10)
-    assert model.widths == (15, 10)
+    model.widen({"gate_width": 15, "state_width": 10})
+    assert model.widths == {"gate_width": 15, "state_width": 10}
     assert model.dims == (9, 6)
     assert model.count_recurrent_parameters() == live
     assert model.table.shape == (WORDS, 10)

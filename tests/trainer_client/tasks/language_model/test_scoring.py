@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from tests.trainer_client.stand_ins import make_run
+from tests.trainer_client.stand_ins import dims_of, hlstm_of, make_run
 from tests.trainer_client.test_cli import QUICK, arguments
 from tests.trainer_client.texts import tiny_config, tiny_corpus, write_tiny_corpus
 from trainer_client.cli import run
@@ -108,14 +108,14 @@ def test_a_text_with_nothing_to_predict_is_refused(trained: Path, text: str, pie
 
 def test_a_model_exported_without_its_vocabulary_still_loads_and_says_so(tmp_path: Path) -> None:
     run = make_run(tiny_config(), tmp_path / "run")
-    assert run.hlstm is run.model
-    write_dense(shrink_model(run.hlstm), tmp_path / "old.safetensors")
+    assert run.compact is run.model
+    write_dense(shrink_model(hlstm_of(run)), tmp_path / "old.safetensors")
     assert load_model(tmp_path / "old.safetensors")(torch.zeros(2, 1).long())[0].shape == (2, 1, 12)
     with pytest.raises(ModelFileError, match=r"old\.safetensors has no vocabulary") as raised:
         load_scorer(tmp_path / "old.safetensors")
     assert "it can be loaded" in raised.value.hint
     run.step = "growth"
-    write_models(run, run.hlstm.dims, tmp_path / "models")
+    write_models(run, dims_of(run), tmp_path / "models")
     assert load_vocabulary(tmp_path / "models" / "growth.safetensors") == Vocabulary(
         words=tiny_corpus().vocabulary
     )

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from profiler_service.errors import InvalidRequestError
 from profiler_service.suggestions import did_you_mean
-from trainer_client.run.config import TrainingConfig
+from trainer_client.methods.grow_prune.config import GrowPruneConfig
+from trainer_client.tasks.language_model.config import LanguageModelConfig
 
 
 class UnknownPresetError(InvalidRequestError):
     """No preset of that name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(LanguageModelConfig, GrowPruneConfig):
+    """All choices of one run of grow-and-prune on a language model."""
 
 
 PAPER = TrainingConfig()
@@ -75,14 +82,14 @@ SMOKE = dataclasses.replace(
     baseline_epochs=1,
     growth_epochs=1,
     growth_settling_epochs=1,
-    max_perplexity=2_000.0,
+    threshold=2_000.0,
     prune_epochs=0,
     min_prune_ratio=0.05,
     slack=0.05,
     retrain_epochs=1,
     lhp_epochs=1,
     max_rounds=1,
-    checkpoint_batches=20,
+    checkpoint_s=5.0,
     woken_start="step",
     latency_dtype="float32",
     latency_batch=4,
