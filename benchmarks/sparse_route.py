@@ -57,8 +57,8 @@ from trainer_client.export import (
     load_sparse,
     sparse_tensors,
 )
+from trainer_client.presets import get_preset
 from trainer_client.run.logs import MODELS
-from trainer_client.run.presets import get_preset
 
 # Shapes: T time steps, B batch, N = T · B, V vocabulary, E width of the input, H hidden_size.
 

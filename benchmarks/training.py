@@ -30,8 +30,7 @@ from torch import nn
 from benchmarks.networks import loop_over_gates
 from benchmarks.provenance import heading
 from profiler_service.networks import HLSTM, HLSTMWeights
-from trainer_client.run.config import TrainingConfig
-from trainer_client.run.presets import PAPER, SMALL
+from trainer_client.presets import PAPER, SMALL, TrainingConfig
 from trainer_client.tasks.language_model.networks import (
     LanguageModel,
     MaskedHLSTM,

@@ -1,4 +1,4 @@
-"""The page of the training settings and presets, from `trainer_client.run`."""
+"""The page of the training settings and presets, from `trainer_client.presets`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import dataclasses
 import inspect
 
 from reference_pages.markdown import code, table
-from trainer_client.run import config, presets
+from trainer_client import presets
+from trainer_client.methods.grow_prune import config
 
 INTRODUCTION = """\
 ---
@@ -32,16 +33,18 @@ is refused.
 
 
 def describe_fields(cls: type) -> dict[str, str]:
-    """The text below each annotated field of the class, by the field's name."""
-    body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    described: dict[str, str] = {}
-    for node, following in zip(body.body, [*body.body[1:], None], strict=True):
-        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
-            continue
-        described[node.target.id] = ""
-        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-            described[node.target.id] = inspect.cleandoc(str(following.value.value))
+    """The text below each field of the dataclass and of its bases, by the field's name."""
+    described = {each.name: "" for each in dataclasses.fields(cls)}
+    for base in reversed(cls.__mro__[:-1]):
+        body = ast.parse(inspect.cleandoc(inspect.getsource(base))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for node, following in zip(body.body, [*body.body[1:], None], strict=True):
+            if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+                continue
+            if node.target.id not in described:
+                continue
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                described[node.target.id] = inspect.cleandoc(str(following.value.value))
     return described
 
 
@@ -49,9 +52,9 @@ def training_page() -> str:
     """Every training setting: its value in each preset, and what it does."""
     paper = presets.PRESETS["paper"]
     others = [preset for name, preset in presets.PRESETS.items() if name != "paper"]
-    described = describe_fields(config.TrainingConfig)
+    described = describe_fields(presets.TrainingConfig)
     rows = []
-    for field in dataclasses.fields(config.TrainingConfig):
+    for field in dataclasses.fields(presets.TrainingConfig):
         if field.name == "preset":
             continue
         value = getattr(paper, field.name)

@@ -32,7 +32,7 @@ from reference_pages.offline import external_addresses, external_addresses_in_st
 from reference_pages.python import public_names
 from reference_pages.settings import settings_page
 from reference_pages.training import describe_fields, training_page
-from trainer_client.run.config import TrainingConfig
+from trainer_client.presets import TrainingConfig
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -21,10 +21,9 @@ from benchmarks.sparse_route import (
     read_models,
     report,
 )
-from tests.trainer_client.texts import tiny_config, tiny_corpus
+from tests.trainer_client.stand_ins import dims_of, make_run
+from tests.trainer_client.texts import tiny_config
 from trainer_client.export import ModelFileError, write_models
-from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
 
 
 def test_every_way_of_an_lstm_computes_the_same() -> None:
@@ -104,12 +103,11 @@ def test_the_report_says_what_the_decoder_leaves_to_win() -> None:
 
 
 def test_a_runs_models_are_read(tmp_path: Path) -> None:
-    ranks = Ranks(torch.device("cpu"))
-    run = TrainingRun(tiny_config(route="sparse"), tiny_corpus(), tmp_path, ranks=ranks)
+    run = make_run(tiny_config(route="sparse"), tmp_path)
     run.step = "baseline"
-    write_models(run, run.model.dims, tmp_path / "models")
+    write_models(run, (12, 8), tmp_path / "models")
     run.step = "weights"
-    write_models(run, run.hlstm.dims, tmp_path / "models")
+    write_models(run, dims_of(run), tmp_path / "models")
     models = read_models(tmp_path)
     assert (models.baseline.first.hidden_size, models.baseline.second.hidden_size) == (12, 8)
     # 4 · 12 · (8 + 8 + 8), none of them zero.

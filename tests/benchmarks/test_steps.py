@@ -11,10 +11,9 @@ import torch
 
 from benchmarks.steps import are_alike, place_anew, ratio_of, read_models, report
 from profiler_service.networks import HLSTMLanguageModel, LSTMLanguageModel
-from tests.trainer_client.texts import WORDS, tiny_config, tiny_corpus
+from tests.trainer_client.stand_ins import make_run
+from tests.trainer_client.texts import WORDS, tiny_config
 from trainer_client.export import write_dense, write_models
-from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
 
 WORDS_TB = torch.randint(WORDS, (7, 3), generator=torch.Generator().manual_seed(0))
 
@@ -22,9 +21,9 @@ WORDS_TB = torch.randint(WORDS, (7, 3), generator=torch.Generator().manual_seed(
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """The models of a run that ended step (c)."""
-    run = TrainingRun(tiny_config(), tiny_corpus(), tmp_path, ranks=Ranks(torch.device("cpu")))
+    run = make_run(tiny_config(), tmp_path)
     run.step = "baseline"
-    write_models(run, run.model.dims, tmp_path / "models")
+    write_models(run, (12, 8), tmp_path / "models")
     for step, (gate_width, state_width) in {"units": (9, 6), "lhp": (11, 7)}.items():
         network = HLSTMLanguageModel(WORDS, 8, state_width, gate_width)
         write_dense(network, tmp_path / "models" / f"{step}.safetensors")

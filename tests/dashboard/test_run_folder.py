@@ -7,17 +7,15 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from profiler_service.dashboard import run_folder
 from profiler_service.dashboard.run_folder import EPOCHS, MOST_BYTES, REPORT, STEPS, RunFolder
 from profiler_service.errors import UnknownAddressError
 from tests.dashboard.run_files import LONG, SPARSE, copy_run, epoch_row, step_row, write_run
 from tests.trainer_client.report.test_write import ROWS, Service
-from tests.trainer_client.texts import tiny_config, tiny_corpus
+from tests.trainer_client.stand_ins import make_run
+from tests.trainer_client.texts import tiny_config
 from trainer_client.report.write import make_report
-from trainer_client.run.ranks import Ranks
-from trainer_client.run.training_run import TrainingRun
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def problems_of(root: Path, name: str = "one") -> str:
 
 def test_what_the_trainer_writes_is_read(root: Path) -> None:
     """The trainer itself writes these files: its logs, and a report with latencies."""
-    run = TrainingRun(tiny_config(), tiny_corpus(), root / "one", ranks=Ranks(torch.device("cpu")))
+    run = make_run(tiny_config(), root / "one")
     run.step = "baseline"
     run.begin_training(max_epochs=2, learning_rate=1e-3)
     run.train()

@@ -6,7 +6,7 @@ validated and saved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,7 +146,7 @@ class Descent:
             raise NotFiniteError("the loss or its gradient isn't a number")
         rate = self.rate(config, task.end) * batch.rate_share
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         self.optimiser.step()
         self.add_to_average(parameters)
         self.state = loss.state
@@ -233,14 +233,16 @@ class Descent:
 
 
 def make_optimiser(
-    config: DescentConfig, parameters: Mapping[str, Tensor], learning_rate: float
+    config: DescentConfig, task: Task, model: nn.Module, learning_rate: float
 ) -> torch.optim.Optimizer:
     """A fresh optimiser of the configured kind. Biases, which are called so, have no decay."""
-    biases = [each for name, each in parameters.items() if "bias" in name]
-    others = [each for name, each in parameters.items() if "bias" not in name]
+    by_kind: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        decay = 0.0 if "bias" in name else config.weight_decay
+        by_kind.setdefault((task.rate_factor(model, name), decay), []).append(parameter)
     groups = [
-        {"params": others, "weight_decay": config.weight_decay},
-        {"params": biases, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay, "rate_factor": factor}
+        for (factor, decay), parameters in by_kind.items()
     ]
     if config.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=learning_rate, fused=True)

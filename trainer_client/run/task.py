@@ -117,6 +117,10 @@ class Task(abc.ABC):
         """The state of the model before the first batch."""
         return ()
 
+    def rate_factor(self, model: nn.Module, parameter: str) -> float:
+        """What the learning rate is multiplied by for the parameter of this name."""
+        return 1.0
+
     @abc.abstractmethod
     def find_loss(self, model: nn.Module, batch: Batch, state: State) -> Loss:
         """The loss of the model on the batch."""

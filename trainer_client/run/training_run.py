@@ -125,9 +125,7 @@ class TrainingRun(RunModels, Generic[C_co]):
             learning_rate=learning_rate,
             stop_at=stop_at,
             min_epochs=min_epochs,
-            optimiser=make_optimiser(
-                self.config, dict(self.model.named_parameters()), learning_rate
-            ),
+            optimiser=make_optimiser(self.config, self.task, self.model, learning_rate),
             state=self.task.begin_state(self.model),
         )
         self.save()
@@ -362,7 +360,7 @@ class TrainingRun(RunModels, Generic[C_co]):
             rate = kept["learning_rate"]
             self._descent = unpack_descent(
                 kept,
-                make_optimiser(self.config, dict(self.model.named_parameters()), rate),
+                make_optimiser(self.config, self.task, self.model, rate),
                 tuple(each.to(self.device) for each in own["state"]),
             )
         torch.set_rng_state(own["random"])

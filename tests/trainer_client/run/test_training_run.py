@@ -15,7 +15,7 @@ from tests.trainer_client.stand_ins import Run, hlstm_of, make_run
 from tests.trainer_client.texts import tiny_config, tiny_corpus
 from trainer_client.groups.masks import full_masks, seed_masks
 from trainer_client.run.checkpoint import CheckpointConfigError
-from trainer_client.run.descent import DivergedError, Observation
+from trainer_client.run.descent import DivergedError, Observation, make_optimiser
 from trainer_client.run.logs import CHECKPOINT
 from trainer_client.tasks.language_model.evaluation import perplexity_of
 from trainer_client.tasks.language_model.networks import LanguageModel, MaskedHLSTM
@@ -187,6 +187,40 @@ def test_random_lengths_cover_the_text_and_scale_the_rate(tmp_path: Path) -> Non
     assert len(set(lengths)) > 3 and sum(length < 5 for length in lengths) <= 2
     ends = [n + 1 for n, (fraction, _) in enumerate(seen) if fraction == 1]
     assert lengths[: ends[0]] != lengths[ends[0] :]
+
+
+def test_the_table_has_its_own_rate(tmp_path: Path) -> None:
+    config = tiny_config(table_rate=4.0, schedule="plateau", warmup_batches=0, random_steps=False)
+    run = make_run(config, tmp_path)
+    for model in (run.model, hlstm_of(run)):
+        run.model = model
+        run.begin_training(max_epochs=1, learning_rate=0.01)
+        run.train()
+        assert isinstance(model, LanguageModel)
+        optimiser = make_optimiser(config, run.task, model, 0.01)
+        factors = {
+            id(parameter): group["rate_factor"]
+            for group in optimiser.param_groups
+            for parameter in group["params"]
+        }
+        assert len(factors) == len(list(model.parameters()))
+        for parameter in model.parameters():
+            assert factors[id(parameter)] == (4.0 if parameter is model.table else 1.0)
+
+
+def test_a_batch_is_trained_at_each_parameters_rate(tmp_path: Path) -> None:
+    config = tiny_config(optimiser="sgd", table_rate=4.0, weight_decay=0.5, clip_norm=1e-12)
+    run = make_run(config, tmp_path)
+    model = hlstm_of(run)
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    run.begin_training(max_epochs=1, learning_rate=0.01)
+    assert run._descent is not None
+    run._descent.train_batch(model, run.task, config, run.ranks)
+    # Gradients are clipped to nothing, so only the decay is left: rate · 0.5 of each weight.
+    for name, share in (("network.table_vm", 0.98), ("network.layer.gate_ksg", 0.995)):
+        torch.testing.assert_close(
+            dict(model.named_parameters())[name].detach(), share * before[name]
+        )
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])

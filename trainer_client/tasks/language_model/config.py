@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from trainer_client.run.settings import (
+    POSITIVE,
     SHARE,
     Check,
     InvalidConfigError,
@@ -64,6 +65,9 @@ class LanguageModelConfig(Settings):
     """Whether the number of words varies: normally distributed around `steps`, now and then around
     half of it, with a learning rate in proportion. So gradients begin at other words in every
     epoch."""
+    table_rate: float = 1.0
+    """The learning rate of the table, which is embedding and decoder, as a multiple of that of the
+    layers. A word's row gets a gradient as embedding only when the word occurs."""
     latency_batch: int = 16
     """Batch at which the service measures latency."""
     latency_steps: int = 70
@@ -93,6 +97,7 @@ class LanguageModelConfig(Settings):
         ),
         **dict.fromkeys(("activation_penalty", "change_penalty"), at_least(0)),
         "precision": one_of(Precision),
+        "table_rate": POSITIVE,
         "latency_batch": at_least(1),
         "latency_steps": at_least(1),
         "latency_workload": one_of(LatencyWorkload),

@@ -116,6 +116,11 @@ class LanguageModelling(Task):
         """Zeros."""
         return _of_language(model).zero_state(self.train_nb.shape[1])
 
+    def rate_factor(self, model: nn.Module, parameter: str) -> float:
+        """`table_rate` for the table; 1 for all else."""
+        is_table = dict(model.named_parameters())[parameter] is _of_language(model).table
+        return self.config.table_rate if is_table else 1.0
+
     def find_loss(self, model: nn.Module, batch: Batch, state: State) -> Loss:
         """The mean cross entropy of the next words, nats per token, and the penalties."""
         words_tb: Tensor = batch.content
