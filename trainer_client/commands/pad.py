@@ -150,7 +150,7 @@ def _load(
 
     What is asked is None if its layers are to be looked at.
     """
-    from profiler_service.advice.example import Example, arrange_example
+    from profiler_service.advice.example import Example, arrange_example, unwrap
     from profiler_service.advice.loading import load_example, load_model
     from trainer_client.groups.padding import Padder
     from trainer_client.widths.exported import ask_whole, draw_words, load_exported, make_padder
@@ -172,7 +172,7 @@ def _load(
             "the module is run, to see which layers make and read which units",
             hint="add --example my_models:make_input",
         )
-    module = _cast(load_model(model), dtype)
+    module = _cast(unwrap(load_model(model)), dtype)
     called_with = _cast_example(arrange_example(load_example(example), module), dtype)
     keywords: dict[str, Any] = dict(called_with.kwargs)
     padder = Padder(module, *called_with.args, logits=logits, **keywords)

@@ -53,8 +53,14 @@ def find_units(
 
     What reads units through a function that takes no NaN on, like `torch.where`, isn't seen. The
     module is run in evaluation mode and stays as it was. Raises LayoutError if there is nothing
-    that could be pruned or grown, InvalidRequestError for `logits` that aren't such layers.
+    that could be pruned or grown, or if the module can't be called with the example;
+    InvalidRequestError for `logits` that aren't such layers.
     """
+    if any(each.is_meta for each in model.parameters()):
+        raise LayoutError(
+            "the module has no data (it is on the meta device), so nothing can be run",
+            hint="give it with its weights",
+        )
     layers = layers_of(model)
     for name in logits:
         _check_logits(layers, name)

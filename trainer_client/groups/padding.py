@@ -147,9 +147,9 @@ class Padder(Generic[M]):
             expected = module(*args, **kwargs)
             try:
                 return _differ(expected, wide(*args, **kwargs), may_grow=self._may_grow)
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:
                 raise LayoutError(
-                    f"the padded module can't be called: {error}",
+                    f"the padded module can't be called: {type(error).__name__}: {error}",
                     hint="a layer reads the units in a way that running the module doesn't show,"
                     " through torch.where or nan_to_num, say; leave out one of the axes:"
                     f" {', '.join(axes)}",

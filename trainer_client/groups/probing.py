@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from profiler_service.errors import LhpError
 from trainer_client.groups.known import Known, is_layer, look_up
 from trainer_client.groups.layout import LayoutError
 
@@ -27,6 +28,10 @@ from trainer_client.groups.layout import LayoutError
 
 RETURNED = "the model returns them"
 """Why the number of the output's units is fixed."""
+
+
+class ModuleFailedError(LayoutError):
+    """The module raised when it was called."""
 
 
 @dataclass(kw_only=True)
@@ -132,11 +137,24 @@ class Probe:
                 handle.remove()
 
     def run(self, marked: _Marked | None = None) -> bool:
-        """Runs the module with these units of a layer marked; whether its output is NaN then."""
+        """Runs the module with these units of a layer marked; whether its output is NaN then.
+
+        Raises ModuleFailedError.
+        """
         self._marked, self._seen, self._unknown = marked, {}, set()
         for layer in self._layers.values():
             layer.calls = 0
-        return any(_has_nan(each) for each in _tensors_of(self._call()))
+        try:
+            output = self._call()
+        except LhpError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            raise ModuleFailedError(
+                f"the module raised {type(error).__name__}{f': {lines[0]}' if lines else ''}",
+                hint="call it with the example in plain Python",
+            ) from error
+        return any(_has_nan(each) for each in _tensors_of(output))
 
     def is_given_zeros(self, name: str, *, makers: Collection[str]) -> bool:
         """Whether the layer's input is zero if these layers return zeros."""
@@ -149,6 +167,12 @@ class Probe:
 
     def find_readers(self, layer: Layer) -> Readers:
         """What reads the layer's units."""
+        try:
+            return self._find_readers(layer)
+        except ModuleFailedError as error:
+            return Readers(by_layer={}, reasons=(f"{error} when they were NaN",))
+
+    def _find_readers(self, layer: Layer) -> Readers:
         number_u = torch.arange(layer.units)
         digits = max(1, (layer.units - 1).bit_length())
         ones: list[dict[str, Tensor]] = []

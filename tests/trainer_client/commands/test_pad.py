@@ -47,6 +47,9 @@ class Counting(nn.Module):
     def forward(self, x):
         return self.last(self.first(x) / self.first.out_features)
 
+def make_wrong_input():
+    return torch.randn(6, 3, 23)
+
 def make_input():
     return torch.randn(6, 3, 24, generator=torch.Generator().manual_seed(1))
 
@@ -186,6 +189,7 @@ def test_mistakes_are_told_with_a_hint(pad: Pad) -> None:
         (("M:Averaging", *EXAMPLE), 1, "averages over them"),
         (("M:Counting", *EXAMPLE, "--to", "first.units=8"), 1, "outputs differ by"),
         (("M:broken", *EXAMPLE), 1, "no weights here"),
+        (("M:Tagger", "--example", "M:make_wrong_input"), 1, "the module raised RuntimeError"),
         (("M:nothing", *EXAMPLE), 2, "nothing"),
         (("Tagger", *EXAMPLE), 2, "doesn't say where a model comes from"),
         (("model.safetensors", *EXAMPLE), 2, "are for a module of your own"),
