@@ -206,7 +206,7 @@ TRAINER: dict[str, set[str]] = {
     "oracle": {"files"},
     "run": {"files", "groups"},
     "tasks": {"export", "files", "groups", "run"},
-    "methods": {"export", "files", "groups", "oracle", "run", "tasks"},
+    "methods": {"files", "groups", "oracle", "run"},
     "report": {"files", "methods", "run"},
     "widths": {"export", "files", "groups", "oracle"},
     "export": {"files", "groups", "run", "tasks"},

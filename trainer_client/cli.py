@@ -56,7 +56,8 @@ StartOption = Annotated[
     Path | None,
     typer.Option(
         "--start-from",
-        help="Begin with the baseline and step (a) of the run in DIR.",
+        help="Begin with the baseline and step (a) of the run in DIR, or after the step whose file"
+        " DIR/steps/STEP.lhp it is.",
         metavar="DIR",
     ),
 ]
@@ -308,7 +309,8 @@ def _choose_config(
     from trainer_client.run.logs import CHECKPOINT
 
     if earlier is not None and preset is None:
-        saved = TrainingConfig.from_json(read_checkpoint(earlier / CHECKPOINT)["config"])
+        path = earlier if earlier.is_file() else earlier / CHECKPOINT
+        saved = TrainingConfig.from_json(read_checkpoint(path)["config"])
         chosen = saved.with_changes({"corpus": corpus})
     else:
         chosen = get_preset(preset or "small").with_changes({"corpus": corpus})

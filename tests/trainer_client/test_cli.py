@@ -175,6 +175,13 @@ def test_a_run_is_not_overwritten(data: Path, tmp_path: Path, capfd: Captured) -
     assert "give only one of them" in capfd.readouterr().err
     assert run([*own, str(tmp_path / "third"), "--set", "seed=1"]) == 1
     assert "seed=0 there, 1 now" in capfd.readouterr().err
+    # Or with the file of a later step, and with that run's settings, too.
+    file = tmp_path / "out" / "steps" / "units.lhp"
+    own = ["own-text", "--data", str(data), "--start-from", str(file), "--out"]
+    assert run([*own, str(tmp_path / "after")]) == 0
+    rows = (tmp_path / "after" / "steps.jsonl").read_text().splitlines()
+    assert len(rows) == len((tmp_path / "out" / "steps.jsonl").read_text().splitlines())
+    capfd.readouterr()
     # Resumed without a preset it has its own settings; and there is nothing left to do.
     own = ["own-text", "--data", str(data), "--out", str(tmp_path / "out"), "--resume"]
     assert run(own) == 0

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from profiler_service.workload import Dims, ParamValue
@@ -97,6 +98,8 @@ class Task(abc.ABC):
     """What batches consist of, in the plural: tokens, sequences."""
     end: int
     """The position after the last batch of an epoch."""
+    weight_dtype: torch.dtype = torch.float32
+    """The dtype to which float32 weights are rounded before anything is computed with them."""
 
     @property
     @abc.abstractmethod

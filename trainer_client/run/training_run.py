@@ -52,6 +52,7 @@ from trainer_client.run.snapshot import (
     pack_snapshot,
     unpack_snapshot,
 )
+from trainer_client.run.step_files import pack_small, step_file, unpack_small
 from trainer_client.run.task import Split, Task
 
 logger = logging.getLogger(__name__)
@@ -272,9 +273,26 @@ class TrainingRun(RunModels, Generic[C_co]):
     # Files
 
     def end_step(self, row: Row, next_step: str) -> None:
-        """Adds the step's row to the report, goes on to the next step, and saves the run."""
+        """Adds the step's row to the report, goes on to the next step, and saves the run.
+
+        Its model, the accepted one, is also kept in a file of its own: see `begin_after`.
+        """
         self.rows.append(row)
-        self.step, self.notes = next_step, {}
+        ended, self.step, self.notes = self.step, next_step, {}
+        if self.ranks.rank == 0:
+            assert self.accepted is not None
+            path = step_file(self.directory, ended)
+            make_directory(path.parent)
+            write_checkpoint(
+                path,
+                {
+                    **self._own(),
+                    "step": ended,
+                    "rows": self.rows,
+                    "epoch_rows": self._epoch_rows,
+                    "accepted": pack_small(self.accepted, self.task.weight_dtype),
+                },
+            )
         self.save()
 
     def save(self) -> None:
@@ -318,12 +336,17 @@ class TrainingRun(RunModels, Generic[C_co]):
         """
         return differences(saved, self._own(), but=but)
 
-    def begin_after(
-        self, rows: Sequence[Row], epoch_rows: Sequence[Row], *, value: float, next_step: str
-    ) -> None:
-        """Begins the run after the steps in these logs, with the present model; saves the run."""
-        self.rows, self._epoch_rows = list(rows), list(epoch_rows)
-        self.accept(value)
+    def adopt(self, saved: Mapping[str, Any]) -> None:
+        """Makes the model of a step's file, read as `saved`, the run's model."""
+        self.accepted = unpack_small(saved["accepted"])
+        self.revert()
+
+    def begin_after(self, saved: Mapping[str, Any], rows: Sequence[Row], next_step: str) -> None:
+        """Begins the run after the step whose model was adopted; saves the run.
+
+        `rows` are what the report says about that step and those before.
+        """
+        self.rows, self._epoch_rows = list(rows), saved["epoch_rows"]
         self.step = next_step
         self.save()
 

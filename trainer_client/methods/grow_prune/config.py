@@ -142,6 +142,11 @@ ANY_TIME_SETTINGS = frozenset({"when_away", "max_away_s", "checkpoint_s"})
 """Settings of how a run is carried out, which don't change what it trains."""
 
 
+def may_change_after(step: str) -> frozenset[str]:
+    """The settings that may differ when another run goes on after this step has ended."""
+    return LATER_SETTINGS if step in FIRST_STEPS | {"units"} else ANY_TIME_SETTINGS
+
+
 def may_change_in(step: str) -> frozenset[str]:
     """The settings that may differ when a run goes on that has come to this step."""
     return ANY_TIME_SETTINGS | (LATER_SETTINGS if step in FIRST_STEPS else frozenset())

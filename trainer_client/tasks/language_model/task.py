@@ -59,6 +59,8 @@ class LanguageModelling(Task):
         self.config = config
         self.seed = seed
         self.words = corpus.vocabulary
+        if config.precision == "bfloat16":
+            self.weight_dtype = torch.bfloat16
         few = config.max_held_out_tokens
         words_t = corpus.train[: config.max_train_tokens]
         self.train_nb = ranks.share_of(batchify(words_t, config.batch)).to(device)

@@ -11,20 +11,26 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from profiler_service.errors import ConflictError
 from tests.trainer_client.stand_ins import KilledError, Run, kill_after, make_run
 from tests.trainer_client.texts import tiny_config, tiny_corpus, tiny_text
-from trainer_client.export import ModelFileError, load_sparse, write_models
+from trainer_client.export import load_sparse, write_models
 from trainer_client.methods.grow_prune.config import LATER_SETTINGS
 from trainer_client.methods.grow_prune.first_steps import begin_from
 from trainer_client.methods.grow_prune.synthesis import synthesise
 from trainer_client.presets import TrainingConfig
 from trainer_client.report.text import to_markdown
 from trainer_client.report.write import make_report
-from trainer_client.run.checkpoint import CheckpointConfigError, NoCheckpointError
+from trainer_client.run.checkpoint import (
+    CheckpointConfigError,
+    CheckpointError,
+    NoCheckpointError,
+    read_checkpoint,
+    write_checkpoint,
+)
 from trainer_client.run.logs import Row
+from trainer_client.run.step_files import step_file
 
 DENSE = tiny_config(growth_epochs=1, max_rounds=1, when_away="skip")
 
@@ -164,22 +170,41 @@ def test_a_run_that_hasnt_ended_step_a_is_refused(tmp_path: Path) -> None:
         begin_from(sparse_run(tmp_path / "second"), tmp_path / "first")
 
 
-def test_a_model_whose_masks_cant_be_told_is_refused(trained: Path, tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    shutil.copytree(trained, first)
-    path = first / "models" / "growth.safetensors"
-    metadata = {"lhp": json.dumps({"format": "lhp-hlstm-lm-1", "embedding_width": 8})}
-    tensors = load_file(path)
-    weight = tensors["layer.gate_ksg"]
-    # As many weights, but a bias that wasn't trained.
-    save_file(tensors | {"decoder_bias_v": torch.arange(12.0)}, path, metadata=metadata)
-    with pytest.raises(ModelFileError, match="on the valid data"):
-        begin_from(sparse_run(tmp_path / "zeroth"), first)
-    # A weight that lives, and happens to be zero.
-    weight.view(-1)[int(weight.flatten().nonzero()[0])] = 0.0
-    save_file(tensors, path, metadata=metadata)
-    with pytest.raises(ModelFileError, match="which of the zeros lived isn't known"):
-        begin_from(sparse_run(tmp_path / "second"), first)
-    shutil.copy(first / "models" / "units.safetensors", path)
-    with pytest.raises(ModelFileError, match="other dims"):
-        begin_from(sparse_run(tmp_path / "third"), first)
+def test_a_run_may_begin_with_the_file_of_any_step(trained: Path, tmp_path: Path) -> None:
+    # Only that file is left of the other run.
+    file = tmp_path / "lost" / "steps" / "units.lhp"
+    file.parent.mkdir(parents=True)
+    shutil.copy(step_file(trained, "units"), file)
+    run = make_run(DENSE.with_changes({"lhp_epochs": 2}), tmp_path / "second")
+    begin_from(run, file)
+    rows = [json.loads(line) for line in lines_of(trained, "steps.jsonl")]
+    assert run.step == "lhp"
+    assert list(run.compact.live_widths.values()) == rows[2]["live_dims"]
+    assert run.evaluate("test") == rows[2]["test_perplexity"]
+    go(run)
+    assert [row["step"] for row in run.rows] == [row["step"] for row in rows]
+    # The baseline's epochs can't be changed any more, nor can anything after the last step.
+    other = make_run(DENSE.with_changes({"baseline_epochs": 2}), tmp_path / "third")
+    with pytest.raises(CheckpointConfigError, match="baseline_epochs=1 there, 2 now"):
+        begin_from(other, file)
+    with pytest.raises(ConflictError, match="no step follows on weights"):
+        begin_from(make_run(DENSE, tmp_path / "third"), step_file(trained, "weights"))
+
+
+def test_what_is_no_file_of_a_step_is_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="the checkpoint of a run, not the file of a step"):
+        begin_from(sparse_run(tmp_path / "second"), trained / "checkpoint.lhp")
+    path = tmp_path / "growth.lhp"
+    path.write_bytes(step_file(trained, "growth").read_bytes()[:-5])
+    with pytest.raises(CheckpointError, match="cut or damaged"):
+        begin_from(sparse_run(tmp_path / "second"), path)
+
+
+def test_a_model_that_isnt_the_logged_one_is_refused(trained: Path, tmp_path: Path) -> None:
+    saved = read_checkpoint(step_file(trained, "growth"))
+    saved["accepted"]["weights"]["network.decoder_bias_v"] = torch.arange(12.0)
+    path = tmp_path / "growth.lhp"
+    write_checkpoint(path, saved)
+    with pytest.raises(CheckpointError, match="on the valid data; its run logged"):
+        begin_from(sparse_run(tmp_path / "second"), path)
+    assert not (tmp_path / "second" / "checkpoint.lhp").exists()
