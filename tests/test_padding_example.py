@@ -56,7 +56,7 @@ def test_it_pads_its_network_with_equal_outputs(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "asking about 3 kinds of layers" in done.stderr
+    assert "asking 3 questions about layers" in done.stderr
     found = re.findall(r"^(\S+)\.units +(\d+) +(\d+)", done.stdout, re.MULTILINE)
     widths = {name: (int(before), int(now)) for name, before, now in found}
     assert [widths[name][0] for name in ("rnn", "hidden")] == [61, 45]

@@ -138,7 +138,8 @@ def grow(
 ) -> Grown[M]:
     """As `grow_to_lhp`, of a module whose units are found, and of which it is known what to ask."""
     module = padder.module
-    say(f"asking about {len(followed.layers)} kinds of layers")
+    number = len(followed.layers)
+    say(f"asking {number} question{'' if number == 1 else 's'} about layers")
     asked = ask_each(oracle, followed.layers, max_growth=max_growth)
     proposed = choose_widths(asked, padder.widths)
     reasons = dict(followed.refused)

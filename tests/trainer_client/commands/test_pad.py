@@ -219,7 +219,7 @@ def test_a_real_service_says_what_to_pad(
     finally:
         torch.set_num_threads(before)
     assert done.code == 0, done.err
-    assert "asking about 3 kinds of layers" in done.err
+    assert "asking 3 questions about layers" in done.err
     told = json.loads(Path("wide.json").read_text())
     assert {each["workload"] for each in told["asked"]} == {"lstm", "linear"}
     assert all(each["lhp"] is not None and each["curve"] for each in told["asked"])

@@ -11,6 +11,7 @@ from torch import nn
 
 from profiler_service.advice.example import Example
 from profiler_service.analysis.comparison import compare
+from profiler_service.kinds import get_workload_kind
 from profiler_service.widths.race import Outcome
 from trainer_client.oracle.answers import Effort, LatencyAnswer, Prefer
 
@@ -47,6 +48,9 @@ class EightsOracle:
         """Latencies fall by the share of dims that aren't multiples of eight."""
         given = (multiple_of,) * len(dims) if isinstance(multiple_of, int) else multiple_of
         multiples = tuple(given or (1,) * len(dims))
+        get_workload_kind(workload).describe(params).check_dims(
+            dims
+        )  # a question that can be asked
         self.asked.append((tuple(dims), workload, dict(params or {}), multiples))
         if workload in self._errors:
             raise self._errors[workload]
