@@ -280,7 +280,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 INSTALL = re.compile(r"(?:pip3?|\$\(PIP\)) install(?![\w-])|\$\(INSTALL\)")
 WITH_VALUE = {"-c", "--constraint", "--extra-index-url", "--index-url", "-w", "--wheel-dir"}
 REQUIREMENT = re.compile(r"(?P<name>[\w./{}-]+?)(?:\[(?P<extras>[^\]]*)\])?(?:[\\.,;:]|\s|$)")
-EXAMPLES = {f"./examples/{name}" for name in ("pad_to_lhp", "prune_to_fastest", "transformer_mlp")}
+EXAMPLES = {f"./examples/{each.parent.name}" for each in ROOT.glob("examples/*/pyproject.toml")}
 OTHERS = {"torch-pruning", *EXAMPLES}
 """What we tell people to install besides ourselves."""
 
