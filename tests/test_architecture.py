@@ -211,7 +211,7 @@ TRAINER: dict[str, set[str]] = {
     "widths": {"export", "files", "groups", "oracle"},
     "export": {"files", "groups", "run", "tasks"},
     "presets": {"methods", "tasks"},
-    "training": {"methods", "presets", "run", "tasks"},
+    "training": {"dry_run", "methods", "presets", "run", "tasks"},
     "compression": {"groups", "methods", "oracle", "run"},
     "dry_run": {"presets", "tasks"},
     "commands": {"files", "groups", "oracle", "widths"},

@@ -1,18 +1,22 @@
-"""Estimates sizes, memory, speed and time of a configuration, from a few steps of it.
+"""Tries a configuration for a few steps: sizes, memory, speed, time, and which precision is faster.
 
 Knows nothing of text: it trains on random words.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import resource
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
 from profiler_service.errors import InvalidRequestError
 from trainer_client.presets import TrainingConfig
+from trainer_client.tasks.language_model.config import Precision
 from trainer_client.tasks.language_model.corpus import CorpusKind
 from trainer_client.tasks.language_model.networks import (
     LanguageModel,
@@ -20,6 +24,12 @@ from trainer_client.tasks.language_model.networks import (
     StackedLSTM,
     mean_loss,
 )
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "bfloat16")
+LOSS_TOLERANCE: Final = 0.01
+"""Largest difference of a loss from that in float32, as a share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +72,7 @@ def try_out(
     hlstm += rounds * config.retrain_epochs
     if config.route != "sparse":
         hlstm += 1 + config.lhp_epochs + rounds * config.retrain_epochs
+    config = dataclasses.replace(config, precision=choose_precision(config, num_words, device))
     found = []
     for name, model, epochs in (
         ("baseline", StackedLSTM(num_words, config), config.baseline_epochs),
@@ -80,6 +91,76 @@ def try_out(
             )
         )
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One precision, tried with both models."""
+
+    tokens_per_s: tuple[float, float]
+    """Of the baseline, and of the H-LSTM."""
+    losses: tuple[float, float]
+    """The same weights and words have nearly the same loss, if the precision is good enough."""
+
+    @property
+    def seconds_per_token(self) -> float:
+        """Of both models together."""
+        return sum(1 / each for each in self.tokens_per_s)
+
+
+def choose_precision(
+    config: TrainingConfig, num_words: int, device: torch.device, *, num_batches: int = 3
+) -> Precision:
+    """The precision of a run: the configured one; with `auto`, the faster one of those that train.
+
+    bfloat16 is left out if its loss differs by more than LOSS_TOLERANCE from that of float32. Takes
+    some seconds. Leaves torch's generators as they were.
+    """
+    if config.precision != "auto":
+        return config.precision
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        tried = {
+            precision: _try_precision(config, precision, num_words, device, num_batches)
+            for precision in PRECISIONS
+        }
+    exact = tried["float32"].losses
+    fine = [
+        precision
+        for precision in PRECISIONS
+        if all(
+            abs(loss - true) <= LOSS_TOLERANCE * true
+            for loss, true in zip(tried[precision].losses, exact, strict=True)
+        )
+    ]
+    chosen = min(fine, key=lambda precision: tried[precision].seconds_per_token)
+    told = "; ".join(
+        f"{precision}: {each.tokens_per_s[0]:,.0f} and {each.tokens_per_s[1]:,.0f} tokens/s"
+        + ("" if precision in fine else ", but another loss")
+        for precision, each in tried.items()
+    )
+    logger.info("trains in %s (baseline and H-LSTM in %s)", chosen, told)
+    return chosen
+
+
+def _try_precision(
+    config: TrainingConfig,
+    precision: Precision,
+    num_words: int,
+    device: torch.device,
+    num_batches: int,
+) -> Trial:
+    speeds, losses = [], []
+    config = dataclasses.replace(config, precision=precision)
+    for kind in (StackedLSTM, MaskedHLSTM):
+        torch.manual_seed(config.seed)
+        model = kind(num_words, config).to(device)
+        words_tb = torch.randint(num_words, (config.steps + 1, config.batch), device=device)
+        with torch.no_grad():
+            state = model.eval().zero_state(config.batch)
+            loss = model.find_loss(words_tb[:-1], words_tb[1:], state)
+        losses.append(float(loss.value))
+        speeds.append(_speed(model, config, num_words, device, num_batches))
+    return Trial(tokens_per_s=(speeds[0], speeds[1]), losses=(losses[0], losses[1]))
 
 
 def _speed(

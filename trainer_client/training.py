@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from trainer_client.dry_run import choose_precision
 from trainer_client.methods.grow_prune.config import may_change_in
 from trainer_client.presets import TrainingConfig
 from trainer_client.run.descent import Observation
@@ -30,11 +32,13 @@ def make_run(
 ) -> TrainingRun[TrainingConfig]:
     """A run on the corpus that has not begun. Seeds torch's generators.
 
-    Raises InvalidRequestError for a text that is too short.
+    With `precision=auto`, its configuration has the precision that was chosen. Raises
+    InvalidRequestError for a text that is too short.
     """
-    task = LanguageModelling(
-        corpus, config, seed=config.seed, ranks=ranks, device=device or torch.device("cpu")
-    )
+    device = device or torch.device("cpu")
+    precision = ranks.ask_first(lambda: choose_precision(config, len(corpus.vocabulary), device))
+    config = dataclasses.replace(config, precision=precision)
+    task = LanguageModelling(corpus, config, seed=config.seed, ranks=ranks, device=device)
     torch.manual_seed(config.seed)
     baseline = StackedLSTM(len(corpus.vocabulary), config)
     compact = MaskedHLSTM(len(corpus.vocabulary), config)

@@ -18,7 +18,7 @@ from trainer_client.run.settings import (
     one_of,
 )
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 LatencyWorkload = Literal["hlstm_lm", "hlstm"]
 LatencyDtype = Literal["float32", "bfloat16", "float16"]
 LatencyBackend = Literal["dense", "packed"]
@@ -56,7 +56,8 @@ class LanguageModelConfig(Settings):
     """Factor of the mean square of the states' changes from step to step in the loss (temporal
     activation regularisation)."""
     precision: Precision = "float32"
-    """Element type of the products; weights and cell states stay float32."""
+    """Element type of the products; weights and cell states stay float32. With `auto`, a new run
+    tries both for a few batches and takes the faster one, if it has the same loss."""
     batch: int = 32
     """Number of texts that are trained on side by side."""
     steps: int = 70

@@ -81,6 +81,7 @@ class LanguageModel(nn.Module, abc.ABC):
     @property
     def compute_dtype(self) -> torch.dtype:
         """The dtype of products."""
+        assert self.config.precision != "auto", "the run chooses it before it makes a model"
         return torch.bfloat16 if self.config.precision == "bfloat16" else self.table.dtype
 
     @property
