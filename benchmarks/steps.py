@@ -29,7 +29,7 @@ from benchmarks.baseline_kernels import BATCH, STEPS
 from benchmarks.provenance import heading
 from benchmarks.sparse_route import F64, Ratio, compare, measure
 from trainer_client.export import load_baseline, load_dense
-from trainer_client.report.text import NAMES
+from trainer_client.report.document import NAMES
 from trainer_client.run.logs import EPOCHS_LOG, MODELS, STEPS_LOG
 
 COPIED = ("report.md", "report.json", "report.png", STEPS_LOG, EPOCHS_LOG)

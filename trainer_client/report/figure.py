@@ -6,16 +6,12 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullFormatter
 
-from trainer_client.report.text import NAMES
-
-if TYPE_CHECKING:
-    from trainer_client.report.write import Report
+from trainer_client.report.document import NAMES, Report
 
 DOTS_PER_INCH = 120
 MOST_TICKS = 6

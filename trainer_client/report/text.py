@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from profiler_service.printable import printable
 from trainer_client.methods.grow_prune.route import find_route
+from trainer_client.report.document import NAMES, Report
 from trainer_client.report.step_latencies import Latency
 from trainer_client.run.logs import EPOCHS_LOG, STEPS_LOG, Row
-
-if TYPE_CHECKING:
-    from trainer_client.report.write import Report
-
-NAMES: Mapping[str, str] = {
-    "baseline": "baseline: stacked LSTM",
-    "growth": "(a) weight growth",
-    "units": "(b) row/column pruning",
-    "lhp": "(c) row/column growth to the LHP",
-    "weights": "(d) weight pruning",
-}
 
 
 def to_markdown(report: Report) -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from profiler_service.errors import LhpError, NotFoundError
 from trainer_client.files import explaining, write_whole
+from trainer_client.report.document import Report
 from trainer_client.report.figure import draw
 from trainer_client.report.step_latencies import GridMeasurer, Latency, measure_steps
 from trainer_client.report.text import to_markdown
@@ -30,19 +30,6 @@ LATENCIES = "latencies.json"
 
 class UnreadableRunError(LhpError):
     """The logs of a run can't be read."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """Everything that the report of a run contains."""
-
-    config: Mapping[str, Any]
-    is_finished: bool
-    rows: Sequence[Row]
-    latencies: Mapping[str, Latency]
-    """By step; empty if the service was never asked."""
-    digests: Mapping[str, str]
-    """SHA-256 of the run's logs, by name."""
 
 
 def make_report(directory: Path, service: GridMeasurer | None) -> Report:

@@ -15,9 +15,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from trainer_client.report.document import Report
 from trainer_client.report.figure import MARKS, draw, make_figure
 from trainer_client.report.step_latencies import Latency
-from trainer_client.report.write import Report
 from trainer_client.run.logs import Row
 
 STEPS = tuple(MARKS)

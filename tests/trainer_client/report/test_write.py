@@ -16,11 +16,11 @@ from profiler_service.wire import CurveDetail, FailedPoint, GridAxisRange, Platf
 from tests.cli.stub import CURVE, PLATFORM
 from tests.trainer_client.stand_ins import make_run
 from tests.trainer_client.texts import tiny_config
+from trainer_client.report.document import NAMES, Report
 from trainer_client.report.step_latencies import measure_steps
-from trainer_client.report.text import NAMES, to_markdown
+from trainer_client.report.text import to_markdown
 from trainer_client.report.write import (
     LATENCIES,
-    Report,
     UnreadableRunError,
     make_report,
 )
