@@ -44,7 +44,7 @@ from trainer_client.tasks.language_model.recurrence import run_recurrence
 BATCH = 32
 NAMES = ("H-LSTM", "loop", "LSTM")
 MIN_LOOP_RATIO = 2.0
-MAX_LSTM_RATIO = 1.3
+MAX_LSTM_RATIO = 1.0
 VOCABULARY = 10_000
 
 
