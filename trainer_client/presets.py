@@ -36,9 +36,9 @@ FULL = dataclasses.replace(
     dropout_output=0.4,
     precision="auto",
     optimiser="adamw",
-    learning_rate=2.5e-3,
-    retrain_learning_rate=8e-4,
-    table_rate=8.0,
+    learning_rate=3e-3,
+    retrain_learning_rate=1e-3,
+    table_rate=4.0,
     warmup_batches=200,
     schedule="linear",
     baseline_epochs=40,
@@ -60,6 +60,8 @@ SMALL = dataclasses.replace(
     dropout_words=0.05,
     dropout_embedding=0.3,
     dropout_output=0.3,
+    learning_rate=5e-3,
+    retrain_learning_rate=1.7e-3,
 )
 """Half of the paper's widths: hours on a processor."""
 SMOKE = dataclasses.replace(
