@@ -214,7 +214,7 @@ TRAINER: dict[str, set[str]] = {
     "training": {"dry_run", "methods", "presets", "run", "tasks"},
     "compression": {"groups", "methods", "oracle", "run"},
     "dry_run": {"presets", "tasks"},
-    "commands": {"files", "groups", "oracle", "widths"},
+    "commands": {"files", "groups", "oracle", "tasks", "widths"},
     "cli": {
         *("commands", "dry_run", "export", "files", "methods", "oracle", "presets", "report"),
         *("run", "tasks", "training"),

@@ -19,6 +19,7 @@ from profiler_service.distribution import explain_missing
 from profiler_service.errors import ConflictError, InvalidRequestError, LhpError
 from profiler_service.printable import printable
 from profiler_service.standard_streams import make_safe
+from trainer_client.commands.compare import compare
 from trainer_client.commands.extra import check_extra
 from trainer_client.commands.options import HostOption, ServiceOption
 from trainer_client.commands.pad import pad
@@ -193,6 +194,7 @@ def score(
 
 
 app.command()(pad)
+app.command()(compare)
 
 
 @app.command()

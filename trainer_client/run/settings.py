@@ -54,7 +54,9 @@ class Settings:
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> Self:
         """The inverse of `to_json`. Raises InvalidConfigError."""
-        return cls(**{name: _check_type(cls, name, value) for name, value in fields.items()})
+        types_ = typing.get_type_hints(cls)
+        hints = {each.name: types_[each.name] for each in dataclasses.fields(cls)}
+        return cls(**{name: _check_type(hints, name, value) for name, value in fields.items()})
 
     def with_changes(self, changes: Mapping[str, object]) -> Self:
         """A copy of this configuration with some values changed. Raises InvalidConfigError."""
@@ -79,9 +81,8 @@ RATIO: Check = (lambda value: 0 < value < 1, "a share between 0 and 1")
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def _check_type(cls: type[Settings], name: str, value: object) -> Any:
+def _check_type(hints: Mapping[str, Any], name: str, value: object) -> Any:
     """The value, converted from text to the field's type if needed."""
-    hints = {each.name: typing.get_type_hints(cls)[each.name] for each in dataclasses.fields(cls)}
     if name not in hints:
         raise InvalidConfigError(
             f"there is no setting {name!r}",

@@ -24,7 +24,6 @@ def measure_perplexity(model: LanguageModel, text_nb: Tensor, *, steps: int) -> 
     return perplexity_by(model, model.zero_state(text_nb.shape[1]), text_nb, steps=steps)
 
 
-@torch.no_grad()
 def perplexity_by(
     score: Callable[[Tensor, S], tuple[Tensor, S]], state: S, text_nb: Tensor, *, steps: int
 ) -> float:
@@ -32,14 +31,21 @@ def perplexity_by(
 
     `score` returns the scores scores_nv of the next words, and the state after the words.
     """
-    loss_sum, count = 0.0, 0
+    return perplexity_of(float(losses_by(score, state, text_nb, steps=steps).double().mean()))
+
+
+@torch.no_grad()
+def losses_by(
+    score: Callable[[Tensor, S], tuple[Tensor, S]], state: S, text_nb: Tensor, *, steps: int
+) -> Tensor:
+    """The loss of each predicted token, float32 nats, [N − 1, B]; arguments as `perplexity_by`."""
+    found = []
     for row in range(0, len(text_nb) - 1, steps):
         words = text_nb[row : row + steps + 1]
         scores_nv, state = score(words[:-1], state)
-        targets = words[1:].flatten()
-        loss_sum += float(F.cross_entropy(scores_nv.float(), targets, reduction="sum"))
-        count += len(targets)
-    return perplexity_of(loss_sum / count)
+        losses_n = F.cross_entropy(scores_nv.float(), words[1:].flatten(), reduction="none")
+        found.append(losses_n.view(-1, text_nb.shape[1]))
+    return torch.cat(found)
 
 
 def perplexity_of(loss: float) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 from trainer_client.export import LoadedModel, load_model, load_vocabulary
 from trainer_client.files import explaining
 from trainer_client.tasks.language_model.corpus import UnexpectedTextError, Vocabulary, batchify
-from trainer_client.tasks.language_model.evaluation import perplexity_by
+from trainer_client.tasks.language_model.evaluation import losses_by, perplexity_of
 from trainer_client.tasks.language_model.task import EVALUATION_BATCH
 
 # Shapes: T time steps, B texts side by side, N = T · B.
@@ -59,6 +59,21 @@ class Scorer:
         A text of LONG_TEXT tokens or more is read as 10 pieces side by side, as the trainer reads
         the validation and the test text; a shorter one as a whole. Raises UnexpectedTextError.
         """
+        losses_nb, num_unknown = self.find_losses(text, pieces=pieces, max_tokens=max_tokens)
+        return Score(
+            perplexity=perplexity_of(float(losses_nb.double().mean())),
+            num_predicted=losses_nb.numel(),
+            num_unknown=num_unknown,
+            pieces=losses_nb.shape[1],
+        )
+
+    def find_losses(
+        self, text: str, *, pieces: int | None = None, max_tokens: int | None = None
+    ) -> tuple[Tensor, int]:
+        """The loss of each predicted token, nats, [N − 1, pieces], and how many words are unknown.
+
+        Arguments and errors are those of `score`.
+        """
         text_t, num_unknown = self.vocabulary.encode(text, max_tokens)
         if pieces is None:
             pieces = EVALUATION_BATCH if len(text_t) >= LONG_TEXT else 1
@@ -68,12 +83,7 @@ class Scorer:
                 hint="a piece needs two tokens: one to read, and one to predict",
             )
         text_nb = batchify(text_t, pieces)
-        return Score(
-            perplexity=perplexity_by(self._run, None, text_nb, steps=STEPS),
-            num_predicted=(len(text_nb) - 1) * pieces,
-            num_unknown=num_unknown,
-            pieces=pieces,
-        )
+        return losses_by(self._run, None, text_nb, steps=STEPS), num_unknown
 
     def _run(self, words_tb: Tensor, state: Any) -> tuple[Tensor, Any]:
         scores_tbv, state = self.model(words_tb, state)
