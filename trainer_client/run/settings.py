@@ -54,8 +54,8 @@ class Settings:
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> Self:
         """The inverse of `to_json`. Raises InvalidConfigError."""
-        types_ = typing.get_type_hints(cls)
-        hints = {each.name: types_[each.name] for each in dataclasses.fields(cls)}
+        annotated = typing.get_type_hints(cls)
+        hints = {each.name: annotated[each.name] for each in dataclasses.fields(cls)}
         return cls(**{name: _check_type(hints, name, value) for name, value in fields.items()})
 
     def with_changes(self, changes: Mapping[str, object]) -> Self:
