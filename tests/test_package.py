@@ -160,7 +160,7 @@ def test_without_its_extra_a_command_says_what_to_install(tmp_path: Path) -> Non
 
 TRAINER_COMMANDS = (
     *(f"{corpus} --data . --out run" for corpus in ("ptb", "wikitext-2", "own-text")),
-    *("report .", "score model text", "estimate", "pad models:make"),
+    *("report .", "score model text", "compare a b text", "estimate", "pad models:make"),
 )
 
 
