@@ -214,8 +214,9 @@ def estimate(
         bound = "" if each.is_bounded else " if (b) and (d) have one round each"
         typer.echo(
             f"{each.name:9} {each.recurrent_parameters:>12,} recurrent parameters,"
-            f" {each.tokens_per_s:,.0f} tokens/s, at most {each.max_epochs} epochs"
-            f"{bound}: {each.max_hours:.1f} h; memory {each.peak_memory_bytes / 2**30:.1f} GiB"
+            f" {each.tokens_per_s:,.0f} tokens/s in {each.precision},"
+            f" at most {each.max_epochs} epochs{bound}: {each.max_hours:.1f} h;"
+            f" memory {each.peak_memory_bytes / 2**30:.1f} GiB"
         )
 
 

@@ -37,6 +37,8 @@ class DryRun:
     """One model's figures."""
 
     name: str
+    precision: Precision
+    """In which it trains: the one that was chosen, with `precision=auto`."""
     recurrent_parameters: int
     tokens_per_s: float
     """The speed of training steps, including decoder and optimiser."""
@@ -82,6 +84,7 @@ def try_out(
         found.append(
             DryRun(
                 name=name,
+                precision=config.precision,
                 recurrent_parameters=model.count_recurrent_parameters(),
                 tokens_per_s=speed,
                 max_epochs=epochs,

@@ -144,7 +144,9 @@ def test_an_estimate_needs_no_text(capfd: Captured) -> None:
     # 4 · (96 · 96 + 48 · 96). Two epochs of growth, one after it, one for each later step, and
     # the average gradient of step (c).
     assert "55,296 recurrent parameters" in out
-    found = re.search(r"55,296 .* ([0-9,]+) tokens/s, at most 7 epochs: ([0-9.]+) h", out)
+    found = re.search(
+        r"55,296 .* ([0-9,]+) tokens/s in float32, at most 7 epochs: ([0-9.]+) h", out
+    )
     assert found
     # 7 · 929,589 tokens (PTB has no 3.6 million) at so many a second, in hours.
     hours = 7 * 929_589 / 3600 / float(found[1].replace(",", ""))
