@@ -45,8 +45,9 @@ class Metric:
         return value <= threshold if self.lower_is_better else value >= threshold
 
     def worse_by(self, value: float, share: float) -> float:
-        """A value that is worse by a share of it."""
-        return value * (1 + share) if self.lower_is_better else value * (1 - share)
+        """A value that is worse by a share of its size."""
+        worse = share * abs(value)
+        return value + worse if self.lower_is_better else value - worse
 
     def best(self, values: Sequence[float]) -> float:
         """The best of several values."""

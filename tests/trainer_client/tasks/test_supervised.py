@@ -61,6 +61,8 @@ def test_a_metric_knows_what_is_better(lower: bool) -> None:
     assert not metric.is_better(2, 2) and metric.keeps(2, 2)
     assert not metric.keeps(2 - sign * 0.1, 2)
     assert metric.worse_by(10, 0.1) == pytest.approx(10 - sign)
+    # A negative one gets worse, too: a log likelihood.
+    assert metric.worse_by(-10, 0.1) == pytest.approx(-10 - sign)
     assert metric.best([1, 3, 2]) == (1 if lower else 3)
     assert metric.is_better(0.0, metric.worst)
     nan = float("nan")

@@ -107,7 +107,7 @@ def _check_metrics(run: TrainingRun[GrowPruneConfig], origin: Path, row: Row) ->
     splits: tuple[Split, ...] = ("valid", "test")
     for split in splits:
         found, logged = run.evaluate(split), row[f"{split}_{metric}"]
-        if not abs(found - logged) <= TOLERANCE * logged:
+        if not abs(found - logged) <= TOLERANCE * abs(logged):
             raise CheckpointError(
                 f"the model in {origin} has a {metric} of {found:.2f} on the {split} data; its run"
                 f" logged {logged:.2f}",

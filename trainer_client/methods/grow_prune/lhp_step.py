@@ -57,13 +57,18 @@ def grow_to_lhp(run: TrainingRun[GrowPruneConfig], oracle: LatencyOracle | None)
     is_good = has_grown and metric.keeps(value, find_threshold(run).value)
     if is_good or metric.is_better(value, run.accepted.value):
         run.accept(value)
-    else:
-        run.revert()
+        return
+    run.revert()
+    if has_grown:
+        # It is exported with these widths: there have to be so many units, if only dead ones.
+        there = run.compact.widths
+        wider = {axis: max(width, there[axis]) for axis, width in answer["widths"].items()}
+        run.compact.widen(wider, seed=config.seed)
+        run.accept(run.accepted.value)
 
 
 def _ask(run: TrainingRun[GrowPruneConfig], oracle: LatencyOracle | None) -> dict[str, Any] | None:
     """The service's answer about the model's dims; None if it is away and that is allowed."""
-
     question = run.task.ask_about(run.compact.live_widths)
     if question is None:
         logger.info("step (c) is left out: the task has no question about latency")
@@ -158,8 +163,11 @@ def _wake(run: TrainingRun[GrowPruneConfig], widths: Mapping[str, int]) -> None:
 def find_scale(weights: Tensors, masks: Masks, gradients: Tensors) -> float:
     """The learning rate with which one step is as large as the live weights.
 
-    Both sizes are root mean squares: of the live weights, and of the gradients of all weights.
+    Both sizes are root mean squares: of the live weights, and of the gradients of all weights. 0 if
+    there is no gradient at all.
     """
     live = torch.cat([weights[name].detach()[mask] for name, mask in masks.weights.items()])
     steepness = torch.cat([each.flatten() for each in gradients.values()])
+    if not bool(steepness.any()):
+        return 0.0
     return float(live.square().mean().sqrt() / steepness.square().mean().sqrt())

@@ -9,6 +9,7 @@ import torch
 
 from tests.trainer_client.stand_ins import AwayOracle, Oracle, Run, dims_of, hlstm_of, make_run
 from tests.trainer_client.texts import tiny_config
+from trainer_client.export import shrink_model
 from trainer_client.groups.masks import Masks
 from trainer_client.methods.grow_prune.lhp_step import SEARCHED_SHARES, find_scale, grow_to_lhp
 from trainer_client.methods.grow_prune.service_use import NoServiceError
@@ -61,6 +62,10 @@ def test_growth_has_to_keep_the_threshold(tmp_path: Path, threshold: float, is_k
     assert run.accepted is not None
     assert (run.accepted.value > 1.01) is is_kept
     assert dims_of(run) == ((14, 9) if is_kept else (12, 8))
+    # Either way it can be exported with the LHP's dims, beyond those that it began with.
+    run.revert()
+    small = shrink_model(hlstm_of(run), gate_width=14, state_width=9)
+    assert (small.layer.gate_width, small.layer.state_width) == (14, 9)
 
 
 def test_woken_weights_start_where_the_loss_is_lowest(tmp_path: Path) -> None:
@@ -78,6 +83,12 @@ def test_woken_weights_start_where_the_loss_is_lowest(tmp_path: Path) -> None:
     best = SEARCHED_SHARES.index(found["share"])
     assert best > 0
     assert found["values"][best] == min(found["values"]) < before
+
+
+def test_without_a_gradient_there_is_no_step() -> None:
+    weights = {"w": torch.ones(2, 2)}
+    masks = Masks(weights={"w": torch.ones(2, 2, dtype=torch.bool)}, units={})
+    assert find_scale(weights, masks, {"w": torch.zeros(2, 2)}) == 0.0
 
 
 def test_a_step_of_the_scale_is_as_large_as_the_live_weights() -> None:
