@@ -8,6 +8,7 @@ It is the library's side of `lhp-train`: any task, any module whose units can be
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-import torch
 from torch import nn
 
 from trainer_client.groups.layout import Layout
@@ -94,8 +94,12 @@ def compress(
     layout = groups if isinstance(groups, Layout) else None
     compact = masked(copy.deepcopy(module), *example, layout=layout)
     out = Path(directory)
-    ranks = Ranks(torch.device("cpu"))
-    with hold_directory(out):
+    device = next(module.parameters()).device
+    ranks = Ranks(device)
+    with contextlib.ExitStack() as stack:
+        stack.callback(ranks.close)
+        if ranks.rank == 0:
+            stack.enter_context(hold_directory(out))
         run = TrainingRun(
             config,
             task,
@@ -103,7 +107,7 @@ def compress(
             baseline=copy.deepcopy(module),
             compact=compact,
             ranks=ranks,
-            device=next(module.parameters()).device,
+            device=device,
             observe=observe,
             may_change_in=may_change_in,
         )
